@@ -1,0 +1,37 @@
+# The per-ISA objects: csrc/cpu/isa_kernels.cpp, once for each level, with that level's flags and no others.
+# The flags are spelled out because -march=x86-64-v3 is unknown to the GCC 10 of manylinux2014.
+
+string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
+if(processor MATCHES "^(x86_64|amd64)$")
+  set(FASTALEX_ISAS v2 v3 v4)
+  set(FASTALEX_ISA_FLAGS_v2 -msse4.2 -mpopcnt)
+  set(FASTALEX_ISA_FLAGS_v3 ${FASTALEX_ISA_FLAGS_v2} -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mmovbe)
+  set(FASTALEX_ISA_FLAGS_v4 ${FASTALEX_ISA_FLAGS_v3} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl
+                            -mprefer-vector-width=512 -Wno-maybe-uninitialized)  # GCC 12's own header warns
+  set(FASTALEX_ISA_FLAGS_wide ${FASTALEX_ISA_FLAGS_v3} -Wno-psabi)
+  if(FASTALEX_TEST_ISA)
+    list(APPEND FASTALEX_ISAS wide)
+  endif()
+elseif(processor MATCHES "^(aarch64|arm64)$")
+  set(FASTALEX_ISAS neon)
+  set(FASTALEX_ISA_FLAGS_neon -march=armv8-a)
+else()
+  message(FATAL_ERROR "fastalex has CPU kernels for x86-64 and aarch64, not for ${CMAKE_SYSTEM_PROCESSOR}")
+endif()
+
+function(fastalex_add_isa_objects target)
+  foreach(isa IN LISTS FASTALEX_ISAS)
+    add_library(fastalex_isa_${isa} OBJECT csrc/cpu/isa_kernels.cpp)
+    target_include_directories(fastalex_isa_${isa} PRIVATE csrc/include)
+    target_link_libraries(fastalex_isa_${isa} PRIVATE fastalex_flags)
+    target_compile_definitions(fastalex_isa_${isa} PRIVATE FASTALEX_ISA=${isa} FASTALEX_ISA_${isa})
+    # Contraction gives a * b + c one rounding where the ISA has a fused multiply-add; -fno-math-errno and
+    # -fno-trapping-math change no value, they let square roots and selects become single instructions.
+    target_compile_options(fastalex_isa_${isa} PRIVATE -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
+                                                       -fno-exceptions -fno-rtti ${FASTALEX_ISA_FLAGS_${isa}})
+    target_sources(${target} INTERFACE $<TARGET_OBJECTS:fastalex_isa_${isa}>)
+  endforeach()
+  if(FASTALEX_TEST_ISA)
+    target_compile_definitions(${target} PRIVATE FASTALEX_TEST_ISA)
+  endif()
+endfunction()

@@ -1,0 +1,128 @@
+// The public C interface (fastalex.h) over Net.
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cpu/cpu.h"
+#include "error.h"
+#include "fastalex.h"
+#include "loader.h"
+#include "net.h"
+
+struct fastalex_net {
+  fastalex::Net net;
+};
+
+namespace {
+
+using fastalex::guarded;
+using fastalex::invalid;
+using fastalex::Net;
+
+Net::Input shape_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
+  if (flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", flags);
+  return Net::Input{n, h, w, (flags & FASTALEX_SOFTMAX) != 0};
+}
+
+void need(bool given, const char* what) {
+  if (!given) invalid(what, " must not be NULL");
+}
+
+}  // namespace
+
+extern "C" {
+
+uint32_t fastalex_api_version(void) { return FASTALEX_API_VERSION; }
+
+const char* fastalex_last_error(void) { return fastalex::last_error().c_str(); }
+
+int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width, const float* const* params,
+                    const size_t* param_counts, size_t param_total, const fastalex_options* options,
+                    fastalex_net** net) {
+  return guarded([&] {
+    need(net, "net");
+    *net = nullptr;
+    need(table, "table");
+    need(options, "options");
+    need(options->backend, "options->backend");
+    need(param_total == 0 || (params && param_counts), "params");
+    if (options->struct_size != sizeof(fastalex_options))
+      invalid("options->struct_size is ", options->struct_size, ", set it to sizeof(fastalex_options)");
+    if (options->fc_storage < FASTALEX_FP32 || options->fc_storage > FASTALEX_INT8)
+      invalid("options->fc_storage is not a fastalex_storage: ", options->fc_storage);
+    if (options->threads < 0) invalid("options->threads must not be negative");
+    int threads = options->threads ? options->threads : fastalex::usable_cpus();
+    for (size_t i = 0; i < param_total; ++i) need(params[i], "a parameter");
+    *net = new fastalex_net{{table, channels, height, width, std::vector<const float*>(params, params + param_total),
+                             std::vector<size_t>(param_counts, param_counts + param_total),
+                             fastalex::find_backend(options->backend), options->fc_storage, threads}};
+  });
+}
+
+void fastalex_destroy(fastalex_net* net) { delete net; }
+
+int fastalex_output_shape(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                          int32_t* shape) {
+  return guarded([&] {
+    need(net && shape, "net and shape");
+    fastalex_step step = net->net.output_step(shape_of(batch, height, width, flags));
+    const int32_t sides[4] = {step.n, step.out_c, step.out_h, step.out_w};
+    std::memcpy(shape, sides, sizeof sides);
+  });
+}
+
+int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                 float* output, size_t output_count) {
+  return guarded([&] {
+    need(net && input && output, "net, input and output");
+    Net::Input shape = shape_of(batch, height, width, flags);
+    fastalex_step step = net->net.output_step(shape);
+    size_t count = static_cast<size_t>(step.n) * step.out_c * step.out_h * step.out_w;
+    if (output_count != count) invalid("the output has ", count, " values, room for ", output_count, " was given");
+    net->net.run(shape, input, output);
+  });
+}
+
+int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count) {
+  return guarded([&] {
+    need(net && out, "net and out");
+    const std::vector<size_t>& counts = net->net.param_counts();
+    if (index < counts.size() && count != counts[index])
+      invalid("parameter ", index, " has ", counts[index], " values, room for ", count, " was given");
+    net->net.get_param(index, out);
+  });
+}
+
+int fastalex_param_bytes(fastalex_net* net, size_t* bytes) {
+  return guarded([&] {
+    need(net && bytes, "net and bytes");
+    *bytes = net->net.param_bytes();
+  });
+}
+
+int fastalex_backend(size_t index, const char** name, const char** reason) {
+  return guarded([&] {
+    need(name && reason, "name and reason");
+    std::vector<const fastalex::BackendStatus*> all = fastalex::backends();
+    if (index >= all.size()) invalid("there are ", all.size(), " backends, there is no ", index);
+    *name = all[index]->name.c_str();
+    *reason = all[index]->reason.c_str();
+  });
+}
+
+int fastalex_load_backend(const char* path) {
+  return guarded([&] {
+    need(path, "path");
+    fastalex::load_backend(path);
+  });
+}
+
+int fastalex_cpu_isa(const char** isa) {
+  return guarded([&] {
+    need(isa, "isa");
+    *isa = fastalex::cpu_kernels().isa;
+  });
+}
+
+}  // extern "C"

@@ -1,0 +1,83 @@
+// Which per-ISA kernels this processor runs.
+#include <sched.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+#include "../error.h"
+#include "cpu.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace fastalex {
+namespace {
+
+struct Level {
+  const CpuKernels* kernels;
+  bool (*supported)();
+  bool automatic;  // may be chosen without being asked for
+};
+
+#if defined(__x86_64__)
+bool has_f16c() {  // older compilers do not know the name in __builtin_cpu_supports
+  unsigned a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+bool has_v2() { return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("popcnt"); }
+bool has_v3() { return has_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
+bool has_v4() {
+  return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+}
+const Level kLevels[] = {
+    {&fastalex_cpu_kernels_v4, has_v4, true},
+    {&fastalex_cpu_kernels_v3, has_v3, true},
+    {&fastalex_cpu_kernels_v2, has_v2, true},
+#ifdef FASTALEX_TEST_ISA
+    {&fastalex_cpu_kernels_wide, has_v3, false},
+#endif
+};
+#elif defined(__aarch64__)
+bool has_neon() { return true; }  // part of the architecture
+const Level kLevels[] = {{&fastalex_cpu_kernels_neon, has_neon, true}};
+#else
+#error "fastalex has CPU kernels for x86-64 and aarch64"
+#endif
+
+const CpuKernels* choose(std::string* refusal) {
+  const char* wanted = std::getenv("FASTALEX_CPU_ISA");
+  bool any = !wanted || !*wanted;
+  std::string known;
+  for (const Level& level : kLevels) {
+    if (any && level.automatic && level.supported()) return level.kernels;
+    known += std::string(known.empty() ? "" : ", ") + level.kernels->isa;
+    if (any || std::strcmp(wanted, level.kernels->isa) != 0) continue;
+    if (level.supported()) return level.kernels;
+    *refusal = std::string("FASTALEX_CPU_ISA=") + wanted + ": this processor does not have it; unset the variable";
+    return nullptr;
+  }
+  *refusal = any ? "this processor is older than x86-64-v2 (SSE4.2)"
+                 : std::string("FASTALEX_CPU_ISA=") + wanted + " is none of: " + known;
+  return nullptr;
+}
+
+}  // namespace
+
+const CpuKernels& cpu_kernels() {
+  static std::string refusal;
+  static const CpuKernels* chosen = choose(&refusal);
+  if (!chosen) throw Error(FASTALEX_UNAVAILABLE, refusal);
+  return *chosen;
+}
+
+int usable_cpus() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+  unsigned count = std::thread::hardware_concurrency();
+  return count ? static_cast<int>(count) : 1;
+}
+
+}  // namespace fastalex

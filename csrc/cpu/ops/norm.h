@@ -1,0 +1,81 @@
+// Response normalisation, across channels (lrn) and within a channel (spatial_norm). A unit is a row of pixels.
+#ifndef FASTALEX_CPU_OPS_NORM_H
+#define FASTALEX_CPU_OPS_NORM_H
+
+#include "simd.h"
+
+namespace {
+
+// x / t^beta. 0.75, which every published network uses, is two square roots; other exponents go through powf.
+inline Vec divide_by_power(Vec x, Vec t, float beta) {
+  if (beta == 0.75f) {
+    const Vec half = root(t);
+    return x / (half * root(half));
+  }
+  for (int i = 0; i < kLanes; ++i) x[i] /= __builtin_powf(t[i], beta);
+  return x;
+}
+
+// Channels of one group of one pixel: x, y [channels]. The squares are written once, with zeros where the window
+// leaves the group, and then added up at `size` offsets.
+void lrn_group(const fastalex::NormTask& task, const float* x, float* y, int channels) {
+  enum { kChunk = 512 };
+  const int half = task.size / 2;
+  float square[kChunk + FASTALEX_MAX_WINDOW + fastalex::kSlack];
+  for (int begin = 0; begin < channels; begin += kChunk) {
+    const int count = channels - begin < kChunk ? channels - begin : kChunk;
+    for (int i = 0; i < count + 2 * half; ++i) {
+      const int c = begin - half + i;
+      square[i] = c >= 0 && c < channels ? x[c] * x[c] : 0.0f;
+    }
+    memset(square + count + 2 * half, 0, fastalex::kSlack * sizeof(float));
+    int i = 0;
+    for (; i < count; i += kLanes) {
+      Vec sum = load(square + i);
+      for (int d = 1; d < task.size; ++d) sum += load(square + i + d);
+      const Vec value = divide_by_power(load(x + begin + i), splat(task.k) + splat(task.alpha) * sum, task.beta);
+      if (i + kLanes <= count) {
+        store(y + begin + i, value);
+      } else {
+        memcpy(y + begin + i, &value, (count - i) * sizeof(float));
+      }
+    }
+  }
+}
+
+void lrn(const void* erased, int row) {
+  const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
+  const int channels = task.in.c / task.groups;
+  for (int col = 0; col < task.in.w; ++col) {
+    const float* x = task.in.data + static_cast<int64_t>(row) * task.in.row + static_cast<int64_t>(col) * task.in.c;
+    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
+    for (int g = 0; g < task.groups; ++g) lrn_group(task, x + g * channels, y + g * channels, channels);
+  }
+}
+
+void spatial_norm(const void* erased, int row) {
+  const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
+  const int half = task.size / 2;
+  const int top = row - half < 0 ? 0 : row - half;
+  const int bottom = row + half >= task.in.h ? task.in.h - 1 : row + half;
+  for (int col = 0; col < task.in.w; ++col) {
+    const int left = col - half < 0 ? 0 : col - half;
+    const int right = col + half >= task.in.w ? task.in.w - 1 : col + half;
+    const float* x = task.in.data + static_cast<int64_t>(row) * task.in.row + static_cast<int64_t>(col) * task.in.c;
+    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
+    for (int c = 0; c < task.in.c; c += kLanes) {
+      Vec sum = Vec{};
+      for (int r = top; r <= bottom; ++r)
+        for (int s = left; s <= right; ++s) {
+          const Vec v = load(task.in.data + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c);
+          sum += v * v;
+        }
+      const Vec value = divide_by_power(load(x + c), splat(task.k) + splat(task.alpha) * sum, task.beta);
+      const int count = task.in.c - c < kLanes ? task.in.c - c : kLanes;
+      memcpy(y + c, &value, count * sizeof(float));
+    }
+  }
+}
+
+}  // namespace
+#endif  // FASTALEX_CPU_OPS_NORM_H

@@ -1,0 +1,78 @@
+// A pool of worker threads that share out numbered units of work.
+#ifndef FASTALEX_CPU_THREAD_POOL_H
+#define FASTALEX_CPU_THREAD_POOL_H
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "../fork_guard.h"
+
+namespace fastalex {
+
+class ThreadPool final : private ForkGuarded {
+ public:
+  using Work = void (*)(const void* task, int unit);
+
+  // The process's pool of `threads` threads (the caller is one of them); nets of the same setting share it.
+  static std::shared_ptr<ThreadPool> shared(int threads);
+
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  // Lends the workers to one call. A second call that comes meanwhile computes on its own thread alone, which costs
+  // less than waiting for its turn; the results are the same.
+  class Lease {
+   public:
+    explicit Lease(ThreadPool* pool) : pool_(pool->busy_.exchange(true) ? nullptr : pool) {}
+    ~Lease() {
+      if (pool_) pool_->busy_.store(false);
+    }
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    // Calls work(task, unit) once for each unit in [0, units), in no order; returns when all are done.
+    void run(Work work, const void* task, int units);
+
+   private:
+    ThreadPool* pool_;
+  };
+
+ private:
+  explicit ThreadPool(int threads);
+  void start();
+  void worker();
+  void join_job();
+  void take_units();
+  void run(Work work, const void* task, int units);
+
+  void before_fork() override { mutex_.lock(); }
+  void after_fork_in_parent() override { mutex_.unlock(); }
+  void after_fork_in_child() override;
+
+  const int threads_;
+  std::atomic<bool> busy_{false};
+
+  // The current job. It may be read between raising at_work_ and seeing open_, and changed only while open_ is false
+  // and at_work_ is zero.
+  Work work_ = nullptr;
+  const void* task_ = nullptr;
+  int units_ = 0;
+  std::atomic<int> next_{0};
+  std::atomic<int> at_work_{0};
+  std::atomic<bool> open_{false};
+  std::atomic<unsigned> generation_{0};
+  std::atomic<bool> stop_{false};
+
+  std::mutex mutex_;  // guards sleeping workers and the list of threads
+  std::condition_variable wake_;
+  int asleep_ = 0;
+  std::vector<std::thread> workers_;
+};
+
+}  // namespace fastalex
+#endif  // FASTALEX_CPU_THREAD_POOL_H

@@ -1,0 +1,102 @@
+/* fastalex: public C interface. No C++ type, no exception and no exit() crosses it.
+ *
+ * Every function that can fail returns a fastalex_status; fastalex_last_error() then gives one sentence, valid until
+ * the next failing call of the same thread.
+ *
+ * The network is a text table, one layer a line: an op, then key=value words. `fastalex summary --table` prints the
+ * table of any member of the family, so that no program needs a second description of the architecture.
+ *
+ *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil
+ *   fc name=S out=I
+ *   relu|tanh|softmax name=S
+ *   lrn name=S size=I alpha=F beta=F k=F groups=I      alpha is the factor in front of the sum of squares;
+ *                                                      the window stays inside each of `groups` channel groups
+ *   spatial_norm name=S size=I alpha=F beta=F k=F      the same over size x size pixels of one channel
+ *   maxpool name=S kernel=I stride=I rounding=floor|ceil
+ *   adaptive_avgpool name=S out=I
+ *
+ * Parameters are float32 arrays in the order of the layers, weight then bias:
+ *   conv weight [out, in / groups, kernel, kernel], fc weight [out, in], bias [out].
+ *
+ * NaN and infinities propagate through every op as in PyTorch.
+ */
+#ifndef FASTALEX_H
+#define FASTALEX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define FASTALEX_API_VERSION 1u
+
+#if defined(__GNUC__)
+#define FASTALEX_API __attribute__((visibility("default")))
+#else
+#define FASTALEX_API
+#endif
+
+typedef enum fastalex_status {
+  FASTALEX_OK = 0,
+  FASTALEX_INVALID = 1,       /* an argument is wrong: the message says which and what to do */
+  FASTALEX_OUT_OF_MEMORY = 2, /* the net stays usable */
+  FASTALEX_UNAVAILABLE = 3,   /* the backend cannot be had here; the message is the reason */
+  FASTALEX_INTERNAL = 4       /* a defect of the library */
+} fastalex_status;
+
+/* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel. */
+typedef enum fastalex_storage { FASTALEX_FP32 = 0, FASTALEX_FP16 = 1, FASTALEX_INT8 = 2 } fastalex_storage;
+
+typedef struct fastalex_options {
+  uint32_t struct_size; /* sizeof(fastalex_options) */
+  const char* backend;  /* "cpu", "naive", "cuda", "tensorrt" */
+  int32_t fc_storage;   /* fastalex_storage */
+  int32_t threads;      /* CPU threads a call may use; 0: as many as this process may run on */
+} fastalex_options;
+
+enum { FASTALEX_SOFTMAX = 1u }; /* flag of fastalex_run: append a softmax over the features */
+
+typedef struct fastalex_net fastalex_net;
+
+FASTALEX_API uint32_t fastalex_api_version(void);
+FASTALEX_API const char* fastalex_last_error(void);
+
+/* Builds a net for images of channels x height x width. The parameters are copied; they may be freed afterwards. */
+FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width,
+                                 const float* const* params, const size_t* param_counts, size_t param_total,
+                                 const fastalex_options* options, fastalex_net** net);
+
+/* Waits until no call is running on the net, then frees it. NULL is allowed. */
+FASTALEX_API void fastalex_destroy(fastalex_net* net);
+
+/* Shape of the output for `batch` images of height x width: shape[4] = N, C, H, W (H = W = 1 after an fc layer). */
+FASTALEX_API int fastalex_output_shape(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                                       int32_t* shape);
+
+/* Runs the net. input [batch, channels, height, width], output [N, C, H, W] of fastalex_output_shape, both dense.
+ * Safe to call from any number of threads on one net; the same input gives the same bits for any thread count. */
+FASTALEX_API int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
+                              uint32_t flags, float* output, size_t output_count);
+
+/* Copies parameter `index` out as float32, dequantised where it is stored in fewer bits. */
+FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count);
+
+/* Bytes of memory that the packed parameters take. */
+FASTALEX_API int fastalex_param_bytes(fastalex_net* net, size_t* bytes);
+
+/* Backends known to this build: name and why it cannot be used ("" if it can). FASTALEX_INVALID past the last. */
+FASTALEX_API int fastalex_backend(size_t index, const char** name, const char** reason);
+
+/* Registers the backend in the shared library at `path` (see csrc/backend.h) under its own name. */
+FASTALEX_API int fastalex_load_backend(const char* path);
+
+/* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels) or "neon".
+ * FASTALEX_CPU_ISA overrides the choice; FASTALEX_UNAVAILABLE if this processor lacks it. */
+FASTALEX_API int fastalex_cpu_isa(const char** isa);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* FASTALEX_H */

@@ -1,0 +1,125 @@
+#include "net.h"
+
+#include "error.h"
+
+namespace fastalex {
+namespace {
+// Plans kept by a net. Eight covers a few batch sizes and image sizes; older ones are made again when needed.
+const size_t kPlanCacheSize = 8;
+}  // namespace
+
+struct Net::CachedPlan {
+  CachedPlan(const fastalex_backend_api* backend_, const Input& shape_) : backend(backend_), shape(shape_) {}
+  ~CachedPlan() {
+    for (void* context : free_contexts) backend->context_destroy(context);
+    if (plan) backend->plan_destroy(plan);
+  }
+  CachedPlan(const CachedPlan&) = delete;
+  CachedPlan& operator=(const CachedPlan&) = delete;
+
+  const fastalex_backend_api* backend;
+  Input shape;
+  fastalex_step output;
+  void* plan = nullptr;
+  std::vector<void*> free_contexts;  // guarded by the net's mutex
+};
+
+class Net::Call {
+ public:
+  Call(Net* net, const Input& shape) : net_(net) {
+    std::lock_guard<std::mutex> lock(net_->mutex_);
+    plan_ = net_->find_plan(shape);
+    if (plan_->free_contexts.empty()) {
+      net_->check(net_->backend_->context_create(plan_->plan, &context_));
+    } else {
+      context_ = plan_->free_contexts.back();
+      plan_->free_contexts.pop_back();
+    }
+    ++net_->running_;
+  }
+
+  ~Call() {
+    std::lock_guard<std::mutex> lock(net_->mutex_);
+    plan_->free_contexts.push_back(context_);
+    plan_.reset();  // a plan that has left the cache dies here, while the net still lives
+    if (--net_->running_ == 0) net_->idle_.notify_all();
+  }
+
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  void run(const float* input, float* output) {
+    net_->check(net_->backend_->run(plan_->plan, context_, input, output));
+  }
+
+ private:
+  Net* net_;
+  std::shared_ptr<CachedPlan> plan_;
+  void* context_ = nullptr;
+};
+
+Net::Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
+         const std::vector<size_t>& counts, const fastalex_backend_api* backend, int fc_storage, int threads)
+    : backend_(backend), rows_(parse_table(table)), channels_(c) {
+  Plan native = build_plan(rows_, 1, c, h, w, false);
+  param_counts_ = native.param_counts;
+  if (params.size() != param_counts_.size())
+    invalid("the layer table has ", param_counts_.size(), " parameters, ", params.size(), " were given");
+  for (size_t i = 0; i < params.size(); ++i)
+    if (counts[i] != param_counts_[i])
+      invalid("parameter ", i, " must have ", param_counts_[i], " values, it has ", counts[i]);
+  fastalex_model_options options = {fc_storage, threads};
+  check(backend_->model_create(native.steps.data(), native.steps.size(), params.data(), params.size(), &options,
+                               &model_));
+  register_fork_guarded(this);
+}
+
+Net::~Net() {
+  unregister_fork_guarded(this);
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    idle_.wait(lock, [this] { return running_ == 0; });
+  }
+  plans_.clear();
+  backend_->model_destroy(model_);
+}
+
+void Net::check(int status) const {
+  if (status != FASTALEX_OK) throw Error(status, backend_->last_error());
+}
+
+std::shared_ptr<Net::CachedPlan> Net::find_plan(const Input& shape) {
+  for (auto it = plans_.begin(); it != plans_.end(); ++it) {
+    if ((*it)->shape == shape) {
+      plans_.splice(plans_.begin(), plans_, it);
+      return plans_.front();
+    }
+  }
+  Plan steps = build_plan(rows_, shape.n, channels_, shape.h, shape.w, shape.softmax);
+  std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, shape);
+  check(backend_->plan_create(model_, steps.steps.data(), steps.steps.size(), &made->plan));
+  made->output = steps.back();
+  plans_.push_front(made);
+  if (plans_.size() > kPlanCacheSize) plans_.pop_back();
+  return made;
+}
+
+fastalex_step Net::output_step(const Input& shape) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return find_plan(shape)->output;
+}
+
+void Net::run(const Input& shape, const float* input, float* output) { Call(this, shape).run(input, output); }
+
+void Net::get_param(size_t index, float* out) const {
+  if (index >= param_counts_.size()) invalid("the net has ", param_counts_.size(), " parameters, there is no ", index);
+  check(backend_->model_param(model_, index, out));
+}
+
+void Net::after_fork_in_child() {
+  // The threads that were computing do not exist here; the contexts they had borrowed are left to them.
+  running_ = 0;
+  mutex_.unlock();
+}
+
+}  // namespace fastalex

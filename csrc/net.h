@@ -1,0 +1,64 @@
+// A net: immutable packed parameters, a cache of plans by shape, and a pool of contexts for each plan.
+#ifndef FASTALEX_NET_H
+#define FASTALEX_NET_H
+
+#include <condition_variable>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend.h"
+#include "fork_guard.h"
+#include "plan.h"
+
+namespace fastalex {
+
+class Net final : private ForkGuarded {
+ public:
+  struct Input {
+    int n, h, w;
+    bool softmax;
+    bool operator==(const Input& o) const { return n == o.n && h == o.h && w == o.w && softmax == o.softmax; }
+  };
+
+  // params[i] has counts[i] floats; see fastalex.h for their order. threads > 0.
+  Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
+      const std::vector<size_t>& counts, const fastalex_backend_api* backend, int fc_storage, int threads);
+  ~Net();  // waits for running calls
+  Net(const Net&) = delete;
+  Net& operator=(const Net&) = delete;
+
+  int channels() const { return channels_; }
+  const std::vector<size_t>& param_counts() const { return param_counts_; }
+  fastalex_step output_step(const Input& shape);  // the last step of the plan for this input
+  void run(const Input& shape, const float* input, float* output);
+  void get_param(size_t index, float* out) const;
+  size_t param_bytes() const { return backend_->model_bytes(model_); }
+
+ private:
+  struct CachedPlan;
+  class Call;  // a borrowed plan and context, counted among the running calls
+
+  std::shared_ptr<CachedPlan> find_plan(const Input& shape);  // mutex_ held
+  void check(int status) const;
+
+  void before_fork() override { mutex_.lock(); }
+  void after_fork_in_parent() override { mutex_.unlock(); }
+  void after_fork_in_child() override;
+
+  const fastalex_backend_api* backend_;
+  std::vector<LayerRow> rows_;
+  int channels_;
+  std::vector<size_t> param_counts_;
+  void* model_ = nullptr;
+
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int running_ = 0;
+  std::list<std::shared_ptr<CachedPlan>> plans_;  // most recently used first
+};
+
+}  // namespace fastalex
+#endif  // FASTALEX_NET_H

@@ -1,0 +1,241 @@
+#include "plan.h"
+
+#include <cmath>
+#include <limits>
+#include <locale>
+#include <sstream>
+
+#include "error.h"
+
+namespace fastalex {
+namespace {
+
+const long long kMaxValues = 1LL << 40;  // values in one tensor; keeps every product below in 64 bits
+const int kMaxSide = 1 << 24;
+
+struct Shape {
+  int n, c, h, w;
+  long long values() const { return 1LL * n * c * h * w; }
+};
+
+template <typename Number>
+Number parse_number(const LayerRow& row, const std::string& key) {
+  auto found = row.options.find(key);
+  if (found == row.options.end()) invalid("layer ", row.name, ": ", row.op, " needs ", key, "=");
+  std::istringstream in(found->second);
+  in.imbue(std::locale::classic());
+  Number value;
+  char rest;
+  if (!(in >> value) || in >> rest) invalid("layer ", row.name, ": ", key, "=", found->second, " is not a number");
+  return value;
+}
+
+int positive(const LayerRow& row, const std::string& key, int least = 1) {
+  int value = parse_number<int>(row, key);
+  if (value < least || value > kMaxSide) invalid("layer ", row.name, ": ", key, "=", value, " is out of range");
+  return value;
+}
+
+double finite(const LayerRow& row, const std::string& key) {
+  double value = parse_number<double>(row, key);
+  if (!std::isfinite(value)) invalid("layer ", row.name, ": ", key, " must be finite");
+  return value;
+}
+
+bool rounds_up(const LayerRow& row) {
+  auto found = row.options.find("rounding");
+  if (found != row.options.end() && found->second == "ceil") return true;
+  if (found != row.options.end() && found->second == "floor") return false;
+  invalid("layer ", row.name, ": ", row.op, " needs rounding=floor or rounding=ceil");
+}
+
+int windows(const LayerRow& row, int side, int kernel, int stride, int pad, bool ceil) {
+  long long room = side + 2LL * pad - kernel;
+  if (room < 0) invalid("the image is too small: layer ", row.name, " gets a side of ", side, ", its window is ", kernel);
+  int count = static_cast<int>(ceil ? (room + stride - 1) / stride : room / stride) + 1;
+  // A window that would start outside the input is no window (Caffe and PyTorch drop it too).
+  if (ceil && 1LL * (count - 1) * stride >= 1LL * side + pad) --count;
+  return count;
+}
+
+class Builder {
+ public:
+  Builder(int n, int c, int h, int w) : shape_{n, c, h, w} { check_size("the input"); }
+
+  void add(const LayerRow& row) {
+    if (row.op == "relu" || row.op == "tanh") return add_activation(row);
+    if (flat_ && row.op != "fc" && row.op != "softmax")
+      invalid("layer ", row.name, ": after a fully connected layer only fc, relu, tanh and softmax may follow");
+    fastalex_step step = blank();
+    if (row.op == "conv")
+      conv(row, &step);
+    else if (row.op == "fc")
+      fully_connected(row, &step);
+    else if (row.op == "lrn")
+      lrn(row, &step, FASTALEX_OP_LRN);
+    else if (row.op == "spatial_norm")
+      lrn(row, &step, FASTALEX_OP_SPATIAL_NORM);
+    else if (row.op == "maxpool")
+      maxpool(row, &step);
+    else if (row.op == "adaptive_avgpool")
+      avgpool(row, &step);
+    else if (row.op == "softmax")
+      softmax(row, &step);
+    else
+      invalid("layer ", row.name, ": there is no op ", row.op);
+    finish(row, step);
+  }
+
+  Plan take() { return std::move(plan_); }
+
+ private:
+  fastalex_step blank() const {
+    fastalex_step step = fastalex_step();
+    step.n = shape_.n;
+    step.in_c = step.out_c = shape_.c;
+    step.in_h = step.out_h = shape_.h;
+    step.in_w = step.out_w = shape_.w;
+    step.groups = 1;
+    step.param = -1;
+    return step;
+  }
+
+  void finish(const LayerRow& row, const fastalex_step& step) {
+    shape_ = Shape{step.n, step.out_c, step.out_h, step.out_w};
+    check_size(row.name);
+    plan_.steps.push_back(step);
+    plan_.names.push_back(row.name);
+  }
+
+  void check_size(const std::string& what) const {
+    if (shape_.n < 1 || shape_.c < 1 || shape_.h < 1 || shape_.w < 1)
+      invalid(what, " must have at least one image, channel, row and column");
+    if (shape_.h > kMaxSide || shape_.w > kMaxSide || shape_.c > kMaxSide ||
+        1.0 * shape_.n * shape_.c * shape_.h * shape_.w > static_cast<double>(kMaxValues))
+      invalid(what, " is too large");
+  }
+
+  void add_params(fastalex_step* step, long long weight, long long bias) {
+    if (weight > kMaxValues) invalid("a layer has too many weights");
+    step->param = static_cast<int>(plan_.param_counts.size());
+    plan_.param_counts.push_back(static_cast<size_t>(weight));
+    plan_.param_counts.push_back(static_cast<size_t>(bias));
+  }
+
+  // Fused into the step before it, where that step has an epilogue and no activation yet.
+  void add_activation(const LayerRow& row) {
+    int activation = row.op == "relu" ? FASTALEX_ACT_RELU : FASTALEX_ACT_TANH;
+    if (!plan_.steps.empty() && plan_.back().activation == FASTALEX_ACT_NONE &&
+        (plan_.back().op == FASTALEX_OP_CONV || plan_.back().op == FASTALEX_OP_FULLY_CONNECTED ||
+         plan_.back().op == FASTALEX_OP_MAXPOOL)) {
+      plan_.steps.back().activation = activation;
+      return;
+    }
+    fastalex_step step = blank();
+    step.op = FASTALEX_OP_ACTIVATION;
+    step.activation = activation;
+    finish(row, step);
+  }
+
+  void conv(const LayerRow& row, fastalex_step* step) {
+    step->op = FASTALEX_OP_CONV;
+    step->out_c = positive(row, "out");
+    step->kernel = positive(row, "kernel");
+    step->stride = positive(row, "stride");
+    step->pad = positive(row, "pad", 0);
+    step->groups = positive(row, "groups");
+    if (shape_.c % step->groups || step->out_c % step->groups)
+      invalid("layer ", row.name, ": ", shape_.c, " inputs and ", step->out_c, " outputs cannot be split into ",
+              step->groups, " groups");
+    bool ceil = rounds_up(row);
+    step->out_h = windows(row, shape_.h, step->kernel, step->stride, step->pad, ceil);
+    step->out_w = windows(row, shape_.w, step->kernel, step->stride, step->pad, ceil);
+    add_params(step, 1LL * step->out_c * (shape_.c / step->groups) * step->kernel * step->kernel, step->out_c);
+  }
+
+  void fully_connected(const LayerRow& row, fastalex_step* step) {
+    step->op = FASTALEX_OP_FULLY_CONNECTED;
+    flat_ = true;
+    step->out_c = positive(row, "out");
+    step->out_h = step->out_w = 1;
+    long long inputs = 1LL * shape_.c * shape_.h * shape_.w;
+    if (inputs > std::numeric_limits<int>::max()) invalid("layer ", row.name, " has too many inputs");
+    add_params(step, inputs * step->out_c, step->out_c);
+  }
+
+  void lrn(const LayerRow& row, fastalex_step* step, int op) {
+    step->op = op;
+    step->size = positive(row, "size");
+    if (step->size % 2 == 0 || step->size > FASTALEX_MAX_WINDOW)
+      invalid("layer ", row.name, ": size must be odd and at most ", static_cast<int>(FASTALEX_MAX_WINDOW));
+    step->alpha = finite(row, "alpha");
+    step->beta = finite(row, "beta");
+    step->k = finite(row, "k");
+    if (op == FASTALEX_OP_LRN) step->groups = positive(row, "groups");
+    if (shape_.c % step->groups)
+      invalid("layer ", row.name, ": ", shape_.c, " channels cannot be split into ", step->groups, " groups");
+  }
+
+  void maxpool(const LayerRow& row, fastalex_step* step) {
+    step->op = FASTALEX_OP_MAXPOOL;
+    step->kernel = positive(row, "kernel");
+    step->stride = positive(row, "stride");
+    bool ceil = rounds_up(row);
+    step->out_h = windows(row, shape_.h, step->kernel, step->stride, 0, ceil);
+    step->out_w = windows(row, shape_.w, step->kernel, step->stride, 0, ceil);
+  }
+
+  void softmax(const LayerRow& row, fastalex_step* step) {
+    step->op = FASTALEX_OP_SOFTMAX;
+    if (!flat_) invalid("layer ", row.name, ": a softmax must follow a fully connected layer");
+  }
+
+  void avgpool(const LayerRow& row, fastalex_step* step) {
+    step->op = FASTALEX_OP_ADAPTIVE_AVGPOOL;
+    step->out_h = step->out_w = positive(row, "out");
+  }
+
+  Shape shape_;
+  bool flat_ = false;  // a fully connected layer has been seen
+  Plan plan_;
+};
+
+}  // namespace
+
+size_t Plan::output_count() const {
+  return static_cast<size_t>(back().n) * back().out_c * back().out_h * back().out_w;
+}
+
+std::vector<LayerRow> parse_table(const std::string& text) {
+  std::vector<LayerRow> rows;
+  std::istringstream lines(text);
+  std::string line;
+  for (int number = 1; std::getline(lines, line); ++number) {
+    std::istringstream words(line);
+    LayerRow row;
+    if (!(words >> row.op)) continue;
+    std::string word;
+    while (words >> word) {
+      size_t equals = word.find('=');
+      if (equals == std::string::npos) invalid("line ", number, " of the layer table: ", word, " is not key=value");
+      row.options[word.substr(0, equals)] = word.substr(equals + 1);
+    }
+    row.name = row.options.count("name") ? row.options["name"] : row.op;
+    rows.push_back(row);
+  }
+  if (rows.empty()) invalid("the layer table is empty");
+  return rows;
+}
+
+Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, bool softmax) {
+  Builder builder(n, c, h, w);
+  for (const LayerRow& row : rows) builder.add(row);
+  if (softmax) {
+    LayerRow row;
+    row.op = row.name = "softmax";
+    builder.add(row);
+  }
+  return builder.take();
+}
+
+}  // namespace fastalex

@@ -1,0 +1,193 @@
+"""The layer table: what a :class:`~fastalex.variants.Variant` row means, layer by layer, with its shapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from .variants import Variant
+
+Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
+
+_SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel, stride of conv1..conv5 [paper] section 3.5
+_PADS = (None, 2, 1, 1, 1)  # conv1's is the row's own
+_POOL = (3, 2)  # overlapping: z=3, s=2 [paper] section 3.4
+GROUPED = (False, True, False, True, True)  # conv3 reads both columns [paper] section 3.5
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One row of the expanded layer table.
+
+    ``op`` is one of conv, relu, tanh, lrn, spatial_norm, maxpool, adaptive_avgpool, dropout, fc, softmax.
+    ``options`` holds the op's numbers under the names of the native engine's layer table (``csrc/include/fastalex.h``).
+    ``param`` is the prefix of its parameters (``"<param>.weight"``, ``"<param>.bias"``), empty where it has none.
+    Shapes are per image.
+    """
+
+    op: str
+    name: str
+    in_shape: Shape
+    out_shape: Shape
+    options: Mapping[str, Any] = field(default_factory=dict)
+    param: str = ""
+
+    @property
+    def param_shapes(self) -> Dict[str, Shape]:
+        """Parameter name -> shape: conv ``[K, C/groups, R, S]``, fc ``[out, in]``, bias ``[out]``."""
+        if self.op == "conv":
+            kernel = self.options["kernel"]
+            weight = (self.options["out"], self.in_shape[0] // self.options["groups"], kernel, kernel)
+        elif self.op == "fc":
+            weight = (self.options["out"], _count(self.in_shape))
+        else:
+            return {}
+        return {self.param + ".weight": weight, self.param + ".bias": (weight[0],)}
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return sum(_count(shape) for shape in self.param_shapes.values())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image; products with padding counted, as is usual. Zero but for conv and fc."""
+        if not self.param:
+            return 0
+        weight = self.param_shapes[self.param + ".weight"]
+        positions = _count(self.out_shape[1:])
+        return _count(weight) * positions
+
+    @property
+    def activation_count(self) -> int:
+        """Number of values in the output for one image."""
+        return _count(self.out_shape)
+
+
+def layer_table(layers: List[Layer]) -> str:
+    """The layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``)."""
+    lines = []
+    for layer in layers:
+        if layer.op == "dropout":  # evaluation mode: the identity
+            continue
+        words = [layer.op, "name=" + layer.name]
+        words += ["%s=%s" % (key, value) for key, value in layer.options.items()]
+        lines.append(" ".join(words))
+    return "\n".join(lines) + "\n"
+
+
+def expand(row: Variant, in_shape: Shape) -> List[Layer]:
+    """The layers of ``row`` for one image of ``in_shape``.
+
+    :raises UserError: if the input is too small for a layer.
+    """
+    table: List[Layer] = []
+    shape = in_shape
+
+    def add(op: str, name: str, out_shape: Shape, param: str = "", **options: Any) -> None:
+        nonlocal shape
+        table.append(Layer(op, name, shape, out_shape, options, param))
+        shape = out_shape
+
+    for index, block in enumerate(row.blocks):
+        number = index + 1
+        for op in block.split():
+            if op == "conv":
+                kernel, stride = _SIDES[index]
+                pad = row.conv1_pad if index == 0 else _PADS[index]
+                sides = _windows(row, "conv%d" % number, shape, kernel, stride, pad, row.conv_rounding)
+                add(
+                    "conv",
+                    "conv%d" % number,
+                    (row.widths[index],) + sides,
+                    _param_name(row, table, "conv%d" % number),
+                    out=row.widths[index],
+                    kernel=kernel,
+                    stride=stride,
+                    pad=pad,
+                    groups=row.columns if GROUPED[index] else 1,
+                    rounding=row.conv_rounding,
+                )
+            elif op == "act":
+                add(row.activation, "%s%d" % (row.activation, number), shape)
+            elif op == "lrn":
+                lrn = row.lrn
+                groups = 1 if lrn.crosses_columns else row.columns
+                add(
+                    "lrn",
+                    "norm%d" % number,
+                    shape,
+                    size=lrn.size,
+                    alpha=lrn.effective_alpha,
+                    beta=lrn.beta,
+                    k=lrn.k,
+                    groups=groups,
+                )
+            elif op == "spatial_norm":
+                norm = row.spatial_norm
+                add(
+                    "spatial_norm",
+                    "cnorm%d" % number,
+                    shape,
+                    size=norm.size,
+                    alpha=norm.effective_alpha,
+                    beta=norm.beta,
+                    k=norm.k,
+                )
+            else:
+                kernel, stride = _POOL
+                sides = _windows(row, "pool%d" % number, shape, kernel, stride, 0, row.pool_rounding)
+                add(
+                    "maxpool",
+                    "pool%d" % number,
+                    shape[:1] + sides,
+                    kernel=kernel,
+                    stride=stride,
+                    rounding=row.pool_rounding,
+                )
+    if row.adaptive_pool:
+        add("adaptive_avgpool", "avgpool", (shape[0],) + (row.adaptive_pool,) * 2, out=row.adaptive_pool)
+    classifier = len(table)
+    for number, width in ((6, row.widths[5]), (7, row.widths[6]), (8, row.num_classes)):
+        if number < 8 and row.dropout_first:
+            add("dropout", "drop%d" % number, shape, p=0.5)
+        add("fc", "fc%d" % number, (width,), _param_name(row, table[classifier:], "fc%d" % number), out=width)
+        if number < 8:
+            add(row.activation, "%s%d" % (row.activation, number), shape)
+            if not row.dropout_first:
+                add("dropout", "drop%d" % number, shape, p=0.5)
+    return table
+
+
+def _param_name(row: Variant, before: List[Layer], name: str) -> str:
+    """torchvision names a parameter by its place in ``features`` or ``classifier``, Caffe by its layer."""
+    if row.naming == "caffe":
+        return name
+    return "%s.%d" % ("features" if name.startswith("conv") else "classifier", len(before))
+
+
+def _windows(
+    row: Variant, name: str, shape: Shape, kernel: int, stride: int, pad: int, rounding: str
+) -> Tuple[int, int]:
+    sides = []
+    for side in shape[1:]:
+        room = side + 2 * pad - kernel
+        if room < 0:
+            raise UserError("the input is too small for %s: %s gets a side of %d" % (row.name, name, side))
+        count = -(-room // stride) if rounding == "ceil" else room // stride
+        sides.append(count + 1)
+    return sides[0], sides[1]
+
+
+def first_fc_input(table: List[Layer]) -> int:
+    return next(_count(layer.in_shape) for layer in table if layer.op == "fc")
+
+
+def _count(shape: Shape) -> int:
+    product = 1
+    for side in shape:
+        product *= side
+    return product
