@@ -54,7 +54,7 @@ struct ConvTask {
 
 struct FcTask {
   const float* in;  // [n][in_stride]
-  float* out;       // [n][out_stride], out_stride a multiple of panel
+  float* out;       // [n][out_stride], with room for whole panels
   int32_t n, in_stride, out_stride, k, activation;
   const void* weights;  // [panel index][k][panel] in `storage`
   const float* scale;   // [panel index][panel], int8 only

@@ -82,7 +82,8 @@ Layout make_layout(const fastalex_step* steps, size_t count, int panel) {
   for (size_t i = layout.image_steps; i < count; ++i) {
     const size_t in = static_cast<size_t>(steps[i].in_c) * steps[i].in_h * steps[i].in_w;
     const size_t widest = std::max(in, static_cast<size_t>(steps[i].out_c));
-    layout.feature_floats = std::max(layout.feature_floats, (widest + panel - 1) / panel * panel);
+    // A cache line more than the panels need: rows 4 KiB apart would fall into the same few sets of the L1.
+    layout.feature_floats = std::max(layout.feature_floats, (widest + panel - 1) / panel * panel + 16);
   }
   return layout;
 }

@@ -35,7 +35,7 @@ struct Layout {
   size_t image_steps;           // number of steps that work image by image
   std::vector<Tensor> tensors;  // image_steps + 1
   size_t image_floats;          // workspace of one image
-  size_t feature_floats;        // widest row of the batch part, a multiple of the panel
+  size_t feature_floats;        // from one row of the batch part to the next
 };
 Layout make_layout(const fastalex_step* steps, size_t count, int panel);
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import warnings
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from . import _core, images, variants, weights
+from . import _core, images, variants
+from . import weights as weights_files
 from .errors import BackendError, UserError
 from .layers import layer_table
 from .variants import Variant
@@ -18,6 +20,7 @@ from .weights import initial
 FC_STORAGES = ("fp32", "fp16", "int8")  # in the order of fastalex_storage, csrc/include/fastalex.h
 PRECISIONS = ("fp32",)  # of the activations and of the convolutions
 AUTO_ORDER = ("tensorrt", "cuda", "cpu")
+DEFAULT_VARIANT = "alexnet2012"
 MAX_THREADS = 1024
 
 
@@ -70,16 +73,17 @@ class AlexNet:
         self.precision = precision
         self.fc_weights = fc_weights
         self.threads = _thread_count(threads)
-        loaded = _Loaded.of(weights)
-        self.variant = loaded.choose_variant(variant, num_classes, overrides)
-        self.labels = loaded.labels(self.variant)
-        self.trained = loaded.trained
-        params = initial.check(self.variant, loaded.arrays_for(self.variant))
+        loaded = _load(weights)
+        base = variant or (loaded and loaded.variant()) or DEFAULT_VARIANT
+        self.variant = variants.get(base, num_classes=num_classes, **overrides)
+        self.labels = _labels(loaded, self.variant)
+        self.trained = loaded is not None
+        arrays = loaded.arrays if loaded else initial.random_weights(self.variant)
         size = self.variant.input_size
         self._net = _core.Net(
             layer_table(self.variant.layers()),
             [self.variant.channels, size, size],
-            params,
+            initial.check(self.variant, arrays),
             self.device,
             FC_STORAGES.index(fc_weights),
             self.threads,
@@ -121,8 +125,6 @@ class AlexNet:
     def preprocess(self, image: Any) -> np.ndarray:
         """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size."""
         batch = list(image) if isinstance(image, (list, tuple)) else [image]
-        if not batch:
-            raise UserError("there is no image in the list; give at least one")
         return images.preprocess(batch, self.variant.profile, size=self.variant.input_size)
 
     def state_dict(self) -> Dict[str, np.ndarray]:
@@ -132,10 +134,10 @@ class AlexNet:
 
     def save(self, path: Union[str, os.PathLike]) -> None:
         """Writes the parameters, the variant and the labels to a ``.safetensors`` or ``.npz`` file."""
-        metadata = {"fastalex.variant": json.dumps(self.variant.to_dict())}
+        metadata = {weights_files.VARIANT_KEY: json.dumps(self.variant.to_dict())}
         if self.labels:
-            metadata["fastalex.labels"] = json.dumps(self.labels)
-        weights.save(path, self.state_dict(), metadata)
+            metadata[weights_files.LABELS_KEY] = json.dumps(self.labels)
+        weights_files.save(path, self.state_dict(), metadata)
 
     @property
     def param_bytes(self) -> int:
@@ -162,62 +164,23 @@ class AlexNet:
         return [Prediction(names[i], float(probabilities[i]), int(i)) for i in order]
 
 
-class _Loaded:
-    """Weights as the caller gave them: arrays, and what their file says of the network."""
+def _load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[weights_files.Weights]:
+    """The weights that ``given`` means; None for random ones."""
+    if given is None or (isinstance(given, str) and given == "random"):
+        return None
+    if isinstance(given, Mapping):
+        return weights_files.Weights(dict(given))
+    if not isinstance(given, (str, os.PathLike)):
+        raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
+    return weights_files.load(weights_files.bundled(given) if given in weights_files.BUNDLED else given)
 
-    def __init__(self, arrays: Optional[Mapping[str, Any]], metadata: Mapping[str, str], source: str) -> None:
-        self.arrays = arrays
-        self.metadata = metadata
-        self.source = source
 
-    @classmethod
-    def of(cls, given: Union[str, os.PathLike, Mapping[str, Any], None]) -> _Loaded:
-        if given is None or (isinstance(given, str) and given == "random"):
-            return cls(None, {}, "random weights")
-        if isinstance(given, Mapping):
-            return cls(given, {}, "the given arrays")
-        if not isinstance(given, (str, os.PathLike)):
-            raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
-        path = weights.find(given)
-        loaded = weights.load(path)
-        return cls(loaded.arrays, loaded.metadata, str(path))
-
-    @property
-    def trained(self) -> bool:
-        return self.arrays is not None
-
-    def choose_variant(self, asked: Any, num_classes: Optional[int], overrides: Mapping[str, Any]) -> Variant:
-        base = asked if asked is not None else self._named_variant()
-        return variants.get(base if base is not None else "alexnet2012", num_classes=num_classes, **overrides)
-
-    def arrays_for(self, variant: Variant) -> Mapping[str, Any]:
-        return initial.random_weights(variant) if self.arrays is None else self.arrays
-
-    def labels(self, variant: Variant) -> Optional[List[str]]:
-        names = self._json("fastalex.labels")
-        if names is None and variant.num_classes == 1000:
-            names = images.imagenet_labels()
-        if names is None:
-            return None
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise UserError("%s: its labels are not a list of names" % self.source)
-        return names if len(names) == variant.num_classes else None
-
-    def _named_variant(self) -> Optional[Variant]:
-        row = self._json("fastalex.variant")
-        if row is None:
-            return None
-        if not isinstance(row, dict):
-            raise UserError("%s: its variant is not a table row" % self.source)
-        return variants.from_dict(row)
-
-    def _json(self, key: str) -> Any:
-        if key not in self.metadata:
-            return None
-        try:
-            return json.loads(self.metadata[key])
-        except ValueError:
-            raise UserError("%s: its '%s' is not valid JSON" % (self.source, key)) from None
+def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Optional[List[str]]:
+    """The names of the classes: the file's own, ImageNet's for a network of its size, else None."""
+    names = loaded.labels() if loaded else None
+    if names is None and variant.num_classes == 1000:
+        names = images.imagenet_labels()
+    return names if names is not None and len(names) == variant.num_classes else None
 
 
 def choose_device(device: str) -> str:
@@ -276,8 +239,6 @@ def _as_numpy(x: Any) -> Tuple[np.ndarray, Any]:
 
 def _converter(kind: type) -> Any:
     """``from_dlpack`` of the library that defines ``kind``; numpy where it has none."""
-    import sys
-
     module = sys.modules.get(kind.__module__.split(".")[0])
     return getattr(module, "from_dlpack", lambda result: result)
 

@@ -1,0 +1,425 @@
+"""From a file, bytes, a PIL image or an array to the network's input: open, orient, resize, crop, normalise.
+
+The conventions are the rows of :mod:`fastalex.profiles`; the code here has no constant of its own but a size limit.
+"""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import stat
+from functools import lru_cache
+from io import BytesIO
+from typing import IO, Any, Iterable, List, Optional, Tuple, Union
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from . import profiles
+from .errors import UserError
+from .profiles import PROFILES, Profile
+
+__all__ = [
+    "MAX_PIXELS",
+    "PROFILES",
+    "Profile",
+    "imagenet_labels",
+    "imagenet_wnids",
+    "linear_resize",
+    "nearest_resize",
+    "open_image",
+    "preprocess",
+    "ten_crop",
+]
+
+Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
+
+#: The largest picture that is decoded, in pixels (width x height): the size from which Pillow
+#: itself warns of a decompression bomb, a quarter of a gigabyte as RGB.
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+
+# Start of the file, offset and bytes -> reader. Pillow's classes are used directly because Image.open warns through
+# the process-wide warning filters before a caller can look at the size; these classes read the header only.
+_READERS = (
+    (0, b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (0, b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (8, b"WEBP", WebPImagePlugin.WebPImageFile),
+    (0, b"BM", BmpImagePlugin.BmpImageFile),
+)
+_FORMATS = "JPEG, PNG, WebP or BMP"
+
+_ORIENTATION = 0x0112  # the EXIF tag; how a picture with this value is turned upright
+_UPRIGHT = {
+    2: Image.FLIP_LEFT_RIGHT,
+    3: Image.ROTATE_180,
+    4: Image.FLIP_TOP_BOTTOM,
+    5: Image.TRANSPOSE,
+    6: Image.ROTATE_270,
+    7: Image.TRANSVERSE,
+    8: Image.ROTATE_90,
+}
+
+
+def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """``source`` as an upright 8-bit RGB picture that shares nothing with it.
+
+    ``source`` is the path of a JPEG, PNG, WebP or BMP file (the first frame of a moving one), the bytes of one, a PIL
+    image, or a uint8 array ``[H, W]`` (grey), ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha).
+    ``bgr`` says that the colours of an array are blue, green, red, as OpenCV's and JetBot's cameras deliver them.
+
+    * EXIF orientation is applied, and gone from the result; EXIF data that cannot be read counts as none.
+    * Alpha and palette transparency are dropped, not composited: hidden pixels show the colours that are stored under
+      them. That is what ``convert("RGB")`` does, with which torchvision's users open their images.
+    * CMYK and other colour spaces go through Pillow's conversion to RGB; colour profiles are ignored.
+    * 16-bit grey is scaled to 8 bits, ``round(value / 257)`` (Pillow's own conversion cuts it off at 255).
+      16-bit colour keeps its high byte, as Pillow reads it.
+
+    :raises UserError: if the source is missing, no image, truncated, corrupt, or of another kind, or if a file or
+        bytes have more than ``max_pixels`` pixels. Nothing else is raised for a bad image.
+    """
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(_array_rgb(source, bgr))
+    if bgr:
+        raise UserError("bgr=True is for arrays; files and PIL images say themselves what their channels are")
+    if isinstance(source, Image.Image):
+        return _decoded(source, "the PIL image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        with BytesIO(bytes(source)) as stream:
+            return _read(stream, "the image given as bytes", max_pixels)
+    if not isinstance(source, (str, os.PathLike)):
+        raise UserError(
+            "an image is a path, the bytes of a file, a PIL image or a uint8 array, not %s" % type(source).__name__
+        )
+    path = os.fsdecode(source)
+    name = "'%s'" % path.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a directory or a device would fail later, a pipe might hang
+            raise UserError("%s is not a file; give the path of an image" % name)
+        with open(path, "rb") as stream:
+            return _read(stream, name, max_pixels)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise UserError("cannot read %s: %s" % (name, getattr(error, "strerror", None) or error)) from None
+
+
+def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
+    """A uint8 array of any accepted shape as contiguous RGB ``[H, W, 3]``."""
+    if array.dtype != np.uint8:
+        raise UserError(
+            "an image array must be uint8 with values 0 to 255, not %s; scale it first, "
+            "or pass an already preprocessed [N, 3, H, W] batch to the network itself" % array.dtype
+        )
+    pixels = array[..., None] if array.ndim == 2 else array
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
+        raise UserError(
+            "an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with at least one pixel, not %s"
+            % list(array.shape)
+        )
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1] if bgr else pixels[..., :3])
+
+
+def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    """Decode an open file; ``name`` is how errors call it."""
+    start = stream.read(30)
+    stream.seek(0)
+    if not start:
+        raise UserError("%s is empty; it should be a %s image" % (name, _FORMATS))
+    readers = [reader for offset, magic, reader in _READERS if start[offset : offset + len(magic)] == magic]
+    if not readers:
+        raise UserError("%s is not a %s image; convert it, or pass it as a PIL image" % (name, _FORMATS))
+    if readers[0] is WebPImagePlugin.WebPImageFile:  # the one reader that makes room for the pixels when it opens
+        _check_size(_webp_size(start), name, max_pixels)
+    try:
+        image = readers[0](stream)
+    except Exception as error:  # noqa: BLE001 (see _decoded)
+        raise _unreadable(name, error) from None
+    _check_size(image.size, name, max_pixels)
+    return _decoded(image, name)
+
+
+def _check_size(size: Tuple[int, int], name: str, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise UserError(
+            "%s has %d x %d pixels, more than the limit of %d; make it smaller first" % (name, *size, max_pixels)
+        )
+
+
+def _webp_size(start: bytes) -> Tuple[int, int]:
+    """(width, height) from the first 30 bytes of a WebP file: RFC 9649 (VP8X, VP8L) and RFC 6386 (VP8)."""
+    kind = start[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    """Decode a (lazy) PIL image and return it upright in RGB, without metadata (a second pass must not turn it)."""
+    try:
+        image.load()
+        orientation = _orientation(image)
+        rgb = _rgb(image, name)
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Pillow's decoders meet bad data with OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+        # OverflowError, MemoryError, KeyError, ...: there is no shorter list that is complete.
+        raise _unreadable(name, error) from None
+    if 0 in rgb.size:
+        raise UserError("%s has no pixels" % name)
+    rgb.info = {}
+    return rgb
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError("cannot decode %s, it is truncated or corrupt: %s" % (name, reason))
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation, or None; damaged EXIF data is common on photographs whose pixels are fine."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    """A decoded PIL image of any mode as a new RGB image."""
+    # Pillow before 10.3 or so opens a 16-bit grey PNG as 32-bit "I"; every version does so with a 16-bit PGM.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UserError("%s has 32-bit pixels of unknown range (mode %s); scale it to 8 bits" % (name, image.mode))
+    if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow converts in two steps only
+        image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
+    return image.convert("RGB")
+
+
+def preprocess(
+    images: Union[Source, Iterable[Source]],
+    profile: Union[str, Profile],
+    size: Optional[int] = None,
+    *,
+    bgr: bool = False,
+    mean_image: Optional[np.ndarray] = None,
+) -> np.ndarray:
+    """The network's input, float32 ``[N, 3, size, size]``, C-contiguous, for one image or a list of them.
+
+    Each image is anything that :func:`open_image` takes; a list, a tuple and a uint8 array ``[N, H, W, C]`` are N
+    images. ``profile`` is a name in :data:`PROFILES` or a :class:`Profile`.
+    ``size`` overrides the profile's input size; the side it resizes to is scaled in proportion and rounded to nearest
+    (torchvision's 256 for 224 becomes 146 for 128), so the same share of the picture is seen.
+    ``bgr``: arrays are blue, green, red.
+    ``mean_image``: a per-pixel mean, ``[3, side, side]`` or ``[3, size, size]`` with the planes in the profile's own
+    order, on a 0 to 255 scale; it takes the place of the profile's channel means (see :class:`Profile`).
+
+    :raises UserError: for an unknown profile, a bad image, size or mean, or a picture too elongated to be resized.
+    """
+    row, size = _row_and_size(profile, size)
+    sources = list(images) if _is_batch(images) else [images]
+    if not sources:
+        raise UserError("there are no images to preprocess; give at least one")
+    mean = _Mean(row, size, mean_image)
+    batch = np.empty((len(sources), 3, size, size), np.float32)
+    for out, source in zip(batch, sources):
+        canvas = _canvas(open_image(source, bgr=bgr), row, size)
+        top, left = _centre(canvas, size, row)
+        _normalise(out, canvas, top, left, row, mean)
+    return batch
+
+
+def ten_crop(
+    image: Source,
+    profile: Union[str, Profile],
+    size: Optional[int] = None,
+    *,
+    bgr: bool = False,
+    mean_image: Optional[np.ndarray] = None,
+) -> np.ndarray:
+    """Ten views of one image, float32 ``[10, 3, size, size]``, whose predictions are to be averaged.
+
+    The four corners (top left, top right, bottom left, bottom right), the centre, and the mirror images of these five
+    in the same order: Krizhevsky et al. 2012, section 4.1. Corners are those of the resized picture, or of its
+    central square where the profile cuts one. Arguments and errors as for :func:`preprocess`.
+
+    :raises UserError: also for a profile that does not crop, whose ten views would be two.
+    """
+    row, size = _row_and_size(profile, size)
+    if not row.crops:
+        croppers = ", ".join(name for name, other in PROFILES.items() if other.crops)
+        raise UserError("profile %s does not crop, so it has no ten views (these do: %s)" % (row.name, croppers))
+    mean = _Mean(row, size, mean_image)
+    canvas = _canvas(open_image(image, bgr=bgr), row, size)
+    bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _centre(canvas, size, row)]
+    views = np.empty((10, 3, size, size), np.float32)
+    for index, (top, left) in enumerate(corners):
+        _normalise(views[index], canvas, top, left, row, mean)
+        _normalise(views[index + 5], canvas, top, left, row, mean, mirror=True)
+    return views
+
+
+def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Profile, int]:
+    row = profiles.get(profile)
+    if size is None:
+        return row, row.size
+    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size <= 16384:
+        raise UserError("size must be a whole number of pixels from 1 to 16384, not %r" % (size,))
+    return row, int(size)
+
+
+def _is_batch(images: Any) -> bool:
+    return isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+
+
+def _canvas(image: Image.Image, row: Profile, size: int) -> np.ndarray:
+    """The resized picture that crops are taken from, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
+    side = row.side_for(size)
+    width, height = (side, side) if row.resize == "stretch" else _shorter_side(image.size, side, row.square)
+    if width * height > max(MAX_PIXELS, side * side):
+        raise UserError(
+            "an image of %d x %d pixels is too elongated for profile %s: with a shorter side of %d it would have "
+            "%d x %d" % (*image.size, row.name, side, width, height)
+        )
+    if row.resample == "antialias":
+        pixels = np.asarray(image.resize((width, height), Image.BILINEAR))
+    elif row.resample == "nearest":
+        pixels = nearest_resize(np.asarray(image), height, width)
+    elif image.size == (width, height):
+        pixels = np.asarray(image)
+    else:
+        pixels = np.rint(linear_resize(np.asarray(image), height, width)).astype(np.uint8)
+    if row.square:
+        top, left = (height - side) // 2, (width - side) // 2
+        pixels = pixels[top : top + side, left : left + side]
+    return pixels
+
+
+def _shorter_side(size: Tuple[int, int], side: int, nearest: bool) -> Tuple[int, int]:
+    """(width, height) whose shorter side is ``side``; the longer is rounded to nearest or truncated."""
+    shorter = min(size)
+    width, height = ((2 * side * n + shorter) // (2 * shorter) if nearest else side * n // shorter for n in size)
+    return width, height
+
+
+def _centre(canvas: np.ndarray, size: int, row: Profile) -> Tuple[int, int]:
+    """(top, left) of the central crop."""
+    rests = (canvas.shape[0] - size, canvas.shape[1] - size)
+    if row.centre == "half-even":
+        return round(rests[0] / 2), round(rests[1] / 2)
+    return rests[0] // 2, rests[1] // 2
+
+
+class _Mean:
+    """What is subtracted from a crop, float32: channel means ``[3, 1, 1]`` or a caller's mean image ``[3, H, W]``."""
+
+    def __init__(self, row: Profile, size: int, image: Optional[np.ndarray]) -> None:
+        self.size = size
+        self.values = np.array(row.mean, np.float32).reshape(3, 1, 1)
+        self.follows_crop = False
+        if image is None:
+            return
+        side = row.side_for(size)
+        values = np.asarray(image)
+        if row.mean_image is None:
+            raise UserError("profile %s takes no mean image" % row.name)
+        if values.shape not in ((3, side, side), (3, size, size)) or values.dtype.kind not in "fiu":
+            raise UserError(
+                "the mean image for profile %s must be numbers of shape [3, %d, %d] or [3, %d, %d], not %s %s"
+                % (row.name, side, side, size, size, values.dtype, list(values.shape))
+            )
+        values = values.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise UserError("the mean image has values that are not finite")
+        if row.mean_image == "average":
+            values = values.mean(axis=(1, 2), dtype=np.float64).astype(np.float32).reshape(3, 1, 1)
+        elif values.shape[1] != size and row.mean_image == "centre":
+            border = (side - size) // 2
+            values = values[:, border : border + size, border : border + size]
+        else:
+            self.follows_crop = values.shape[1] != size
+        self.values = values
+
+    def at(self, top: int, left: int) -> np.ndarray:
+        if self.follows_crop:
+            return self.values[:, top : top + self.size, left : left + self.size]
+        return self.values
+
+
+def _normalise(
+    out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: _Mean, mirror: bool = False
+) -> None:
+    """Write one crop of ``canvas`` to ``out`` [3, size, size], in float32 and in the order of torchvision's steps."""
+    size = out.shape[-1]
+    crop = canvas[top : top + size, left : left + size]
+    planes = crop[..., ::-1] if row.order == "BGR" else crop
+    values = mean.at(top, left)
+    if mirror:
+        planes = planes[:, ::-1]
+        # A mean that belongs to the place in the picture is mirrored with it; one that belongs to the view is not.
+        values = values[:, :, ::-1] if mean.follows_crop else values
+    np.divide(planes.transpose(2, 0, 1), np.float32(row.divisor), out=out, dtype=np.float32)
+    out -= values
+    out /= np.array(row.std, np.float32).reshape(3, 1, 1)
+
+
+def nearest_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``pixels`` [H, W, ...] stretched to [height, width, ...] as jetson-inference does: ``int(x * scale)``.
+
+    ``scale`` is the old side over the new one and the product is taken in float32, then truncated
+    (``c/tensorConvert.cu``); so the pixel comes from the left and upper end of each step, not from its middle.
+    """
+    rows, columns = (
+        (np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))).astype(np.intp)
+        for old, new in zip(pixels.shape[:2], (height, width))
+    )
+    return pixels[rows[:, None], columns]
+
+
+def linear_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """``pixels`` [H, W, C] resized to float32 [height, width, C] from two by two neighbours, at any scale.
+
+    OpenCV's INTER_LINEAR, which Caffe uses: pixel centres lie at half-integers, positions beyond the outermost
+    centres are clamped to them, and nothing is averaged over when shrinking (Pillow's filter widens instead).
+    """
+    top, bottom, down = _neighbours(pixels.shape[0], height)
+    left, right, along = _neighbours(pixels.shape[1], width)
+    down, along = down[:, None, None], along[None, :, None]
+    upper = pixels[top[:, None], left] * (1 - along) + pixels[top[:, None], right] * along
+    lower = pixels[bottom[:, None], left] * (1 - along) + pixels[bottom[:, None], right] * along
+    return upper * (1 - down) + lower * down
+
+
+def _neighbours(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each of ``new`` pixels: the two of ``old`` around it, and the float32 weight of the second."""
+    centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    first = np.floor(centres).astype(np.intp)
+    return first, np.minimum(first + 1, old - 1), (centres - first).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _imagenet_classes() -> Tuple[Tuple[str, str], ...]:
+    """(wnid, label) of each class; the source and the licence are in the head of the file."""
+    data = pkgutil.get_data(__package__, "data/imagenet_labels.txt")
+    assert data is not None  # the loader of a package on disk or in a zip returns bytes or raises
+    lines = [line for line in data.decode("utf-8").splitlines() if not line.startswith("#")]
+    return tuple((wnid, label) for wnid, _, label in (line.partition(" ") for line in lines))
+
+
+def imagenet_labels() -> List[str]:
+    """The names of the 1000 ILSVRC 2012 classes, in the order of the outputs of Caffe's and torchvision's networks."""
+    return [label for _, label in _imagenet_classes()]
+
+
+def imagenet_wnids() -> List[str]:
+    """The WordNet identifiers of the same 1000 classes, such as ``n01440764``."""
+    return [wnid for wnid, _ in _imagenet_classes()]
