@@ -1,0 +1,157 @@
+"""Weights files: one named set of arrays with its metadata, whatever the format.
+
+``.safetensors`` files are memory-mapped; ``.npz`` files are read into memory. Both are checked before use, and
+whatever is wrong with a file is one :class:`~fastalex.errors.UserError` that names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Union
+
+import numpy as np
+
+from ..errors import UserError
+from ..variants import Variant, from_dict
+from .safetensors_file import FormatError
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+VARIANT_KEY = "fastalex.variant"  # JSON of Variant.to_dict()
+LABELS_KEY = "fastalex.labels"  # JSON list of the class names
+BUNDLED = {"digits": "alexnet-digits.safetensors"}
+FORMATS = {".safetensors": "safetensors_file", ".npz": "npz_file"}  # suffix -> module, imported when needed
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file holds. The arrays are read-only; of a ``.safetensors`` file they are views of its mapping."""
+
+    arrays: Dict[str, np.ndarray]
+    metadata: Dict[str, str] = field(default_factory=dict)
+    path: str = ""
+
+    def variant(self) -> Optional[Variant]:
+        """The network that the file says it is for, or None if it does not say.
+
+        :raises UserError: if what it says makes no network.
+        """
+        values = self._json(VARIANT_KEY, dict)
+        return None if values is None else from_dict(values)
+
+    def labels(self) -> Optional[List[str]]:
+        """The names of the classes, or None if the file has none.
+
+        :raises UserError: if they are not a list of text.
+        """
+        names = self._json(LABELS_KEY, list)
+        if names is not None and not all(isinstance(name, str) for name in names):
+            raise UserError("%s has class names that are not text" % self.path)
+        return names
+
+    def _json(self, key: str, kind: type) -> Any:
+        if key not in self.metadata:
+            return None
+        try:
+            value = json.loads(self.metadata[key])
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, kind):
+            raise UserError("the metadata '%s' of %s is not valid" % (key, self.path))
+        return value
+
+
+def load(path: PathLike) -> Weights:
+    """Read the weights file ``path``; its suffix says the format.
+
+    :raises UserError: if the file is missing, of another kind, or wrong in any way.
+    """
+    name = os.fspath(path)
+    reader = _format(name)
+    try:
+        if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait for ever
+            raise UserError("%s is not a file" % name)
+        with open(name, "rb") as stream:
+            arrays, metadata = reader.read(stream, os.fstat(stream.fileno()).st_size)
+    except FormatError as error:
+        raise UserError("%s cannot be used: %s" % (name, error)) from None
+    except FileNotFoundError:
+        raise UserError("there is no weights file %s" % name) from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError("%s cannot be read: %s" % (name, error)) from None
+    return Weights(arrays, metadata, name)
+
+
+def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None) -> None:
+    """Write ``arrays`` and ``metadata`` (text to text) to ``path``; its suffix says the format.
+
+    The file appears whole or not at all: a failure leaves an existing file as it was.
+
+    :raises UserError: if an array is not of plain numbers, a name is not text, or the file cannot be written.
+    """
+    name = os.fspath(path)
+    writer = _format(name)
+    metadata = dict(metadata or {})
+    for key, value in metadata.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise UserError("metadata must be text to text, not %r: %r" % (key, value))
+    plain = {key: _plain(key, array) for key, array in arrays.items()}
+    try:
+        with _replacing(name) as stream:
+            writer.write(stream, plain, metadata)
+    except FormatError as error:
+        raise UserError("%s cannot be written: %s" % (name, error)) from None
+    except OSError as error:
+        raise UserError("%s cannot be written: %s" % (name, error.strerror or error)) from None
+
+
+def bundled(name: str) -> Path:
+    """The path of weights that come with the package.
+
+    :raises UserError: for a name that there is none of.
+    """
+    if name not in BUNDLED:
+        raise UserError("no weights '%s' come with fastalex (there are: %s)" % (name, ", ".join(BUNDLED)))
+    return Path(__file__).resolve().parent.parent / "data" / BUNDLED[name]
+
+
+def _format(name: str) -> Any:
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix not in FORMATS:
+        raise UserError("%s must end in %s to be a weights file" % (name, " or ".join(FORMATS)))
+    return importlib.import_module("." + FORMATS[suffix], __name__)
+
+
+def _plain(name: Any, given: Any) -> np.ndarray:
+    """A C-contiguous little-endian array of plain numbers."""
+    if not isinstance(name, str) or not name or name == "__metadata__":
+        raise UserError("%r cannot be the name of an array" % (name,))
+    array = np.asarray(given)
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise UserError("the array %r must hold plain numbers, not %s" % (name, array.dtype))
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+
+
+@contextlib.contextmanager
+def _replacing(name: str) -> Iterator[BinaryIO]:
+    """A stream to a temporary file beside ``name`` that takes its place when the block ends without an exception."""
+    target = os.path.realpath(name)  # a link keeps pointing to the file that is replaced
+    temporary = "%s.%s.tmp" % (target, os.urandom(8).hex())
+    try:
+        with open(temporary, "xb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,73 @@
+"""Arrays for a variant: random ones to start from, and the check that given ones fit."""
+
+from __future__ import annotations
+
+import math
+from typing import Dict, List, Mapping, Union
+
+import numpy as np
+
+from ..errors import UserError
+from ..variants import Variant, get
+
+BIAS_STD = 0.05  # small, but not zero: a bias that an engine forgets must show in its tests
+
+
+def random_weights(variant: Union[str, Variant], seed: int = 0) -> Dict[str, np.ndarray]:
+    """Parameter name -> float32 array, the same for the same ``seed`` and numpy version.
+
+    Weights are normal with standard deviation ``sqrt(2 / fan_in)``, which keeps the scale of the activations through
+    layers of ReLU (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015, equation 10); biases are normal
+    with standard deviation 0.05.
+    """
+    generator = np.random.default_rng(seed)
+    arrays = {}
+    for name, shape in get(variant).parameter_shapes().items():
+        array = generator.standard_normal(shape, dtype=np.float32)
+        array *= np.float32(math.sqrt(2.0 / math.prod(shape[1:])) if len(shape) > 1 else BIAS_STD)
+        arrays[name] = array
+    return arrays
+
+
+def check(variant: Union[str, Variant], arrays: Mapping[str, np.ndarray]) -> List[np.ndarray]:
+    """The arrays in the order of :meth:`Variant.parameter_shapes`, float32, aligned and C-contiguous.
+
+    An array that is so already is passed on without a copy (a memory-mapped one stays mapped). Integers and other
+    floats are converted. Values are not looked at: NaN and infinity pass through to the network.
+
+    :raises UserError: naming the first array that is missing, unexpected, of the wrong shape or not of numbers.
+    """
+    row = get(variant)
+    shapes = row.parameter_shapes()
+    _check_classes(row, shapes, arrays)
+    for name in shapes:
+        if name not in arrays:
+            raise UserError("the weights lack the array '%s' that %s needs" % (name, row.name))
+    for name in arrays:
+        if name not in shapes:
+            raise UserError("the weights have an array '%s' that %s does not" % (name, row.name))
+    return [_as_float32(name, arrays[name], shape) for name, shape in shapes.items()]
+
+
+def _check_classes(row: Variant, shapes: Mapping[str, tuple], arrays: Mapping[str, np.ndarray]) -> None:
+    """The commonest mistake gets a sentence of its own: a network that was trained with other classes."""
+    last = [name for name in shapes if name.endswith(".weight")][-1]
+    got = np.shape(arrays[last]) if last in arrays else ()
+    if len(got) == 2 and got[1] == shapes[last][1] and got[0] != row.num_classes:
+        raise UserError(
+            "the weights have %d classes ('%s' has shape %s) and the network %d: pass num_classes=%d"
+            % (got[0], last, tuple(got), row.num_classes, got[0])
+        )
+
+
+def _as_float32(name: str, given: np.ndarray, shape: tuple) -> np.ndarray:
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiu":
+        raise UserError("the array '%s' must hold numbers, not %s" % (name, array.dtype))
+    if array.shape != shape:
+        raise UserError("the array '%s' has shape %s, but must have %s" % (name, array.shape, shape))
+    try:
+        with np.errstate(over="raise"):
+            return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+    except FloatingPointError:
+        raise UserError("the array '%s' has values that are too large for float32" % name) from None
