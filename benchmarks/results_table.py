@@ -1,0 +1,214 @@
+"""benchmarks/RESULTS.md from the JSON files under benchmarks/results/ and the device files. Nothing in it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, Iterable, List, Optional, Sequence
+
+from fastalex import devices, roofline
+from fastalex.errors import UserError
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+REPORT = HERE / "RESULTS.md"
+
+HEAD = (
+    "AlexNet image classification | Nano (optimized) | TX2 (optimized) | RTX (optimized) | GTX-1650 (optimized)",
+    "--- | --- | --- | --- | ---",
+)
+COLUMNS = (("nano",), ("tx2",), ("rtx20", "rtx30", "rtx40", "rtx50"), ("gtx1650",))
+VARIANTS = ("alexnet2012", "torchvision")
+BATCHES = (1, 32)
+ROW_KEYS = ("variant", "batch", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s", "correctness")
+
+
+def load_records(folder: Path = RESULTS) -> List[Dict[str, Any]]:
+    """Every result file under ``folder``, in the order of their paths.
+
+    :raises UserError: for a file that is no result record.
+    """
+    records = []
+    for path in sorted(folder.glob("*/*.json")):
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            missing = [key for key in ("device", "title", "machine", "versions", "rows") if key not in record]
+            missing += [key for row in record["rows"] for key in ROW_KEYS if key not in row]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise UserError("%s is not a result file: %s" % (path, error)) from None
+        if missing:
+            raise UserError("%s is not a result file: it has no %s" % (path, missing[0]))
+        if record["device"] != path.parent.name:
+            raise UserError(
+                "%s says device %s, so it belongs in results/%s" % (path, record["device"], record["device"])
+            )
+        records.append(record)
+    return records
+
+
+def render(records: Sequence[Dict[str, Any]]) -> str:
+    """The whole of RESULTS.md."""
+    parts = [_targets(records)]
+    parts += [measured_section(record) for record in records]
+    parts += [_predictions(variant) for variant in VARIANTS]
+    return "".join(parts)
+
+
+def write_report(folder: Path = RESULTS, path: Path = REPORT) -> None:
+    """Render ``folder`` into ``path``."""
+    write_atomically(path, render(load_records(folder)))
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write to a temporary name in the same folder, then rename; a reader sees the old file or the new one.
+
+    :raises UserError: if the folder cannot be written.
+    """
+    temporary: Optional[str] = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=path.name + ".")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)  # mkstemp makes it private
+        os.replace(temporary, str(path))
+    except OSError as error:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise UserError("cannot write %s: %s" % (path, error.strerror or error)) from None
+
+
+def digits(value: Optional[float]) -> str:
+    """Three significant digits (all of them from 100 up) without an exponent; empty for None."""
+    if value is None:
+        return ""
+    return "%.0f" % value if abs(value) >= 99.95 else "%#.3g" % value
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table; all but the first ``left`` columns are aligned right."""
+    lines = [list(head), ["---" if index < left else "---:" for index in range(len(head))]]
+    lines += [list(row) for row in rows]
+    return "\n".join("| %s |" % " | ".join(line) for line in lines) + "\n"
+
+
+def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The same for a terminal: columns padded with spaces, the first aligned left."""
+    lines = [list(head)] + [list(row) for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    padded = (
+        "  ".join(cell.ljust(width) if not column else cell.rjust(width) for column, (cell, width) in pairs)
+        for pairs in (list(enumerate(zip(line, widths))) for line in lines)
+    )
+    return "\n".join(line.rstrip() for line in padded) + "\n"
+
+
+def _targets(records: Sequence[Dict[str, Any]]) -> str:
+    lines = list(HEAD)
+    for variant in VARIANTS:
+        for batch in BATCHES:
+            cells = [_best_cell(records, names, variant, batch) for names in COLUMNS]
+            lines.append("| %s, batch %d (ms, images/s) | %s |" % (variant, batch, " | ".join(cells)))
+    return (
+        "\n".join(lines)
+        + "\n\nMeasured figures only; a blank cell has not been measured. Every figure comes from a JSON file under"
+        + ' `benchmarks/results/`\nor, in the tables headed "predicted", from `devices/*.toml`;'
+        + " `python benchmarks/run.py --report` writes this file.\n"
+    )
+
+
+def _best_cell(records: Sequence[Dict[str, Any]], names: Sequence[str], variant: str, batch: int) -> str:
+    found = [
+        (row["median_ms"], record["title"], row)
+        for record in records
+        if record["device"] in names and not record.get("quick")
+        for row in record["rows"]
+        if (row["variant"], row["batch"]) == (variant, batch)
+    ]
+    if not found:
+        return ""
+    _, title, row = min(found, key=lambda one: one[:2])
+    figures = "%s ms, %s images/s" % (digits(row["median_ms"]), digits(row["images_per_s"]))
+    return "%s (%s, fc %s)" % (figures, title, row["fc_weights"])
+
+
+def measured_section(record: Dict[str, Any]) -> str:
+    """The tables of one result file: times, memory and errors, then the cold starts."""
+    head = ["network", "fc weights", "batch", "median ms", "p10", "p90", "images/s", "peak MiB"]
+    head += ["max error / tolerance", "quantisation error"]
+    rows = []
+    for row in record["rows"]:
+        correctness = row["correctness"]
+        figures = [row[key] for key in ("median_ms", "p10_ms", "p90_ms", "images_per_s", "peak_rss_mib")]
+        figures += [correctness["max_abs_diff"] / correctness["tolerance"], correctness.get("quantisation_error")]
+        rows.append([row["variant"], row["fc_weights"], str(row["batch"]), *map(digits, figures)])
+    family = "CPU" if record["device"] == "cpu" else devices.get(record["device"]).title
+    text = "\n## %s, measured: %s\n\n%s\n\n" % (family, record["title"], machine_line(record))
+    text += (
+        "p10 and p90: ms, 10th and 90th percentile. Peak MiB: resident memory of a process that does only this,\n"
+        "the mapped weights file included. Max error: to the naive backend, which sums in double.\n"
+        "Quantisation error: max difference to the fp32 weights' output over its maximum.\n\n"
+    )
+    text += table(head, rows, left=2)
+    cold = [row for row in record["rows"] if row.get("cold")]
+    if cold:
+        text += (
+            "\nCold process, start to first result (median of %d; weights file in the page cache):\n\n"
+            % (cold[0]["cold"]["repeats"])
+        )
+        keys = ("total_ms", "start_ms", "import_ms", "build_ms", "first_run_ms", "peak_rss_mib")
+        names = (
+            "network",
+            "fc weights",
+            "total ms",
+            "interpreter",
+            "import",
+            "load and build",
+            "first run",
+            "peak MiB",
+        )
+        cells = [[row["variant"], row["fc_weights"]] + [digits(row["cold"][key]) for key in keys] for row in cold]
+        text += table(names, cells, left=2)
+    return text
+
+
+def machine_line(record: Dict[str, Any]) -> str:
+    """One paragraph: versions, system, compiler, threads and where they were pinned."""
+    machine, versions = record["machine"], record["versions"]
+    pinned = machine.get("pinned_cpus")
+    parts = [
+        "fastalex %s, Python %s, numpy %s" % (versions["fastalex"], versions["python"], versions["numpy"]),
+        machine["os"],
+        "%d threads %s" % (machine["threads"], "pinned to CPUs %s" % pinned if pinned else "not pinned"),
+        "engine ISA %s" % machine["isa"],
+        "compiler %s" % versions["build"].get("compiler", "unknown"),
+        "measured %s" % record["date"],
+    ]
+    return "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
+
+
+def _predictions(variant: str) -> str:
+    head = ["predicted ms a batch"]
+    head += ["batch %d %s" % (batch, name) for batch in BATCHES for name in roofline.PRECISIONS]
+    rows = []
+    for device in devices.load_all().values():
+        for card in device.cards:
+            rows.append(
+                [card.name]
+                + [_predicted_cell(variant, card, name, batch) for batch in BATCHES for name in roofline.PRECISIONS]
+            )
+    return (
+        "\n## Predicted, not measured: %s\n\n" % variant
+        + "Roofline floors: per layer the slower of arithmetic at peak and memory at full bandwidth, summed; what is"
+        + " counted stands in\n`python/fastalex/roofline.py`. int8 and int4 are the fully connected weights only."
+        + " Blank: the card's rate has no source.\n\n"
+        + table(head, rows)
+    )
+
+
+def _predicted_cell(variant: str, card: devices.Card, precision: str, batch: int) -> str:
+    if roofline.math_peak_tflops(card, precision) is None:
+        return ""
+    return digits(roofline.roofline(variant, card, precision, batch).ms)
