@@ -1,4 +1,5 @@
 // The public C interface (fastalex.h) over Net.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -9,6 +10,7 @@
 #include "fastalex.h"
 #include "loader.h"
 #include "net.h"
+#include "plan.h"
 
 struct fastalex_net {
   fastalex::Net net;
@@ -19,6 +21,8 @@ namespace {
 using fastalex::guarded;
 using fastalex::invalid;
 using fastalex::Net;
+
+const int32_t kMaxThreads = 1024;
 
 Net::Input shape_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
   if (flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", flags);
@@ -37,6 +41,17 @@ uint32_t fastalex_api_version(void) { return FASTALEX_API_VERSION; }
 
 const char* fastalex_last_error(void) { return fastalex::last_error().c_str(); }
 
+int fastalex_param_counts(const char* table, int32_t channels, int32_t height, int32_t width, size_t* counts,
+                          size_t capacity, size_t* total) {
+  return guarded([&] {
+    need(table && total && (counts || capacity == 0), "table, counts and total");
+    const fastalex::Plan plan =
+        fastalex::build_plan(fastalex::parse_table(table), 1, channels, height, width, false);
+    *total = plan.param_counts.size();
+    std::copy_n(plan.param_counts.begin(), std::min(capacity, *total), counts);
+  });
+}
+
 int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width, const float* const* params,
                     const size_t* param_counts, size_t param_total, const fastalex_options* options,
                     fastalex_net** net) {
@@ -51,7 +66,8 @@ int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t
       invalid("options->struct_size is ", options->struct_size, ", set it to sizeof(fastalex_options)");
     if (options->fc_storage < FASTALEX_FP32 || options->fc_storage > FASTALEX_INT8)
       invalid("options->fc_storage is not a fastalex_storage: ", options->fc_storage);
-    if (options->threads < 0) invalid("options->threads must not be negative");
+    if (options->threads < 0 || options->threads > kMaxThreads)
+      invalid("options->threads must be 0 (all processors) to ", kMaxThreads, ", not ", options->threads);
     int threads = options->threads ? options->threads : fastalex::usable_cpus();
     for (size_t i = 0; i < param_total; ++i) need(params[i], "a parameter");
     *net = new fastalex_net{{table, channels, height, width, std::vector<const float*>(params, params + param_total),

@@ -51,11 +51,15 @@ bool rounds_up(const LayerRow& row) {
 
 int windows(const LayerRow& row, int side, int kernel, int stride, int pad, bool ceil) {
   long long room = side + 2LL * pad - kernel;
-  if (room < 0) invalid("the image is too small: layer ", row.name, " gets a side of ", side, ", its window is ", kernel);
-  int count = static_cast<int>(ceil ? (room + stride - 1) / stride : room / stride) + 1;
-  // A window that would start outside the input is no window (Caffe and PyTorch drop it too).
-  if (ceil && 1LL * (count - 1) * stride >= 1LL * side + pad) --count;
-  return count;
+  if (room < 0)
+    invalid("the image is too small: layer ", row.name, " gets a side of ", side, ", its window is ", kernel);
+  return static_cast<int>(ceil ? (room + stride - 1) / stride : room / stride) + 1;
+}
+
+// A pool's last window that would start outside the input has no maximum; PyTorch drops it too.
+int pool_windows(const LayerRow& row, int side, int kernel, int stride, bool ceil) {
+  int count = windows(row, side, kernel, stride, 0, ceil);
+  return 1LL * (count - 1) * stride >= side ? count - 1 : count;
 }
 
 class Builder {
@@ -181,8 +185,8 @@ class Builder {
     step->kernel = positive(row, "kernel");
     step->stride = positive(row, "stride");
     bool ceil = rounds_up(row);
-    step->out_h = windows(row, shape_.h, step->kernel, step->stride, 0, ceil);
-    step->out_w = windows(row, shape_.w, step->kernel, step->stride, 0, ceil);
+    step->out_h = pool_windows(row, shape_.h, step->kernel, step->stride, ceil);
+    step->out_w = pool_windows(row, shape_.w, step->kernel, step->stride, ceil);
   }
 
   void softmax(const LayerRow& row, fastalex_step* step) {

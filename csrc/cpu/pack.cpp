@@ -72,10 +72,9 @@ const char* PackedLayer::pack_panel(const float* weight, const float* bias_in, i
     }
     float largest = 0;
     for (int i = 0; i < k; ++i) {
-      const float magnitude = std::fabs(from[i]);
-      if (!(magnitude <= largest)) largest = magnitude;  // a NaN wins
+      if (!std::isfinite(from[i])) return "NaN or infinity";
+      largest = std::max(largest, std::fabs(from[i]));
     }
-    if (!std::isfinite(largest)) return "NaN or infinity";
     if (storage == FASTALEX_FP16) {
       if (largest > kHalfMax) return "a weight beyond the range of fp16";
       uint16_t* to = weights.as<uint16_t>() + begin + j;

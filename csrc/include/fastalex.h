@@ -63,6 +63,10 @@ typedef struct fastalex_net fastalex_net;
 FASTALEX_API uint32_t fastalex_api_version(void);
 FASTALEX_API const char* fastalex_last_error(void);
 
+/* Sizes of the parameters that `table` needs, in floats: *total of them, the first min(*total, capacity) in counts. */
+FASTALEX_API int fastalex_param_counts(const char* table, int32_t channels, int32_t height, int32_t width,
+                                       size_t* counts, size_t capacity, size_t* total);
+
 /* Builds a net for images of channels x height x width. The parameters are copied; they may be freed afterwards. */
 FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width,
                                  const float* const* params, const size_t* param_counts, size_t param_total,

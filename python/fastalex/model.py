@@ -22,6 +22,7 @@ PRECISIONS = ("fp32",)  # of the activations and of the convolutions
 AUTO_ORDER = ("tensorrt", "cuda", "cpu")
 DEFAULT_VARIANT = "alexnet2012"
 MAX_THREADS = 1024
+DLPACK_CPU = 1  # kDLCPU, dlpack.h
 
 
 class Prediction(NamedTuple):
@@ -119,7 +120,7 @@ class AlexNet:
         if not self.trained:
             warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=2)
         probabilities = self.predict_proba(image)
-        ranked = [self._top(row, topk) for row in probabilities]
+        ranked = [self.rank(row, topk) for row in probabilities]
         return ranked if isinstance(image, (list, tuple)) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
@@ -158,7 +159,8 @@ class AlexNet:
         _check_batch(array, self.variant)
         return convert_back(self._net.run(np.ascontiguousarray(array), softmax))
 
-    def _top(self, probabilities: np.ndarray, topk: int) -> List[Prediction]:
+    def rank(self, probabilities: np.ndarray, topk: int) -> List[Prediction]:
+        """The ``topk`` most probable classes of one row of :meth:`predict_proba`, best first."""
         order = np.argsort(-probabilities, kind="stable")[:topk]
         names = self.labels or [str(i) for i in range(len(probabilities))]
         return [Prediction(names[i], float(probabilities[i]), int(i)) for i in order]
@@ -226,14 +228,15 @@ def _as_numpy(x: Any) -> Tuple[np.ndarray, Any]:
         return x, lambda result: result
     if not hasattr(x, "__dlpack__"):
         raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
-    device_type = x.__dlpack_device__()[0] if hasattr(x, "__dlpack_device__") else 1
-    if int(device_type) != 1:  # kDLCPU, dlpack.h
-        raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
     if getattr(x, "requires_grad", False):
         raise UserError("the input requires grad; pass x.detach()")
     try:
+        if int(x.__dlpack_device__()[0]) != DLPACK_CPU:
+            raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
         return np.from_dlpack(x), _converter(type(x))
-    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
         raise UserError("the input cannot be read through DLPack: %s" % error) from None
 
 

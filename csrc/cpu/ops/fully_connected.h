@@ -35,10 +35,12 @@ void fc_block(const fastalex::FcTask& task, int panel, const fastalex::Run& run,
   int row = 0;
   for (; row + kRows <= task.n; row += kRows) fc_rows<kRows>(task, panel, run, w, row, first, last);
   for (; row + 2 <= task.n; row += 2) fc_rows<2>(task, panel, run, w, row, first, last);
-  if (row < task.n) {
+  if (task.n == 1) {
     Tile<1> tile;
-    multiply_one(task.in + static_cast<int64_t>(row) * task.in_stride + run.offset, run.length, w, &tile);
-    scale_and_finish<1>(task, panel, row, &tile, first, last);
+    multiply_one(task.in + run.offset, run.length, w, &tile);
+    scale_and_finish<1>(task, panel, 0, &tile, first, last);
+  } else if (row < task.n) {  // the order of the sum is that of the other rows: an image's place changes no bit
+    fc_rows<1>(task, panel, run, w, row, first, last);
   }
 }
 

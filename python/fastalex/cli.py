@@ -1,0 +1,480 @@
+"""The command ``fastalex``.
+
+Exit codes: 0; 1 if ``info`` finds something broken; 2, with one sentence on standard error, for what the caller can
+mend; 130 if interrupted; 141 if the reader of the output went away (as if by SIGPIPE).
+Modules that cost time to load are imported inside the commands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+
+from . import __version__, console
+from .errors import BackendError, UserError
+
+OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+CLASSIFY_BATCH = 16  # images in memory at once
+MAX_BATCH = 4096
+WARM_UP_S = 0.5
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Run the command line ``argv`` (default: the process's) and return the exit code. Prints; never exits."""
+    try:
+        return _main(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        console.discard_output()
+        return PIPE_CLOSED
+    except console.OutputError as error:
+        console.discard_output()
+        console.complain("the output cannot be written: %s" % error)
+    except (UserError, BackendError) as error:
+        console.complain(str(error))
+    except MemoryError:
+        console.complain("there is not enough memory for this; try a smaller batch or network")
+    except ImportError as error:
+        console.complain("the installation is not complete (%s); install fastalex again" % error)
+    except OSError as error:
+        console.complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""))
+    return MISTAKE
+
+
+def _main(argv: List[str]) -> int:
+    try:
+        options, unknown = _parser().parse_known_args(argv)
+    except SystemExit:  # --help or --version, whose text argparse has handed to _Parser
+        return OK
+    if unknown:  # argparse itself would point to the help of the whole program
+        raise UserError("unknown arguments: %s (see: fastalex %s --help)" % (" ".join(unknown), options.command))
+    return options.run(options)
+
+
+# The parser ---------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, and writes through :mod:`fastalex.console`."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError("%s (see: %s --help)" % (message, self.prog))
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if message:
+            console.write(message.rstrip("\n"))
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="fastalex", description="The AlexNet family on this machine: classify, inspect, measure.")
+    parser.add_argument("--version", action="version", version="fastalex " + __version__)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_classify(commands)
+    _add_info(commands)
+    _add_summary(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON document instead of tables")
+    return parser
+
+
+def _add_classify(commands: Any) -> None:
+    parser = _add(commands, "classify", classify, "name what is on images")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder: the images in it, sorted")
+    _add_net(parser, "default: the one the weights are for")
+    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file, or 'digits', which is built in")
+    parser.add_argument("--topk", type=_positive, default=5, metavar="K", help="classes to show, best first (5)")
+    parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, UTF-8")
+
+
+def _add_info(commands: Any) -> None:
+    _add(commands, "info", info, "what was found here, what was refused and why, and a self-test")
+
+
+def _add_summary(commands: Any) -> None:
+    parser = _add(commands, "summary", summary, "the layers of a network, or the list of networks")
+    parser.add_argument("variant", nargs="?", metavar="VARIANT", help="left out: list the variants")
+    parser.add_argument("--num-classes", type=_positive, metavar="N", help="width of the last layer")
+    parser.add_argument("--input-size", type=_positive, metavar="S", help="side of the input in pixels")
+    parser.add_argument("--weights", metavar="W", help="take the variant from this file, or check that it fits")
+    parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
+
+
+def _add_bench(commands: Any) -> None:
+    parser = _add(commands, "bench", bench, "measure the time of a batch on this machine")
+    _add_net(parser, "default: alexnet2012, or the one the weights are for")
+    parser.add_argument("--weights", default="random", metavar="W", help="a file, 'digits', or 'random' (default)")
+    parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
+    parser.add_argument("--repeat", type=_positive, default=20, metavar="N", help="measured runs of each batch (20)")
+
+
+def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
+    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; " + variant_default)
+    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, tensorrt or naive")
+    parser.add_argument("--precision", default="fp32", metavar="T", help="of convolutions and activations: fp32")
+    parser.add_argument(
+        "--fc-weights", default="fp32", metavar="T", help="fully connected weights: fp32 (default), fp16 or int8"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads; default: all it may use")
+
+
+def _positive(text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be a whole number above 0, not '%s'" % text)
+    return value
+
+
+# classify -----------------------------------------------------------------------------------------------------------
+
+
+def classify(options: argparse.Namespace) -> int:
+    """Print the most probable classes of each image; images that cannot be read are complained about and left out."""
+    if options.weights in (None, "random"):
+        raise UserError("classify needs trained weights: --weights FILE, or --weights digits, which is built in")
+    net = _net(options, profile=_profile_name(options.profile))
+    if options.labels is not None:
+        net.labels = _read_labels(options.labels, net.variant.num_classes)
+    if not options.json:
+        console.write("%s, variant %s, profile %s\n" % (_device_line(net, options), net.variant.name, _profile(net)))
+    results: List[Dict[str, Any]] = []
+    failed = False
+    for entry in _classified(net, options.images, options.topk):
+        failed = failed or "error" in entry
+        if "error" in entry:
+            console.complain(entry["error"])
+        elif not options.json:
+            _print_predictions(entry)
+        if options.json:
+            results.append(entry)
+    if options.json:
+        console.write_json(dict(_net_facts(net), profile=_profile(net), images=results))
+    return MISTAKE if failed else OK
+
+
+def _classified(net: Any, paths: Sequence[str], topk: int) -> Iterator[Dict[str, Any]]:
+    """``{"path", "predictions"}`` or ``{"path", "error"}`` for each image, in order."""
+    waiting: List[Tuple[str, Any]] = []  # path, preprocessed image or the error
+    for path, error in _image_files(paths):
+        waiting.append((path, error or _preprocessed(net, path)))
+        if len(waiting) == CLASSIFY_BATCH:
+            yield from _classify_batch(net, waiting, topk)
+            waiting = []
+    yield from _classify_batch(net, waiting, topk)
+
+
+def _classify_batch(net: Any, waiting: List[Tuple[str, Any]], topk: int) -> Iterator[Dict[str, Any]]:
+    import numpy as np
+
+    good = [image for _, image in waiting if not isinstance(image, UserError)]
+    rows = iter(net.predict_proba(np.concatenate(good)) if good else ())
+    for path, image in waiting:
+        if isinstance(image, UserError):
+            yield {"path": path, "error": str(image)}
+            continue
+        ranked = [dict(rank=i + 1, **item._asdict()) for i, item in enumerate(net.rank(next(rows), topk))]
+        yield {"path": path, "predictions": ranked}
+
+
+def _preprocessed(net: Any, path: str) -> Any:
+    try:
+        return net.preprocess(path)
+    except UserError as error:
+        return error
+
+
+def _image_files(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
+    """Each file, folders replaced by the images in them (sorted by name, not their subfolders)."""
+    for path in paths:
+        if not os.path.isdir(path):
+            yield path, None
+            continue
+        try:
+            names = sorted(name for name in os.listdir(path) if name.lower().endswith(IMAGE_SUFFIXES))
+        except OSError as error:
+            yield path, UserError("cannot read the folder '%s': %s" % (path, error.strerror))
+            continue
+        if not names:
+            yield path, UserError("there is no image (%s) in the folder '%s'" % (", ".join(IMAGE_SUFFIXES), path))
+        for name in names:
+            yield os.path.join(path, name), None
+
+
+def _print_predictions(entry: Dict[str, Any]) -> None:
+    rows = [(item["rank"], item["label"], "%.2f" % (100 * item["probability"])) for item in entry["predictions"]]
+    console.table(entry["path"], ("rank", "label", "probability %"), rows, right=("rank", "probability %"))
+
+
+def _profile_name(name: Optional[str]) -> Optional[str]:
+    from . import profiles
+
+    return profiles.get(name).name if name is not None else None
+
+
+def _profile(net: Any) -> str:
+    return net.variant.profile
+
+
+def _read_labels(path: str, count: int) -> List[str]:
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            labels = stream.read().splitlines()
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the path
+        raise UserError(
+            "the labels '%s' cannot be read: %s" % (path, getattr(error, "strerror", None) or error)
+        ) from None
+    while labels and not labels[-1].strip():
+        labels.pop()
+    if len(labels) != count:
+        raise UserError("the labels '%s' are %d, but the network has %d classes" % (path, len(labels), count))
+    return labels
+
+
+# info ---------------------------------------------------------------------------------------------------------------
+
+
+def info(options: argparse.Namespace) -> int:
+    """Print the diagnosis; exit code 1 if something is broken."""
+    from . import diagnosis
+
+    report = diagnosis.collect()
+    if options.json:
+        console.write_json(report)
+    else:
+        _print_report(report)
+    for problem in report["problems"]:
+        console.complain(problem)
+    return OK if report["ok"] else BROKEN
+
+
+def _print_report(report: Dict[str, Any]) -> None:
+    cpu, device, build = report["cpu"], report["device"], report["build"]
+    rows = [("fastalex", "%s in %s" % (report["version"], report["location"]))]
+    rows += [("python", "%s on %s" % (report["python"], report["platform"]))]
+    rows += [("build: " + key, build[key]) for key in build]
+    rows += [
+        ("CPU", "%s, %s, %d cores, %d usable" % tuple(cpu[k] for k in ("model", "machine", "cores", "usable_cores")))
+    ]
+    rows += [("instruction set", report["isa"] or "none")]
+    rows += [("device", device["card"] or device["title"] or "no device of devices/*.toml")]
+    rows += [("", device["reason"])]
+    console.table("", ("", ""), rows)
+    backends = [
+        (row["name"], "available" if row["available"] else "refused", row["reason"]) for row in report["backends"]
+    ]
+    console.table("Backends", ("name", "state", "reason"), backends)
+    packages = [
+        (row["name"], (row["version"] or "found") if row["found"] else "-", row["purpose"])
+        for row in report["packages"]
+    ]
+    console.table("Python packages", ("name", "version", "used for"), packages)
+    weights = [(row["name"], row["variant"] or "-", row["bytes"] or "-", row["path"]) for row in report["weights"]]
+    console.table("Weights that come with fastalex", ("name", "variant", "bytes", "path"), weights, right=("bytes",))
+    _print_selftest(report["selftest"])
+
+
+def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
+    """One row for each op of each backend, and one for each case that failed."""
+    rows = []
+    for backend, op in dict.fromkeys((row["backend"], row["op"]) for row in outcomes):
+        group = [row for row in outcomes if (row["backend"], row["op"]) == (backend, op)]
+        failed = [row for row in group if not row["ok"]]
+        shares = [row["share"] for row in group if row["share"] is not None]
+        share = "%.3f" % max(shares) if shares else "-"
+        rows.append((backend, op, len(group), share, "%d failed" % len(failed) if failed else "passed"))
+        rows += [("", row["case"], "", "", "FAILED: " + row["reason"]) for row in failed]
+    columns = ("backend", "op", "cases", "error / bound", "result")
+    console.table("Self-test against the naive backend", columns, rows, right=("cases", "error / bound"))
+
+
+# summary ------------------------------------------------------------------------------------------------------------
+
+
+def summary(options: argparse.Namespace) -> int:
+    """Print the layers of a variant, the native layer table, or the list of variants."""
+    from . import variants
+    from .layers import layer_table
+
+    loaded = _load_weights(options.weights)
+    if options.variant is None and loaded is None:
+        return _list_variants(options)
+    base = options.variant or loaded.variant()
+    if base is None:
+        raise UserError(
+            "%s does not say its variant; name it: fastalex summary VARIANT --weights ..." % options.weights
+        )
+    row = variants.get(base, num_classes=options.num_classes, input_size=options.input_size)
+    if loaded is not None:
+        from .weights import initial
+
+        initial.check(row, loaded.arrays)
+    layers = row.layers()
+    facts = _summary_facts(row, layers)
+    if options.json:
+        console.write_json(dict(facts, table=layer_table(layers)) if options.table else facts)
+    elif options.table:
+        console.write(layer_table(layers).rstrip("\n"))
+    else:
+        _print_layers(facts)
+    return OK
+
+
+def _summary_facts(row: Any, layers: List[Any]) -> Dict[str, Any]:
+    rows = [
+        {
+            "name": layer.name,
+            "op": layer.op,
+            "output_shape": list(layer.out_shape),
+            "params": layer.params,
+            "macs": layer.macs,
+            "weight_bytes": 4 * layer.params,
+        }
+        for layer in layers
+    ]
+    totals = {key: sum(layer[key] for layer in rows) for key in ("params", "macs", "weight_bytes")}
+    facts = {"variant": row.name, "summary": row.summary, "input_shape": list(layers[0].in_shape), "layers": rows}
+    return dict(facts, num_classes=row.num_classes, total=totals)
+
+
+def _print_layers(facts: Dict[str, Any]) -> None:
+    columns = ("layer", "op", "output", "parameters", "MACs", "bytes (fp32)")
+    numbers = columns[3:]
+
+    def figures(row: Dict[str, Any]) -> Tuple[str, ...]:
+        return tuple(f"{row[key]:,}" if row[key] else "" for key in ("params", "macs", "weight_bytes"))
+
+    rows = [(row["name"], row["op"], _shape(row["output_shape"]), *figures(row)) for row in facts["layers"]]
+    rows.append(("total", "", "", *figures(facts["total"])))
+    title = "%s: %s; input %s" % (facts["variant"], facts["summary"], _shape(facts["input_shape"]))
+    console.table(title, columns, rows, right=numbers)
+
+
+def _list_variants(options: argparse.Namespace) -> int:
+    from . import variants
+
+    if options.num_classes or options.input_size or options.table:
+        raise UserError("name a variant: fastalex summary VARIANT (there are: %s)" % ", ".join(variants.VARIANTS))
+    rows = list(variants.VARIANTS.values())
+    if options.json:
+        keys = ("name", "summary", "input_size", "num_classes", "params", "macs")
+        console.write_json({"variants": [{key: getattr(row, key) for key in keys} for row in rows]})
+        return OK
+    cells = [(row.name, row.input_size, f"{row.params:,}", row.summary) for row in rows]
+    console.table("", ("variant", "input", "parameters", "what it is"), cells, right=("input", "parameters"))
+    return OK
+
+
+def _load_weights(given: Optional[str]) -> Any:
+    if given is None:
+        return None
+    from . import weights
+
+    return weights.load(weights.bundled(given) if given in weights.BUNDLED else given)
+
+
+def _shape(sides: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in sides)
+
+
+# bench --------------------------------------------------------------------------------------------------------------
+
+
+def bench(options: argparse.Namespace) -> int:
+    """Print the time of a batch: seeded random images in, logits out, everything warm."""
+    largest = max(options.batch)
+    if largest > MAX_BATCH:
+        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, largest))
+    net = _net(options)
+    rows = [_measure(net, batch, options.repeat) for batch in options.batch]
+    if options.json:
+        console.write_json(dict(_net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
+        return OK
+    console.write("%s, variant %s, fc weights %s\n" % (_device_line(net, options), net.variant.name, net.fc_weights))
+    columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
+    keys = ("median_ms", "p10_ms", "p90_ms")
+    cells = [
+        (row["batch"], *("%.3f" % row[key] for key in keys), "%.1f" % row["images_per_s"], row["runs"]) for row in rows
+    ]
+    console.table("", columns, cells, right=columns)
+    return OK
+
+
+def _measure(net: Any, batch: int, repeat: int) -> Dict[str, Any]:
+    """Times of ``repeat`` runs in ms, after at least one run and :data:`WARM_UP_S`."""
+    import time
+
+    import numpy as np
+
+    row = net.variant
+    images = np.random.default_rng(0).standard_normal((batch, row.channels, row.input_size, row.input_size), np.float32)
+    start = time.perf_counter()
+    net(images)
+    while time.perf_counter() - start < WARM_UP_S:
+        net(images)
+    times = []
+    for _ in range(repeat):
+        before = time.perf_counter()
+        net(images)
+        times.append(1e3 * (time.perf_counter() - before))
+    p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
+    figures = {"median_ms": median, "p10_ms": p10, "p90_ms": p90, "images_per_s": 1e3 * batch / median}
+    return dict(figures, batch=batch, runs=repeat)
+
+
+# Shared by classify and bench ---------------------------------------------------------------------------------------
+
+
+def _net(options: argparse.Namespace, **overrides: Any) -> Any:
+    from .model import AlexNet
+
+    return AlexNet(
+        options.variant,
+        weights=options.weights,
+        device=options.device,
+        precision=options.precision,
+        fc_weights=options.fc_weights,
+        threads=options.threads,
+        **overrides,
+    )
+
+
+def _net_facts(net: Any) -> Dict[str, Any]:
+    return {
+        "version": __version__,
+        "variant": net.variant.name,
+        "device": net.device,
+        "isa": _isa(net),
+        "threads": net.threads,
+        "precision": net.precision,
+        "fc_weights": net.fc_weights,
+    }
+
+
+def _isa(net: Any) -> Optional[str]:
+    from . import _core
+
+    return _core.cpu_isa() if net.device == "cpu" else None
+
+
+def _device_line(net: Any, options: argparse.Namespace) -> str:
+    """``device auto chose cpu (v3, 2 threads)``: no choice is made in silence."""
+    chosen = "device auto chose %s" % net.device if options.device == "auto" else "device %s" % net.device
+    isa = _isa(net)
+    threads = "1 thread" if net.threads == 1 else "%d threads" % net.threads
+    return "%s (%s, %s)" % (chosen, isa, threads) if isa else chosen

@@ -1,0 +1,212 @@
+"""Every op on every backend against the naive one, within bounds that follow from the arithmetic.
+
+The naive backend computes in double and rounds once, so nearly all of a difference is the other backend's. With
+``u = 2^-24``, the largest relative error of one fp32 rounding, ``n`` roundings multiply a value by a factor within
+``1 +- gamma(n)``, ``gamma(n) = n u / (1 - n u)`` (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
+edition, lemma 3.1). The bounds hold for any order of the operations and for fused multiply-adds, which round less.
+No input is so small that anything underflows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from . import _core
+from .cases import STORAGES, Case, small
+from .errors import BackendError, UserError
+
+U = 2.0**-24
+REFERENCE = "naive"
+
+#: Roundings' worth of error that is allowed to one call of tanhf, expf or powf: 4 units in the last place, each at
+#: most two roundings. No C library rounds these correctly everywhere; they aim at "a few" units.
+FUNCTION = 8
+
+SMALLEST = 1e-3  # a reference whose largest value is below this tells nothing
+MARGIN = 10.0  # and so does one that is nowhere this much larger than its bound: zeros would pass
+
+Params = Sequence[np.ndarray]
+#: Runs a layer table on a backend: ``(table, x, params, backend, storage)`` -> output.
+Runner = Callable[[str, np.ndarray, Params, str, str], np.ndarray]
+
+
+class Outcome(NamedTuple):
+    """One case on one backend. ``error`` is the largest absolute error, ``share`` the largest error in parts of its
+    bound (both None if there is none to give), ``reason`` one sentence where it is not ``ok``."""
+
+    backend: str
+    case: str
+    op: str
+    ok: bool
+    error: Optional[float]
+    share: Optional[float]
+    reason: str
+
+
+def run_native(table: str, x: np.ndarray, params: Params, backend: str, storage: str = "fp32") -> np.ndarray:
+    """The output of the native engine for one batch, float32 ``[N, features]`` or ``[N, C, H, W]``.
+
+    The net first computes a batch of NaN: a workspace that is read before it is written then shows in the result.
+
+    :raises UserError: for a table that makes no net.
+    :raises BackendError: if the backend cannot be used.
+    """
+    net = _net(table, x, params, backend, storage)
+    if backend != REFERENCE:
+        net.run(np.full_like(x, np.nan))
+    return net.run(x)
+
+
+def kept_params(case: Case, params: Params, backend: str) -> List[np.ndarray]:
+    """The parameters as ``backend`` keeps them in ``case.storage``, back in float32."""
+    net = _net(case.table, np.zeros(case.shape, np.float32), params, backend, case.storage)
+    return [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
+
+
+def check(case: Case, backend: str, seed: int = 0, run: Runner = run_native) -> Outcome:
+    """Run ``case`` on ``backend`` and on the naive backend, and compare. Raises nothing that a backend may do wrong.
+
+    Weights that are kept in fewer bits are compared with what they became, so quantisation is no excuse.
+    """
+    x, params = case.random(seed)
+    try:
+        result = run(case.table, x, params, backend, case.storage)
+        if case.storage != "fp32":
+            params = kept_params(case, params, backend)
+        reference = run_native(case.table, x, params, REFERENCE).astype(np.float64)
+        bound = error_bound(case, x, params, reference)
+    except (BackendError, UserError, MemoryError, RuntimeError, ValueError) as error:
+        return Outcome(backend, case.name, case.op, False, None, None, str(error) or type(error).__name__)
+    return compare(case, backend, result, reference, bound)
+
+
+def run_all(backends: Iterable[str], cases: Optional[Iterable[Case]] = None, run: Runner = run_native) -> List[Outcome]:
+    """:func:`check` for each case (default: the small ones) on each backend but the naive one, the reference."""
+    chosen = list(small() if cases is None else cases)
+    return [check(case, backend, run=run) for backend in backends if backend != REFERENCE for case in chosen]
+
+
+def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray, bound: np.ndarray) -> Outcome:
+    """Whether ``result`` is within ``bound`` of ``reference`` everywhere; arrays of one shape."""
+
+    def outcome(reason: str, error: Optional[float] = None, share: Optional[float] = None) -> Outcome:
+        return Outcome(backend, case.name, case.op, not reason, error, share, reason)
+
+    if result.shape != reference.shape:
+        return outcome("the shape is %s instead of %s" % (result.shape, reference.shape))
+    if not np.abs(reference).max() >= SMALLEST or not (np.abs(reference) > MARGIN * bound).any():
+        return outcome("the reference is too small to compare with")
+    difference = np.abs(result.astype(np.float64) - reference)
+    error, share = float(difference.max()), _share(difference, bound)
+    if not np.isfinite(error):
+        return outcome("the result is not finite")
+    if not (difference <= bound).all():
+        return outcome("%d of %d values are wrong" % ((difference > bound).sum(), bound.size), error, share)
+    return outcome("", error, share)
+
+
+def _share(difference: np.ndarray, bound: np.ndarray) -> Optional[float]:
+    """The largest difference in parts of its bound; None where exact values differ."""
+    if (difference[bound == 0] > 0).any():
+        return None
+    return float((difference[bound > 0] / bound[bound > 0]).max()) if (bound > 0).any() else 0.0
+
+
+def gamma(n: float) -> float:
+    """The bound on the relative error after ``n`` roundings."""
+    return n * U / (1 - n * U)
+
+
+def error_bound(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    """The largest absolute error that fp32 arithmetic can make, for each value of ``reference`` (float64, its shape).
+
+    ``x`` and ``params`` are what the reference was computed from.
+    """
+    bound = _BOUNDS[case.op](case, x, params, reference)
+    if case.ops[-1] == "tanh" and case.op != "tanh":
+        # The slope of tanh is at most 1, so it passes errors on at most as large, and adds its own. (relu adds none.)
+        bound = bound + gamma(FUNCTION) * np.abs(reference)
+    return bound
+
+
+def _sum_of_products(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    """A term of K products and a bias passes one multiplication and at most K additions; the reference is rounded too.
+
+    So |error| <= (gamma(K + 1) + u) * sum(|w| |x|) <= gamma(K + 2) * sum(|w| |x|) (Higham, equation 3.5 and lemma
+    3.3), and the K u^2 that lies between the two covers the rounding of the sum itself, which the naive backend gives.
+    int8: the scale is one more multiplication, and one more rounding is in the weights as they are given back.
+    """
+    roundings = case.products + 2 + (2 if case.storage == "int8" else 0)
+    magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
+    return gamma(roundings) * magnitudes.astype(np.float64)
+
+
+def _normalisation(window: int, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """For y = x / (k + alpha * S) ** beta with S a sum of ``window`` squares, all of it positive, beta <= 1 exact.
+
+    S: one multiplication and ``window - 1`` additions. alpha * S: alpha is rounded to fp32, and the product. k is
+    rounded less often. The sum adds one: t has ``window + 3``, and t ** beta no more since beta <= 1.
+    The power: two roots and a product for 0.75 (3.5 roundings), powf otherwise. One division; the reference's own.
+    """
+    return gamma(window + 3 + FUNCTION + 2) * np.abs(reference)
+
+
+def _lrn(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    return _normalisation(int(case.options["size"]), x, reference)
+
+
+def _spatial_norm(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    return _normalisation(int(case.options["size"]) ** 2, x, reference)
+
+
+def _adaptive_avgpool(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    """n - 1 additions, a division (the count is exact), the reference's own: gamma(n + 1) times the mean of |x|.
+
+    One more covers the rounding of that mean.
+    """
+    out = int(case.options["out"])
+    count = math.prod(max(-(-(i + 1) * side // out) - i * side // out for i in range(out)) for side in case.shape[2:])
+    return gamma(count + 2) * run_native(case.table, np.abs(x), params, REFERENCE).astype(np.float64)
+
+
+def _tanh(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    """The function, and the reference's rounding."""
+    return gamma(FUNCTION + 1) * np.abs(reference)
+
+
+def _softmax(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    """p = exp(z - m) / sum(exp(z - m)), with logits z that are themselves sums of products, off by at most e.
+
+    Subtracting m rounds by u * |z - m| <= 2 u max|z|. So each exponent is off by d = e + 2 u max|z|, numerator and
+    denominator by a factor of exp(+-d) each. Each has a function's error; the sum adds up ``out`` terms, the division
+    and the reference round once, and one is for a sum that is rounded from a wider type.
+    """
+    magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
+    largest = magnitudes.astype(np.float64).max(axis=1, keepdims=True)  # |z| is at most the sum of magnitudes
+    exponent = (gamma(case.products + 2) + gamma(2)) * largest
+    return (np.expm1(2 * exponent) + gamma(2 * FUNCTION + int(case.options["out"]) + 3)) * np.abs(reference)
+
+
+def _exact(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+    """Nothing is computed, only chosen."""
+    return np.zeros_like(reference)
+
+
+_BOUNDS: Dict[str, Callable[[Case, np.ndarray, Params, np.ndarray], np.ndarray]] = {
+    "conv": _sum_of_products,
+    "fc": _sum_of_products,
+    "lrn": _lrn,
+    "spatial_norm": _spatial_norm,
+    "maxpool": _exact,
+    "adaptive_avgpool": _adaptive_avgpool,
+    "relu": _exact,
+    "tanh": _tanh,
+    "softmax": _softmax,
+}
+
+
+def _net(table: str, x: np.ndarray, params: Params, backend: str, storage: str) -> _core.Net:
+    return _core.Net(table, list(x.shape[1:]), list(params), backend, STORAGES.index(storage))

@@ -1,0 +1,47 @@
+"""Skips are an exception: only the tests of allowed_skips.txt may, and `--require WORD` forbids those too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Dict
+
+import pytest
+
+ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+
+
+def allowed_skips() -> Dict[str, str]:
+    """Test id -> reason, from lines of the form ``id  # reason``."""
+    allowed = {}
+    for line in ALLOWED_SKIPS.read_text(encoding="utf-8").splitlines():
+        test, _, reason = line.partition("#")
+        if test.strip():
+            allowed[test.strip()] = reason.strip()
+    return allowed
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--require",
+        action="append",
+        default=[],
+        metavar="WORD",
+        help="fail instead of skip where the allowed reason has this word, for example cuda",
+    )
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = allowed_skips().get(item.nodeid)
+    if reason is None:
+        problem = "skipped, but it is not in tests/allowed_skips.txt"
+    elif any(word in reason for word in item.config.getoption("--require")):
+        problem = "skipped, but --require forbids it"
+    else:
+        return
+    report.outcome = "failed"
+    report.longrepr = "%s: %s (%s)" % (item.nodeid, problem, report.longrepr)

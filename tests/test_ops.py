@@ -1,0 +1,135 @@
+"""Every op: the naive backend against PyTorch in float64, the tuned one against the naive one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastalex import _core, selftest
+from fastalex.cases import CASES, real, small
+
+ALL = list(CASES.values())
+X86 = platform.machine() in ("x86_64", "AMD64")
+
+
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
+def test_tuned_is_within_the_bound_of_naive(case):
+    for seed in (0, 1, 2) if case.small else (0,):
+        outcome = selftest.check(case, "cpu", seed)
+        assert outcome.ok, outcome
+
+
+@pytest.mark.parametrize("case", [case for case in ALL if case.storage == "fp32"], ids=lambda case: case.name)
+def test_naive_is_pytorch_in_float64(case):
+    torch_table = pytest.importorskip("torch_table")
+    x, params = case.random()
+    naive = selftest.run_native(case.table, x, params, "naive")
+    expected = torch_table.run(case.table, x, params).reshape(naive.shape)
+    # Both compute in double; naive rounds its result to fp32. Sums of up to 9216 terms in double leave 1e-12.
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(naive, expected, rtol=2.0**-24, atol=1e-12 * np.abs(expected).max())
+
+
+SUMS = [
+    case for case in real() if case.op in ("conv", "fc") and case.name.split("/")[0] in ("alexnet2012", "torchvision")
+]
+
+
+@pytest.mark.parametrize("case", SUMS, ids=lambda case: case.name)
+def test_tuned_is_as_exact_as_pytorch_in_fp32(case):
+    """At most twice the error that PyTorch makes in the same precision, plus the rounding of the result itself."""
+    torch_table = pytest.importorskip("torch_table")
+    import torch
+
+    ours, theirs = [], []
+    for seed in range(3):
+        x, params = case.random(seed)
+        exact = torch_table.run(case.table, x, params)
+        tuned = selftest.run_native(case.table, x, params, "cpu").reshape(exact.shape)
+        single = torch_table.run(case.table, x, params, torch.float32)
+        scale = np.abs(exact).max()
+        ours.append((tuned - exact) / scale)
+        theirs.append((single - exact) / scale)
+    for size in (np.max, lambda error: np.sqrt(np.mean(error**2))):
+        assert size(np.abs(ours)) <= 2 * size(np.abs(theirs)) + 2.0**-24
+
+
+def test_nan_and_infinity_propagate_as_in_pytorch():
+    torch_table = pytest.importorskip("torch_table")
+    for name in ("conv-3x3-relu", "fc-batch9-relu", "maxpool-3/2-ceil", "maxpool-3/2-relu", "relu", "lrn-5-groups2"):
+        case = CASES[name]
+        x, params = case.random()
+        x[0, 0, min(1, x.shape[2] - 1), 0] = np.nan
+        x[0, 1, 0, 0] = -np.inf
+        expected = torch_table.run(case.table, x, params)
+        assert np.isnan(expected).any(), name
+        for backend in ("naive", "cpu"):
+            got = selftest.run_native(case.table, x, params, backend).reshape(expected.shape)
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg="%s on %s" % (name, backend))
+
+
+@pytest.mark.parametrize("storage", ["fp16", "int8"])
+def test_quantisation_is_the_documented_one(storage):
+    """fp16: round to nearest even. int8: 127 levels each side, one scale an output, round to nearest even."""
+    case = CASES["fc-" + storage]
+    _, params = case.random()
+    params[0][0, :6] = [0.0, -0.0, 1e-7, 6.1e-5, -3e-8, 0.333333]
+    weights, bias = selftest.kept_params(case, params, "cpu")
+    if storage == "fp16":
+        expected = params[0].astype(np.float16).astype(np.float32)
+    else:
+        scale = np.abs(params[0]).max(axis=1, keepdims=True) / np.float32(127)
+        expected = np.rint(params[0] / scale) * scale
+    np.testing.assert_array_equal(weights, expected)
+    np.testing.assert_array_equal(bias, params[1])
+
+
+def test_every_half_is_widened_exactly():
+    """All finite halves as weights, one at a time, times one."""
+    halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].astype(np.float32)
+    net = _core.Net("fc name=fc out=%d" % len(halves), [1, 1, 1], [halves, np.zeros_like(halves)], "cpu", 1, 1)
+    np.testing.assert_array_equal(net.param(0), halves)
+    np.testing.assert_array_equal(net.run(np.ones((1, 1, 1, 1), np.float32))[0], halves)
+
+
+CHILD = """
+from fastalex import _core, selftest
+outcomes = selftest.run_all(["cpu"])
+bad = [outcome for outcome in outcomes if not outcome.ok]
+print(_core.cpu_isa(), len(outcomes))
+raise SystemExit("%d wrong: %s" % (len(bad), bad[:3]) if bad else 0)
+"""
+
+
+def run_with_isa(isa, program=CHILD):
+    env = dict(os.environ, FASTALEX_CPU_ISA=isa)
+    return subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("isa", ["v2", "v3"] if X86 else ["neon"])
+def test_isa_can_be_forced(isa):
+    done = run_with_isa(isa)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [isa, str(len(small()))]
+
+
+def test_isa_that_does_not_exist_is_refused():
+    done = run_with_isa("v9", "from fastalex import _core; _core.cpu_isa()")
+    assert done.returncode == 1
+    assert "BackendError: FASTALEX_CPU_ISA=v9 is none of:" in done.stderr
+
+
+def test_isa_that_the_processor_lacks_is_refused():
+    flags = open("/proc/cpuinfo").read()
+    lacking = "v4" if X86 else "v2"
+    done = run_with_isa(lacking, "from fastalex import AlexNet; AlexNet(weights='digits', device='cpu')")
+    if "avx512f" in flags:
+        assert done.returncode == 0
+    else:
+        assert "BackendError: device='cpu' cannot be used: FASTALEX_CPU_ISA=" + lacking in done.stderr
