@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
+
 import results_table
 import timing
 from fastalex import devices, roofline, variants

@@ -45,8 +45,7 @@ int fastalex_param_counts(const char* table, int32_t channels, int32_t height, i
                           size_t capacity, size_t* total) {
   return guarded([&] {
     need(table && total && (counts || capacity == 0), "table, counts and total");
-    const fastalex::Plan plan =
-        fastalex::build_plan(fastalex::parse_table(table), 1, channels, height, width, false);
+    const fastalex::Plan plan = fastalex::build_plan(fastalex::parse_table(table), 1, channels, height, width, false);
     *total = plan.param_counts.size();
     std::copy_n(plan.param_counts.begin(), std::min(capacity, *total), counts);
   });

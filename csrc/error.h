@@ -27,13 +27,13 @@ template <typename... Parts>
 }
 
 // A broken promise of the library itself.
-#define FASTALEX_ASSERT(condition)                                                                            \
-  do {                                                                                                        \
-    if (!(condition)) {                                                                                       \
-      std::ostringstream text_;                                                                               \
-      text_ << __FILE__ << ":" << __LINE__ << ": expected " << #condition;                                    \
-      throw ::fastalex::Error(FASTALEX_INTERNAL, text_.str());                                                \
-    }                                                                                                         \
+#define FASTALEX_ASSERT(condition)                                         \
+  do {                                                                     \
+    if (!(condition)) {                                                    \
+      std::ostringstream text_;                                            \
+      text_ << __FILE__ << ":" << __LINE__ << ": expected " << #condition; \
+      throw ::fastalex::Error(FASTALEX_INTERNAL, text_.str());             \
+    }                                                                      \
   } while (0)
 
 // The last message of this thread, in the library (core or backend) that includes it.

@@ -206,9 +206,7 @@ class Builder {
 
 }  // namespace
 
-size_t Plan::output_count() const {
-  return static_cast<size_t>(back().n) * back().out_c * back().out_h * back().out_w;
-}
+size_t Plan::output_count() const { return static_cast<size_t>(back().n) * back().out_c * back().out_h * back().out_w; }
 
 std::vector<LayerRow> parse_table(const std::string& text) {
   std::vector<LayerRow> rows;

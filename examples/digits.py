@@ -28,10 +28,11 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
+from PIL import Image
+
 from fastalex import images, reference, variants, weights
 from fastalex.errors import UserError
 from fastalex.weights import initial
-from PIL import Image
 
 LABELS = [str(digit) for digit in range(10)]
 HELD_OUT_FRACTION = 0.2

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fastalex import devices
 from fastalex.errors import UserError
 

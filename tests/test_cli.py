@@ -13,11 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fastalex import __version__, _core, cli, console, diagnosis, selftest, variants, weights
 from fastalex.errors import UserError
 from fastalex.layers import layer_table
 from fastalex.model import AlexNet, choose_device
-from PIL import Image
 
 DIGITS = sorted((Path(__file__).resolve().parents[1] / "examples" / "digits").glob("*.png"))
 FULL_DEVICE = "/dev/full"

@@ -6,6 +6,7 @@ import re
 import sys
 
 import pytest
+
 from fastalex import devices, roofline
 from fastalex.errors import UserError
 

@@ -66,7 +66,7 @@ def torch_normalise(crop, mean, std):
 
 
 # 257 and 259 pixels: the rest beside the crop is 33 and 35, whose halves 16.5 and 17.5 round to even, 16 and 18
-@pytest.mark.parametrize("height, width", [(300, 451), (451, 300), (256, 257), (259, 256), (500, 375), (40, 31)])
+@pytest.mark.parametrize(("height", "width"), [(300, 451), (451, 300), (256, 257), (259, 256), (500, 375), (40, 31)])
 def test_torchvision_is_pillow_and_torch_arithmetic(height, width):
     array = photo(height, width)
     short = min(height, width)
@@ -93,7 +93,7 @@ def test_torchvision_resampling_is_the_antialiased_one():
     assert np.abs(plain[:, top : top + 224, left : left + 224].numpy() - crop).max() > 2  # the bound tells them apart
 
 
-@pytest.mark.parametrize("height, width, out", [(480, 640, 227), (50, 91, 227), (227, 227, 227), (1, 3, 224)])
+@pytest.mark.parametrize(("height", "width", "out"), [(480, 640, 227), (50, 91, 227), (227, 227, 227), (1, 3, 224)])
 def test_nearest_is_the_formula_of_jetson_inference(height, width, out):
     array = photo(height, width)
     want = np.zeros((out, out, 3), np.uint8)
@@ -117,7 +117,7 @@ def test_nearest_never_reads_outside():
 
 
 @pytest.mark.parametrize(
-    "old, new", [((480, 640), (256, 256)), ((37, 61), (227, 227)), ((512, 512), (256, 256)), ((1, 1), (8, 9))]
+    ("old", "new"), [((480, 640), (256, 256)), ((37, 61), (227, 227)), ((512, 512), (256, 256)), ((1, 1), (8, 9))]
 )
 def test_linear_is_opencv(old, new):
     array = photo(*old)
@@ -134,7 +134,7 @@ def test_linear_is_opencv(old, new):
     assert np.abs(np.rint(got).astype(int) - eight).max() <= 1
 
 
-@pytest.mark.parametrize("profile, side", [("caffe", 256), ("caffe-cpp", 227)])
+@pytest.mark.parametrize(("profile", "side"), [("caffe", 256), ("caffe-cpp", 227)])
 def test_caffe_warps_with_opencv_and_crops_at_14(profile, side):
     array = photo(333, 500)
     resized = cv2.resize(array[..., ::-1], (side, side), interpolation=cv2.INTER_LINEAR).astype(np.float32)
@@ -157,7 +157,7 @@ def test_jetbot_is_its_preprocess_function():
     assert not np.array_equal(preprocess(frame, "jetbot"), preprocess(frame, "jetbot", bgr=True))
 
 
-@pytest.mark.parametrize("profile, size", [("paper-227", 227), ("paper-224", 224)])
+@pytest.mark.parametrize(("profile", "size"), [("paper-227", 227), ("paper-224", 224)])
 def test_paper_crops_the_central_square(profile, size):
     array = photo(300, 407)
     resized = np.asarray(Image.fromarray(array).resize((347, 256), Image.BILINEAR))  # 407 * 256 / 300 = 347.3
@@ -336,7 +336,7 @@ def test_ten_crop_needs_a_crop():
 
 
 @pytest.mark.parametrize(
-    "kind, options",
+    ("kind", "options"),
     [("PNG", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("JPEG", {"quality": 95, "subsampling": 0})],
 )
 def test_formats_and_sources(tmp_path, kind, options):
@@ -404,7 +404,7 @@ UPRIGHT = {
 }
 
 
-@pytest.mark.parametrize("kind, options", [("JPEG", {}), ("PNG", {}), ("WEBP", {"lossless": True})])
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {}), ("PNG", {}), ("WEBP", {"lossless": True})])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(kind, options, orientation):
     stored = Image.fromarray(photo(24, 40))
@@ -442,7 +442,7 @@ def test_grey_palette_and_bilevel():
     np.testing.assert_array_equal(np.asarray(open_image(encoded(bits, "PNG")))[..., 0], (grey > 100) * 255)
 
 
-@pytest.mark.parametrize("kind, options", [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
 def test_alpha_is_dropped_not_composited(kind, options):
     array = photo(9, 11, channels=4)
     array[::2, :, 3] = 0

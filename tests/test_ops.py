@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,7 +127,7 @@ def test_isa_that_does_not_exist_is_refused():
 
 
 def test_isa_that_the_processor_lacks_is_refused():
-    flags = open("/proc/cpuinfo").read()
+    flags = Path("/proc/cpuinfo").read_text()
     lacking = "v4" if X86 else "v2"
     done = run_with_isa(lacking, "from fastalex import AlexNet; AlexNet(weights='digits', device='cpu')")
     if "avx512f" in flags:

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from fastalex import variants
 from fastalex.errors import UserError
 from fastalex.weights import initial

@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 from fastalex import _core, cases, selftest
 from fastalex.errors import BackendError
 

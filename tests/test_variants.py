@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import pytest
+
 from fastalex.errors import UserError
 from fastalex.layers import layer_table
 from fastalex.variants import LRN, VARIANTS, Variant, from_dict, get

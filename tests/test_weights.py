@@ -12,6 +12,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from fastalex import variants, weights
 from fastalex.errors import UserError
 from fastalex.weights import initial, npz_file, safetensors_file

@@ -242,8 +242,8 @@ void run_batch_part(const CpuPlan& plan, Context* context, float* output, Thread
   }
   const int count = layout.steps.back().out_c;
   for (int row = 0; row < n; ++row)
-    std::memcpy(output + static_cast<size_t>(row) * count, context->features[current].as() + row * layout.feature_floats,
-                count * sizeof(float));
+    std::memcpy(output + static_cast<size_t>(row) * count,
+                context->features[current].as() + row * layout.feature_floats, count * sizeof(float));
 }
 
 void run(const CpuPlan& plan, Context* context, const float* input, float* output) {
@@ -311,10 +311,20 @@ int api_run(const void* plan, void* context, const float* input, float* output) 
 
 const fastalex_backend_api* cpu_backend() {
   static const fastalex_backend_api api = {
-      FASTALEX_BACKEND_ABI, sizeof(fastalex_backend_api), "cpu",           api_last_error,
-      api_probe,            api_model_create,             api_model_destroy, api_model_param,
-      api_model_bytes,      api_plan_create,              api_plan_destroy, api_context_create,
-      api_context_destroy,  api_run,
+      FASTALEX_BACKEND_ABI,
+      sizeof(fastalex_backend_api),
+      "cpu",
+      api_last_error,
+      api_probe,
+      api_model_create,
+      api_model_destroy,
+      api_model_param,
+      api_model_bytes,
+      api_plan_create,
+      api_plan_destroy,
+      api_context_create,
+      api_context_destroy,
+      api_run,
   };
   return &api;
 }

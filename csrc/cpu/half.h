@@ -16,7 +16,7 @@ inline uint16_t to_half(float value) {
   const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
   bits &= 0x7fffffffu;
   if (bits >= 0x7f800000u) return sign | (bits > 0x7f800000u ? 0x7e00u : 0x7c00u);
-  if (bits >= 0x38800000u) {                                    // a normal half
+  if (bits >= 0x38800000u) {                                     // a normal half
     const uint32_t rounded = bits + 0xfffu + (bits >> 13 & 1u);  // may carry into the exponent, up to infinity
     const uint32_t half = (rounded - 0x38000000u) >> 13;
     return static_cast<uint16_t>(sign | (half > 0x7c00u ? 0x7c00u : half));

@@ -15,6 +15,14 @@
 #define FASTALEX_PASTE(x) FASTALEX_PASTE_(x)
 
 extern "C" const fastalex::CpuKernels FASTALEX_PASTE(FASTALEX_ISA) = {
-    FASTALEX_TEXT(FASTALEX_ISA), kPanel, kRows, conv, fully_connected, lrn, spatial_norm, maxpool, adaptive_avgpool,
+    FASTALEX_TEXT(FASTALEX_ISA),
+    kPanel,
+    kRows,
+    conv,
+    fully_connected,
+    lrn,
+    spatial_norm,
+    maxpool,
+    adaptive_avgpool,
     activation,
 };

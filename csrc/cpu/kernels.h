@@ -80,11 +80,11 @@ struct ActivationTask {
 
 struct CpuKernels {
   const char* isa;
-  int32_t panel;  // output channels of a weight panel
-  int32_t rows;   // output positions a tile computes at once
-  void (*conv)(const void* task, int unit);              // unit = panel * units_per_panel + stretch of positions
-  void (*fully_connected)(const void* task, int unit);   // unit = panel
-  void (*lrn)(const void* task, int unit);               // unit = row of the output, here and below
+  int32_t panel;                                        // output channels of a weight panel
+  int32_t rows;                                         // output positions a tile computes at once
+  void (*conv)(const void* task, int unit);             // unit = panel * units_per_panel + stretch of positions
+  void (*fully_connected)(const void* task, int unit);  // unit = panel
+  void (*lrn)(const void* task, int unit);              // unit = row of the output, here and below
   void (*spatial_norm)(const void* task, int unit);
   void (*maxpool)(const void* task, int unit);
   void (*adaptive_avgpool)(const void* task, int unit);

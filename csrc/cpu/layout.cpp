@@ -73,8 +73,8 @@ Layout make_layout(const fastalex_step* steps, size_t count, int panel) {
     const bool input = i == 0;
     const fastalex_step& at = steps[input ? 0 : i - 1];
     const fastalex_step* reader = i < layout.image_steps ? &steps[i] : nullptr;
-    Tensor tensor = input ? tensor_for(at.in_c, at.in_h, at.in_w, reader)
-                          : tensor_for(at.out_c, at.out_h, at.out_w, reader);
+    Tensor tensor =
+        input ? tensor_for(at.in_c, at.in_h, at.in_w, reader) : tensor_for(at.out_c, at.out_h, at.out_w, reader);
     tensor.offset = layout.image_floats;
     layout.image_floats += (tensor.floats() + 15) / 16 * 16;
     layout.tensors.push_back(tensor);

@@ -244,10 +244,20 @@ int api_run(const void* plan, void*, const float* input, float* output) {
 
 const fastalex_backend_api* naive_backend() {
   static const fastalex_backend_api api = {
-      FASTALEX_BACKEND_ABI, sizeof(fastalex_backend_api), "naive",         api_last_error,
-      api_probe,            api_model_create,             api_model_destroy, api_model_param,
-      api_model_bytes,      api_plan_create,              api_plan_destroy, api_context_create,
-      api_context_destroy,  api_run,
+      FASTALEX_BACKEND_ABI,
+      sizeof(fastalex_backend_api),
+      "naive",
+      api_last_error,
+      api_probe,
+      api_model_create,
+      api_model_destroy,
+      api_model_param,
+      api_model_bytes,
+      api_plan_create,
+      api_plan_destroy,
+      api_context_create,
+      api_context_destroy,
+      api_run,
   };
   return &api;
 }

@@ -48,9 +48,7 @@ int PackedLayer::first_channel(int index) const {
   return index / panels_per_group * out_per_group + index % panels_per_group * panel;
 }
 
-int PackedLayer::width(int index) const {
-  return std::min(panel, out_per_group - index % panels_per_group * panel);
-}
+int PackedLayer::width(int index) const { return std::min(panel, out_per_group - index % panels_per_group * panel); }
 
 template <typename Body>
 void PackedLayer::for_each_panel(ThreadPool::Lease* workers, const Body& body) const {

@@ -102,7 +102,7 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
                 add(
                     "conv",
                     "conv%d" % number,
-                    (row.widths[index],) + sides,
+                    (row.widths[index], *sides),
                     _param_name(row, table, "conv%d" % number),
                     out=row.widths[index],
                     kernel=kernel,

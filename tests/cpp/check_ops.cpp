@@ -65,8 +65,7 @@ double worst(const Case& test, int threads) {
   check(fastalex_create(test.table.c_str(), test.c, test.h, test.w, pointers.data(), counts.data(), counts.size(),
                         &options, &net));
   std::vector<float> output(test.reference.size(), NAN);  // what is not written shows
-  const int status =
-      fastalex_run(net, test.input.data(), test.n, test.h, test.w, 0, output.data(), output.size());
+  const int status = fastalex_run(net, test.input.data(), test.n, test.h, test.w, 0, output.data(), output.size());
   fastalex_destroy(net);
   check(status);
   double share = 0;

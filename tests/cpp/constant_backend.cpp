@@ -47,8 +47,13 @@ int run(const void* plan, void*, const float*, float* output) {
 }
 
 const fastalex_backend_api kApi = {
-    ABI,         sizeof(fastalex_backend_api), "constant",  last_error,   probe,          model_create, destroy,
-    model_param, model_bytes,                  plan_create, plan_destroy, context_create, destroy,      run,
+    ABI,          sizeof(fastalex_backend_api),
+    "constant",   last_error,
+    probe,        model_create,
+    destroy,      model_param,
+    model_bytes,  plan_create,
+    plan_destroy, context_create,
+    destroy,      run,
 };
 
 }  // namespace

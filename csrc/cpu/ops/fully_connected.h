@@ -14,8 +14,9 @@ inline void scale_and_finish(const fastalex::FcTask& task, int panel, int row, T
   for (int i = 0; i < ROWS; ++i) {
     if (task.scale)
       for (int j = 0; j < kVectors; ++j) tile->sum[i][j] *= load(task.scale + panel * kPanel + j * kLanes);
-    finish(tile->sum[i], task.bias + panel * kPanel, task.out + static_cast<int64_t>(row + i) * task.out_stride + panel * kPanel,
-           kPanel, first, last, task.activation);
+    finish(tile->sum[i], task.bias + panel * kPanel,
+           task.out + static_cast<int64_t>(row + i) * task.out_stride + panel * kPanel, kPanel, first, last,
+           task.activation);
   }
 }
 

@@ -67,7 +67,8 @@ void spatial_norm(const void* erased, int row) {
       Vec sum = Vec{};
       for (int r = top; r <= bottom; ++r)
         for (int s = left; s <= right; ++s) {
-          const Vec v = load(task.in.data + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c);
+          const Vec v =
+              load(task.in.data + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c);
           sum += v * v;
         }
       const Vec value = divide_by_power(load(x + c), splat(task.k) + splat(task.alpha) * sum, task.beta);

@@ -57,7 +57,8 @@ void activation(const void* erased, int row) {
   for (int col = 0; col < task.out.w; ++col) {
     const float* x = pixel_of(task.in, row, col);
     float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
-    for (int c = 0; c < task.in.c; c += kLanes) store_some(y + c, activate(load(x + c), task.activation), task.in.c - c);
+    for (int c = 0; c < task.in.c; c += kLanes)
+      store_some(y + c, activate(load(x + c), task.activation), task.in.c - c);
   }
 }
 

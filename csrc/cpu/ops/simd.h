@@ -61,9 +61,7 @@ inline Vec root(Vec v) { return _mm256_sqrt_ps(v); }
 inline Vec widen(const int8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
-inline Vec widen(const uint16_t* p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-}
+inline Vec widen(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
 #elif defined(FASTALEX_ISA_v4)
 
@@ -72,9 +70,7 @@ inline Vec root(Vec v) { return _mm512_sqrt_ps(v); }
 inline Vec widen(const int8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
-inline Vec widen(const uint16_t* p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-}
+inline Vec widen(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 
 #elif defined(FASTALEX_ISA_wide)
 
@@ -111,9 +107,7 @@ inline Vec widen(const int8_t* p) {
   int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
   return (Vec)vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
-inline Vec widen(const uint16_t* p) {
-  return (Vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
-}
+inline Vec widen(const uint16_t* p) { return (Vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 
 #endif
 
@@ -126,7 +120,9 @@ inline Vec choose(Mask mask, Vec yes, Vec no) {
 // A NaN fails every comparison, so it is kept: relu(NaN) = NaN, and a NaN wins a maximum.
 inline Vec relu(Vec v) { return choose(v < Vec{}, Vec{}, v); }
 inline float relu(float v) { return v < 0 ? 0 : v; }
-inline Vec larger(Vec candidate, Vec best) { return choose((candidate > best) | (candidate != candidate), candidate, best); }
+inline Vec larger(Vec candidate, Vec best) {
+  return choose((candidate > best) | (candidate != candidate), candidate, best);
+}
 inline float larger(float candidate, float best) {
   return candidate > best || candidate != candidate ? candidate : best;
 }

@@ -38,7 +38,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             arrays = {name: _read_array(archive, name, info) for name, info in members.items()}
     except FormatError:
         raise
-    except Exception as error:  # zipfile, zlib and numpy raise a dozen kinds on damaged bytes
+    except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise a dozen kinds on damaged bytes
         raise FormatError("it is not a sound npz archive (%s)" % (str(error) or type(error).__name__)) from None
     return arrays, _metadata(arrays.pop(_METADATA, None))
 
