@@ -47,8 +47,9 @@ typedef struct fastalex_backend_api {
   int (*context_create)(const void* plan, void** context);
   void (*context_destroy)(void* context);
 
-  // input [N, C, H, W] of the first step, output [N, C, H, W] of the last, dense float32 in host memory.
-  int (*run)(const void* plan, void* context, const float* input, float* output);
+  // input: [N, C, H, W] of the first step. outputs[i]: [N, C, H, W] of the step whose `output` is i. Dense float32 in
+  // host memory.
+  int (*run)(const void* plan, void* context, const float* input, float* const* outputs);
 } fastalex_backend_api;
 
 // The one symbol that a backend library exports.

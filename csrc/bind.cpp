@@ -63,28 +63,47 @@ class PyNet {
   }
 
   Array run(const Array& x, bool softmax) {
-    if (x.ndim() != 4) throw py::value_error("the input must be [N, C, H, W]");
-    if (x.shape(1) != shape_[0]) throw py::value_error("the input has the wrong number of channels");
-    const int32_t n = side(x.shape(0)), h = side(x.shape(2)), w = side(x.shape(3));
+    const Size size = size_of(x);
     const uint32_t flags = softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u;
-    int32_t out[4];
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = fastalex_output_shape(net_.get(), n, h, w, flags, out);
-    }
-    check(status);
-    std::vector<py::ssize_t> dims(out, out + (out[2] == 1 && out[3] == 1 ? 2 : 4));
-    Array y(dims);
+    int32_t shape[4];
+    check(fastalex_output_shape(net_.get(), size.n, size.h, size.w, flags, shape));
+    Array y = empty(shape);
     const float* from = x.data();
     float* to = y.mutable_data();
     const size_t count = static_cast<size_t>(y.size());
+    int status;
     {
       py::gil_scoped_release release;
-      status = fastalex_run(net_.get(), from, n, h, w, flags, to, count);
+      status = fastalex_run(net_.get(), from, size.n, size.h, size.w, flags, to, count);
     }
     check(status);
     return y;
+  }
+
+  std::vector<Array> taps(const Array& x, const std::vector<std::string>& names, bool softmax) {
+    const Size size = size_of(x);
+    const uint32_t flags = softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u;
+    std::vector<const char*> texts;
+    for (const std::string& name : names) texts.push_back(name.c_str());
+    std::vector<int32_t> shapes(4 * names.size());
+    check(fastalex_tap_shapes(net_.get(), size.n, size.h, size.w, flags, texts.data(), texts.size(), shapes.data()));
+    std::vector<Array> results;
+    std::vector<float*> outputs;
+    std::vector<size_t> counts;
+    for (size_t i = 0; i < names.size(); ++i) {
+      results.push_back(empty(&shapes[4 * i]));
+      outputs.push_back(results.back().mutable_data());
+      counts.push_back(static_cast<size_t>(results.back().size()));
+    }
+    const float* from = x.data();
+    int status;
+    {
+      py::gil_scoped_release release;
+      status = fastalex_run_taps(net_.get(), from, size.n, size.h, size.w, flags, texts.data(), texts.size(),
+                                 outputs.data(), counts.data());
+    }
+    check(status);
+    return results;
   }
 
   Array param(size_t index) {
@@ -101,6 +120,21 @@ class PyNet {
   }
 
  private:
+  struct Size {
+    int32_t n, h, w;
+  };
+
+  Size size_of(const Array& x) const {
+    if (x.ndim() != 4) throw py::value_error("the input must be [N, C, H, W]");
+    if (x.shape(1) != shape_[0]) throw py::value_error("the input has the wrong number of channels");
+    return Size{side(x.shape(0)), side(x.shape(2)), side(x.shape(3))};
+  }
+
+  // [N, C, H, W]; [N, C] for features.
+  static Array empty(const int32_t* shape) {
+    return Array(std::vector<py::ssize_t>(shape, shape + (shape[2] == 1 && shape[3] == 1 ? 2 : 4)));
+  }
+
   static int32_t side(py::ssize_t value) {
     if (value > INT32_MAX) throw py::value_error("the input is too large");
     return static_cast<int32_t>(value);
@@ -148,6 +182,7 @@ PYBIND11_MODULE(_core, m) {
            py::arg("table"), py::arg("input_shape"), py::arg("params"), py::arg("backend") = "cpu",
            py::arg("fc_storage") = 0, py::arg("threads") = 0)
       .def("run", &PyNet::run, py::arg("x").noconvert(), py::arg("softmax") = false)
+      .def("taps", &PyNet::taps, py::arg("x").noconvert(), py::arg("names"), py::arg("softmax") = false)
       .def("param", &PyNet::param, py::arg("index"))
       .def_property_readonly("param_bytes", &PyNet::param_bytes);
   m.def("backends", &backends);

@@ -24,13 +24,38 @@ using fastalex::Net;
 
 const int32_t kMaxThreads = 1024;
 
-Net::Input shape_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
+Net::Request request_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
   if (flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", flags);
-  return Net::Input{n, h, w, (flags & FASTALEX_SOFTMAX) != 0};
+  return Net::Request{n, h, w, fastalex::Wish{(flags & FASTALEX_SOFTMAX) != 0, {}}};
+}
+
+size_t count_of(const fastalex_step& step) {
+  return static_cast<size_t>(step.n) * step.out_c * step.out_h * step.out_w;
+}
+
+void copy_shape(const fastalex_step& step, int32_t* shape) {
+  const int32_t sides[4] = {step.n, step.out_c, step.out_h, step.out_w};
+  std::memcpy(shape, sides, sizeof sides);
 }
 
 void need(bool given, const char* what) {
   if (!given) invalid(what, " must not be NULL");
+}
+
+void check_room(const char* what, size_t count, size_t room) {
+  if (count != room) invalid(what, " has ", count, " values, room for ", room, " was given");
+}
+
+Net::Request tap_request(int32_t n, int32_t h, int32_t w, uint32_t flags, const char* const* names, size_t count) {
+  need(names && count, "names");
+  Net::Request request = request_of(n, h, w, flags);
+  for (size_t i = 0; i < count; ++i) {
+    need(names[i], "a name");
+    std::vector<std::string>& taps = request.wish.taps;
+    if (std::find(taps.begin(), taps.end(), names[i]) != taps.end()) invalid("layer ", names[i], " is named twice");
+    taps.push_back(names[i]);
+  }
+  return request;
 }
 
 }  // namespace
@@ -45,7 +70,7 @@ int fastalex_param_counts(const char* table, int32_t channels, int32_t height, i
                           size_t capacity, size_t* total) {
   return guarded([&] {
     need(table && total && (counts || capacity == 0), "table, counts and total");
-    const fastalex::Plan plan = fastalex::build_plan(fastalex::parse_table(table), 1, channels, height, width, false);
+    const fastalex::Plan plan = fastalex::build_plan(fastalex::parse_table(table), 1, channels, height, width, {});
     *total = plan.param_counts.size();
     std::copy_n(plan.param_counts.begin(), std::min(capacity, *total), counts);
   });
@@ -81,9 +106,34 @@ int fastalex_output_shape(fastalex_net* net, int32_t batch, int32_t height, int3
                           int32_t* shape) {
   return guarded([&] {
     need(net && shape, "net and shape");
-    fastalex_step step = net->net.output_step(shape_of(batch, height, width, flags));
-    const int32_t sides[4] = {step.n, step.out_c, step.out_h, step.out_w};
-    std::memcpy(shape, sides, sizeof sides);
+    copy_shape(net->net.output_steps(request_of(batch, height, width, flags))[0], shape);
+  });
+}
+
+int fastalex_tap_shapes(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                        const char* const* names, size_t name_count, int32_t* shapes) {
+  return guarded([&] {
+    need(net && shapes, "net and shapes");
+    const Net::Request request = tap_request(batch, height, width, flags, names, name_count);
+    for (const fastalex_step& step : net->net.output_steps(request)) {
+      copy_shape(step, shapes);
+      shapes += 4;
+    }
+  });
+}
+
+int fastalex_run_taps(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
+                      uint32_t flags, const char* const* names, size_t name_count, float* const* outputs,
+                      const size_t* output_counts) {
+  return guarded([&] {
+    need(net && input && outputs && output_counts, "net, input and outputs");
+    const Net::Request request = tap_request(batch, height, width, flags, names, name_count);
+    const std::vector<fastalex_step> steps = net->net.output_steps(request);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      need(outputs[i], "an output");
+      check_room(names[i], count_of(steps[i]), output_counts[i]);
+    }
+    net->net.run(request, input, outputs);
   });
 }
 
@@ -91,11 +141,9 @@ int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t h
                  float* output, size_t output_count) {
   return guarded([&] {
     need(net && input && output, "net, input and output");
-    Net::Input shape = shape_of(batch, height, width, flags);
-    fastalex_step step = net->net.output_step(shape);
-    size_t count = static_cast<size_t>(step.n) * step.out_c * step.out_h * step.out_w;
-    if (output_count != count) invalid("the output has ", count, " values, room for ", output_count, " was given");
-    net->net.run(shape, input, output);
+    const Net::Request request = request_of(batch, height, width, flags);
+    check_room("the output", count_of(net->net.output_steps(request)[0]), output_count);
+    net->net.run(request, input, &output);
   });
 }
 

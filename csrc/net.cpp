@@ -1,5 +1,7 @@
 #include "net.h"
 
+#include <algorithm>
+
 #include "error.h"
 
 namespace fastalex {
@@ -9,7 +11,7 @@ const size_t kPlanCacheSize = 8;
 }  // namespace
 
 struct Net::CachedPlan {
-  CachedPlan(const fastalex_backend_api* backend_, const Input& shape_) : backend(backend_), shape(shape_) {}
+  CachedPlan(const fastalex_backend_api* backend_, const Request& request_) : backend(backend_), request(request_) {}
   ~CachedPlan() {
     for (void* context : free_contexts) backend->context_destroy(context);
     if (plan) backend->plan_destroy(plan);
@@ -18,17 +20,17 @@ struct Net::CachedPlan {
   CachedPlan& operator=(const CachedPlan&) = delete;
 
   const fastalex_backend_api* backend;
-  Input shape;
-  fastalex_step output;
+  Request request;
+  std::vector<fastalex_step> outputs;
   void* plan = nullptr;
   std::vector<void*> free_contexts;  // guarded by the net's mutex
 };
 
 class Net::Call {
  public:
-  Call(Net* net, const Input& shape) : net_(net) {
+  Call(Net* net, const Request& request) : net_(net) {
     std::lock_guard<std::mutex> lock(net_->mutex_);
-    plan_ = net_->find_plan(shape);
+    plan_ = net_->find_plan(request);
     if (plan_->free_contexts.empty()) {
       net_->check(net_->backend_->context_create(plan_->plan, &context_));
     } else {
@@ -48,8 +50,8 @@ class Net::Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  void run(const float* input, float* output) {
-    net_->check(net_->backend_->run(plan_->plan, context_, input, output));
+  void run(const float* input, float* const* outputs) {
+    net_->check(net_->backend_->run(plan_->plan, context_, input, outputs));
   }
 
  private:
@@ -61,7 +63,7 @@ class Net::Call {
 Net::Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
          const std::vector<size_t>& counts, const fastalex_backend_api* backend, int fc_storage, int threads)
     : backend_(backend), rows_(parse_table(table)), channels_(c) {
-  Plan native = build_plan(rows_, 1, c, h, w, false);
+  Plan native = build_plan(rows_, 1, c, h, w, Wish());
   param_counts_ = native.param_counts;
   if (params.size() != param_counts_.size())
     invalid("the layer table has ", param_counts_.size(), " parameters, ", params.size(), " were given");
@@ -88,28 +90,32 @@ void Net::check(int status) const {
   if (status != FASTALEX_OK) throw Error(status, backend_->last_error());
 }
 
-std::shared_ptr<Net::CachedPlan> Net::find_plan(const Input& shape) {
+std::shared_ptr<Net::CachedPlan> Net::find_plan(const Request& request) {
   for (auto it = plans_.begin(); it != plans_.end(); ++it) {
-    if ((*it)->shape == shape) {
+    if ((*it)->request == request) {
       plans_.splice(plans_.begin(), plans_, it);
       return plans_.front();
     }
   }
-  Plan steps = build_plan(rows_, shape.n, channels_, shape.h, shape.w, shape.softmax);
-  std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, shape);
-  check(backend_->plan_create(model_, steps.steps.data(), steps.steps.size(), &made->plan));
-  made->output = steps.back();
+  Plan plan = build_plan(rows_, request.n, channels_, request.h, request.w, request.wish);
+  std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, request);
+  check(backend_->plan_create(model_, plan.steps.data(), plan.steps.size(), &made->plan));
+  made->outputs.resize(std::max<size_t>(1, request.wish.taps.size()));
+  for (const fastalex_step& step : plan.steps)
+    if (step.output >= 0) made->outputs[step.output] = step;
   plans_.push_front(made);
   if (plans_.size() > kPlanCacheSize) plans_.pop_back();
   return made;
 }
 
-fastalex_step Net::output_step(const Input& shape) {
+std::vector<fastalex_step> Net::output_steps(const Request& request) {
   std::lock_guard<std::mutex> lock(mutex_);
-  return find_plan(shape)->output;
+  return find_plan(request)->outputs;
 }
 
-void Net::run(const Input& shape, const float* input, float* output) { Call(this, shape).run(input, output); }
+void Net::run(const Request& request, const float* input, float* const* outputs) {
+  Call(this, request).run(input, outputs);
+}
 
 void Net::get_param(size_t index, float* out) const {
   if (index >= param_counts_.size()) invalid("the net has ", param_counts_.size(), " parameters, there is no ", index);

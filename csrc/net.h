@@ -17,10 +17,11 @@ namespace fastalex {
 
 class Net final : private ForkGuarded {
  public:
-  struct Input {
+  // What a plan is made for.
+  struct Request {
     int n, h, w;
-    bool softmax;
-    bool operator==(const Input& o) const { return n == o.n && h == o.h && w == o.w && softmax == o.softmax; }
+    Wish wish;
+    bool operator==(const Request& o) const { return n == o.n && h == o.h && w == o.w && wish == o.wish; }
   };
 
   // params[i] has counts[i] floats; see fastalex.h for their order. threads > 0.
@@ -32,8 +33,8 @@ class Net final : private ForkGuarded {
 
   int channels() const { return channels_; }
   const std::vector<size_t>& param_counts() const { return param_counts_; }
-  fastalex_step output_step(const Input& shape);  // the last step of the plan for this input
-  void run(const Input& shape, const float* input, float* output);
+  std::vector<fastalex_step> output_steps(const Request& request);  // the steps whose results are the outputs, in order
+  void run(const Request& request, const float* input, float* const* outputs);
   void get_param(size_t index, float* out) const;
   size_t param_bytes() const { return backend_->model_bytes(model_); }
 
@@ -41,7 +42,7 @@ class Net final : private ForkGuarded {
   struct CachedPlan;
   class Call;  // a borrowed plan and context, counted among the running calls
 
-  std::shared_ptr<CachedPlan> find_plan(const Input& shape);  // mutex_ held
+  std::shared_ptr<CachedPlan> find_plan(const Request& request);  // mutex_ held
   void check(int status) const;
 
   void before_fork() override { mutex_.lock(); }

@@ -50,8 +50,9 @@ typedef struct fastalex_step {
   int32_t in_c, in_h, in_w;
   int32_t out_c, out_h, out_w;
   int32_t kernel, stride, pad, groups;
-  int32_t size;   // window of lrn and spatial_norm, odd
-  int32_t param;  // index of the weight among the net's parameters, its bias follows; -1: none
+  int32_t size;    // window of lrn and spatial_norm, odd
+  int32_t param;   // index of the weight among the net's parameters, its bias follows; -1: none
+  int32_t output;  // index among the outputs of the plan; -1: the result is not asked for
   double alpha, beta, k;
 } fastalex_step;
 

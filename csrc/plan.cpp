@@ -1,5 +1,6 @@
 #include "plan.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <locale>
@@ -64,7 +65,9 @@ int pool_windows(const LayerRow& row, int side, int kernel, int stride, bool cei
 
 class Builder {
  public:
-  Builder(int n, int c, int h, int w) : shape_{n, c, h, w} { check_size("the input"); }
+  Builder(int n, int c, int h, int w, const std::vector<std::string>& taps) : shape_{n, c, h, w}, taps_(taps) {
+    check_size("the input");
+  }
 
   void add(const LayerRow& row) {
     if (row.op == "relu" || row.op == "tanh") return add_activation(row);
@@ -90,7 +93,16 @@ class Builder {
     finish(row, step);
   }
 
-  Plan take() { return std::move(plan_); }
+  // Whether every tap has been planned: what follows is not needed.
+  bool done() const { return !taps_.empty() && found_ == taps_.size(); }
+
+  Plan take() {
+    if (taps_.empty()) plan_.steps.back().output = 0;
+    for (const std::string& tap : taps_)
+      if (std::find(plan_.names.begin(), plan_.names.end(), tap) == plan_.names.end())
+        invalid("the net has no layer ", tap);
+    return std::move(plan_);
+  }
 
  private:
   fastalex_step blank() const {
@@ -100,7 +112,7 @@ class Builder {
     step.in_h = step.out_h = shape_.h;
     step.in_w = step.out_w = shape_.w;
     step.groups = 1;
-    step.param = -1;
+    step.param = step.output = -1;
     return step;
   }
 
@@ -109,6 +121,19 @@ class Builder {
     check_size(row.name);
     plan_.steps.push_back(step);
     plan_.names.push_back(row.name);
+    plan_.steps.back().output = output_of(row.name);
+  }
+
+  // The output that the layer called `name` is, -1 if none; counts the taps it meets.
+  int output_of(const std::string& name) {
+    auto found = std::find(taps_.begin(), taps_.end(), name);
+    if (found == taps_.end()) return -1;
+    ++found_;
+    return static_cast<int>(found - taps_.begin());
+  }
+
+  static bool has_epilogue(const fastalex_step& step) {
+    return step.op == FASTALEX_OP_CONV || step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_MAXPOOL;
   }
 
   void check_size(const std::string& what) const {
@@ -126,14 +151,17 @@ class Builder {
     plan_.param_counts.push_back(static_cast<size_t>(bias));
   }
 
-  // Fused into the step before it, where that step has an epilogue and no activation yet.
+  // Fused into the step before it, where that step has an epilogue, no activation yet, and is not an output itself.
   void add_activation(const LayerRow& row) {
     int activation = row.op == "relu" ? FASTALEX_ACT_RELU : FASTALEX_ACT_TANH;
-    if (!plan_.steps.empty() && plan_.back().activation == FASTALEX_ACT_NONE &&
-        (plan_.back().op == FASTALEX_OP_CONV || plan_.back().op == FASTALEX_OP_FULLY_CONNECTED ||
-         plan_.back().op == FASTALEX_OP_MAXPOOL)) {
-      plan_.steps.back().activation = activation;
-      return;
+    if (!plan_.steps.empty()) {
+      fastalex_step& before = plan_.steps.back();
+      if (has_epilogue(before) && before.activation == FASTALEX_ACT_NONE && before.output < 0) {
+        before.activation = activation;
+        before.output = output_of(row.name);
+        plan_.names.back() = row.name;
+        return;
+      }
     }
     fastalex_step step = blank();
     step.op = FASTALEX_OP_ACTIVATION;
@@ -200,13 +228,13 @@ class Builder {
   }
 
   Shape shape_;
+  std::vector<std::string> taps_;
+  size_t found_ = 0;
   bool flat_ = false;  // a fully connected layer has been seen
   Plan plan_;
 };
 
 }  // namespace
-
-size_t Plan::output_count() const { return static_cast<size_t>(back().n) * back().out_c * back().out_h * back().out_w; }
 
 std::vector<LayerRow> parse_table(const std::string& text) {
   std::vector<LayerRow> rows;
@@ -229,10 +257,13 @@ std::vector<LayerRow> parse_table(const std::string& text) {
   return rows;
 }
 
-Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, bool softmax) {
-  Builder builder(n, c, h, w);
-  for (const LayerRow& row : rows) builder.add(row);
-  if (softmax) {
+Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, const Wish& wish) {
+  Builder builder(n, c, h, w, wish.taps);
+  for (const LayerRow& row : rows) {
+    builder.add(row);
+    if (builder.done()) return builder.take();
+  }
+  if (wish.softmax) {
     LayerRow row;
     row.op = row.name = "softmax";
     builder.add(row);

@@ -19,19 +19,24 @@ struct LayerRow {
 
 struct Plan {
   std::vector<fastalex_step> steps;
-  std::vector<std::string> names;  // of the layer each step comes from
+  std::vector<std::string> names;  // of the last layer in each step
   std::vector<size_t> param_counts;
+};
 
-  const fastalex_step& front() const { return steps.front(); }
-  const fastalex_step& back() const { return steps.back(); }
-  size_t output_count() const;
+// What is asked of a net besides its input's shape.
+struct Wish {
+  bool softmax;                   // append a softmax
+  std::vector<std::string> taps;  // layers whose results are the outputs, in this order; none: the last layer's
+
+  bool operator==(const Wish& other) const { return softmax == other.softmax && taps == other.taps; }
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number for anything that is not in the grammar.
 std::vector<LayerRow> parse_table(const std::string& text);
 
-// Shapes every layer for `n` images of c x h x w and fuses each activation into the step before it.
-Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, bool softmax);
+// Shapes every layer for `n` images of c x h x w and fuses each activation into the step before it, unless that step is
+// tapped. Nothing after the last tap is planned.
+Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, const Wish& wish);
 
 }  // namespace fastalex
 #endif  // FASTALEX_PLAN_H

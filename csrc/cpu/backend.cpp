@@ -133,11 +133,17 @@ void nchw_to_nhwc_row(const void* erased, int y) {
   }
 }
 
-void nhwc_to_nchw(const Activations& from, float* to) {
-  for (int c = 0; c < from.c; ++c)
-    for (int y = 0; y < from.h; ++y)
-      for (int x = 0; x < from.w; ++x)
-        *to++ = from.data[static_cast<size_t>(y) * from.row + static_cast<size_t>(x) * from.c + c];
+struct Unpack {
+  Activations from;
+  float* to;
+};
+
+void nhwc_to_nchw_channel(const void* erased, int c) {
+  const Unpack& task = *static_cast<const Unpack*>(erased);
+  float* to = task.to + static_cast<size_t>(c) * task.from.h * task.from.w;
+  for (int y = 0; y < task.from.h; ++y)
+    for (int x = 0; x < task.from.w; ++x)
+      *to++ = task.from.data[static_cast<size_t>(y) * task.from.row + static_cast<size_t>(x) * task.from.c + c];
 }
 
 NormTask norm_task(const fastalex_step& step, const Activations& in, const Activations& out) {
@@ -180,18 +186,26 @@ void run_image_step(const CpuPlan& plan, size_t index, float* image, const Activ
   }
 }
 
-// One image through the image part. `features`: where its last tensor goes, null if the plan ends there.
-void run_image(const CpuPlan& plan, float* image, const float* input, float* features, float* output,
+// Image `index` of the batch through the image part. `features`: where its last tensor goes, null if the plan ends
+// there.
+void run_image(const CpuPlan& plan, int index, float* image, const float* input, float* features, float* const* outputs,
                ThreadPool::Lease* workers) {
   const Layout& layout = plan.layout;
   auto view = [&](size_t i) {
     const bool last = i == layout.image_steps;
     return layout.tensors[i].at(last && features ? features : image + layout.tensors[i].offset);
   };
-  const Repack repack = {input, view(0), layout.tensors[0].c};
-  workers->run(nchw_to_nhwc_row, &repack, layout.tensors[0].h);
-  for (size_t i = 0; i < layout.image_steps; ++i) run_image_step(plan, i, image, view(i), view(i + 1), workers);
-  if (!features) nhwc_to_nchw(view(layout.image_steps), output);
+  const Tensor& first = layout.tensors[0];
+  const Repack repack = {input + static_cast<size_t>(index) * first.c * first.h * first.w, view(0), first.c};
+  workers->run(nchw_to_nhwc_row, &repack, first.h);
+  for (size_t i = 0; i < layout.image_steps; ++i) {
+    run_image_step(plan, i, image, view(i), view(i + 1), workers);
+    const Tensor& result = layout.tensors[i + 1];
+    if (layout.steps[i].output < 0) continue;
+    float* to = outputs[layout.steps[i].output] + static_cast<size_t>(index) * result.c * result.h * result.w;
+    const Unpack unpack = {view(i + 1), to};
+    workers->run(nhwc_to_nchw_channel, &unpack, result.c);
+  }
 }
 
 // Batch part ------------------------------------------------------------------------------------------------------
@@ -221,7 +235,13 @@ void run_fully_connected(const CpuPlan& plan, const fastalex_step& step, const f
   workers->run(plan.model->kernels->fully_connected, &task, layer.panels_per_group);
 }
 
-void run_batch_part(const CpuPlan& plan, Context* context, float* output, ThreadPool::Lease* workers) {
+void copy_rows(const Layout& layout, const fastalex_step& step, const float* from, float* to) {
+  for (int row = 0; row < step.n; ++row)
+    std::memcpy(to + static_cast<size_t>(row) * step.out_c, from + row * layout.feature_floats,
+                step.out_c * sizeof(float));
+}
+
+void run_batch_part(const CpuPlan& plan, Context* context, float* const* outputs, ThreadPool::Lease* workers) {
   const Layout& layout = plan.layout;
   const int n = layout.steps[0].n;
   int current = 0;
@@ -239,25 +259,19 @@ void run_batch_part(const CpuPlan& plan, Context* context, float* output, Thread
       const ActivationTask task = {rows, rows, step.activation};
       workers->run(plan.model->kernels->activation, &task, n);
     }
+    if (step.output >= 0) copy_rows(layout, step, context->features[current].as(), outputs[step.output]);
   }
-  const int count = layout.steps.back().out_c;
-  for (int row = 0; row < n; ++row)
-    std::memcpy(output + static_cast<size_t>(row) * count,
-                context->features[current].as() + row * layout.feature_floats, count * sizeof(float));
 }
 
-void run(const CpuPlan& plan, Context* context, const float* input, float* output) {
+void run(const CpuPlan& plan, Context* context, const float* input, float* const* outputs) {
   const Layout& layout = plan.layout;
   const bool has_batch_part = layout.image_steps < layout.steps.size();
-  const Tensor& first = layout.tensors.front();
-  const Tensor& last = layout.tensors.back();
   ThreadPool::Lease workers(plan.model->pool.get());
   for (int i = 0; i < layout.steps[0].n; ++i) {
     float* features = has_batch_part ? context->features[0].as() + i * layout.feature_floats : nullptr;
-    run_image(plan, context->image.as(), input + static_cast<size_t>(i) * first.c * first.h * first.w, features,
-              output + static_cast<size_t>(i) * last.c * last.h * last.w, &workers);
+    run_image(plan, i, context->image.as(), input, features, outputs, &workers);
   }
-  if (has_batch_part) run_batch_part(plan, context, output, &workers);
+  if (has_batch_part) run_batch_part(plan, context, outputs, &workers);
 }
 
 // The C interface -------------------------------------------------------------------------------------------------
@@ -303,8 +317,8 @@ int api_context_create(const void* plan, void** context) {
 
 void api_context_destroy(void* context) { delete static_cast<Context*>(context); }
 
-int api_run(const void* plan, void* context, const float* input, float* output) {
-  return guarded([&] { run(*static_cast<const CpuPlan*>(plan), static_cast<Context*>(context), input, output); });
+int api_run(const void* plan, void* context, const float* input, float* const* outputs) {
+  return guarded([&] { run(*static_cast<const CpuPlan*>(plan), static_cast<Context*>(context), input, outputs); });
 }
 
 }  // namespace

@@ -164,9 +164,8 @@ void run_step(const NaiveModel& model, const fastalex_step& s, const double* x, 
   for (size_t i = 0; i < out_image(s); ++i) y[i] = activate(y[i], s.activation);
 }
 
-void run(const NaivePlan& plan, const float* input, float* output) {
+void run(const NaivePlan& plan, const float* input, float* const* outputs) {
   const fastalex_step& first = plan.steps.front();
-  const fastalex_step& last = plan.steps.back();
   for (int n = 0; n < first.n; ++n) {
     const float* image = input + n * in_image(first);
     Values x(image, image + in_image(first));
@@ -174,9 +173,16 @@ void run(const NaivePlan& plan, const float* input, float* output) {
       Values y(out_image(step));
       run_step(*plan.model, step, x.data(), y.data());
       x.swap(y);
+      if (step.output >= 0) std::copy(x.begin(), x.end(), outputs[step.output] + n * out_image(step));
     }
-    std::copy(x.begin(), x.end(), output + n * out_image(last));
   }
+}
+
+// A fully connected layer has the weights of the net's own image size.
+void check_inputs(const NaiveModel& model, const fastalex_step& step) {
+  const size_t inputs = model.params[step.param].size() / step.out_c;
+  if (in_image(step) != inputs)
+    invalid("this image size gives a fully connected layer ", in_image(step), " inputs, it needs ", inputs);
 }
 
 const char* api_last_error() { return last_error().c_str(); }
@@ -220,9 +226,7 @@ int api_plan_create(const void* model, const fastalex_step* steps, size_t count,
   return guarded([&] {
     const NaiveModel* of = static_cast<const NaiveModel*>(model);
     for (size_t i = 0; i < count; ++i)
-      if (steps[i].op == FASTALEX_OP_FULLY_CONNECTED && in_image(steps[i]) != in_image(of->steps[i]))
-        invalid("this image size gives a fully connected layer ", in_image(steps[i]), " inputs, it needs ",
-                in_image(of->steps[i]));
+      if (steps[i].op == FASTALEX_OP_FULLY_CONNECTED) check_inputs(*of, steps[i]);
     *plan = new NaivePlan{of, std::vector<fastalex_step>(steps, steps + count)};
   });
 }
@@ -236,8 +240,8 @@ int api_context_create(const void*, void** context) {
 
 void api_context_destroy(void*) {}
 
-int api_run(const void* plan, void*, const float* input, float* output) {
-  return guarded([&] { run(*static_cast<const NaivePlan*>(plan), input, output); });
+int api_run(const void* plan, void*, const float* input, float* const* outputs) {
+  return guarded([&] { run(*static_cast<const NaivePlan*>(plan), input, outputs); });
 }
 
 }  // namespace

@@ -84,6 +84,17 @@ FASTALEX_API int fastalex_output_shape(fastalex_net* net, int32_t batch, int32_t
 FASTALEX_API int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
                               uint32_t flags, float* output, size_t output_count);
 
+/* The same for the results of named layers instead of the last one's: shapes[4 * i] for names[i]. A layer's name is
+ * that of its row in the table; an activation has a name of its own, so before and after it are two layers. The one
+ * that FASTALEX_SOFTMAX appends is called softmax. */
+FASTALEX_API int fastalex_tap_shapes(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                                     const char* const* names, size_t name_count, int32_t* shapes);
+
+/* Runs the net as far as the last of the named layers; outputs[i] takes output_counts[i] values of names[i]. */
+FASTALEX_API int fastalex_run_taps(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
+                                   uint32_t flags, const char* const* names, size_t name_count, float* const* outputs,
+                                   const size_t* output_counts);
+
 /* Copies parameter `index` out as float32, dequantised where it is stored in fewer bits. */
 FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count);
 

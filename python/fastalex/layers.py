@@ -162,6 +162,27 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
     return table
 
 
+def module_paths(row: Variant) -> List[Tuple[str, Layer]]:
+    """Each layer of ``row`` with the path of its module: torchvision's (``features.0``) or the layer's own name.
+
+    The paths of layers with parameters agree with ``Layer.param``.
+    """
+    table = row.layers()
+    if row.naming == "caffe":
+        return [(layer.name, layer) for layer in table]
+    classifier = next(index for index, layer in enumerate(table) if layer.op in ("dropout", "fc"))
+    paths = []
+    for index, layer in enumerate(table):
+        if layer.op == "adaptive_avgpool":
+            path = "avgpool"
+        elif index < classifier:
+            path = "features.%d" % index
+        else:
+            path = "classifier.%d" % (index - classifier)
+        paths.append((path, layer))
+    return paths
+
+
 def _param_name(row: Variant, before: List[Layer], name: str) -> str:
     """torchvision names a parameter by its place in ``features`` or ``classifier``, Caffe by its layer."""
     if row.naming == "caffe":

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from . import _core, images, variants
+from . import _core, images, taps, variants
 from . import weights as weights_files
 from .errors import BackendError, UserError
 from .layers import layer_table
@@ -109,6 +109,26 @@ class AlexNet:
         if _is_batch(x):
             return self._run(x, softmax=True)
         return self._run(self.preprocess(x), softmax=True)
+
+    def taps(self, x: Any, names: Sequence[str]) -> Dict[str, Any]:
+        """Results of layers by name (:mod:`fastalex.taps` lists the names and what they mean).
+
+        The network runs as far as the last of them, and activations are computed apart only where a name asks for
+        the value before them.
+
+        :param x: what :meth:`__call__` takes, or an image or list of images.
+        :returns: name -> float32 ``[N, C, H, W]`` or ``[N, features]``, of the library that ``x`` came from.
+        :raises UserError: for a name that the network does not have, or a wrong input.
+        """
+        if isinstance(names, str) or not names:
+            raise UserError("names must be a list of one or more layer names, not %r" % (names,))
+        layers = taps.resolve(self.variant, list(names))
+        array, convert_back = _as_numpy(x if _is_batch(x) else self.preprocess(x))
+        _check_layout(array, self.variant)  # a size that does not reach the end may reach the last tap
+        distinct = list(dict.fromkeys(layers))
+        results = self._net.taps(np.ascontiguousarray(array), distinct, taps.SOFTMAX in distinct)
+        found = dict(zip(distinct, results))
+        return {name: convert_back(taps.shaped(name, found[layer])) for name, layer in zip(names, layers)}
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:
         """The ``topk`` most probable classes of an image, best first; a list of such lists for a list of images.
@@ -247,7 +267,13 @@ def _converter(kind: type) -> Any:
 
 
 def _check_batch(x: np.ndarray, variant: Variant) -> None:
-    channels, size = variant.channels, variant.input_size
+    _check_layout(x, variant)
+    if x.shape[2:] != (variant.input_size, variant.input_size):
+        variant.layers((int(x.shape[2]), int(x.shape[3])))  # raises with the reason where the size does not work
+
+
+def _check_layout(x: np.ndarray, variant: Variant) -> None:
+    channels = variant.channels
     if x.dtype != np.float32:
         raise UserError("the input must be float32, not %s; convert it with x.astype('float32')" % x.dtype)
     if x.ndim == 3:
@@ -263,5 +289,3 @@ def _check_batch(x: np.ndarray, variant: Variant) -> None:
                 % (x.shape,)
             )
         raise UserError("the input must have %d channels, it has %d: %s" % (channels, x.shape[1], x.shape))
-    if x.shape[2:] != (size, size):
-        variant.layers((int(x.shape[2]), int(x.shape[3])))  # raises with the reason where the size does not work

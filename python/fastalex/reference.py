@@ -8,12 +8,12 @@ PyTorch is imported inside the functions, so that ``import fastalex`` needs none
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Union
 
 import numpy as np
 
 from .errors import UserError
-from .layers import Layer
+from .layers import Layer, module_paths
 from .variants import Variant, get
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _classes() -> Dict[str, Any]:
             super().__init__()
             self.variant = row
             self.order: List[str] = []
-            for path, layer in _paths(row):
+            for path, layer in module_paths(row):
                 self.order.append(path)
                 folder, _, leaf = path.rpartition(".")
                 if folder and folder not in self._modules:
@@ -182,21 +182,3 @@ def _classes() -> Dict[str, Any]:
         return makers[layer.op]()
 
     return {"Network": Network}
-
-
-def _paths(row: Variant) -> List[Tuple[str, Layer]]:
-    """Each layer with the path of its module; the paths of layers with parameters agree with ``Layer.param``."""
-    table = row.layers()
-    if row.naming == "caffe":
-        return [(layer.name, layer) for layer in table]
-    classifier = next(index for index, layer in enumerate(table) if layer.op in ("dropout", "fc"))
-    paths = []
-    for index, layer in enumerate(table):
-        if layer.op == "adaptive_avgpool":
-            path = "avgpool"
-        elif index < classifier:
-            path = "features.%d" % index
-        else:
-            path = "classifier.%d" % (index - classifier)
-        paths.append((path, layer))
-    return paths
