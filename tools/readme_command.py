@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+"""Print a command of README.md: the code block below the line ``<!-- command: NAME -->``.
+
+    bash -c "$(python3 tools/readme_command.py install)"
+
+README.md is the only place where the two commands are written; whoever runs them takes them from there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Dict, List, Optional
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+BLOCK = re.compile(r"^<!-- command: (\S+) -->\n```sh\n(.*?)\n```$", re.MULTILINE | re.DOTALL)
+
+
+def commands(text: str) -> Dict[str, str]:
+    """Name -> command, for each marked block of ``text``.
+
+    :raises ValueError: if a name is there twice.
+    """
+    found: Dict[str, str] = {}
+    for name, command in BLOCK.findall(text):
+        if name in found:
+            raise ValueError("the command '%s' is marked twice" % name)
+        found[name] = command
+    return found
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    names = sys.argv[1:] if argv is None else argv
+    found = commands(README.read_text(encoding="utf-8"))
+    if len(names) != 1 or names[0] not in found:
+        print("usage: readme_command.py NAME, with NAME one of: %s" % ", ".join(found), file=sys.stderr)
+        return 2
+    print(found[names[0]])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
