@@ -11,12 +11,12 @@
 namespace fastalex {
 namespace {
 
-const long long kMaxValues = 1LL << 40;  // values in one tensor; keeps every product below in 64 bits
+const int kMaxValues = std::numeric_limits<int>::max();  // of one image, and of one layer's weights: ints index them
+const long long kMaxBatchValues = 1LL << 40;
 const int kMaxSide = 1 << 24;
 
 struct Shape {
   int n, c, h, w;
-  long long values() const { return 1LL * n * c * h * w; }
 };
 
 template <typename Number>
@@ -139,16 +139,15 @@ class Builder {
   void check_size(const std::string& what) const {
     if (shape_.n < 1 || shape_.c < 1 || shape_.h < 1 || shape_.w < 1)
       invalid(what, " must have at least one image, channel, row and column");
-    if (shape_.h > kMaxSide || shape_.w > kMaxSide || shape_.c > kMaxSide ||
-        1.0 * shape_.n * shape_.c * shape_.h * shape_.w > static_cast<double>(kMaxValues))
-      invalid(what, " is too large");
+    const double image = 1.0 * shape_.c * shape_.h * shape_.w;  // a double does not overflow
+    if (image > kMaxValues || image * shape_.n > kMaxBatchValues) invalid(what, " is too large");
   }
 
-  void add_params(fastalex_step* step, long long weight, long long bias) {
-    if (weight > kMaxValues) invalid("a layer has too many weights");
+  void add_params(const LayerRow& row, fastalex_step* step, double weights) {
+    if (weights > kMaxValues) invalid("layer ", row.name, " has too many weights");
     step->param = static_cast<int>(plan_.param_counts.size());
-    plan_.param_counts.push_back(static_cast<size_t>(weight));
-    plan_.param_counts.push_back(static_cast<size_t>(bias));
+    plan_.param_counts.push_back(static_cast<size_t>(weights));
+    plan_.param_counts.push_back(static_cast<size_t>(step->out_c));
   }
 
   // Fused into the step before it, where that step has an epilogue, no activation yet, and is not an output itself.
@@ -175,6 +174,7 @@ class Builder {
     step->kernel = positive(row, "kernel");
     step->stride = positive(row, "stride");
     step->pad = positive(row, "pad", 0);
+    if (step->pad >= step->kernel) invalid("layer ", row.name, ": pad must be smaller than kernel");
     step->groups = positive(row, "groups");
     if (shape_.c % step->groups || step->out_c % step->groups)
       invalid("layer ", row.name, ": ", shape_.c, " inputs and ", step->out_c, " outputs cannot be split into ",
@@ -182,7 +182,7 @@ class Builder {
     bool ceil = rounds_up(row);
     step->out_h = windows(row, shape_.h, step->kernel, step->stride, step->pad, ceil);
     step->out_w = windows(row, shape_.w, step->kernel, step->stride, step->pad, ceil);
-    add_params(step, 1LL * step->out_c * (shape_.c / step->groups) * step->kernel * step->kernel, step->out_c);
+    add_params(row, step, 1.0 * step->out_c * (shape_.c / step->groups) * step->kernel * step->kernel);
   }
 
   void fully_connected(const LayerRow& row, fastalex_step* step) {
@@ -190,9 +190,7 @@ class Builder {
     flat_ = true;
     step->out_c = positive(row, "out");
     step->out_h = step->out_w = 1;
-    long long inputs = 1LL * shape_.c * shape_.h * shape_.w;
-    if (inputs > std::numeric_limits<int>::max()) invalid("layer ", row.name, " has too many inputs");
-    add_params(step, inputs * step->out_c, step->out_c);
+    add_params(row, step, 1.0 * shape_.c * shape_.h * shape_.w * step->out_c);
   }
 
   void lrn(const LayerRow& row, fastalex_step* step, int op) {

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fastalex import BackendError, UserError, _core
 from fastalex.layers import layer_table
@@ -39,6 +41,8 @@ def images(count, size=131, seed=0):
         ("conv out", "line 1 of the layer table: out is not key=value"),
         ("fc name=f out=many", "layer f: out=many is not a number"),
         ("fc name=f out=3x", "layer f: out=3x is not a number"),
+        (CONV.replace("pad=1", "pad=3"), "layer c: pad must be smaller than kernel"),
+        ("adaptive_avgpool name=a out=70000", "a is too large"),
         ("fc name=f out=0", "layer f: out=0 is out of range"),
         ("fc name=f out=-1", "layer f: out=-1 is out of range"),
         ("fc name=f out=99999999999", "layer f: out=99999999999 is not a number"),
@@ -56,6 +60,38 @@ def test_a_wrong_table_is_one_sentence(table, sentence):
         _core.Net(table, [3, 5, 5], [], "cpu")
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+WORDS = (
+    "conv fc relu lrn maxpool adaptive_avgpool softmax spatial_norm out=3 kernel=3 pad=1 pad=-1 stride=2 groups=1 nan "
+    "rounding=ceil size=5 alpha=0.1 beta=0.75 k=1 = out= name=\0 kernel=16777216 out=16777216 groups=2147483647 "
+    "stride=99999999999999999999"
+).split() + ["\n"]
+LINES = [
+    CONV,
+    "relu name=r\n",
+    "fc name=f out=4\n",
+    "softmax name=s\n",
+    "fc name=f out=16777216\n",
+    "adaptive_avgpool name=a out=70000\n",
+    "adaptive_avgpool name=a out=16777216\n",
+    "maxpool name=p kernel=16777216 stride=1 rounding=ceil\n",
+    "lrn name=n size=63 alpha=1e300 beta=-1e300 k=0 groups=3\n",
+]
+TABLES = st.one_of(
+    st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join),
+    st.lists(st.sampled_from(LINES), max_size=6).map("".join),
+    st.text(max_size=60),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(TABLES)
+def test_any_text_makes_a_net_or_one_sentence(table):
+    try:
+        _core.Net(table, [3, 5, 5], [], "cpu")
+    except UserError as error:
+        assert "\n" not in str(error)
 
 
 def test_wrong_parameters_are_refused():

@@ -61,7 +61,7 @@ def test_variant_is_pytorch_in_float64(name):
 
 @pytest.mark.parametrize("fc_weights", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["alexnet2012", "torchvision"])
-def test_quantised_net_is_exact_for_its_own_weights(name, fc_weights):
+def test_quantised_net_is_pytorch_with_its_own_weights(name, fc_weights):
     """Against its dequantised weights as tightly as an unquantised net; the quantisation error is another matter."""
     row = get(name)
     x = images(row)
@@ -77,7 +77,8 @@ def test_quantised_net_is_exact_for_its_own_weights(name, fc_weights):
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name != "alexnet2012-original"])  # ONNX has no such norm
 def test_variant_is_onnxruntime(name):
     onnxruntime = pytest.importorskip("onnxruntime")
-    from onnx_graph import graph_of
+    pytest.importorskip("onnx")
+    from fastalex.onnx_graph import graph_of
 
     row = get(name)
     arrays = initial.random_weights(row, seed=6)

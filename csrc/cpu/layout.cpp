@@ -1,6 +1,9 @@
 #include "layout.h"
 
 #include <algorithm>
+#include <limits>
+
+#include "../error.h"
 
 namespace fastalex {
 namespace {
@@ -75,6 +78,9 @@ Layout make_layout(const fastalex_step* steps, size_t count, int panel) {
     const fastalex_step* reader = i < layout.image_steps ? &steps[i] : nullptr;
     Tensor tensor =
         input ? tensor_for(at.in_c, at.in_h, at.in_w, reader) : tensor_for(at.out_c, at.out_h, at.out_w, reader);
+    // Offsets within an image are 32-bit.
+    if (1.0 * tensor.padded_h * tensor.padded_w * tensor.c > std::numeric_limits<int32_t>::max())
+      invalid("an image of ", tensor.c, " x ", tensor.h, " x ", tensor.w, " is too large with its border");
     tensor.offset = layout.image_floats;
     layout.image_floats += (tensor.floats() + 15) / 16 * 16;
     layout.tensors.push_back(tensor);
