@@ -62,11 +62,9 @@ def test_a_wrong_table_is_one_sentence(table, sentence):
     assert "\n" not in str(error.value)
 
 
-WORDS = (
-    "conv fc relu lrn maxpool adaptive_avgpool softmax spatial_norm out=3 kernel=3 pad=1 pad=-1 stride=2 groups=1 nan "
-    "rounding=ceil size=5 alpha=0.1 beta=0.75 k=1 = out= name=\0 kernel=16777216 out=16777216 groups=2147483647 "
-    "stride=99999999999999999999"
-).split() + ["\n"]
+WORDS = """conv fc relu lrn maxpool adaptive_avgpool softmax spatial_norm out=3 kernel=3 pad=1 pad=-1 stride=2 groups=1
+nan rounding=ceil size=5 alpha=0.1 beta=0.75 k=1 = out= name=\0 kernel=16777216 out=16777216 groups=2147483647
+stride=99999999999999999999 \\n""".split()
 LINES = [
     CONV,
     "relu name=r\n",
@@ -79,7 +77,7 @@ LINES = [
     "lrn name=n size=63 alpha=1e300 beta=-1e300 k=0 groups=3\n",
 ]
 TABLES = st.one_of(
-    st.lists(st.sampled_from(WORDS), max_size=30).map(" ".join),
+    st.lists(st.sampled_from(WORDS), max_size=30).map(lambda words: " ".join(words).replace("\\n", "\n")),
     st.lists(st.sampled_from(LINES), max_size=6).map("".join),
     st.text(max_size=60),
 )
