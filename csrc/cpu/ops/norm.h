@@ -24,13 +24,14 @@ void lrn_group(const fastalex::NormTask& task, const float* x, float* y, int cha
   float square[kChunk + FASTALEX_MAX_WINDOW + fastalex::kSlack];
   for (int begin = 0; begin < channels; begin += kChunk) {
     const int count = channels - begin < kChunk ? channels - begin : kChunk;
-    for (int i = 0; i < count + 2 * half; ++i) {
-      const int c = begin - half + i;
-      square[i] = c >= 0 && c < channels ? x[c] * x[c] : 0.0f;
-    }
-    memset(square + count + 2 * half, 0, fastalex::kSlack * sizeof(float));
-    int i = 0;
-    for (; i < count; i += kLanes) {
+    // square[i] belongs to channel begin - half + i; outside the group it is zero.
+    const int first = begin < half ? half - begin : 0;
+    const int reach = channels - (begin - half);
+    const int last = count + 2 * half < reach ? count + 2 * half : reach;
+    memset(square, 0, first * sizeof(float));
+    memset(square + last, 0, (count + 2 * half - last + fastalex::kSlack) * sizeof(float));
+    for (int i = first; i < last; ++i) square[i] = x[begin - half + i] * x[begin - half + i];
+    for (int i = 0; i < count; i += kLanes) {
       Vec sum = load(square + i);
       for (int d = 1; d < task.size; ++d) sum += load(square + i + d);
       const Vec value = divide_by_power(load(x + begin + i), splat(task.k) + splat(task.alpha) * sum, task.beta);
