@@ -143,6 +143,8 @@ _SMALL = (
     Case("lrn-3-beta0.5", _lrn(3, 0.2, beta=0.5), (1, 16, 5, 6)),
     Case("lrn-9-k1", _lrn(9, 0.05, k=1.0), (1, 40, 3, 3)),
     Case("lrn-9-wider-than-groups", _lrn(9, 0.3, groups=4), (1, 12, 3, 4)),
+    Case("lrn-5-many-channels", _lrn(5, 0.1), (1, 1031, 1, 2)),
+    Case("lrn-63", _lrn(63, 1e-3), (1, 541, 2, 1)),
     Case("spatial-5", _spatial(5, 4e-5), (1, 13, 9, 8), scale=30.0),
     Case("spatial-3-beta0.5", _spatial(3, 0.1, beta=0.5, k=2.0), (2, 5, 6, 7)),
     Case("spatial-7-wider-than-image", _spatial(7, 0.05), (1, 6, 3, 4)),
