@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Union
 
 from fastalex import devices, roofline
 from fastalex.errors import UserError
@@ -22,6 +23,9 @@ HEAD = (
 COLUMNS = (("nano",), ("tx2",), ("rtx20", "rtx30", "rtx40", "rtx50"), ("gtx1650",))
 VARIANTS = ("alexnet2012", "torchvision")
 BATCHES = (1, 32)
+# Results of run.py --peers and --layers have folders, rows and sections of their own.
+PEERS, LAYERS = "peers", "layers"
+LAYER_KEYS = ("variant", "batch", "fc_weights", "layers", "total_ms", "limits")
 ROW_KEYS = ("variant", "batch", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s", "correctness")
 
 
@@ -35,7 +39,7 @@ def load_records(folder: Path = RESULTS) -> List[Dict[str, Any]]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             missing = [key for key in ("device", "title", "machine", "versions", "rows") if key not in record]
-            missing += [key for row in record["rows"] for key in ROW_KEYS if key not in row]
+            missing += [key for row in record["rows"] for key in _row_keys(record["device"]) if key not in row]
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise UserError("%s is not a result file: %s" % (path, error)) from None
         if missing:
@@ -48,10 +52,27 @@ def load_records(folder: Path = RESULTS) -> List[Dict[str, Any]]:
     return records
 
 
+def _row_keys(device: str) -> Sequence[str]:
+    if device == PEERS:
+        import peers_table
+
+        return peers_table.ROW_KEYS
+    return LAYER_KEYS if device == LAYERS else ROW_KEYS
+
+
 def render(records: Sequence[Dict[str, Any]]) -> str:
     """The whole of RESULTS.md."""
-    parts = [_targets(records)]
-    parts += [measured_section(record) for record in records]
+    import charts
+    import layer_times
+    import peers_table
+
+    own = [record for record in records if record["device"] not in (PEERS, LAYERS)]
+    parts = [_targets(own)]
+    parts += [measured_section(record) for record in own]
+    for record in records:
+        if record["device"] == PEERS:
+            parts.append(peers_table.section(record, "%s/%s.svg" % (charts.FOLDER.name, charts.name(record))))
+    parts += [layer_times.section(record) for record in records if record["device"] == LAYERS]
     parts += [_predictions(variant) for variant in VARIANTS]
     return "".join(parts)
 
@@ -61,7 +82,13 @@ def write_report(folder: Path = RESULTS, path: Path = REPORT) -> None:
     write_atomically(path, render(load_records(folder)))
 
 
-def write_atomically(path: Path, text: str) -> None:
+def slug(name: str) -> str:
+    """A processor's name as a file name."""
+    words = re.sub(r"\((r|tm|c)\)|@.*|\bcpu\b|\bprocessor\b", " ", name.lower())
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "cpu"
+
+
+def write_atomically(path: Path, text: Union[str, bytes]) -> None:
     """Write to a temporary name in the same folder, then rename; a reader sees the old file or the new one.
 
     :raises UserError: if the folder cannot be written.
@@ -70,8 +97,8 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=str(path.parent), prefix=path.name + ".")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode("utf-8") if isinstance(text, str) else text)
         os.chmod(temporary, 0o644)  # mkstemp makes it private
         os.replace(temporary, str(path))
     except OSError as error:

@@ -2,8 +2,10 @@
 """Measure AlexNet on this machine, or predict it for a device.
 
   python benchmarks/run.py --device cpu              measure, write results/cpu/<cpu>.json and RESULTS.md
+  python benchmarks/run.py --device cpu --peers      compare with other engines (requirements.txt), where installed
+  python benchmarks/run.py --device cpu --layers     time each layer
   python benchmarks/run.py --device tx2 --predict    print the per-layer roofline of a device
-  python benchmarks/run.py --report                  write RESULTS.md again from the committed results
+  python benchmarks/run.py --report                  write RESULTS.md and charts/ again from the committed results
 
 Exit codes: 0; 1 if the engine's result is wrong or a measurement failed; 2 for what the caller can mend.
 """
@@ -23,6 +25,12 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
+import charts
+import engines
+import layer_times
+import peers
+import peers_table
+import power
 import results_table
 import timing
 from fastalex import devices, roofline, variants
@@ -44,7 +52,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except (UserError, BackendError) as error:
         print("error: %s" % error, file=sys.stderr)
         return 2
-    except (timing.ChildError, WrongResultError) as error:
+    except (timing.ChildError, peers.EngineError, WrongResultError) as error:
         print("error: %s" % error, file=sys.stderr)
         return 1
 
@@ -54,23 +62,26 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), or the name of a file in devices/")
     parser.add_argument("--variants", nargs="+", default=list(results_table.VARIANTS), metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="default: 1 32; with --predict: 1")
-    parser.add_argument("--fc-weights", nargs="+", choices=FC_WEIGHTS, default=list(FC_WEIGHTS))
+    parser.add_argument("--fc-weights", nargs="+", choices=FC_WEIGHTS, help="default: all; with --layers: fp32")
     parser.add_argument("--threads", type=int, help="default: every CPU this process may use")
+    parser.add_argument(
+        "--peers", nargs="*", metavar="NAME", help="compare with these engines, or all (%s)" % ", ".join(engines.PEERS)
+    )
+    parser.add_argument("--layers", action="store_true", help="time each layer")
     parser.add_argument("--quick", action="store_true", help="few runs; written only where --output says")
     parser.add_argument("--output", type=Path, help="result file instead of results/cpu/<cpu>.json; leaves RESULTS.md")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--predict", action="store_true", help="print the roofline of --device; measures nothing")
     parser.add_argument("--card", help="with --predict: one card of the family")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--report", action="store_true", help="write RESULTS.md from the committed results and end")
+    parser.add_argument("--report", action="store_true", help="write RESULTS.md and charts/ from the committed results")
     return parser.parse_args(argv)
 
 
 def dispatch(options: argparse.Namespace) -> int:
     """What the options ask for. :raises UserError: where they ask for what cannot be."""
     if options.report:
-        results_table.write_report()
-        return 0
+        return report()
     for name in options.variants:
         variants.get(name)
     if any(batch < 1 for batch in options.batches or ()):
@@ -79,9 +90,71 @@ def dispatch(options: argparse.Namespace) -> int:
         return predict(options)
     if options.card:
         raise UserError("--card goes with --predict")
+    if options.peers is not None and options.layers:
+        raise UserError("give one of --peers and --layers")
     if options.device != "cpu":
         refuse(options.device, devices.recognise(), engine_reason())
-    return measure(options)
+    if options.peers is not None:
+        return compare(options)
+    return layers(options) if options.layers else measure(options)
+
+
+def report() -> int:
+    """Write RESULTS.md and the charts."""
+    results_table.write_report()
+    missing = charts.write(results_table.load_records())
+    if missing:
+        print(missing, file=sys.stderr)
+    return 0
+
+
+def compare(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> int:
+    """Compare with the peers."""
+    chosen = peers.choose(options.peers)
+    if options.fc_weights:
+        raise UserError("--fc-weights does not go with --peers, which compares all of them")
+    base = setting(options)
+    state = power.state(base["cpus"])
+    one = peers.Comparison(chosen, base["cpus"], base["threads"], base["quick"], tools, say=to_stderr)
+    one.run(options.variants, options.batches or results_table.BATCHES)
+    record = make_record(base, one.rows)
+    record["machine"].update(state=state, gpu=power.gpu())  # the state before, not after
+    record.update(device=results_table.PEERS, cold=one.cold, packages=peers.packages(chosen))
+    wrong = [row for row in one.rows if row["peer"] == "fastalex" and row["status"] != peers.OK]
+    if wrong:
+        raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(note)s" % wrong[0])
+    publish(record, options, peers_table.terminal(record))
+    return 0
+
+
+def layers(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> int:
+    """Time the layers of each network, batch and kind of fully connected weights."""
+    base = setting(options)
+    rows = []
+    for variant in options.variants:
+        for batch in options.batches or results_table.BATCHES:
+            for fc_weights in options.fc_weights or FC_WEIGHTS[:1]:
+                spec = dict(base, variant=variant, batch=batch, fc_weights=fc_weights)
+                to_stderr("%s, batch %d, fc weights %s: layers" % (variant, batch, fc_weights))
+                row = (tools or peers.Tools()).once("layers", spec, timing.CHILD_TIMEOUT_S)
+                row.update(variant=variant, batch=batch, fc_weights=fc_weights, state=power.state(base["cpus"]))
+                rows.append(row)
+    record = dict(make_record(base, rows), device=results_table.LAYERS)
+    publish(record, options, layer_times.terminal(record))
+    return 0
+
+
+def to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def setting(options: argparse.Namespace) -> Dict[str, Any]:
+    """Threads, the CPUs to pin to, and quick. :raises UserError: for more threads than there are CPUs."""
+    cpus = timing.available_cpus()
+    threads = len(cpus) or os.cpu_count() or 1 if options.threads is None else options.threads
+    if threads < 1 or (cpus and threads > len(cpus)):
+        raise UserError("--threads must be 1 to %d, the CPUs this process may use" % len(cpus))
+    return {"threads": threads, "cpus": cpus[:threads], "quick": options.quick}
 
 
 def refuse(name: str, found: devices.Recognition, reason: str) -> None:
@@ -154,11 +227,7 @@ def prediction_text(group: Sequence[roofline.Roofline]) -> str:
 
 def measure(options: argparse.Namespace, child: Child = timing.run_child) -> int:
     """Measure this CPU. A wrong result ends the run: that case is not timed, and nothing is written."""
-    cpus = timing.available_cpus()
-    threads = options.threads or len(cpus) or os.cpu_count() or 1
-    if threads < 1 or (cpus and threads > len(cpus)):
-        raise UserError("--threads must be 1 to %d, the CPUs this process may use" % len(cpus))
-    base = {"threads": threads, "cpus": cpus[:threads], "quick": options.quick}
+    base = setting(options)
     rows: List[Dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="fastalex-bench-") as folder:
         for variant in options.variants:
@@ -166,12 +235,12 @@ def measure(options: argparse.Namespace, child: Child = timing.run_child) -> int
             spec = dict(base, variant=variant, weights=weights, batch=1, fc_weights="fp32")
             child("save", spec)
             batches = options.batches or results_table.BATCHES
-            for fc_weights in options.fc_weights:
+            for fc_weights in options.fc_weights or FC_WEIGHTS:
                 rows += measure_variant(dict(spec, fc_weights=fc_weights), batches, child)
             if os.path.exists(weights):
                 os.unlink(weights)  # 244 MB each
     record = make_record(base, rows)
-    publish(record, options)
+    publish(record, options, results_table.measured_section(record))
     return 0
 
 
@@ -223,6 +292,7 @@ def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, A
             "clock_mhz": max(map(float, clocks)) if clocks else None,
             "threads": base["threads"],
             "pinned_cpus": ", ".join(map(str, base["cpus"])),
+            "state": power.state(base["cpus"]),
             "os": operating_system(),
         },
         "versions": {
@@ -242,22 +312,16 @@ def operating_system() -> str:
     return "%s, %s" % (named.group(1), kernel) if named else kernel
 
 
-def publish(record: Dict[str, Any], options: argparse.Namespace) -> None:
+def publish(record: Dict[str, Any], options: argparse.Namespace, shown: str) -> None:
     """Print the record and write it where the options say."""
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    print(text if options.json else results_table.measured_section(record), end="")
+    print(text if options.json else shown, end="")
     if options.no_write or (options.quick and not options.output):
         return
-    path = options.output or results_table.RESULTS / "cpu" / (slug(record["title"]) + ".json")
+    path = options.output or results_table.RESULTS / record["device"] / (results_table.slug(record["title"]) + ".json")
     results_table.write_atomically(path, text)
     if not options.output:
         results_table.write_report()
-
-
-def slug(name: str) -> str:
-    """A processor's name as a file name."""
-    words = re.sub(r"\((r|tm|c)\)|@.*|\bcpu\b|\bprocessor\b", " ", name.lower())
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "cpu"
 
 
 if __name__ == "__main__":

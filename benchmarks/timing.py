@@ -177,13 +177,16 @@ def _net(spec: Dict[str, Any], **changes: Any) -> Any:
     return AlexNet(spec["variant"], **options)
 
 
-def _images(net: Any, batch: int) -> np.ndarray:
-    """Standard normal images, float32 [batch, channels, size, size]; the last one repeats the first."""
-    row = net.variant
-    shape = (batch, row.channels, row.input_size, row.input_size)
-    images = np.random.default_rng(2012).standard_normal(shape, dtype=np.float32)
+def random_images(shape: Sequence[int], batch: int) -> np.ndarray:
+    """Standard normal images, float32 [batch, channels, height, width]; the last one repeats the first."""
+    images = np.random.default_rng(2012).standard_normal((batch, *shape), dtype=np.float32)
     images[-1] = images[0]
     return images
+
+
+def _images(net: Any, batch: int) -> np.ndarray:
+    row = net.variant
+    return random_images((row.channels, row.input_size, row.input_size), batch)
 
 
 def task_save(spec: Dict[str, Any]) -> Dict[str, Any]:

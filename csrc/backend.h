@@ -34,7 +34,7 @@ typedef struct fastalex_backend_api {
   // FASTALEX_OK if this machine can run the backend.
   int (*probe)(void);
 
-  // steps: the plan of the net's own image size with n = 1. params[i]: dense float32, layouts in ops.h.
+  // steps: the plan of the net's own image size with n = 1. params[i]: dense float32 at any address, layouts in ops.h.
   int (*model_create)(const fastalex_step* steps, size_t step_count, const float* const* params, size_t param_count,
                       const fastalex_model_options* options, void** model);
   void (*model_destroy)(void* model);

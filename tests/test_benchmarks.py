@@ -301,7 +301,7 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     [("Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "intel-core-i7-8700"), ("AMD EPYC", "amd-epyc"), ("@", "cpu")],
 )
 def test_slug(name, slug):
-    assert run.slug(name) == slug
+    assert results_table.slug(name) == slug
 
 
 def test_whole_run_on_the_small_network(tmp_path):

@@ -126,6 +126,20 @@ def test_parameters_come_back(storage):
         net.param(16)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "naive"])
+def test_parameters_may_lie_at_any_address(backend):
+    weights = np.random.default_rng(0).standard_normal((7, 30)).astype(np.float32)
+    unaligned = np.zeros(weights.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(weights.shape)
+    unaligned[:] = weights
+    assert not unaligned.flags.aligned
+    for storage in range(3 if backend == "cpu" else 1):
+        nets = [
+            _core.Net("fc name=f out=7", [30, 1, 1], [array, weights[0, :7].copy()], backend, storage)
+            for array in (weights, unaligned)
+        ]
+        np.testing.assert_array_equal(nets[0].param(0), nets[1].param(0))
+
+
 def test_same_bits_for_any_number_of_threads():
     x = images(3)
     expected = [narrow_net(1, storage=storage).run(x) for storage in range(3)]

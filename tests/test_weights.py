@@ -133,7 +133,7 @@ def test_bf16_is_widened_exactly(tmp_path):
     assert np.array_equal(got[:3], values[:3])
 
 
-def test_unaligned_data_is_read_and_copied_where_alignment_is_needed(tmp_path):
+def test_unaligned_data_is_read(tmp_path):
     values = np.arange(4, dtype=np.float32)
     header = {
         "a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]},
@@ -457,8 +457,8 @@ def test_paths_that_cannot_be_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights", "weights.onnx"])
-def test_other_suffixes_are_refused_both_ways(tmp_path, name):
-    refused(tmp_path / name, "must end in .safetensors or .npz")
+def test_other_suffixes_are_not_written(tmp_path, name):
+    refused(tmp_path / name, "there is no weights file")
     with pytest.raises(UserError, match="must end in"):
         weights.save(tmp_path / name, ARRAYS)
     assert os.listdir(tmp_path) == []

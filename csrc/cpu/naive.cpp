@@ -2,6 +2,7 @@
 // Nothing here is tuned. Every other implementation is checked against it, on every board.
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -185,6 +186,12 @@ void check_inputs(const NaiveModel& model, const fastalex_step& step) {
     invalid("this image size gives a fully connected layer ", in_image(step), " inputs, it needs ", inputs);
 }
 
+std::vector<float> copied(const float* from, size_t count) {  // from any address
+  std::vector<float> values(count);
+  std::memcpy(values.data(), from, count * sizeof(float));
+  return values;
+}
+
 const char* api_last_error() { return last_error().c_str(); }
 
 int api_probe() { return FASTALEX_OK; }
@@ -200,8 +207,8 @@ int api_model_create(const fastalex_step* steps, size_t count, const float* cons
       if (s.param < 0) continue;
       const size_t per_output =
           s.op == FASTALEX_OP_CONV ? static_cast<size_t>(s.in_c / s.groups) * s.kernel * s.kernel : in_image(s);
-      made->params[s.param].assign(params[s.param], params[s.param] + per_output * s.out_c);
-      made->params[s.param + 1].assign(params[s.param + 1], params[s.param + 1] + s.out_c);
+      made->params[s.param] = copied(params[s.param], per_output * s.out_c);
+      made->params[s.param + 1] = copied(params[s.param + 1], s.out_c);
     }
     *model = made.release();
   });

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 
 #include "../error.h"
 #include "half.h"
@@ -21,6 +22,13 @@ std::vector<int> source_order(const fastalex_step& step) {
     for (int s = 0; s < columns; ++s)
       for (int c = 0; c < channels; ++c) source.push_back((c * rows + r) * columns + s);
   return source;
+}
+
+// A caller's array may lie at any address: in some weights files arrays are not aligned.
+float at(const float* values, size_t index) {
+  float value;
+  std::memcpy(&value, reinterpret_cast<const char*>(values) + index * sizeof(float), sizeof value);
+  return value;
 }
 
 }  // namespace
@@ -61,22 +69,23 @@ const char* PackedLayer::pack_panel(const float* weight, const float* bias_in, i
   const size_t begin = static_cast<size_t>(index) * k * panel;
   for (int j = 0; j < width(index); ++j) {
     const int channel = first_channel(index) + j;
-    const float* from = weight + static_cast<size_t>(channel) * k;
-    bias.as()[static_cast<size_t>(index) * panel + j] = bias_in[channel];
+    const size_t from = static_cast<size_t>(channel) * k;
+    bias.as()[static_cast<size_t>(index) * panel + j] = at(bias_in, channel);
     if (storage == FASTALEX_FP32) {
       float* to = weights.as() + begin + j;
-      for (int i = 0; i < k; ++i) to[static_cast<size_t>(i) * panel] = from[source[i]];
+      for (int i = 0; i < k; ++i) to[static_cast<size_t>(i) * panel] = at(weight, from + source[i]);
       continue;
     }
     float largest = 0;
     for (int i = 0; i < k; ++i) {
-      if (!std::isfinite(from[i])) return "NaN or infinity";
-      largest = std::max(largest, std::fabs(from[i]));
+      const float value = at(weight, from + i);
+      if (!std::isfinite(value)) return "NaN or infinity";
+      largest = std::max(largest, std::fabs(value));
     }
     if (storage == FASTALEX_FP16) {
       if (largest > kHalfMax) return "a weight beyond the range of fp16";
       uint16_t* to = weights.as<uint16_t>() + begin + j;
-      for (int i = 0; i < k; ++i) to[static_cast<size_t>(i) * panel] = to_half(from[source[i]]);
+      for (int i = 0; i < k; ++i) to[static_cast<size_t>(i) * panel] = to_half(at(weight, from + source[i]));
     } else {
       // A quotient of the smallest numbers may round to zero; such a channel is all zeros in int8 anyway.
       float step = largest / 127.0f;
@@ -84,7 +93,7 @@ const char* PackedLayer::pack_panel(const float* weight, const float* bias_in, i
       scale.as()[static_cast<size_t>(index) * panel + j] = step;
       int8_t* to = weights.as<int8_t>() + begin + j;
       for (int i = 0; i < k; ++i) {
-        const float level = std::nearbyint(from[source[i]] / step);
+        const float level = std::nearbyint(at(weight, from + source[i]) / step);
         to[static_cast<size_t>(i) * panel] = static_cast<int8_t>(std::max(-127.0f, std::min(127.0f, level)));
       }
     }

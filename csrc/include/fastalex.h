@@ -67,7 +67,8 @@ FASTALEX_API const char* fastalex_last_error(void);
 FASTALEX_API int fastalex_param_counts(const char* table, int32_t channels, int32_t height, int32_t width,
                                        size_t* counts, size_t capacity, size_t* total);
 
-/* Builds a net for images of channels x height x width. The parameters are copied; they may be freed afterwards. */
+/* Builds a net for images of channels x height x width. The parameters are copied; they may be freed afterwards.
+ * A parameter may lie at any address. */
 FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width,
                                  const float* const* params, const size_t* param_counts, size_t param_total,
                                  const fastalex_options* options, fastalex_net** net);

@@ -80,6 +80,8 @@ def _parser() -> _Parser:
     _add_info(commands)
     _add_summary(commands)
     _add_bench(commands)
+    _add_convert(commands)
+    _add_weights(commands)
     return parser
 
 
@@ -94,7 +96,7 @@ def _add_classify(commands: Any) -> None:
     parser = _add(commands, "classify", classify, "name what is on images")
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder: the images in it, sorted")
     _add_net(parser, "default: the one the weights are for")
-    parser.add_argument("--weights", metavar="W", help="a .safetensors or .npz file, or 'digits', which is built in")
+    parser.add_argument("--weights", metavar="W", help="a weights file, or 'digits', which is built in")
     parser.add_argument("--topk", type=_positive, default=5, metavar="K", help="classes to show, best first (5)")
     parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, UTF-8")
@@ -119,6 +121,21 @@ def _add_bench(commands: Any) -> None:
     parser.add_argument("--weights", default="random", metavar="W", help="a file, 'digits', or 'random' (default)")
     parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
     parser.add_argument("--repeat", type=_positive, default=20, metavar="N", help="measured runs of each batch (20)")
+
+
+def _add_convert(commands: Any) -> None:
+    parser = _add(commands, "convert", convert, "write weights of any format as .safetensors or .npz")
+    parser.add_argument("input", metavar="IN", help="a weights file, or a name that 'fastalex weights' lists")
+    parser.add_argument("output", metavar="OUT", help="the file to write, .safetensors or .npz")
+    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
+    parser.add_argument("--num-classes", type=_positive, metavar="N", help="refuse weights of another number")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes to write with them, one a line, UTF-8")
+
+
+def _add_weights(commands: Any) -> None:
+    parser = _add(commands, "weights", weights, "list the published weights, or fetch some")
+    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
 
 
 def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
@@ -246,6 +263,23 @@ def _read_labels(path: str, count: int) -> List[str]:
     return labels
 
 
+# convert, weights ---------------------------------------------------------------------------------------------------
+
+
+def convert(options: argparse.Namespace) -> int:
+    """Write weights in another format; see :mod:`fastalex.commands_convert`."""
+    from . import commands_convert
+
+    return commands_convert.convert(options, _read_labels)
+
+
+def weights(options: argparse.Namespace) -> int:
+    """List or fetch published weights; see :mod:`fastalex.commands_convert`."""
+    from . import commands_convert
+
+    return commands_convert.weights(options)
+
+
 # info ---------------------------------------------------------------------------------------------------------------
 
 
@@ -314,16 +348,15 @@ def summary(options: argparse.Namespace) -> int:
     loaded = _load_weights(options.weights)
     if options.variant is None and loaded is None:
         return _list_variants(options)
-    base = options.variant or loaded.variant()
-    if base is None:
-        raise UserError(
-            "%s does not say its variant; name it: fastalex summary VARIANT --weights ..." % options.weights
-        )
-    row = variants.get(base, num_classes=options.num_classes, input_size=options.input_size)
+    base, classes = options.variant, options.num_classes
     if loaded is not None:
-        from .weights import initial
+        from .weights import adapt, initial
 
-        initial.check(row, loaded.arrays)
+        base = base or adapt.find(loaded).variant
+        classes = classes or adapt.class_count(loaded)
+    row = variants.get(base, num_classes=classes, input_size=options.input_size)
+    if loaded is not None:
+        initial.check(row, adapt.fit(loaded, row))
     layers = row.layers()
     facts = _summary_facts(row, layers)
     if options.json:

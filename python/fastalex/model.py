@@ -15,7 +15,7 @@ from . import weights as weights_files
 from .errors import BackendError, UserError
 from .layers import layer_table
 from .variants import Variant
-from .weights import initial
+from .weights import adapt, initial
 
 FC_STORAGES = ("fp32", "fp16", "int8")  # in the order of fastalex_storage, csrc/include/fastalex.h
 PRECISIONS = ("fp32",)  # of the activations and of the convolutions
@@ -39,7 +39,8 @@ class AlexNet:
     :param variant: a name of :data:`fastalex.variants.VARIANTS` or a :class:`~fastalex.variants.Variant`. Default: the
         variant that the weights file names, else ``alexnet2012``.
     :param num_classes: width of the last layer; default: the weights' or the variant's own.
-    :param weights: path of a ``.safetensors`` or ``.npz`` file; the name of bundled weights (``"digits"``); a mapping
+    :param weights: path of a file that :func:`fastalex.weights.load` reads (``.safetensors``, ``.npz``, ``.pth``,
+        ``.caffemodel``, ``.onnx``); the name of bundled weights (``"digits"``); a mapping
         of parameter name to array; ``"random"`` or ``None`` for seeded He initialisation.
     :param device: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"naive"`` (the slow definition of every op), or ``"auto"``,
         which takes the first that works and says in :attr:`device` which it was.
@@ -75,11 +76,13 @@ class AlexNet:
         self.fc_weights = fc_weights
         self.threads = _thread_count(threads)
         loaded = _load(weights)
-        base = variant or (loaded and loaded.variant()) or DEFAULT_VARIANT
+        if num_classes is None and isinstance(variant, str) and loaded:
+            num_classes = adapt.class_count(loaded)
+        base = variant or (_variant_of(loaded) if loaded else DEFAULT_VARIANT)
         self.variant = variants.get(base, num_classes=num_classes, **overrides)
         self.labels = _labels(loaded, self.variant)
         self.trained = loaded is not None
-        arrays = loaded.arrays if loaded else initial.random_weights(self.variant)
+        arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
         size = self.variant.input_size
         self._net = _core.Net(
             layer_table(self.variant.layers()),
@@ -89,6 +92,21 @@ class AlexNet:
             FC_STORAGES.index(fc_weights),
             self.threads,
         )
+
+    @classmethod
+    def from_pretrained(cls, name: Union[str, os.PathLike], **options: Any) -> AlexNet:
+        """A network with trained weights: ``"digits"``, a name of :data:`fastalex.weights.registry.FILES`
+        (``"torchvision"``, ``"bvlc_alexnet"``, ``"caffenet"``, ...), or the path of a file.
+
+        A registered file is downloaded once, to :func:`fastalex.weights.registry.folder`, and used only if its hash
+        is the registered one.
+
+        :param options: what :class:`AlexNet` takes, but ``weights``.
+        :raises UserError: if there is no such name or file, or it cannot be downloaded.
+        """
+        from .weights import registry
+
+        return cls(weights=registry.locate(name), **options)
 
     def __call__(self, x: Any) -> Any:
         """Logits of a preprocessed batch.
@@ -195,6 +213,16 @@ def _load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[w
     if not isinstance(given, (str, os.PathLike)):
         raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
     return weights_files.load(weights_files.bundled(given) if given in weights_files.BUNDLED else given)
+
+
+def _variant_of(loaded: weights_files.Weights) -> Union[str, Variant]:
+    """The network that the weights are for; where shapes leave a choice, the assumption is stated."""
+    if not loaded.arrays:
+        return DEFAULT_VARIANT
+    found = adapt.find(loaded)
+    if found.others:
+        warnings.warn("variant %s: %s" % (found.variant.name, found.note), stacklevel=3)
+    return found.variant
 
 
 def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Optional[List[str]]:

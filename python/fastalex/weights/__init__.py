@@ -1,7 +1,9 @@
 """Weights files: one named set of arrays with its metadata, whatever the format.
 
-``.safetensors`` files are memory-mapped; ``.npz`` files are read into memory. Both are checked before use, and
-whatever is wrong with a file is one :class:`~fastalex.errors.UserError` that names it.
+Read: ``.safetensors``, ``.npz``, what ``torch.save`` wrote, ``.caffemodel`` and ``.onnx``; none of these needs another
+package than numpy. All but ``.npz`` are memory-mapped. Written: ``.safetensors`` and ``.npz``. Files are checked before
+use, and whatever is wrong with one is one :class:`~fastalex.errors.UserError` that names it.
+:mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 from ..errors import UserError
 from ..variants import Variant, from_dict
 from .safetensors_file import FormatError
+from .steps import Step
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -27,15 +30,21 @@ VARIANT_KEY = "fastalex.variant"  # JSON of Variant.to_dict()
 LABELS_KEY = "fastalex.labels"  # JSON list of the class names
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 FORMATS = {".safetensors": "safetensors_file", ".npz": "npz_file"}  # suffix -> module, imported when needed
+READ_ONLY = {".caffemodel": "caffe_file", ".onnx": "onnx_file"}  # these two cannot be told from their first bytes
+READABLE = ".safetensors, .npz, .pth, .pt, .pth.tar, .caffemodel and .onnx"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weights file holds. The arrays are read-only; of a ``.safetensors`` file they are views of its mapping."""
+    """What a weights file holds. The arrays are read-only; where the format allows it they are views of its mapping.
+
+    ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none.
+    """
 
     arrays: Dict[str, np.ndarray]
     metadata: Dict[str, str] = field(default_factory=dict)
     path: str = ""
+    steps: Sequence[Step] = ()
 
     def variant(self) -> Optional[Variant]:
         """The network that the file says it is for, or None if it does not say.
@@ -68,17 +77,20 @@ class Weights:
 
 
 def load(path: PathLike) -> Weights:
-    """Read the weights file ``path``; its suffix says the format.
+    """Read the weights file ``path``. ``.safetensors``, ``.npz``, ``.caffemodel`` and ``.onnx`` are known by their
+    suffix, what ``torch.save`` wrote by its first bytes, as it comes under many names.
+
+    Arrays keep the names that the file gives them, but those of ONNX files, which are named after their place.
 
     :raises UserError: if the file is missing, of another kind, or wrong in any way.
     """
     name = os.fspath(path)
-    reader = _format(name)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait for ever
             raise UserError("%s is not a file" % name)
         with open(name, "rb") as stream:
-            arrays, metadata = reader.read(stream, os.fstat(stream.fileno()).st_size)
+            reader = _reader(name, stream)
+            arrays, metadata, *steps = reader.read(stream, os.fstat(stream.fileno()).st_size)
     except FormatError as error:
         raise UserError("%s cannot be used: %s" % (name, error)) from None
     except FileNotFoundError:
@@ -87,7 +99,7 @@ def load(path: PathLike) -> Weights:
         if isinstance(error, UserError):
             raise
         raise UserError("%s cannot be read: %s" % (name, error)) from None
-    return Weights(arrays, metadata, name)
+    return Weights(arrays, metadata, name, *steps)
 
 
 def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None) -> None:
@@ -98,7 +110,7 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
     :raises UserError: if an array is not of plain numbers, a name is not text, or the file cannot be written.
     """
     name = os.fspath(path)
-    writer = _format(name)
+    writer = _writer(name)
     metadata = dict(metadata or {})
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
@@ -123,11 +135,24 @@ def bundled(name: str) -> Path:
     return Path(__file__).resolve().parent.parent / "data" / BUNDLED[name]
 
 
-def _format(name: str) -> Any:
+def _writer(name: str) -> Any:
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in FORMATS:
-        raise UserError("%s must end in %s to be a weights file" % (name, " or ".join(FORMATS)))
+        raise UserError("%s must end in %s to be written" % (name, " or ".join(FORMATS)))
     return importlib.import_module("." + FORMATS[suffix], __name__)
+
+
+def _reader(name: str, stream: BinaryIO) -> Any:
+    """The module that reads the file: by its suffix, or as one of torch.save's containers by its first bytes."""
+    module = {**FORMATS, **READ_ONLY}.get(os.path.splitext(name)[1].lower())
+    if module is None:
+        start = stream.read(512)
+        stream.seek(0)
+        torch_file = importlib.import_module(".torch_file", __name__)
+        if not torch_file.recognises(start):
+            raise FormatError("it is of none of the formats that are read: " + READABLE)
+        return torch_file
+    return importlib.import_module("." + module, __name__)
 
 
 def _plain(name: Any, given: Any) -> np.ndarray:

@@ -30,7 +30,7 @@ def random_weights(variant: Union[str, Variant], seed: int = 0) -> Dict[str, np.
 
 
 def check(variant: Union[str, Variant], arrays: Mapping[str, np.ndarray]) -> List[np.ndarray]:
-    """The arrays in the order of :meth:`Variant.parameter_shapes`, float32, aligned and C-contiguous.
+    """The arrays in the order of :meth:`Variant.parameter_shapes`, float32 and C-contiguous.
 
     An array that is so already is passed on without a copy (a memory-mapped one stays mapped). Integers and other
     floats are converted. Values are not looked at: NaN and infinity pass through to the network.
@@ -68,6 +68,6 @@ def _as_float32(name: str, given: np.ndarray, shape: tuple) -> np.ndarray:
         raise UserError("the array '%s' has shape %s, but must have %s" % (name, array.shape, shape))
     try:
         with np.errstate(over="raise"):
-            return np.require(array, np.float32, ["C_CONTIGUOUS", "ALIGNED"])
+            return np.require(array, np.float32, ["C_CONTIGUOUS"])
     except FloatingPointError:
         raise UserError("the array '%s' has values that are too large for float32" % name) from None

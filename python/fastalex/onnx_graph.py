@@ -1,20 +1,36 @@
-"""An ONNX graph of a variant, so that onnxruntime and OpenCV can check the engine."""
+"""An ONNX graph of a variant, by which other engines run the same network.
+
+The package ``onnx`` is imported inside the functions: fastalex itself needs none.
+"""
 
 from __future__ import annotations
 
-from typing import Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-from fastalex.layers import Layer
-from fastalex.variants import Variant
+from .errors import UserError
+from .layers import Layer
+from .variants import Variant
+
+if TYPE_CHECKING:
+    import onnx
 
 
 def graph_of(row: Variant, arrays: Dict[str, np.ndarray], batch: int = 1) -> onnx.ModelProto:
-    """``row`` with ``arrays`` as an ONNX model of opset 13: input ``x`` [batch, C, H, W], output ``y``."""
-    nodes: List[onnx.NodeProto] = []
+    """``row`` with ``arrays`` as an ONNX model of opset 13.
+
+    Its input is ``x`` [batch, C, H, W]; its only output has the name of the last layer and is [batch, num_classes].
+
+    :raises UserError: where ``onnx`` is not installed, or for a layer that ONNX does not have.
+    """
+    onnx = _onnx()
+    from onnx import TensorProto, helper, numpy_helper
+
+    for layer in row.layers():
+        if layer.op not in _ADD:
+            raise UserError("%s has the layer '%s' (%s), which ONNX does not have" % (row.name, layer.name, layer.op))
+    nodes: List[Any] = []
     value = "x"
     for layer in row.layers():
         value = _ADD[layer.op](nodes, layer, value)
@@ -32,12 +48,22 @@ def graph_of(row: Variant, arrays: Dict[str, np.ndarray], batch: int = 1) -> onn
     return model
 
 
-def _node(nodes: list, op: str, inputs: List[str], output: str, **attributes) -> str:
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise UserError("this needs the package onnx: install it with 'pip install onnx'") from None
+    return onnx
+
+
+def _node(nodes: List[Any], op: str, inputs: List[str], output: str, **attributes: Any) -> str:
+    from onnx import helper
+
     nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
     return output
 
 
-def _conv(nodes: list, layer: Layer, value: str) -> str:
+def _conv(nodes: List[Any], layer: Layer, value: str) -> str:
     options = layer.options
     pads = [options["pad"]] * 2
     for axis in (1, 2):  # a window that overhangs reads zeros
@@ -50,7 +76,7 @@ def _conv(nodes: list, layer: Layer, value: str) -> str:
     )
 
 
-def _lrn(nodes: list, layer: Layer, value: str) -> str:
+def _lrn(nodes: List[Any], layer: Layer, value: str) -> str:
     options = layer.options
     constants = {
         "size": options["size"],
@@ -60,6 +86,8 @@ def _lrn(nodes: list, layer: Layer, value: str) -> str:
     }
     if options["groups"] == 1:
         return _node(nodes, "LRN", [value], layer.name, **constants)
+    from onnx import helper
+
     parts = ["%s.%d" % (layer.name, group) for group in range(options["groups"])]
     nodes.append(helper.make_node("Split", [value], [part + ".in" for part in parts], axis=1))
     for part in parts:
@@ -67,19 +95,20 @@ def _lrn(nodes: list, layer: Layer, value: str) -> str:
     return _node(nodes, "Concat", parts, layer.name, axis=1)
 
 
-def _maxpool(nodes: list, layer: Layer, value: str) -> str:
+def _maxpool(nodes: List[Any], layer: Layer, value: str) -> str:
     options = layer.options
     ceil = int(options["rounding"] == "ceil")
     sides = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
     return _node(nodes, "MaxPool", [value], layer.name, ceil_mode=ceil, **sides)
 
 
-def _avgpool(nodes: list, layer: Layer, value: str) -> str:
-    assert layer.in_shape == layer.out_shape, "ONNX has no adaptive pool; at the native size it is the identity"
+def _avgpool(nodes: List[Any], layer: Layer, value: str) -> str:
+    if layer.in_shape != layer.out_shape:  # at the native size it is the identity
+        raise UserError("ONNX has no adaptive pool; use the variant's own input size")
     return value
 
 
-def _fc(nodes: list, layer: Layer, value: str) -> str:
+def _fc(nodes: List[Any], layer: Layer, value: str) -> str:
     if len(layer.in_shape) == 3:
         value = _node(nodes, "Flatten", [value], layer.name + ".flat", axis=1)
     return _node(nodes, "Gemm", [value, layer.param + ".weight", layer.param + ".bias"], layer.name, transB=1)

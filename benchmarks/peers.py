@@ -1,0 +1,374 @@
+"""The comparison with other engines: the same network, weights and images, the same CPUs, one after the other.
+
+Each engine lives in a process of its own (worker.py) and sleeps while another is timed. They take turns: a round is
+one burst of calls of each, in shuffled order, so that what the machine does meanwhile meets them all alike. No engine
+is timed before its result has been compared with that of fastalex's naive backend.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import random
+import select
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+import engines
+import power
+import timing
+from engines import Engine
+from fastalex import variants
+from fastalex.errors import UserError
+
+WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
+ANSWER_TIMEOUT_S = 900.0  # torch.compile on a small board
+BURST_S = 0.15  # a burst lasts about so long, so that a turn costs the same for a fast and a slow engine
+MOST_CALLS = 20
+PAUSE_S = 0.05  # the threads of the engine before go to sleep
+ROUNDS = {1: 15}  # by batch
+ROUNDS_LARGE = 6
+COLD_REPEATS = 3
+# --quick: all in all 4 minutes with everything installed. The limit is checked before each step, and the longest
+# steps (a conversion, or a round at batch 32) take under 30 s.
+QUICK_S = 200.0
+QUICK_CASE_S = 9.0
+QUICK_ROUNDS = 2
+# What counts as the same result. fp32: max|difference| over max|reference|. Rounded arithmetic: the cosine as well.
+LARGEST_ERROR = {engines.FP32: timing.RELATIVE_TOLERANCE, engines.BITS16: 0.05, engines.INT8: 0.1}
+SMALLEST_COSINE = {engines.FP32: 0.99999, engines.BITS16: 0.999, engines.INT8: 0.99}
+
+OK, WRONG, FAILED, MISSING, SKIPPED = "ok", "wrong", "failed", "missing", "skipped"
+Ask = Callable[..., Dict[str, Any]]
+
+
+class EngineError(RuntimeError):
+    """An engine could not do what it was asked; the message is one sentence."""
+
+
+class Budget:
+    """Time that may be spent; without a limit all of it is always left."""
+
+    def __init__(self, seconds: Optional[float] = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.end = None if seconds is None else clock() + seconds
+
+    @property
+    def left(self) -> float:
+        return float("inf") if self.end is None else self.end - self.clock()
+
+    def share(self, parts: int) -> Budget:
+        """An equal share of what is left, from now on."""
+        return self if self.end is None else Budget(max(0.0, self.left) / parts, self.clock)
+
+    @property
+    def spent(self) -> bool:
+        return self.left <= 0
+
+
+class Process:
+    """A worker that serves one engine."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self.process = subprocess.Popen(
+            [sys.executable, WORKER, "serve", json.dumps(spec)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=environment(spec["threads"]),
+        )
+
+    def __call__(self, **command: Any) -> Dict[str, Any]:
+        """The answer to ``command``. :raises EngineError: if it is an error, or does not come."""
+        line = b""
+        try:
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+            if select.select([self.process.stdout], [], [], ANSWER_TIMEOUT_S)[0]:
+                line = self.process.stdout.readline()
+        except OSError:
+            pass  # it has ended: the line is empty
+        if not line:
+            self.process.kill()
+            raise EngineError("it ended or hung: " + last_line(self.errors))
+        answer = json.loads(line.decode())
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+class Tools:
+    """What touches processes; the tests bring their own."""
+
+    def once(self, task: str, spec: Mapping[str, Any], timeout: float) -> Dict[str, Any]:
+        """A worker that does one task. :raises EngineError: if it fails or takes longer."""
+        command = [sys.executable, WORKER, task, json.dumps(dict(spec, started=time.monotonic()))]
+        limit = min(timeout, timing.CHILD_TIMEOUT_S)
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=limit, env=environment(spec["threads"]))
+        except subprocess.TimeoutExpired:
+            raise EngineError("it took more than %.0f s" % limit) from None
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise EngineError(said[-1] if said else "it failed with code %d" % done.returncode)
+        return json.loads(done.stdout.decode())
+
+    def start(self, spec: Mapping[str, Any]) -> Any:
+        return Process(spec)
+
+    def missing(self, engine: Engine) -> Optional[str]:
+        return engines.missing_module(engine)
+
+    def result(self, path: str) -> np.ndarray:
+        return np.load(path)
+
+
+def environment(threads: int) -> Dict[str, str]:
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict(os.environ, **{name: str(threads) for name in names})
+
+
+def last_line(file: Any) -> str:
+    file.seek(0)
+    lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else "it said nothing"
+
+
+def choose(names: Sequence[str]) -> List[Engine]:
+    """The engines of the peers called ``names`` (none: all), fastalex's first.
+
+    :raises UserError: for a peer that is not known.
+    """
+    for name in names:
+        if name not in engines.PEERS:
+            close = difflib.get_close_matches(name, engines.PEERS, 1)
+            hint = "; did you mean '%s'?" % close[0] if close else ""
+            raise UserError("there is no peer '%s'%s (there are: %s)" % (name, hint, ", ".join(engines.PEERS)))
+    wanted = ("fastalex", *(names or engines.PEERS))
+    return [engine for engine in engines.ENGINES.values() if engine.peer in wanted]
+
+
+class Comparison:
+    """One run over networks and batches; :attr:`rows` and :attr:`cold` grow as it goes."""
+
+    def __init__(
+        self,
+        chosen: Sequence[Engine],
+        cpus: Sequence[int],
+        threads: int,
+        quick: bool,
+        tools: Optional[Tools] = None,
+        say: Callable[[str], None] = lambda line: None,
+        budget: Optional[Budget] = None,
+    ) -> None:
+        self.chosen, self.cpus, self.threads, self.quick = list(chosen), list(cpus), threads, quick
+        self.tools = tools or Tools()
+        self.budget = budget or Budget(QUICK_S if quick else None)
+        begin = self.budget.clock()
+        self.say = lambda line: say("%4.0f s  %s" % (self.budget.clock() - begin, line))
+        self.random = random.Random(2012)
+        self.meter = power.Meter()
+        self.rows: List[Dict[str, Any]] = []
+        self.cold: List[Dict[str, Any]] = []
+
+    def run(self, names: Sequence[str], batches: Sequence[int]) -> None:
+        """Compare for each network of ``names`` and each batch. :raises EngineError: if fastalex itself fails."""
+        out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
+        for name, (_, reason) in out.items():
+            self.say("%s is left blank: %s" % (name, reason))
+        if self.quick:
+            out.update((e.name, (SKIPPED, "left out of quick runs: slow to start")) for e in self.chosen if e.slow)
+        whole = self.budget
+        for index, name in enumerate(names):
+            self.budget = whole.share(len(names) - index)
+            with tempfile.TemporaryDirectory(prefix="fastalex-peers-") as folder:
+                self._network(name, list(batches), folder, dict(out))
+
+    def _missing(self) -> List[Tuple[Engine, str]]:
+        found = [(engine, self.tools.missing(engine)) for engine in self.chosen]
+        return [(engine, "%s is not installed" % module) for engine, module in found if module]
+
+    def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
+        row = variants.get(name)
+        spec = {"variant": name, "folder": folder, "threads": self.threads, "cpus": self.cpus, "batches": batches}
+        spec.update(shape=[row.channels, row.input_size, row.input_size], path=os.path.join(folder, "reference.npy"))
+        self._convert(spec, out)
+        self.tools.once("reference", spec, timing.CHILD_TIMEOUT_S)
+        reference = self.tools.result(spec["path"])
+        live = {e.name: self.tools.start(dict(spec, engine=e.name)) for e in self.chosen if e.name not in out}
+        try:
+            for batch in batches:
+                self._case(spec, batch, live, reference, out)
+        finally:
+            for process in live.values():
+                process.close()
+        right = {row["engine"] for row in self.rows if row["variant"] == name and row["median_ms"] is not None}
+        self._cold_starts(spec, [engine for engine in live if engine in right])
+
+    def _convert(self, spec: Mapping[str, Any], out: Dict[str, Tuple[str, str]]) -> None:
+        """Make the files; an engine whose file cannot be made is out, with the reason."""
+        ready = [engine for engine in self.chosen if engine.name not in out]
+        failed: Dict[str, Tuple[str, str]] = {}
+        for name in engines.conversions(ready):
+            needs = next((failed[need] for need in engines.NEEDS.get(name, ()) if need in failed), None)
+            self.say("%s: files for %s" % (spec["variant"], name))
+            try:
+                if needs:
+                    failed[name] = needs
+                elif self.budget.spent and name != "weights":
+                    failed[name] = (SKIPPED, "the time of a quick run was spent")
+                else:
+                    self.tools.once("prepare", dict(spec, conversion=name), self._limit(name))
+            except EngineError as error:
+                if name == "weights":
+                    raise
+                failed[name] = (
+                    SKIPPED if self.budget.spent else FAILED,
+                    "the conversion for %s failed: %s" % (name, error),
+                )
+        for engine in ready:
+            for name in engine.files:
+                if name in failed:
+                    out.setdefault(engine.name, failed[name])
+
+    def _limit(self, conversion: str) -> float:
+        """Seconds for a conversion; the weights are written in any case."""
+        return timing.CHILD_TIMEOUT_S if conversion == "weights" else max(1.0, self.budget.left)
+
+    def _case(
+        self,
+        spec: Mapping[str, Any],
+        batch: int,
+        live: Mapping[str, Ask],
+        reference: np.ndarray,
+        out: Dict[str, Tuple[str, str]],
+    ) -> None:
+        """The rows of one network and batch: load and check all, then time all that are right."""
+        self.say("%s, batch %d: loading and checking" % (spec["variant"], batch))
+        rows: Dict[str, Dict[str, Any]] = {}
+        for engine in self.chosen:
+            row = {"variant": spec["variant"], "batch": batch, "threads": self.threads, "engine": engine.name}
+            row.update(peer=engine.peer, numeric_class=engine.numeric_class, status=OK, note=None)
+            rows[engine.name] = row
+            if engine.name in out:
+                row["status"], row["note"] = out[engine.name]
+                continue
+            if self.budget.spent and engine.peer != "fastalex":
+                row["status"], row["note"] = SKIPPED, "the time of a quick run was spent"
+                continue
+            try:
+                row.update(self._load(live[engine.name], os.path.join(spec["folder"], "result.npy"), batch, reference))
+            except EngineError as error:
+                row["status"], row["note"] = FAILED, str(error)
+        for row in rows.values():
+            if row["status"] in (WRONG, FAILED):
+                self.say("%(variant)s batch %(batch)d: %(engine)s: %(status)s: %(note)s" % row)
+        ready = {name: live[name] for name, row in rows.items() if row["status"] == OK}
+        self.say("%s, batch %d: timing %d engines" % (spec["variant"], batch, len(ready)))
+        times, watts = self._turns(ready, {name: rows[name]["call_ms"] for name in ready}, batch, rows)
+        state = power.state(self.cpus)
+        for name, row in rows.items():
+            row.update(figures(times.get(name, []), watts.get(name, []), batch), state=state)
+            self.rows.append(row)
+
+    def _load(self, ask: Ask, path: str, batch: int, reference: np.ndarray) -> Dict[str, Any]:
+        answer = ask(do="load", batch=batch, path=path)
+        expected = reference[[0, 1 if batch > 2 else 0, 0]]  # the last image is the first once more
+        return dict(answer, **agreement(self.tools.result(path), expected, answer["numeric_class"]))
+
+    def _turns(
+        self, ready: Mapping[str, Ask], call_ms: Mapping[str, float], batch: int, rows: Mapping[str, Dict[str, Any]]
+    ) -> Tuple[Dict[str, List[float]], Dict[str, List[float]]]:
+        """Times (ms) and watts of each engine over the rounds."""
+        times: Dict[str, List[float]] = {name: [] for name in ready}
+        watts: Dict[str, List[float]] = {name: [] for name in ready}
+        case = Budget(QUICK_CASE_S if self.quick else None, self.budget.clock)
+        for index in range(ROUNDS.get(batch, ROUNDS_LARGE)):
+            if index >= QUICK_ROUNDS and case.spent:
+                break
+            order = [name for name in ready if rows[name]["status"] == OK]
+            self.random.shuffle(order)
+            for name in order:
+                if self.budget.spent and times[name]:
+                    continue  # each has had a turn, and there is no time for another
+                time.sleep(PAUSE_S)
+                calls = max(1, min(MOST_CALLS, int(BURST_S * 1e3 / max(call_ms[name], 1e-3))))
+                try:
+                    with self.meter as meter:
+                        times[name] += ready[name](do="burst", calls=calls)["times_ms"]
+                    watts[name] += [meter.mean] if meter.mean is not None else []
+                except EngineError as error:
+                    rows[name]["status"], rows[name]["note"] = FAILED, str(error)
+                    times[name] = []
+        return times, watts
+
+    def _cold_starts(self, spec: Mapping[str, Any], names: Sequence[str]) -> None:
+        """Fresh processes of each engine, in turns; in a quick run only one each, while time is left."""
+        found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
+        if self.quick and self.cold:
+            return  # one network is enough
+        self.say("%s: cold starts" % spec["variant"])
+        for _ in range(1 if self.quick else COLD_REPEATS):
+            for name in names:
+                if self.budget.spent:
+                    continue
+                try:
+                    found[name].append(self.tools.once("cold", dict(spec, engine=name), timing.CHILD_TIMEOUT_S))
+                except EngineError as error:
+                    self.say("%s: cold start of %s: %s" % (spec["variant"], name, error))
+        for name, runs in found.items():
+            if runs:
+                keys = [key for key in runs[0] if all(run[key] is not None for run in runs)]
+                row = {"variant": spec["variant"], "engine": name, "repeats": len(runs), "peak_rss_mib": None}
+                self.cold.append(dict(row, **{key: float(np.median([run[key] for run in runs])) for key in keys}))
+
+
+def agreement(result: np.ndarray, expected: np.ndarray, numeric_class: str) -> Dict[str, Any]:
+    """Whether logits are those of the naive backend, to what their class of arithmetic allows."""
+    if result.shape != expected.shape:
+        note = "the result has shape %s, not %s" % (result.shape, expected.shape)
+        return {"status": WRONG, "note": note, "relative_error": None, "cosine": None}
+    if not np.isfinite(result).all():
+        return {"status": WRONG, "note": "the result is not finite", "relative_error": None, "cosine": None}
+    got, right = result.astype(np.float64), expected.astype(np.float64)
+    error = float(np.abs(got - right).max() / np.abs(right).max())
+    lengths = np.linalg.norm(got, axis=1) * np.linalg.norm(right, axis=1)
+    cosine = float(((got * right).sum(1) / np.maximum(lengths, 1e-30)).min())
+    good = error <= LARGEST_ERROR[numeric_class] and cosine >= SMALLEST_COSINE[numeric_class]
+    note = None if good else "relative error %.2g, cosine %.4f" % (error, cosine)
+    return {"status": OK if good else WRONG, "note": note, "relative_error": error, "cosine": cosine}
+
+
+def figures(times_ms: Sequence[float], watts: Sequence[float], batch: int) -> Dict[str, Any]:
+    """Median, percentiles, and energy where it was metered; None for what was not measured."""
+    keys = ("median_ms", "p10_ms", "p90_ms", "runs", "images_per_s")
+    found: Dict[str, Any] = timing.summarize(times_ms, batch) if times_ms else dict.fromkeys(keys)
+    found["ms_per_image"] = found["median_ms"] / batch if times_ms else None
+    found["watts"] = float(np.mean(watts)) if watts else None
+    found["mj_per_image"] = found["watts"] * found["ms_per_image"] if watts and times_ms else None
+    return found
+
+
+def packages(chosen: Sequence[Engine]) -> Dict[str, Dict[str, Any]]:
+    """Version and installed size of each peer; None where it is not installed."""
+    return {
+        engine.peer: {"version": engines.version(engine), "installed_mb": engines.installed_mb(engine.distributions)}
+        for engine in chosen
+    }

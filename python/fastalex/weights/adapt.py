@@ -1,0 +1,291 @@
+"""From the arrays of any file to a network of the family: which one it is, and its arrays under the network's names.
+
+Shapes give the widths, the number of classes and of columns. What they cannot tell (LRN and its constants, the order of
+LRN and pool, the rounding) comes from the layers that Caffe and ONNX files describe, else from the names; where neither
+settles it, :class:`Found` says what was assumed and what else would fit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import UserError
+from ..variants import LRN, VARIANTS, Variant, get
+from . import Weights
+from .steps import Step
+
+CONVOLUTIONS, FULLY_CONNECTED = 5, 3
+_STRUCTURE = ("columns", "conv1_pad", "pool_rounding", "blocks", "lrn", "activation")  # fields that change the network
+_SAME_NUMBER = 1e-5  # relative: files hold constants in fp32
+
+
+class Found(NamedTuple):
+    """The network that a set of arrays is for; ``note`` says how that was found; ``others`` would fit as well."""
+
+    variant: Variant
+    note: str
+    others: Tuple[str, ...] = ()
+
+
+def find(weights: Weights) -> Found:
+    """The network that ``weights`` are for.
+
+    :raises UserError: naming the first array or layer that fits none of the family.
+    """
+    said = weights.variant()
+    if said is not None:
+        return Found(said, "the file names it")
+    names = _parameters(weights)
+    facts = _facts(weights, names)
+    scores = {row.name: _score(row, facts) for row in VARIANTS.values()}
+    best = [name for name in VARIANTS if scores[name] == max(scores.values())]
+    row = _overridden(VARIANTS[best[0]], facts)
+    _check_options(weights, row)
+    _check_shapes(weights, names, row)
+    if len(best) == 1:
+        how = "found from %s" % ("its layers" if weights.steps else "the names and shapes of its arrays")
+        return Found(row, how + _changes(VARIANTS[best[0]], row))
+    others = tuple(best[1:])
+    note = "assumed from the shapes, which fit %s too: name the variant if it is one of them" % " and ".join(others)
+    return Found(row, note, others)
+
+
+def fit(weights: Weights, variant: Variant) -> Dict[str, np.ndarray]:
+    """The arrays under the names of ``variant``, matched by their place among the convolutions and fully connected
+    layers. Arrays that have its names already, or that cannot be matched, come back as they are."""
+    shapes = variant.parameter_shapes()
+    if set(shapes) == set(weights.arrays):
+        return weights.arrays
+    try:
+        names = _parameters(weights)
+    except UserError:
+        return weights.arrays  # the check of the shapes says what is missing
+    wanted = [name[: -len(".weight")] for name in shapes if name.endswith(".weight")]
+    renamed = {}
+    for own, target in zip(names, wanted):
+        for leaf in (".weight", ".bias"):
+            if own + leaf in weights.arrays:
+                renamed[target + leaf] = weights.arrays[own + leaf]
+    return renamed
+
+
+def class_count(weights: Weights) -> Optional[int]:
+    """Outputs of the last layer, or None if the arrays are no network of the family."""
+    try:
+        return int(np.shape(weights.arrays[_parameters(weights)[-1] + ".weight"])[0])
+    except UserError:
+        return None
+
+
+# Which array is what ------------------------------------------------------------------------------------------------
+
+
+def _parameters(weights: Weights) -> List[str]:
+    """The names, without ``.weight``, of the five convolutions and three fully connected layers in their order."""
+    where = weights.path or "the mapping"
+    groups: Dict[str, Any] = {}
+    for name in weights.arrays:
+        layer, _, leaf = name.rpartition(".") if isinstance(name, str) else ("", "", "")
+        dimensions = np.ndim(weights.arrays[name])
+        if not layer or (leaf, dimensions) not in (("weight", 4), ("weight", 2), ("bias", 1)):
+            raise UserError("the array '%s' of %s has no place in a network of the family" % (_short(str(name)), where))
+        groups.setdefault(layer, {})[leaf] = dimensions
+    order = _order(groups, weights.steps)
+    by_kind = {4: [], 2: []}  # type: Dict[int, List[str]]
+    for layer in order:
+        if "weight" not in groups[layer]:
+            raise UserError("the weights lack the array '%s.weight' (%s has its bias)" % (_short(layer), where))
+        by_kind[groups[layer]["weight"]].append(layer)
+    for kind, count, word in ((4, CONVOLUTIONS, "convolutions"), (2, FULLY_CONNECTED, "fully connected layers")):
+        found = by_kind[kind]
+        if len(found) > count:
+            extra = _short(found[count] + ".weight")
+            raise UserError("the array '%s' of %s does not fit: the family has %d %s" % (extra, where, count, word))
+        if len(found) < count:
+            raise UserError("%s has %d %s, a network of the family has %d" % (where, len(found), word, count))
+    return by_kind[4] + by_kind[2]
+
+
+def _order(groups: Mapping[str, Any], steps: Sequence[Step]) -> List[str]:
+    """Layers in the order of the file's own steps; without those, numbers in names count as numbers."""
+    described = [step.name for step in steps if step.kind in ("conv", "fc") and step.name in groups]
+    if len(described) == len(groups):
+        return described
+    return sorted(groups, key=lambda name: [int(p) if p.isdigit() else p for p in _NUMBERS.split(name[:200])])
+
+
+_NUMBERS = re.compile(r"([0-9]+)")
+
+
+def _short(name: str) -> str:
+    """``name`` as a message shows it: a file must not steer a terminal, nor fill it."""
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name[:100])
+    return text if len(name) <= 100 else text + "..."
+
+
+# What the arrays and steps say ---------------------------------------------------------------------------------------
+
+
+def _facts(weights: Weights, names: List[str]) -> Dict[str, Any]:
+    """Fields of the variant that are known; ``side`` is the side of the last map, ``naming`` that of the file."""
+    shapes = [tuple(np.shape(weights.arrays[name + ".weight"])) for name in names]
+    for name, shape in zip(names, shapes):
+        if 0 in shape:
+            raise UserError("the array '%s.weight' is empty: %s" % (_short(name), shape))
+    columns = shapes[0][0] // shapes[1][1]
+    if columns < 1 or columns * shapes[1][1] != shapes[0][0]:
+        raise UserError(
+            "the array '%s.weight' has shape %s, which does not fit %d channels"
+            % (_short(names[1]), shapes[1], shapes[0][0])
+        )
+    side = math.isqrt(shapes[5][1] // shapes[4][0])
+    if side * side * shapes[4][0] != shapes[5][1]:
+        raise UserError(
+            "the array '%s.weight' has shape %s, which does not fit %d channels"
+            % (_short(names[5]), shapes[5], shapes[4][0])
+        )
+    facts = {
+        "channels": shapes[0][1],
+        "columns": columns,
+        "widths": tuple(shape[0] for shape in shapes[:7]),
+        "num_classes": shapes[7][0],
+        "side": side,
+        "torchvision": names[0].endswith("features.0"),
+    }
+    facts.update(_described(weights))
+    return facts
+
+
+def _described(weights: Weights) -> Dict[str, Any]:
+    """What the steps say, up to the first fully connected layer."""
+    if not weights.steps:
+        return {}
+    facts: Dict[str, Any] = {}
+    blocks: List[List[str]] = []
+    for step in weights.steps:
+        if step.kind == "input":
+            facts["input_size"] = step.options.get("size")
+            continue
+        if step.kind == "fc":
+            break
+        if step.kind not in ("conv", "act", "lrn", "pool") or (step.kind != "conv" and not blocks):
+            where = weights.path or "the file"
+            raise UserError(
+                "the layer '%s' (%s) of %s has no place in a network of the family"
+                % (_short(step.name), _short(step.kind), where)
+            )
+        if step.kind == "conv":
+            blocks.append([])
+            if len(blocks) == 1 and "pad" in step.options:
+                facts["conv1_pad"] = step.options["pad"]
+        elif step.kind == "act":
+            facts["activation"] = step.options["function"]
+        elif step.kind == "lrn":
+            facts["lrn"] = _lrn(step)
+        elif step.kind == "pool" and "pool_rounding" not in facts:
+            facts["pool_rounding"] = step.options["rounding"]
+        if step.kind == "pool" and step.options["rounding"] == "ceil":
+            facts["pool_rounding"] = "ceil"  # where the sides come out even, a file may say floor
+        blocks[-1].append(step.kind)
+    facts["blocks"] = tuple(" ".join(block) for block in blocks)
+    return facts
+
+
+def _lrn(step: Step) -> LRN:
+    options = step.options
+    values = [options.get(key) for key in ("alpha", "beta", "k")]
+    size = options.get("size")
+    if not isinstance(size, int) or not all(isinstance(v, float) and math.isfinite(v) for v in values) or size < 1:
+        raise UserError("the constants of the layer '%s' are no numbers" % _short(step.name))
+    return LRN(size, values[0], True, values[1], values[2], options["crosses_columns"])
+
+
+# Choosing a row -----------------------------------------------------------------------------------------------------
+
+
+def _score(row: Variant, facts: Mapping[str, Any]) -> Tuple[bool, ...]:
+    """The more of the first entries are true, the closer ``row`` is."""
+    described = "blocks" in facts
+    return (
+        not described or row.blocks == facts["blocks"],
+        not described or _same_lrn(row.lrn, facts.get("lrn"), row.columns),
+        _last_side(row) == facts["side"],
+        row.widths == facts["widths"],
+        row.columns == facts["columns"],
+        facts["torchvision"] and row.naming == "torchvision",
+        not described or row.pool_rounding == facts.get("pool_rounding", row.pool_rounding),
+    )
+
+
+def _last_side(row: Variant) -> int:
+    if row.adaptive_pool:
+        return row.adaptive_pool
+    inputs = row.parameter_shapes()[[name for name in row.parameter_shapes() if name.endswith(".weight")][5]][1]
+    return math.isqrt(inputs // row.widths[4])
+
+
+def _same_lrn(one: Optional[LRN], other: Optional[LRN], columns: int) -> bool:
+    if one is None or other is None:
+        return one is other
+    numbers = zip((one.effective_alpha, one.beta, one.k), (other.effective_alpha, other.beta, other.k))
+    return (
+        one.size == other.size
+        and (columns == 1 or one.crosses_columns == other.crosses_columns)
+        and all(math.isclose(a, b, rel_tol=_SAME_NUMBER) for a, b in numbers)
+    )
+
+
+def _overridden(row: Variant, facts: Mapping[str, Any]) -> Variant:
+    """``row`` with the fields that the file settles."""
+    fields = ("channels", "widths", "num_classes", *_STRUCTURE)
+    changes = {key: facts[key] for key in fields if key in facts and facts[key] != getattr(row, key)}
+    if "lrn" in changes and _same_lrn(row.lrn, changes["lrn"], facts["columns"]):
+        del changes["lrn"]
+    changed = get(row, **changes)
+    size = facts.get("input_size")
+    if size is None or size == row.input_size or row.adaptive_pool:
+        return changed
+    try:
+        resized = dataclasses.replace(changed, input_size=size)
+        return resized if _last_side(resized) == facts["side"] else changed
+    except UserError:
+        return changed
+
+
+def _changes(row: Variant, found: Variant) -> str:
+    changed = [key for key in (*_STRUCTURE, "input_size") if getattr(row, key) != getattr(found, key)]
+    return "".join("; its %s differs: %s" % (key, getattr(found, key)) for key in changed)
+
+
+def _check_options(weights: Weights, row: Variant) -> None:
+    """Strides, pads, groups and windows that the file states must be those of the row."""
+    kinds = {"conv": "conv", "maxpool": "pool"}
+    layers = [layer for layer in row.layers() if layer.op in kinds]
+    steps = [step for step in weights.steps if step.kind in kinds.values()]
+    for layer, step in zip(layers, steps):
+        for key in ("kernel", "stride", "pad", "groups"):
+            if key in step.options and key in layer.options and step.options[key] != layer.options[key]:
+                raise UserError(
+                    "the layer '%s' of %s has %s %s, %s has %s"
+                    % (_short(step.name), weights.path, key, step.options[key], row.name, layer.options[key])
+                )
+
+
+def _check_shapes(weights: Weights, names: List[str], row: Variant) -> None:
+    shapes = row.parameter_shapes()
+    wanted = [name for name in shapes if name.endswith(".weight")]
+    for own, target in zip(names, wanted):
+        for leaf, name in ((".weight", target), (".bias", target[: -len(".weight")] + ".bias")):
+            if own + leaf not in weights.arrays:
+                raise UserError("the weights lack the array '%s%s' that %s needs" % (_short(own), leaf, row.name))
+            shape = tuple(np.shape(weights.arrays[own + leaf]))
+            if shape != shapes[name]:
+                raise UserError(
+                    "the array '%s%s' has shape %s; %s, the closest of the family, has %s"
+                    % (_short(own), leaf, shape, row.name, shapes[name])
+                )

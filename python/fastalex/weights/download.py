@@ -1,0 +1,307 @@
+"""Downloads that go on where they broke off, are checked before they count, and appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from typing import Any, BinaryIO, Callable, Iterator, Optional, Sequence, Tuple
+
+from .. import __version__
+from ..errors import UserError
+
+TIMEOUT_S = 30.0  # without a byte
+CHUNK = 1 << 20  # bytes
+ATTEMPTS = 3  # connections in a row that break off, for one address
+MAX_BYTES = 2 << 30  # of a file whose size is not registered
+
+Report = Callable[[int], None]
+
+
+class _UnreachableError(Exception):
+    """An address does not give the file; the message is the reason."""
+
+
+class _BrokenOffError(Exception):
+    """The connection ended before the file did."""
+
+
+class _WrongHashError(Exception):
+    """The whole file came, and is another one."""
+
+
+def download(
+    urls: Sequence[str], path: str, size: Optional[int], algorithm: str, digest: str, quiet: bool = False
+) -> None:
+    """Get the file with this hash from the first of ``urls`` that gives it, and put it at ``path``.
+
+    What has come of it is kept in ``path + ".part"`` and gone on with the next time. Other processes that want the same
+    file wait until it is there.
+
+    :raises UserError: if no address gives the file, or the folder cannot be written.
+    """
+    with _cache_errors(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        lock = open(path + ".lock", "ab")  # noqa: SIM115 - closed below
+    with lock:
+        _wait_for(lock)
+        if os.path.isfile(path) and is_verified(path, algorithm, digest):
+            return
+        _check_room(path, size)
+        reasons = []
+        for url in urls:
+            try:
+                _from(url, path, size, (algorithm, digest), quiet)
+            except (_UnreachableError, _WrongHashError) as error:
+                reasons.append("%s: %s" % (url, error))
+            else:
+                _remember(path, algorithm, digest)
+                return
+        raise UserError(
+            "%s cannot be downloaded (%s); where there is no network, put it into %s"
+            % (os.path.basename(path), "; ".join(reasons), os.path.dirname(path))
+        )
+
+
+def is_verified(path: str, algorithm: str, digest: str) -> bool:
+    """Whether the file has this hash. It is computed once: the file's size and time are kept beside it.
+
+    :raises UserError: if the file cannot be read.
+    """
+    note = _note(path, algorithm, digest)
+    with contextlib.suppress(OSError, ValueError), open(path + ".verified", encoding="ascii") as stream:
+        if stream.read(1000) == note:
+            return True
+    try:
+        with open(path, "rb") as stream:
+            found = _hash_of(stream, algorithm).hexdigest()
+    except OSError as error:
+        raise UserError("%s cannot be read: %s" % (path, error.strerror or error)) from None
+    if found != digest:
+        return False
+    _remember(path, algorithm, digest)
+    return True
+
+
+def _note(path: str, algorithm: str, digest: str) -> str:
+    status = os.stat(path)
+    return "%s %s %d %d\n" % (algorithm, digest, status.st_size, status.st_mtime_ns)
+
+
+def _remember(path: str, algorithm: str, digest: str) -> None:
+    with contextlib.suppress(OSError), open(path + ".verified", "w", encoding="ascii") as stream:
+        stream.write(_note(path, algorithm, digest))
+
+
+def _hash_of(stream: BinaryIO, algorithm: str) -> Any:
+    state = hashlib.new(algorithm)
+    for chunk in iter(lambda: stream.read(CHUNK), b""):
+        state.update(chunk)
+    return state
+
+
+# One address --------------------------------------------------------------------------------------------------------
+
+
+def _from(url: str, path: str, size: Optional[int], wanted: Tuple[str, str], quiet: bool) -> None:
+    """Download from ``url``. A wrong hash after going on with an old part is no proof: it is tried from the start."""
+    part = path + ".part"
+    resumed = os.path.exists(part)
+    broken = 0
+    while True:
+        try:
+            _transfer(url, path, size, wanted, quiet)
+            return
+        except _BrokenOffError as error:
+            broken += 1
+            if broken == ATTEMPTS:
+                raise _UnreachableError("%s; run it again to go on from there" % error) from None
+            resumed = True
+        except _WrongHashError:
+            _remove(part)
+            if not resumed:
+                raise
+            resumed = False
+
+
+def _transfer(url: str, path: str, size: Optional[int], wanted: Tuple[str, str], quiet: bool) -> None:
+    part, tag_file = path + ".part", path + ".part.tag"
+    have, tag = _kept(part, tag_file, url)
+    response, have = _open(url, have, tag)
+    with response:
+        total = _total(response, have, size)
+        with _cache_errors(path):
+            with open(tag_file, "w", encoding="utf-8") as stream:
+                stream.write("%s\n%s" % (url, response.headers.get("ETag", "")))
+            out = open(part, "r+b" if have else "wb")  # noqa: SIM115 - closed below
+        with out, _progress(os.path.basename(path), total, quiet) as report:
+            state = hashlib.new(wanted[0])
+            if have:
+                state = _hash_of(out, wanted[0])
+                have = out.tell()
+            done = _copy(response, out, state, have, total or MAX_BYTES, report, path)
+            with _cache_errors(path):
+                out.flush()
+                os.fsync(out.fileno())
+    if total is not None and done < total:
+        raise _BrokenOffError("the connection broke off after %d of %d bytes" % (done, total))
+    if state.hexdigest() != wanted[1]:
+        raise _WrongHashError(
+            "what it gives has the %s %s, not %s, and was deleted" % (wanted[0], state.hexdigest(), wanted[1])
+        )
+    with _cache_errors(path):
+        os.replace(part, path)
+    _remove(tag_file)
+
+
+def _kept(part: str, tag_file: str, url: str) -> Tuple[int, str]:
+    """Bytes that an earlier download from ``url`` left, and the entity tag they had."""
+    try:
+        with open(tag_file, encoding="utf-8") as stream:
+            source, _, tag = stream.read(4000).partition("\n")
+        return (os.path.getsize(part), tag) if source == url else (0, "")
+    except (OSError, ValueError):
+        return 0, ""
+
+
+def _open(url: str, have: int, tag: str) -> Tuple[Any, int]:
+    """The response, and how many of the bytes at hand it goes on from."""
+    headers = {"User-Agent": "fastalex/" + __version__, "Accept-Encoding": "identity"}
+    if have:
+        headers["Range"] = "bytes=%d-" % have
+        if tag and not tag.startswith("W/"):  # a weak tag must not be used so: RFC 9110, 13.1.5
+            headers["If-Range"] = tag
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if have and error.code == 416:  # the part is as long as the file, or longer
+            return _open(url, 0, "")
+        raise _UnreachableError("%d %s" % (error.code, error.reason)) from None
+    except urllib.error.URLError as error:
+        raise _UnreachableError(_reason(error.reason)) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _UnreachableError(_reason(error)) from None
+    if response.status == 206:
+        if response.headers.get("Content-Range", "").startswith("bytes %d-" % have):
+            return response, have
+        response.close()
+        return _open(url, 0, "")
+    return response, 0
+
+
+def _reason(error: Any) -> str:
+    if isinstance(error, TimeoutError) or "timed out" in str(error):
+        return "no answer within %g s" % TIMEOUT_S
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)
+
+
+def _total(response: Any, have: int, size: Optional[int]) -> Optional[int]:
+    """Bytes of the whole file, None if nobody says."""
+    length = response.headers.get("Content-Length", "")
+    total = have + int(length) if length.isdigit() else None
+    if size is not None and total is not None and total != size:
+        raise _UnreachableError("it has a file of %d bytes, the registered one has %d" % (total, size))
+    if total is not None and total > MAX_BYTES:
+        raise _UnreachableError("it has a file of %d bytes, which is more than weights take" % total)
+    return total if size is None else size
+
+
+def _copy(response: Any, out: BinaryIO, state: Any, done: int, limit: int, report: Report, path: str) -> int:
+    report(done)
+    while True:
+        try:
+            chunk = response.read(CHUNK)
+        except http.client.IncompleteRead as error:
+            chunk = error.partial
+        except (OSError, http.client.HTTPException) as error:
+            raise _BrokenOffError("%s after %d bytes" % (_reason(error), done)) from None
+        if not chunk:
+            return done
+        done += len(chunk)
+        if done > limit:
+            raise _UnreachableError("it gives more than the %d bytes of the file" % limit)
+        with _cache_errors(path):
+            out.write(chunk)
+        state.update(chunk)
+        report(done)
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _cache_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            "%s cannot be written: %s; set FASTALEX_WEIGHTS_DIR to a folder that can" % (path, error.strerror or error)
+        ) from None
+
+
+def _check_room(path: str, size: Optional[int]) -> None:
+    if size is None:
+        return
+    with contextlib.suppress(OSError):
+        kept = os.path.getsize(path + ".part") if os.path.exists(path + ".part") else 0
+        free = shutil.disk_usage(os.path.dirname(path)).free
+        if free < size - kept:
+            raise UserError(
+                "%s needs %d MB, but its disk has %d MB left; set FASTALEX_WEIGHTS_DIR to a folder with more room"
+                % (path, (size - kept) // 10**6, free // 10**6)
+            )
+
+
+def _wait_for(lock: BinaryIO) -> None:
+    """Hold the lock file; it is given back when it is closed, also by the end of the process."""
+    try:
+        import fcntl
+    except ImportError:  # no POSIX system
+        return
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+# Progress -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _progress(name: str, total: Optional[int], quiet: bool) -> Iterator[Report]:
+    """What is called with the bytes done: a bar on a terminal, by rich where it is installed; else nothing."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    try:
+        from rich import progress
+        from rich.console import Console
+    except ImportError:
+        yield lambda done: _plain_bar(name, done, total)
+        sys.stderr.write("\n")
+        return
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _plain_bar(name: str, done: int, total: Optional[int]) -> None:
+    of = " of %.1f" % (total / 1e6) if total else ""
+    sys.stderr.write("\r%s: %.1f%s MB" % (name, done / 1e6, of))
+    sys.stderr.flush()

@@ -1,0 +1,174 @@
+"""Published weights: where they are, and the hashes that a file must have to be used.
+
+Each row states where its hash comes from. A file is looked for in :func:`folder` first, so a board without a network
+needs only the file there.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+
+from ..errors import UserError
+from . import BUNDLED, bundled, download
+
+FOLDER_VARIABLE = "FASTALEX_WEIGHTS_DIR"
+
+
+class File(NamedTuple):
+    """One published file. ``bytes`` is None where no source states it; ``algorithm`` is the hash's, for hashlib."""
+
+    name: str
+    filename: str
+    urls: Tuple[str, ...]
+    bytes: Optional[int]
+    algorithm: str
+    digest: str
+    variant: str
+    source: str
+    licence: str
+
+
+_CAFFE = "http://dl.caffe.berkeleyvision.org/"
+_ZOO = "https://github.com/onnx/models/raw/main/"
+
+FILES: Dict[str, File] = {
+    row.name: row
+    for row in (
+        File(
+            name="torchvision",
+            filename="alexnet-owt-7be5be79.pth",
+            urls=("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",),
+            bytes=244_408_911,
+            algorithm="sha256",
+            digest="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+            variant="torchvision",
+            source="torchvision.models.AlexNet_Weights; the file name has the first eight digits of the hash",
+            licence="as torchvision's models",
+        ),
+        File(
+            name="bvlc_alexnet",
+            filename="bvlc_alexnet.caffemodel",
+            urls=(
+                _CAFFE + "bvlc_alexnet.caffemodel",
+                # The copy of github.com/dusty-nv/jetson-inference, tools/download-models.sh.
+                "https://nvidia.box.com/shared/static/5j264j7mky11q8emy4q14w3r8hl5v6zh.caffemodel",
+            ),
+            bytes=None,
+            algorithm="sha1",
+            digest="9116a64c0fbe4459d18f4bb6b56d647b63920377",
+            variant="bvlc_alexnet",
+            source="github.com/BVLC/caffe, models/bvlc_alexnet/readme.md",
+            licence="unrestricted",
+        ),
+        File(
+            name="caffenet",
+            filename="bvlc_reference_caffenet.caffemodel",
+            urls=(_CAFFE + "bvlc_reference_caffenet.caffemodel",),
+            bytes=None,
+            algorithm="sha1",
+            digest="4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
+            variant="caffenet",
+            source="github.com/BVLC/caffe, models/bvlc_reference_caffenet/readme.md",
+            licence="unrestricted",
+        ),
+        File(
+            name="bvlc_alexnet-onnx",
+            filename="bvlcalexnet-12.onnx",
+            urls=(_ZOO + "validated/vision/classification/alexnet/model/bvlcalexnet-12.onnx",),
+            bytes=243_863_787,
+            algorithm="sha256",
+            digest="6b0da9510f27f234ee96a85dc3809dd210150fdefad87f6850f9788513216945",
+            variant="bvlc_alexnet",
+            source="github.com/onnx/models, its Git LFS pointer",
+            licence="BSD-3-Clause",
+        ),
+        File(
+            name="caffenet-onnx",
+            filename="caffenet-12.onnx",
+            urls=(_ZOO + "validated/vision/classification/caffenet/model/caffenet-12.onnx",),
+            bytes=243_863_798,
+            algorithm="sha256",
+            digest="ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb",
+            variant="caffenet",
+            source="github.com/onnx/models, its Git LFS pointer",
+            licence="as the repository",
+        ),
+        File(
+            name="torchvision-onnx",
+            filename="alexnet_Opset16.onnx",
+            urls=(_ZOO + "Computer_Vision/alexnet_Opset16_torch_hub/alexnet_Opset16.onnx",),
+            bytes=None,
+            algorithm="sha256",
+            digest="4bc388cc32cc789f4d08687a69e46ccf724cfee1e5775f1486847799ae538b53",
+            variant="torchvision",
+            source="github.com/onnx/models, its Git LFS pointer",
+            licence="as the repository",
+        ),
+    )
+}
+
+
+def folder() -> str:
+    """Where weights are kept: ``$FASTALEX_WEIGHTS_DIR``, else ``$XDG_CACHE_HOME/fastalex`` or ``~/.cache/fastalex``."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen:
+        return os.path.abspath(os.path.expanduser(chosen))
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):  # the specification of the variable: relative paths are ignored
+        base = os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "fastalex")
+
+
+def fetch(name: str, quiet: bool = False) -> str:
+    """The path of the registered file ``name``, downloaded if it is not there, its hash checked in either case.
+
+    A hash that was right is not computed again while the file keeps its size and time.
+
+    :param quiet: show no progress bar.
+    :raises UserError: if there is no such row, the hash is wrong, or the file cannot be downloaded or written.
+    """
+    row = _row(name)
+    path = os.path.join(folder(), row.filename)
+    if not os.path.isfile(path):
+        download.download(row.urls, path, row.bytes, row.algorithm, row.digest, quiet)
+    elif not download.is_verified(path, row.algorithm, row.digest):
+        raise UserError(
+            "%s does not have the %s %s of the weights '%s': delete it, and it is downloaded again"
+            % (path, row.algorithm, row.digest, name)
+        )
+    return path
+
+
+def locate(given: Union[str, os.PathLike]) -> str:
+    """The path that ``given`` means: the name of bundled or registered weights (which are fetched), or a path.
+
+    :raises UserError: if there is neither.
+    """
+    name = os.fspath(given)
+    if name in BUNDLED:
+        return str(bundled(name))
+    if name in FILES:
+        return fetch(name)
+    if not os.path.lexists(name):
+        raise UserError("there is no weights file %s, and no weights of that name (there are: %s)" % (name, _names()))
+    return name
+
+
+def listing() -> List[Dict[str, Any]]:
+    """The rows as plain values, with ``path`` of the file and ``present``, whether it is there."""
+    rows = []
+    for row in FILES.values():
+        path = os.path.join(folder(), row.filename)
+        rows.append(dict(row._asdict(), urls=list(row.urls), path=path, present=os.path.isfile(path)))
+    return rows
+
+
+def _row(name: str) -> File:
+    if name not in FILES:
+        raise UserError("there are no weights '%s' to fetch (there are: %s)" % (name, ", ".join(FILES)))
+    return FILES[name]
+
+
+def _names() -> str:
+    return ", ".join([*BUNDLED, *FILES])

@@ -1,0 +1,270 @@
+"""Writers of weights files that share nothing with the readers: torch.save, protobuf's runtime, and the old tar layout
+byte by byte, which PyTorch can no longer write."""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import struct
+import tarfile
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+
+# torch.save ---------------------------------------------------------------------------------------------------------
+
+
+def torch_bytes(value: Any, container: str) -> bytes:
+    """``value`` as ``torch.save`` writes it: ``zip`` or ``stream``."""
+    import torch
+
+    stream = io.BytesIO()
+    torch.save(value, stream, _use_new_zipfile_serialization=container == "zip")
+    return stream.getvalue()
+
+
+class _TarPickler(pickle.Pickler):
+    """Tensors are persistent ids of one number each."""
+
+    def __init__(self, stream: Any, keys: Mapping[int, int]) -> None:
+        super().__init__(stream, 2)
+        self.keys = keys
+
+    def persistent_id(self, value: Any) -> Any:
+        return str(self.keys[id(value)]) if id(value) in self.keys else None
+
+
+def tar_bytes(tensors: Mapping[str, Any], wrap: Any = lambda tensors: tensors) -> bytes:
+    """A dict of tensors in PyTorch's first container; tensors that share a storage share it in the file."""
+    import torch
+
+    storages: Dict[int, Tuple[int, torch.Tensor]] = {}  # address -> key, the whole storage
+    for tensor in tensors.values():
+        flat = torch.as_strided(tensor, (tensor.untyped_storage().nbytes() // tensor.element_size(),), (1,), 0)
+        storages.setdefault(tensor.untyped_storage().data_ptr(), (1000 + len(storages), flat))
+    members = {"sys_info": pickle.dumps({"protocol_version": 1000, "little_endian": True}, 2)}
+    parts = [pickle.dumps(len(storages), 2)]
+    for key, flat in storages.values():
+        kind = type(_typed(flat))
+        parts.append(_global_pickle((key, "cpu"), "torch " + kind.__name__))
+        parts.append(struct.pack("<q", flat.numel()) + flat.numpy().tobytes())
+    members["storages"] = b"".join([*parts, pickle.dumps([], 2)])
+    parts = [pickle.dumps(len(tensors), 2)]
+    keys = {}
+    for index, tensor in enumerate(tensors.values()):
+        keys[id(tensor)] = index
+        kind = type(_typed(tensor)).__name__.replace("Storage", "Tensor")
+        parts.append(
+            _global_pickle((index, storages[tensor.untyped_storage().data_ptr()][0]), "torch " + kind)
+            + struct.pack("<i4x", tensor.dim())
+            + struct.pack("<%dq" % (2 * tensor.dim() + 1), *tensor.shape, *tensor.stride(), tensor.storage_offset())
+        )
+    members["tensors"] = b"".join(parts)
+    stream = io.BytesIO()
+    _TarPickler(stream, keys).dump(wrap(dict(tensors)))
+    members["pickle"] = stream.getvalue()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return archive.getvalue()
+
+
+def _typed(tensor: Any) -> Any:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return {"torch.float32": _Named("FloatStorage"), "torch.int64": _Named("LongStorage")}[str(tensor.dtype)]()
+
+
+def _Named(name: str) -> type:  # noqa: N802
+    return type(name, (), {})
+
+
+def _global_pickle(first: Tuple[Any, Any], name: str) -> bytes:
+    """The tuple (first[0], first[1], global) in protocol 2."""
+    head = pickle.dumps(first[0], 2)[2:-1] + pickle.dumps(first[1], 2)[2:-1]
+    module, _, attribute = name.partition(" ")
+    return b"\x80\x02(" + head + b"c" + module.encode() + b"\n" + attribute.encode() + b"\nt."
+
+
+# Caffe --------------------------------------------------------------------------------------------------------------
+
+_KINDS = {"float": 2, "double": 1, "int64": 3, "uint32": 13, "string": 9, "message": 11, "enum": 5}  # enum as int32
+_MESSAGES = {
+    "BlobShape": [(1, "dim", "int64*packed")],
+    "BlobProto": [
+        (7, "shape", "BlobShape"),
+        (5, "data", "float*packed"),
+        (8, "double_data", "double*packed"),
+        (1, "num", "int64"),
+        (2, "channels", "int64"),
+        (3, "height", "int64"),
+        (4, "width", "int64"),
+    ],
+    "ConvolutionParameter": [
+        (1, "num_output", "uint32"),
+        (3, "pad", "uint32*"),
+        (4, "kernel_size", "uint32*"),
+        (5, "group", "uint32"),
+        (6, "stride", "uint32*"),
+    ],
+    "LRNParameter": [(1, "local_size", "uint32"), (2, "alpha", "float"), (3, "beta", "float"), (5, "k", "float")],
+    "PoolingParameter": [(1, "pool", "enum"), (2, "kernel_size", "uint32"), (3, "stride", "uint32")],
+    "V0LayerParameter": [
+        (1, "name", "string"),
+        (2, "type", "string"),
+        (7, "pad", "uint32"),
+        (8, "kernelsize", "uint32"),
+        (9, "group", "uint32"),
+        (10, "stride", "uint32"),
+        (11, "pool", "enum"),
+        (13, "local_size", "uint32"),
+        (14, "alpha", "float"),
+        (15, "beta", "float"),
+        (22, "k", "float"),
+        (50, "blobs", "BlobProto*"),
+    ],
+    "V1LayerParameter": [
+        (1, "layer", "V0LayerParameter"),
+        (4, "name", "string"),
+        (5, "type", "enum"),
+        (6, "blobs", "BlobProto*"),
+        (10, "convolution_param", "ConvolutionParameter"),
+        (18, "lrn_param", "LRNParameter"),
+        (19, "pooling_param", "PoolingParameter"),
+    ],
+    "LayerParameter": [
+        (1, "name", "string"),
+        (2, "type", "string"),
+        (3, "bottom", "string*"),
+        (4, "top", "string*"),
+        (7, "blobs", "BlobProto*"),
+        (106, "convolution_param", "ConvolutionParameter"),
+        (118, "lrn_param", "LRNParameter"),
+        (121, "pooling_param", "PoolingParameter"),
+    ],
+    "NetParameter": [
+        (1, "name", "string"),
+        (2, "layers", "V1LayerParameter*"),
+        (4, "input_dim", "int64*"),
+        (100, "layer", "LayerParameter*"),
+    ],
+}
+V1_TYPES = {"Convolution": 4, "InnerProduct": 14, "LRN": 15, "Pooling": 17, "ReLU": 18, "Dropout": 6, "Softmax": 20}
+V0_TYPES = {"Convolution": "conv", "InnerProduct": "innerproduct", "LRN": "lrn", "Pooling": "pool", "ReLU": "relu"}
+V0_TYPES.update({"Dropout": "dropout", "Softmax": "softmax"})
+
+
+@functools.lru_cache(maxsize=None)
+def caffe_messages(packed: bool = True) -> Dict[str, Any]:
+    """The message classes of caffe.proto that are needed, made by protobuf's runtime from a descriptor."""
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto(name="caffe%d.proto" % packed, package="caffe", syntax="proto2")
+    for name, rows in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for number, label, kind in rows:
+            kind, repeated, option = kind.partition("*")
+            field = message.field.add(name=label, number=number, label=3 if repeated else 1)
+            field.type = _KINDS.get(kind, 11)
+            if kind not in _KINDS:
+                field.type_name = ".caffe." + kind
+            if option:
+                field.options.packed = packed
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe." + name)) for name in _MESSAGES}
+
+
+def caffe_layers(row: Any) -> List[Tuple[str, str, Dict[str, Any]]]:
+    """(type, name, options) of each layer of a variant, in Caffe's words."""
+    types = {"conv": "Convolution", "fc": "InnerProduct", "relu": "ReLU", "lrn": "LRN", "maxpool": "Pooling"}
+    types["dropout"] = "Dropout"
+    return [(types[layer.op], layer.name, dict(layer.options)) for layer in row.layers()]
+
+
+def caffemodel_bytes(
+    row: Any,
+    arrays: Mapping[str, np.ndarray],
+    version: int = 2,
+    packed: bool = True,
+    double: bool = False,
+    old_shape: bool = False,
+) -> bytes:
+    """``arrays`` (names of Caffe) as a NetParameter with layers of ``version`` 0, 1 or 2."""
+    classes = caffe_messages(packed)
+    net = classes["NetParameter"](name=row.name)
+    for kind, name, options in caffe_layers(row):
+        if version == 0 and options.get("pad"):  # V0 pads in a layer of its own
+            net.layers.add().layer.MergeFrom(
+                classes["V0LayerParameter"](name=name + "_pad", type="padding", pad=options["pad"])
+            )
+        layer = net.layer.add() if version == 2 else net.layers.add()
+        if version == 0:
+            layer = layer.layer
+        layer.name = name
+        layer.type = {0: V0_TYPES, 1: V1_TYPES}[version][kind] if version < 2 else kind
+        _set_caffe_options(layer, kind, options, version)
+        for leaf in ("weight", "bias"):
+            if "%s.%s" % (name, leaf) in arrays:
+                _set_blob(layer.blobs.add(), arrays["%s.%s" % (name, leaf)], double, old_shape)
+    return net.SerializeToString()
+
+
+def _set_caffe_options(layer: Any, kind: str, options: Dict[str, Any], version: int) -> None:
+    if kind == "Convolution":
+        if version == 0:
+            layer.kernelsize, layer.stride, layer.group = options["kernel"], options["stride"], options["groups"]
+            return
+        target = layer.convolution_param
+        target.num_output, target.group = options["out"], options["groups"]
+        target.kernel_size.append(options["kernel"])
+        target.stride.append(options["stride"])
+        target.pad.append(options["pad"])
+    elif kind == "LRN":
+        target = layer if version == 0 else layer.lrn_param
+        target.local_size, target.alpha = options["size"], options["alpha"] * options["size"]
+        target.beta, target.k = options["beta"], options["k"]
+    elif kind == "Pooling":
+        target = layer if version == 0 else layer.pooling_param
+        target.pool, target.stride = 0, options["stride"]
+        setattr(target, "kernelsize" if version == 0 else "kernel_size", options["kernel"])
+
+
+def _set_blob(blob: Any, array: np.ndarray, double: bool, old_shape: bool) -> None:
+    (blob.double_data if double else blob.data).extend(array.reshape(-1).tolist())
+    if old_shape:
+        sides = (1,) * (4 - array.ndim) + array.shape
+        blob.num, blob.channels, blob.height, blob.width = sides
+    else:
+        blob.shape.dim.extend(array.shape)
+
+
+def prototxt(row: Any, side: int) -> str:
+    """The network as the text that OpenCV reads beside a caffemodel."""
+    lines = ['name: "net"', 'input: "data"']
+    lines += ["input_dim: %d" % number for number in (1, row.channels, side, side)]
+    bottom = "data"
+    for kind, name, options in caffe_layers(row):
+        top = bottom if kind in ("ReLU", "Dropout") else name
+        lines.append('layer { name: "%s" type: "%s" bottom: "%s" top: "%s"' % (name, kind, bottom, top))
+        if kind == "Convolution":
+            words = (options["out"], options["pad"], options["kernel"], options["groups"], options["stride"])
+            lines.append("convolution_param { num_output: %d pad: %d kernel_size: %d group: %d stride: %d }" % words)
+        elif kind == "LRN":
+            words = (options["size"], options["alpha"] * options["size"], options["beta"], options["k"])
+            lines.append("lrn_param { local_size: %d alpha: %.9g beta: %.9g k: %.9g }" % words)
+        elif kind == "Pooling":
+            lines.append(
+                "pooling_param { pool: MAX kernel_size: %d stride: %d }" % (options["kernel"], options["stride"])
+            )
+        elif kind == "InnerProduct":
+            lines.append("inner_product_param { num_output: %d }" % options["out"])
+        lines.append("}")
+        bottom = top
+    return "\n".join(lines)

@@ -1,0 +1,550 @@
+"""The comparison with other engines: its order and its verdicts, the tables and charts, meters, and the files it makes.
+
+Most of it runs on two engines that are played in this process; what really starts others is small.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastalex import AlexNet, onnx_graph, variants
+from fastalex.errors import UserError
+from fastalex.weights import initial
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+if not BENCHMARKS.is_dir():
+    pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
+sys.path.insert(0, str(BENCHMARKS))
+
+import charts  # noqa: E402
+import engines  # noqa: E402
+import layer_times  # noqa: E402
+import peers  # noqa: E402
+import peers_table  # noqa: E402
+import power  # noqa: E402
+import results_table  # noqa: E402
+import run  # noqa: E402
+import worker  # noqa: E402
+
+LOGITS = np.array([[1.0, -2.0, 3.0], [2.0, 1.0, -1.0]], np.float32)
+NARROW = {"widths": (8, 16, 12, 12, 8, 24, 20), "num_classes": 7}
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class PlayedTools(peers.Tools):
+    """Engines that answer from a table: name -> (ms a call, factor on the right result)."""
+
+    def __init__(self, table, clock=None, step_s=0.0, absent=(), broken=()):
+        self.table, self.clock, self.step_s = table, clock or Clock(), step_s
+        self.absent, self.broken, self.log = absent, broken, []
+
+    def missing(self, engine):
+        return "a-module" if engine.name in self.absent else None
+
+    def once(self, task, spec, timeout):
+        self.log.append((task, spec.get("conversion") or spec.get("engine")))
+        self.clock.now += self.step_s
+        if spec.get("conversion") in self.broken:
+            raise peers.EngineError("it cannot be converted")
+        keys = ("total_ms", "start_ms", "import_ms", "load_ms", "first_run_ms")
+        return dict(dict.fromkeys(keys, 1.0), peak_rss_mib=None) if task == "cold" else {}
+
+    def result(self, path):
+        if path.endswith("reference.npy"):
+            return LOGITS
+        name, batch = self.loaded
+        return LOGITS[[0, 1 if batch > 2 else 0, 0]] * np.float32(self.table[name][1])
+
+    def start(self, spec):
+        return PlayedEngine(self, spec["engine"])
+
+
+class PlayedEngine:
+    def __init__(self, tools, name):
+        self.tools, self.name, self.closed = tools, name, False
+
+    def __call__(self, do, **command):
+        self.tools.log.append((do, self.name))
+        self.tools.clock.now += self.tools.step_s
+        ms = self.tools.table[self.name][0]
+        if do == "burst":
+            return {"times_ms": [ms] * command["calls"]}
+        self.tools.loaded = (self.name, command["batch"])
+        numeric_class = engines.ENGINES[self.name].numeric_class
+        return {"load_ms": 1.0, "call_ms": ms, "numeric_class": numeric_class}
+
+    def close(self):
+        self.closed = True
+
+
+def chosen(*names):
+    return [engines.ENGINES[name] for name in names]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(peers, "PAUSE_S", 0)
+
+
+def compare(tools, *names, quick=False, budget=None, batches=(1,), networks=("torchvision",)):
+    lines = []
+    budget = budget or peers.Budget(None, tools.clock)
+    one = peers.Comparison(chosen(*names), [0], 1, quick, tools, lines.append, budget)
+    one.run(list(networks), list(batches))
+    return one, lines
+
+
+def test_turns_ranking_and_ratio():
+    tools = PlayedTools({"fastalex fp32": (10.0, 1), "torch eager": (30.0, 1), "torch channels_last": (20.0, 1)})
+    one, _ = compare(tools, *tools.table, batches=(1, 32))
+    assert [row["engine"] for row in one.rows] == 2 * list(tools.table)
+    assert {row["status"] for row in one.rows} == {peers.OK}
+    ranked = peers_table.ranking(one.rows, ("torchvision", 1), engines.FP32)
+    assert [row["engine"] for row in ranked] == ["fastalex fp32", "torch channels_last"]  # a peer's fastest mode
+    assert peers_table.ratio(one.rows[1], one.rows) == pytest.approx(3)
+    assert one.rows[4]["ms_per_image"] == pytest.approx(30 / 32)
+    assert one.rows[0]["runs"] == peers.ROUNDS[1] * int(peers.BURST_S * 1e3 / 10)
+    bursts = [name for do, name in tools.log if do == "burst"]
+    rounds = [tuple(bursts[at : at + 3]) for at in range(0, 3 * peers.ROUNDS[1], 3)]
+    assert all(sorted(turn) == sorted(tools.table) for turn in rounds)
+    assert len(set(rounds)) > 1, "the turns are shuffled"
+    do = [word for word, _ in tools.log]
+    assert max(at for at, word in enumerate(do[: do.index("burst")]) if word == "load") < do.index("burst")
+    head, lines = peers_table.summary(one.rows)
+    assert head == ["class", "engine", "torchvision, batch 1", "torchvision, batch 32"]
+    assert lines[0][2:] == ["**10.0 ms**", "**0.312 ms**"]
+    assert lines[1] == ["fp32", "torch", "20.0 ms (channels_last, 2.00)", "0.625 ms (channels_last, 2.00)"]
+
+
+def test_a_wrong_peer_is_marked_and_not_timed():
+    tools = PlayedTools({"fastalex fp32": (10.0, 1), "ncnn fp32": (1.0, 1.01), "onnxruntime": (5.0, np.nan)})
+    one, lines = compare(tools, *tools.table)
+    assert [row["status"] for row in one.rows] == [peers.OK, peers.WRONG, peers.WRONG]
+    assert one.rows[1]["median_ms"] is None
+    assert ("burst", "ncnn fp32") not in tools.log
+    assert [row["peer"] for row in peers_table.ranking(one.rows, ("torchvision", 1), engines.FP32)] == ["fastalex"]
+    assert "WRONG" in peers_table.summary(one.rows)[1][1]
+    assert any("not finite" in line for line in lines)
+    assert [engine for task, engine in tools.log if task == "cold"] == peers.COLD_REPEATS * ["fastalex fp32"]
+
+
+@pytest.mark.parametrize(
+    ("numeric_class", "factor", "status"),
+    [
+        ("fp32", 1 + 5e-5, "ok"),
+        ("fp32", 1.001, "wrong"),
+        ("16-bit", 1.01, "ok"),
+        ("16-bit", 1.1, "wrong"),
+        ("int8 fc weights", 1.08, "ok"),
+        ("int8 fc weights", -1, "wrong"),
+    ],
+)
+def test_what_counts_as_the_same(numeric_class, factor, status):
+    expected = LOGITS[[0, 1, 0]]
+    assert peers.agreement(expected * np.float32(factor), expected, numeric_class)["status"] == status
+    assert peers.agreement(expected[:2], expected, numeric_class)["status"] == "wrong"
+    assert peers.agreement(expected[:, ::-1], expected, numeric_class)["status"] == "wrong"
+
+
+def test_missing_and_broken_peers_leave_blanks():
+    table = {"fastalex fp32": (10.0, 1), "ncnn fp32": (9.0, 1), "openvino f32": (8.0, 1), "opencv dnn": (7.0, 1)}
+    tools = PlayedTools(table, absent=("ncnn fp32",), broken=("openvino",))
+    one, lines = compare(tools, *table, batches=(1, 32))
+    assert [row["status"] for row in one.rows[:4]] == ["ok", "missing", "failed", "ok"]
+    assert [line.split("  ")[-1] for line in lines if "left blank" in line] == [
+        "ncnn fp32 is left blank: a-module is not installed"
+    ]
+    cells = {line[1]: line[2:] for line in peers_table.summary(one.rows)[1]}
+    assert cells["ncnn"] == cells["openvino"] == ["", ""]
+    assert cells["opencv"][0].startswith("**7.00 ms")
+    assert peers_table.notes(one.rows) == [
+        "ncnn fp32: a-module is not installed",
+        "openvino f32: the conversion for openvino failed: it cannot be converted",
+    ]
+    assert ("prepare", "ncnn") not in tools.log
+
+
+def test_an_engine_that_dies_is_a_row():
+    class Dying(PlayedTools):
+        def start(self, spec):
+            played = PlayedEngine(self, spec["engine"])
+
+            def answer(do, **command):
+                if do == "burst" and played.name == "torch eager":
+                    raise peers.EngineError("it ended or hung: killed")
+                return played(do, **command)
+
+            answer.close = played.close
+            return answer
+
+    one, _ = compare(Dying({"fastalex fp32": (10.0, 1), "torch eager": (9.0, 1)}), "fastalex fp32", "torch eager")
+    assert [(row["status"], row["median_ms"]) for row in one.rows] == [("ok", 10.0), ("failed", None)]
+
+
+def test_quick_runs_end_in_time():
+    clock = Clock()
+    names = list(engines.ENGINES)
+    tools = PlayedTools(dict.fromkeys(names, (10.0, 1)), clock, step_s=4.0)
+    one, _ = compare(
+        tools, *names, quick=True, budget=peers.Budget(200, clock), batches=(1, 32), networks=results_table.VARIANTS
+    )
+    # every step is 4 s here, 13 times too long for all; what a network may overrun is one step of each live engine
+    assert clock.now < 240 + 4 * len(names)
+    notes = {row["note"] for row in one.rows if row["status"] == "skipped"}
+    assert notes == {"left out of quick runs: slow to start", "the time of a quick run was spent"}
+    assert all(row["status"] == "ok" for row in one.rows if row["peer"] == "fastalex")
+    assert {row["variant"] for row in one.rows if row["median_ms"]} == set(results_table.VARIANTS)
+
+
+def test_budget():
+    clock = Clock()
+    budget = peers.Budget(10, clock)
+    assert budget.share(2).left == 5
+    clock.now = 11
+    assert budget.spent
+    assert budget.share(2).spent
+    assert peers.Budget(None, clock).left == float("inf")
+    assert not peers.Budget(None, clock).share(3).spent
+
+
+def test_quick_stops_after_the_time_of_a_case():
+    clock = Clock()
+    tools = PlayedTools({"fastalex fp32": (50.0, 1)}, clock, step_s=5.0)
+    one, _ = compare(tools, "fastalex fp32", quick=True, budget=peers.Budget(10_000, clock))
+    assert one.rows[0]["runs"] == 3 * max(peers.QUICK_ROUNDS, -(-int(peers.QUICK_CASE_S) // 5))
+
+
+def example(**changes):
+    """A record of a comparison of played engines."""
+    table = {"fastalex fp32": (10.0, 1), "fastalex int8 fc": (6.0, 1), "torch eager": (30.0, 1), "ncnn fp32": (5.0, 2)}
+    one, _ = compare(PlayedTools(table), *table)
+    state = {"governor": "schedutil", "clock_mhz": 1479.0, "clocks_held": True, "nvpmodel": "0 MAXN"}
+    machine = {"os": "Linux", "threads": 2, "pinned_cpus": "0, 1", "isa": "v3", "state": state}
+    versions = {"fastalex": "0", "python": "3", "numpy": "1", "build": {"compiler": "gcc"}}
+    record = {"device": "peers", "title": "Some CPU", "quick": False, "date": "2024-01-01", "rows": one.rows}
+    packages = {"torch": {"version": "2.1", "installed_mb": 800.0}, "ncnn": {"version": None, "installed_mb": None}}
+    return dict(record, machine=machine, versions=versions, cold=one.cold, packages=packages, **changes)
+
+
+def test_the_report_has_the_comparison():
+    text = results_table.render([example()])
+    section = text.split("\n## Peers, measured: Some CPU\n")[1].split("\n## ")[0]
+    assert "governor schedutil; 1479 MHz at the start; clocks held; nvpmodel 0 MAXN." in section
+    assert "| fp32 | torch | 30.0 ms (eager, 3.00) |" in section
+    assert "| fp32 | ncnn | WRONG |" in section
+    assert "| torch | 2.1 | 800 |" in section
+    assert "| ncnn |  |  |" in section
+    assert "- ncnn fp32: relative error 1, cosine 1.0000" in section
+    assert "(charts/some.svg)" in section
+    assert "mJ/image" not in section
+    assert "alexnet2012, batch 1 (ms, images/s) |  |" in text.split("\n## ")[0], "a peer is no figure of ours"
+
+
+def test_energy_is_shown_where_it_was_metered():
+    record = example()
+    record["rows"][0].update(peers.figures([10.0, 10.0], [4.0, 6.0], 2))
+    assert record["rows"][0]["mj_per_image"] == pytest.approx(25)  # 5 W for 5 ms
+    head, lines = peers_table.details(record["rows"])
+    assert head[-1] == "mJ/image"
+    assert [line[-1] for line in lines] == ["25.0", "", "", ""]
+
+
+def test_records_are_checked(tmp_path):
+    folder = tmp_path / "peers"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(example()))
+    assert results_table.load_records(tmp_path)[0]["device"] == "peers"
+    record = dict(example(), rows=[{"variant": "torchvision"}])
+    (folder / "a.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="it has no batch"):
+        results_table.load_records(tmp_path)
+
+
+def test_charts_are_deterministic(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    record = example()
+    assert charts.write([record], tmp_path) == ""
+    first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(first) == ["some.png", "some.svg"]
+    assert first["some.png"].startswith(b"\x89PNG")
+    assert first["some.svg"] == charts.draw(record)[".svg"]
+    assert b"<dc:date>" not in first["some.svg"]
+    shown = [row["engine"] for row in charts.bars(record["rows"], ("torchvision", 1))]
+    assert shown == ["fastalex int8 fc", "fastalex fp32", "torch eager"]
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "matplotlib" in charts.write([record], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_committed_charts_are_what_the_results_generate():
+    matplotlib = pytest.importorskip("matplotlib")
+    for record in results_table.load_records():
+        if record["device"] == results_table.PEERS:
+            path = charts.FOLDER / (charts.name(record) + ".svg")
+            written = path.read_bytes()
+            if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
+                assert written == charts.draw(record)[".svg"], "run: python benchmarks/run.py --report"
+            assert path.with_suffix(".png").exists()
+
+
+def put(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_ina3221_of_jetpack_4(tmp_path):
+    folder = "sys/bus/i2c/drivers/ina3221x/6-0040/iio:device0/"
+    rails = {"rail_name_0": "POM_5V_IN\n", "in_power0_input": "2750\n", "rail_name_1": "POM_5V_GPU\n"}
+    put(tmp_path, {folder + name: text for name, text in dict(rails, in_power1_input="120", rail_name_2="NC").items()})
+    assert power.rails(tmp_path) == {"POM_5V_IN": pytest.approx(2.75), "POM_5V_GPU": pytest.approx(0.12)}
+    assert power.board_watts(tmp_path) == pytest.approx(2.75)
+
+
+def test_ina3221_of_jetpack_5_and_6(tmp_path):
+    folder = "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/"
+    files = {"in1_label": "VDD_IN", "in1_input": "5000", "curr1_input": "1200", "in2_label": "VDD_SOC"}
+    files.update(in7_label="sum of shunt voltages", in7_input="9", in3_label="X", in3_input="1000", curr3_input="bad")
+    put(tmp_path, {folder + name: text for name, text in files.items()})
+    assert power.rails(tmp_path) == {"VDD_IN": pytest.approx(6.0)}
+    assert power.board_watts(tmp_path) == pytest.approx(6.0)
+
+
+def test_no_meter_is_no_figure(tmp_path):
+    assert power.rails(tmp_path) == {}
+    assert power.board_watts(tmp_path) is None
+    with power.Meter(lambda: None) as meter:
+        pass
+    assert meter.mean is None
+    watts = iter([1.0, 2.0] + 100_000 * [2.0])
+    with power.Meter(lambda: next(watts)) as meter:
+        pass
+    assert meter.mean == pytest.approx(2.0)  # the first reading only asks whether there is a meter
+
+
+@pytest.mark.parametrize(
+    ("said", "watts"),
+    [
+        ("Some GPU, 31.52, 1350, 9501, 550.1\n", 31.52),
+        ("Some GPU, [N/A], 1350, [N/A], 550.1", None),
+        ("", None),
+        ("No devices were found", None),
+    ],
+)
+def test_nvidia_smi_is_parsed(said, watts):
+    assert power.gpu_watts(lambda command: said) == watts
+    if said.startswith("Some"):
+        assert power.gpu(lambda command: said)["sm_mhz"] == 1350
+
+
+def test_nvidia_smi_that_fails_is_no_gpu():
+    def fail(command):
+        raise FileNotFoundError(command[0])
+
+    assert power.gpu(fail) is None
+
+
+def test_state_of_a_jetson(tmp_path):
+    for cpu, low in ((0, 1479000), (1, 102000)):
+        folder = "sys/devices/system/cpu/cpu%d/cpufreq/" % cpu
+        files = {"scaling_governor": "schedutil", "scaling_cur_freq": "1479000", "scaling_min_freq": str(low)}
+        put(tmp_path, {folder + name: text for name, text in dict(files, scaling_max_freq="1479000").items()})
+    put(tmp_path, {"var/lib/nvpmodel/status": "pmode:0001 fmode:quiet\n"})
+    put(tmp_path, {"etc/nvpmodel.conf": "< POWER_MODEL ID=0 NAME=MAXN >\n< POWER_MODEL ID=1 NAME=5W >\n"})
+    found = power.state([0], tmp_path)
+    assert found == {"governor": "schedutil", "clock_mhz": 1479.0, "nvpmodel": "1 5W", "clocks_held": True}
+    assert power.state([0, 1], tmp_path)["clocks_held"] is False
+    (tmp_path / "etc/nvpmodel.conf").unlink()
+    assert power.nvpmodel(tmp_path) == "1"
+
+
+def test_state_of_nothing(tmp_path):
+    assert set(power.state([0, 7], tmp_path).values()) == {None}
+    put(tmp_path, {"proc/cpuinfo": "cpu MHz\t\t: 2400.5\ncpu MHz\t\t: 2600.5\n"})
+    assert power.state([0, 1], tmp_path)["clock_mhz"] == pytest.approx(2500.5)
+    (tmp_path / "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/in1_label").mkdir(parents=True)
+    assert power.rails(tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--peers", "onnxruntim"), "did you mean 'onnxruntime'"),
+        (("--peers", "--layers"), "one of --peers and --layers"),
+        (("--peers", "--threads", "0"), "--threads"),
+        (("--layers", "--threads", "100000"), "--threads"),
+        (("--peers", "--batches", "-1"), "--batches"),
+        (("--peers", "--fc-weights", "int8"), "--fc-weights"),
+        (("--peers", "--variants", "torchvison"), "did you mean"),
+        (("--layers", "--predict"), "--predict needs a device"),
+    ],
+)
+def test_mistakes_exit_2(words, said, capsys):
+    assert run.main(list(words)) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_peers_are_written_where_the_options_say(tmp_path, monkeypatch, capsys):
+    tools = PlayedTools(dict.fromkeys(engines.ENGINES, (10.0, 1)))
+    monkeypatch.setattr(run, "dispatch", lambda options: run.compare(options, tools))
+    path = tmp_path / "out.json"
+    words = ["--peers", "torch", "--variants", "torchvision", "--batches", "1", "--threads", "1"]
+    assert run.main([*words, "--output", str(path)]) == 0
+    record = json.loads(path.read_text())
+    assert record["device"] == "peers"
+    assert {row["peer"] for row in record["rows"]} == {"fastalex", "torch"}
+    assert set(record["packages"]) == {"fastalex", "torch"}
+    assert set(record["rows"][0]["state"]) == {"governor", "clock_mhz", "nvpmodel", "clocks_held"}
+    assert set(peers_table.ROW_KEYS) <= set(record["rows"][0])
+    assert "10.0 ms (eager, 1.00)" in capsys.readouterr().out
+    tools.table["fastalex fp32"] = (10.0, 2)
+    path.unlink()
+    assert run.main([*words, "--output", str(path)]) == 1
+    assert "relative error" in capsys.readouterr().err
+    assert not path.exists()
+
+
+def test_size_counts_what_is_required():
+    alone = sum(Path(str(file.locate())).stat().st_size for file in metadata.files("numpy") if file.locate().exists())
+    assert engines.installed_mb(["numpy"]) == pytest.approx(alone / 1e6, rel=1e-6)
+    assert engines.installed_mb(["no-such-package"]) is None
+    if engines.installed_mb(["fastalex"]) is not None:
+        assert engines.installed_mb(["no-such-package", "fastalex"]) > alone / 1e6
+
+
+def test_conversions_come_in_order():
+    assert engines.conversions(chosen("ncnn fp32")) == ["weights", "torch", "ncnn"]
+    assert engines.conversions(chosen("openvino f32")) == ["weights", "onnx", "openvino"]
+    assert engines.conversions(chosen("fastalex fp32")) == ["weights"]
+
+
+def test_onnx_graph_refuses_with_a_sentence(monkeypatch):
+    pytest.importorskip("onnx")
+    with pytest.raises(UserError, match="cnorm2"):
+        onnx_graph.graph_of(variants.get("alexnet2012-original"), {})
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match="pip install onnx"):
+        onnx_graph.graph_of(variants.get("torchvision"), {})
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "opencv dnn", "openvino f32", "openvino default"])
+@pytest.mark.parametrize("variant", ["alexnet2012", "torchvision"])
+def test_real_peers_agree_at_small_widths(name, variant, tmp_path):
+    engine = engines.ENGINES[name]
+    absent = engines.missing_module(engine)
+    if absent:
+        pytest.skip("%s is not installed" % absent)
+    row = variants.get(variant, **NARROW)
+    spec = {"variant": row, "folder": str(tmp_path), "threads": 1, "batches": [3]}
+    for conversion in engines.conversions([engine]):
+        engines.CONVERSIONS[conversion](spec)
+    net = engine.make(spec, **engine.options)
+    net.load(3)
+    x = np.random.default_rng(3).standard_normal((3, 3, row.input_size, row.input_size), np.float32)
+    expected = AlexNet(row, weights=initial.random_weights(row), device="naive")(x)
+    assert peers.agreement(net.run(x), expected, worker.numeric_class(engine, net))["status"] == peers.OK
+
+
+def test_a_worker_serves_an_engine(tmp_path):
+    """A whole network, small: its files, the reference, two batches, a burst, an error, and a cold start."""
+    pytest.importorskip("fastalex._core")
+    size = variants.get("alexnet-digits").input_size
+    spec = {"variant": "alexnet-digits", "shape": [3, size, size], "folder": str(tmp_path), "threads": 1, "cpus": []}
+    spec.update(batches=[1, 3], path=str(tmp_path / "reference.npy"), engine="fastalex fp16 fc")
+    tools = peers.Tools()
+    tools.once("prepare", dict(spec, conversion="weights"), 60)
+    tools.once("reference", spec, 60)
+    process = tools.start(spec)
+    path = str(tmp_path / "result.npy")
+    for batch in (1, 3):
+        answer = process(do="load", batch=batch, path=path)
+        expected = tools.result(spec["path"])[[0, 1 if batch > 2 else 0, 0]]
+        assert peers.agreement(tools.result(path), expected, answer["numeric_class"])["status"] == peers.OK
+    assert len(process(do="burst", calls=4)["times_ms"]) == 4
+    with pytest.raises(peers.EngineError, match="FileNotFoundError"):
+        process(do="load", batch=1, path=str(tmp_path / "none" / "y.npy"))
+    process.process.kill()
+    with pytest.raises(peers.EngineError, match="ended or hung"):
+        process(do="burst", calls=1)
+    process.close()
+    cold = tools.once("cold", spec, 60)
+    assert cold["total_ms"] >= cold["import_ms"] + cold["load_ms"] + cold["first_run_ms"] > 0
+    with pytest.raises(peers.EngineError, match="KeyError"):
+        tools.once("prepare", dict(spec, conversion="none"), 60)
+    with pytest.raises(peers.EngineError, match="more than"):
+        tools.once("reference", spec, 0.01)
+
+
+def test_layers_are_differences_of_fastest_calls():
+    now = Clock()
+    calls = []
+
+    def net(ms, name):
+        def call(images):
+            calls.append(name)
+            now.now += ms / 1e3 * (2 if len(calls) % 7 == 0 else 1)
+
+        return call
+
+    found = layer_times.turns([net(1.0, "a"), net(4.0, "b"), net(9.0, "whole")], None, 5, now)
+    assert found == pytest.approx([1, 4, 9])
+    assert calls[::2] == 18 * ["whole"], "the whole network runs before each timed call"
+    row = variants.get("torchvision")
+    ends = layer_times.prefixes(row.layers())
+    assert [layer.name for layer, _ in ends][:3] == ["conv1", "pool1", "conv2"]
+    assert ends[-1][1] == len(row.layers())
+    layers = [layer for layer, _ in ends if layer.name in ("conv1", "pool1", "fc6")]
+    spec = {"fc_weights": "int8", "batch": 1}
+    conv, pool, fc = layer_times.table_rows(layers, [2.0, 1.9, 11.9], spec, {"gflop_s": 100.0, "gb_s": 10.0})
+    assert conv["bound"] == "FMA"
+    assert conv["percent"] == pytest.approx(2 * layers[0].macs / 1e6 / 2.0)
+    assert (pool["ms"], pool["percent"]) == (pytest.approx(-0.1), None)
+    assert fc["bound"] == "read"
+    assert fc["percent"] == pytest.approx(layers[2].params / 1e6)
+
+
+def test_layers_of_the_small_network(tmp_path, capsys):
+    pytest.importorskip("fastalex._core")
+    path = tmp_path / "layers.json"
+    words = ["--layers", "--quick", "--variants", "alexnet-digits", "--batches", "1", "--threads", "1"]
+    assert run.main([*words, "--fc-weights", "int8", "--output", str(path)]) == 0
+    record = json.loads(path.read_text())
+    row = record["rows"][0]
+    assert record["device"] == "layers"
+    assert sum(layer["ms"] for layer in row["layers"]) == pytest.approx(row["total_ms"])
+    assert [layer["layer"] for layer in row["layers"]][-3:] == ["fc6", "fc7", "fc8"]
+    assert min(row["limits"].values()) > 0
+    assert "alexnet-digits, batch 1, fc int8" in capsys.readouterr().out
+    text = results_table.render([record])
+    assert "\n## Layers of fastalex, measured: " in text
+    assert "| total | " in text
+
+
+def test_requirements_name_every_peer():
+    text = (BENCHMARKS / "requirements.txt").read_text(encoding="utf-8")
+    named = {line.split(">")[0] for line in text.splitlines() if line and not line.startswith("#")}
+    for engine in engines.ENGINES.values():
+        assert engine.peer == "fastalex" or named & set(engine.distributions), engine.name
+
+
+def test_help_names_the_peers():
+    done = subprocess.run([sys.executable, str(BENCHMARKS / "run.py"), "--help"], capture_output=True)
+    said = " ".join(done.stdout.decode().split())
+    assert "torch, onnxruntime, openvino, opencv, ncnn" in said
