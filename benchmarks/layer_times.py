@@ -1,16 +1,8 @@
-"""Time of each layer inside fastalex on the CPU.
+"""Time of each layer inside fastalex on the CPU, by the engine's own clock (``fastalex_profile``).
 
-A layer's time is the difference between two nets: the network up to this layer, and up to the one before. Activations
-are fused into the layer before them, and are counted there. So that a difference means what it says:
-
-- Before each timed call the whole network runs once, so a layer finds in the caches what it finds in steady state, and
-  the weights of a big layer do not look as if they lay in the cache (a net of that layer alone would keep them there).
-- A net that ends in a map gets an average pool to 1 x 1 behind it, so that writing the map out as an array of its own,
-  which the whole network never does, is in no figure. The read of the map by that pool remains: it is in the figure of
-  the layer that makes the map, and is taken off again from the next.
-- The nets take turns in shuffled rounds, and the fastest call of each counts, for what disturbs a call only adds to
-  it. A small layer is still the difference of two larger times: a few percent of the whole is its uncertainty, and on
-  a busy machine it may come out negative. It is shown as it came.
+The engine runs the whole network as it always does and notes the time of each step. Activations are fused into the
+layer before them and are counted there; bringing the input into the engine's layout is part of the first layer. The
+median over many calls counts.
 
 It runs in a process of its own (``worker.py layers SPEC``; SPEC has fc_weights, batch and quick as well).
 
@@ -21,7 +13,6 @@ bandwidth the best of fastalex's own fp32 matrix-vector product over 151 MB of w
 
 from __future__ import annotations
 
-import random
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
@@ -31,88 +22,64 @@ import numpy as np
 import results_table
 import timing
 
-ROUNDS = {1: 40}  # by batch
-ROUNDS_LARGE = 10
-QUICK_ROUNDS = 4
+CALLS = {1: 200}  # by batch
+CALLS_LARGE = 20
+QUICK_CALLS = 5
 PROBE_REPEATS = 7
-POOL_BEHIND = "adaptive_avgpool name=fastalex_end out=1\n"
 FUSED = ("relu", "tanh", "dropout")
 
 
-def prefixes(layers: Sequence[Any]) -> List[Tuple[Any, int]]:
-    """Each layer that is no activation, with the number of layers of the net that ends with it and what is fused."""
-    found: List[Tuple[Any, int]] = []
-    for index, layer in enumerate(layers):
-        if layer.op in FUSED and found:
-            found[-1] = (found[-1][0], index + 1)
-        elif layer.op not in FUSED:
-            found.append((layer, index + 1))
+def groups(layers: Sequence[Any]) -> Dict[str, str]:
+    """Name of each layer -> the layer whose time it is part of: its own, or for an activation the one before."""
+    found: Dict[str, str] = {}
+    owner = ""
+    for layer in layers:
+        owner = owner if layer.op in FUSED and owner else layer.name
+        found[layer.name] = owner
     return found
-
-
-def build(row: Any, arrays: Mapping[str, np.ndarray], count: int, spec: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """The net of the first ``count`` layers of ``row``."""
-    from fastalex import _core
-    from fastalex.layers import layer_table
-    from fastalex.model import FC_STORAGES
-
-    layers = row.layers()[:count]
-    table = layer_table(layers)
-    if len(layers[-1].out_shape) == 3:
-        table += POOL_BEHIND
-    params = [arrays[name] for layer in layers for name in layer.param_shapes]
-    shape = [row.channels, row.input_size, row.input_size]
-    net = _core.Net(table, shape, params, "cpu", FC_STORAGES.index(spec["fc_weights"]), spec["threads"])
-    return lambda images: net.run(images, False)
 
 
 def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
     """The layers of ``spec["variant"]`` at one batch, and the probes, in ms, GFLOP/s and GB/s."""
-    from fastalex import variants
+    from fastalex import _core, variants
+    from fastalex.layers import layer_table
+    from fastalex.model import FC_STORAGES
     from fastalex.weights import initial
 
     row = variants.get(spec["variant"])
-    arrays = initial.random_weights(row)
-    ends = prefixes(row.layers())
-    nets = [build(row, arrays, count, spec) for _, count in ends]
-    images = timing.random_images((row.channels, row.input_size, row.input_size), spec["batch"])
-    rounds = QUICK_ROUNDS if spec["quick"] else ROUNDS.get(spec["batch"], ROUNDS_LARGE)
-    fastest = turns(nets, images, rounds)
+    layers = row.layers()
+    shape = [row.channels, row.input_size, row.input_size]
+    params = list(initial.random_weights(row).values())
+    net = _core.Net(layer_table(layers), shape, params, "cpu", FC_STORAGES.index(spec["fc_weights"]), spec["threads"])
+    images = timing.random_images(tuple(shape), spec["batch"])
+    calls = QUICK_CALLS if spec["quick"] else CALLS.get(spec["batch"], CALLS_LARGE)
+    times = medians(lambda: net.profile(images), groups(layers), calls)
     limits = probes(spec["threads"], spec["quick"])
-    report = table_rows([layer for layer, _ in ends], fastest, spec, limits)
-    return {"total_ms": fastest[-1], "limits": limits, "layers": report}
+    report = table_rows([layer for layer in layers if layer.name in times], times, spec, limits)
+    return {"total_ms": sum(times.values()), "limits": limits, "layers": report}
 
 
-def turns(
-    nets: Sequence[Callable[[Any], Any]],
-    images: Any,
-    rounds: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> List[float]:
-    """Fastest ms of each net; the last, which is the whole network, runs untimed before each timed call."""
-    shuffle = random.Random(2012)
-    times: List[List[float]] = [[] for _ in nets]
-    for index in range(rounds + 1):
-        order = list(range(len(nets)))
-        shuffle.shuffle(order)
-        for one in order:
-            nets[-1](images)
-            before = clock()
-            nets[one](images)
-            after = clock()
-            if index:  # the first round warms up
-                times[one].append((after - before) * 1e3)
-    return [min(one) for one in times]
+def medians(profile: Callable[[], List[Tuple[str, float]]], owners: Mapping[str, str], calls: int) -> Dict[str, float]:
+    """Layer -> median of its ms over ``calls`` calls of ``profile``, after two that are thrown away."""
+    times: Dict[str, List[float]] = {}
+    for index in range(calls + 2):
+        one: Dict[str, float] = {}
+        for name, seconds in profile():
+            one[owners[name]] = one.get(owners[name], 0.0) + seconds * 1e3
+        if index >= 2:
+            for name, ms in one.items():
+                times.setdefault(name, []).append(ms)
+    return {name: float(np.median(values)) for name, values in times.items()}
 
 
 def table_rows(
-    layers: Sequence[Any], fastest: Sequence[float], spec: Mapping[str, Any], limits: Mapping[str, float]
+    layers: Sequence[Any], times: Mapping[str, float], spec: Mapping[str, Any], limits: Mapping[str, float]
 ) -> List[Dict[str, Any]]:
     """ms, GFLOP/s and the share of the limit that binds: arithmetic, or reading the weights."""
     size = {"fp32": 4, "fp16": 2, "int8": 1}[spec["fc_weights"]]
     rows = []
-    for layer, ms, before in zip(layers, fastest, [0.0, *fastest]):
-        own = ms - before
+    for layer in layers:
+        own = times[layer.name]
         row: Dict[str, Any] = {"layer": layer.name, "ms": own, "gflop_s": None, "gb_s": None, "bound": None}
         row["percent"] = None
         if layer.macs and own > 0:
@@ -185,9 +152,8 @@ def section(record: Mapping[str, Any]) -> str:
     """The Markdown of one record."""
     text = "\n## Layers of fastalex, measured: %s\n\n%s\n\n" % (record["title"], results_table.machine_line(record))
     text += (
-        "A layer's time is the network up to it minus the network up to the one before, each after an untimed run\n"
-        "of the whole; activations are part of the layer before. Last columns: percent of what was probed, of matrix\n"
-        "products (FMA) or of reading the weights (read). `benchmarks/layer_times.py` says how, and how sure it is.\n"
+        "Median times by the engine's own clock; activations are part of the layer before them. Last columns: percent\n"
+        "of what was probed in the same run, of matrix products (FMA) or of reading the weights (read).\n"
     )
     for one in record["rows"]:
         text += "\n" + results_table.table(*report_table(one)) + "\n" + limits_line(one) + "\n"

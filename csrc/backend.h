@@ -48,8 +48,8 @@ typedef struct fastalex_backend_api {
   void (*context_destroy)(void* context);
 
   // input: [N, C, H, W] of the first step. outputs[i]: [N, C, H, W] of the step whose `output` is i. Dense float32 in
-  // host memory.
-  int (*run)(const void* plan, void* context, const float* input, float* const* outputs);
+  // host memory. step_seconds: the time of each step is added to its place; null where nobody asks.
+  int (*run)(const void* plan, void* context, const float* input, float* const* outputs, double* step_seconds);
 } fastalex_backend_api;
 
 // The one symbol that a backend library exports.

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fastalex.h"
@@ -106,6 +107,23 @@ class PyNet {
     return results;
   }
 
+  // [(name of the last layer in a step, seconds)]
+  std::vector<std::pair<std::string, double>> profile(const Array& x) {
+    const Size size = size_of(x);
+    std::vector<std::pair<std::string, double>> times;
+    const float* from = x.data();
+    int status;
+    {
+      py::gil_scoped_release release;
+      auto report = [](void* user, const char* layer, double seconds) {
+        static_cast<std::vector<std::pair<std::string, double>>*>(user)->emplace_back(layer, seconds);
+      };
+      status = fastalex_profile(net_.get(), from, size.n, size.h, size.w, 0, report, &times);
+    }
+    check(status);
+    return times;
+  }
+
   Array param(size_t index) {
     if (index >= counts_.size()) throw py::index_error("there is no such parameter");
     Array values(static_cast<py::ssize_t>(counts_[index]));
@@ -183,6 +201,7 @@ PYBIND11_MODULE(_core, m) {
            py::arg("fc_storage") = 0, py::arg("threads") = 0)
       .def("run", &PyNet::run, py::arg("x").noconvert(), py::arg("softmax") = false)
       .def("taps", &PyNet::taps, py::arg("x").noconvert(), py::arg("names"), py::arg("softmax") = false)
+      .def("profile", &PyNet::profile, py::arg("x").noconvert())
       .def("param", &PyNet::param, py::arg("index"))
       .def_property_readonly("param_bytes", &PyNet::param_bytes);
   m.def("backends", &backends);

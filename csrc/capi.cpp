@@ -147,6 +147,20 @@ int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t h
   });
 }
 
+int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
+                     uint32_t flags, fastalex_step_time report, void* user) {
+  return guarded([&] {
+    need(net && input && report, "net, input and report");
+    const Net::Request request = request_of(batch, height, width, flags);
+    std::vector<float> output(count_of(net->net.output_steps(request)[0]));
+    const std::vector<std::string> names = net->net.step_names(request);
+    std::vector<double> seconds(names.size());
+    float* const outputs[] = {output.data()};
+    net->net.run(request, input, outputs, seconds.data());
+    for (size_t i = 0; i < names.size(); ++i) report(user, names[i].c_str(), seconds[i]);
+  });
+}
+
 int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count) {
   return guarded([&] {
     need(net && out, "net and out");

@@ -22,6 +22,7 @@ struct Net::CachedPlan {
   const fastalex_backend_api* backend;
   Request request;
   std::vector<fastalex_step> outputs;
+  std::vector<std::string> names;
   void* plan = nullptr;
   std::vector<void*> free_contexts;  // guarded by the net's mutex
 };
@@ -50,8 +51,8 @@ class Net::Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  void run(const float* input, float* const* outputs) {
-    net_->check(net_->backend_->run(plan_->plan, context_, input, outputs));
+  void run(const float* input, float* const* outputs, double* step_seconds) {
+    net_->check(net_->backend_->run(plan_->plan, context_, input, outputs, step_seconds));
   }
 
  private:
@@ -100,6 +101,7 @@ std::shared_ptr<Net::CachedPlan> Net::find_plan(const Request& request) {
   Plan plan = build_plan(rows_, request.n, channels_, request.h, request.w, request.wish);
   std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, request);
   check(backend_->plan_create(model_, plan.steps.data(), plan.steps.size(), &made->plan));
+  made->names = plan.names;
   made->outputs.resize(std::max<size_t>(1, request.wish.taps.size()));
   for (const fastalex_step& step : plan.steps)
     if (step.output >= 0) made->outputs[step.output] = step;
@@ -113,8 +115,13 @@ std::vector<fastalex_step> Net::output_steps(const Request& request) {
   return find_plan(request)->outputs;
 }
 
-void Net::run(const Request& request, const float* input, float* const* outputs) {
-  Call(this, request).run(input, outputs);
+std::vector<std::string> Net::step_names(const Request& request) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return find_plan(request)->names;
+}
+
+void Net::run(const Request& request, const float* input, float* const* outputs, double* step_seconds) {
+  Call(this, request).run(input, outputs, step_seconds);
 }
 
 void Net::get_param(size_t index, float* out) const {

@@ -34,7 +34,9 @@ class Net final : private ForkGuarded {
   int channels() const { return channels_; }
   const std::vector<size_t>& param_counts() const { return param_counts_; }
   std::vector<fastalex_step> output_steps(const Request& request);  // the steps whose results are the outputs, in order
-  void run(const Request& request, const float* input, float* const* outputs);
+  // step_seconds, if given, has a place for each of step_names(request).
+  void run(const Request& request, const float* input, float* const* outputs, double* step_seconds = nullptr);
+  std::vector<std::string> step_names(const Request& request);  // the last layer in each step
   void get_param(size_t index, float* out) const;
   size_t param_bytes() const { return backend_->model_bytes(model_); }
 

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,19 @@ def test_more_shapes_than_the_plan_cache_holds():
         np.testing.assert_array_equal(net.run(images(n)), expected)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "naive"])
+def test_a_profile_times_every_step(backend):
+    net, x = narrow_net(1, backend), images(2)
+    net.run(x)
+    begin = time.perf_counter()
+    steps = net.profile(x)
+    elapsed = time.perf_counter() - begin
+    names = "relu1 norm1 pool1 relu2 norm2 pool2 relu3 relu4 relu5 pool5 relu6 relu7 fc8"
+    assert [name for name, _ in steps] == names.split()
+    assert all(seconds > 0 for _, seconds in steps)
+    assert 0.5 * elapsed < sum(seconds for _, seconds in steps) <= elapsed
+
+
 def test_the_gil_is_released_while_computing():
     net, x = narrow_net(1), images(64)
     ticks, stop = [0], threading.Event()
@@ -274,13 +288,19 @@ def compile_backend(tmp_path, *flags):
 
 def test_a_backend_comes_from_a_library(tmp_path):
     path = compile_backend(tmp_path)
-    _core.load_backend(path)
-    status = {entry["name"]: entry for entry in _core.backends()}
-    assert status["constant"] == {"name": "constant", "available": True, "reason": ""}
-    net = _core.Net("relu name=r", [2, 3, 3], [], "constant")
-    np.testing.assert_array_equal(net.run(np.ones((2, 2, 3, 3), np.float32)), np.full((2, 2, 3, 3), 42, np.float32))
-    with pytest.raises(UserError, match="there is a backend constant already"):
+
+    def load_and_run():
         _core.load_backend(path)
+        status = {entry["name"]: entry for entry in _core.backends()}
+        assert status["constant"] == {"name": "constant", "available": True, "reason": ""}
+        net = _core.Net("relu name=r", [2, 3, 3], [], "constant")
+        output = net.run(np.ones((2, 2, 3, 3), np.float32))
+        np.testing.assert_array_equal(output, np.full((2, 2, 3, 3), 42, np.float32))
+        with pytest.raises(UserError, match="there is a backend constant already"):
+            _core.load_backend(path)
+        return True
+
+    assert in_child(load_and_run) == 0  # a loaded backend stays, and the other tests are to see none of it
 
 
 def test_a_library_of_another_interface_is_refused(tmp_path):

@@ -492,32 +492,26 @@ def test_a_worker_serves_an_engine(tmp_path):
         tools.once("reference", spec, 0.01)
 
 
-def test_layers_are_differences_of_fastest_calls():
-    now = Clock()
-    calls = []
+def test_layer_times_are_medians_with_activations_in_their_layer():
+    row = variants.get("alexnet-digits")
+    owners = layer_times.groups(row.layers())
+    assert owners["conv1"] == owners["relu1"] == "conv1"
+    assert owners["pool5"] == "pool5"
+    assert owners["relu6"] == owners["drop6"] == "fc6"
+    runs = iter([[("relu1", 9.0)]] * 2 + [[("conv1", 1e-3), ("relu1", ms * 1e-3), ("pool1", 5e-3)] for ms in (1, 8, 2)])
+    times = layer_times.medians(lambda: next(runs), owners, 3)
+    assert times == pytest.approx({"conv1": 3.0, "pool1": 5.0})
 
-    def net(ms, name):
-        def call(images):
-            calls.append(name)
-            now.now += ms / 1e3 * (2 if len(calls) % 7 == 0 else 1)
-
-        return call
-
-    found = layer_times.turns([net(1.0, "a"), net(4.0, "b"), net(9.0, "whole")], None, 5, now)
-    assert found == pytest.approx([1, 4, 9])
-    assert calls[::2] == 18 * ["whole"], "the whole network runs before each timed call"
-    row = variants.get("torchvision")
-    ends = layer_times.prefixes(row.layers())
-    assert [layer.name for layer, _ in ends][:3] == ["conv1", "pool1", "conv2"]
-    assert ends[-1][1] == len(row.layers())
-    layers = [layer for layer, _ in ends if layer.name in ("conv1", "pool1", "fc6")]
-    spec = {"fc_weights": "int8", "batch": 1}
-    conv, pool, fc = layer_times.table_rows(layers, [2.0, 1.9, 11.9], spec, {"gflop_s": 100.0, "gb_s": 10.0})
+    layers = [layer for layer in row.layers() if layer.name in ("conv1", "pool1", "fc6")]
+    spec = {"batch": 1, "fc_weights": "int8"}
+    times = {"conv1": 2.0, "pool1": 0.1, "fc6": 10.0}
+    conv, pool, fc = layer_times.table_rows(layers, times, spec, {"gflop_s": 100.0, "gb_s": 10.0})
     assert conv["bound"] == "FMA"
     assert conv["percent"] == pytest.approx(2 * layers[0].macs / 1e6 / 2.0)
-    assert (pool["ms"], pool["percent"]) == (pytest.approx(-0.1), None)
+    assert (pool["gflop_s"], pool["percent"]) == (None, None)
+    assert fc["gb_s"] == pytest.approx(layers[2].params / 10e6)
     assert fc["bound"] == "read"
-    assert fc["percent"] == pytest.approx(layers[2].params / 1e6)
+    assert fc["percent"] == pytest.approx(100 * layers[2].params / 10e6 / 10.0)
 
 
 def test_layers_of_the_small_network(tmp_path, capsys):

@@ -10,6 +10,7 @@
 #include "cpu.h"
 #include "layout.h"
 #include "pack.h"
+#include "step_timer.h"
 #include "thread_pool.h"
 
 namespace fastalex {
@@ -189,7 +190,7 @@ void run_image_step(const CpuPlan& plan, size_t index, float* image, const Activ
 // Image `index` of the batch through the image part. `features`: where its last tensor goes, null if the plan ends
 // there.
 void run_image(const CpuPlan& plan, int index, float* image, const float* input, float* features, float* const* outputs,
-               ThreadPool::Lease* workers) {
+               double* step_seconds, ThreadPool::Lease* workers) {
   const Layout& layout = plan.layout;
   auto view = [&](size_t i) {
     const bool last = i == layout.image_steps;
@@ -197,8 +198,12 @@ void run_image(const CpuPlan& plan, int index, float* image, const float* input,
   };
   const Tensor& first = layout.tensors[0];
   const Repack repack = {input + static_cast<size_t>(index) * first.c * first.h * first.w, view(0), first.c};
-  workers->run(nchw_to_nhwc_row, &repack, first.h);
+  {
+    const StepTimer timer(step_seconds, 0);  // bringing the input into place is part of the first step
+    workers->run(nchw_to_nhwc_row, &repack, first.h);
+  }
   for (size_t i = 0; i < layout.image_steps; ++i) {
+    const StepTimer timer(step_seconds, i);
     run_image_step(plan, i, image, view(i), view(i + 1), workers);
     const Tensor& result = layout.tensors[i + 1];
     if (layout.steps[i].output < 0) continue;
@@ -241,11 +246,13 @@ void copy_rows(const Layout& layout, const fastalex_step& step, const float* fro
                 step.out_c * sizeof(float));
 }
 
-void run_batch_part(const CpuPlan& plan, Context* context, float* const* outputs, ThreadPool::Lease* workers) {
+void run_batch_part(const CpuPlan& plan, Context* context, float* const* outputs, double* step_seconds,
+                    ThreadPool::Lease* workers) {
   const Layout& layout = plan.layout;
   const int n = layout.steps[0].n;
   int current = 0;
   for (size_t i = layout.image_steps; i < layout.steps.size(); ++i) {
+    const StepTimer timer(step_seconds, i);
     const fastalex_step& step = layout.steps[i];
     float* in = context->features[current].as();
     if (step.op == FASTALEX_OP_FULLY_CONNECTED) {
@@ -263,15 +270,15 @@ void run_batch_part(const CpuPlan& plan, Context* context, float* const* outputs
   }
 }
 
-void run(const CpuPlan& plan, Context* context, const float* input, float* const* outputs) {
+void run(const CpuPlan& plan, Context* context, const float* input, float* const* outputs, double* step_seconds) {
   const Layout& layout = plan.layout;
   const bool has_batch_part = layout.image_steps < layout.steps.size();
   ThreadPool::Lease workers(plan.model->pool.get());
   for (int i = 0; i < layout.steps[0].n; ++i) {
     float* features = has_batch_part ? context->features[0].as() + i * layout.feature_floats : nullptr;
-    run_image(plan, i, context->image.as(), input, features, outputs, &workers);
+    run_image(plan, i, context->image.as(), input, features, outputs, step_seconds, &workers);
   }
-  if (has_batch_part) run_batch_part(plan, context, outputs, &workers);
+  if (has_batch_part) run_batch_part(plan, context, outputs, step_seconds, &workers);
 }
 
 // The C interface -------------------------------------------------------------------------------------------------
@@ -317,8 +324,9 @@ int api_context_create(const void* plan, void** context) {
 
 void api_context_destroy(void* context) { delete static_cast<Context*>(context); }
 
-int api_run(const void* plan, void* context, const float* input, float* const* outputs) {
-  return guarded([&] { run(*static_cast<const CpuPlan*>(plan), static_cast<Context*>(context), input, outputs); });
+int api_run(const void* plan, void* context, const float* input, float* const* outputs, double* step_seconds) {
+  return guarded(
+      [&] { run(*static_cast<const CpuPlan*>(plan), static_cast<Context*>(context), input, outputs, step_seconds); });
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "../error.h"
 #include "cpu.h"
+#include "step_timer.h"
 
 namespace fastalex {
 namespace {
@@ -165,12 +166,14 @@ void run_step(const NaiveModel& model, const fastalex_step& s, const double* x, 
   for (size_t i = 0; i < out_image(s); ++i) y[i] = activate(y[i], s.activation);
 }
 
-void run(const NaivePlan& plan, const float* input, float* const* outputs) {
+void run(const NaivePlan& plan, const float* input, float* const* outputs, double* step_seconds) {
   const fastalex_step& first = plan.steps.front();
   for (int n = 0; n < first.n; ++n) {
     const float* image = input + n * in_image(first);
     Values x(image, image + in_image(first));
-    for (const fastalex_step& step : plan.steps) {
+    for (size_t i = 0; i < plan.steps.size(); ++i) {
+      const fastalex_step& step = plan.steps[i];
+      const StepTimer timer(step_seconds, i);
       Values y(out_image(step));
       run_step(*plan.model, step, x.data(), y.data());
       x.swap(y);
@@ -247,8 +250,8 @@ int api_context_create(const void*, void** context) {
 
 void api_context_destroy(void*) {}
 
-int api_run(const void* plan, void*, const float* input, float* const* outputs) {
-  return guarded([&] { run(*static_cast<const NaivePlan*>(plan), input, outputs); });
+int api_run(const void* plan, void*, const float* input, float* const* outputs, double* step_seconds) {
+  return guarded([&] { run(*static_cast<const NaivePlan*>(plan), input, outputs, step_seconds); });
 }
 
 }  // namespace

@@ -96,6 +96,12 @@ FASTALEX_API int fastalex_run_taps(fastalex_net* net, const float* input, int32_
                                    uint32_t flags, const char* const* names, size_t name_count, float* const* outputs,
                                    const size_t* output_counts);
 
+/* Runs the net once and reports the time of each of its steps: a layer with the activation that is fused into it, under
+ * the name of the last of them. */
+typedef void (*fastalex_step_time)(void* user, const char* layer, double seconds);
+FASTALEX_API int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
+                                  uint32_t flags, fastalex_step_time report, void* user);
+
 /* Copies parameter `index` out as float32, dequantised where it is stored in fewer bits. */
 FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count);
 
