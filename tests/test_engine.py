@@ -179,14 +179,17 @@ def test_more_shapes_than_the_plan_cache_holds():
 @pytest.mark.parametrize("backend", ["cpu", "naive"])
 def test_a_profile_times_every_step(backend):
     net, x = narrow_net(1, backend), images(2)
-    net.run(x)
-    begin = time.perf_counter()
-    steps = net.profile(x)
-    elapsed = time.perf_counter() - begin
-    names = "relu1 norm1 pool1 relu2 norm2 pool2 relu3 relu4 relu5 pool5 relu6 relu7 fc8"
-    assert [name for name, _ in steps] == names.split()
-    assert all(seconds > 0 for _, seconds in steps)
-    assert 0.5 * elapsed < sum(seconds for _, seconds in steps) <= elapsed
+    shares = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        steps = net.profile(x)
+        elapsed = time.perf_counter() - begin
+        names = "relu1 norm1 pool1 relu2 norm2 pool2 relu3 relu4 relu5 pool5 relu6 relu7 fc8"
+        assert [name for name, _ in steps] == names.split()
+        assert all(seconds > 0 for _, seconds in steps)
+        shares.append(sum(seconds for _, seconds in steps) / elapsed)
+    assert max(shares) <= 1
+    assert max(shares) > 0.5  # in the best call: another process may take the time between two steps
 
 
 def test_the_gil_is_released_while_computing():

@@ -444,7 +444,7 @@ def test_onnx_graph_refuses_with_a_sentence(monkeypatch):
         onnx_graph.graph_of(variants.get("torchvision"), {})
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "opencv dnn", "openvino f32", "openvino default"])
+@pytest.mark.parametrize("name", ["onnxruntime", "opencv dnn"])  # the two that the test extra installs
 @pytest.mark.parametrize("variant", ["alexnet2012", "torchvision"])
 def test_real_peers_agree_at_small_widths(name, variant, tmp_path):
     engine = engines.ENGINES[name]
