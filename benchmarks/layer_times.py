@@ -42,8 +42,7 @@ def groups(layers: Sequence[Any]) -> Dict[str, str]:
 def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
     """The layers of ``spec["variant"]`` at one batch, and the probes, in ms, GFLOP/s and GB/s."""
     from fastalex import _core, variants
-    from fastalex.layers import layer_table
-    from fastalex.model import FC_STORAGES
+    from fastalex.layers import FC_STORAGES, layer_table
     from fastalex.weights import initial
 
     row = variants.get(spec["variant"])

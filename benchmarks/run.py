@@ -35,8 +35,8 @@ import results_table
 import timing
 from fastalex import devices, roofline, variants
 from fastalex.errors import BackendError, UserError
+from fastalex.layers import FC_STORAGES
 
-FC_WEIGHTS = ("fp32", "fp16", "int8")
 SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|asimd\w*|sve\w*|bf16|i8mm|fphp)$")
 Child = Callable[[str, Dict[str, Any]], Dict[str, Any]]
 
@@ -62,7 +62,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), or the name of a file in devices/")
     parser.add_argument("--variants", nargs="+", default=list(results_table.VARIANTS), metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="default: 1 32; with --predict: 1")
-    parser.add_argument("--fc-weights", nargs="+", choices=FC_WEIGHTS, help="default: all; with --layers: fp32")
+    parser.add_argument("--fc-weights", nargs="+", choices=FC_STORAGES, help="default: all; with --layers: fp32")
     parser.add_argument("--threads", type=int, help="default: every CPU this process may use")
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="compare with these engines, or all (%s)" % ", ".join(engines.PEERS)
@@ -133,7 +133,7 @@ def layers(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> 
     rows = []
     for variant in options.variants:
         for batch in options.batches or results_table.BATCHES:
-            for fc_weights in options.fc_weights or FC_WEIGHTS[:1]:
+            for fc_weights in options.fc_weights or FC_STORAGES[:1]:
                 spec = dict(base, variant=variant, batch=batch, fc_weights=fc_weights)
                 to_stderr("%s, batch %d, fc weights %s: layers" % (variant, batch, fc_weights))
                 row = (tools or peers.Tools()).once("layers", spec, timing.CHILD_TIMEOUT_S)
@@ -235,7 +235,7 @@ def measure(options: argparse.Namespace, child: Child = timing.run_child) -> int
             spec = dict(base, variant=variant, weights=weights, batch=1, fc_weights="fp32")
             child("save", spec)
             batches = options.batches or results_table.BATCHES
-            for fc_weights in options.fc_weights or FC_WEIGHTS:
+            for fc_weights in options.fc_weights or FC_STORAGES:
                 rows += measure_variant(dict(spec, fc_weights=fc_weights), batches, child)
             if os.path.exists(weights):
                 os.unlink(weights)  # 244 MB each

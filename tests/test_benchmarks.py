@@ -139,7 +139,7 @@ def test_measure_writes_what_was_measured(monkeypatch, tmp_path, capsys):
     assert run.measure(options("--threads", "1"), child) == 0
     rows = json.loads((tmp_path / "results/cpu/some.json").read_text())["rows"]
     cases = {(row["variant"], row["fc_weights"], row["batch"]) for row in rows}
-    assert cases == {(v, f, b) for v in results_table.VARIANTS for f in run.FC_WEIGHTS for b in (1, 32)}
+    assert cases == {(v, f, b) for v in results_table.VARIANTS for f in run.FC_STORAGES for b in (1, 32)}
     assert (tmp_path / "R.md").exists()
     assert [call[0] for call in child.calls].count("save") == 2
     assert "## CPU, measured: Some CPU" in capsys.readouterr().out

@@ -12,10 +12,10 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from .layers import layer_table
+from .layers import FC_STORAGES, layer_table
 from .variants import VARIANTS
 
-STORAGES = ("fp32", "fp16", "int8")  # of fully connected weights, in the order of fastalex_storage
+STORAGES = FC_STORAGES
 
 
 @dataclass(frozen=True)

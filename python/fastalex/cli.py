@@ -418,7 +418,7 @@ def _load_weights(given: Optional[str]) -> Any:
         return None
     from . import weights
 
-    return weights.load(weights.bundled(given) if given in weights.BUNDLED else given)
+    return weights.load_named(given)
 
 
 def _shape(sides: Sequence[int]) -> str:

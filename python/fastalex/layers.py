@@ -10,6 +10,9 @@ from .errors import UserError
 if TYPE_CHECKING:
     from .variants import Variant
 
+# How the engine keeps the weights of fc layers, in the order of fastalex_storage (csrc/include/fastalex.h).
+FC_STORAGES = ("fp32", "fp16", "int8")
+
 Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
 
 _SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel, stride of conv1..conv5 [paper] section 3.5

@@ -13,11 +13,10 @@ import numpy as np
 from . import _core, images, taps, variants
 from . import weights as weights_files
 from .errors import BackendError, UserError
-from .layers import layer_table
+from .layers import FC_STORAGES, layer_table
 from .variants import Variant
 from .weights import adapt, initial
 
-FC_STORAGES = ("fp32", "fp16", "int8")  # in the order of fastalex_storage, csrc/include/fastalex.h
 PRECISIONS = ("fp32",)  # of the activations and of the convolutions
 AUTO_ORDER = ("tensorrt", "cuda", "cpu")
 DEFAULT_VARIANT = "alexnet2012"
@@ -212,7 +211,7 @@ def _load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[w
         return weights_files.Weights(dict(given))
     if not isinstance(given, (str, os.PathLike)):
         raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
-    return weights_files.load(weights_files.bundled(given) if given in weights_files.BUNDLED else given)
+    return weights_files.load_named(given)
 
 
 def _variant_of(loaded: weights_files.Weights) -> Union[str, Variant]:

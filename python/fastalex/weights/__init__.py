@@ -102,6 +102,11 @@ def load(path: PathLike) -> Weights:
     return Weights(arrays, metadata, name, *steps)
 
 
+def load_named(given: PathLike) -> Weights:
+    """:func:`load` of the weights that come with the package under the name ``given``, else of the path ``given``."""
+    return load(bundled(str(given)) if given in BUNDLED else given)
+
+
 def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None) -> None:
     """Write ``arrays`` and ``metadata`` (text to text) to ``path``; its suffix says the format.
 
