@@ -9,22 +9,38 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fastalex.h"
 #include "ops.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// Raised with every change of this file or of fastalex_step; a library of another number is refused.
-#define FASTALEX_BACKEND_ABI 1u
+// Raised with every change of this file, of fastalex_step or of fastalex_frame; a library of another number is refused.
+#define FASTALEX_BACKEND_ABI 2u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
-  int32_t fc_storage;  // fastalex_storage
-  int32_t threads;     // > 0
+  int32_t fc_storage;    // fastalex_storage
+  int32_t precision;     // fastalex_precision
+  int32_t threads;       // > 0
+  int32_t device_index;  // >= 0
+  const char* tuning;    // rules (grammar: fastalex.h); never null
 } fastalex_model_options;
 
-// Functions return a fastalex_status and, on failure, leave a sentence in last_error().
+// One run of a plan. Arrays are dense float32.
+typedef struct fastalex_backend_call {
+  const float* input;           // [N, C, H, W] of the first step; null: `frame` is the input
+  const fastalex_frame* frame;  // of a plan for one image
+  float* const* outputs;        // [i]: [N, C, H, W] of the step whose `output` is i
+  int32_t input_on_device;      // the input, or the frame's pixels, are in the memory of the model's device
+  int32_t outputs_on_device;
+  void* stream;          // of the caller, for arrays on the device: work is queued on it; null: the default stream
+  double* step_seconds;  // the time of each step is added to its place; null where nobody asks
+} fastalex_backend_call;
+
+// Functions return a fastalex_status and, on failure, leave a sentence in last_error(). Those that give a text write
+// the first `capacity` bytes of it, the final zero included, and its whole size to *size.
 typedef struct fastalex_backend_api {
   uint32_t abi;          // FASTALEX_BACKEND_ABI
   uint32_t struct_size;  // sizeof(fastalex_backend_api)
@@ -34,6 +50,9 @@ typedef struct fastalex_backend_api {
   // FASTALEX_OK if this machine can run the backend.
   int (*probe)(void);
 
+  // JSON of device `index`; FASTALEX_INVALID past the last.
+  int (*device_info)(int index, char* text, size_t capacity, size_t* size);
+
   // steps: the plan of the net's own image size with n = 1. params[i]: dense float32 at any address, layouts in ops.h.
   int (*model_create)(const fastalex_step* steps, size_t step_count, const float* const* params, size_t param_count,
                       const fastalex_model_options* options, void** model);
@@ -41,15 +60,20 @@ typedef struct fastalex_backend_api {
   int (*model_param)(const void* model, size_t index, float* out);  // out: dense float32, dequantised
   size_t (*model_bytes)(const void* model);
 
+  // Memory of the model's device, for arrays that stay there.
+  int (*memory_create)(const void* model, size_t bytes, void** memory);
+  void (*memory_destroy)(const void* model, void* memory);
+  int (*memory_copy)(const void* model, void* to, const void* from, size_t bytes, int to_host);  // waits for the device
+
   int (*plan_create)(const void* model, const fastalex_step* steps, size_t step_count, void** plan);
   void (*plan_destroy)(void* plan);
+  // JSON of the kernels that serve the steps; names[i]: of the last layer in step i.
+  int (*plan_describe)(const void* plan, const char* const* names, char* text, size_t capacity, size_t* size);
 
   int (*context_create)(const void* plan, void** context);
   void (*context_destroy)(void* context);
 
-  // input: [N, C, H, W] of the first step. outputs[i]: [N, C, H, W] of the step whose `output` is i. Dense float32 in
-  // host memory. step_seconds: the time of each step is added to its place; null where nobody asks.
-  int (*run)(const void* plan, void* context, const float* input, float* const* outputs, double* step_seconds);
+  int (*run)(const void* plan, void* context, const fastalex_backend_call* call);
 } fastalex_backend_api;
 
 // The one symbol that a backend library exports.

@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <utility>
@@ -33,6 +35,19 @@ void check(int status) {
   throw py::error_already_set();
 }
 
+// The text that `give(text, capacity, &size)` writes, whatever its size.
+template <typename Give>
+std::string whole_text(const Give& give) {
+  size_t size = 0;
+  std::vector<char> text(4096);
+  check(give(text.data(), text.size(), &size));
+  if (size > text.size()) {
+    text.resize(size);
+    check(give(text.data(), text.size(), &size));
+  }
+  return text.data();
+}
+
 struct Closer {
   void operator()(fastalex_net* net) const {
     py::gil_scoped_release release;  // waits for running calls
@@ -43,7 +58,7 @@ struct Closer {
 class PyNet {
  public:
   PyNet(const std::string& table, std::vector<int32_t> shape, std::vector<Array> params, const std::string& backend,
-        int fc_storage, int threads)
+        int fc_storage, int threads, int precision, int device_index, const std::string& tuning)
       : shape_(std::move(shape)) {
     if (shape_.size() != 3) throw py::value_error("the input shape must be (channels, height, width)");
     std::vector<const float*> pointers;
@@ -51,7 +66,14 @@ class PyNet {
       pointers.push_back(param.data());
       counts_.push_back(static_cast<size_t>(param.size()));
     }
-    fastalex_options options = {sizeof(fastalex_options), backend.c_str(), fc_storage, threads};
+    fastalex_options options = {};
+    options.struct_size = sizeof options;
+    options.backend = backend.c_str();
+    options.fc_storage = fc_storage;
+    options.precision = precision;
+    options.threads = threads;
+    options.device_index = device_index;
+    options.tuning = tuning.c_str();
     fastalex_net* net = nullptr;
     int status;
     {
@@ -60,8 +82,10 @@ class PyNet {
                                counts_.size(), &options, &net);
     }
     check(status);
-    net_.reset(net);
+    net_ = std::shared_ptr<fastalex_net>(net, Closer());
   }
+
+  const std::shared_ptr<fastalex_net>& handle() const { return net_; }
 
   Array run(const Array& x, bool softmax) {
     const Size size = size_of(x);
@@ -131,6 +155,65 @@ class PyNet {
     return values;
   }
 
+  // [N, C, H, W] of each output: of the taps, or of the last layer.
+  std::vector<std::vector<int32_t>> output_shapes(int32_t n, int32_t h, int32_t w, const std::vector<std::string>& taps,
+                                                  bool softmax) {
+    const std::vector<const char*> names = texts(taps);
+    std::vector<int32_t> sides(4 * std::max<size_t>(1, taps.size()));
+    check(taps.empty()
+              ? fastalex_output_shape(net_.get(), n, h, w, flags_of(softmax), sides.data())
+              : fastalex_tap_shapes(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), sides.data()));
+    std::vector<std::vector<int32_t>> shapes;
+    for (size_t i = 0; i < sides.size(); i += 4) shapes.emplace_back(sides.begin() + i, sides.begin() + i + 4);
+    return shapes;
+  }
+
+  std::string describe(int32_t n, int32_t h, int32_t w, bool softmax, const std::vector<std::string>& taps) {
+    const std::vector<const char*> names = texts(taps);
+    return whole_text([&](char* text, size_t capacity, size_t* size) {
+      return fastalex_describe(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), text, capacity,
+                               size);
+    });
+  }
+
+  // Addresses are integers: arrays of other libraries, on the device or not.
+  void run_device(size_t input, const std::vector<int32_t>& shape, const std::vector<size_t>& outputs,
+                  const std::vector<size_t>& counts, const std::vector<std::string>& taps, size_t stream, bool softmax,
+                  bool input_on_device, bool outputs_on_device) {
+    if (shape.size() != 3) throw py::value_error("the shape must be (n, h, w)");
+    fastalex_call call = {};
+    call.batch = shape[0];
+    call.height = shape[1];
+    call.width = shape[2];
+    call.input = reinterpret_cast<const float*>(input);
+    call.input_on_device = input_on_device;
+    run_call(&call, outputs, counts, taps, stream, softmax, outputs_on_device);
+  }
+
+  void run_frame(size_t pixels, bool on_device, const py::dict& spec, const std::vector<int32_t>& size,
+                 const std::vector<size_t>& outputs, const std::vector<size_t>& counts,
+                 const std::vector<std::string>& taps, size_t stream, bool softmax, bool outputs_on_device) {
+    if (size.size() != 2) throw py::value_error("the size must be (h, w)");
+    fastalex_frame frame = {};
+    frame.pixels = reinterpret_cast<const uint8_t*>(pixels);
+    frame.row_bytes = spec["row_bytes"].cast<int64_t>();
+    const std::pair<const char*, int32_t*> fields[] = {{"height", &frame.height},       {"width", &frame.width},
+                                                       {"filter", &frame.filter},       {"resized_h", &frame.resized_h},
+                                                       {"resized_w", &frame.resized_w}, {"crop_y", &frame.crop_y},
+                                                       {"crop_x", &frame.crop_x},       {"swap", &frame.swap}};
+    for (const auto& field : fields) *field.second = spec[field.first].cast<int32_t>();
+    const auto scale = spec["scale"].cast<std::array<float, 3>>(), shift = spec["shift"].cast<std::array<float, 3>>();
+    std::copy(scale.begin(), scale.end(), frame.scale);
+    std::copy(shift.begin(), shift.end(), frame.shift);
+    fastalex_call call = {};
+    call.batch = 1;
+    call.height = size[0];
+    call.width = size[1];
+    call.frame = &frame;
+    call.input_on_device = on_device;
+    run_call(&call, outputs, counts, taps, stream, softmax, outputs_on_device);
+  }
+
   size_t param_bytes() {
     size_t bytes = 0;
     check(fastalex_param_bytes(net_.get(), &bytes));
@@ -141,6 +224,37 @@ class PyNet {
   struct Size {
     int32_t n, h, w;
   };
+
+  static uint32_t flags_of(bool softmax) { return softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u; }
+
+  static std::vector<const char*> texts(const std::vector<std::string>& names) {
+    std::vector<const char*> pointers;
+    for (const std::string& name : names) pointers.push_back(name.c_str());
+    return pointers;
+  }
+
+  void run_call(fastalex_call* call, const std::vector<size_t>& outputs, const std::vector<size_t>& counts,
+                const std::vector<std::string>& taps, size_t stream, bool softmax, bool outputs_on_device) {
+    if (outputs.size() != counts.size() || outputs.size() != std::max<size_t>(1, taps.size()))
+      throw py::value_error("there must be one output, with its count, for each tap");
+    const std::vector<const char*> names = texts(taps);
+    std::vector<float*> pointers;
+    for (size_t address : outputs) pointers.push_back(reinterpret_cast<float*>(address));
+    call->struct_size = sizeof *call;
+    call->flags = flags_of(softmax);
+    call->names = taps.empty() ? nullptr : names.data();
+    call->name_count = names.size();
+    call->outputs = pointers.data();
+    call->output_counts = counts.data();
+    call->outputs_on_device = outputs_on_device;
+    call->stream = reinterpret_cast<void*>(stream);
+    int status;
+    {
+      py::gil_scoped_release release;
+      status = fastalex_run_call(net_.get(), call);
+    }
+    check(status);
+  }
 
   Size size_of(const Array& x) const {
     if (x.ndim() != 4) throw py::value_error("the input must be [N, C, H, W]");
@@ -160,8 +274,54 @@ class PyNet {
 
   std::vector<int32_t> shape_;
   std::vector<size_t> counts_;
-  std::unique_ptr<fastalex_net, Closer> net_;
+  std::shared_ptr<fastalex_net> net_;
 };
+
+// Memory of a net's device. It keeps the net.
+class DeviceBuffer {
+ public:
+  DeviceBuffer(const PyNet& net, size_t bytes) : net_(net.handle()), bytes_(bytes) {
+    check(fastalex_memory_create(net_.get(), bytes, &memory_));
+  }
+  ~DeviceBuffer() { fastalex_memory_destroy(net_.get(), memory_); }
+  DeviceBuffer(const DeviceBuffer&) = delete;
+  DeviceBuffer& operator=(const DeviceBuffer&) = delete;
+
+  size_t address() const { return reinterpret_cast<size_t>(memory_); }
+  size_t bytes() const { return bytes_; }
+
+  void copy_to_host(py::array out) {
+    check_size(out);
+    check(fastalex_memory_copy(net_.get(), out.mutable_data(), memory_, bytes_, 1));
+  }
+  void copy_from_host(const py::array& from) {
+    check_size(from);
+    check(fastalex_memory_copy(net_.get(), memory_, from.data(), bytes_, 0));
+  }
+
+ private:
+  void check_size(const py::array& array) const {
+    if (!(array.flags() & py::array::c_style) || static_cast<size_t>(array.nbytes()) != bytes_)
+      throw py::value_error("the array must be C-contiguous and of the buffer's size");
+  }
+
+  std::shared_ptr<fastalex_net> net_;
+  size_t bytes_;
+  void* memory_ = nullptr;
+};
+
+// JSON of each device of a backend.
+std::vector<std::string> devices(const std::string& backend) {
+  std::vector<std::string> list;
+  char first;
+  size_t size;
+  check(fastalex_device_info(backend.c_str(), 0, &first, 1, &size));
+  for (int32_t i = 0; fastalex_device_info(backend.c_str(), i, &first, 1, &size) == FASTALEX_OK; ++i)
+    list.push_back(whole_text([&](char* text, size_t capacity, size_t* needed) {
+      return fastalex_device_info(backend.c_str(), i, text, capacity, needed);
+    }));
+  return list;
+}
 
 py::list backends() {
   py::list list;
@@ -183,6 +343,7 @@ py::dict build_info() {
   info["build_type"] = FASTALEX_BUILD_TYPE;
   info["device"] = FASTALEX_BUILD_DEVICE;
   info["cuda"] = FASTALEX_BUILD_CUDA;
+  info["cuda_architectures"] = FASTALEX_BUILD_CUDA_ARCHITECTURES;
   info["tensorrt"] = FASTALEX_BUILD_TENSORRT;
   return info;
 }
@@ -196,14 +357,34 @@ PYBIND11_MODULE(_core, m) {
   backend_error = py::object(errors.attr("BackendError")).release().ptr();
 
   py::class_<PyNet>(m, "Net")
-      .def(py::init<const std::string&, std::vector<int32_t>, std::vector<Array>, const std::string&, int, int>(),
+      .def(py::init<const std::string&, std::vector<int32_t>, std::vector<Array>, const std::string&, int, int, int,
+                    int, const std::string&>(),
            py::arg("table"), py::arg("input_shape"), py::arg("params"), py::arg("backend") = "cpu",
-           py::arg("fc_storage") = 0, py::arg("threads") = 0)
+           py::arg("fc_storage") = 0, py::arg("threads") = 0, py::arg("precision") = 0, py::arg("device_index") = 0,
+           py::arg("tuning") = "")
       .def("run", &PyNet::run, py::arg("x").noconvert(), py::arg("softmax") = false)
       .def("taps", &PyNet::taps, py::arg("x").noconvert(), py::arg("names"), py::arg("softmax") = false)
       .def("profile", &PyNet::profile, py::arg("x").noconvert())
+      .def("output_shapes", &PyNet::output_shapes, py::arg("n"), py::arg("h"), py::arg("w"),
+           py::arg("taps") = std::vector<std::string>(), py::arg("softmax") = false)
+      .def("describe", &PyNet::describe, py::arg("n"), py::arg("h"), py::arg("w"), py::arg("softmax") = false,
+           py::arg("taps") = std::vector<std::string>())
+      .def("run_device", &PyNet::run_device, py::arg("input_ptr"), py::arg("shape"), py::arg("output_ptrs"),
+           py::arg("output_counts"), py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0,
+           py::arg("softmax") = false, py::arg("input_on_device") = true, py::arg("outputs_on_device") = true)
+      .def("run_frame", &PyNet::run_frame, py::arg("pixels_ptr"), py::arg("on_device"), py::arg("spec"),
+           py::arg("size"), py::arg("output_ptrs"), py::arg("output_counts"),
+           py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0, py::arg("softmax") = false,
+           py::arg("outputs_on_device") = false)
       .def("param", &PyNet::param, py::arg("index"))
       .def_property_readonly("param_bytes", &PyNet::param_bytes);
+  py::class_<DeviceBuffer>(m, "DeviceBuffer")
+      .def(py::init<const PyNet&, size_t>(), py::arg("net"), py::arg("bytes"))
+      .def_property_readonly("ptr", &DeviceBuffer::address)
+      .def_property_readonly("bytes", &DeviceBuffer::bytes)
+      .def("copy_to_host", &DeviceBuffer::copy_to_host, py::arg("out"))
+      .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
+  m.def("devices", &devices, py::arg("backend") = "cuda");
   m.def("backends", &backends);
   m.def("build_info", &build_info);
   m.def("cpu_isa", [] {

@@ -58,6 +58,27 @@ Net::Request tap_request(int32_t n, int32_t h, int32_t w, uint32_t flags, const 
   return request;
 }
 
+fastalex_backend_call host_call(const float* input, float* const* outputs) {
+  fastalex_backend_call call = {};
+  call.input = input;
+  call.outputs = outputs;
+  return call;
+}
+
+void check_frame(const fastalex_frame& frame, const fastalex_call& call, int channels) {
+  if (call.batch != 1 || channels != 3) invalid("a frame is the input of a net with three channels, one at a time");
+  need(frame.pixels, "frame->pixels");
+  if (frame.height < 1 || frame.width < 1 || frame.row_bytes < 3LL * frame.width)
+    invalid("a frame of ", frame.height, " x ", frame.width, " pixels with rows of ", frame.row_bytes,
+            " bytes has no sense");
+  if (frame.filter < FASTALEX_NEAREST || frame.filter > FASTALEX_ANTIALIAS)
+    invalid("frame->filter is not a fastalex_filter: ", frame.filter);
+  if (frame.crop_y < 0 || frame.crop_x < 0 || frame.resized_h - frame.crop_y < call.height ||
+      frame.resized_w - frame.crop_x < call.width)
+    invalid("a crop of ", call.height, " x ", call.width, " at (", frame.crop_y, ", ", frame.crop_x,
+            ") does not fit into a picture of ", frame.resized_h, " x ", frame.resized_w);
+}
+
 }  // namespace
 
 extern "C" {
@@ -88,15 +109,20 @@ int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t
     need(param_total == 0 || (params && param_counts), "params");
     if (options->struct_size != sizeof(fastalex_options))
       invalid("options->struct_size is ", options->struct_size, ", set it to sizeof(fastalex_options)");
-    if (options->fc_storage < FASTALEX_FP32 || options->fc_storage > FASTALEX_INT8)
+    if (options->fc_storage < FASTALEX_FP32 || options->fc_storage > FASTALEX_INT4)
       invalid("options->fc_storage is not a fastalex_storage: ", options->fc_storage);
+    if (options->precision != FASTALEX_PRECISION_FP32 && options->precision != FASTALEX_PRECISION_FP16)
+      invalid("options->precision is not a fastalex_precision: ", options->precision);
+    if (options->device_index < 0) invalid("options->device_index must not be negative");
     if (options->threads < 0 || options->threads > kMaxThreads)
       invalid("options->threads must be 0 (all processors) to ", kMaxThreads, ", not ", options->threads);
-    int threads = options->threads ? options->threads : fastalex::usable_cpus();
+    const fastalex_model_options model = {options->fc_storage, options->precision,
+                                          options->threads ? options->threads : fastalex::usable_cpus(),
+                                          options->device_index, options->tuning ? options->tuning : ""};
     for (size_t i = 0; i < param_total; ++i) need(params[i], "a parameter");
     *net = new fastalex_net{{table, channels, height, width, std::vector<const float*>(params, params + param_total),
                              std::vector<size_t>(param_counts, param_counts + param_total),
-                             fastalex::find_backend(options->backend), options->fc_storage, threads}};
+                             fastalex::find_backend(options->backend), model}};
   });
 }
 
@@ -133,7 +159,7 @@ int fastalex_run_taps(fastalex_net* net, const float* input, int32_t batch, int3
       need(outputs[i], "an output");
       check_room(names[i], count_of(steps[i]), output_counts[i]);
     }
-    net->net.run(request, input, outputs);
+    net->net.run(request, host_call(input, outputs));
   });
 }
 
@@ -143,7 +169,7 @@ int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t h
     need(net && input && output, "net, input and output");
     const Net::Request request = request_of(batch, height, width, flags);
     check_room("the output", count_of(net->net.output_steps(request)[0]), output_count);
-    net->net.run(request, input, &output);
+    net->net.run(request, host_call(input, &output));
   });
 }
 
@@ -156,8 +182,68 @@ int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32
     const std::vector<std::string> names = net->net.step_names(request);
     std::vector<double> seconds(names.size());
     float* const outputs[] = {output.data()};
-    net->net.run(request, input, outputs, seconds.data());
+    fastalex_backend_call call = host_call(input, outputs);
+    call.step_seconds = seconds.data();
+    net->net.run(request, call);
     for (size_t i = 0; i < names.size(); ++i) report(user, names[i].c_str(), seconds[i]);
+  });
+}
+
+int fastalex_run_call(fastalex_net* net, const fastalex_call* call) {
+  return guarded([&] {
+    need(net && call, "net and call");
+    if (call->struct_size != sizeof(fastalex_call))
+      invalid("call->struct_size is ", call->struct_size, ", set it to sizeof(fastalex_call)");
+    if (!call->input == !call->frame) invalid("give either an input or a frame, not both and not neither");
+    need(call->outputs && call->output_counts, "outputs");
+    if (call->frame) check_frame(*call->frame, *call, net->net.channels());
+    const Net::Request request =
+        call->names ? tap_request(call->batch, call->height, call->width, call->flags, call->names, call->name_count)
+                    : request_of(call->batch, call->height, call->width, call->flags);
+    const std::vector<fastalex_step> steps = net->net.output_steps(request);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      need(call->outputs[i], "an output");
+      check_room(call->names ? call->names[i] : "the output", count_of(steps[i]), call->output_counts[i]);
+    }
+    net->net.run(request, {call->input, call->frame, call->outputs, call->input_on_device, call->outputs_on_device,
+                           call->stream, nullptr});
+  });
+}
+
+int fastalex_describe(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                      const char* const* names, size_t name_count, char* text, size_t capacity, size_t* size) {
+  return guarded([&] {
+    need(net && size && (text || !capacity), "net, text and size");
+    const Net::Request request = name_count ? tap_request(batch, height, width, flags, names, name_count)
+                                            : request_of(batch, height, width, flags);
+    net->net.describe(request, text, capacity, size);
+  });
+}
+
+int fastalex_device_info(const char* backend, int32_t index, char* text, size_t capacity, size_t* size) {
+  return guarded([&] {
+    need(backend && size && (text || !capacity), "backend, text and size");
+    const fastalex_backend_api* api = fastalex::find_backend(backend);
+    const int status = api->device_info(index, text, capacity, size);
+    if (status != FASTALEX_OK) throw fastalex::Error(status, api->last_error());
+  });
+}
+
+int fastalex_memory_create(fastalex_net* net, size_t bytes, void** memory) {
+  return guarded([&] {
+    need(net && memory, "net and memory");
+    *memory = net->net.allocate(bytes);
+  });
+}
+
+void fastalex_memory_destroy(fastalex_net* net, void* memory) {
+  if (net && memory) net->net.release(memory);
+}
+
+int fastalex_memory_copy(fastalex_net* net, void* to, const void* from, size_t bytes, int32_t to_host) {
+  return guarded([&] {
+    need(net && to && from, "net, to and from");
+    net->net.copy(to, from, bytes, to_host != 0);
   });
 }
 

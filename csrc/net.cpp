@@ -51,9 +51,7 @@ class Net::Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  void run(const float* input, float* const* outputs, double* step_seconds) {
-    net_->check(net_->backend_->run(plan_->plan, context_, input, outputs, step_seconds));
-  }
+  void run(const fastalex_backend_call& call) { net_->check(net_->backend_->run(plan_->plan, context_, &call)); }
 
  private:
   Net* net_;
@@ -62,7 +60,7 @@ class Net::Call {
 };
 
 Net::Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
-         const std::vector<size_t>& counts, const fastalex_backend_api* backend, int fc_storage, int threads)
+         const std::vector<size_t>& counts, const fastalex_backend_api* backend, const fastalex_model_options& options)
     : backend_(backend), rows_(parse_table(table)), channels_(c) {
   Plan native = build_plan(rows_, 1, c, h, w, Wish());
   param_counts_ = native.param_counts;
@@ -71,7 +69,6 @@ Net::Net(const std::string& table, int c, int h, int w, const std::vector<const 
   for (size_t i = 0; i < params.size(); ++i)
     if (counts[i] != param_counts_[i])
       invalid("parameter ", i, " must have ", param_counts_[i], " values, it has ", counts[i]);
-  fastalex_model_options options = {fc_storage, threads};
   check(backend_->model_create(native.steps.data(), native.steps.size(), params.data(), params.size(), &options,
                                &model_));
   register_fork_guarded(this);
@@ -120,8 +117,24 @@ std::vector<std::string> Net::step_names(const Request& request) {
   return find_plan(request)->names;
 }
 
-void Net::run(const Request& request, const float* input, float* const* outputs, double* step_seconds) {
-  Call(this, request).run(input, outputs, step_seconds);
+void Net::run(const Request& request, const fastalex_backend_call& call) { Call(this, request).run(call); }
+
+void Net::describe(const Request& request, char* text, size_t capacity, size_t* size) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const std::shared_ptr<CachedPlan> plan = find_plan(request);
+  std::vector<const char*> names;
+  for (const std::string& name : plan->names) names.push_back(name.c_str());
+  check(backend_->plan_describe(plan->plan, names.data(), text, capacity, size));
+}
+
+void* Net::allocate(size_t bytes) {
+  void* memory = nullptr;
+  check(backend_->memory_create(model_, bytes, &memory));
+  return memory;
+}
+
+void Net::copy(void* to, const void* from, size_t bytes, bool to_host) {
+  check(backend_->memory_copy(model_, to, from, bytes, to_host));
 }
 
 void Net::get_param(size_t index, float* out) const {

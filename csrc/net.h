@@ -24,9 +24,9 @@ class Net final : private ForkGuarded {
     bool operator==(const Request& o) const { return n == o.n && h == o.h && w == o.w && wish == o.wish; }
   };
 
-  // params[i] has counts[i] floats; see fastalex.h for their order. threads > 0.
+  // params[i] has counts[i] floats; see fastalex.h for their order.
   Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
-      const std::vector<size_t>& counts, const fastalex_backend_api* backend, int fc_storage, int threads);
+      const std::vector<size_t>& counts, const fastalex_backend_api* backend, const fastalex_model_options& options);
   ~Net();  // waits for running calls
   Net(const Net&) = delete;
   Net& operator=(const Net&) = delete;
@@ -34,11 +34,15 @@ class Net final : private ForkGuarded {
   int channels() const { return channels_; }
   const std::vector<size_t>& param_counts() const { return param_counts_; }
   std::vector<fastalex_step> output_steps(const Request& request);  // the steps whose results are the outputs, in order
-  // step_seconds, if given, has a place for each of step_names(request).
-  void run(const Request& request, const float* input, float* const* outputs, double* step_seconds = nullptr);
+  // call.step_seconds, if given, has a place for each of step_names(request).
+  void run(const Request& request, const fastalex_backend_call& call);
   std::vector<std::string> step_names(const Request& request);  // the last layer in each step
+  void describe(const Request& request, char* text, size_t capacity, size_t* size);
   void get_param(size_t index, float* out) const;
   size_t param_bytes() const { return backend_->model_bytes(model_); }
+  void* allocate(size_t bytes);
+  void release(void* memory) { backend_->memory_destroy(model_, memory); }
+  void copy(void* to, const void* from, size_t bytes, bool to_host);
 
  private:
   struct CachedPlan;

@@ -1,11 +1,10 @@
 // The tuned CPU backend: packed weights, a layout per plan, and the steps handed to the per-ISA kernels.
-#include "../backend.h"
-
 #include <cmath>
 #include <cstring>
 #include <memory>
 #include <vector>
 
+#include "../backend_impl.h"
 #include "../error.h"
 #include "cpu.h"
 #include "layout.h"
@@ -38,7 +37,7 @@ struct CpuPlan {
   std::vector<std::unique_ptr<ConvPlan>> convs;  // by step, null where the step is no convolution
 };
 
-struct Context {
+struct Context final : BackendContext {
   explicit Context(const CpuPlan& plan)
       : image((plan.layout.image_floats + kSlack) * sizeof(float)),
         features{Buffer(feature_bytes(plan)), Buffer(feature_bytes(plan))} {}
@@ -281,74 +280,71 @@ void run(const CpuPlan& plan, Context* context, const float* input, float* const
   if (has_batch_part) run_batch_part(plan, context, outputs, step_seconds, &workers);
 }
 
-// The C interface -------------------------------------------------------------------------------------------------
+// The backend ------------------------------------------------------------------------------------------------------
 
-const char* api_last_error() { return last_error().c_str(); }
+class Plan final : public BackendPlan {
+ public:
+  explicit Plan(std::unique_ptr<CpuPlan> plan) : plan_(std::move(plan)) {}
 
-int api_probe() {
-  return guarded([] { cpu_kernels(); });
-}
+  std::unique_ptr<BackendContext> make_context() const override {
+    return std::unique_ptr<BackendContext>(new Context(*plan_));
+  }
 
-int api_model_create(const fastalex_step* steps, size_t count, const float* const* params, size_t param_count,
-                     const fastalex_model_options* options, void** model) {
-  return guarded([&] { *model = make_model(steps, count, params, param_count, *options).release(); });
-}
+  std::string describe(const char* const* names) const override {
+    return describe_all(plan_->model->kernels->isa, names, plan_->layout.steps.size());
+  }
 
-void api_model_destroy(void* model) { delete static_cast<Model*>(model); }
+  void run(BackendContext* context, const fastalex_backend_call& call) const override {
+    check_host_call(call);
+    fastalex::run(*plan_, static_cast<Context*>(context), call.input, call.outputs, call.step_seconds);
+  }
 
-int api_model_param(const void* model, size_t index, float* out) {
-  return guarded([&] {
-    const PackedLayer& layer = *static_cast<const Model*>(model)->layers.at(index / 2);
+ private:
+  std::unique_ptr<CpuPlan> plan_;
+};
+
+class PackedModel final : public BackendModel {
+ public:
+  explicit PackedModel(std::unique_ptr<Model> model) : model_(std::move(model)) {}
+
+  void param(size_t index, float* out) const override {
+    const PackedLayer& layer = *model_->layers.at(index / 2);
     if (index % 2 == 0)
       layer.unpack_weight(out);
     else
       layer.unpack_bias(out);
-  });
+  }
+
+  size_t bytes() const override {
+    size_t total = 0;
+    for (const auto& layer : model_->layers) total += layer->bytes();
+    return total;
+  }
+
+  std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
+    return std::unique_ptr<BackendPlan>(new Plan(fastalex::make_plan(model_.get(), steps, count)));
+  }
+
+ private:
+  std::unique_ptr<Model> model_;
+};
+
+std::unique_ptr<BackendModel> make_packed_model(const fastalex_step* steps, size_t count, const float* const* params,
+                                                size_t param_count, const fastalex_model_options& options) {
+  if (options.precision != FASTALEX_PRECISION_FP32) invalid("the cpu backend computes in fp32 only; use fp32");
+  if (options.fc_storage == FASTALEX_INT4) invalid("the cpu backend has no int4 weights; use int8");
+  return std::unique_ptr<BackendModel>(new PackedModel(make_model(steps, count, params, param_count, options)));
 }
 
-size_t api_model_bytes(const void* model) {
-  size_t total = 0;
-  for (const auto& layer : static_cast<const Model*>(model)->layers) total += layer->bytes();
-  return total;
-}
-
-int api_plan_create(const void* model, const fastalex_step* steps, size_t count, void** plan) {
-  return guarded([&] { *plan = make_plan(static_cast<const Model*>(model), steps, count).release(); });
-}
-
-void api_plan_destroy(void* plan) { delete static_cast<CpuPlan*>(plan); }
-
-int api_context_create(const void* plan, void** context) {
-  return guarded([&] { *context = new Context(*static_cast<const CpuPlan*>(plan)); });
-}
-
-void api_context_destroy(void* context) { delete static_cast<Context*>(context); }
-
-int api_run(const void* plan, void* context, const float* input, float* const* outputs, double* step_seconds) {
-  return guarded(
-      [&] { run(*static_cast<const CpuPlan*>(plan), static_cast<Context*>(context), input, outputs, step_seconds); });
-}
+struct Cpu {
+  static const BackendParts& parts() {
+    static const BackendParts parts = {"cpu", [] { cpu_kernels(); }, no_device_info, make_packed_model};
+    return parts;
+  }
+};
 
 }  // namespace
 
-const fastalex_backend_api* cpu_backend() {
-  static const fastalex_backend_api api = {
-      FASTALEX_BACKEND_ABI,
-      sizeof(fastalex_backend_api),
-      "cpu",
-      api_last_error,
-      api_probe,
-      api_model_create,
-      api_model_destroy,
-      api_model_param,
-      api_model_bytes,
-      api_plan_create,
-      api_plan_destroy,
-      api_context_create,
-      api_context_destroy,
-      api_run,
-  };
-  return &api;
-}
+const fastalex_backend_api* cpu_backend() { return BackendApi<Cpu>::get(); }
 
 }  // namespace fastalex

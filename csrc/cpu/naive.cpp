@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "../backend_impl.h"
 #include "../error.h"
 #include "cpu.h"
 #include "step_timer.h"
@@ -15,15 +16,7 @@ namespace {
 
 using Values = std::vector<double>;
 
-struct NaiveModel {
-  std::vector<std::vector<float>> params;
-  std::vector<fastalex_step> steps;
-};
-
-struct NaivePlan {
-  const NaiveModel* model;
-  std::vector<fastalex_step> steps;
-};
+using Params = std::vector<std::vector<float>>;
 
 size_t in_image(const fastalex_step& s) { return static_cast<size_t>(s.in_c) * s.in_h * s.in_w; }
 size_t out_image(const fastalex_step& s) { return static_cast<size_t>(s.out_c) * s.out_h * s.out_w; }
@@ -134,9 +127,9 @@ double activate(double v, int activation) {
   return activation == FASTALEX_ACT_TANH ? std::tanh(v) : v;
 }
 
-void run_step(const NaiveModel& model, const fastalex_step& s, const double* x, double* y) {
-  const float* w = s.param < 0 ? nullptr : model.params[s.param].data();
-  const float* b = s.param < 0 ? nullptr : model.params[s.param + 1].data();
+void run_step(const Params& params, const fastalex_step& s, const double* x, double* y) {
+  const float* w = s.param < 0 ? nullptr : params[s.param].data();
+  const float* b = s.param < 0 ? nullptr : params[s.param + 1].data();
   switch (s.op) {
     case FASTALEX_OP_CONV:
       conv(s, w, b, x, y);
@@ -166,25 +159,9 @@ void run_step(const NaiveModel& model, const fastalex_step& s, const double* x, 
   for (size_t i = 0; i < out_image(s); ++i) y[i] = activate(y[i], s.activation);
 }
 
-void run(const NaivePlan& plan, const float* input, float* const* outputs, double* step_seconds) {
-  const fastalex_step& first = plan.steps.front();
-  for (int n = 0; n < first.n; ++n) {
-    const float* image = input + n * in_image(first);
-    Values x(image, image + in_image(first));
-    for (size_t i = 0; i < plan.steps.size(); ++i) {
-      const fastalex_step& step = plan.steps[i];
-      const StepTimer timer(step_seconds, i);
-      Values y(out_image(step));
-      run_step(*plan.model, step, x.data(), y.data());
-      x.swap(y);
-      if (step.output >= 0) std::copy(x.begin(), x.end(), outputs[step.output] + n * out_image(step));
-    }
-  }
-}
-
 // A fully connected layer has the weights of the net's own image size.
-void check_inputs(const NaiveModel& model, const fastalex_step& step) {
-  const size_t inputs = model.params[step.param].size() / step.out_c;
+void check_inputs(const Params& params, const fastalex_step& step) {
+  const size_t inputs = params[step.param].size() / step.out_c;
   if (in_image(step) != inputs)
     invalid("this image size gives a fully connected layer ", in_image(step), " inputs, it needs ", inputs);
 }
@@ -195,85 +172,89 @@ std::vector<float> copied(const float* from, size_t count) {  // from any addres
   return values;
 }
 
-const char* api_last_error() { return last_error().c_str(); }
+class NaivePlan final : public BackendPlan {
+ public:
+  NaivePlan(const Params* params, const fastalex_step* steps, size_t count)
+      : params_(params), steps_(steps, steps + count) {}
 
-int api_probe() { return FASTALEX_OK; }
+  std::unique_ptr<BackendContext> make_context() const override {
+    return std::unique_ptr<BackendContext>(new BackendContext);
+  }
 
-int api_model_create(const fastalex_step* steps, size_t count, const float* const* params, size_t param_count,
-                     const fastalex_model_options* options, void** model) {
-  return guarded([&] {
-    if (options->fc_storage != FASTALEX_FP32) invalid("the naive backend keeps all weights in fp32");
-    std::unique_ptr<NaiveModel> made(new NaiveModel);
-    made->steps.assign(steps, steps + count);
-    made->params.resize(param_count);
-    for (const fastalex_step& s : made->steps) {
-      if (s.param < 0) continue;
-      const size_t per_output =
-          s.op == FASTALEX_OP_CONV ? static_cast<size_t>(s.in_c / s.groups) * s.kernel * s.kernel : in_image(s);
-      made->params[s.param] = copied(params[s.param], per_output * s.out_c);
-      made->params[s.param + 1] = copied(params[s.param + 1], s.out_c);
+  std::string describe(const char* const* names) const override { return describe_all("naive", names, steps_.size()); }
+
+  void run(BackendContext*, const fastalex_backend_call& call) const override {
+    check_host_call(call);
+    const fastalex_step& first = steps_.front();
+    for (int n = 0; n < first.n; ++n) {
+      const float* image = call.input + n * in_image(first);
+      Values x(image, image + in_image(first));
+      for (size_t i = 0; i < steps_.size(); ++i) {
+        const fastalex_step& step = steps_[i];
+        const StepTimer timer(call.step_seconds, i);
+        Values y(out_image(step));
+        run_step(*params_, step, x.data(), y.data());
+        x.swap(y);
+        if (step.output >= 0) std::copy(x.begin(), x.end(), call.outputs[step.output] + n * out_image(step));
+      }
     }
-    *model = made.release();
-  });
-}
+  }
 
-void api_model_destroy(void* model) { delete static_cast<NaiveModel*>(model); }
+ private:
+  const Params* params_;
+  std::vector<fastalex_step> steps_;
+};
 
-int api_model_param(const void* model, size_t index, float* out) {
-  return guarded([&] {
-    const std::vector<float>& values = static_cast<const NaiveModel*>(model)->params.at(index);
+class NaiveModel final : public BackendModel {
+ public:
+  NaiveModel(const fastalex_step* steps, size_t count, const float* const* params, size_t param_count)
+      : params_(param_count) {
+    for (const fastalex_step* s = steps; s < steps + count; ++s) {
+      if (s->param < 0) continue;
+      const size_t per_output =
+          s->op == FASTALEX_OP_CONV ? static_cast<size_t>(s->in_c / s->groups) * s->kernel * s->kernel : in_image(*s);
+      params_[s->param] = copied(params[s->param], per_output * s->out_c);
+      params_[s->param + 1] = copied(params[s->param + 1], s->out_c);
+    }
+  }
+
+  void param(size_t index, float* out) const override {
+    const std::vector<float>& values = params_.at(index);
     std::copy(values.begin(), values.end(), out);
-  });
-}
+  }
 
-size_t api_model_bytes(const void* model) {
-  size_t total = 0;
-  for (const auto& values : static_cast<const NaiveModel*>(model)->params) total += values.size() * sizeof(float);
-  return total;
-}
+  size_t bytes() const override {
+    size_t total = 0;
+    for (const auto& values : params_) total += values.size() * sizeof(float);
+    return total;
+  }
 
-int api_plan_create(const void* model, const fastalex_step* steps, size_t count, void** plan) {
-  return guarded([&] {
-    const NaiveModel* of = static_cast<const NaiveModel*>(model);
+  std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
     for (size_t i = 0; i < count; ++i)
-      if (steps[i].op == FASTALEX_OP_FULLY_CONNECTED) check_inputs(*of, steps[i]);
-    *plan = new NaivePlan{of, std::vector<fastalex_step>(steps, steps + count)};
-  });
+      if (steps[i].op == FASTALEX_OP_FULLY_CONNECTED) check_inputs(params_, steps[i]);
+    return std::unique_ptr<BackendPlan>(new NaivePlan(&params_, steps, count));
+  }
+
+ private:
+  Params params_;
+};
+
+std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const float* const* params,
+                                         size_t param_count, const fastalex_model_options& options) {
+  if (options.precision != FASTALEX_PRECISION_FP32) invalid("the naive backend computes in double only; use fp32");
+  if (options.fc_storage != FASTALEX_FP32) invalid("the naive backend keeps all weights in fp32");
+  return std::unique_ptr<BackendModel>(new NaiveModel(steps, count, params, param_count));
 }
 
-void api_plan_destroy(void* plan) { delete static_cast<NaivePlan*>(plan); }
-
-int api_context_create(const void*, void** context) {
-  *context = nullptr;
-  return FASTALEX_OK;
-}
-
-void api_context_destroy(void*) {}
-
-int api_run(const void* plan, void*, const float* input, float* const* outputs, double* step_seconds) {
-  return guarded([&] { run(*static_cast<const NaivePlan*>(plan), input, outputs, step_seconds); });
-}
+struct Naive {
+  static const BackendParts& parts() {
+    static const BackendParts parts = {"naive", [] {}, no_device_info, make_model};
+    return parts;
+  }
+};
 
 }  // namespace
 
-const fastalex_backend_api* naive_backend() {
-  static const fastalex_backend_api api = {
-      FASTALEX_BACKEND_ABI,
-      sizeof(fastalex_backend_api),
-      "naive",
-      api_last_error,
-      api_probe,
-      api_model_create,
-      api_model_destroy,
-      api_model_param,
-      api_model_bytes,
-      api_plan_create,
-      api_plan_destroy,
-      api_context_create,
-      api_context_destroy,
-      api_run,
-  };
-  return &api;
-}
+const fastalex_backend_api* naive_backend() { return BackendApi<Naive>::get(); }
 
 }  // namespace fastalex

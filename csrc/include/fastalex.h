@@ -46,15 +46,37 @@ typedef enum fastalex_status {
   FASTALEX_INTERNAL = 4       /* a defect of the library */
 } fastalex_status;
 
-/* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel. */
-typedef enum fastalex_storage { FASTALEX_FP32 = 0, FASTALEX_FP16 = 1, FASTALEX_INT8 = 2 } fastalex_storage;
+/* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel;
+ * int4: symmetric, one fp16 scale for each 128 weights of an output channel ("cuda"). */
+typedef enum fastalex_storage {
+  FASTALEX_FP32 = 0,
+  FASTALEX_FP16 = 1,
+  FASTALEX_INT8 = 2,
+  FASTALEX_INT4 = 3
+} fastalex_storage;
+
+/* Of the activations and the convolutions. Inputs and outputs are float32 in any case. */
+typedef enum fastalex_precision { FASTALEX_PRECISION_FP32 = 0, FASTALEX_PRECISION_FP16 = 1 } fastalex_precision;
 
 typedef struct fastalex_options {
   uint32_t struct_size; /* sizeof(fastalex_options) */
   const char* backend;  /* "cpu", "naive", "cuda", "tensorrt" */
   int32_t fc_storage;   /* fastalex_storage */
+  int32_t precision;    /* fastalex_precision */
   int32_t threads;      /* CPU threads a call may use; 0: as many as this process may run on */
+  int32_t device_index; /* which GPU, from 0 */
+  const char* tuning;   /* rules for the choice of kernels, or NULL: see below */
 } fastalex_options;
+
+/* Tuning rules, one a line; `fastalex_describe` gives the keys, and the candidates that could serve each.
+ *
+ *   # comment
+ *   graphs on|off                                                launch a plan as one CUDA graph; default: not on
+ * Jetson fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]                 for batches FIRST to LAST
+ *
+ * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name, joined
+ * by
+ * "+" where two are done in one. The first rule that fits is followed; where none does, a cost model chooses. */
 
 enum { FASTALEX_SOFTMAX = 1u }; /* flag of fastalex_run: append a softmax over the features */
 
@@ -101,6 +123,58 @@ FASTALEX_API int fastalex_run_taps(fastalex_net* net, const float* input, int32_
 typedef void (*fastalex_step_time)(void* user, const char* layer, double seconds);
 FASTALEX_API int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
                                   uint32_t flags, fastalex_step_time report, void* user);
+
+/* A camera frame: height x width pixels of three bytes, rows row_bytes apart. It is resized to resized_h x resized_w,
+ * the net's input is cut from that at (crop_y, crop_x), and plane p becomes v * scale[p] - shift[p]. */
+typedef enum fastalex_filter {
+  FASTALEX_NEAREST = 0,
+  FASTALEX_LINEAR = 1,   /* two by two neighbours, whatever the scale (OpenCV) */
+  FASTALEX_ANTIALIAS = 2 /* a triangle that widens when it shrinks (Pillow) */
+} fastalex_filter;
+
+typedef struct fastalex_frame {
+  const uint8_t* pixels;
+  int64_t row_bytes;
+  int32_t height, width;
+  int32_t filter; /* fastalex_filter; the result of resizing is rounded to 8 bits */
+  int32_t resized_h, resized_w;
+  int32_t crop_y, crop_x;
+  int32_t swap; /* 1: the net's planes are in the reverse order of a pixel's bytes */
+  float scale[3], shift[3];
+} fastalex_frame;
+
+/* The general form of fastalex_run and fastalex_run_taps, also for arrays in the memory of the net's device. */
+typedef struct fastalex_call {
+  uint32_t struct_size; /* sizeof(fastalex_call) */
+  int32_t batch, height, width;
+  uint32_t flags;
+  const float* input; /* or NULL, and a frame (batch 1) */
+  const fastalex_frame* frame;
+  const char* const* names; /* layers whose results are the outputs; NULL: the last one */
+  size_t name_count;
+  float* const* outputs;       /* name_count, or one */
+  const size_t* output_counts; /* values in each */
+  int32_t input_on_device, outputs_on_device;
+  void* stream; /* cudaStream_t for arrays on the device, NULL: the default stream. With outputs on the device the call
+                   returns when its work is queued there. */
+} fastalex_call;
+
+FASTALEX_API int fastalex_run_call(fastalex_net* net, const fastalex_call* call);
+
+/* JSON of the kernels that serve each step of the plan for this shape. The first `capacity` bytes are written to text,
+ * the final zero included, and the whole size to *size. */
+FASTALEX_API int fastalex_describe(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                                   const char* const* names, size_t name_count, char* text, size_t capacity,
+                                   size_t* size);
+
+/* JSON of device `index` of a backend, in the same way; FASTALEX_INVALID past the last. */
+FASTALEX_API int fastalex_device_info(const char* backend, int32_t index, char* text, size_t capacity, size_t* size);
+
+/* Memory of the net's device, for arrays that stay there. It must be destroyed before the net. */
+FASTALEX_API int fastalex_memory_create(fastalex_net* net, size_t bytes, void** memory);
+FASTALEX_API void fastalex_memory_destroy(fastalex_net* net, void* memory);
+/* One of `to` and `from` is host memory, as `to_host` says. Waits for the device. */
+FASTALEX_API int fastalex_memory_copy(fastalex_net* net, void* to, const void* from, size_t bytes, int32_t to_host);
 
 /* Copies parameter `index` out as float32, dequantised where it is stored in fewer bits. */
 FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count);

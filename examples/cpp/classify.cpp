@@ -54,7 +54,9 @@ void classify(const std::string& folder) {
     offset += count;
   }
 
-  fastalex_options options = {sizeof(fastalex_options), "cpu", FASTALEX_FP32, 0};
+  fastalex_options options = {};  // zeros: fp32, all processors
+  options.struct_size = sizeof options;
+  options.backend = "cpu";
   fastalex_net* net = nullptr;
   check(fastalex_create(table.c_str(), c, h, w, params.data(), counts.data(), total, &options, &net));
   const std::vector<float> image = read_floats(folder + "/image.f32", static_cast<size_t>(c) * h * w);

@@ -60,7 +60,11 @@ double worst(const Case& test, int threads) {
     pointers.push_back(param.data());
     counts.push_back(param.size());
   }
-  const fastalex_options options = {sizeof(fastalex_options), "cpu", test.storage, threads};
+  fastalex_options options = {};
+  options.struct_size = sizeof options;
+  options.backend = "cpu";
+  options.fc_storage = test.storage;
+  options.threads = threads;
   fastalex_net* net = nullptr;
   check(fastalex_create(test.table.c_str(), test.c, test.h, test.w, pointers.data(), counts.data(), counts.size(),
                         &options, &net));

@@ -1,63 +1,56 @@
 // A backend in a shared library, for tests/test_engine.py: whatever the net, every output is 42.
-#include "backend.h"
+#include "backend_impl.h"
 
 namespace {
 
-#ifndef ABI
-#define ABI FASTALEX_BACKEND_ABI
-#endif
+class Plan final : public fastalex::BackendPlan {
+ public:
+  Plan(const fastalex_step& last) : count_(static_cast<size_t>(last.n) * last.out_c * last.out_h * last.out_w) {}
+  std::unique_ptr<fastalex::BackendContext> make_context() const override { return nullptr; }
+  std::string describe(const char* const*) const override { return "{}"; }
+  void run(fastalex::BackendContext*, const fastalex_backend_call& call) const override {
+    for (size_t i = 0; i < count_; ++i) call.outputs[0][i] = 42;
+  }
 
-size_t output_count(const fastalex_step* steps, size_t count) {
-  const fastalex_step& last = steps[count - 1];
-  return static_cast<size_t>(last.n) * last.out_c * last.out_h * last.out_w;
-}
+ private:
+  size_t count_;
+};
 
-const char* last_error() { return "the constant machine is out of order"; }
+class Model final : public fastalex::BackendModel {
+ public:
+  void param(size_t, float*) const override {}
+  size_t bytes() const override { return 0; }
+  std::unique_ptr<fastalex::BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
+    return std::unique_ptr<fastalex::BackendPlan>(new Plan(steps[count - 1]));
+  }
+};
 
-int probe() {
+void probe() {
 #ifdef BROKEN
-  return 3;
-#else
-  return 0;
+  throw fastalex::Error(FASTALEX_UNAVAILABLE, "the constant machine is out of order");
 #endif
 }
 
-int model_create(const fastalex_step*, size_t, const float* const*, size_t, const fastalex_model_options*, void** out) {
-  *out = nullptr;
-  return 0;
-}
-void destroy(void*) {}
-int model_param(const void*, size_t, float*) { return 0; }
-size_t model_bytes(const void*) { return 0; }
-
-int plan_create(const void*, const fastalex_step* steps, size_t count, void** plan) {
-  *plan = new size_t(output_count(steps, count));
-  return 0;
-}
-void plan_destroy(void* plan) { delete static_cast<size_t*>(plan); }
-
-int context_create(const void*, void** context) {
-  *context = nullptr;
-  return 0;
+std::unique_ptr<fastalex::BackendModel> make_model(const fastalex_step*, size_t, const float* const*, size_t,
+                                                   const fastalex_model_options&) {
+  return std::unique_ptr<fastalex::BackendModel>(new Model);
 }
 
-int run(const void* plan, void*, const float*, float* const* outputs, double*) {
-  for (size_t i = 0; i < *static_cast<const size_t*>(plan); ++i) outputs[0][i] = 42;
-  return 0;
-}
-
-const fastalex_backend_api kApi = {
-    ABI,          sizeof(fastalex_backend_api),
-    "constant",   last_error,
-    probe,        model_create,
-    destroy,      model_param,
-    model_bytes,  plan_create,
-    plan_destroy, context_create,
-    destroy,      run,
+struct Constant {
+  static const fastalex::BackendParts& parts() {
+    static const fastalex::BackendParts parts = {"constant", probe, fastalex::no_device_info, make_model};
+    return parts;
+  }
 };
 
 }  // namespace
 
 #ifndef NO_ENTRY
-extern "C" __attribute__((visibility("default"))) const fastalex_backend_api* fastalex_backend_entry() { return &kApi; }
+extern "C" __attribute__((visibility("default"))) const fastalex_backend_api* fastalex_backend_entry() {
+  static fastalex_backend_api api = *fastalex::BackendApi<Constant>::get();
+#ifdef ABI
+  api.abi = ABI;
+#endif
+  return &api;
+}
 #endif

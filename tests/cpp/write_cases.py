@@ -39,6 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     with open(options.out, "wb") as stream:
         for case in cases.CASES.values() if options.real else cases.small():
+            if not cases.served(case, "cpu"):
+                continue
             write_case(stream, case)
 
 
