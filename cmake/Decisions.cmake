@@ -1,24 +1,21 @@
 # What this build contains and why: decided here, printed as a table, compiled into the library for `fastalex info`.
 
-# A backend is built from csrc/<name>/CMakeLists.txt. Where a release has none, ON must fail and AUTO says so.
-function(fastalex_decide name option)
-  set(reason "")
-  if(${option} STREQUAL "OFF")
-    set(reason "off: ${option}=OFF")
-  elseif(NOT EXISTS "${CMAKE_CURRENT_SOURCE_DIR}/csrc/${name}/CMakeLists.txt")
-    set(reason "off: this release has no ${name} backend")
-  endif()
-  if(reason AND ${option} STREQUAL "ON")
-    message(FATAL_ERROR "${option}=ON, but this release has no ${name} backend; configure with ${option}=AUTO or OFF")
-  endif()
-  if(NOT reason)
-    set(reason "on")
-  endif()
-  set(FASTALEX_DECISION_${name} "${reason}" PARENT_SCOPE)
-endfunction()
-
-fastalex_decide(cuda FASTALEX_CUDA)
-fastalex_decide(tensorrt FASTALEX_TENSORRT)
+# The CUDA library is decided in CudaArch.cmake. There is no TensorRT backend in this release: ON must fail and AUTO says so.
+set(FASTALEX_DECISION_cuda "${FASTALEX_CUDA_REASON}")
+string(REPLACE ";" " " architectures "${FASTALEX_CUDA_ARCHITECTURES}")
+string(REPLACE "-real" "" architectures "${architectures}")
+string(REPLACE "-virtual" "+PTX" architectures "${architectures}")
+if(architectures)
+  set(FASTALEX_DECISION_cuda "on: sm ${architectures}")
+endif()
+if(FASTALEX_TENSORRT STREQUAL "ON")
+  message(FATAL_ERROR "FASTALEX_TENSORRT=ON, but this release has no tensorrt backend; configure with "
+                      "FASTALEX_TENSORRT=AUTO or OFF")
+elseif(FASTALEX_TENSORRT STREQUAL "OFF")
+  set(FASTALEX_DECISION_tensorrt "off: FASTALEX_TENSORRT=OFF")
+else()
+  set(FASTALEX_DECISION_tensorrt "off: this release has no tensorrt backend")
+endif()
 
 string(REPLACE ";" " " isas "${FASTALEX_ISAS}")
 set(device "${FASTALEX_DEVICE}")
@@ -37,4 +34,5 @@ set(FASTALEX_BUILD_DEFINITIONS
   "FASTALEX_BUILD_TYPE=\"${CMAKE_BUILD_TYPE}\""
   "FASTALEX_BUILD_DEVICE=\"${device}\""
   "FASTALEX_BUILD_CUDA=\"${FASTALEX_DECISION_cuda}\""
+  "FASTALEX_BUILD_CUDA_ARCHITECTURES=\"${architectures}\""
   "FASTALEX_BUILD_TENSORRT=\"${FASTALEX_DECISION_tensorrt}\"")

@@ -1,0 +1,139 @@
+// The CUDA backend behind backend.h: devices, models, and the one symbol that the library exports.
+#include <memory>
+#include <sstream>
+
+#include "../backend_impl.h"
+#include "device_plan.h"
+#include "layout.h"
+
+#ifndef FASTALEX_BACKEND_NAME
+#define FASTALEX_BACKEND_NAME "cuda"
+#endif
+
+namespace fastalex {
+namespace cuda {
+namespace {
+
+class DeviceModel final : public BackendModel {
+ public:
+  DeviceModel(const fastalex_step* steps, size_t count, const float* const* params,
+              const fastalex_model_options& options) {
+    model_.device = device_facts(options.device_index);
+    model_.dtype = options.precision == FASTALEX_PRECISION_FP16 ? kHalf : kFloat;
+    model_.storage = options.fc_storage;
+    model_.tuning = parse_tuning(options.tuning);
+    const DeviceScope scope(model_.device.index);
+    for (const fastalex_step* step = steps; step < steps + count; ++step) {
+      if (step->param < 0) continue;
+      FASTALEX_ASSERT(step->param == static_cast<int>(2 * model_.layers.size()));
+      model_.layers.emplace_back(
+          new LayerWeights(*step, model_.dtype, model_.storage, params[step->param], params[step->param + 1]));
+    }
+  }
+
+  ~DeviceModel() override {
+    try {
+      const DeviceScope scope(model_.device.index);
+      model_.layers.clear();
+    } catch (const std::exception&) {
+      // Without the device there is nothing to free.
+    }
+  }
+
+  void param(size_t index, float* out) const override {
+    const DeviceScope scope(model_.device.index);
+    const LayerWeights& layer = *model_.layers.at(index / 2);
+    if (index % 2 == 0)
+      layer.unpack_weight(out);
+    else
+      layer.unpack_bias(out);
+  }
+
+  size_t bytes() const override {
+    size_t total = 0;
+    for (const auto& layer : model_.layers) total += layer->bytes();
+    return total;
+  }
+
+  std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
+    const DeviceScope scope(model_.device.index);
+    return std::unique_ptr<BackendPlan>(new DevicePlan(&model_, steps, count));
+  }
+
+  void* allocate(size_t bytes) const override {
+    const DeviceScope scope(model_.device.index);
+    return DeviceMemory(bytes).release();
+  }
+
+  void release(void* memory) const override {
+    try {
+      const DeviceScope scope(model_.device.index);
+      DeviceMemory::adopt(memory);
+    } catch (const std::exception&) {
+      // Without the device there is nothing to free.
+    }
+  }
+
+  void copy(void* to, const void* from, size_t bytes, bool to_host) const override {
+    const DeviceScope scope(model_.device.index);
+    const Stream stream;
+    synchronize_device();  // whatever stream still writes the memory
+    if (to_host)
+      copy_to_host(to, from, bytes, stream.handle());
+    else
+      copy_to_device(to, from, bytes, stream.handle());
+    synchronize(stream.handle());
+  }
+
+ private:
+  Model model_;
+};
+
+// A library for other architectures is refused before anything is asked of it: one kernel is looked up on each device.
+void probe() {
+  std::string problem;
+  const int count = device_count();
+  for (int i = 0; i < count; ++i) {
+    try {
+      const DeviceScope scope(i);
+      prepare_kernel(*layout_kernels()[0]);
+      return;
+    } catch (const Error& error) {
+      problem = error.what();
+    }
+  }
+  throw Error(FASTALEX_UNAVAILABLE, problem);
+}
+
+std::string device_info(int index) {
+  const DeviceFacts facts = device_facts(index);
+  std::ostringstream text;
+  text << "{\"index\": " << facts.index << ", \"name\": \"" << facts.name << "\", \"sm\": " << facts.sm
+       << ", \"sms\": " << facts.sms << ", \"clock_khz\": " << facts.clock_khz << ", \"l2_bytes\": " << facts.l2_bytes
+       << ", \"memory_bytes\": " << facts.memory_bytes << ", \"integrated\": " << (facts.integrated ? "true" : "false")
+       << ", \"tensor_cores\": " << (facts.tensor_cores ? "true" : "false") << ", \"driver\": " << facts.driver_version
+       << ", \"runtime\": " << facts.runtime_version << "}";
+  return text.str();
+}
+
+std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const float* const* params, size_t,
+                                         const fastalex_model_options& options) {
+  if (options.precision == FASTALEX_PRECISION_FP16 && options.fc_storage == FASTALEX_FP32)
+    invalid("with fp16 activations fully connected weights are kept in fp16, int8 or int4, not in fp32");
+  return std::unique_ptr<BackendModel>(new DeviceModel(steps, count, params, options));
+}
+
+struct Cuda {
+  static const BackendParts& parts() {
+    static const BackendParts parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model};
+    return parts;
+  }
+};
+
+}  // namespace
+}  // namespace cuda
+}  // namespace fastalex
+
+extern "C" __attribute__((visibility("default"))) const fastalex_backend_api* fastalex_backend_entry() {
+  return fastalex::BackendApi<fastalex::cuda::Cuda>::get();
+}

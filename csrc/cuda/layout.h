@@ -1,0 +1,20 @@
+// Between the caller's dense NCHW floats and tensors. `in` and `out` of the arguments change their roles.
+#ifndef FASTALEX_CUDA_LAYOUT_H
+#define FASTALEX_CUDA_LAYOUT_H
+
+#include <vector>
+
+#include "candidate.h"
+
+namespace fastalex {
+namespace cuda {
+
+KernelLaunch to_tensor_launch(Dtype dtype, const LayoutArgs& args);    // float [n, c, h, w] -> tensor
+KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args);  // tensor -> float [n, c, h, w]
+
+// All kernels that the two launch.
+std::vector<const KernelInfo*> layout_kernels();
+
+}  // namespace cuda
+}  // namespace fastalex
+#endif  // FASTALEX_CUDA_LAYOUT_H

@@ -1,0 +1,105 @@
+#include "winograd.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "../cpu/half.h"
+#include "../error.h"
+
+namespace fastalex {
+namespace cuda {
+namespace {
+
+// Coefficients, rising, of the product of (x - points[k]) over all k but `without`.
+std::vector<double> polynomial(const std::vector<double>& points, size_t without) {
+  std::vector<double> result = {1};
+  for (size_t k = 0; k < points.size(); ++k) {
+    if (k == without) continue;
+    result.push_back(0);
+    for (size_t i = result.size() - 1; i > 0; --i) result[i] = result[i - 1] - points[k] * result[i];
+    result[0] *= -points[k];
+  }
+  return result;
+}
+
+WinogradTransforms cook_toom(int out, int kernel, const std::vector<double>& points) {
+  const int in = out + kernel - 1, last = in - 1;  // the last point is infinity
+  FASTALEX_ASSERT(static_cast<int>(points.size()) == last);
+  WinogradTransforms t = {out, kernel, in, {}, {}, {}};
+  t.at.assign(out * in, 0);
+  t.g.assign(in * kernel, 0);
+  t.bt.assign(in * in, 0);
+  for (int j = 0; j < in; ++j) {
+    const std::vector<double> row = polynomial(points, j);
+    for (size_t i = 0; i < row.size(); ++i) t.bt[j * in + i] = row[i];
+    if (j == last) continue;
+    double scale = 1;
+    for (int k = 0; k < last; ++k)
+      if (k != j) scale *= points[j] - points[k];
+    for (int i = 0; i < out; ++i) t.at[i * in + j] = std::pow(points[j], i);
+    for (int i = 0; i < kernel; ++i) t.g[j * kernel + i] = std::pow(points[j], i) / scale;
+  }
+  t.at[(out - 1) * in + last] = 1;
+  t.g[last * kernel + kernel - 1] = 1;
+  return t;
+}
+
+// u = G g G^T; g [kernel, kernel], u [in, in].
+void transform(const WinogradTransforms& t, const float* g, double* u) {
+  for (int i = 0; i < t.in; ++i) {
+    for (int j = 0; j < t.in; ++j) {
+      double sum = 0;
+      for (int r = 0; r < t.kernel; ++r)
+        for (int s = 0; s < t.kernel; ++s) sum += t.g[i * t.kernel + r] * g[r * t.kernel + s] * t.g[j * t.kernel + s];
+      u[i * t.in + j] = sum;
+    }
+  }
+}
+
+void store(double value, Dtype dtype, char* to) {
+  const float single = static_cast<float>(value);
+  if (dtype == kFloat) {
+    std::memcpy(to, &single, sizeof single);
+    return;
+  }
+  if (std::fabs(single) > kHalfMax)
+    invalid("a transformed weight is ", single, ", too large for fp16 (", kHalfMax, "); use fp32");
+  const uint16_t half = to_half(single);
+  std::memcpy(to, &half, sizeof half);
+}
+
+}  // namespace
+
+WinogradTransforms winograd_transforms(WeightFormat format) {
+  switch (format) {
+    case kWinograd2x3:
+      return cook_toom(2, 3, {0, 1, -1});
+    case kWinograd4x3:
+      return cook_toom(4, 3, {0, 1.5, -1.5, 0.625, -0.625});
+    default:
+      FASTALEX_ASSERT(format == kWinograd3x5);
+      return cook_toom(3, 5, {0, 1, 0.5, -0.75, -1.25, 2.5});
+  }
+}
+
+std::vector<char> winograd_weights(const fastalex_step& step, WeightFormat format, Dtype dtype, const float* w) {
+  const WinogradTransforms t = winograd_transforms(format);
+  FASTALEX_ASSERT(step.kernel == t.kernel);
+  const int in_group = step.in_c / step.groups, out_group = step.out_c / step.groups;
+  const size_t pitch = round_up(in_group, kWeightProducts);
+  const size_t matrix = round_up(out_group, kWeightRows) * pitch * step.groups;  // of one position
+  std::vector<char> result(t.positions() * matrix * size_of(dtype));
+  std::vector<double> u(t.positions());
+  for (int o = 0; o < step.out_c; ++o) {
+    const size_t row = o / out_group * round_up(out_group, kWeightRows) + o % out_group;
+    for (int c = 0; c < in_group; ++c, w += t.kernel * t.kernel) {
+      transform(t, w, u.data());
+      for (int p = 0; p < t.positions(); ++p)
+        store(u[p], dtype, &result[(p * matrix + row * pitch + c) * size_of(dtype)]);
+    }
+  }
+  return result;
+}
+
+}  // namespace cuda
+}  // namespace fastalex
