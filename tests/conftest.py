@@ -28,6 +28,22 @@ def pytest_addoption(parser):
         metavar="WORD",
         help="fail instead of skip where the allowed reason has this word, for example cuda",
     )
+    parser.addoption("--full", action="store_true", help="run whole layers on the CUDA emulator, not blocks of them")
+
+
+@pytest.fixture(scope="session")
+def emulated():
+    """The CUDA backend on the CPU, under the name of ``emulated.BACKEND``."""
+    import emulated as module
+
+    module.load()
+    return module
+
+
+@pytest.fixture(scope="session")
+def full_grids(request):
+    """Whether whole layers are to run on the emulator."""
+    return request.config.getoption("--full")
 
 
 @pytest.hookimpl(hookwrapper=True)

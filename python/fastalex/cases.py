@@ -135,6 +135,9 @@ _SMALL = (
     Case("fc-fp16", _fc(37), (1, 403, 1, 1), storage="fp16"),
     Case("fc-fp16-batch9", _fc(37), (9, 403, 1, 1), storage="fp16"),
     Case("fc-int8", _fc(37), (1, 403, 1, 1), storage="int8"),
+    Case("fc-int4", _fc(37), (1, 403, 1, 1), storage="int4"),
+    Case("fc-int4-batch9-relu", _fc(37) + _RELU, (9, 403, 1, 1), storage="int4"),
+    Case("fc-int4-map", _fc(19), (2, 13, 5, 4), storage="int4"),
     Case("fc-int8-batch9-relu", _fc(37) + _RELU, (9, 403, 1, 1), storage="int8"),
     Case("lrn-5-groups2", _lrn(5, 2e-5, groups=2), (1, 22, 7, 5)),
     Case("lrn-5-caffe-scale", _lrn(5, 2e-5, k=1.0), (2, 96, 3, 5), scale=100.0),
@@ -158,6 +161,7 @@ _SMALL = (
     Case("relu", "relu name=act", (2, 11, 5, 7)),
     Case("tanh", "tanh name=act", (2, 11, 5, 7), scale=2.0),
     Case("softmax", _fc(101) + _SOFTMAX, (5, 77, 1, 1), scale=2.0),
+    Case("softmax-large-logits", _fc(5) + _SOFTMAX, (9, 1, 1, 1), scale=60.0),
     Case("softmax-two-classes", _fc(2) + _SOFTMAX, (6, 12, 2, 2)),
 )
 
@@ -185,6 +189,11 @@ CASES: Dict[str, Case] = {case.name: case for case in (*_SMALL, *_real())}
 def small() -> List[Case]:
     """The cases of the self-test."""
     return [case for case in CASES.values() if case.small]
+
+
+def served(case: Case, backend: str) -> bool:
+    """Whether a backend is meant to compute the case: int4 weights are for those with a device."""
+    return case.storage != "int4" or backend not in ("cpu", "naive")
 
 
 def real() -> List[Case]:

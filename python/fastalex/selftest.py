@@ -5,18 +5,27 @@ The naive backend computes in double and rounds once, so nearly all of a differe
 ``1 +- gamma(n)``, ``gamma(n) = n u / (1 - n u)`` (Higham, "Accuracy and Stability of Numerical Algorithms", 2nd
 edition, lemma 3.1). The bounds hold for any order of the operations and for fused multiply-adds, which round less.
 No input is so small that anything underflows.
+
+With fp16 activations ``u16 = 2^-11`` takes the place of u where a value is stored, and 2^-25, half of the smallest
+half, is the error of one that underflows. Where products are summed in fp16 for a while (``half_sum`` of them, then the
+sum moves to fp32) the worst case says nothing: gamma16(32) of the sum of magnitudes is as large as the sum. There the
+bound is Hoeffding's, for rounding errors that are independent with mean 0 (Higham and Mary, "A new approach to
+probabilistic rounding error analysis", 2019): see :func:`_half_sums`.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from . import _core
-from .cases import STORAGES, Case, small
+from . import _core, winograd_bound
+from .cases import STORAGES, Case, served, small
 from .errors import BackendError, UserError
+from .placement import PRECISIONS
 
 U = 2.0**-24
 REFERENCE = "naive"
@@ -25,12 +34,30 @@ REFERENCE = "naive"
 #: most two roundings. No C library rounds these correctly everywhere; they aim at "a few" units.
 FUNCTION = 8
 
+U16 = 2.0**-11
+TINY16 = 2.0**-25
+
+#: Deviations that a sum of independent errors is allowed: 2 exp(-7^2 / 2) = 5e-11 for each value.
+DEVIATIONS = 7.0
+
 SMALLEST = 1e-3  # a reference whose largest value is below this tells nothing
 MARGIN = 10.0  # and so does one that is nowhere this much larger than its bound: zeros would pass
 
 Params = Sequence[np.ndarray]
 #: Runs a layer table on a backend: ``(table, x, params, backend, storage)`` -> output.
 Runner = Callable[[str, np.ndarray, Params, str, str], np.ndarray]
+
+
+class Arithmetic(NamedTuple):
+    """How a backend computes a case: ``half`` activations, products in one fp16 sum (0: sums in fp32), and the form of
+    a convolution's weights (``direct``, ``winograd 2x3``, ...)."""
+
+    half: bool = False
+    half_sum: int = 0
+    form: str = "direct"
+
+
+EXACT = Arithmetic()
 
 
 class Outcome(NamedTuple):
@@ -46,7 +73,15 @@ class Outcome(NamedTuple):
     reason: str
 
 
-def run_native(table: str, x: np.ndarray, params: Params, backend: str, storage: str = "fp32") -> np.ndarray:
+def run_native(
+    table: str,
+    x: np.ndarray,
+    params: Params,
+    backend: str,
+    storage: str = "fp32",
+    precision: str = "fp32",
+    tuning: str = "",
+) -> np.ndarray:
     """The output of the native engine for one batch, float32 ``[N, features]`` or ``[N, C, H, W]``.
 
     The net first computes a batch of NaN: a workspace that is read before it is written then shows in the result.
@@ -54,30 +89,52 @@ def run_native(table: str, x: np.ndarray, params: Params, backend: str, storage:
     :raises UserError: for a table that makes no net.
     :raises BackendError: if the backend cannot be used.
     """
-    net = _net(table, x, params, backend, storage)
+    net = _net(table, x, params, backend, storage, precision, tuning)
     if backend != REFERENCE:
         net.run(np.full_like(x, np.nan))
     return net.run(x)
 
 
-def kept_params(case: Case, params: Params, backend: str) -> List[np.ndarray]:
+def kept_params(case: Case, params: Params, backend: str, precision: str = "fp32") -> List[np.ndarray]:
     """The parameters as ``backend`` keeps them in ``case.storage``, back in float32."""
-    net = _net(case.table, np.zeros(case.shape, np.float32), params, backend, case.storage)
+    net = _net(case.table, np.zeros(case.shape, np.float32), params, backend, case.storage, precision)
     return [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
 
 
-def check(case: Case, backend: str, seed: int = 0, run: Runner = run_native) -> Outcome:
+def arithmetic_of(case: Case, backend: str, precision: str = "fp32", tuning: str = "") -> Arithmetic:
+    """What ``backend`` says of the kernels that it would run for ``case``."""
+    x, params = case.random()
+    net = _net(case.table, x, params, backend, case.storage, precision, tuning)
+    batch, _, height, width = case.shape
+    step = json.loads(net.describe(batch, height, width))["steps"][0]
+    return Arithmetic(precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"))
+
+
+def check(
+    case: Case, backend: str, seed: int = 0, run: Runner = run_native, precision: str = "fp32", tuning: str = ""
+) -> Outcome:
     """Run ``case`` on ``backend`` and on the naive backend, and compare. Raises nothing that a backend may do wrong.
 
-    Weights that are kept in fewer bits are compared with what they became, so quantisation is no excuse.
+    Weights that are kept in fewer bits are compared with what they became, so quantisation is no excuse; neither is
+    the rounding of an input that becomes fp16.
+
+    :param precision: of the activations; with ``fp16`` no weights are kept in fp32.
+    :param tuning: rules that choose the kernels (``csrc/include/fastalex.h``).
     """
     x, params = case.random(seed)
+    if precision == "fp16":
+        x = x.astype(np.float16).astype(np.float32)
+        case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
     try:
-        result = run(case.table, x, params, backend, case.storage)
+        arithmetic = Arithmetic() if backend == "cpu" else arithmetic_of(case, backend, precision, tuning)
+        if precision == "fp32" and not tuning:
+            result = run(case.table, x, params, backend, case.storage)
+        else:
+            result = run_native(case.table, x, params, backend, case.storage, precision, tuning)
         if case.storage != "fp32":
-            params = kept_params(case, params, backend)
+            params = kept_params(case, params, backend, precision)
         reference = run_native(case.table, x, params, REFERENCE).astype(np.float64)
-        bound = error_bound(case, x, params, reference)
+        bound = error_bound(case, x, params, reference, arithmetic)
     except (BackendError, UserError, MemoryError, RuntimeError, ValueError) as error:
         return Outcome(backend, case.name, case.op, False, None, None, str(error) or type(error).__name__)
     return compare(case, backend, result, reference, bound)
@@ -86,7 +143,8 @@ def check(case: Case, backend: str, seed: int = 0, run: Runner = run_native) -> 
 def run_all(backends: Iterable[str], cases: Optional[Iterable[Case]] = None, run: Runner = run_native) -> List[Outcome]:
     """:func:`check` for each case (default: the small ones) on each backend but the naive one, the reference."""
     chosen = list(small() if cases is None else cases)
-    return [check(case, backend, run=run) for backend in backends if backend != REFERENCE for case in chosen]
+    others = [backend for backend in backends if backend != REFERENCE]
+    return [check(case, backend, run=run) for backend in others for case in chosen if served(case, backend)]
 
 
 def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray, bound: np.ndarray) -> Outcome:
@@ -120,28 +178,51 @@ def gamma(n: float) -> float:
     return n * U / (1 - n * U)
 
 
-def error_bound(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
-    """The largest absolute error that fp32 arithmetic can make, for each value of ``reference`` (float64, its shape).
+def error_bound(
+    case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic = EXACT
+) -> np.ndarray:
+    """The largest absolute error that the arithmetic can make, for each value of ``reference`` (float64, its shape).
 
     ``x`` and ``params`` are what the reference was computed from.
     """
-    bound = _BOUNDS[case.op](case, x, params, reference)
+    bound = _BOUNDS[case.op](case, x, params, reference, arithmetic)
     if case.ops[-1] == "tanh" and case.op != "tanh":
         # The slope of tanh is at most 1, so it passes errors on at most as large, and adds its own. (relu adds none.)
         bound = bound + gamma(FUNCTION) * np.abs(reference)
+    if arithmetic.half and case.op not in ("maxpool", "relu"):  # those only choose
+        bound = bound * (1 + U16) + U16 * np.abs(reference) + TINY16  # the result is stored as a half
     return bound
 
 
-def _sum_of_products(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _sum_of_products(
+    case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic
+) -> np.ndarray:
     """A term of K products and a bias passes one multiplication and at most K additions; the reference is rounded too.
 
     So |error| <= (gamma(K + 1) + u) * sum(|w| |x|) <= gamma(K + 2) * sum(|w| |x|) (Higham, equation 3.5 and lemma
     3.3), and the K u^2 that lies between the two covers the rounding of the sum itself, which the naive backend gives.
-    int8: the scale is one more multiplication, and one more rounding is in the weights as they are given back.
+    int8, int4: the scale is one more multiplication, and one more rounding is in the weights as they are given back.
     """
-    roundings = case.products + 2 + (2 if case.storage == "int8" else 0)
+    if arithmetic.form.startswith("winograd"):
+        return winograd_bound.bound(case, x, params, arithmetic.form, arithmetic.half, arithmetic.half_sum, DEVIATIONS)
+    roundings = case.products + 2 + (2 if case.storage in ("int8", "int4") else 0)
     magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
-    return gamma(roundings) * magnitudes.astype(np.float64)
+    bound = gamma(roundings) * magnitudes.astype(np.float64)
+    return bound + _half_sums(case, x, params, arithmetic.half_sum) if arithmetic.half_sum else bound
+
+
+def _half_sums(case: Case, x: np.ndarray, params: Params, length: int) -> np.ndarray:
+    """Error of the parts of a sum of products that are added up in fp16, ``length`` products in each.
+
+    Rounding i of a part has the error d_i s_i with |d_i| <= u16 and a partial sum s_i of at most the part's magnitudes
+    m. There are ``length`` of them and two for joining parts before the move to fp32. With independent d_i of mean 0,
+    Hoeffding bounds the sum of all by DEVIATIONS u16 sqrt(sum over parts of (length + 2) m^2), and m^2 is at most
+    length times the sum of the part's squared products (Cauchy, Schwarz). A product that underflows is off by TINY16.
+    """
+    squares = run_native(
+        case.first_line, np.square(x), [np.square(params[0]), np.zeros_like(params[1])], REFERENCE
+    ).astype(np.float64)
+    return DEVIATIONS * U16 * (length + 2) * np.sqrt(squares) + case.products * TINY16
 
 
 def _normalisation(window: int, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -154,15 +235,19 @@ def _normalisation(window: int, x: np.ndarray, reference: np.ndarray) -> np.ndar
     return gamma(window + 3 + FUNCTION + 2) * np.abs(reference)
 
 
-def _lrn(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _lrn(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     return _normalisation(int(case.options["size"]), x, reference)
 
 
-def _spatial_norm(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _spatial_norm(
+    case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic
+) -> np.ndarray:
     return _normalisation(int(case.options["size"]) ** 2, x, reference)
 
 
-def _adaptive_avgpool(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _adaptive_avgpool(
+    case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic
+) -> np.ndarray:
     """n - 1 additions, a division (the count is exact), the reference's own: gamma(n + 1) times the mean of |x|.
 
     One more covers the rounding of that mean.
@@ -172,12 +257,12 @@ def _adaptive_avgpool(case: Case, x: np.ndarray, params: Params, reference: np.n
     return gamma(count + 2) * run_native(case.table, np.abs(x), params, REFERENCE).astype(np.float64)
 
 
-def _tanh(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _tanh(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     """The function, and the reference's rounding."""
     return gamma(FUNCTION + 1) * np.abs(reference)
 
 
-def _softmax(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _softmax(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     """p = exp(z - m) / sum(exp(z - m)), with logits z that are themselves sums of products, off by at most e.
 
     Subtracting m rounds by u * |z - m| <= 2 u max|z|. So each exponent is off by d = e + 2 u max|z|, numerator and
@@ -187,15 +272,18 @@ def _softmax(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -
     magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
     largest = magnitudes.astype(np.float64).max(axis=1, keepdims=True)  # |z| is at most the sum of magnitudes
     exponent = (gamma(case.products + 2) + gamma(2)) * largest
+    if arithmetic.half:  # the logits are sums in fp16, and stored as halves
+        sums = _half_sums(case, x, params, arithmetic.half_sum) if arithmetic.half_sum else np.zeros_like(reference)
+        exponent = exponent + sums.max(axis=1, keepdims=True) + U16 * largest + TINY16
     return (np.expm1(2 * exponent) + gamma(2 * FUNCTION + int(case.options["out"]) + 3)) * np.abs(reference)
 
 
-def _exact(case: Case, x: np.ndarray, params: Params, reference: np.ndarray) -> np.ndarray:
+def _exact(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     """Nothing is computed, only chosen."""
     return np.zeros_like(reference)
 
 
-_BOUNDS: Dict[str, Callable[[Case, np.ndarray, Params, np.ndarray], np.ndarray]] = {
+_BOUNDS: Dict[str, Callable[[Case, np.ndarray, Params, np.ndarray, Arithmetic], np.ndarray]] = {
     "conv": _sum_of_products,
     "fc": _sum_of_products,
     "lrn": _lrn,
@@ -208,5 +296,21 @@ _BOUNDS: Dict[str, Callable[[Case, np.ndarray, Params, np.ndarray], np.ndarray]]
 }
 
 
-def _net(table: str, x: np.ndarray, params: Params, backend: str, storage: str) -> _core.Net:
-    return _core.Net(table, list(x.shape[1:]), list(params), backend, STORAGES.index(storage))
+def _net(
+    table: str,
+    x: np.ndarray,
+    params: Params,
+    backend: str,
+    storage: str,
+    precision: str = "fp32",
+    tuning: str = "",
+) -> _core.Net:
+    return _core.Net(
+        table,
+        list(x.shape[1:]),
+        list(params),
+        backend,
+        STORAGES.index(storage),
+        precision=PRECISIONS.index(precision),
+        tuning=tuning,
+    )

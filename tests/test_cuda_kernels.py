@@ -1,0 +1,279 @@
+"""Every CUDA kernel on the emulator (tests/cuda_emulator), through the whole backend, against the naive one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from emulated import BACKEND, DEVICES, pretend
+from fastalex import _core, selftest
+from fastalex.cases import CASES, STORAGES, real, served, small
+from fastalex.variants import VARIANTS
+
+PRECISIONS = ("fp32", "fp16")
+#: Blocks of a large launch that are run: all corners and some others. A whole layer takes seconds; `--full` runs it.
+SAMPLED_BLOCKS = 6
+
+#: Its columns of 12 channels are no whole vectors, so the fallback serves some of its layers.
+NARROW = "alexnet-digits/"
+
+pytestmark = pytest.mark.usefixtures("emulated")
+
+
+def describe(case, precision="fp32", tuning="", backend=BACKEND):
+    """The first step of the plan, as the backend chose it."""
+    _, params = case.random()
+    if precision == "fp16" and case.storage == "fp32":
+        case = dataclasses.replace(case, storage="fp16")
+    net = _core.Net(
+        case.table,
+        list(case.shape[1:]),
+        params,
+        backend,
+        STORAGES.index(case.storage),
+        precision=PRECISIONS.index(precision),
+        tuning=tuning,
+    )
+    return json.loads(net.describe(case.shape[0], *case.shape[2:]))["steps"][0]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["nano", "rtx20", "rtx30"])
+def test_small_cases_as_chosen(device, precision):
+    """Each kind of kernel: SIMT halves (nano), the two generations of tensor cores."""
+    with pretend(device):
+        bad = [
+            outcome
+            for case in small()
+            for outcome in [selftest.check(case, BACKEND, precision=precision)]
+            if served(case, BACKEND) and not outcome.ok
+        ]
+    assert not bad
+
+
+def rules(case, precision):
+    """A tuning line for each candidate of the case, whole and in as many parts as it can be split, and one less."""
+    step = describe(case, precision)
+    for candidate in step["candidates"]:
+        for split in sorted({1, max(1, candidate["max_split"] - 1), candidate["max_split"]}):
+            yield "%s 1-%d %s split=%d" % (step["key"], 1 << 20, candidate["name"], split), candidate["name"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["nano", "rtx20", "rtx30"])
+def test_every_candidate_on_small_cases(device, precision):
+    checked = set()
+    with pretend(device):
+        for case in small():
+            for rule, name in rules(case, precision):
+                outcome = selftest.check(case, BACKEND, precision=precision, tuning=rule)
+                assert outcome.ok, (rule, outcome)
+                checked.add(name)
+    assert len(checked) > 10
+
+
+def layers():
+    """The layers of the family, fully connected ones with each kind of weights.
+
+    Sums that differ in the name alone, or in how the variant rounds a size that needs no rounding, are one.
+    """
+    seen = set()
+    for case in real():
+        kind = tuple(case.options[key] for key in case.options if key not in ("name", "rounding")), case.shape
+        if case.op == "softmax" or (case.op in ("conv", "fc") and kind in seen):
+            continue
+        seen.add(kind)
+        if case.op == "fc":
+            for storage in STORAGES:
+                yield dataclasses.replace(case, storage=storage, name="%s-%s" % (case.name, storage))
+        else:
+            yield case
+
+
+def narrowed(case):
+    """Fewer outputs of the largest layers; the sums are as long as they were."""
+    table = case.table.replace(" out=4096", " out=136").replace(" out=1000", " out=136")
+    return dataclasses.replace(case, table=table) if case.op == "fc" else case
+
+
+@pytest.mark.parametrize("case", list(layers()), ids=lambda case: case.name)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_standard_layers(case, precision, full_grids):
+    """Every candidate that could serve the layer on any device, in blocks: corners, the last split, some at random."""
+    if precision == "fp16" and case.op == "fc" and case.storage == "fp32":
+        return  # not offered
+    layer, done = StandardLayer(case if full_grids else narrowed(case), precision), set()
+    for device in DEVICES:
+        with pretend(device):
+            for rule, _ in rules(layer.case, precision):
+                if rule not in done:
+                    layer.check(rule, None if full_grids else SAMPLED_BLOCKS)
+                    done.add(rule)
+    assert done
+
+
+class StandardLayer:
+    """A layer with what its results are compared with, which is the same for all kernels."""
+
+    def __init__(self, case, precision):
+        x, params = case.random()
+        if precision == "fp16":
+            x = x.astype(np.float16).astype(np.float32)
+            case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
+        self.case, self.precision, self.x, self.params = case, precision, x, params
+        self.kept = selftest.kept_params(case, params, BACKEND, precision)
+        self.reference = selftest.run_native(case.table, x, self.kept, "naive").astype(np.float64)
+        self.bounds = {}
+
+    def bound(self, step):
+        arithmetic = selftest.Arithmetic(self.precision == "fp16", step["half_sum"], step["format"])
+        if arithmetic not in self.bounds:
+            self.bounds[arithmetic] = selftest.error_bound(self.case, self.x, self.kept, self.reference, arithmetic)
+        return self.bounds[arithmetic]
+
+    def check(self, rule, blocks):
+        """The blocks that ran are right, and they are as many values as they should be."""
+        net = _core.Net(
+            self.case.table,
+            list(self.case.shape[1:]),
+            self.params,
+            BACKEND,
+            STORAGES.index(self.case.storage),
+            precision=PRECISIONS.index(self.precision),
+            tuning=rule,
+        )
+        step = json.loads(net.describe(self.case.shape[0], *self.case.shape[2:]))["steps"][0]
+        assert not step["general"] or self.case.name.startswith(NARROW), "the fallback serves a standard layer"
+        if step["format"].startswith("winograd") or (step["split"] > 1 and step["candidate"].startswith("stream")):
+            blocks = None  # a kernel reads what the one before wrote in blocks elsewhere
+        with pretend(blocks=blocks, kernel=step["kernels"][0]["name"]):
+            result = net.run(self.x).astype(np.float64)
+        ran = ~np.isnan(result)
+        share = blocks / np.prod(step["kernels"][0]["grid"]) if blocks else 1.0
+        assert ran.all() if share >= 1 else ran.mean() > 0.5 * share, (rule, ran.mean(), share)
+        error, bound = np.abs(result - self.reference)[ran], self.bound(step)[ran]
+        assert (error <= bound).all(), (rule, error.max(), (error / bound).max())
+
+
+@pytest.mark.parametrize("name", ["alexnet2012", "torchvision"])
+@pytest.mark.parametrize("device", DEVICES)
+def test_no_standard_layer_falls_back(name, device):
+    """For each precision, kind of weights and batch, the plan has a kernel made for the layer's shape."""
+    variant = VARIANTS[name]
+    table = "".join(selftest_table(variant))
+    shapes = [shape for layer in variant.layers() for shape in layer.param_shapes.values()]
+    params = [np.zeros(shape, np.float32) for shape in shapes]
+    size = variant.input_size
+    with pretend(device):
+        for precision in PRECISIONS:
+            for storage in STORAGES[PRECISIONS.index(precision) :]:
+                net = _core.Net(
+                    table,
+                    [3, size, size],
+                    params,
+                    BACKEND,
+                    STORAGES.index(storage),
+                    precision=PRECISIONS.index(precision),
+                )
+                for batch in (1, 2, 8, 16, 32, 128):
+                    for step in json.loads(net.describe(batch, size, size))["steps"]:
+                        assert not step["general"], (device, precision, storage, batch, step)
+
+
+def selftest_table(variant):
+    from fastalex.layers import layer_table
+
+    return layer_table(variant.layers())
+
+
+def run_with(table, x, params, precision, tuning=""):
+    """What the emulated backend and the naive one make of it, and the plan's steps."""
+    x = x.astype(np.float16).astype(np.float32)
+    net = _core.Net(
+        table,
+        list(x.shape[1:]),
+        params,
+        BACKEND,
+        STORAGES.index(precision),
+        precision=PRECISIONS.index(precision),
+        tuning=tuning,
+    )
+    steps = json.loads(net.describe(x.shape[0], *x.shape[2:]))["steps"]
+    net.run(np.full_like(x, np.nan))
+    return net.run(x), selftest.run_native(table, x, params, "naive"), steps
+
+
+def assert_close(got, expected, precision, message):
+    """Within eight roundings of the largest value: finds what spoils a result; how it rounds is for the cases."""
+    unit = selftest.U16 if precision == "fp16" else 16 * selftest.U
+    assert np.abs(got - expected).max() <= 8 * unit * np.abs(expected).max(), message
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["nano", "rtx20", "rtx30"])
+def test_nan_passes_every_kernel(device, precision):
+    """Where the naive backend has one. (Winograd's tiles spread them.)"""
+    with_relu = ("conv-11x11/4", "conv-3x3-pad1")
+    others = ("conv-3x3-relu", "fc-batch9-relu", "maxpool-3/2-ceil", "maxpool-3/2-relu", "relu", "lrn-5-groups2")
+    for name in (*with_relu, *others):
+        case = CASES[name]
+        if name in with_relu:
+            case = dataclasses.replace(case, table=case.table + "\nrelu name=act")
+        x, params = case.random()
+        x[0, 0, min(1, x.shape[2] - 1), 0] = np.nan
+        with pretend(device):
+            for rule, kernel in rules(case, precision):
+                if not kernel.startswith("wino"):
+                    got, expected, _ = run_with(case.table, x, params, precision, rule)
+                    assert np.isnan(expected).any()
+                    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=rule)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("size", [5, 3])
+@pytest.mark.parametrize("channels", [96, 20])
+def test_fused_normalisation_and_pool(channels, size, precision):
+    """In either order, in tiles with a halo: more pixels and channels than one block has."""
+    lrn = "lrn name=lrn size=%d alpha=0.3 beta=0.75 k=1.0 groups=1" % size
+    pool = "maxpool name=pool kernel=3 stride=2 rounding=ceil"
+    x = np.random.default_rng(1).standard_normal((2, channels, 28, 31), np.float32)
+    for table in (lrn + "\n" + pool, pool + "\n" + lrn):
+        with pretend("nano"):
+            got, expected, steps = run_with(table, x, [], precision)
+        assert len(steps) == 1, table
+        assert_close(got, expected, precision, table)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["nano", "rtx20", "rtx30"])
+@pytest.mark.parametrize(("channels", "out", "kernel", "stride"), [(3, 11, 11, 4), (8, 11, 3, 1), (8, 19, 3, 1)])
+def test_padding_channels_are_zeros(device, precision, channels, out, kernel, stride):
+    """The layer behind multiplies them by zeros, which a NaN survives."""
+    conv = "conv name=conv out=%d kernel=%d stride=%d pad=0 groups=1 rounding=floor" % (out, kernel, stride)
+    table = conv + "\nfc name=fc out=6"
+    side = (19 - kernel) // stride + 1
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((1, channels, 19, 19), np.float32)
+    shapes = ((out, channels, kernel, kernel), (out,), (6, out * side * side), (6,))
+    params = [rng.standard_normal(shape, np.float32) / np.float32(np.sqrt(np.prod(shape[1:]))) for shape in shapes]
+    with pretend(device):
+        _, _, steps = run_with(table, x, params, precision)
+        for candidate in steps[0]["candidates"]:
+            for split in sorted({1, candidate["max_split"]}):
+                rule = "%s 1-1 %s split=%d" % (steps[0]["key"], candidate["name"], split)
+                got, expected, _ = run_with(table, x, params, precision, rule)
+                assert_close(got, expected, precision, rule)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["maxpool-3/2-floor", "maxpool-3/2-ceil", "maxpool-2/3-ceil"])
+def test_pool_of_positive_values(name, precision):
+    """As behind a ReLU: bits are compared as integers. Nothing is rounded, NaN stays."""
+    case = CASES[name]
+    x = np.abs(case.random()[0])
+    x[0, 1, 1, 1] = np.nan
+    got, expected, _ = run_with(case.table, x, [], precision)
+    np.testing.assert_array_equal(got, expected)
