@@ -63,12 +63,13 @@ def _row_keys(device: str) -> Sequence[str]:
 def render(records: Sequence[Dict[str, Any]]) -> str:
     """The whole of RESULTS.md."""
     import charts
+    import gpu_table
     import layer_times
     import peers_table
 
     own = [record for record in records if record["device"] not in (PEERS, LAYERS)]
     parts = [_targets(own)]
-    parts += [measured_section(record) for record in own]
+    parts += [gpu_table.section(one) if gpu_table.is_gpu(one) else measured_section(one) for one in own]
     for record in records:
         if record["device"] == PEERS:
             parts.append(peers_table.section(record, "%s/%s.svg" % (charts.FOLDER.name, charts.name(record))))

@@ -4,6 +4,7 @@
   python benchmarks/run.py --device cpu              measure, write results/cpu/<cpu>.json and RESULTS.md
   python benchmarks/run.py --device cpu --peers      compare with other engines (requirements.txt), where installed
   python benchmarks/run.py --device cpu --layers     time each layer
+  python benchmarks/run.py --device h200             on a GPU: fastalex, PyTorch where installed, and the layers
   python benchmarks/run.py --device tx2 --predict    print the per-layer roofline of a device
   python benchmarks/run.py --report                  write RESULTS.md and charts/ again from the committed results
 
@@ -27,6 +28,8 @@ import numpy as np
 
 import charts
 import engines
+import gpu_run
+import gpu_table
 import layer_times
 import peers
 import peers_table
@@ -35,7 +38,8 @@ import results_table
 import timing
 from fastalex import devices, roofline, variants
 from fastalex.errors import BackendError, UserError
-from fastalex.layers import FC_STORAGES
+from fastalex.layers import CPU_FC_STORAGES as FC_STORAGES
+from fastalex.layers import FC_STORAGES as ALL_FC_STORAGES
 
 SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|asimd\w*|sve\w*|bf16|i8mm|fphp)$")
 Child = Callable[[str, Dict[str, Any]], Dict[str, Any]]
@@ -61,8 +65,10 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu", help="cpu (default), or the name of a file in devices/")
     parser.add_argument("--variants", nargs="+", default=list(results_table.VARIANTS), metavar="NAME")
-    parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="default: 1 32; with --predict: 1")
-    parser.add_argument("--fc-weights", nargs="+", choices=FC_STORAGES, help="default: all; with --layers: fp32")
+    parser.add_argument(
+        "--batches", nargs="+", type=int, metavar="N", help="default: 1 32; a GPU: 1 8 32 128; --predict: 1"
+    )
+    parser.add_argument("--fc-weights", nargs="+", choices=ALL_FC_STORAGES, help="default: all; with --layers: fp32")
     parser.add_argument("--threads", type=int, help="default: every CPU this process may use")
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="compare with these engines, or all (%s)" % ", ".join(engines.PEERS)
@@ -93,7 +99,9 @@ def dispatch(options: argparse.Namespace) -> int:
     if options.peers is not None and options.layers:
         raise UserError("give one of --peers and --layers")
     if options.device != "cpu":
-        refuse(options.device, devices.recognise(), engine_reason())
+        return measure_gpu(options)
+    if "int4" in (options.fc_weights or ()):
+        raise UserError("int4 weights are for a GPU; give --device, or others of --fc-weights")
     if options.peers is not None:
         return compare(options)
     return layers(options) if options.layers else measure(options)
@@ -146,6 +154,21 @@ def layers(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> 
 
 def to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def measure_gpu(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int:
+    """Measure the GPU of a device file."""
+    gpu_run.check_options(options)
+    place = gpu_run.find(options.device, backend)
+    if place is None:
+        refuse(options.device, devices.recognise(), engine_reason())
+    one = gpu_run.Measurement(place, options.quick, options.fc_weights, say=to_stderr, **tools)
+    one.run(options.variants, options.batches or gpu_run.BATCHES)
+    if one.wrong():
+        raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(correctness)s" % one.wrong()[0])
+    record = gpu_run.record(one, options.device, make_record(one.base, []))
+    publish(record, options, gpu_table.terminal(record))
+    return 0
 
 
 def setting(options: argparse.Namespace) -> Dict[str, Any]:

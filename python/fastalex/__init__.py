@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any, List
 from .errors import BackendError, UserError
 
 __version__ = "0.1.0"
-__all__ = ["VARIANTS", "AlexNet", "BackendError", "Prediction", "UserError", "Variant", "__version__"]
+__all__ = ["VARIANTS", "AlexNet", "BackendError", "DeviceArray", "Prediction", "UserError", "Variant", "__version__"]
 
 if TYPE_CHECKING:
+    from .device_array import DeviceArray
     from .model import AlexNet, Prediction
     from .variants import VARIANTS, Variant
 
-_HOMES = {"AlexNet": "model", "Prediction": "model", "VARIANTS": "variants", "Variant": "variants"}
+_HOMES = {
+    "AlexNet": "model",
+    "DeviceArray": "device_array",
+    "Prediction": "model",
+    "VARIANTS": "variants",
+    "Variant": "variants",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -80,6 +80,7 @@ def _parser() -> _Parser:
     _add_info(commands)
     _add_summary(commands)
     _add_bench(commands)
+    _add_tune(commands)
     _add_convert(commands)
     _add_weights(commands)
     return parser
@@ -113,6 +114,9 @@ def _add_summary(commands: Any) -> None:
     parser.add_argument("--input-size", type=_positive, metavar="S", help="side of the input in pixels")
     parser.add_argument("--weights", metavar="W", help="take the variant from this file, or check that it fits")
     parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
+    parser.add_argument("--kernels", action="store_true", help="print which kernel serves each layer on --device")
+    _add_numbers(parser)
+    parser.add_argument("--batch", type=_positive, default=1, metavar="N", help="with --kernels: batch size (1)")
 
 
 def _add_bench(commands: Any) -> None:
@@ -121,6 +125,21 @@ def _add_bench(commands: Any) -> None:
     parser.add_argument("--weights", default="random", metavar="W", help="a file, 'digits', or 'random' (default)")
     parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
     parser.add_argument("--repeat", type=_positive, default=20, metavar="N", help="measured runs of each batch (20)")
+
+
+def _add_tune(commands: Any) -> None:
+    parser = _add(commands, "tune", tune, "measure which kernels are best on this GPU, and keep that in your cache")
+    parser.add_argument("--device", default="cuda", metavar="D", help="the GPU: cuda (default), or cuda:1")
+    parser.add_argument(
+        "--variant", nargs="+", default=["alexnet2012"], metavar="V", help="networks (alexnet2012); see 'summary'"
+    )
+    parser.add_argument(
+        "--precision", nargs="+", default=["fp32", "fp16"], metavar="T", help="of activations (fp32 fp16)"
+    )
+    parser.add_argument("--fc-weights", nargs="+", metavar="T", help="fully connected weights; default: --precision")
+    parser.add_argument("--batch", type=_positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
+    parser.add_argument("--repeat", type=_positive, default=20, metavar="N", help="runs of each of three rounds (20)")
+    parser.add_argument("--dry-run", action="store_true", help="print the figures and keep nothing")
 
 
 def _add_convert(commands: Any) -> None:
@@ -140,12 +159,20 @@ def _add_weights(commands: Any) -> None:
 
 def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
     parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; " + variant_default)
-    parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, tensorrt or naive")
-    parser.add_argument("--precision", default="fp32", metavar="T", help="of convolutions and activations: fp32")
-    parser.add_argument(
-        "--fc-weights", default="fp32", metavar="T", help="fully connected weights: fp32 (default), fp16 or int8"
-    )
+    _add_numbers(parser)
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads; default: all it may use")
+
+
+def _add_numbers(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1, tensorrt or naive"
+    )
+    parser.add_argument(
+        "--precision", default="fp32", metavar="T", help="of activations: fp32 (default), or fp16 on a GPU"
+    )
+    parser.add_argument(
+        "--fc-weights", metavar="T", help="fully connected weights: fp32, fp16, int8 or int4; default: --precision"
+    )
 
 
 def _positive(text: str) -> int:
@@ -280,6 +307,16 @@ def weights(options: argparse.Namespace) -> int:
     return commands_convert.weights(options)
 
 
+# tune ---------------------------------------------------------------------------------------------------------------
+
+
+def tune(options: argparse.Namespace) -> int:
+    """Measure the kernels of this GPU; see :mod:`fastalex.commands_tune`."""
+    from . import commands_tune
+
+    return commands_tune.tune(options)
+
+
 # info ---------------------------------------------------------------------------------------------------------------
 
 
@@ -309,6 +346,7 @@ def _print_report(report: Dict[str, Any]) -> None:
     rows += [("device", device["card"] or device["title"] or "no device of devices/*.toml")]
     rows += [("", device["reason"])]
     console.table("", ("", ""), rows)
+    _print_gpus(report)
     backends = [
         (row["name"], "available" if row["available"] else "refused", row["reason"]) for row in report["backends"]
     ]
@@ -321,6 +359,21 @@ def _print_report(report: Dict[str, Any]) -> None:
     weights = [(row["name"], row["variant"] or "-", row["bytes"] or "-", row["path"]) for row in report["weights"]]
     console.table("Weights that come with fastalex", ("name", "variant", "bytes", "path"), weights, right=("bytes",))
     _print_selftest(report["selftest"])
+
+
+def _print_gpus(report: Dict[str, Any]) -> None:
+    """The GPUs that a backend can use; nothing where there is none, the backends' table then says why."""
+    rows = []
+    for gpu in report["gpus"]:
+        about = "sm_%d, %d SMs, %d MHz, %.1f GiB" % (
+            gpu["sm"],
+            gpu["sms"],
+            gpu["clock_khz"] // 1000,
+            gpu["memory_bytes"] / 2**30,
+        )
+        rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognised"] or "-", gpu["tuning"]))
+    if rows:
+        console.table("GPUs", ("device", "name", "what it is", "known as", "tuning"), rows)
 
 
 def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
@@ -348,6 +401,8 @@ def summary(options: argparse.Namespace) -> int:
     loaded = _load_weights(options.weights)
     if options.variant is None and loaded is None:
         return _list_variants(options)
+    if options.kernels:
+        return _summarize_kernels(options)
     base, classes = options.variant, options.num_classes
     if loaded is not None:
         from .weights import adapt, initial
@@ -365,6 +420,22 @@ def summary(options: argparse.Namespace) -> int:
         console.write(layer_table(layers).rstrip("\n"))
     else:
         _print_layers(facts)
+    return OK
+
+
+def _summarize_kernels(options: argparse.Namespace) -> int:
+    from . import commands_tune
+
+    options.threads = None
+    sizes = {"num_classes": options.num_classes, "input_size": options.input_size}
+    net = _net(options, **{key: value for key, value in sizes.items() if value})
+    if options.batch > MAX_BATCH:
+        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, options.batch))
+    facts = dict(_net_facts(net), batch=options.batch, **net.kernels(options.batch))
+    if options.json:
+        console.write_json(facts)
+    else:
+        commands_tune.print_kernels(facts)
     return OK
 
 
@@ -401,7 +472,7 @@ def _print_layers(facts: Dict[str, Any]) -> None:
 def _list_variants(options: argparse.Namespace) -> int:
     from . import variants
 
-    if options.num_classes or options.input_size or options.table:
+    if options.num_classes or options.input_size or options.table or options.kernels:
         raise UserError("name a variant: fastalex summary VARIANT (there are: %s)" % ", ".join(variants.VARIANTS))
     rows = list(variants.VARIANTS.values())
     if options.json:
@@ -438,7 +509,10 @@ def bench(options: argparse.Namespace) -> int:
     if options.json:
         console.write_json(dict(_net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
         return OK
-    console.write("%s, variant %s, fc weights %s\n" % (_device_line(net, options), net.variant.name, net.fc_weights))
+    console.write(
+        "%s, variant %s, %s, fc weights %s\n"
+        % (_device_line(net, options), net.variant.name, net.precision, net.fc_weights)
+    )
     columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
     keys = ("median_ms", "p10_ms", "p90_ms")
     cells = [
@@ -496,6 +570,7 @@ def _net_facts(net: Any) -> Dict[str, Any]:
         "threads": net.threads,
         "precision": net.precision,
         "fc_weights": net.fc_weights,
+        "tuning": net.tuning,
     }
 
 

@@ -50,6 +50,14 @@ def complain(sentence: str) -> None:
         sys.stderr.flush()
 
 
+def note(text: str) -> None:
+    """One line about progress on standard error, if somebody watches."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        if sys.stderr.isatty():
+            sys.stderr.write(printable(text) + "\n")
+            sys.stderr.flush()
+
+
 def discard_output() -> None:
     """Let what is still buffered for standard output go nowhere, so that the interpreter's end does not stumble."""
     with contextlib.suppress(OSError, ValueError, AttributeError):

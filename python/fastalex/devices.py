@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from .errors import UserError
+from .tuning_rules import parse_rule
 
 try:
     import tomllib
@@ -25,6 +26,7 @@ except ImportError:  # Python < 3.11
     import tomli as tomllib
 
 KINDS = ("jetson", "card")
+BASES = ("predicted", "measured")  # of tuning rules
 RATES = ("fp32", "fp16", "fp16_tensor", "fp16_tensor_fp32", "int8_tensor")
 _SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 _SMI_TIMEOUT_S = 10.0
@@ -73,6 +75,18 @@ class Card:
 
 
 @dataclass(frozen=True)
+class DeviceTuning:
+    """How the CUDA engine is set up: ``graphs`` says whether a network runs as one CUDA graph, ``rules`` which kernels
+    serve which layers (:mod:`fastalex.tuning`), ``basis`` whether the rules were ``measured`` or are ``predicted``,
+    ``source`` by what."""
+
+    graphs: bool
+    rules: Tuple[str, ...] = ()
+    basis: str = "predicted"
+    source: str = ""
+
+
+@dataclass(frozen=True)
 class Device:
     """A board or a family of cards: one file in ``devices/``.
 
@@ -91,6 +105,7 @@ class Device:
     device_tree: Tuple[str, ...] = ()
     device_tree_not: Tuple[str, ...] = ()
     gpu_name: str = ""
+    tuning: Optional[DeviceTuning] = None
 
     def card(self, name: str) -> Card:
         """The card called ``name`` (case and a leading vendor or family word do not matter).
@@ -200,6 +215,23 @@ def recognise(probes: Optional[Probes] = None) -> Recognition:
     return Recognition(None, None, "%s, and %s" % (board, cards))
 
 
+def recognise_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: bool) -> Recognition:
+    """Which device a GPU is that the CUDA runtime calls ``name``, of compute capability ``sm`` (75: 7.5).
+
+    The GPU of a Jetson has no telling name: the board of its compute capability is taken, without a card.
+    """
+    said = "CUDA names '%s', sm_%d" % (name, sm)
+    for device in load_all().values():
+        major, minor = device.compute_capability
+        if 10 * major + minor != sm:
+            continue
+        if integrated and device.kind == "jetson":
+            return Recognition(device, None, said)
+        if not integrated and device.owns_gpu(name):
+            return _with_card(device, name, memory_mib, said)
+    return Recognition(None, None, said + ", which no file of devices/ describes")
+
+
 def cpu(probes: Optional[Probes] = None) -> Cpu:
     """This machine's processor, from /proc/cpuinfo (x86 and Arm spell it differently); unknown parts stay general."""
     probes = probes or Probes()
@@ -261,9 +293,23 @@ def _load(path: Path) -> Device:
             device_tree=tuple(rules.get("device_tree", ())),
             device_tree_not=tuple(rules.get("device_tree_not", ())),
             gpu_name=rules.get("gpu_name", ""),
+            tuning=_tuning(row.get("tuning")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError("the device file %s is not valid: %s" % (path, error)) from None
+
+
+def _tuning(row: Optional[Dict[str, Any]]) -> Optional[DeviceTuning]:
+    if row is None:
+        return None
+    found = DeviceTuning(**{**row, "rules": tuple(row.get("rules", ()))})
+    for line in found.rules:
+        parse_rule(line)
+    if not isinstance(found.graphs, bool) or found.basis not in BASES:
+        raise ValueError("[tuning] must have graphs = true or false, and a basis of %s" % " or ".join(BASES))
+    if found.rules and not found.source:
+        raise ValueError("[tuning] has rules, so it must name their source")
+    return found
 
 
 def _with_card(device: Device, name: str, memory_mib: Optional[float], reason: str) -> Recognition:

@@ -16,6 +16,7 @@ OPTIONAL = (
     ("rich", ("rich",), "tables on the command line"),
     ("torch", ("torch",), "the PyTorch reference, tensors as input"),
     ("sklearn", ("scikit-learn",), "examples/digits.py"),
+    ("cuda.bindings", ("cuda-python", "cuda-bindings"), "streams of several libraries at once"),
     ("cupy", ("cupy", "cupy-cuda12x", "cupy-cuda11x"), "arrays of a GPU as input"),
     ("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "comparison in the tests"),
 )
@@ -48,13 +49,32 @@ def _engine() -> Dict[str, Any]:
     try:
         from . import _core
     except ImportError as error:
-        return {"engine": str(error), "build": {}, "isa": None, "backends": [], "selftest": []}
+        return {"engine": str(error), "build": {}, "isa": None, "backends": [], "gpus": [], "selftest": []}
     found = {"engine": "", "build": _core.build_info(), "backends": _core.backends()}
+    found["gpus"] = _gpus([entry["name"] for entry in found["backends"] if entry["available"]])
     try:
         found["isa"] = _core.cpu_isa()
     except BackendError:  # the cpu backend's entry has the reason
         found["isa"] = None
     found["selftest"] = _selftest([entry["name"] for entry in found["backends"] if entry["available"]])
+    return found
+
+
+def _gpus(backends: List[str]) -> List[Dict[str, Any]]:
+    """Every GPU of every backend: its facts, the device file that knows it, and where its tuning rules come from."""
+    from . import placement, tuning
+
+    found = []
+    for place in (placement.Placement(name, gpu) for name in backends for gpu in placement.gpus(name)):
+        gpu = place.gpu
+        known = tuning.known_as(gpu)
+        entry = dict(vars(gpu), device=place.name, driver_cuda=gpu.driver_version)
+        entry.update(
+            recognised=known.device.name if known.device else None,
+            card=known.card.name if known.card else None,
+            tuning=tuning.choose(place).source,
+        )
+        found.append(entry)
     return found
 
 
@@ -68,7 +88,7 @@ def _problems(report: Dict[str, Any]) -> List[str]:
     if report["engine"]:
         return ["the native engine cannot be loaded (%s); install fastalex again" % report["engine"]]
     problems = []
-    from .model import AUTO_ORDER
+    from .placement import AUTO_ORDER
 
     status = {entry["name"]: entry for entry in report["backends"]}
     if not any(status[name]["available"] for name in AUTO_ORDER):

@@ -10,7 +10,7 @@ import pkgutil
 import stat
 from functools import lru_cache
 from io import BytesIO
-from typing import IO, Any, Iterable, List, Optional, Tuple, Union
+from typing import IO, Any, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
@@ -23,6 +23,7 @@ __all__ = [
     "MAX_PIXELS",
     "PROFILES",
     "Profile",
+    "geometry",
     "imagenet_labels",
     "imagenet_wnids",
     "linear_resize",
@@ -232,7 +233,7 @@ def preprocess(
     batch = np.empty((len(sources), 3, size, size), np.float32)
     for out, source in zip(batch, sources):
         canvas = _canvas(open_image(source, bgr=bgr), row, size)
-        top, left = _centre(canvas, size, row)
+        top, left = _centre(canvas.shape, size, row)
         _normalise(out, canvas, top, left, row, mean)
     return batch
 
@@ -260,7 +261,7 @@ def ten_crop(
     mean = _Mean(row, size, mean_image)
     canvas = _canvas(open_image(image, bgr=bgr), row, size)
     bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _centre(canvas, size, row)]
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _centre(canvas.shape, size, row)]
     views = np.empty((10, 3, size, size), np.float32)
     for index, (top, left) in enumerate(corners):
         _normalise(views[index], canvas, top, left, row, mean)
@@ -281,15 +282,40 @@ def _is_batch(images: Any) -> bool:
     return isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
 
 
-def _canvas(image: Image.Image, row: Profile, size: int) -> np.ndarray:
-    """The resized picture that crops are taken from, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
+class Geometry(NamedTuple):
+    """A picture is resized to ``height`` x ``width``. Of that, ``kept`` (height, width) from ``origin`` on is what
+    crops are taken from: the central square, or all of it. ``crop`` is where the central one starts, in the resized
+    picture. Places are (top, left)."""
+
+    height: int
+    width: int
+    origin: Tuple[int, int]
+    kept: Tuple[int, int]
+    crop: Tuple[int, int]
+
+
+def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
+    """How ``row`` makes an input of ``size`` pixels from a picture of ``image_size`` (width, height).
+
+    :raises UserError: for a picture too elongated to be resized.
+    """
     side = row.side_for(size)
-    width, height = (side, side) if row.resize == "stretch" else _shorter_side(image.size, side, row.square)
+    width, height = (side, side) if row.resize == "stretch" else _shorter_side(image_size, side, row.square)
     if width * height > max(MAX_PIXELS, side * side):
         raise UserError(
             "an image of %d x %d pixels is too elongated for profile %s: with a shorter side of %d it would have "
-            "%d x %d" % (*image.size, row.name, side, width, height)
+            "%d x %d" % (*image_size, row.name, side, width, height)
         )
+    origin = ((height - side) // 2, (width - side) // 2) if row.square else (0, 0)
+    kept = (side, side) if row.square else (height, width)
+    top, left = _centre(kept, size, row)
+    return Geometry(height, width, origin, kept, (origin[0] + top, origin[1] + left))
+
+
+def _canvas(image: Image.Image, row: Profile, size: int) -> np.ndarray:
+    """The resized picture that crops are taken from, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
+    place = geometry(image.size, row, size)
+    width, height = place.width, place.height
     if row.resample == "antialias":
         pixels = np.asarray(image.resize((width, height), Image.BILINEAR))
     elif row.resample == "nearest":
@@ -298,10 +324,8 @@ def _canvas(image: Image.Image, row: Profile, size: int) -> np.ndarray:
         pixels = np.asarray(image)
     else:
         pixels = np.rint(linear_resize(np.asarray(image), height, width)).astype(np.uint8)
-    if row.square:
-        top, left = (height - side) // 2, (width - side) // 2
-        pixels = pixels[top : top + side, left : left + side]
-    return pixels
+    top, left = place.origin
+    return pixels[top : top + place.kept[0], left : left + place.kept[1]]
 
 
 def _shorter_side(size: Tuple[int, int], side: int, nearest: bool) -> Tuple[int, int]:
@@ -311,9 +335,9 @@ def _shorter_side(size: Tuple[int, int], side: int, nearest: bool) -> Tuple[int,
     return width, height
 
 
-def _centre(canvas: np.ndarray, size: int, row: Profile) -> Tuple[int, int]:
-    """(top, left) of the central crop."""
-    rests = (canvas.shape[0] - size, canvas.shape[1] - size)
+def _centre(sides: Tuple[int, ...], size: int, row: Profile) -> Tuple[int, int]:
+    """(top, left) of the central crop of a picture of ``sides`` (height, width, ...)."""
+    rests = (sides[0] - size, sides[1] - size)
     if row.centre == "half-even":
         return round(rests[0] / 2), round(rests[1] / 2)
     return rests[0] // 2, rests[1] // 2

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from .variants import Variant
 
 # How the engine keeps the weights of fc layers, in the order of fastalex_storage (csrc/include/fastalex.h).
-FC_STORAGES = ("fp32", "fp16", "int8")
+FC_STORAGES = ("fp32", "fp16", "int8", "int4")
+CPU_FC_STORAGES = FC_STORAGES[:3]
 
 Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
 
@@ -80,6 +81,17 @@ def layer_table(layers: List[Layer]) -> str:
         words += ["%s=%s" % (key, value) for key, value in layer.options.items()]
         lines.append(" ".join(words))
     return "\n".join(lines) + "\n"
+
+
+def name_fused(table: List[Layer], steps: List[Dict[str, Any]]) -> None:
+    """Give each of the engine's ``steps``, which name the last layer of what they do, all ``layers`` that they do."""
+    order = [layer.name for layer in table if layer.op != "dropout"]
+    done = 0
+    for step in steps:
+        last = step["layers"][-1]
+        if last in order[done:]:
+            end = order.index(last, done) + 1
+            step["layers"], done = order[done:end], end
 
 
 def expand(row: Variant, in_shape: Shape) -> List[Layer]:

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import warnings
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 import numpy as np
 
-from . import _core, images, taps, variants
+from . import _core, arrays, execution, frames, images, placement, profiles, taps, tuning, variants
 from . import weights as weights_files
-from .errors import BackendError, UserError
-from .layers import FC_STORAGES, layer_table
+from .device_array import DeviceArray
+from .errors import UserError
+from .layers import FC_STORAGES, layer_table, name_fused
+from .placement import PRECISIONS, choose_device
 from .variants import Variant
 from .weights import adapt, initial
 
-PRECISIONS = ("fp32",)  # of the activations and of the convolutions
-AUTO_ORDER = ("tensorrt", "cuda", "cpu")
+__all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
+
 DEFAULT_VARIANT = "alexnet2012"
 MAX_THREADS = 1024
-DLPACK_CPU = 1  # kDLCPU, dlpack.h
 
 
 class Prediction(NamedTuple):
@@ -41,17 +41,23 @@ class AlexNet:
     :param weights: path of a file that :func:`fastalex.weights.load` reads (``.safetensors``, ``.npz``, ``.pth``,
         ``.caffemodel``, ``.onnx``); the name of bundled weights (``"digits"``); a mapping
         of parameter name to array; ``"random"`` or ``None`` for seeded He initialisation.
-    :param device: ``"cpu"``, ``"cuda"``, ``"tensorrt"``, ``"naive"`` (the slow definition of every op), or ``"auto"``,
-        which takes the first that works and says in :attr:`device` which it was.
-    :param precision: of activations and convolutions; ``"fp32"``.
-    :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``, or
-        ``"int8"`` (symmetric, one scale for each output).
+    :param device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` (a GPU by its index), ``"tensorrt"``, ``"naive"`` (the slow
+        definition of every op), or ``"auto"``, which takes the first that works and says in :attr:`device` which it
+        was.
+    :param precision: of activations and convolutions: ``"fp32"``, or ``"fp16"`` on a GPU. Inputs and results are
+        float32 in any case.
+    :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``,
+        ``"int8"`` (symmetric, one scale for each output), or on a GPU ``"int4"`` (symmetric, one scale for each 128
+        weights of an output). Default: like ``precision``.
     :param threads: CPU threads one call may use; default: as many as this process may run on.
     :param overrides: any field of :class:`~fastalex.variants.Variant` (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
 
     One net may be used from several threads at once, and after ``os.fork``. The same input gives the same bits for
     any number of threads. NaN and infinities in the input propagate as in PyTorch; they raise nothing.
+
+    On a GPU, arrays that are there already are used in place and results stay there (:meth:`__call__`). Which kernel
+    serves which layer follows :attr:`tuning`; :meth:`kernels` lists it, and ``fastalex tune`` measures what is best.
 
     :raises UserError: for an argument that does not work, with one sentence that says what to do.
     :raises BackendError: if the device asked for cannot be used here, with the reason.
@@ -64,15 +70,13 @@ class AlexNet:
         weights: Union[str, os.PathLike, Mapping[str, Any], None] = None,
         device: str = "auto",
         precision: str = "fp32",
-        fc_weights: str = "fp32",
+        fc_weights: Optional[str] = None,
         threads: Optional[int] = None,
         **overrides: Any,
     ) -> None:
-        _one_of("precision", precision, PRECISIONS)
-        _one_of("fc_weights", fc_weights, FC_STORAGES)
-        self.device = choose_device(device)
-        self.precision = precision
-        self.fc_weights = fc_weights
+        self._placement = placement.choose(device)
+        self.device = self._placement.name
+        self.precision, self.fc_weights = placement.numbers(self._placement, precision, fc_weights)
         self.threads = _thread_count(threads)
         loaded = _load(weights)
         if num_classes is None and isinstance(variant, str) and loaded:
@@ -82,15 +86,33 @@ class AlexNet:
         self.labels = _labels(loaded, self.variant)
         self.trained = loaded is not None
         arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
+        self._net, self.tuning = self._make(arrays)
+
+    def _make(self, parameters: Mapping[str, np.ndarray]) -> Any:
+        """The native network, and where its tuning rules come from."""
         size = self.variant.input_size
-        self._net = _core.Net(
+        chosen = tuning.choose(self._placement)
+        arguments = (
             layer_table(self.variant.layers()),
             [self.variant.channels, size, size],
-            initial.check(self.variant, arrays),
-            self.device,
-            FC_STORAGES.index(fc_weights),
+            initial.check(self.variant, parameters),
+            self._placement.backend,
+            FC_STORAGES.index(self.fc_weights),
             self.threads,
+            PRECISIONS.index(self.precision),
+            self._placement.index,
         )
+        if not chosen.cached:
+            return _core.Net(*arguments, chosen.text), chosen.source
+        try:
+            net = _core.Net(*arguments, chosen.text)
+            net.output_shapes(1, size, size)  # rules are followed when a plan is made
+            return net, chosen.source
+        except UserError as error:  # the network itself is sound if it can be made without the cache
+            file = tuning.of_device_file(self._placement.gpu)
+            net = _core.Net(*arguments, file.text)
+            warnings.warn("the cached tuning is not used (%s); run fastalex tune again" % error, stacklevel=3)
+            return net, file.source
 
     @classmethod
     def from_pretrained(cls, name: Union[str, os.PathLike], **options: Any) -> AlexNet:
@@ -107,27 +129,30 @@ class AlexNet:
 
         return cls(weights=registry.locate(name), **options)
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, out: Any = None, stream: Any = None) -> Any:
         """Logits of a preprocessed batch.
 
-        :param x: float32 ``[N, C, H, W]``: a numpy array (any strides), or any object with ``__dlpack__`` on the CPU
-            (a torch tensor, ...), which is read without a copy when it is contiguous.
+        :param x: float32 ``[N, C, H, W]``: a numpy array (any strides), or any object with ``__dlpack__`` (a torch
+            tensor, ...), which is read without a copy when it is contiguous. On a GPU also an array that is there, is
+            C-contiguous and has ``__cuda_array_interface__`` or ``__dlpack__``.
+        :param out: an array for the result, which is returned: numpy, or on the GPU. C-contiguous float32.
+        :param stream: with arrays on the GPU, the CUDA stream to queue the work on: a number, or a stream of PyTorch,
+            CuPy, Numba or cuda-python. Default: the one that the library of ``x`` works on.
         :returns: float32 ``[N, num_classes]`` (``[N, C, H, W]`` if the network ends in a map), of the library that
-            ``x`` came from.
-        :raises UserError: for a wrong type, dtype, shape or size.
+            ``x`` came from, and where ``x`` is; a :class:`~fastalex.DeviceArray` for a GPU array of no known library.
+            On the GPU it is queued, not waited for.
+        :raises UserError: for a wrong type, dtype, shape, size or place.
         """
-        return self._run(x, softmax=False)
+        return self._run(x, False, out, stream)
 
-    def predict_proba(self, x: Any) -> Any:
+    def predict_proba(self, x: Any, out: Any = None, stream: Any = None) -> Any:
         """Class probabilities ``[N, num_classes]``, float32.
 
         :param x: what :meth:`__call__` takes, or what :meth:`classify` takes (preprocessed with the variant's profile).
         """
-        if _is_batch(x):
-            return self._run(x, softmax=True)
-        return self._run(self.preprocess(x), softmax=True)
+        return self._run(x if _is_batch(x) else self.preprocess(x), True, out, stream)
 
-    def taps(self, x: Any, names: Sequence[str]) -> Dict[str, Any]:
+    def taps(self, x: Any, names: Sequence[str], stream: Any = None) -> Dict[str, Any]:
         """Results of layers by name (:mod:`fastalex.taps` lists the names and what they mean).
 
         The network runs as far as the last of them, and activations are computed apart only where a name asks for
@@ -140,23 +165,108 @@ class AlexNet:
         if isinstance(names, str) or not names:
             raise UserError("names must be a list of one or more layer names, not %r" % (names,))
         layers = taps.resolve(self.variant, list(names))
-        array, convert_back = _as_numpy(x if _is_batch(x) else self.preprocess(x))
-        _check_layout(array, self.variant)  # a size that does not reach the end may reach the last tap
+        given = arrays.read(x if _is_batch(x) else self.preprocess(x), self._placement, stream)
+        execution.check_batch(given, self.variant, any_size=True)
         distinct = list(dict.fromkeys(layers))
-        results = self._net.taps(np.ascontiguousarray(array), distinct, taps.SOFTMAX in distinct)
+        results = execution.run(self._net, self._placement, given, taps.SOFTMAX in distinct, distinct)
         found = dict(zip(distinct, results))
-        return {name: convert_back(taps.shaped(name, found[layer])) for name, layer in zip(names, layers)}
+        return {name: taps.shaped(name, found[layer]) for name, layer in zip(names, layers)}
+
+    def run_frame(
+        self,
+        frame: Any,
+        order: str = "BGR",
+        profile: Union[str, profiles.Profile, None] = None,
+        softmax: bool = False,
+        out: Any = None,
+        stream: Any = None,
+    ) -> Any:
+        """Logits ``[1, num_classes]`` of one camera frame; on a GPU it is resized and normalised there, in one pass.
+
+        :param frame: uint8 ``[H, W, 3]``, rows at any distance: numpy, or an array on the net's GPU.
+        :param order: of the three bytes of a pixel: ``"BGR"``, as OpenCV and JetBot's cameras have them, or ``"RGB"``.
+        :param profile: how it becomes the input (:data:`fastalex.profiles.PROFILES`); default: the variant's own.
+        :param softmax: probabilities instead of logits.
+        :param out: as for :meth:`__call__`, like ``stream``.
+        :raises UserError: for a wrong frame, order or profile.
+        """
+        row = profiles.get(self.variant.profile if profile is None else profile)
+        given = arrays.read(frame, self._placement, stream)
+        frames.check(given, order)
+        if self.variant.channels != 3:
+            raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
+        size = self.variant.input_size
+        if self._placement.gpu is None:
+            batch = images.preprocess(given.host, row, size, bgr=order == "BGR")
+            (result,) = execution.run(self._net, self._placement, arrays.read(batch, self._placement), softmax, (), out)
+            return result if out is not None else given.like(result)
+        if not given.on_device and not frames.row_bytes(given):
+            given = arrays.read(np.ascontiguousarray(given.host), self._placement, stream)
+        if not frames.row_bytes(given):
+            raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (given.strides,))
+        spec = frames.spec(given, order, row, size)
+        return execution.run_frame(self._net, self._placement, given, spec, size, softmax, out)
+
+    def classify_frame(self, frame: Any, order: str = "BGR", topk: int = 5) -> List[Prediction]:
+        """The ``topk`` most probable classes of one camera frame, best first (:meth:`run_frame`)."""
+        _check_topk(topk)
+        self._warn_untrained()
+        probabilities = np.empty((1, self.variant.num_classes), np.float32)
+        return self.rank(self.run_frame(frame, order, softmax=True, out=probabilities)[0], topk)
+
+    def bind(self, x: Any, out: Any, softmax: bool = False, stream: Any = None) -> Callable[[], None]:
+        """``net(x, out=out, stream=stream)`` as a call without arguments, for arrays that are used again and again.
+
+        They are checked here and not again, and kept. Each call reads ``x`` anew, so write the next batch there; on a
+        GPU, on the stream that this call chose. ``x`` in host memory must be C-contiguous.
+
+        :raises UserError: what :meth:`__call__` raises.
+        """
+        given = arrays.read(x, self._placement, stream)
+        execution.check_batch(given, self.variant)
+        if out is None:
+            raise UserError("bind needs an array for the result: out=")
+        if not given.row_major:
+            raise UserError("bind needs a C-contiguous input; its strides are %s" % (given.strides,))
+        run = execution.bind(self._net, self._placement, given, softmax, (), out)
+
+        def call() -> None:
+            run()
+
+        return call
+
+    def to_device(self, array: np.ndarray) -> DeviceArray:
+        """A float32 copy of a numpy array in the memory of the net's GPU.
+
+        :raises UserError: on a device that computes in host memory.
+        """
+        if self._placement.gpu is None:
+            raise UserError("device='%s' computes in host memory; pass the numpy array itself" % self.device)
+        values = np.asarray(array, np.float32)
+        buffer = _core.DeviceBuffer(self._net, values.nbytes)
+        return DeviceArray(buffer, values.shape, self._placement.index).copy_from(values)
+
+    def kernels(self, batch: int = 1, names: Sequence[str] = ()) -> Dict[str, Any]:
+        """Which kernels serve the layers for a batch of images of the network's own size.
+
+        :param names: layers to read out, as for :meth:`taps`.
+        :returns: ``graph``, whether it all is one CUDA graph, and ``steps``: for each its ``layers``, the ``candidate``
+            that was chosen, its ``kernels`` with threads, shared memory and grid, and the other ``candidates``.
+        """
+        layers = list(dict.fromkeys(taps.resolve(self.variant, list(names))))
+        size = self.variant.input_size
+        found = json.loads(self._net.describe(batch, size, size, False, layers))
+        name_fused(self.variant.layers(), found["steps"])
+        return found
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:
         """The ``topk`` most probable classes of an image, best first; a list of such lists for a list of images.
 
         :param image: a path, a PIL image, encoded bytes, an RGB uint8 array ``[H, W, 3]``, or a list of these.
         """
-        if isinstance(topk, bool) or not isinstance(topk, int) or topk < 1:
-            raise UserError("topk must be a whole number above 0, not %r" % (topk,))
-        if not self.trained:
-            warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=2)
-        probabilities = self.predict_proba(image)
+        _check_topk(topk)
+        self._warn_untrained()
+        probabilities = np.asarray(self.predict_proba(image))
         ranked = [self.rank(row, topk) for row in probabilities]
         return ranked if isinstance(image, (list, tuple)) else ranked[0]
 
@@ -183,18 +293,24 @@ class AlexNet:
         return self._net.param_bytes
 
     def __repr__(self) -> str:
-        return "AlexNet(%r, num_classes=%d, device=%r, fc_weights=%r, threads=%d)" % (
+        precision = "" if self.precision == "fp32" else "precision=%r, " % self.precision
+        return "AlexNet(%r, num_classes=%d, device=%r, %sfc_weights=%r, threads=%d)" % (
             self.variant.name,
             self.variant.num_classes,
             self.device,
+            precision,
             self.fc_weights,
             self.threads,
         )
 
-    def _run(self, x: Any, softmax: bool) -> Any:
-        array, convert_back = _as_numpy(x)
-        _check_batch(array, self.variant)
-        return convert_back(self._net.run(np.ascontiguousarray(array), softmax))
+    def _run(self, x: Any, softmax: bool, out: Any, stream: Any) -> Any:
+        given = arrays.read(x, self._placement, stream)
+        execution.check_batch(given, self.variant)
+        return execution.run(self._net, self._placement, given, softmax, (), out)[0]
+
+    def _warn_untrained(self) -> None:
+        if not self.trained:
+            warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=3)
 
     def rank(self, probabilities: np.ndarray, topk: int) -> List[Prediction]:
         """The ``topk`` most probable classes of one row of :meth:`predict_proba`, best first."""
@@ -232,28 +348,6 @@ def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Option
     return names if names is not None and len(names) == variant.num_classes else None
 
 
-def choose_device(device: str) -> str:
-    """The backend that ``device`` means on this machine.
-
-    :raises BackendError: if it was asked for by name and cannot be used here.
-    """
-    status = {entry["name"]: entry for entry in _core.backends()}
-    if device == "auto":
-        for name in AUTO_ORDER:
-            if status[name]["available"]:
-                return name
-        raise BackendError("no backend works here: " + status["cpu"]["reason"])
-    _one_of("device", device, ["auto", *status])
-    if not status[device]["available"]:
-        raise BackendError("device='%s' cannot be used: %s" % (device, status[device]["reason"]))
-    return device
-
-
-def _one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise UserError("%s must be one of %s, not %r" % (name, ", ".join(allowed), value))
-
-
 def _thread_count(threads: Optional[int]) -> int:
     if threads is None:
         return len(os.sched_getaffinity(0))
@@ -262,57 +356,13 @@ def _thread_count(threads: Optional[int]) -> int:
     return threads
 
 
+def _check_topk(topk: int) -> None:
+    if isinstance(topk, bool) or not isinstance(topk, int) or topk < 1:
+        raise UserError("topk must be a whole number above 0, not %r" % (topk,))
+
+
 def _is_batch(x: Any) -> bool:
-    """Whether ``x`` is a preprocessed batch rather than an image: four axes, or anything that speaks DLPack alone."""
+    """Whether ``x`` is a preprocessed batch rather than an image: four axes, or any array that is not numpy's."""
     if isinstance(x, np.ndarray):
         return x.ndim == 4
-    return hasattr(x, "__dlpack__")
-
-
-def _as_numpy(x: Any) -> Tuple[np.ndarray, Any]:
-    """``x`` as numpy, without a copy, and the function that turns a result into the library of ``x``."""
-    if isinstance(x, np.ndarray):
-        return x, lambda result: result
-    if not hasattr(x, "__dlpack__"):
-        raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
-    if getattr(x, "requires_grad", False):
-        raise UserError("the input requires grad; pass x.detach()")
-    try:
-        if int(x.__dlpack_device__()[0]) != DLPACK_CPU:
-            raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
-        return np.from_dlpack(x), _converter(type(x))
-    except UserError:
-        raise
-    except (AttributeError, BufferError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError("the input cannot be read through DLPack: %s" % error) from None
-
-
-def _converter(kind: type) -> Any:
-    """``from_dlpack`` of the library that defines ``kind``; numpy where it has none."""
-    module = sys.modules.get(kind.__module__.split(".")[0])
-    return getattr(module, "from_dlpack", lambda result: result)
-
-
-def _check_batch(x: np.ndarray, variant: Variant) -> None:
-    _check_layout(x, variant)
-    if x.shape[2:] != (variant.input_size, variant.input_size):
-        variant.layers((int(x.shape[2]), int(x.shape[3])))  # raises with the reason where the size does not work
-
-
-def _check_layout(x: np.ndarray, variant: Variant) -> None:
-    channels = variant.channels
-    if x.dtype != np.float32:
-        raise UserError("the input must be float32, not %s; convert it with x.astype('float32')" % x.dtype)
-    if x.ndim == 3:
-        raise UserError("the input must be [N, %d, H, W]; got %s: add the batch axis, x[None]" % (channels, x.shape))
-    if x.ndim != 4:
-        raise UserError("the input must be [N, %d, H, W]; got %s" % (channels, x.shape))
-    if x.shape[0] == 0:
-        raise UserError("the batch is empty; give at least one image")
-    if x.shape[1] != channels:
-        if x.shape[3] == channels:
-            raise UserError(
-                "the input %s looks like [N, H, W, C]; this network takes [N, C, H, W]: x.transpose(0, 3, 1, 2)"
-                % (x.shape,)
-            )
-        raise UserError("the input must have %d channels, it has %d: %s" % (channels, x.shape[1], x.shape))
+    return arrays.is_array(x)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
+from .. import cache
 from ..errors import UserError
 from . import BUNDLED, bundled, download
 
@@ -114,10 +115,7 @@ def folder() -> str:
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return os.path.abspath(os.path.expanduser(chosen))
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(base):  # the specification of the variable: relative paths are ignored
-        base = os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(base, "fastalex")
+    return cache.folder()
 
 
 def fetch(name: str, quiet: bool = False) -> str:

@@ -1,0 +1,153 @@
+"""Tuning rules: which kernel serves a layer, from the user's own measurements and from the device files.
+
+The text that the native engine reads has one rule a line (grammar: ``csrc/include/fastalex.h``), and the first that
+fits is followed: the rules of the user's cache, written by ``fastalex tune``, then those of the device file. Where none
+fits, the engine's cost model chooses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from . import __version__, _core, cache, devices
+from .errors import UserError
+from .placement import Gpu, Placement
+from .tuning_rules import Rule, parse_rule
+
+CACHE_VERSION = 1
+
+
+class Tuning(NamedTuple):
+    """Rules for the native engine, and where they come from."""
+
+    text: str
+    source: str
+    cached: bool = False
+
+
+def choose(placement: Placement) -> Tuning:
+    """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none."""
+    if placement.gpu is None:
+        return Tuning("", "")
+    file = of_device_file(placement.gpu)
+    rules = cached_rules(placement)
+    if not rules:
+        return file
+    source = "measured by fastalex tune, %s" % cache_path(placement)
+    return Tuning("".join(rule.text + "\n" for rule in rules) + file.text, source, cached=True)
+
+
+def known_as(gpu: Gpu) -> devices.Recognition:
+    """The device file that knows the GPU. Raises nothing: without device files none does."""
+    try:
+        return devices.recognise_gpu(gpu.name, gpu.sm, gpu.memory_bytes / 2**20, gpu.integrated)
+    except UserError as error:
+        return devices.Recognition(None, None, str(error))
+
+
+def of_device_file(gpu: Gpu) -> Tuning:
+    """The rules of the device file that knows the GPU."""
+    found = known_as(gpu)
+    if found.device is None or found.device.tuning is None:
+        return Tuning("", "none: %s" % found.reason)
+    tuning = found.device.tuning
+    lines = ["graphs %s" % ("on" if tuning.graphs else "off"), *tuning.rules]
+    basis = "%d rules, %s" % (len(tuning.rules), tuning.basis) if tuning.rules else "no rules: the cost model chooses"
+    return Tuning("\n".join(lines) + "\n", "devices/%s.toml (%s)" % (found.device.name, basis))
+
+
+# The user's cache ---------------------------------------------------------------------------------------------------
+
+
+def cache_path(placement: Placement) -> str:
+    """The file for this GPU; :func:`cache_key` is written inside."""
+    assert placement.gpu is not None
+    name = re.sub(r"[^a-z0-9]+", "-", placement.gpu.name.lower()).strip("-")
+    return os.path.join(cache.folder(), "tuning", "%s-%s.json" % (placement.backend, name or "gpu"))
+
+
+def cache_key(placement: Placement) -> Dict[str, Any]:
+    """What measurements are good for: another GPU, driver, version or library may have other winners."""
+    gpu = placement.gpu
+    assert gpu is not None
+    library = os.path.join(os.path.dirname(_core.__file__), "libfastalex_%s.so" % placement.backend)
+    size = os.path.getsize(library) if os.path.exists(library) else 0
+    return {
+        "gpu": gpu.name,
+        "sm": gpu.sm,
+        "driver": gpu.driver,
+        "runtime": gpu.runtime,
+        "fastalex": __version__,
+        "library_bytes": size,
+    }
+
+
+def read_cache(placement: Placement) -> Dict[str, Any]:
+    """``{"rules": [lines], "trials": [...]}`` that were measured with this key; empty lists where there are none."""
+    empty: Dict[str, Any] = {"rules": [], "trials": []}
+    try:
+        with open(cache_path(placement), encoding="utf-8") as stream:
+            found = json.load(stream)
+        if found["version"] != CACHE_VERSION or found["key"] != cache_key(placement):
+            return empty
+        rules = [parse_rule(line).text for line in found["rules"]]
+        return {"rules": rules, "trials": [dict(trial) for trial in found["trials"]]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return empty
+
+
+def cached_rules(placement: Placement) -> List[Rule]:
+    """The rules that the user measured on this GPU."""
+    return [parse_rule(line) for line in read_cache(placement)["rules"]]
+
+
+def write_cache(placement: Placement, rules: Sequence[Rule], trials: Sequence[Dict[str, Any]]) -> str:
+    """Put ``rules`` and every trial of the measurement, losers included, into the cache; returns its path.
+
+    What was measured before of the same layers, precision and batches is replaced; other measurements stay.
+
+    :raises UserError: if the folder cannot be written.
+    """
+    before = read_cache(placement)
+    kept = [rule for rule in map(parse_rule, before["rules"]) if not _measured_again(rule, trials)]
+    old = [trial for trial in before["trials"] if _place(trial) not in {_place(one) for one in trials}]
+    content = {
+        "version": CACHE_VERSION,
+        "key": cache_key(placement),
+        "rules": [rule.text for rule in [*rules, *kept]],
+        "trials": [*trials, *old],
+    }
+    path = cache_path(placement)
+    _write_atomically(path, json.dumps(content, indent=1) + "\n")
+    return path
+
+
+def _place(trial: Dict[str, Any]) -> Any:
+    return trial["precision"], trial["key"], trial["batch"]
+
+
+def _measured_again(rule: Rule, trials: Sequence[Dict[str, Any]]) -> bool:
+    return any(
+        (trial["precision"], trial["key"]) == (rule.precision, rule.key) and rule.first <= trial["batch"] <= rule.last
+        for trial in trials
+    )
+
+
+def _write_atomically(path: str, text: str) -> None:
+    temporary: Optional[str] = None
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=os.path.basename(path) + ".")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise UserError("the tuning cannot be kept in %s: %s" % (path, error.strerror or error)) from None
