@@ -20,7 +20,7 @@ from fastalex.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent
 # Files of which CONTRIBUTING.md says how they are named.
-PLACEHOLDERS = {"<name>": "*", "<op>": "*", "<format>": "*"}
+PLACEHOLDERS = {"<family>": "*", "<name>": "*", "<op>": "*", "<format>": "*"}
 NOT_THERE_YET = {"csrc/<name>/CMakeLists.txt"}  # an accelerator's folder
 
 
@@ -52,11 +52,12 @@ def project_files():
 
 
 def configure(folder, *definitions):
-    """Output and exit code of a CMake configuration."""
+    """Output and exit code of a CMake configuration that finds no CUDA compiler."""
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
     command += ["-S", str(ROOT), "-B", str(folder), *("-D" + one for one in definitions)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    without_nvcc = dict(os.environ, CUDACXX="/nowhere/nvcc")
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=without_nvcc)
     return " ".join(done.stdout.decode().split()), done.returncode
 
 
@@ -167,7 +168,7 @@ def test_links_lead_somewhere():
 @pytest.mark.parametrize(
     ("definition", "sentence"),
     [
-        ("FASTALEX_CUDA=ON", "FASTALEX_CUDA=ON, but this release has no cuda backend"),
+        ("FASTALEX_CUDA=ON", "FASTALEX_CUDA=ON, but no CUDA compiler was found (install the CUDA toolkit"),
         ("FASTALEX_TENSORRT=ON", "FASTALEX_TENSORRT=ON, but this release has no tensorrt backend"),
         ("FASTALEX_CUDA=maybe", "FASTALEX_CUDA is 'maybe': say AUTO, ON or OFF"),
     ],
@@ -191,7 +192,7 @@ def test_configuring_prints_what_is_decided(tmp_path):
     assert code == 0, said
     assert "-- device tx2 " in said
     assert "-- cpu on: " in said
-    assert "-- cuda off: this release has no cuda backend" in said
+    assert "-- cuda off: no CUDA compiler was found" in said
     assert "-- tensorrt off: FASTALEX_TENSORRT=OFF" in said
 
 

@@ -334,7 +334,7 @@ struct WinogradColumns<Half, S> {
 // computes kTiles x kColumns of one of them; while a stage is multiplied, the next is on its way in registers. The
 // order of the sum over c is the same for every shape. Grid: (tiles / kTiles, w_rows / kColumns, positions groups).
 template <typename Real, class S>
-__global__ void __launch_bounds__(S::kThreads) winograd_gemm(const WinogradArgs a) {
+__global__ void __launch_bounds__(S::kThreads, 1) winograd_gemm(const WinogradArgs a) {
   FASTALEX_SHARED(smem);
   static_assert(S::kThreads % kWinogradUnits == 0, "a thread keeps its unit of a row");
   typedef WinogradColumns<Real, S> Columns;

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+"""Compile every CUDA kernel for every architecture, without a GPU, and check what it uses.
+
+    python tools/check_cuda_kernels.py                       all families, all architectures
+    python tools/check_cuda_kernels.py --arch 53,62 --family conv_simt
+    python tools/check_cuda_kernels.py --nvcc /usr/local/cuda/bin/nvcc     also the product's own .cu files
+    python tools/check_cuda_kernels.py --table docs/cuda-kernels.md        also which kernel serves which layer
+
+The kernels are compiled with NVRTC 12.9, which reaches from sm_53 to sm_120, and assembled by its ptxas:
+
+    pip install 'nvidia-cuda-nvrtc-cu12==12.9.*' 'nvidia-cuda-nvcc-cu12==12.9.*'
+
+Refused are: a kernel that does not compile; registers or shared memory beyond what a device (devices/*.toml) gives a
+block; spills, stack and static shared memory; an architecture for which a family has no kernel.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Tuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from cuda_gate import families, limits, table, toolchain
+from cuda_gate.toolchain import ToolError
+
+ARCHITECTURES = (53, 62, 75, 80, 86, 87, 89, 90, 120)
+NVCC_FIRST = 75  # nvcc 13 has nothing older
+# Families that an architecture does without, and why.
+WITHOUT = {"conv_mma": ((53, 62), "mma starts at sm_75")}
+Task = Tuple[str, int]
+
+
+def compile_task(task: Task) -> Tuple[Task, Optional[families.Compiled], str, float]:
+    """One family for one architecture; never raises (it runs in a pool)."""
+    started = time.monotonic()
+    try:
+        return task, families.compile_family(*task), "", time.monotonic() - started
+    except ToolError as error:
+        return task, None, str(error), time.monotonic() - started
+
+
+def nvcc_task(task: Tuple[str, str, int]) -> Tuple[str, int, Dict[str, toolchain.Usage], str]:
+    """One .cu file for one architecture with nvcc."""
+    nvcc, source, architecture = task
+    path = Path(source)
+    includes = [families.KERNELS, families.ROOT / "csrc" / "include"]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            usage = toolchain.run_nvcc(Path(nvcc), path, architecture, includes, Path(folder, "out.cubin"))
+        except ToolError as error:
+            return path.name, architecture, {}, str(error)
+    return path.name, architecture, usage, ""
+
+
+def check(compiled: families.Compiled) -> List[str]:
+    """What is wrong with a family on an architecture."""
+    found = [
+        "%s: the name %s is there twice" % (compiled.family, name) for name in families.duplicates(compiled.instances)
+    ]
+    for instance in compiled.instances:
+        limit = limits.limits_for(compiled.architecture)
+        found += limits.problems(instance, compiled.usage[instance.name], limit, compiled.architecture)
+    if not compiled.instances and compiled.architecture not in WITHOUT.get(compiled.family, ((), ""))[0]:
+        found.append("%s has no kernel for sm_%d" % (compiled.family, compiled.architecture))
+    return found
+
+
+def check_all(wanted: Sequence[str], architectures: Sequence[int], processes: int) -> Tuple[List, List[str]]:
+    """Compiles and checks; (compiled, problems)."""
+    tasks = [(family, architecture) for architecture in architectures for family in wanted]
+    done, found = [], []
+    with multiprocessing.Pool(processes) as pool:
+        for (family, architecture), compiled, error, seconds in pool.imap_unordered(compile_task, tasks):
+            wrong = [error] if compiled is None else check(compiled)
+            kernels = len(compiled.instances) if compiled else 0
+            state = "failed" if wrong else "ok"
+            print(
+                "%-16s sm_%-4d %3d kernels  %5.1f s  %s" % (family, architecture, kernels, seconds, state), flush=True
+            )
+            found += wrong
+            if compiled:
+                done.append(compiled)
+    done.sort(key=lambda one: (one.family, one.architecture))
+    return done, found
+
+
+def check_nvcc(nvcc: Path, wanted: Sequence[str], architectures: Sequence[int], processes: int) -> List[str]:
+    """The product's .cu files, as the product is built."""
+    everything = sorted((families.ROOT / "csrc" / "cuda").glob("*.cu"))
+    files = [path for path in everything if path.stem in wanted or set(wanted) == set(families.families())]
+    first = NVCC_FIRST if toolchain.nvcc_version(nvcc).startswith("13") else ARCHITECTURES[0]
+    tasks = [(str(nvcc), str(path), one) for path in files for one in architectures if one >= first]
+    found = []
+    with multiprocessing.Pool(processes) as pool:
+        for name, architecture, usage, error in pool.imap_unordered(nvcc_task, tasks):
+            found += [error] if error else []
+            for symbol, one in usage.items():
+                if one.stack or one.spill_stores or one.spill_loads or one.shared:
+                    found.append("nvcc, %s for sm_%d: %s uses %s" % (name, architecture, symbol, one))
+            print("nvcc %-20s sm_%-4d %3d kernels  %s" % (name, architecture, len(usage), "failed" if error else "ok"))
+    return found
+
+
+def record(done: Sequence[families.Compiled]) -> str:
+    """JSON of what every kernel uses."""
+    rows = [
+        dict(
+            family=compiled.family,
+            sm=compiled.architecture,
+            name=one.name,
+            threads=one.threads,
+            shared_bytes=one.shared_bytes,
+            **asdict(compiled.usage[one.name]),
+        )
+        for compiled in done
+        for one in compiled.instances
+    ]
+    return json.dumps({"nvrtc": toolchain.Nvrtc().version, "kernels": rows}, indent=1) + "\n"
+
+
+def numbers(text: str) -> List[int]:
+    values = [int(word) for word in text.replace("sm_", "").split(",")]
+    unknown = sorted(set(values) - set(ARCHITECTURES))
+    if unknown:
+        raise argparse.ArgumentTypeError("unknown: %s (there are %s)" % (unknown, list(ARCHITECTURES)))
+    return values
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    known = families.families()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--arch", type=numbers, default=list(ARCHITECTURES), help="such as 53,75; default: all")
+    parser.add_argument("--family", type=lambda text: text.split(","), default=known, help="default: all")
+    parser.add_argument("--nvcc", help="compile csrc/cuda/*.cu with this nvcc as well (sm_75 and later with nvcc 13)")
+    parser.add_argument("--json", type=Path, help="write what every kernel uses here")
+    parser.add_argument("--table", type=Path, help="write which kernel serves which layer here")
+    parser.add_argument("--library", type=Path, help="libfastalex_emulated.so, for --table (tests/cuda_emulator)")
+    parser.add_argument("--check-table", action="store_true", help="with --table: compare with the file, write nothing")
+    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
+    wish = parser.parse_args(argv)
+    unknown = sorted(set(wish.family) - set(known))
+    if unknown:
+        parser.error("unknown family: %s (there are %s)" % (", ".join(unknown), ", ".join(known)))
+    try:
+        toolchain.package_file("cuda_nvcc", "bin/ptxas")
+        done, found = check_all(wish.family, wish.arch, wish.jobs)
+        if wish.nvcc:
+            nvcc = toolchain.find_program("nvcc", wish.nvcc, "give the path of nvcc")
+            found += check_nvcc(nvcc, wish.family, wish.arch, wish.jobs)
+        if wish.json:
+            toolchain.write_whole(wish.json, record(done))
+        if wish.table:
+            found += table.write(wish.table, done, wish.library, wish.check_table)
+    except ToolError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for sentence in found:
+        print(sentence, file=sys.stderr)
+    print("%d kernels compiled, %d problems" % (sum(len(one.instances) for one in done), len(found)))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

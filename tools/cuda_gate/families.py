@@ -1,0 +1,182 @@
+"""The kernels of each family, from csrc/cuda/kernels/<family>_instances.h, compiled for an architecture."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+from .toolchain import Nvrtc, ToolError, Usage, assemble, fingerprint, write_whole
+
+ROOT = Path(__file__).resolve().parents[2]
+KERNELS = ROOT / "csrc" / "cuda" / "kernels"
+CACHE = ROOT / "build" / "cuda_gate"
+# What a list says of an instance is read at the least architecture of NVRTC 12.9 that has half arithmetic.
+FACTS_ARCHITECTURE = 53
+# No --use_fast_math: the product is compiled without it.
+OPTIONS = ("-std=c++14", "-I%s" % KERNELS)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One kernel of a list. ``expression`` is C++ in fastalex::cuda; ``rest``: what the list says after the general
+    columns, as text."""
+
+    family: str
+    name: str
+    expression: str
+    threads: int
+    shared_bytes: int
+    min_sm: int
+    max_sm: int
+    tensor: bool
+    rest: Tuple[str, ...]
+
+    def fits(self, architecture: int, tensor_cores: bool = True) -> bool:
+        """Whether the kernel is for this architecture (of a device that has tensor cores or not)."""
+        above = not self.min_sm or architecture >= self.min_sm
+        below = not self.max_sm or architecture <= self.max_sm
+        return above and below and (tensor_cores or not self.tensor)
+
+
+def families(folder: Path = KERNELS) -> List[str]:
+    """Names of the lists in ``folder``."""
+    return sorted(path.name[: -len("_instances.h")] for path in folder.glob("*_instances.h"))
+
+
+def sources(folder: Path = KERNELS) -> List[Path]:
+    """Everything that a kernel can include."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".h", ".cuh"))
+
+
+def list_macro(family: str) -> str:
+    return "FASTALEX_%s_INSTANCES" % family.upper()
+
+
+def unit(family: str, folder: Path = KERNELS) -> str:
+    """The head of a translation unit with a family's kernels and its list."""
+    header = (folder / (family + "_instances.h")).read_text(encoding="utf-8")
+    if list_macro(family) not in header:
+        raise ToolError("%s_instances.h does not define %s" % (family, list_macro(family)))
+    kernels = '#include "%s.cuh"\n' % family if (folder / (family + ".cuh")).is_file() else ""
+    return kernels + '#include "%s_instances.h"\nusing namespace fastalex;\nusing namespace fastalex::cuda;\n' % family
+
+
+# Each instance becomes one element of an array in the PTX, from which read_facts takes it again: so that the compiler
+# evaluates the constants, and expands the names, exactly as it does for the product.
+NUMBERS, TEXT_BYTES, TEXTS = 5, 512, 3
+FACTS = """
+#define TEXT_(...) #__VA_ARGS__
+#define TEXT(...) TEXT_(__VA_ARGS__)
+#define FACT_(NAME, KERNEL, ARGS, THREADS, SHARED, MIN, MAX, TENSOR, ...)  \\
+  {{int(THREADS), int(SHARED), int(MIN), int(MAX), int(TENSOR)}, {NAME, TEXT(KERNEL), TEXT(__VA_ARGS__)}},
+#define FACT(...) FACT_(__VA_ARGS__, )
+struct Fact {
+  int numbers[%d];
+  char texts[%d][%d];
+};
+extern "C" __device__ const Fact facts[] = {
+FASTALEX_LIST(FACT)
+};
+""" % (NUMBERS, TEXTS, TEXT_BYTES)
+
+
+def read_list(nvrtc: Nvrtc, family: str, folder: Path = KERNELS) -> List[Instance]:
+    """What the list of a family says, in its order."""
+    source = unit(family, folder) + "#define FASTALEX_LIST %s\n" % list_macro(family) + FACTS
+    options = ["--gpu-architecture=compute_%d" % FACTS_ARCHITECTURE, "-std=c++14", "-I%s" % folder]
+    return read_facts(family, nvrtc.compile(source, options).text)
+
+
+def read_facts(family: str, ptx: str) -> List[Instance]:
+    """Instances from the array ``facts`` in PTX."""
+    found = re.search(r"\bfacts\[\d+\]\s*=\s*\{([^}]*)\}", ptx)
+    if not found:
+        raise ToolError("the list of %s is empty" % family)
+    data = bytes(int(value) % 256 for value in found.group(1).split(","))
+    size = 4 * NUMBERS + TEXTS * TEXT_BYTES
+    data += bytes(-len(data) % size)  # NVRTC leaves out zeros at the end
+    instances = []
+    for start in range(0, len(data), size):
+        words = [data[start + 4 * i :][:4] for i in range(NUMBERS)]
+        number = [int.from_bytes(word, "little", signed=True) for word in words]
+        texts = [data[start + 4 * NUMBERS + TEXT_BYTES * i :][:TEXT_BYTES] for i in range(TEXTS)]
+        name, expression, rest = (text.split(b"\0")[0].decode() for text in texts)
+        cells = tuple(cell.strip() for cell in rest.rstrip(", ").split(",")) if rest.strip(", ") else ()
+        instances.append(Instance(family, name, _bare(expression), *number[:4], bool(number[4]), cells))
+    return instances
+
+
+def _bare(expression: str) -> str:
+    """A kernel's name without the parentheses that kept its commas together."""
+    expression = expression.strip()
+    return expression[1:-1].strip() if expression.startswith("(") else expression
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A family for an architecture. ``symbols[name]``, ``usage[name]`` by the instance's name."""
+
+    family: str
+    architecture: int
+    instances: List[Instance]
+    symbols: Dict[str, str]
+    usage: Dict[str, Usage]
+    cubin: Path
+
+
+def compile_family(family: str, architecture: int, folder: Path = KERNELS, cache: Path = CACHE) -> Compiled:
+    """Every instance of ``family`` that is for ``architecture``; from the cache where nothing changed since.
+
+    :raises ToolError: if a compiler refuses.
+    """
+    nvrtc = Nvrtc()
+    key = fingerprint([*sources(folder), Path(__file__)], nvrtc.version, family, str(architecture))
+    record = cache / ("%s_sm%d_%s.json" % (family, architecture, key))
+    cubin = record.with_suffix(".cubin")
+    if record.is_file() and cubin.is_file():
+        return _from_json(json.loads(record.read_text(encoding="utf-8")), cubin)
+    instances = [one for one in read_list(nvrtc, family, folder) if one.fits(architecture)]
+    cache.mkdir(parents=True, exist_ok=True)
+    for old in cache.glob("%s_sm%d_*" % (family, architecture)):
+        old.unlink(missing_ok=True)
+    symbols: Dict[str, str] = {}
+    usage: Dict[str, Usage] = {}
+    temporary = cubin.with_name("%d_%s" % (os.getpid(), cubin.name))
+    if instances:
+        options = ["--gpu-architecture=compute_%d" % architecture, "-std=c++14", "-I%s" % folder]
+        ptx = nvrtc.compile(unit(family, folder), options, [one.expression for one in instances])
+        said = assemble(ptx.text, architecture, temporary)
+        symbols = {one.name: symbol for one, symbol in zip(instances, ptx.lowered)}
+        usage = {name: said[symbol] for name, symbol in symbols.items()}
+    else:
+        temporary.write_bytes(b"")
+    os.replace(str(temporary), str(cubin))
+    compiled = Compiled(family, architecture, instances, symbols, usage, cubin)
+    write_whole(record, json.dumps(_to_json(compiled)))
+    return compiled
+
+
+def _to_json(compiled: Compiled) -> dict:
+    return {
+        "family": compiled.family,
+        "architecture": compiled.architecture,
+        "instances": [asdict(one) for one in compiled.instances],
+        "symbols": compiled.symbols,
+        "usage": {name: asdict(usage) for name, usage in compiled.usage.items()},
+    }
+
+
+def _from_json(record: dict, cubin: Path) -> Compiled:
+    instances = [Instance(**dict(one, rest=tuple(one["rest"]))) for one in record["instances"]]
+    usage = {name: Usage(**one) for name, one in record["usage"].items()}
+    return Compiled(record["family"], record["architecture"], instances, record["symbols"], usage, cubin)
+
+
+def duplicates(instances: Sequence[Instance]) -> List[str]:
+    """Names that more than one instance has."""
+    names = [one.name for one in instances]
+    return sorted({name for name in names if names.count(name) > 1})

@@ -1,0 +1,108 @@
+"""Which kernels serve the standard networks on each device, asked of the library itself.
+
+The emulated backend (tests/cuda_emulator) is the CUDA backend over an emulated runtime that pretends to be a device of
+devices/*.toml; tests/emulated.py builds it and says what it pretends. Each device has a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from .toolchain import ToolError
+
+VARIANTS = ("alexnet2012", "torchvision")
+PRECISIONS = ("fp32", "fp16")
+STORAGES = ("fp32", "fp16", "int8", "int4")
+BATCHES = (1, 32)
+ROOT = Path(__file__).resolve().parents[2]
+
+# (variant, precision, storage, batch)
+Case = Tuple[str, str, str, int]
+
+
+def all_cases() -> Iterator[Case]:
+    for variant in VARIANTS:
+        for precision in PRECISIONS:
+            for storage in STORAGES:
+                for batch in BATCHES:
+                    if is_offered(precision, storage):
+                        yield variant, precision, storage, batch
+
+
+def is_offered(precision: str, storage: str) -> bool:
+    """fp16 activations take no weights of more bits: a layer's products would be no more exact for them."""
+    return (precision, storage) != ("fp16", "fp32")
+
+
+def default_library() -> Path:
+    """The emulated backend, built again where something changed.
+
+    :raises ToolError: if it cannot be built.
+    """
+    try:
+        return _emulated().build(ROOT / "build" / "cuda_emulator")
+    except (OSError, RuntimeError) as error:
+        raise ToolError("the emulated backend: %s" % error) from None
+
+
+def _emulated() -> Any:
+    sys.path.insert(0, str(ROOT / "tests"))
+    import emulated
+
+    return emulated
+
+
+def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, Dict[str, Any]]:
+    """The description of the plan of each case on ``device``.
+
+    :raises ToolError: with what the library says if it refuses one.
+    """
+    environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=_emulated().device_text(device))
+    paths = [str(ROOT / "tools"), os.environ.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    command = [sys.executable, "-m", "cuda_gate.plans", str(library.resolve()), json.dumps(list(cases))]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    if done.returncode != 0:
+        last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
+        raise ToolError("no plans for %s: %s" % (device, "".join(last)))
+    return {tuple(case): plan for case, plan in json.loads(done.stdout.decode())}
+
+
+def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
+    """In the process of one device: [case, plan] of each case."""
+    import numpy as np  # not needed by the process that asks
+
+    from fastalex import _core, variants
+    from fastalex.layers import layer_table
+
+    before = {row["name"] for row in _core.backends()}
+    _core.load_backend(library)
+    name = next(row["name"] for row in _core.backends() if row["name"] not in before)
+    nets: Dict[Tuple, Any] = {}
+    found = []
+    for variant, precision, storage, batch in cases:
+        row = variants.get(variant)
+        if (variant, precision, storage) not in nets:
+            nets.clear()
+            params = [np.zeros(shape, np.float32) for shape in row.parameter_shapes().values()]
+            nets[(variant, precision, storage)] = _core.Net(
+                layer_table(row.layers()),
+                [row.channels, row.input_size, row.input_size],
+                params,
+                name,
+                STORAGES.index(storage),
+                1,
+                PRECISIONS.index(precision),
+            )
+        text = nets[(variant, precision, storage)].describe(batch, row.input_size, row.input_size)
+        found.append([[variant, precision, storage, batch], json.loads(text)])
+    return found
+
+
+if __name__ == "__main__":
+    json.dump(describe(sys.argv[1], json.loads(sys.argv[2])), sys.stdout)

@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Writes the predicted rules of ``[tuning]`` into devices/*.toml: the kernel of each standard layer at each batch.
+
+The CUDA library's cost models choose, asked through the emulated backend (tests/cuda_emulator) that pretends to be each
+card. A rule is written where all cards of a file agree; where they do not, the library chooses by the card's size. A
+file whose rules are measured is left alone. How a sum is split is not in a rule, since it follows the number of SMs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import emulated  # noqa: E402
+from fastalex import _core, devices  # noqa: E402
+from fastalex.layers import FC_STORAGES, layer_table  # noqa: E402
+from fastalex.variants import VARIANTS  # noqa: E402
+
+PRECISIONS = ("fp32", "fp16")
+LAST = (1, 2, 4, 8, 16, 32, 64, 128)  # last batches of the ranges
+SOURCE = "tools/write_tuning.py: the cost models in csrc/cuda/, where all cards of this file agree"
+
+
+def layers():
+    """The convolutions and fully connected layers of the two standard networks, each once."""
+    found = {}
+    for name in ("alexnet2012", "torchvision"):
+        for layer in VARIANTS[name].layers():
+            if layer.op in ("conv", "fc"):
+                found.setdefault((layer.in_shape, tuple(layer.options.items())), layer)
+    return list(found.values())
+
+
+def chosen(layer, precision, storage):
+    """[(key, candidate)] for each of LAST, on the pretended device."""
+    channels, height, width = (*layer.in_shape, 1, 1)[:3]
+    params = [np.zeros(shape, np.float32) for shape in layer.param_shapes.values()]
+    net = _core.Net(
+        layer_table([layer]),
+        [channels, height, width],
+        params,
+        emulated.BACKEND,
+        FC_STORAGES.index(storage),
+        precision=PRECISIONS.index(precision),
+    )
+    steps = [json.loads(net.describe(batch, height, width))["steps"][0] for batch in LAST]
+    return [(step["key"], step["candidate"]) for step in steps]
+
+
+def rules_of(device):
+    """The tuning lines on which all cards of a device agree."""
+    lines = []
+    for layer in layers():
+        for precision in PRECISIONS:
+            storages = FC_STORAGES[PRECISIONS.index(precision) :] if layer.op == "fc" else (precision,)
+            for storage in storages:
+                choices = []
+                for card in device.cards:
+                    with emulated.pretend(emulated.device_text(device.name, card.name)):
+                        choices.append(chosen(layer, precision, storage))
+                lines += merged(list(zip(*choices)))
+    return lines
+
+
+def merged(choices):
+    """Lines for the ranges of batches in which every card has the same candidate."""
+    first, lines = 1, []
+    for index, (last, of_cards) in enumerate(zip(LAST, choices)):
+        same = len(set(of_cards)) == 1
+        following = choices[index + 1] if index + 1 < len(choices) else None
+        if same and following is not None and set(following) == set(of_cards):
+            continue
+        if same:
+            lines.append("%s %d-%d %s" % (of_cards[0][0], first, last, of_cards[0][1]))
+        first = last + 1
+    return lines
+
+
+def write(device):
+    """Replaces rules, basis and source of the device's file."""
+    path = ROOT / "devices" / (device.name + ".toml")
+    text = path.read_text(encoding="utf-8")
+    lines = rules_of(device)
+    listing = "rules = [\n%s]" % "".join('  "%s",\n' % line for line in lines)
+    text = re.sub(r"^rules = \[.*?\]$", lambda _: listing, text, count=1, flags=re.M | re.S)
+    text = re.sub(r'^source = ".*"$', lambda _: 'source = "%s"' % SOURCE, text, count=1, flags=re.M)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    print("%s: %d rules" % (device.name, len(lines)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("devices", nargs="*", help="names of device files; default: all")
+    options = parser.parse_args()
+    emulated.load()
+    for name in options.devices or list(devices.load_all()):
+        device = devices.get(name)
+        if device.tuning is not None and device.tuning.basis == "measured":
+            print("%s: measured, left alone" % name)
+        else:
+            write(device)
+
+
+if __name__ == "__main__":
+    main()
