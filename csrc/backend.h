@@ -17,7 +17,7 @@ extern "C" {
 #endif
 
 // Raised with every change of this file, of fastalex_step or of fastalex_frame; a library of another number is refused.
-#define FASTALEX_BACKEND_ABI 2u
+#define FASTALEX_BACKEND_ABI 3u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
@@ -25,6 +25,7 @@ typedef struct fastalex_model_options {
   int32_t precision;     // fastalex_precision
   int32_t threads;       // > 0
   int32_t device_index;  // >= 0
+  int32_t exact;         // no Winograd
   const char* tuning;    // rules (grammar: fastalex.h); never null
 } fastalex_model_options;
 
@@ -53,8 +54,8 @@ typedef struct fastalex_backend_api {
   // JSON of device `index`; FASTALEX_INVALID past the last.
   int (*device_info)(int index, char* text, size_t capacity, size_t* size);
 
-  // steps: the plan of the net's own image size with n = 1. params[i]: dense float32 at any address, layouts in ops.h.
-  int (*model_create)(const fastalex_step* steps, size_t step_count, const float* const* params, size_t param_count,
+  // steps: the plan of the net's own image size with n = 1. params[i]: layouts in ops.h, or quantised (fastalex.h).
+  int (*model_create)(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count,
                       const fastalex_model_options* options, void** model);
   void (*model_destroy)(void* model);
   int (*model_param)(const void* model, size_t index, float* out);  // out: dense float32, dequantised

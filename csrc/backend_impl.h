@@ -45,8 +45,9 @@ struct BackendParts {
   const char* name;
   void (*probe)();
   std::string (*device_info)(int index);
-  std::unique_ptr<BackendModel> (*make_model)(const fastalex_step* steps, size_t step_count, const float* const* params,
-                                              size_t param_count, const fastalex_model_options& options);
+  std::unique_ptr<BackendModel> (*make_model)(const fastalex_step* steps, size_t step_count,
+                                              const fastalex_param* params, size_t param_count,
+                                              const fastalex_model_options& options);
 };
 
 // For backends that compute on the host.
@@ -114,8 +115,8 @@ class BackendApi {
   static int device_info(int index, char* text, size_t capacity, size_t* size) {
     return guarded([&] { copy_text(Parts::parts().device_info(index), text, capacity, size); });
   }
-  static int model_create(const fastalex_step* steps, size_t step_count, const float* const* params, size_t param_count,
-                          const fastalex_model_options* options, void** model) {
+  static int model_create(const fastalex_step* steps, size_t step_count, const fastalex_param* params,
+                          size_t param_count, const fastalex_model_options* options, void** model) {
     return guarded(
         [&] { *model = Parts::parts().make_model(steps, step_count, params, param_count, *options).release(); });
   }

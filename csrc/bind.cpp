@@ -55,16 +55,44 @@ struct Closer {
   }
 };
 
+// A parameter is a float32 array, or (levels, scale) of a fully connected weight: int8 [out, in] with float32 [out], or
+// uint8 [out, (in + 1) / 2] with float16 [out, (in + 127) / 128] and the number of its values.
+fastalex_param param_of(const py::object& given) {
+  const auto dense = [](const py::array& array, char kind, py::ssize_t bytes) {
+    if (!(array.flags() & py::array::c_style) || array.dtype().kind() != kind || array.itemsize() != bytes)
+      throw py::value_error("a parameter's array must be C-contiguous and of its documented type");
+    return array.data();
+  };
+  if (!py::isinstance<py::tuple>(given)) {
+    const py::array array = given.cast<py::array>();
+    return {dense(array, 'f', 4), nullptr, static_cast<size_t>(array.size()), FASTALEX_FP32};
+  }
+  const py::tuple parts = given.cast<py::tuple>();
+  const bool bytes = parts.size() == 2;
+  if (!bytes && parts.size() != 3) throw py::value_error("a quantised parameter is (levels, scale) or has its count, too");
+  const py::array levels = parts[0].cast<py::array>(), scale = parts[1].cast<py::array>();
+  const size_t out = static_cast<size_t>(levels.ndim() == 2 ? levels.shape(0) : 0);
+  const size_t count = bytes ? static_cast<size_t>(levels.size()) : parts[2].cast<size_t>();
+  const size_t inputs = out ? count / out : 0;
+  const size_t scales = bytes ? out : out * ((inputs + 127) / 128);
+  const size_t room = bytes ? count : out * ((inputs + 1) / 2);
+  if (!out || count % out || static_cast<size_t>(scale.size()) != scales || static_cast<size_t>(levels.size()) != room)
+    throw py::value_error("the shapes of a quantised parameter do not fit each other");
+  return {dense(levels, bytes ? 'i' : 'u', 1), dense(scale, 'f', bytes ? 4 : 2), count,
+          bytes ? FASTALEX_INT8 : FASTALEX_INT4};
+}
+
 class PyNet {
  public:
-  PyNet(const std::string& table, std::vector<int32_t> shape, std::vector<Array> params, const std::string& backend,
-        int fc_storage, int threads, int precision, int device_index, const std::string& tuning)
+  PyNet(const std::string& table, std::vector<int32_t> shape, const std::vector<py::object>& params,
+        const std::string& backend, int fc_storage, int threads, int precision, int device_index,
+        const std::string& tuning, bool exact)
       : shape_(std::move(shape)) {
     if (shape_.size() != 3) throw py::value_error("the input shape must be (channels, height, width)");
-    std::vector<const float*> pointers;
-    for (const Array& param : params) {
-      pointers.push_back(param.data());
-      counts_.push_back(static_cast<size_t>(param.size()));
+    std::vector<fastalex_param> given;
+    for (const py::object& param : params) {
+      given.push_back(param_of(param));
+      counts_.push_back(given.back().count);
     }
     fastalex_options options = {};
     options.struct_size = sizeof options;
@@ -74,12 +102,13 @@ class PyNet {
     options.threads = threads;
     options.device_index = device_index;
     options.tuning = tuning.c_str();
+    options.exact = exact;
     fastalex_net* net = nullptr;
     int status;
     {
       py::gil_scoped_release release;
-      status = fastalex_create(table.c_str(), shape_[0], shape_[1], shape_[2], pointers.data(), counts_.data(),
-                               counts_.size(), &options, &net);
+      status = fastalex_create_quantised(table.c_str(), shape_[0], shape_[1], shape_[2], given.data(), given.size(),
+                                         &options, &net);
     }
     check(status);
     net_ = std::shared_ptr<fastalex_net>(net, Closer());
@@ -357,11 +386,11 @@ PYBIND11_MODULE(_core, m) {
   backend_error = py::object(errors.attr("BackendError")).release().ptr();
 
   py::class_<PyNet>(m, "Net")
-      .def(py::init<const std::string&, std::vector<int32_t>, std::vector<Array>, const std::string&, int, int, int,
-                    int, const std::string&>(),
+      .def(py::init<const std::string&, std::vector<int32_t>, const std::vector<py::object>&, const std::string&, int,
+                    int, int, int, const std::string&, bool>(),
            py::arg("table"), py::arg("input_shape"), py::arg("params"), py::arg("backend") = "cpu",
            py::arg("fc_storage") = 0, py::arg("threads") = 0, py::arg("precision") = 0, py::arg("device_index") = 0,
-           py::arg("tuning") = "")
+           py::arg("tuning") = "", py::arg("exact") = false)
       .def("run", &PyNet::run, py::arg("x").noconvert(), py::arg("softmax") = false)
       .def("taps", &PyNet::taps, py::arg("x").noconvert(), py::arg("names"), py::arg("softmax") = false)
       .def("profile", &PyNet::profile, py::arg("x").noconvert())

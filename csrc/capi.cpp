@@ -58,6 +58,41 @@ Net::Request tap_request(int32_t n, int32_t h, int32_t w, uint32_t flags, const 
   return request;
 }
 
+void check_options(const fastalex_options& options) {
+  need(options.backend, "options->backend");
+  if (options.struct_size != sizeof(fastalex_options))
+    invalid("options->struct_size is ", options.struct_size, ", set it to sizeof(fastalex_options)");
+  if (options.fc_storage < FASTALEX_FP32 || options.fc_storage > FASTALEX_BF16)
+    invalid("options->fc_storage is not a fastalex_storage: ", options.fc_storage);
+  if (options.precision < FASTALEX_PRECISION_FP32 || options.precision > FASTALEX_PRECISION_INT8)
+    invalid("options->precision is not a fastalex_precision: ", options.precision);
+  if (options.device_index < 0) invalid("options->device_index must not be negative");
+  if (options.threads < 0 || options.threads > kMaxThreads)
+    invalid("options->threads must be 0 (all processors) to ", kMaxThreads, ", not ", options.threads);
+}
+
+fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_t width,
+                     const std::vector<fastalex_param>& params, const fastalex_options* options) {
+  need(table, "table");
+  need(options, "options");
+  check_options(*options);
+  for (const fastalex_param& param : params) {
+    need(param.data, "a parameter");
+    if (param.storage != FASTALEX_FP32 && param.storage != FASTALEX_INT8 && param.storage != FASTALEX_INT4)
+      invalid("a parameter's storage must be fp32, int8 or int4, not ", param.storage);
+    if (param.storage != FASTALEX_FP32) need(param.scale, "a quantised parameter's scale");
+  }
+  fastalex_model_options model = {};
+  model.fc_storage = options->fc_storage;
+  model.precision = options->precision;
+  model.threads = options->threads ? options->threads : fastalex::usable_cpus();
+  model.device_index = options->device_index;
+  model.exact = options->exact != 0;
+  model.tuning = options->tuning ? options->tuning : "";
+  return new fastalex_net{
+      {table, channels, height, width, params, fastalex::find_backend(options->backend), model}};
+}
+
 fastalex_backend_call host_call(const float* input, float* const* outputs) {
   fastalex_backend_call call = {};
   call.input = input;
@@ -103,26 +138,22 @@ int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t
   return guarded([&] {
     need(net, "net");
     *net = nullptr;
-    need(table, "table");
-    need(options, "options");
-    need(options->backend, "options->backend");
     need(param_total == 0 || (params && param_counts), "params");
-    if (options->struct_size != sizeof(fastalex_options))
-      invalid("options->struct_size is ", options->struct_size, ", set it to sizeof(fastalex_options)");
-    if (options->fc_storage < FASTALEX_FP32 || options->fc_storage > FASTALEX_INT4)
-      invalid("options->fc_storage is not a fastalex_storage: ", options->fc_storage);
-    if (options->precision != FASTALEX_PRECISION_FP32 && options->precision != FASTALEX_PRECISION_FP16)
-      invalid("options->precision is not a fastalex_precision: ", options->precision);
-    if (options->device_index < 0) invalid("options->device_index must not be negative");
-    if (options->threads < 0 || options->threads > kMaxThreads)
-      invalid("options->threads must be 0 (all processors) to ", kMaxThreads, ", not ", options->threads);
-    const fastalex_model_options model = {options->fc_storage, options->precision,
-                                          options->threads ? options->threads : fastalex::usable_cpus(),
-                                          options->device_index, options->tuning ? options->tuning : ""};
-    for (size_t i = 0; i < param_total; ++i) need(params[i], "a parameter");
-    *net = new fastalex_net{{table, channels, height, width, std::vector<const float*>(params, params + param_total),
-                             std::vector<size_t>(param_counts, param_counts + param_total),
-                             fastalex::find_backend(options->backend), model}};
+    std::vector<fastalex_param> plain;
+    for (size_t i = 0; i < param_total; ++i)
+      plain.push_back(fastalex_param{params[i], nullptr, param_counts[i], FASTALEX_FP32});
+    *net = create(table, channels, height, width, plain, options);
+  });
+}
+
+int fastalex_create_quantised(const char* table, int32_t channels, int32_t height, int32_t width,
+                              const fastalex_param* params, size_t param_total, const fastalex_options* options,
+                              fastalex_net** net) {
+  return guarded([&] {
+    need(net, "net");
+    *net = nullptr;
+    need(param_total == 0 || params, "params");
+    *net = create(table, channels, height, width, std::vector<fastalex_param>(params, params + param_total), options);
   });
 }
 

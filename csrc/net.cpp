@@ -59,16 +59,20 @@ class Net::Call {
   void* context_ = nullptr;
 };
 
-Net::Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
-         const std::vector<size_t>& counts, const fastalex_backend_api* backend, const fastalex_model_options& options)
+Net::Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
+         const fastalex_backend_api* backend, const fastalex_model_options& options)
     : backend_(backend), rows_(parse_table(table)), channels_(c) {
   Plan native = build_plan(rows_, 1, c, h, w, Wish());
   param_counts_ = native.param_counts;
   if (params.size() != param_counts_.size())
     invalid("the layer table has ", param_counts_.size(), " parameters, ", params.size(), " were given");
   for (size_t i = 0; i < params.size(); ++i)
-    if (counts[i] != param_counts_[i])
-      invalid("parameter ", i, " must have ", param_counts_[i], " values, it has ", counts[i]);
+    if (params[i].count != param_counts_[i])
+      invalid("parameter ", i, " must have ", param_counts_[i], " values, it has ", params[i].count);
+  for (const fastalex_step& step : native.steps)
+    for (int i = step.param; i >= 0 && i < step.param + 2; ++i)
+      if (params[i].storage != FASTALEX_FP32 && (step.op != FASTALEX_OP_FULLY_CONNECTED || i != step.param))
+        invalid("parameter ", i, " is quantised, but only weights of fully connected layers may be");
   check(backend_->model_create(native.steps.data(), native.steps.size(), params.data(), params.size(), &options,
                                &model_));
   register_fork_guarded(this);

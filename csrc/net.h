@@ -24,9 +24,9 @@ class Net final : private ForkGuarded {
     bool operator==(const Request& o) const { return n == o.n && h == o.h && w == o.w && wish == o.wish; }
   };
 
-  // params[i] has counts[i] floats; see fastalex.h for their order.
-  Net(const std::string& table, int c, int h, int w, const std::vector<const float*>& params,
-      const std::vector<size_t>& counts, const fastalex_backend_api* backend, const fastalex_model_options& options);
+  // See fastalex.h for the order of the parameters.
+  Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
+      const fastalex_backend_api* backend, const fastalex_model_options& options);
   ~Net();  // waits for running calls
   Net(const Net&) = delete;
   Net& operator=(const Net&) = delete;

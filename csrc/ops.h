@@ -54,6 +54,7 @@ typedef struct fastalex_step {
   int32_t param;   // index of the weight among the net's parameters, its bias follows; -1: none
   int32_t output;  // index among the outputs of the plan; -1: the result is not asked for
   double alpha, beta, k;
+  double in_step;  // of the quantisation of a conv's or fc's input in precision int8; 0: none was given
 } fastalex_step;
 
 // Largest window of lrn and spatial_norm. TensorRT's ILRNLayer ends at 15.

@@ -168,8 +168,16 @@ class Builder {
     finish(row, step);
   }
 
+  static double in_step(const LayerRow& row) {
+    if (!row.options.count("step")) return 0;
+    const double step = finite(row, "step");
+    if (!(step > 0)) invalid("layer ", row.name, ": step must be above 0");
+    return step;
+  }
+
   void conv(const LayerRow& row, fastalex_step* step) {
     step->op = FASTALEX_OP_CONV;
+    step->in_step = in_step(row);
     step->out_c = positive(row, "out");
     step->kernel = positive(row, "kernel");
     step->stride = positive(row, "stride");
@@ -187,6 +195,7 @@ class Builder {
 
   void fully_connected(const LayerRow& row, fastalex_step* step) {
     step->op = FASTALEX_OP_FULLY_CONNECTED;
+    step->in_step = in_step(row);
     flat_ = true;
     step->out_c = positive(row, "out");
     step->out_h = step->out_w = 1;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../backend_impl.h"
+#include "../dequantise.h"
 #include "../error.h"
 #include "cpu.h"
 #include "layout.h"
@@ -50,8 +51,9 @@ struct Context final : BackendContext {
   Buffer features[2];
 };
 
-std::unique_ptr<Model> make_model(const fastalex_step* steps, size_t count, const float* const* params,
+std::unique_ptr<Model> make_model(const fastalex_step* steps, size_t count, const fastalex_param* given,
                                   size_t param_count, const fastalex_model_options& options) {
+  const FloatParams params(steps, count, given, param_count);
   std::unique_ptr<Model> model(new Model);
   model->kernels = &cpu_kernels();
   model->pool = ThreadPool::shared(options.threads);
@@ -329,8 +331,8 @@ class PackedModel final : public BackendModel {
   std::unique_ptr<Model> model_;
 };
 
-std::unique_ptr<BackendModel> make_packed_model(const fastalex_step* steps, size_t count, const float* const* params,
-                                                size_t param_count, const fastalex_model_options& options) {
+std::unique_ptr<BackendModel> make_packed_model(const fastalex_step* steps, size_t count,
+                                                const fastalex_param* params, size_t param_count, const fastalex_model_options& options) {
   if (options.precision != FASTALEX_PRECISION_FP32) invalid("the cpu backend computes in fp32 only; use fp32");
   if (options.fc_storage == FASTALEX_INT4) invalid("the cpu backend has no int4 weights; use int8");
   return std::unique_ptr<BackendModel>(new PackedModel(make_model(steps, count, params, param_count, options)));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "../backend_impl.h"
+#include "../dequantise.h"
 #include "../error.h"
 #include "cpu.h"
 #include "step_timer.h"
@@ -207,8 +208,9 @@ class NaivePlan final : public BackendPlan {
 
 class NaiveModel final : public BackendModel {
  public:
-  NaiveModel(const fastalex_step* steps, size_t count, const float* const* params, size_t param_count)
+  NaiveModel(const fastalex_step* steps, size_t count, const fastalex_param* given, size_t param_count)
       : params_(param_count) {
+    const FloatParams params(steps, count, given, param_count);
     for (const fastalex_step* s = steps; s < steps + count; ++s) {
       if (s->param < 0) continue;
       const size_t per_output =
@@ -239,7 +241,7 @@ class NaiveModel final : public BackendModel {
   Params params_;
 };
 
-std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const float* const* params,
+std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const fastalex_param* params,
                                          size_t param_count, const fastalex_model_options& options) {
   if (options.precision != FASTALEX_PRECISION_FP32) invalid("the naive backend computes in double only; use fp32");
   if (options.fc_storage != FASTALEX_FP32) invalid("the naive backend keeps all weights in fp32");

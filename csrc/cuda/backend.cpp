@@ -3,6 +3,7 @@
 #include <sstream>
 
 #include "../backend_impl.h"
+#include "../dequantise.h"
 #include "device_plan.h"
 #include "layout.h"
 
@@ -16,8 +17,9 @@ namespace {
 
 class DeviceModel final : public BackendModel {
  public:
-  DeviceModel(const fastalex_step* steps, size_t count, const float* const* params,
+  DeviceModel(const fastalex_step* steps, size_t count, const fastalex_param* given, size_t param_count,
               const fastalex_model_options& options) {
+    const FloatParams params(steps, count, given, param_count);
     model_.device = device_facts(options.device_index);
     model_.dtype = options.precision == FASTALEX_PRECISION_FP16 ? kHalf : kFloat;
     model_.storage = options.fc_storage;
@@ -116,11 +118,13 @@ std::string device_info(int index) {
   return text.str();
 }
 
-std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const float* const* params, size_t,
-                                         const fastalex_model_options& options) {
+std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const fastalex_param* params,
+                                         size_t param_count, const fastalex_model_options& options) {
+  if (options.precision > FASTALEX_PRECISION_FP16) invalid("the cuda backend computes in fp32 or fp16; use one of them");
+  if (options.fc_storage > FASTALEX_INT4) invalid("the cuda backend keeps no weights in bf16; use fp16");
   if (options.precision == FASTALEX_PRECISION_FP16 && options.fc_storage == FASTALEX_FP32)
     invalid("with fp16 activations fully connected weights are kept in fp16, int8 or int4, not in fp32");
-  return std::unique_ptr<BackendModel>(new DeviceModel(steps, count, params, options));
+  return std::unique_ptr<BackendModel>(new DeviceModel(steps, count, params, param_count, options));
 }
 
 struct Cuda {

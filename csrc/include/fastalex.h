@@ -6,8 +6,8 @@
  * The network is a text table, one layer a line: an op, then key=value words. `fastalex summary --table` prints the
  * table of any member of the family, so that no program needs a second description of the architecture.
  *
- *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil
- *   fc name=S out=I
+ *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil [step=F]
+ *   fc name=S out=I [step=F]                           step: of the input's quantisation, for precision int8
  *   relu|tanh|softmax name=S
  *   lrn name=S size=I alpha=F beta=F k=F groups=I      alpha is the factor in front of the sum of squares;
  *                                                      the window stays inside each of `groups` channel groups
@@ -47,16 +47,37 @@ typedef enum fastalex_status {
 } fastalex_status;
 
 /* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel;
- * int4: symmetric, one fp16 scale for each 128 weights of an output channel ("cuda"). */
+ * int4: symmetric, one fp16 scale for each 128 weights of an output channel, counted in the order y, x, channel of the
+ * input. bf16: "cpu". */
 typedef enum fastalex_storage {
   FASTALEX_FP32 = 0,
   FASTALEX_FP16 = 1,
   FASTALEX_INT8 = 2,
-  FASTALEX_INT4 = 3
+  FASTALEX_INT4 = 3,
+  FASTALEX_BF16 = 4
 } fastalex_storage;
 
-/* Of the activations and the convolutions. Inputs and outputs are float32 in any case. */
-typedef enum fastalex_precision { FASTALEX_PRECISION_FP32 = 0, FASTALEX_PRECISION_FP16 = 1 } fastalex_precision;
+/* Of the activations and the convolutions. Inputs and outputs are float32 in any case. fp16: "cuda". bf16, int8: "cpu".
+ * int8: the input x of a conv or fc becomes round(x / step), 0 to 255 where it cannot be negative, else -127 to 127;
+ * weights are int8 with one scale an output channel. Every conv and fc of the table needs its step. */
+typedef enum fastalex_precision {
+  FASTALEX_PRECISION_FP32 = 0,
+  FASTALEX_PRECISION_FP16 = 1,
+  FASTALEX_PRECISION_BF16 = 2,
+  FASTALEX_PRECISION_INT8 = 3
+} fastalex_precision;
+
+/* A parameter as a caller holds it: `count` values, at any address.
+ *   FASTALEX_FP32  float; weights in the layouts above
+ *   FASTALEX_INT8  an fc weight, int8_t [out, y, x, channel] of the input; scale: float [out]; value = level * scale
+ *   FASTALEX_INT4  an fc weight in the same order, two in a byte, the first in its low half, as level + 8, each output
+ *                  from a byte of its own on; scale: fp16 [out, (in + 127) / 128] */
+typedef struct fastalex_param {
+  const void* data;
+  const void* scale; /* NULL for FASTALEX_FP32 */
+  size_t count;
+  int32_t storage; /* fastalex_storage */
+} fastalex_param;
 
 typedef struct fastalex_options {
   uint32_t struct_size; /* sizeof(fastalex_options) */
@@ -66,6 +87,7 @@ typedef struct fastalex_options {
   int32_t threads;      /* CPU threads a call may use; 0: as many as this process may run on */
   int32_t device_index; /* which GPU, from 0 */
   const char* tuning;   /* rules for the choice of kernels, or NULL: see below */
+  int32_t exact;        /* "cpu": 1: convolutions sum their products directly, never by Winograd's algorithm */
 } fastalex_options;
 
 /* Tuning rules, one a line; `fastalex_describe` gives the keys, and the candidates that could serve each.
@@ -94,6 +116,12 @@ FASTALEX_API int fastalex_param_counts(const char* table, int32_t channels, int3
 FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width,
                                  const float* const* params, const size_t* param_counts, size_t param_total,
                                  const fastalex_options* options, fastalex_net** net);
+
+/* The same from parameters of any storage. Quantised ones are kept as they are by a backend and an fc_storage that use
+ * the same format, else they are dequantised first. */
+FASTALEX_API int fastalex_create_quantised(const char* table, int32_t channels, int32_t height, int32_t width,
+                                           const fastalex_param* params, size_t param_total,
+                                           const fastalex_options* options, fastalex_net** net);
 
 /* Waits until no call is running on the net, then frees it. NULL is allowed. */
 FASTALEX_API void fastalex_destroy(fastalex_net* net);

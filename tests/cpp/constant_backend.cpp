@@ -31,7 +31,7 @@ void probe() {
 #endif
 }
 
-std::unique_ptr<fastalex::BackendModel> make_model(const fastalex_step*, size_t, const float* const*, size_t,
+std::unique_ptr<fastalex::BackendModel> make_model(const fastalex_step*, size_t, const fastalex_param*, size_t,
                                                    const fastalex_model_options&) {
   return std::unique_ptr<fastalex::BackendModel>(new Model);
 }
