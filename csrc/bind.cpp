@@ -69,7 +69,8 @@ fastalex_param param_of(const py::object& given) {
   }
   const py::tuple parts = given.cast<py::tuple>();
   const bool bytes = parts.size() == 2;
-  if (!bytes && parts.size() != 3) throw py::value_error("a quantised parameter is (levels, scale) or has its count, too");
+  if (!bytes && parts.size() != 3)
+    throw py::value_error("a quantised parameter is (levels, scale) or has its count, too");
   const py::array levels = parts[0].cast<py::array>(), scale = parts[1].cast<py::array>();
   const size_t out = static_cast<size_t>(levels.ndim() == 2 ? levels.shape(0) : 0);
   const size_t count = bytes ? static_cast<size_t>(levels.size()) : parts[2].cast<size_t>();
@@ -352,6 +353,29 @@ std::vector<std::string> devices(const std::string& backend) {
   return list;
 }
 
+// (levels, scale) of weights [out, in] in the order [out, y, x, channel]: what param_of takes.
+py::tuple quantise_rows(const Array& weights, int storage) {
+  if (weights.ndim() != 2) throw py::value_error("the weights must be [out, in]");
+  const py::ssize_t out = weights.shape(0), in = weights.shape(1);
+  py::array levels, scale;
+  if (storage == FASTALEX_INT8) {
+    levels = py::array(py::dtype("i1"), std::vector<py::ssize_t>{out, in});
+    scale = py::array(py::dtype("f4"), std::vector<py::ssize_t>{out});
+  } else {
+    levels = py::array(py::dtype("u1"), std::vector<py::ssize_t>{out, (in + 1) / 2});
+    scale = py::array(py::dtype("f2"), std::vector<py::ssize_t>{out, (in + 127) / 128});
+  }
+  const float* from = weights.data();
+  void *to = levels.mutable_data(), *scales = scale.mutable_data();
+  int status;
+  {
+    py::gil_scoped_release release;
+    status = fastalex_quantise(from, static_cast<size_t>(out), static_cast<size_t>(in), storage, to, scales);
+  }
+  check(status);
+  return py::make_tuple(levels, scale);
+}
+
 py::list backends() {
   py::list list;
   const char *name, *reason;
@@ -413,6 +437,7 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly("bytes", &DeviceBuffer::bytes)
       .def("copy_to_host", &DeviceBuffer::copy_to_host, py::arg("out"))
       .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
+  m.def("quantise_rows", &quantise_rows, py::arg("weights").noconvert(), py::arg("storage"));
   m.def("devices", &devices, py::arg("backend") = "cuda");
   m.def("backends", &backends);
   m.def("build_info", &build_info);

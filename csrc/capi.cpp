@@ -6,11 +6,13 @@
 #include <vector>
 
 #include "cpu/cpu.h"
+#include "dequantise.h"
 #include "error.h"
 #include "fastalex.h"
 #include "loader.h"
 #include "net.h"
 #include "plan.h"
+#include "quantise.h"
 
 struct fastalex_net {
   fastalex::Net net;
@@ -89,8 +91,7 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
   model.device_index = options->device_index;
   model.exact = options->exact != 0;
   model.tuning = options->tuning ? options->tuning : "";
-  return new fastalex_net{
-      {table, channels, height, width, params, fastalex::find_backend(options->backend), model}};
+  return new fastalex_net{{table, channels, height, width, params, fastalex::find_backend(options->backend), model}};
 }
 
 fastalex_backend_call host_call(const float* input, float* const* outputs) {
@@ -154,6 +155,25 @@ int fastalex_create_quantised(const char* table, int32_t channels, int32_t heigh
     *net = nullptr;
     need(param_total == 0 || params, "params");
     *net = create(table, channels, height, width, std::vector<fastalex_param>(params, params + param_total), options);
+  });
+}
+
+int fastalex_quantise(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels, void* scale) {
+  return guarded([&] {
+    need(weights && levels && scale, "weights, levels and scale");
+    if (storage != FASTALEX_INT8 && storage != FASTALEX_INT4) invalid("storage must be int8 or int4, not ", storage);
+    if (inputs > INT32_MAX) invalid("an output has ", inputs, " weights, at most ", INT32_MAX, " are possible");
+    const int count = static_cast<int>(inputs);
+    for (size_t out = 0; out < outputs; ++out) {
+      const float* row = weights + out * inputs;
+      if (storage == FASTALEX_INT8) {
+        fastalex::quantise_int8(row, count, static_cast<int8_t*>(levels) + out * inputs,
+                                static_cast<float*>(scale) + out);
+      } else {
+        fastalex::quantise_int4(row, count, static_cast<uint8_t*>(levels) + out * ((inputs + 1) / 2),
+                                static_cast<uint16_t*>(scale) + out * fastalex::int4_groups(inputs));
+      }
+    }
   });
 }
 

@@ -5,36 +5,13 @@
 #include <cstring>
 
 #include "../cpu/half.h"
-#include "../error.h"
+#include "../dequantise.h"
+#include "../quantise.h"
 
 namespace fastalex {
 namespace {
 
-// To the nearest integer, of ties the even one, for |value| < 2^22: a sum with 1.5 * 2^23 has no room for a fraction.
-// Compilers vectorise this, not nearbyint.
-inline float rounded(float value) { return (value + 12582912.0f) - 12582912.0f; }
-
-inline float limited(float value, float low, float high) {
-  value = value < low ? low : value;
-  return value > high ? high : value;
-}
-
-// The largest magnitude. An infinity or a NaN gives one of them: their bits count as larger than any number's.
-float largest_magnitude(const float* values, int count) {
-  int32_t largest = 0;
-  for (int i = 0; i < count; ++i) {
-    int32_t bits;
-    std::memcpy(&bits, values + i, sizeof bits);
-    largest = std::max(largest, bits & 0x7fffffff);
-  }
-  float magnitude;
-  std::memcpy(&magnitude, &largest, sizeof magnitude);
-  return magnitude;
-}
-
-[[noreturn]] void refuse(const char* found) {
-  invalid("a fully connected layer holds ", found, "; keep its weights in fp32");
-}
+static_assert(kStreamedGroup == kInt4Group, "a row is padded to whole groups of int4");
 
 void pack_halves(const float* row, int count, char* to) {
   for (int i = 0; i < count; ++i) {
@@ -43,90 +20,25 @@ void pack_halves(const float* row, int count, char* to) {
   }
 }
 
-// The same levels as the CPU backend's.
-void pack_bytes(const float* row, int count, float largest, char* to, char* scale) {
-  float step = largest / 127.0f;
-  if (!(step > 0)) step = 1.0f;  // a quotient of the smallest numbers may round to zero
+void pack_bytes(const float* row, int count, char* to, char* scale) {
+  float step;
+  quantise_int8(row, count, reinterpret_cast<int8_t*>(to), &step);
   std::memcpy(scale, &step, sizeof step);
-  for (int i = 0; i < count; ++i)
-    to[i] = static_cast<char>(
-        static_cast<unsigned char>(static_cast<int>(limited(rounded(row[i] / step), -127.0f, 127.0f)) + 128));
+  for (int i = 0; i < count; ++i) to[i] = static_cast<char>(static_cast<unsigned char>(to[i]) ^ 0x80);  // level + 128
 }
 
-float int4_inverse(uint16_t scale) {
-  const float step = from_half(scale);
-  return step != 0 ? 1.0f / step : 0.0f;
-}
-
-inline float int4_rounded(float value, float inverse) { return limited(rounded(value * inverse), -8.0f, 7.0f); }
-
-// In pairs: as exact as it gets, and compilers vectorise it.
-float sum_of_group(float* values) {
-  for (int width = kStreamedGroup / 2; width > 0; width /= 2)
-    for (int i = 0; i < width; ++i) values[i] += values[i + width];
-  return values[0];
-}
-
-float squared_error(const float* group, uint16_t scale) {
-  const float step = from_half(scale), inverse = int4_inverse(scale);
-  float errors[kStreamedGroup];
-  for (int i = 0; i < kStreamedGroup; ++i) {
-    const float off = group[i] - int4_rounded(group[i], inverse) * step;
-    errors[i] = off * off;
-  }
-  return sum_of_group(errors);
-}
-
-// The scale with the least squared error for the levels that another one gives.
-float fitted_scale(const float* group, uint16_t scale) {
-  const float inverse = int4_inverse(scale);
-  float products[kStreamedGroup], squares[kStreamedGroup];
-  for (int i = 0; i < kStreamedGroup; ++i) {
-    const float level = int4_rounded(group[i], inverse);
-    products[i] = group[i] * level;
-    squares[i] = level * level;
-  }
-  const float square = sum_of_group(squares);
-  return square > 0 ? sum_of_group(products) / square : 0.0f;
-}
-
-// The largest magnitude would be level -8 at ratio 1. Smaller ratios clip it in favour of the many small values.
-uint16_t best_scale(const float* group) {
-  float low = group[0], high = group[0];
-  for (int i = 1; i < kStreamedGroup; ++i) {
-    low = std::min(low, group[i]);
-    high = std::max(high, group[i]);
-  }
-  const float extreme = -low > high ? low : high;
-  if (std::fabs(extreme) > 8 * kHalfMax) refuse("a weight beyond the range of int4 with fp16 scales");
-  uint16_t best = to_half(extreme / -8.0f);
-  float least = squared_error(group, best);
-  const auto try_scale = [&](float scale) {
-    const uint16_t bits = to_half(limited(scale, -kHalfMax, kHalfMax));
-    const float error = squared_error(group, bits);
-    if (error < least) best = bits, least = error;
-  };
-  for (float ratio : {1.07f, 0.93f, 0.86f, 0.79f}) try_scale(extreme / -8.0f * ratio);
-  try_scale(fitted_scale(group, best));
-  return best;
-}
-
+// count: whole groups.
 void pack_nibbles(const float* row, int count, char* to, char* scale) {
-  for (int first = 0; first < count; first += kStreamedGroup) {
-    const float* group = row + first;
-    const uint16_t bits = best_scale(group);
-    std::memcpy(scale + first / kStreamedGroup * sizeof bits, &bits, sizeof bits);
-    const float inverse = int4_inverse(bits);
-    int nibbles[kStreamedGroup];
-    for (int i = 0; i < kStreamedGroup; ++i) nibbles[i] = static_cast<int>(int4_rounded(group[i], inverse)) + 8;
-    for (int i = 0; i < kStreamedGroup; i += 8) {  // values 0 2 4 6 1 3 5 7 from the lowest nibble
-      const int* n = nibbles + i;
-      char* word = to + (first + i) / 2;
-      word[0] = static_cast<char>(n[0] | n[2] << 4);
-      word[1] = static_cast<char>(n[4] | n[6] << 4);
-      word[2] = static_cast<char>(n[1] | n[3] << 4);
-      word[3] = static_cast<char>(n[5] | n[7] << 4);
-    }
+  std::vector<uint16_t> scales(count / kStreamedGroup);
+  quantise_int4(row, count, reinterpret_cast<uint8_t*>(to), scales.data());
+  std::memcpy(scale, scales.data(), scales.size() * sizeof scales[0]);
+  for (char* word = to; word < to + count / 2; word += 4) {  // values 0 2 4 6 1 3 5 7 from the lowest nibble
+    const unsigned char pairs[4] = {static_cast<unsigned char>(word[0]), static_cast<unsigned char>(word[1]),
+                                    static_cast<unsigned char>(word[2]), static_cast<unsigned char>(word[3])};
+    word[0] = static_cast<char>((pairs[0] & 15) | (pairs[1] & 15) << 4);
+    word[1] = static_cast<char>((pairs[2] & 15) | (pairs[3] & 15) << 4);
+    word[2] = static_cast<char>(pairs[0] >> 4 | (pairs[1] & 0xf0));
+    word[3] = static_cast<char>(pairs[2] >> 4 | (pairs[3] & 0xf0));
   }
 }
 
@@ -136,13 +48,13 @@ void pack_row(const StreamedLayout& layout, const float* row, char* to, char* sc
     std::memcpy(to, row, layout.row_bytes);
     return;
   }
-  const float largest = largest_magnitude(row, layout.row_values);
-  if (!std::isfinite(largest)) refuse("NaN or infinity");
   if (layout.storage == FASTALEX_FP16) {
-    if (largest > kHalfMax) refuse("a weight beyond the range of fp16");
+    const float largest = largest_magnitude(row, layout.row_values);
+    if (!std::isfinite(largest)) refuse_weights("NaN or infinity");
+    if (largest > kHalfMax) refuse_weights("a weight beyond the range of fp16");
     pack_halves(row, layout.row_values, to);
   } else if (layout.storage == FASTALEX_INT8) {
-    pack_bytes(row, layout.row_values, largest, to, scale);
+    pack_bytes(row, layout.row_values, to, scale);
   } else {
     pack_nibbles(row, layout.row_values, to, scale);
   }

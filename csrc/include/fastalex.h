@@ -123,6 +123,11 @@ FASTALEX_API int fastalex_create_quantised(const char* table, int32_t channels, 
                                            const fastalex_param* params, size_t param_total,
                                            const fastalex_options* options, fastalex_net** net);
 
+/* The levels and scales of `outputs` x `inputs` weights, in the layout and order of fastalex_param: what a net makes of
+ * float32 weights. storage: FASTALEX_INT8 or FASTALEX_INT4; levels and scale: room as fastalex_param says. */
+FASTALEX_API int fastalex_quantise(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels,
+                                   void* scale);
+
 /* Waits until no call is running on the net, then frees it. NULL is allowed. */
 FASTALEX_API void fastalex_destroy(fastalex_net* net);
 
