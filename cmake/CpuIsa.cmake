@@ -1,14 +1,26 @@
 # The per-ISA objects: csrc/cpu/isa_kernels.cpp, once for each level, with that level's flags and no others.
 # The flags are spelled out because -march=x86-64-v3 is unknown to the GCC 10 of manylinux2014.
 
+include(CheckCXXSourceCompiles)
 string(TOLOWER "${CMAKE_SYSTEM_PROCESSOR}" processor)
 if(processor MATCHES "^(x86_64|amd64)$")
   set(FASTALEX_ISAS v2 v3 v4)
   set(FASTALEX_ISA_FLAGS_v2 -msse4.2 -mpopcnt)
   set(FASTALEX_ISA_FLAGS_v3 ${FASTALEX_ISA_FLAGS_v2} -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mmovbe)
   set(FASTALEX_ISA_FLAGS_v4 ${FASTALEX_ISA_FLAGS_v3} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl
-                            -mprefer-vector-width=512 -Wno-maybe-uninitialized)  # GCC 12's own header warns
-  set(FASTALEX_ISA_FLAGS_wide ${FASTALEX_ISA_FLAGS_v3} -Wno-psabi)
+                            -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)  # GCC 12's own header warns
+  # Not part of a level: products of bytes (Cascade Lake, Zen 4 and newer) and of bf16 (Cooper Lake, Zen 4, ...).
+  set(FASTALEX_ISA_FLAGS_v4vnni ${FASTALEX_ISA_FLAGS_v4} -mavx512vnni)
+  set(FASTALEX_ISA_FLAGS_v4bf16 ${FASTALEX_ISA_FLAGS_v4vnni} -mavx512bf16)
+  foreach(isa v4vnni v4bf16)
+    string(REPLACE ";" " " CMAKE_REQUIRED_FLAGS "${FASTALEX_ISA_FLAGS_${isa}}")
+    check_cxx_source_compiles("int main() { return 0; }" FASTALEX_COMPILES_${isa})
+    if(FASTALEX_COMPILES_${isa})
+      list(APPEND FASTALEX_ISAS ${isa})
+    endif()
+  endforeach()
+  unset(CMAKE_REQUIRED_FLAGS)
+  set(FASTALEX_ISA_FLAGS_wide ${FASTALEX_ISA_FLAGS_v3} -Wno-psabi -Wno-ignored-attributes)
   if(FASTALEX_TEST_ISA)
     list(APPEND FASTALEX_ISAS wide)
   endif()
@@ -30,6 +42,10 @@ function(fastalex_add_isa_objects target)
     target_compile_options(fastalex_isa_${isa} PRIVATE -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math
                                                        -fno-exceptions -fno-rtti ${FASTALEX_ISA_FLAGS_${isa}})
     target_sources(${target} INTERFACE $<TARGET_OBJECTS:fastalex_isa_${isa}>)
+  endforeach()
+  foreach(isa IN LISTS FASTALEX_ISAS)
+    string(TOUPPER ${isa} upper)
+    target_compile_definitions(${target} PRIVATE FASTALEX_ISA_${upper})  # csrc/cpu/isa.cpp: what there is to choose from
   endforeach()
   if(FASTALEX_TEST_ISA)
     target_compile_definitions(${target} PRIVATE FASTALEX_TEST_ISA)

@@ -15,7 +15,7 @@
 namespace fastalex {
 namespace {
 
-struct Level {
+struct IsaLevel {
   const CpuKernels* kernels;
   bool (*supported)();
   bool automatic;  // may be chosen without being asked for
@@ -32,7 +32,24 @@ bool has_v4() {
   return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-const Level kLevels[] = {
+#if defined(FASTALEX_ISA_V4VNNI) || defined(FASTALEX_ISA_V4BF16)
+// Leaf 7: products of bytes (ECX of subleaf 0) and of bf16 (EAX of subleaf 1); older compilers do not know the names.
+bool has_vnni() {
+  unsigned a, b, c, d;
+  return has_v4() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (c & 1u << 11);
+}
+bool has_bf16() {
+  unsigned a, b, c, d;
+  return has_vnni() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 5);
+}
+#endif
+const IsaLevel kIsaLevels[] = {
+#ifdef FASTALEX_ISA_V4BF16
+    {&fastalex_cpu_kernels_v4bf16, has_bf16, true},
+#endif
+#ifdef FASTALEX_ISA_V4VNNI
+    {&fastalex_cpu_kernels_v4vnni, has_vnni, true},
+#endif
     {&fastalex_cpu_kernels_v4, has_v4, true},
     {&fastalex_cpu_kernels_v3, has_v3, true},
     {&fastalex_cpu_kernels_v2, has_v2, true},
@@ -42,7 +59,7 @@ const Level kLevels[] = {
 };
 #elif defined(__aarch64__)
 bool has_neon() { return true; }  // part of the architecture
-const Level kLevels[] = {{&fastalex_cpu_kernels_neon, has_neon, true}};
+const IsaLevel kIsaLevels[] = {{&fastalex_cpu_kernels_neon, has_neon, true}};
 #else
 #error "fastalex has CPU kernels for x86-64 and aarch64"
 #endif
@@ -51,7 +68,7 @@ const CpuKernels* choose(std::string* refusal) {
   const char* wanted = std::getenv("FASTALEX_CPU_ISA");
   bool any = !wanted || !*wanted;
   std::string known;
-  for (const Level& level : kLevels) {
+  for (const IsaLevel& level : kIsaLevels) {
     if (any && level.automatic && level.supported()) return level.kernels;
     known += std::string(known.empty() ? "" : ", ") + level.kernels->isa;
     if (any || std::strcmp(wanted, level.kernels->isa) != 0) continue;

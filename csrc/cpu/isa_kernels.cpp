@@ -6,23 +6,46 @@
 #include "kernels.h"
 #include "ops/conv.h"
 #include "ops/fully_connected.h"
+#include "ops/import.h"
 #include "ops/norm.h"
 #include "ops/pool.h"
+#include "ops/winograd.h"
 
 #define FASTALEX_TEXT_(x) #x
 #define FASTALEX_TEXT(x) FASTALEX_TEXT_(x)
 #define FASTALEX_PASTE_(x) fastalex_cpu_kernels_##x
 #define FASTALEX_PASTE(x) FASTALEX_PASTE_(x)
 
+#if defined(FASTALEX_USE_VNNI)
+#define FASTALEX_HAS_VNNI 1
+#else
+#define FASTALEX_HAS_VNNI 0
+#endif
+#if defined(FASTALEX_USE_BF16)
+#define FASTALEX_HAS_BF16 1
+#else
+#define FASTALEX_HAS_BF16 0
+#endif
+
 extern "C" const fastalex::CpuKernels FASTALEX_PASTE(FASTALEX_ISA) = {
     FASTALEX_TEXT(FASTALEX_ISA),
     kPanel,
+    kLanes,
     kRows,
-    conv,
+    sizeof(Level),
+    FASTALEX_HAS_VNNI,
+    FASTALEX_HAS_BF16,
+    {winograd_form<Winograd4x3>(), winograd_form<Winograd3x5>()},
+    import_image,
+    {conv<fastalex::kFloat32>, conv<fastalex::kBfloat16>, conv<fastalex::kLevels>},
+    winograd_input,
+    winograd_output,
+    fc_prepare,
     fully_connected,
     lrn,
     spatial_norm,
     maxpool,
+    norm_pool,
     adaptive_avgpool,
     activation,
 };

@@ -1,4 +1,4 @@
-// Where every activation of a plan lives: a plan's steps with their tensors, runs and blocks.
+// Where every activation of a plan lives, and in which numbers.
 #ifndef FASTALEX_CPU_LAYOUT_H
 #define FASTALEX_CPU_LAYOUT_H
 
@@ -9,35 +9,46 @@
 
 namespace fastalex {
 
-// One image of c x h x w, NHWC, `border` zero rows above and columns to the left and as many as the reader needs
+// The level of 0 where levels are bytes and values may be below 0.
+enum { kSignedZero = 128 };
+
+// One image of c x h x w, NHWC, `border` rows of zeros above and columns to the left and as many as the reader needs
 // below and to the right.
 struct Tensor {
   int c, h, w;
   int border;
   int padded_h, padded_w;
-  size_t offset;  // floats, in the workspace of one image
+  int numeric;
+  int bytes;      // of a value
+  bool negative;  // kLevels: values may be below 0
+  double step;    // kLevels
+  size_t offset;  // of the chunk's first image in the workspace, in bytes
 
-  size_t floats() const { return static_cast<size_t>(padded_h) * padded_w * c; }
-  Activations at(float* base) const;
+  int zero() const { return numeric == kLevels && negative && bytes == 1 ? kSignedZero : 0; }  // the level of 0
+
+  size_t values() const { return static_cast<size_t>(padded_h) * padded_w * c; }
+  size_t image_bytes() const { return (values() * bytes + 63) / 64 * 64; }
+  // The images proper, from the first value of the first one, and with their borders.
+  Activations view(char* workspace) const;
+  Activations padded_view(char* workspace) const;
+  // A tensor whose images lie elsewhere, `image` values apart.
+  Activations view_at(void* data, int64_t image) const;
 };
 
-// The window of a convolution as contiguous runs of the padded input, cut into blocks of at most `longest` products.
-struct WindowRuns {
-  std::vector<Run> runs;
-  std::vector<Block> blocks;
-};
-WindowRuns window_runs(const fastalex_step& step, const Tensor& in, int longest);
+// A dense float32 tensor without a border.
+Tensor plain_tensor(int c, int h, int w);
 
-// Steps up to the first fully connected one work image by image on tensors[i] -> tensors[i + 1]; the later ones on
-// the whole batch. The last tensor of the image part is written into the batch part's first buffer, if there is one.
-struct Layout {
-  std::vector<fastalex_step> steps;
-  size_t image_steps;           // number of steps that work image by image
-  std::vector<Tensor> tensors;  // image_steps + 1
-  size_t image_floats;          // workspace of one image
-  size_t feature_floats;        // from one row of the batch part to the next
-};
-Layout make_layout(const fastalex_step* steps, size_t count, int panel);
+// The window of a convolution as contiguous runs of the padded input.
+std::vector<Run> window_runs(const fastalex_step& step, const Tensor& in);
+
+// Values of the runs of one window, in order: r, s, c. A run's last unit may be part empty.
+std::vector<int> run_lengths(const fastalex_step& step);
+
+// Units that `values` values of so many bytes take.
+inline int units_of(int values, int bytes) { return (values + 4 / bytes - 1) / (4 / bytes); }
+
+// Appends `units` units, `offset` bytes from the window's start, as runs of at most `limit`; 0: as one.
+void add_runs(int offset, int units, int limit, std::vector<Run>* runs);
 
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_LAYOUT_H

@@ -1,37 +1,102 @@
-// Weights in the layout of the kernels (kernels.h), and back.
+// Weights in the layouts of the kernels (kernels.h), and back.
 #ifndef FASTALEX_CPU_PACK_H
 #define FASTALEX_CPU_PACK_H
 
 #include <vector>
 
 #include "../backend.h"
+#include "../cook_toom.h"
 #include "buffer.h"
+#include "choose.h"
 #include "kernels.h"
 #include "thread_pool.h"
 
 namespace fastalex {
 
-struct PackedLayer {
-  PackedLayer(const fastalex_step& step, int panel, int storage);
+// How outputs are dealt to panels: panels do not cross groups, and the last one of a group may be part empty.
+struct Panels {
+  Panels(int groups, int out_c, int panel);
+  int count() const { return groups * per_group; }
+  int first_channel(int index) const { return index / per_group * out_per_group + index % per_group * panel; }
+  int width(int index) const;
 
-  // weight: [K, C/G, R, S] or [K, C H W]; bias [K]. Throws Error(FASTALEX_INVALID) if a value does not fit.
-  void pack(const float* weight, const float* bias, ThreadPool::Lease* workers);
-  void unpack_weight(float* weight) const;
+  int panel, groups, out_per_group, per_group;
+};
+
+class PackedLayer {
+ public:
+  virtual ~PackedLayer() = default;
+  virtual void unpack_weight(float* weight) const = 0;  // as ops.h has it, dequantised
   void unpack_bias(float* bias) const;
-  size_t bytes() const { return weights.bytes() + scale.bytes() + bias.bytes(); }
+  virtual size_t bytes() const { return weights.bytes() + scale.bytes() + bias.bytes(); }
 
-  int panel, storage;
-  int groups, out_per_group, panels_per_group, k;
-  std::vector<int> source;  // source[k]: place of row k of a panel within an output channel's weights
-  Buffer weights, scale, bias;
+  Panels panels;
+  Buffer weights;  // in the order of the task that reads them
+  Buffer bias;     // [panel index][panel], zero in the tail
+  Buffer scale;    // of quantised weights, as the task has it
+
+ protected:
+  explicit PackedLayer(const Panels& panels);
+  void pack_bias(const float* bias);
+};
+
+class ConvLayer final : public PackedLayer {
+ public:
+  // weight: [K, C/G, R, S], bias: [K], at any address. in_negative: the input can be below 0.
+  // Throws Error(FASTALEX_INVALID) if a value does not fit.
+  ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const ConvChoice& choice, bool in_negative,
+            const float* weight, const float* bias, ThreadPool::Lease* workers);
+  void unpack_weight(float* weight) const override;
+  size_t bytes() const override;
+
+  const ConvChoice choice;
+  bool in_negative;
+  int units;      // direct: of one output
+  Buffer offset;  // kLevels: ConvTask::offset
 
  private:
-  size_t element_size() const;
-  int first_channel(int index) const;
-  int width(int index) const;
+  void prepare_direct(const fastalex_step& step, int level_bytes);
+  // body(place among an output's weights, packed value) for all weights of an output.
   template <typename Body>
-  void for_each_panel(ThreadPool::Lease* workers, const Body& body) const;
-  const char* pack_panel(const float* weight, const float* bias_in, int index);
+  void for_each_value(int index, int lane, const Body& body) const;
+  void pack_floats(const float* weight, int index);
+  void pack_levels(const float* weight, double in_step, int index);
+  void pack_winograd(const float* weight, const WinogradTransforms& transforms, int index);
+  size_t products() const { return static_cast<size_t>(channels_) * kernel_ * kernel_; }  // of an output
+
+  int channels_, kernel_;     // of a group; edge of the weights as they came
+  int bytes_;                 // of a packed value
+  std::vector<int> lengths_;  // direct: of the runs
+  std::vector<int> source_;   // direct: place of each value of the runs, r, s, c, among an output's weights
+  std::vector<float> steps_;  // kLevels: of each output's weights
+  std::vector<float> kept_;   // Winograd: the weights as they came, which the packed ones do not tell
+};
+
+class FcLayer final : public PackedLayer {
+ public:
+  // weight: fp32 [K, C H W], or quantised (fastalex.h).
+  FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options, bool in_negative,
+          const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
+  void unpack_weight(float* weight) const override;
+  size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
+
+  const FcChoice choice;
+  int storage;
+  bool in_negative;
+  double in_step;
+  int k, units, products;  // products: of a unit
+  int in_c, in_h, in_w;
+  Buffer sums;  // FcTask::sums
+
+ private:
+  struct Row;
+  void pack_panel(const fastalex_param& weight, int index);
+  void pack_row(const Row& row, int index, int lane);
+  float value_at(int index, int lane, int i) const;
+  size_t unit_at(int index, int lane, int i) const;
+
+  int unit_bytes_;
+  std::vector<int> source_;  // source_[i]: place of product i, in the order y, x, channel, within C H W
 };
 
 }  // namespace fastalex

@@ -66,13 +66,16 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::start() {
   std::lock_guard<std::mutex> lock(mutex_);
   try {
-    while (static_cast<int>(workers_.size()) < threads_ - 1) workers_.emplace_back([this] { worker(); });
+    while (static_cast<int>(workers_.size()) < threads_ - 1) {
+      const int index = static_cast<int>(workers_.size()) + 1;  // the caller is 0
+      workers_.emplace_back([this, index] { worker(index); });
+    }
   } catch (const std::system_error&) {
     // The system gives no more threads: the ones there are do the work.
   }
 }
 
-void ThreadPool::worker() {
+void ThreadPool::worker(int index) {
   unsigned seen = 0;
   for (;;) {
     for (int spin = 0; spin < kSpins && generation_.load(std::memory_order_acquire) == seen; ++spin) {
@@ -87,24 +90,24 @@ void ThreadPool::worker() {
     }
     if (stop_.load()) return;
     seen = generation_.load();
-    join_job();
+    join_job(index);
   }
 }
 
-void ThreadPool::join_job() {
+void ThreadPool::join_job(int worker) {
   // Either this thread sees that the job is closed, or run() sees that this thread is at work and waits for it.
   at_work_.fetch_add(1);
-  if (open_.load()) take_units();
+  if (open_.load()) take_units(worker);
   at_work_.fetch_sub(1);
 }
 
-void ThreadPool::take_units() {
-  for (int unit = next_.fetch_add(1); unit < units_; unit = next_.fetch_add(1)) work_(task_, unit);
+void ThreadPool::take_units(int worker) {
+  for (int unit = next_.fetch_add(1); unit < units_; unit = next_.fetch_add(1)) work_(task_, unit, worker);
 }
 
 void ThreadPool::Lease::run(Work work, const void* task, int units) {
   if (pool_ && pool_->threads_ > 1 && units > 1) return pool_->run(work, task, units);
-  for (int unit = 0; unit < units; ++unit) work(task, unit);
+  for (int unit = 0; unit < units; ++unit) work(task, unit, worker_);
 }
 
 void ThreadPool::run(Work work, const void* task, int units) {
@@ -119,7 +122,7 @@ void ThreadPool::run(Work work, const void* task, int units) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (asleep_) wake_.notify_all();
   }
-  take_units();
+  take_units(0);
   open_.store(false);
   for (int spin = 0; at_work_.load() != 0; ++spin) {
     if (spin < kSpins)

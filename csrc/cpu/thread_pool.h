@@ -15,7 +15,8 @@ namespace fastalex {
 
 class ThreadPool final : private ForkGuarded {
  public:
-  using Work = void (*)(const void* task, int unit);
+  // worker: 0 to threads - 1, no two at the same time in one call; for scratch memory.
+  using Work = void (*)(const void* task, int unit, int worker);
 
   // The process's pool of `threads` threads (the caller is one of them); nets of the same setting share it.
   static std::shared_ptr<ThreadPool> shared(int threads);
@@ -28,26 +29,33 @@ class ThreadPool final : private ForkGuarded {
   // less than waiting for its turn; the results are the same.
   class Lease {
    public:
-    explicit Lease(ThreadPool* pool) : pool_(pool->busy_.exchange(true) ? nullptr : pool) {}
+    explicit Lease(ThreadPool* pool) : pool_(pool->busy_.exchange(true) ? nullptr : pool), worker_(0) {}
+    // For work within a unit that `worker` is doing: all on its own thread.
+    static Lease within(int worker) { return Lease(worker); }
     ~Lease() {
       if (pool_) pool_->busy_.store(false);
     }
+    Lease(Lease&& other) noexcept : pool_(other.pool_), worker_(other.worker_) { other.pool_ = nullptr; }
     Lease(const Lease&) = delete;
     Lease& operator=(const Lease&) = delete;
 
-    // Calls work(task, unit) once for each unit in [0, units), in no order; returns when all are done.
+    int threads() const { return pool_ ? pool_->threads_ : 1; }
+
+    // Calls work(task, unit, worker) once for each unit in [0, units), in no order; returns when all are done.
     void run(Work work, const void* task, int units);
 
    private:
+    explicit Lease(int worker) : pool_(nullptr), worker_(worker) {}
     ThreadPool* pool_;
+    int worker_;
   };
 
  private:
   explicit ThreadPool(int threads);
   void start();
-  void worker();
-  void join_job();
-  void take_units();
+  void worker(int index);
+  void join_job(int worker);
+  void take_units(int worker);
   void run(Work work, const void* task, int units);
 
   void before_fork() override { mutex_.lock(); }

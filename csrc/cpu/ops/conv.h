@@ -4,66 +4,71 @@
 #define FASTALEX_CPU_OPS_CONV_H
 
 #include "tile.h"
+#include "values.h"
 
 namespace {
 
-struct Place {
-  const float* in;
-  float* out;
-};
-
-inline Place place_of(const fastalex::ConvTask& task, int pixel, int group, int channel) {
-  const int y = pixel / task.out.w, x = pixel % task.out.w;
-  Place place;
-  place.in = task.in + static_cast<int64_t>(y) * task.stride * task.in_row +
-             static_cast<int64_t>(x) * task.stride * task.in_c + group * task.in_per_group;
-  place.out = task.out.data + static_cast<int64_t>(y) * task.out.row + static_cast<int64_t>(x) * task.out.c + channel;
-  return place;
+inline int bytes_of(int numeric) {
+  return numeric == fastalex::kFloat32 ? 4 : numeric == fastalex::kBfloat16 ? 2 : static_cast<int>(sizeof(Level));
 }
 
 struct PanelWork {
-  const float* weights;
+  const char* weights;
   const float* bias;
+  const float* scale;
+  const int32_t* offset;
   int group, channel, width;
 };
 
-template <int ROWS>
-void conv_tile(const fastalex::ConvTask& task, const PanelWork& panel, const fastalex::Block& block, int pixel,
-               bool first, bool last) {
-  const float* in[ROWS];
-  float* out[ROWS];
-  for (int i = 0; i < ROWS; ++i) {
-    const Place place = place_of(task, pixel + i, panel.group, panel.channel);
-    in[i] = place.in;
-    out[i] = place.out;
-  }
-  Tile<ROWS> tile;
-  multiply<ROWS>(in, task.runs + block.first, block.last - block.first,
-                 panel.weights + static_cast<int64_t>(block.k) * kPanel, &tile);
-  for (int i = 0; i < ROWS; ++i) finish(tile.sum[i], panel.bias, out[i], panel.width, first, last, task.activation);
-}
-
-void conv(const void* erased, int unit) {
-  const fastalex::ConvTask& task = *static_cast<const fastalex::ConvTask*>(erased);
-  const int index = unit / task.units_per_panel;
-  const int local = index % task.panels_per_group;
+inline PanelWork panel_work(const fastalex::ConvTask& task, int index) {
   PanelWork panel;
+  const int local = index % task.panels_per_group;
   panel.group = index / task.panels_per_group;
   panel.channel = panel.group * task.out_per_group + local * kPanel;
   panel.width = task.out_per_group - local * kPanel < kPanel ? task.out_per_group - local * kPanel : kPanel;
-  panel.weights = task.weights + static_cast<int64_t>(index) * task.k * kPanel;
+  panel.weights = static_cast<const char*>(task.weights) + static_cast<int64_t>(index) * task.units * kPanel * 4;
   panel.bias = task.bias + static_cast<int64_t>(index) * kPanel;
+  panel.scale = task.scale + static_cast<int64_t>(index) * kPanel;
+  panel.offset = task.offset + static_cast<int64_t>(index) * kPanel;
+  return panel;
+}
 
-  const int begin = unit % task.units_per_panel * task.pixels_per_unit;
-  const int pixels = task.out.h * task.out.w;
-  const int end = begin + task.pixels_per_unit < pixels ? begin + task.pixels_per_unit : pixels;
-  for (int b = 0; b < task.block_count; ++b) {  // one block of weights stays in L1 for all positions of the unit
-    const bool first = b == 0, last = b + 1 == task.block_count;
-    int pixel = begin;
-    for (; pixel + kRows <= end; pixel += kRows) conv_tile<kRows>(task, panel, task.blocks[b], pixel, first, last);
-    for (; pixel + 2 <= end; pixel += 2) conv_tile<2>(task, panel, task.blocks[b], pixel, first, last);
-    for (; pixel < end; ++pixel) conv_tile<1>(task, panel, task.blocks[b], pixel, first, last);
+inline Vec result_of(Vec sum, const PanelWork& panel, int j) { return sum + load(panel.bias + j * kLanes); }
+inline Vec result_of(IntVec sum, const PanelWork& panel, int j) {
+  const Vec levels = to_float(sum + load_units(panel.offset + j * kLanes));
+  return levels * load(panel.scale + j * kLanes) + load(panel.bias + j * kLanes);
+}
+
+template <int NUMERIC, int ROWS>
+void conv_tile(const fastalex::ConvTask& task, const PanelWork& panel, int image, int pixel) {
+  const char* in[ROWS];
+  int64_t out[ROWS];
+  for (int i = 0; i < ROWS; ++i) {
+    const int y = (pixel + i) / task.out.w, x = (pixel + i) % task.out.w;
+    in[i] = static_cast<const char*>(task.in.data) +
+            (place_of(task.in, image, y * task.stride, x * task.stride) + panel.group * task.in_per_group) *
+                bytes_of(NUMERIC);
+    out[i] = place_of(task.out, image, y, x) + panel.channel;
   }
+  Tile<NUMERIC, ROWS> tile;
+  multiply<NUMERIC, ROWS>(in, task.runs, task.run_count, panel.weights, &tile);
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < kVectors && j * kLanes < panel.width; ++j)
+      store_values(task.out, out[i] + j * kLanes, activate(result_of(tile.sum[i][j], panel, j), task.activation),
+                   panel.width - j * kLanes);
+}
+
+template <int NUMERIC>
+void conv(const void* erased, int unit, int) {
+  const fastalex::ConvTask& task = *static_cast<const fastalex::ConvTask*>(erased);
+  const int panels = task.groups * task.panels_per_group, stretch = unit % task.units_per_panel;
+  const int index = unit / task.units_per_panel % panels, image = unit / task.units_per_panel / panels;
+  const PanelWork panel = panel_work(task, index);
+  const int begin = stretch * task.pixels_per_unit, pixels = task.out.h * task.out.w;
+  const int count = pixels - begin < task.pixels_per_unit ? pixels - begin : task.pixels_per_unit;
+  for_row_tiles(count, [&](auto rows, int row) {
+    conv_tile<NUMERIC, decltype(rows)::kCount>(task, panel, image, begin + row);
+  });
 }
 
 }  // namespace

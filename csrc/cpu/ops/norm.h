@@ -2,7 +2,7 @@
 #ifndef FASTALEX_CPU_OPS_NORM_H
 #define FASTALEX_CPU_OPS_NORM_H
 
-#include "simd.h"
+#include "values.h"
 
 namespace {
 
@@ -44,37 +44,38 @@ void lrn_group(const fastalex::NormTask& task, const float* x, float* y, int cha
   }
 }
 
-void lrn(const void* erased, int row) {
-  const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
-  const int channels = task.in.c / task.groups;
-  for (int col = 0; col < task.in.w; ++col) {
-    const float* x = task.in.data + static_cast<int64_t>(row) * task.in.row + static_cast<int64_t>(col) * task.in.c;
-    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
-    for (int g = 0; g < task.groups; ++g) lrn_group(task, x + g * channels, y + g * channels, channels);
-  }
+void lrn_pixel(const fastalex::NormTask& task, const float* x, float* y, int all) {
+  const int channels = all / task.groups;
+  for (int g = 0; g < task.groups; ++g) lrn_group(task, x + g * channels, y + g * channels, channels);
 }
 
-void spatial_norm(const void* erased, int row) {
+void lrn(const void* erased, int unit, int) {
   const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
+  const int image = unit / task.in.h, row = unit % task.in.h;
+  for (int col = 0; col < task.in.w; ++col)
+    lrn_pixel(task, floats_at(task.in, place_of(task.in, image, row, col)),
+              static_cast<float*>(task.out.data) + place_of(task.out, image, row, col), task.in.c);
+}
+
+void spatial_norm(const void* erased, int unit, int) {
+  const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
+  const int image = unit / task.in.h, row = unit % task.in.h;
   const int half = task.size / 2;
   const int top = row - half < 0 ? 0 : row - half;
   const int bottom = row + half >= task.in.h ? task.in.h - 1 : row + half;
   for (int col = 0; col < task.in.w; ++col) {
     const int left = col - half < 0 ? 0 : col - half;
     const int right = col + half >= task.in.w ? task.in.w - 1 : col + half;
-    const float* x = task.in.data + static_cast<int64_t>(row) * task.in.row + static_cast<int64_t>(col) * task.in.c;
-    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
     for (int c = 0; c < task.in.c; c += kLanes) {
       Vec sum = Vec{};
       for (int r = top; r <= bottom; ++r)
         for (int s = left; s <= right; ++s) {
-          const Vec v =
-              load(task.in.data + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c);
+          const Vec v = load(floats_at(task.in, place_of(task.in, image, r, s) + c));
           sum += v * v;
         }
-      const Vec value = divide_by_power(load(x + c), splat(task.k) + splat(task.alpha) * sum, task.beta);
-      const int count = task.in.c - c < kLanes ? task.in.c - c : kLanes;
-      memcpy(y + c, &value, count * sizeof(float));
+      const Vec x = load(floats_at(task.in, place_of(task.in, image, row, col) + c));
+      const Vec value = divide_by_power(x, splat(task.k) + splat(task.alpha) * sum, task.beta);
+      store_values(task.out, place_of(task.out, image, row, col) + c, value, task.in.c - c);
     }
   }
 }

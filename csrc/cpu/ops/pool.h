@@ -1,65 +1,125 @@
-// Overlapping max-pool and adaptive average pool. A unit is a row of the output.
+// Overlapping max-pool, alone and together with LRN, and adaptive average pool. A unit is a row of the output, or
+// several.
 #ifndef FASTALEX_CPU_OPS_POOL_H
 #define FASTALEX_CPU_OPS_POOL_H
 
-#include "simd.h"
+#include "norm.h"
+#include "values.h"
 
 namespace {
 
-inline void store_some(float* p, Vec v, int count) {
-  if (count >= kLanes)
-    store(p, v);
-  else
-    memcpy(p, &v, count * sizeof(float));
+// The part of a pool's window that lies inside the image.
+struct Window {
+  int top, bottom, left, right;
+};
+inline Window window_of(const fastalex::PoolTask& task, int row, int col) {
+  Window window = {row * task.stride, row * task.stride + task.kernel, col * task.stride,
+                   col * task.stride + task.kernel};
+  if (window.bottom > task.in.h) window.bottom = task.in.h;
+  if (window.right > task.in.w) window.right = task.in.w;
+  return window;
 }
 
-inline const float* pixel_of(const fastalex::Activations& image, int row, int col) {
-  return image.data + static_cast<int64_t>(row) * image.row + static_cast<int64_t>(col) * image.c;
+// The largest of the window, of kLanes channels from `c` on. rows(r): the values of row r of the image.
+template <typename Rows>
+inline Vec largest_of(const fastalex::PoolTask& task, const Window& window, const Rows& rows, int c) {
+  Vec best = load(rows(window.top) + static_cast<int64_t>(window.left) * task.in.c + c);
+  for (int r = window.top; r < window.bottom; ++r)
+    for (int s = window.left; s < window.right; ++s)
+      best = larger(load(rows(r) + static_cast<int64_t>(s) * task.in.c + c), best);
+  return best;
 }
 
-void maxpool(const void* erased, int row) {
+void maxpool(const void* erased, int unit, int) {
   const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
-  const int top = row * task.stride;
-  const int bottom = top + task.kernel < task.in.h ? top + task.kernel : task.in.h;
+  const int image = unit / task.out.h, row = unit % task.out.h;
+  const auto rows = [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); };
   for (int col = 0; col < task.out.w; ++col) {
-    const int left = col * task.stride;
-    const int right = left + task.kernel < task.in.w ? left + task.kernel : task.in.w;
-    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
-    for (int c = 0; c < task.in.c; c += kLanes) {
-      Vec best = load(pixel_of(task.in, top, left) + c);
-      for (int r = top; r < bottom; ++r)
-        for (int s = left; s < right; ++s) best = larger(load(pixel_of(task.in, r, s) + c), best);
-      store_some(y + c, activate(best, task.activation), task.in.c - c);
+    const Window window = window_of(task, row, col);
+    const int64_t place = place_of(task.out, image, row, col);
+    for (int c = 0; c < task.in.c; c += kLanes)
+      store_values(task.out, place + c, activate(largest_of(task, window, rows, c), task.activation), task.in.c - c);
+  }
+}
+
+// LRN, then max-pool. Normalised rows are kept in scratch, [row % kernel][w][c]: each is normalised once in a unit.
+void lrn_then_pool(const fastalex::NormPoolTask& task, int image, int first, int last, float* scratch) {
+  const fastalex::PoolTask& pool = task.pool;
+  const int64_t line = static_cast<int64_t>(pool.in.w) * pool.in.c;
+  const auto rows = [&](int r) { return scratch + r % pool.kernel * line; };
+  int done = first * pool.stride;
+  for (int row = first; row < last; ++row) {
+    const Window reach = window_of(pool, row, 0);
+    if (done < reach.top) done = reach.top;
+    for (; done < reach.bottom; ++done)
+      for (int col = 0; col < pool.in.w; ++col)
+        lrn_pixel(task.norm, floats_at(task.norm.in, place_of(task.norm.in, image, done, col)),
+                  rows(done) + static_cast<int64_t>(col) * pool.in.c, pool.in.c);
+    for (int col = 0; col < pool.out.w; ++col) {
+      const Window window = window_of(pool, row, col);
+      const int64_t place = place_of(pool.out, image, row, col);
+      for (int c = 0; c < pool.in.c; c += kLanes)
+        store_values(pool.out, place + c, activate(largest_of(pool, window, rows, c), pool.activation),
+                     pool.in.c - c);
     }
   }
 }
 
-void adaptive_avgpool(const void* erased, int row) {
+void pool_then_lrn(const fastalex::NormPoolTask& task, int image, int first, int last, float* scratch) {
+  const fastalex::PoolTask& pool = task.pool;
+  const auto rows = [&](int r) { return floats_at(pool.in, place_of(pool.in, image, r, 0)); };
+  float* pooled = scratch;
+  float* normalised = scratch + pool.in.c + fastalex::kSlack;
+  for (int row = first; row < last; ++row) {
+    for (int col = 0; col < pool.out.w; ++col) {
+      const Window window = window_of(pool, row, col);
+      for (int c = 0; c < pool.in.c; c += kLanes)
+        store(pooled + c, activate(largest_of(pool, window, rows, c), pool.activation));
+      lrn_pixel(task.norm, pooled, normalised, pool.in.c);
+      const int64_t place = place_of(task.norm.out, image, row, col);
+      for (int c = 0; c < pool.in.c; c += kLanes)
+        store_values(task.norm.out, place + c, load(normalised + c), pool.in.c - c);
+    }
+  }
+}
+
+void norm_pool(const void* erased, int unit, int worker) {
+  const fastalex::NormPoolTask& task = *static_cast<const fastalex::NormPoolTask*>(erased);
+  const int image = unit / task.units_per_image, first = unit % task.units_per_image * task.rows_per_unit;
+  const int rows = task.pool.out.h - first < task.rows_per_unit ? task.pool.out.h - first : task.rows_per_unit;
+  float* scratch = task.scratch + worker * task.scratch_floats;
+  if (task.pool_first)
+    pool_then_lrn(task, image, first, first + rows, scratch);
+  else
+    lrn_then_pool(task, image, first, first + rows, scratch);
+}
+
+void adaptive_avgpool(const void* erased, int unit, int) {
   const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
+  const int image = unit / task.out.h, row = unit % task.out.h;
   const int top = static_cast<int>(static_cast<int64_t>(row) * task.in.h / task.out.h);
   const int bottom = static_cast<int>((static_cast<int64_t>(row + 1) * task.in.h + task.out.h - 1) / task.out.h);
   for (int col = 0; col < task.out.w; ++col) {
     const int left = static_cast<int>(static_cast<int64_t>(col) * task.in.w / task.out.w);
     const int right = static_cast<int>((static_cast<int64_t>(col + 1) * task.in.w + task.out.w - 1) / task.out.w);
     const Vec count = splat(static_cast<float>((bottom - top) * (right - left)));
-    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
     for (int c = 0; c < task.in.c; c += kLanes) {
       Vec sum = Vec{};
       for (int r = top; r < bottom; ++r)
-        for (int s = left; s < right; ++s) sum += load(pixel_of(task.in, r, s) + c);
-      store_some(y + c, sum / count, task.in.c - c);
+        for (int s = left; s < right; ++s) sum += load(floats_at(task.in, place_of(task.in, image, r, s) + c));
+      store_values(task.out, place_of(task.out, image, row, col) + c, sum / count, task.in.c - c);
     }
   }
 }
 
-void activation(const void* erased, int row) {
+void activation(const void* erased, int unit, int) {
   const fastalex::ActivationTask& task = *static_cast<const fastalex::ActivationTask*>(erased);
-  for (int col = 0; col < task.out.w; ++col) {
-    const float* x = pixel_of(task.in, row, col);
-    float* y = task.out.data + static_cast<int64_t>(row) * task.out.row + static_cast<int64_t>(col) * task.out.c;
+  const int image = unit / task.out.h, row = unit % task.out.h;
+  for (int col = 0; col < task.out.w; ++col)
     for (int c = 0; c < task.in.c; c += kLanes)
-      store_some(y + c, activate(load(x + c), task.activation), task.in.c - c);
-  }
+      store_values(task.out, place_of(task.out, image, row, col) + c,
+                   activate(load(floats_at(task.in, place_of(task.in, image, row, col) + c)), task.activation),
+                   task.in.c - c);
 }
 
 }  // namespace

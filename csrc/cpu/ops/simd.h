@@ -12,6 +12,16 @@
 #include <immintrin.h>
 #endif
 
+#if defined(FASTALEX_ISA_v4bf16)
+#define FASTALEX_USE_BF16 1
+#endif
+#if defined(FASTALEX_ISA_v4vnni) || defined(FASTALEX_USE_BF16)
+#define FASTALEX_USE_VNNI 1
+#endif
+#if defined(FASTALEX_ISA_v4) || defined(FASTALEX_USE_VNNI)
+#define FASTALEX_USE_AVX512 1
+#endif
+
 namespace {
 
 // kRows x kVectors accumulators, the weights of one k and a broadcast must fit the registers:
@@ -20,7 +30,7 @@ namespace {
 enum { kLanes = 4, kRows = 6 };
 #elif defined(FASTALEX_ISA_v3)
 enum { kLanes = 8, kRows = 6 };
-#elif defined(FASTALEX_ISA_v4) || defined(FASTALEX_ISA_wide)
+#elif defined(FASTALEX_USE_AVX512) || defined(FASTALEX_ISA_wide)
 enum { kLanes = 16, kRows = 8 };
 #elif defined(FASTALEX_ISA_neon)
 enum { kLanes = 4, kRows = 8 };
@@ -29,22 +39,42 @@ enum { kLanes = 4, kRows = 8 };
 #endif
 enum { kVectors = 2, kPanel = kLanes * kVectors };
 
+// Levels of int8 precision in a unit of 4 bytes: where there is no product of bytes with bytes, they are 16 bits wide.
+#if defined(FASTALEX_USE_VNNI)
+typedef uint8_t Level;
+typedef int8_t WeightLevel;
+#else
+typedef int16_t Level;
+typedef int16_t WeightLevel;
+#endif
+
 typedef float Vec __attribute__((vector_size(kLanes * 4)));
-typedef int32_t Mask __attribute__((vector_size(kLanes * 4)));
+typedef int32_t IntVec __attribute__((vector_size(kLanes * 4)));
 typedef Vec LooseVec __attribute__((aligned(4), may_alias));
+typedef IntVec LooseIntVec __attribute__((aligned(4), may_alias));
 
 inline Vec load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
+inline IntVec load_units(const void* p) { return *static_cast<const LooseIntVec*>(p); }
+inline Vec as_floats(IntVec v) { return reinterpret_cast<Vec>(v); }
+inline IntVec as_bits(Vec v) { return reinterpret_cast<IntVec>(v); }
+
+// A unit of 4 bytes at any address.
+inline int32_t unit_at(const void* p) {
+  int32_t unit;
+  memcpy(&unit, p, sizeof unit);
+  return unit;
+}
 
 #if defined(FASTALEX_ISA_v2)
 
 inline Vec splat(float x) { return _mm_set1_ps(x); }
+inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm_set1_epi32(x)); }
 inline Vec root(Vec v) { return _mm_sqrt_ps(v); }
-inline Vec widen(const int8_t* p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(four)));
-}
+// To the nearest integer, of ties the even one.
+inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm_cvtps_epi32(v)); }
+inline Vec to_float(IntVec v) { return _mm_cvtepi32_ps(reinterpret_cast<__m128i>(v)); }
+inline Vec widen(const int8_t* p) { return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(unit_at(p)))); }
 // No half conversion before F16C: shift the 15 bits into place and rescale, which is exact for subnormals too.
 inline Vec widen(const uint16_t* p) {
   __m128i half = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -53,68 +83,156 @@ inline Vec widen(const uint16_t* p) {
   __m128 value = _mm_mul_ps(_mm_castsi128_ps(bits), _mm_set1_ps(5.192296858534828e33f));  // 2^112
   return _mm_or_ps(value, _mm_castsi128_ps(sign));
 }
+inline void store_bytes(uint8_t* p, IntVec v) {
+  const __m128i words = _mm_packs_epi32(reinterpret_cast<__m128i>(v), _mm_setzero_si128());
+  const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+  memcpy(p, &four, sizeof four);
+}
+inline void store_shorts(int16_t* p, IntVec v) {
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(reinterpret_cast<__m128i>(v), _mm_setzero_si128()));
+}
+// sum + the products of a unit's 16-bit levels, added in pairs.
+inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
+  return sum + reinterpret_cast<IntVec>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(w)));
+}
 
 #elif defined(FASTALEX_ISA_v3)
 
 inline Vec splat(float x) { return _mm256_set1_ps(x); }
+inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm256_set1_epi32(x)); }
 inline Vec root(Vec v) { return _mm256_sqrt_ps(v); }
+inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm256_cvtps_epi32(v)); }
+inline Vec to_float(IntVec v) { return _mm256_cvtepi32_ps(reinterpret_cast<__m256i>(v)); }
 inline Vec widen(const int8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 inline Vec widen(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+inline void store_shorts(int16_t* p, IntVec v) {
+  const __m256i all = reinterpret_cast<__m256i>(v);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1)));
+}
+inline void store_bytes(uint8_t* p, IntVec v) {
+  const __m256i all = reinterpret_cast<__m256i>(v);
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
+}
+inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
+  return sum + reinterpret_cast<IntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w)));
+}
 
-#elif defined(FASTALEX_ISA_v4)
+#elif defined(FASTALEX_USE_AVX512)
 
 inline Vec splat(float x) { return _mm512_set1_ps(x); }
+inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm512_set1_epi32(x)); }
 inline Vec root(Vec v) { return _mm512_sqrt_ps(v); }
+inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm512_cvtps_epi32(v)); }
+inline Vec to_float(IntVec v) { return _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(v)); }
 inline Vec widen(const int8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 inline Vec widen(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline void store_shorts(int16_t* p, IntVec v) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(reinterpret_cast<__m512i>(v)));
+}
+inline void store_bytes(uint8_t* p, IntVec v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
+}
+inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
+  return sum + reinterpret_cast<IntVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
+}
 
 #elif defined(FASTALEX_ISA_wide)
 
 // v4's shape in v3's instructions, so that its logic can be tested where there is no AVX-512.
 inline Vec splat(float x) { return Vec{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
-inline Vec join(__m256 low, __m256 high) {
-  Vec v;
-  memcpy(&v, &low, 32);
-  memcpy(reinterpret_cast<char*>(&v) + 32, &high, 32);
+inline IntVec splat_unit(int32_t x) { return IntVec{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
+template <typename Half>
+struct Halves {
+  Half low, high;
+};
+template <typename Half, typename Whole>
+inline Halves<Half> split(Whole v) {
+  Halves<Half> halves;
+  memcpy(&halves, &v, sizeof v);
+  return halves;
+}
+template <typename Whole, typename Half>
+inline Whole join(Half low, Half high) {
+  const Halves<Half> halves = {low, high};
+  Whole v;
+  memcpy(&v, &halves, sizeof v);
   return v;
 }
 inline Vec root(Vec v) {
-  __m256 low, high;
-  memcpy(&low, &v, 32);
-  memcpy(&high, reinterpret_cast<char*>(&v) + 32, 32);
-  return join(_mm256_sqrt_ps(low), _mm256_sqrt_ps(high));
+  const Halves<__m256> halves = split<__m256>(v);
+  return join<Vec>(_mm256_sqrt_ps(halves.low), _mm256_sqrt_ps(halves.high));
+}
+inline IntVec to_nearest(Vec v) {
+  const Halves<__m256> halves = split<__m256>(v);
+  return join<IntVec>(_mm256_cvtps_epi32(halves.low), _mm256_cvtps_epi32(halves.high));
+}
+inline Vec to_float(IntVec v) {
+  const Halves<__m256i> halves = split<__m256i>(v);
+  return join<Vec>(_mm256_cvtepi32_ps(halves.low), _mm256_cvtepi32_ps(halves.high));
 }
 inline __m256 widen_half(const int8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
-inline Vec widen(const int8_t* p) { return join(widen_half(p), widen_half(p + 8)); }
+inline Vec widen(const int8_t* p) { return join<Vec>(widen_half(p), widen_half(p + 8)); }
 inline __m256 widen_half(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
-inline Vec widen(const uint16_t* p) { return join(widen_half(p), widen_half(p + 8)); }
+inline Vec widen(const uint16_t* p) { return join<Vec>(widen_half(p), widen_half(p + 8)); }
+inline void store_shorts(int16_t* p, IntVec v) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<int16_t>(v[i]);
+}
+inline void store_bytes(uint8_t* p, IntVec v) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(v[i]);
+}
+inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
+  const Halves<__m256i> as = split<__m256i>(a), ws = split<__m256i>(w);
+  return sum + join<IntVec>(_mm256_madd_epi16(as.low, ws.low), _mm256_madd_epi16(as.high, ws.high));
+}
 
 #else  // neon
 
 inline Vec splat(float x) { return (Vec)vdupq_n_f32(x); }
+inline IntVec splat_unit(int32_t x) { return (IntVec)vdupq_n_s32(x); }
 inline Vec root(Vec v) { return (Vec)vsqrtq_f32((float32x4_t)v); }
+inline IntVec to_nearest(Vec v) { return (IntVec)vcvtnq_s32_f32((float32x4_t)v); }
+inline Vec to_float(IntVec v) { return (Vec)vcvtq_f32_s32((int32x4_t)v); }
 inline Vec widen(const int8_t* p) {
-  int32_t four;
-  memcpy(&four, p, 4);
-  int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
+  int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(unit_at(p))));
   return (Vec)vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
 }
 inline Vec widen(const uint16_t* p) { return (Vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
+inline void store_shorts(int16_t* p, IntVec v) { vst1_s16(p, vmovn_s32((int32x4_t)v)); }
+inline void store_bytes(uint8_t* p, IntVec v) {
+  for (int i = 0; i < kLanes; ++i) p[i] = static_cast<uint8_t>(v[i]);
+}
+inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
+  const int16x8_t as = (int16x8_t)a, ws = (int16x8_t)w;
+  const int32x4_t low = vmull_s16(vget_low_s16(as), vget_low_s16(ws));
+  const int32x4_t high = vmull_s16(vget_high_s16(as), vget_high_s16(ws));
+  return sum + (IntVec)vpaddq_s32(low, high);
+}
 
 #endif
 
 inline Vec widen(const float* p) { return load(p); }
 
-inline Vec choose(Mask mask, Vec yes, Vec no) {
-  return reinterpret_cast<Vec>((reinterpret_cast<Mask>(yes) & mask) | (reinterpret_cast<Mask>(no) & ~mask));
+// The bf16 values at even and at odd places.
+inline Vec even_bf16(IntVec units) { return as_floats(units << 16); }
+inline Vec odd_bf16(IntVec units) { return as_floats(units & splat_unit(static_cast<int32_t>(0xffff0000u))); }
+
+inline Vec choose(IntVec mask, Vec yes, Vec no) { return as_floats((as_bits(yes) & mask) | (as_bits(no) & ~mask)); }
+
+// The upper 16 bits of each value, rounded to the nearest bf16, of ties to the even one; a NaN stays one.
+inline IntVec to_bf16(Vec v) {
+  const IntVec bits = as_bits(v), odd = (bits >> 16) & splat_unit(1);
+  const IntVec rounded = (bits + splat_unit(0x7fff) + odd) >> 16, nan = v != v;
+  return (rounded & ~nan) | (splat_unit(0x7fc0) & nan);
 }
 
 // A NaN fails every comparison, so it is kept: relu(NaN) = NaN, and a NaN wins a maximum.
@@ -122,14 +240,6 @@ inline Vec relu(Vec v) { return choose(v < Vec{}, Vec{}, v); }
 inline float relu(float v) { return v < 0 ? 0 : v; }
 inline Vec larger(Vec candidate, Vec best) {
   return choose((candidate > best) | (candidate != candidate), candidate, best);
-}
-inline float larger(float candidate, float best) {
-  return candidate > best || candidate != candidate ? candidate : best;
-}
-
-inline float activate(float v, int32_t activation) {
-  if (activation == FASTALEX_ACT_RELU) return relu(v);
-  return activation == FASTALEX_ACT_TANH ? __builtin_tanhf(v) : v;
 }
 
 inline Vec activate(Vec v, int32_t activation) {

@@ -1,9 +1,6 @@
-// The one inner loop of convolution and fully connected layers: ROWS input positions times a panel of outputs.
+// The one inner loop of convolutions: ROWS input positions times a panel of outputs.
 //
-//   acc[i][j] += sum_k in[i][offset + k] * w[k][j]
-//
-// The accumulators stay in registers over a whole block of k. Blocks are added up in memory: a sum of short sums,
-// whose rounding error grows with the block's length plus the number of blocks instead of their product.
+//   sum[i][j] += sum_u in[i][u] * w[u][j]    over units u of 4 bytes: one float, two bf16, two or four levels
 #ifndef FASTALEX_CPU_OPS_TILE_H
 #define FASTALEX_CPU_OPS_TILE_H
 
@@ -11,76 +8,110 @@
 
 namespace {
 
-template <int ROWS>
-struct Tile {
-  Vec sum[ROWS][kVectors];
+template <int NUMERIC>
+struct Products;
+
+template <>
+struct Products<fastalex::kFloat32> {
+  typedef Vec Sum;
+  static Sum add(Sum sum, int32_t unit, IntVec w) {
+    float value;
+    memcpy(&value, &unit, sizeof value);
+    return sum + splat(value) * as_floats(w);
+  }
 };
 
-template <int ROWS, typename Weight>
-inline __attribute__((always_inline)) void multiply(const float* const* in, const fastalex::Run* runs, int run_count,
-                                                    const Weight* w, Tile<ROWS>* tile) {
-  Vec sum[ROWS][kVectors];
-  const float* base[ROWS];
+template <>
+struct Products<fastalex::kBfloat16> {
+  typedef Vec Sum;
+  static Sum add(Sum sum, int32_t unit, IntVec w) {
+#if defined(FASTALEX_USE_BF16)
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(splat_unit(unit)), reinterpret_cast<__m512bh>(w));
+#else
+    sum += even_bf16(splat_unit(unit)) * even_bf16(w);
+    return sum + odd_bf16(splat_unit(unit)) * odd_bf16(w);
+#endif
+  }
+};
+
+template <>
+struct Products<fastalex::kLevels> {
+  typedef IntVec Sum;
+  static Sum add(Sum sum, int32_t unit, IntVec w) {
+#if defined(FASTALEX_USE_VNNI)
+    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum),
+                                                        reinterpret_cast<__m512i>(splat_unit(unit)),
+                                                        reinterpret_cast<__m512i>(w)));
+#else
+    return add_pairs(sum, splat_unit(unit), w);
+#endif
+  }
+};
+
+template <int NUMERIC, int ROWS>
+struct Tile {
+  typename Products<NUMERIC>::Sum sum[ROWS][kVectors];
+};
+
+// in[i]: the window's start. The accumulators stay in registers over a run; where sums are rounded (all but levels) a
+// run is a part (kPartUnits), whose sum is then added to the tile's.
+template <int NUMERIC, int ROWS>
+inline __attribute__((always_inline)) void multiply(const char* const* in, const fastalex::Run* runs, int run_count,
+                                                    const char* w, Tile<NUMERIC, ROWS>* tile) {
+  typedef typename Products<NUMERIC>::Sum Sum;
+  Sum sum[ROWS][kVectors];
+  const char* base[ROWS];
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i) {
     base[i] = in[i];
-    for (int j = 0; j < kVectors; ++j) sum[i][j] = Vec{};
+    for (int j = 0; j < kVectors; ++j) tile->sum[i][j] = sum[i][j] = Sum{};
   }
   for (int r = 0; r < run_count; ++r) {
-    const int64_t end = static_cast<int64_t>(runs[r].offset) + runs[r].length;
-    for (int64_t k = runs[r].offset; k < end; ++k, w += kPanel) {
-      Vec weight[kVectors];
+    const int64_t begin = runs[r].offset, end = begin + 4 * static_cast<int64_t>(runs[r].units);
+    for (int64_t u = begin; u < end; u += 4, w += 4 * kPanel) {
+      IntVec weight[kVectors];
 #pragma GCC unroll 2
-      for (int j = 0; j < kVectors; ++j) weight[j] = widen(w + j * kLanes);
+      for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + 4 * j * kLanes);
 #pragma GCC unroll 8
       for (int i = 0; i < ROWS; ++i) {
-        const Vec value = splat(base[i][k]);
+        const int32_t unit = unit_at(base[i] + u);
 #pragma GCC unroll 2
-        for (int j = 0; j < kVectors; ++j) sum[i][j] += value * weight[j];
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = Products<NUMERIC>::add(sum[i][j], unit, weight[j]);
+      }
+    }
+    if (NUMERIC != fastalex::kLevels && r + 1 < run_count) {
+#pragma GCC unroll 8
+      for (int i = 0; i < ROWS; ++i) {
+        for (int j = 0; j < kVectors; ++j) {
+          tile->sum[i][j] += sum[i][j];
+          sum[i][j] = Sum{};
+        }
       }
     }
   }
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < kVectors; ++j) tile->sum[i][j] = sum[i][j];
+    for (int j = 0; j < kVectors; ++j) tile->sum[i][j] += sum[i][j];
 }
 
-// One position: four partial sums hide the latency of the multiply-adds. The run is contiguous.
-template <typename Weight>
-inline void multiply_one(const float* in, int length, const Weight* w, Tile<1>* tile) {
-  Vec sum[4][kVectors];
-  for (int u = 0; u < 4; ++u)
-    for (int j = 0; j < kVectors; ++j) sum[u][j] = Vec{};
-  int k = 0;
-  for (; k + 4 <= length; k += 4, w += 4 * kPanel) {
-#pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u) {
-      const Vec value = splat(in[k + u]);
-#pragma GCC unroll 2
-      for (int j = 0; j < kVectors; ++j) sum[u][j] += value * widen(w + u * kPanel + j * kLanes);
-    }
+// Calls body(integral constant ROWS, first row) for tiles of kRows, 4, 2 and 1 rows that cover `count` rows.
+template <int ROWS>
+struct RowCount {
+  enum { kCount = ROWS };
+};
+template <typename Body>
+inline __attribute__((always_inline)) void for_row_tiles(int count, const Body& body) {
+  int row = 0;
+  for (; row + kRows <= count; row += kRows) body(RowCount<kRows>(), row);
+  if (row + 4 <= count) {
+    body(RowCount<4>(), row);
+    row += 4;
   }
-  for (; k < length; ++k, w += kPanel)
-    for (int j = 0; j < kVectors; ++j) sum[0][j] += splat(in[k]) * widen(w + j * kLanes);
-  for (int j = 0; j < kVectors; ++j) tile->sum[0][j] = (sum[0][j] + sum[1][j]) + (sum[2][j] + sum[3][j]);
-}
-
-// out = act(out + sum + bias): `first` leaves out the old value, `last` applies bias and activation.
-// `width` outputs of the panel exist; a partial panel goes through a copy, so that nothing beyond is touched.
-inline void finish(const Vec* sum, const float* bias, float* out, int width, bool first, bool last, int activation) {
-  float buffer[kPanel];
-  float* target = out;
-  if (width < kPanel) {
-    target = buffer;
-    if (!first) memcpy(buffer, out, width * sizeof(float));
+  if (row + 2 <= count) {
+    body(RowCount<2>(), row);
+    row += 2;
   }
-  for (int j = 0; j < kVectors; ++j) {
-    Vec value = sum[j];
-    if (!first) value += load(target + j * kLanes);
-    if (last) value = activate(value + load(bias + j * kLanes), activation);
-    store(target + j * kLanes, value);
-  }
-  if (width < kPanel) memcpy(out, buffer, width * sizeof(float));
+  if (row < count) body(RowCount<1>(), row);
 }
 
 }  // namespace

@@ -1,0 +1,252 @@
+#include "stages.h"
+
+#include <algorithm>
+
+#include "../error.h"
+
+namespace fastalex {
+namespace {
+
+// Positions of one unit of a direct convolution: enough tiles to use weights that were brought into the cache many
+// times, few enough that a layer has units for every thread.
+const int kTilesPerUnit = 48;
+
+// Tiles of one unit of Winograd's products: their products, for a panel of outputs, stay in a cache of 256 KiB.
+const int kBlockTiles = 32;
+
+// Rows of the pool that a unit of LRN and pool computes: LRN's rows that two units share are computed twice.
+const int kNormPoolRows = 5;
+
+class Ends {  // where a stage reads and writes
+ public:
+  Ends(const StageParts& parts, size_t first, size_t last)
+      : in_(parts.tensors[first]),
+        out_(parts.tensors[last + 1]),
+        to_features_(parts.last_is_features && last + 1 == parts.image_steps) {}
+
+  Activations in(const Chunk& chunk) const { return in_.view(chunk.workspace); }
+  Activations padded_in(const Chunk& chunk) const { return in_.padded_view(chunk.workspace); }
+  Activations out(const Chunk& chunk) const {
+    return to_features_ ? out_.view_at(chunk.features, chunk.features_pitch) : out_.view(chunk.workspace);
+  }
+
+ private:
+  Tensor in_, out_;
+  bool to_features_;
+};
+
+class DirectConv final : public Stage {
+ public:
+  DirectConv(const StageParts& parts, size_t index, const ConvLayer& layer)
+      : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.numeric]), task_() {
+    const fastalex_step& step = parts.steps[index];
+    runs_ = window_runs(step, parts.tensors[index]);
+    task_.numeric = layer.choice.numeric;
+    task_.stride = step.stride;
+    task_.weights = layer.weights.as<void>();
+    task_.bias = layer.bias.as();
+    task_.scale = layer.scale.as();
+    task_.offset = layer.offset.as<int32_t>();
+    task_.groups = step.groups;
+    task_.units = layer.units;
+    task_.in_per_group = step.in_c / step.groups;
+    task_.out_per_group = layer.panels.out_per_group;
+    task_.panels_per_group = layer.panels.per_group;
+    task_.runs = runs_.data();
+    task_.run_count = static_cast<int>(runs_.size());
+    task_.pixels_per_unit = kTilesPerUnit * parts.kernels->rows;
+    task_.units_per_panel = (step.out_h * step.out_w + task_.pixels_per_unit - 1) / task_.pixels_per_unit;
+    task_.activation = step.activation;
+  }
+
+  void run(const Chunk& chunk) const override {
+    ConvTask task = task_;
+    task.in = ends_.padded_in(chunk);
+    task.out = ends_.out(chunk);
+    chunk.workers->run(kernel_, &task, chunk.images * task.groups * task.panels_per_group * task.units_per_panel);
+  }
+
+ private:
+  Ends ends_;
+  UnitWork kernel_;
+  std::vector<Run> runs_;
+  ConvTask task_;
+};
+
+class WinogradConv final : public Stage {
+ public:
+  WinogradConv(const StageParts& parts, size_t index, const ConvLayer& layer)
+      : ends_(parts, index, index), kernels_(*parts.kernels), task_() {
+    const fastalex_step& step = parts.steps[index];
+    const WinogradForm& form = kernels_.winograd[layer.choice.form];
+    const int positions = (form.out + form.kernel - 1) * (form.out + form.kernel - 1);
+    task_.form = layer.choice.form;
+    task_.tiles_x = (step.out_w + form.out - 1) / form.out;
+    task_.tiles = task_.tiles_x * ((step.out_h + form.out - 1) / form.out);
+    task_.groups = step.groups;
+    task_.in_per_group = step.in_c / step.groups * layer.choice.block * layer.choice.block;
+    task_.out_per_group = layer.panels.out_per_group;
+    task_.panels_per_group = layer.panels.per_group;
+    task_.pitch = (task_.in_per_group + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
+    add_runs(0, task_.in_per_group, kPartUnits, &runs_);
+    task_.runs = runs_.data();
+    task_.run_count = static_cast<int>(runs_.size());
+    task_.weights = layer.weights.as();
+    task_.bias = layer.bias.as();
+    task_.activation = step.activation;
+    task_.block_tiles = kBlockTiles;
+    scratch_floats = static_cast<int64_t>(positions) * kBlockTiles * kernels_.panel;
+    transformed_floats = static_cast<int64_t>(positions) * task_.groups * task_.tiles * task_.pitch;
+  }
+
+  void run(const Chunk& chunk) const override {
+    WinogradTask task = task_;
+    task.in = ends_.padded_in(chunk);
+    task.out = ends_.out(chunk);
+    task.all_tiles = chunk.images * task.tiles;
+    task.transformed = chunk.transformed;
+    task.scratch = chunk.scratch;
+    task.scratch_floats = chunk.scratch_floats;
+    task.block_tiles = block_of(task.all_tiles, chunk.workers->threads() * 2, task.groups * task.panels_per_group);
+    chunk.workers->run(kernels_.winograd_input, &task, task.all_tiles);
+    const int blocks = (task.all_tiles + task.block_tiles - 1) / task.block_tiles;
+    chunk.workers->run(kernels_.winograd_output, &task, blocks * task.groups * task.panels_per_group);
+  }
+
+ private:
+  // Fewer tiles where there would not be `least` units for the threads.
+  int block_of(int tiles, int least, int panels) const {
+    int block = kBlockTiles;
+    while (block > kernels_.rows && (tiles + block - 1) / block * panels < least) block /= 2;
+    return block;
+  }
+
+  Ends ends_;
+  const CpuKernels& kernels_;
+  std::vector<Run> runs_;
+  WinogradTask task_;
+};
+
+NormTask norm_task(const fastalex_step& step) {
+  NormTask task = {};
+  task.groups = step.groups;
+  task.size = step.size;
+  task.alpha = static_cast<float>(step.alpha);
+  task.beta = static_cast<float>(step.beta);
+  task.k = static_cast<float>(step.k);
+  return task;
+}
+
+PoolTask pool_task(const fastalex_step& step) {
+  PoolTask task = {};
+  task.kernel = step.kernel;
+  task.stride = step.stride;
+  task.activation = step.activation;
+  return task;
+}
+
+class NormPool final : public Stage {
+ public:
+  NormPool(const StageParts& parts, size_t index)
+      : ends_(parts, index, index + 1), kernel_(parts.kernels->norm_pool), middle_(parts.tensors[index + 1]), task_() {
+    const fastalex_step* steps = parts.steps + index;
+    task_.pool_first = steps[0].op == FASTALEX_OP_MAXPOOL;
+    task_.norm = norm_task(steps[task_.pool_first]);
+    const fastalex_step& pool = steps[!task_.pool_first];
+    task_.pool = pool_task(pool);
+    task_.rows_per_unit = std::min(kNormPoolRows, pool.out_h);
+    task_.units_per_image = (pool.out_h + task_.rows_per_unit - 1) / task_.rows_per_unit;
+    scratch_floats = task_.pool_first ? 2 * (pool.in_c + kSlack)
+                                      : static_cast<int64_t>(pool.kernel) * pool.in_w * pool.in_c + kSlack;
+  }
+
+  void run(const Chunk& chunk) const override {
+    NormPoolTask task = task_;
+    // The tensor between the two has a shape, but is not stored.
+    const Activations middle = middle_.view_at(nullptr, 0);
+    NormTask& norm = task.norm;
+    PoolTask& pool = task.pool;
+    norm.in = pool.in = middle;
+    norm.out = pool.out = middle;
+    (task.pool_first ? pool.in : norm.in) = ends_.in(chunk);
+    (task.pool_first ? norm.out : pool.out) = ends_.out(chunk);
+    task.scratch = chunk.scratch;
+    task.scratch_floats = chunk.scratch_floats;
+    chunk.workers->run(kernel_, &task, chunk.images * task.units_per_image);
+  }
+
+ private:
+  Ends ends_;
+  UnitWork kernel_;
+  Tensor middle_;
+  NormPoolTask task_;
+};
+
+// Tasks of one input and one output whose units are rows of the output.
+template <typename Task>
+class RowStage final : public Stage {
+ public:
+  RowStage(const StageParts& parts, size_t index, UnitWork kernel, const Task& task)
+      : ends_(parts, index, index), kernel_(kernel), task_(task) {}
+
+  void run(const Chunk& chunk) const override {
+    Task task = task_;
+    task.in = ends_.in(chunk);
+    task.out = ends_.out(chunk);
+    chunk.workers->run(kernel_, &task, chunk.images * task.out.h);
+  }
+
+ private:
+  Ends ends_;
+  UnitWork kernel_;
+  Task task_;
+};
+
+template <typename Task>
+std::unique_ptr<Stage> row_stage(const StageParts& parts, size_t index, UnitWork kernel, const Task& task) {
+  return std::unique_ptr<Stage>(new RowStage<Task>(parts, index, kernel, task));
+}
+
+std::unique_ptr<Stage> new_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair) {
+  const fastalex_step& step = parts.steps[index];
+  const CpuKernels& kernels = *parts.kernels;
+  if (pair) return std::unique_ptr<Stage>(new NormPool(parts, index));
+  switch (step.op) {
+    case FASTALEX_OP_CONV:
+      if (conv->choice.form < 0) return std::unique_ptr<Stage>(new DirectConv(parts, index, *conv));
+      return std::unique_ptr<Stage>(new WinogradConv(parts, index, *conv));
+    case FASTALEX_OP_LRN:
+      return row_stage(parts, index, kernels.lrn, norm_task(step));
+    case FASTALEX_OP_SPATIAL_NORM:
+      return row_stage(parts, index, kernels.spatial_norm, norm_task(step));
+    case FASTALEX_OP_MAXPOOL:
+      return row_stage(parts, index, kernels.maxpool, pool_task(step));
+    case FASTALEX_OP_ADAPTIVE_AVGPOOL:
+      return row_stage(parts, index, kernels.adaptive_avgpool, pool_task(step));
+    default: {
+      FASTALEX_ASSERT(step.op == FASTALEX_OP_ACTIVATION);
+      ActivationTask task = {};
+      task.activation = step.activation;
+      return row_stage(parts, index, kernels.activation, task);
+    }
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair) {
+  std::unique_ptr<Stage> stage = new_stage(parts, index, conv, pair);
+  stage->first_step = index;
+  stage->last_step = index + (pair ? 1 : 0);
+  stage->conv = conv;
+  return stage;
+}
+
+bool norm_pool_pair(const fastalex_step* steps, size_t count, size_t index) {
+  if (index + 1 >= count || steps[index].output >= 0) return false;
+  const int first = steps[index].op, second = steps[index + 1].op;
+  return (first == FASTALEX_OP_LRN && second == FASTALEX_OP_MAXPOOL) ||
+         (first == FASTALEX_OP_MAXPOOL && second == FASTALEX_OP_LRN);
+}
+
+}  // namespace fastalex

@@ -1,0 +1,54 @@
+// A plan's steps that work on a chunk of images, ready to run: each a kernel with its task, or two.
+#ifndef FASTALEX_CPU_STAGES_H
+#define FASTALEX_CPU_STAGES_H
+
+#include <memory>
+#include <vector>
+
+#include "kernels.h"
+#include "layout.h"
+#include "pack.h"
+#include "thread_pool.h"
+
+namespace fastalex {
+
+// The images that are computed together, and where.
+struct Chunk {
+  char* workspace;     // of Tensor::offset
+  float* transformed;  // Winograd's inputs
+  float* scratch;      // [worker][scratch_floats]
+  int64_t scratch_floats;
+  int images;
+  float* features;  // where the last tensor goes, [image][features_pitch]; null: into the workspace
+  int64_t features_pitch;
+  ThreadPool::Lease* workers;
+};
+
+class Stage {
+ public:
+  virtual ~Stage() = default;
+  virtual void run(const Chunk& chunk) const = 0;
+
+  size_t first_step = 0, last_step = 0;  // the steps that it does
+  int64_t scratch_floats = 0;            // of a worker
+  int64_t transformed_floats = 0;        // of an image
+  const ConvLayer* conv = nullptr;       // its weights, if it has any
+};
+
+// What the stages of one plan are made from.
+struct StageParts {
+  const CpuKernels* kernels;
+  const fastalex_step* steps;
+  const Tensor* tensors;  // [step]: its input; one more
+  bool last_is_features;  // the last tensor is written to Chunk::features
+  size_t image_steps;
+};
+
+// Step `index`, and the one after it where `pair` says so.
+std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair);
+
+// Whether steps `index` and `index + 1` are LRN and a max-pool, in either order, that may be done as one.
+bool norm_pool_pair(const fastalex_step* steps, size_t count, size_t index);
+
+}  // namespace fastalex
+#endif  // FASTALEX_CPU_STAGES_H
