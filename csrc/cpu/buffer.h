@@ -18,7 +18,7 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(size_t bytes) : bytes_(bytes) {
     const size_t huge_page = size_t(2) << 20;
-    const bool large = bytes >= 2 * huge_page;
+    const bool large = bytes >= huge_page;
     if (posix_memalign(&data_, large ? huge_page : 64, bytes ? bytes : 1) != 0) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
     if (large) madvise(data_, bytes & ~(huge_page - 1), MADV_HUGEPAGE);  // advice: a failure changes nothing

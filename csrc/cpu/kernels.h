@@ -19,8 +19,8 @@ namespace fastalex {
 
 enum { kSlack = 64 };
 
-// Sums of fp32 products are cut into parts of so many units, which are added up apart: a sum of short sums, whose
-// rounding error grows with the length of a part plus their number instead of their product. A multiple of 4.
+// Sums of rounded products are cut into parts of so many units, which are added up apart: a sum of short sums, whose
+// rounding error grows with the length of a part plus their number instead of their product.
 enum { kPartUnits = 64 };
 
 // How values lie in memory.
@@ -29,11 +29,6 @@ enum Numeric {
   kBfloat16 = 1,
   kLevels = 2,  // of int8 precision: x = (level - zero) * step, level a uint8_t or an int16_t by `level_bytes`
   kNumerics = 3
-};
-
-// A stretch of a window that is contiguous in the input: `units` units, `offset` bytes from the window's start.
-struct Run {
-  int32_t offset, units;
 };
 
 struct Activations {
@@ -52,31 +47,29 @@ struct ConvTask {
   Activations out;
   int32_t numeric;  // of the products: that of the input
   int32_t stride;
-  const void* weights;    // [group][panel index][unit][panel], the units of the runs one after the other
+  const void* weights;    // [group][panel index][unit][panel]
   const float* bias;      // [group][panel index][panel], zero in the tail
   const float* scale;     // likewise, kLevels: of a product of levels
   const int32_t* offset;  // likewise, kLevels: what the input's zero adds to the sum of products, negated
   int32_t groups, units, in_per_group, out_per_group, panels_per_group;
-  const Run* runs;
-  int32_t run_count;
-  int32_t pixels_per_unit, units_per_panel;
+  const int32_t* offsets;  // [units]: bytes from the window's start to each unit, kernel row by kernel row
+  int32_t kernel, pad;     // rows of the window that lie in the border are left out
+  int32_t rows_per_unit, units_per_panel;
   int32_t activation;
 };
 
-// Winograd's algorithm (ops/winograd.h), fp32 only, of stride 1: all tiles of a chunk. `in` begins at the padded
+// Winograd's algorithm (ops/winograd.h), fp32 only, of stride 1: a strip of a chunk's tiles. `in` begins at the padded
 // input's top left and has every value that a tile reads, past the bottom and right too.
 struct WinogradTask {
   Activations in, out;
   int32_t form;            // index into CpuKernels::winograd
   int32_t tiles, tiles_x;  // of an image; of a row of an image
-  int32_t all_tiles;       // of the chunk
-  float* transformed;      // [position][group][tile][pitch]
+  int32_t first_tile, strip_tiles;
+  float* transformed;      // [position][group][tile of the strip][pitch]
   int32_t pitch;           // of a group's channels, a multiple of the vectors' length
   const float* weights;    // [group][panel index][position][channel of the group][panel]
   const float* bias;       // [group][panel index][panel]
   int32_t groups, in_per_group, out_per_group, panels_per_group;
-  const Run* runs;  // of a group's channels
-  int32_t run_count;
   float* scratch;          // [worker][scratch_floats]
   int64_t scratch_floats;  // positions * block_tiles * panel
   int32_t block_tiles;     // tiles of one unit of the products
@@ -173,8 +166,8 @@ struct CpuKernels {
   int32_t bf16;         // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
   UnitWork import_image;
-  UnitWork conv[kNumerics];  // unit = (image * panels + panel) * units_per_panel + stretch of positions
-  UnitWork winograd_input;   // unit = tile of the chunk
+  UnitWork conv[kNumerics];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
+  UnitWork winograd_input;   // unit = tile of the strip
   UnitWork winograd_output;  // unit = block of tiles * panels + panel
   UnitWork fc_prepare;       // unit = row
   UnitWork fully_connected;  // unit = panel

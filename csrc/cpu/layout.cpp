@@ -39,24 +39,16 @@ std::vector<int> run_lengths(const fastalex_step& step) {
   return std::vector<int>(step.kernel * step.kernel, channels);
 }
 
-void add_runs(int offset, int units, int limit, std::vector<Run>* runs) {
-  const int parts = limit ? (units + limit - 1) / limit : 1;
-  for (int i = 0, begin = 0; i < parts; ++i) {
-    const int end = static_cast<int>(static_cast<int64_t>(units) * (i + 1) / parts);
-    runs->push_back(Run{offset + 4 * begin, end - begin});
-    begin = end;
-  }
-}
-
-std::vector<Run> window_runs(const fastalex_step& step, const Tensor& in) {
-  std::vector<Run> runs;
+std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in) {
+  std::vector<int32_t> offsets;
   const std::vector<int> lengths = run_lengths(step);
   for (size_t i = 0; i < lengths.size(); ++i) {
     const int index = static_cast<int>(i);
     const int r = step.groups == 1 ? index : index / step.kernel, s = step.groups == 1 ? 0 : index % step.kernel;
-    add_runs((r * in.padded_w + s) * in.c * in.bytes, units_of(lengths[i], in.bytes), in.numeric == kLevels ? 0 : kPartUnits, &runs);
+    const int32_t first = (r * in.padded_w + s) * in.c * in.bytes;
+    for (int unit = 0; unit < units_of(lengths[i], in.bytes); ++unit) offsets.push_back(first + 4 * unit);
   }
-  return runs;
+  return offsets;
 }
 
 }  // namespace fastalex

@@ -38,17 +38,15 @@ struct Tensor {
 // A dense float32 tensor without a border.
 Tensor plain_tensor(int c, int h, int w);
 
-// The window of a convolution as contiguous runs of the padded input.
-std::vector<Run> window_runs(const fastalex_step& step, const Tensor& in);
+// The window of a convolution, unit by unit: bytes from its start (ConvTask::offsets).
+std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in);
 
-// Values of the runs of one window, in order: r, s, c. A run's last unit may be part empty.
+// Values of the stretches of one window that are contiguous in the input, in the order r, s, c. The last unit of each
+// may be part empty.
 std::vector<int> run_lengths(const fastalex_step& step);
 
 // Units that `values` values of so many bytes take.
 inline int units_of(int values, int bytes) { return (values + 4 / bytes - 1) / (4 / bytes); }
-
-// Appends `units` units, `offset` bytes from the window's start, as runs of at most `limit`; 0: as one.
-void add_runs(int offset, int units, int limit, std::vector<Run>* runs);
 
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_LAYOUT_H

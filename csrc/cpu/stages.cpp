@@ -7,12 +7,16 @@
 namespace fastalex {
 namespace {
 
-// Positions of one unit of a direct convolution: enough tiles to use weights that were brought into the cache many
+// Positions of one unit of a direct convolution, at least: enough to use weights that were brought into the cache many
 // times, few enough that a layer has units for every thread.
-const int kTilesPerUnit = 48;
+const int kPositionsPerUnit = 384;
 
-// Tiles of one unit of Winograd's products: their products, for a panel of outputs, stay in a cache of 256 KiB.
-const int kBlockTiles = 32;
+// Tiles of one unit of Winograd's products, about: their products, for a panel of outputs, stay in a cache of 256 KiB.
+const int kBlockTiles = 28;
+
+// Bytes of transformed inputs that a thread keeps in its cache, where the weights are small enough to be read again for
+// each such strip of tiles.
+const int64_t kStripBytes = 384 << 10, kSmallWeights = 3 << 20;
 
 // Rows of the pool that a unit of LRN and pool computes: LRN's rows that two units share are computed twice.
 const int kNormPoolRows = 5;
@@ -40,7 +44,7 @@ class DirectConv final : public Stage {
   DirectConv(const StageParts& parts, size_t index, const ConvLayer& layer)
       : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.numeric]), task_() {
     const fastalex_step& step = parts.steps[index];
-    runs_ = window_runs(step, parts.tensors[index]);
+    offsets_ = window_offsets(step, parts.tensors[index]);
     task_.numeric = layer.choice.numeric;
     task_.stride = step.stride;
     task_.weights = layer.weights.as<void>();
@@ -52,10 +56,11 @@ class DirectConv final : public Stage {
     task_.in_per_group = step.in_c / step.groups;
     task_.out_per_group = layer.panels.out_per_group;
     task_.panels_per_group = layer.panels.per_group;
-    task_.runs = runs_.data();
-    task_.run_count = static_cast<int>(runs_.size());
-    task_.pixels_per_unit = kTilesPerUnit * parts.kernels->rows;
-    task_.units_per_panel = (step.out_h * step.out_w + task_.pixels_per_unit - 1) / task_.pixels_per_unit;
+    task_.offsets = offsets_.data();
+    task_.kernel = step.kernel;
+    task_.pad = step.pad;
+    task_.rows_per_unit = (kPositionsPerUnit + step.out_w - 1) / step.out_w;
+    task_.units_per_panel = (step.out_h + task_.rows_per_unit - 1) / task_.rows_per_unit;
     task_.activation = step.activation;
   }
 
@@ -69,7 +74,7 @@ class DirectConv final : public Stage {
  private:
   Ends ends_;
   UnitWork kernel_;
-  std::vector<Run> runs_;
+  std::vector<int32_t> offsets_;
   ConvTask task_;
 };
 
@@ -88,43 +93,54 @@ class WinogradConv final : public Stage {
     task_.out_per_group = layer.panels.out_per_group;
     task_.panels_per_group = layer.panels.per_group;
     task_.pitch = (task_.in_per_group + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
-    add_runs(0, task_.in_per_group, kPartUnits, &runs_);
-    task_.runs = runs_.data();
-    task_.run_count = static_cast<int>(runs_.size());
     task_.weights = layer.weights.as();
     task_.bias = layer.bias.as();
     task_.activation = step.activation;
-    task_.block_tiles = kBlockTiles;
-    scratch_floats = static_cast<int64_t>(positions) * kBlockTiles * kernels_.panel;
-    transformed_floats = static_cast<int64_t>(positions) * task_.groups * task_.tiles * task_.pitch;
+    block_tiles_ = (kBlockTiles + kernels_.rows - 1) / kernels_.rows * kernels_.rows;
+    const int64_t tile_floats = static_cast<int64_t>(positions) * task_.groups * task_.pitch;
+    const bool in_strips = static_cast<int64_t>(layer.weights.bytes()) <= kSmallWeights;
+    const int64_t strip = kStripBytes / (tile_floats * 4) / block_tiles_ * block_tiles_;
+    strip_tiles_ = in_strips ? std::max<int>(block_tiles_, static_cast<int>(strip)) : 0;
+    scratch_floats = static_cast<int64_t>(positions) * block_tiles_ * kernels_.panel;
+    transformed_floats = tile_floats * task_.tiles;
   }
 
   void run(const Chunk& chunk) const override {
     WinogradTask task = task_;
     task.in = ends_.padded_in(chunk);
     task.out = ends_.out(chunk);
-    task.all_tiles = chunk.images * task.tiles;
     task.transformed = chunk.transformed;
     task.scratch = chunk.scratch;
     task.scratch_floats = chunk.scratch_floats;
-    task.block_tiles = block_of(task.all_tiles, chunk.workers->threads() * 2, task.groups * task.panels_per_group);
-    chunk.workers->run(kernels_.winograd_input, &task, task.all_tiles);
-    const int blocks = (task.all_tiles + task.block_tiles - 1) / task.block_tiles;
-    chunk.workers->run(kernels_.winograd_output, &task, blocks * task.groups * task.panels_per_group);
+    const int tiles = chunk.images * task.tiles, threads = chunk.workers->threads();
+    const int strip = strip_tiles_ ? strip_tiles_ * threads : tiles;
+    for (int first = 0; first < tiles; first += strip) {
+      task.first_tile = first;
+      task.strip_tiles = std::min(strip, tiles - first);
+      run_strip(&task, chunk.workers);
+    }
   }
 
  private:
+  void run_strip(WinogradTask* task, ThreadPool::Lease* workers) const {
+    const int panels = task->groups * task->panels_per_group;
+    task->block_tiles = block_of(task->strip_tiles, 2 * workers->threads(), panels);
+    workers->run(kernels_.winograd_input, task, task->strip_tiles);
+    const int blocks = (task->strip_tiles + task->block_tiles - 1) / task->block_tiles;
+    workers->run(kernels_.winograd_output, task, blocks * panels);
+  }
+
   // Fewer tiles where there would not be `least` units for the threads.
   int block_of(int tiles, int least, int panels) const {
-    int block = kBlockTiles;
-    while (block > kernels_.rows && (tiles + block - 1) / block * panels < least) block /= 2;
+    int block = block_tiles_;
+    while (block > kernels_.rows && (tiles + block - 1) / block * panels < least) block -= kernels_.rows;
     return block;
   }
 
   Ends ends_;
   const CpuKernels& kernels_;
-  std::vector<Run> runs_;
   WinogradTask task_;
+  int block_tiles_, strip_tiles_;  // 0: all tiles of a chunk are one strip
 };
 
 NormTask norm_task(const fastalex_step& step) {

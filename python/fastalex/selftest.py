@@ -126,7 +126,7 @@ def check(
         x = x.astype(np.float16).astype(np.float32)
         case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
     try:
-        arithmetic = Arithmetic() if backend == "cpu" else arithmetic_of(case, backend, precision, tuning)
+        arithmetic = arithmetic_of(case, backend, precision, tuning)
         if precision == "fp32" and not tuning:
             result = run(case.table, x, params, backend, case.storage)
         else:

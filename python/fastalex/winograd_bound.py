@@ -32,12 +32,40 @@ def bound(
 
     In fp16 it is ``deviations`` standard deviations, each rounding's error taken at its largest (Hoeffding).
     """
-    m, _ = (int(side) for side in form.split()[1].split("x"))
+    words = form.split()
+    m = int(words[1].split("x")[0])
     weight, bias = params
-    sizes = (int(case.options["pad"]), int(case.options["groups"]), m)
+    pad, groups = int(case.options["pad"]), int(case.options["groups"])
+    if words[2:4] == ["of", "blocks"]:
+        x, weight = in_blocks(x, weight, pad, int(words[4]), case.options["rounding"] == "ceil")
+        pad = 0
+    sizes = (pad, groups, m)
     if not half:
         return winograd_bound(x, weight, *sizes, "float", bias=bias)
     return deviations * winograd_deviation(x, weight, *sizes, "half", half_sum, bias, mean_square=1.0)
+
+
+def in_blocks(x, w, pad, block, rounds_up=False):
+    """The convolution of stride ``block`` as one of stride 1 without padding: pixel (dy, dx) of each block of the padded
+    input becomes channel c block^2 + dy block + dx, and the weights are cut likewise, zeros filling their last blocks.
+
+    x [N, C, H, W], w [K, C, r, r]; returns [N, C block^2, H', W'] and [K, C block^2, r', r'], r' = ceil(r / block).
+    """
+    kernel = -(-w.shape[2] // block)
+    room = [side + 2 * pad - w.shape[2] for side in x.shape[2:]]
+    out = [(-(-rest // block) if rounds_up else rest // block) + 1 for rest in room]
+    sides = [block * (side + kernel - 1) for side in out]
+    padded = np.zeros((*x.shape[:2], *(max(side, pad + size) for side, size in zip(sides, x.shape[2:]))), x.dtype)
+    padded[:, :, pad : pad + x.shape[2], pad : pad + x.shape[3]] = x
+    weights = np.zeros((*w.shape[:2], block * kernel, block * kernel), w.dtype)
+    weights[:, :, : w.shape[2], : w.shape[3]] = w
+    return _channels_of_blocks(padded[:, :, : sides[0], : sides[1]], block), _channels_of_blocks(weights, block)
+
+
+def _channels_of_blocks(x, block):
+    n, c, h, w = x.shape
+    x = x.reshape(n, c, h // block, block, w // block, block)
+    return x.transpose(0, 1, 3, 5, 2, 4).reshape(n, c * block**2, h // block, w // block)
 
 
 def winograd_matrices(m, r):

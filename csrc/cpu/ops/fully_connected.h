@@ -9,6 +9,19 @@
 
 namespace {
 
+// Rows of a batch that a tile takes: their input lies far apart, so that the rows' addresses need registers.
+enum { kBatchRows = kRows < 8 ? kRows : 8 };
+
+// Calls body(RowCount<ROWS>, first row) for tiles of kBatchRows, 4, 2 and 1 rows that cover `count` rows.
+template <typename Body>
+inline void for_batch_rows(int count, const Body& body) {
+  int row = 0;
+  for (; row + kBatchRows <= count; row += kBatchRows) body(RowCount<kBatchRows>(), row);
+  for (; row + 4 <= count; row += 4) body(RowCount<4>(), row);
+  for (; row + 2 <= count; row += 2) body(RowCount<2>(), row);
+  if (row < count) body(RowCount<1>(), row);
+}
+
 // Weights as floats: of each unit kProducts vectors a vector of lanes.
 struct FloatUnits {
   typedef float Unit;
@@ -91,7 +104,7 @@ void fc_rows(const fastalex::FcTask& task, int panel, const FcPart& part, const 
 
 template <class Units>
 void fc_part(const fastalex::FcTask& task, int panel, const FcPart& part, const typename Units::Unit* w) {
-  for_row_tiles(task.n, [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
+  for_batch_rows(task.n, [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
 }
 
 // The weights of a part as floats, once for all rows of a large batch.
@@ -114,7 +127,7 @@ void fc_panel(const fastalex::FcTask& task, int panel) {
     const int count = task.units - unit < length ? task.units - unit : length;
     const FcPart part = {unit * Units::kProducts, count, unit == 0, unit + count == task.units};
     const Unit* weights = w + static_cast<int64_t>(unit) * kPanel;
-    if (task.n > kRows && sizeof(Unit) < Units::kProducts * sizeof(float))
+    if (task.n > kBatchRows && sizeof(Unit) < Units::kProducts * sizeof(float))
       fc_widened_part<Units>(task, panel, part, weights);
     else
       fc_part<Units>(task, panel, part, weights);
@@ -128,20 +141,13 @@ void fc_bf16_rows(const fastalex::FcTask& task, int panel, int row) {
   for (int i = 0; i < ROWS; ++i)
     in[i] = reinterpret_cast<const char*>(task.prepared) + static_cast<int64_t>(row + i) * task.plane;
   const char* w = static_cast<const char*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel * 4;
-  Vec total[ROWS][kVectors] = {};
-  for (int unit = 0; unit < task.units; unit += fastalex::kPartUnits) {
-    const fastalex::Run run = {
-        unit * 4, task.units - unit < fastalex::kPartUnits ? task.units - unit : static_cast<int>(fastalex::kPartUnits)};
-    Tile<fastalex::kBfloat16, ROWS> tile;
-    multiply<fastalex::kBfloat16, ROWS>(in, &run, 1, w + static_cast<int64_t>(unit) * kPanel * 4, &tile);
-    for (int i = 0; i < ROWS; ++i)
-      for (int j = 0; j < kVectors; ++j) total[i][j] += tile.sum[i][j];
-  }
+  Vec sums[ROWS * kVectors];
+  multiply<fastalex::kBfloat16, ROWS>(in, nullptr, task.units, w, sums);
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < kVectors; ++j) {
       const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
       store(task.out + static_cast<int64_t>(row + i) * task.out_stride + lane,
-            activate(total[i][j] + load(task.bias + lane), task.activation));
+            activate(sums[i * kVectors + j] + load(task.bias + lane), task.activation));
     }
 }
 
@@ -150,7 +156,7 @@ void fully_connected(const void* erased, int panel, int) {
   if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return fc_digits(task, panel);
   if (task.form == fastalex::kFcNibbles) return fc_panel<NibbleUnits>(task, panel);
   if (task.form == fastalex::kFcBf16)
-    return for_row_tiles(task.n,
+    return for_batch_rows(task.n,
                          [&](auto rows, int row) { fc_bf16_rows<decltype(rows)::kCount>(task, panel, row); });
   if (task.storage == FASTALEX_BF16) return fc_panel<Bf16Units>(task, panel);
   if (task.storage == FASTALEX_FP16) return fc_panel<HalfUnits>(task, panel);

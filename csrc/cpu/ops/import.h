@@ -6,44 +6,50 @@
 
 namespace {
 
-// One pixel's channels, `count` floats.
-inline void store_pixel(const fastalex::Activations& to, int64_t place, const float* pixel, int count) {
-  for (int c = 0; c < count; c += kLanes) store_values(to, place + c, load(pixel + c), count - c);
+template <typename T>
+void interleave(const T* from, int from_pitch, int channels, int columns, T* to, int to_pitch) {
+  if (channels == 3) {
+    for (int x = 0; x < columns; ++x, to += to_pitch)
+      for (int c = 0; c < 3; ++c) to[c] = from[c * from_pitch + x];
+    return;
+  }
+  for (int x = 0; x < columns; ++x, to += to_pitch)
+    for (int c = 0; c < channels; ++c) to[c] = from[static_cast<int64_t>(c) * from_pitch + x];
+}
+
+// Columns [x, x + columns) of channels [first, first + channels) of row y, rounded.
+void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, int columns, int first, int channels) {
+  enum { kPitch = 64 };
+  Level levels[4 * kPitch];
+  int16_t shorts[4 * kPitch];
+  for (int c = 0; c < channels; ++c) {
+    const float* from = task.from + ((static_cast<int64_t>(image) * task.channels + first + c) * task.h + y) * task.w + x;
+    for (int i = 0; i < columns; i += kLanes) {
+      const Vec v = columns - i < kLanes ? load_lanes(from + i, 0, columns - i) : load(from + i);
+      if (task.to.numeric == fastalex::kBfloat16)
+        store_shorts(shorts + c * kPitch + i, to_bf16(v));
+      else
+        store_levels(levels + c * kPitch + i, levels_of(task.to, v));
+    }
+  }
+  const int64_t place = place_of(task.to, image, y, x) + first;
+  if (task.to.numeric == fastalex::kBfloat16)
+    interleave(shorts, kPitch, channels, columns, static_cast<int16_t*>(task.to.data) + place, task.to.c);
+  else
+    interleave(levels, kPitch, channels, columns, static_cast<Level*>(task.to.data) + place, task.to.c);
 }
 
 void import_row(const fastalex::ImportTask& task, int image, int y) {
-  const float* from = task.from + (static_cast<int64_t>(image) * task.channels * task.h + y) * task.w;
-  const int64_t plane = static_cast<int64_t>(task.h) * task.w;
-  if (task.to.numeric == fastalex::kFloat32) {
-    float* to = static_cast<float*>(task.to.data) + place_of(task.to, image, y, 0);
-    for (int c = 0; c < task.channels; ++c)
-      for (int x = 0; x < task.w; ++x) to[static_cast<int64_t>(x) * task.to.c + c] = from[c * plane + x];
+  if (task.to.numeric != fastalex::kFloat32) {
+    for (int x = 0; x < task.w; x += 64)
+      for (int c = 0; c < task.channels; c += 4)
+        import_rounded(task, image, y, x, task.w - x < 64 ? task.w - x : 64, c,
+                       task.channels - c < 4 ? task.channels - c : 4);
     return;
   }
-  enum { kStretch = 64 };  // columns at a time: a row that is rounded in whole vectors
-  for (int c = 0; c < task.channels; ++c) {
-    for (int x = 0; x < task.w; x += kStretch) {
-      const int count = task.w - x < kStretch ? task.w - x : kStretch;
-      float some[kStretch + kLanes];
-      memcpy(some, from + c * plane + x, count * sizeof(float));
-      memset(some + count, 0, kLanes * sizeof(float));
-      union {
-        float floats[kStretch + kLanes];
-        Level levels[kStretch + kLanes];
-        int16_t shorts[kStretch + kLanes];
-      } rounded;
-      fastalex::Activations line = task.to;
-      line.data = &rounded;
-      store_pixel(line, 0, some, count);
-      const int64_t place = place_of(task.to, image, y, x) + c;
-      if (task.to.numeric == fastalex::kLevels)
-        for (int i = 0; i < count; ++i)
-          static_cast<Level*>(task.to.data)[place + static_cast<int64_t>(i) * task.to.c] = rounded.levels[i];
-      else
-        for (int i = 0; i < count; ++i)
-          static_cast<int16_t*>(task.to.data)[place + static_cast<int64_t>(i) * task.to.c] = rounded.shorts[i];
-    }
-  }
+  const float* from = task.from + (static_cast<int64_t>(image) * task.channels * task.h + y) * task.w;
+  interleave(from, task.h * task.w, task.channels, task.w,
+             static_cast<float*>(task.to.data) + place_of(task.to, image, y, 0), task.to.c);
 }
 
 // Row y of the blocks; pixels outside the image keep the zeros that are there.

@@ -6,47 +6,51 @@
 
 namespace {
 
-// x / t^beta. 0.75, which every published network uses, is two square roots; other exponents go through powf.
+// x / t^beta
 inline Vec divide_by_power(Vec x, Vec t, float beta) {
-  if (beta == 0.75f) {
-    const Vec half = root(t);
-    return x / (half * root(half));
-  }
+  if (beta == 0.75f) return x * inverse_three_quarters(t);
   for (int i = 0; i < kLanes; ++i) x[i] /= __builtin_powf(t[i], beta);
   return x;
 }
 
-// Channels of one group of one pixel: x, y [channels]. The squares are written once, with zeros where the window
-// leaves the group, and then added up at `size` offsets.
-void lrn_group(const fastalex::NormTask& task, const float* x, float* y, int channels) {
-  enum { kChunk = 512 };
-  const int half = task.size / 2;
-  float square[kChunk + FASTALEX_MAX_WINDOW + fastalex::kSlack];
-  for (int begin = 0; begin < channels; begin += kChunk) {
-    const int count = channels - begin < kChunk ? channels - begin : kChunk;
-    // square[i] belongs to channel begin - half + i; outside the group it is zero.
-    const int first = begin < half ? half - begin : 0;
-    const int reach = channels - (begin - half);
-    const int last = count + 2 * half < reach ? count + 2 * half : reach;
-    memset(square, 0, first * sizeof(float));
-    memset(square + last, 0, (count + 2 * half - last + fastalex::kSlack) * sizeof(float));
-    for (int i = first; i < last; ++i) square[i] = x[begin - half + i] * x[begin - half + i];
-    for (int i = 0; i < count; i += kLanes) {
-      Vec sum = load(square + i);
-      for (int d = 1; d < task.size; ++d) sum += load(square + i + d);
-      const Vec value = divide_by_power(load(x + begin + i), splat(task.k) + splat(task.alpha) * sum, task.beta);
-      if (i + kLanes <= count) {
-        store(y + begin + i, value);
-      } else {
-        memcpy(y + begin + i, &value, (count - i) * sizeof(float));
-      }
+// The squares of channels c + d, d from -half to half, of a group of `channels` from x on, added up; kLanes values of c.
+// HALF: half, or -1 where it is not known to the compiler.
+template <int HALF>
+inline Vec sum_of_squares(const float* x, int c, int channels, int any_half) {
+  const int half = HALF < 0 ? any_half : HALF;
+  const bool inside = c >= half && c + kLanes + half <= channels;
+  Vec sum = Vec{};
+#pragma GCC unroll 5
+  for (int d = -half; d <= half; ++d) {
+    const Vec v = inside ? load(x + c + d) : load_lanes(x + c + d, -(c + d), channels - (c + d));
+    sum += v * v;
+  }
+  return sum;
+}
+
+// Channels of one group of one pixel: x, y [channels].
+template <int HALF>
+inline void lrn_group(const fastalex::NormTask& task, const float* x, float* y, int channels) {
+  for (int c = 0; c < channels; c += kLanes) {
+    const Vec t = splat(task.k) + splat(task.alpha) * sum_of_squares<HALF>(x, c, channels, task.size / 2);
+    if (c + kLanes <= channels) {
+      store(y + c, divide_by_power(load(x + c), t, task.beta));
+    } else {
+      float values[kLanes];
+      store(values, divide_by_power(load_lanes(x + c, 0, channels - c), t, task.beta));
+      store_first(y + c, values, channels - c);
     }
   }
 }
 
 void lrn_pixel(const fastalex::NormTask& task, const float* x, float* y, int all) {
   const int channels = all / task.groups;
-  for (int g = 0; g < task.groups; ++g) lrn_group(task, x + g * channels, y + g * channels, channels);
+  for (int g = 0; g < task.groups; ++g, x += channels, y += channels) {
+    if (task.size == 5)  // of every published network
+      lrn_group<2>(task, x, y, channels);
+    else
+      lrn_group<-1>(task, x, y, channels);
+  }
 }
 
 void lrn(const void* erased, int unit, int) {

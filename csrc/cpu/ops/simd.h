@@ -24,14 +24,15 @@
 
 namespace {
 
-// kRows x kVectors accumulators, the weights of one k and a broadcast must fit the registers:
-// v2, v3: 16 registers, 6 x 2 + 2 + 1. v4, neon: 32 registers, 8 x 2 + 2 + 1; more rows run out of address registers.
+// kRows x kVectors accumulators, the weights of one unit and a broadcast must fit the registers:
+// v2, v3: 16 registers, 6 x 2 + 2 + 1. v4: 32 registers, 14 x 2 + 2 + 1. neon: 32 registers, of which 8 x 2 + 2 + 1 are
+// used; more rows run out of address registers.
 #if defined(FASTALEX_ISA_v2)
 enum { kLanes = 4, kRows = 6 };
 #elif defined(FASTALEX_ISA_v3)
 enum { kLanes = 8, kRows = 6 };
 #elif defined(FASTALEX_USE_AVX512) || defined(FASTALEX_ISA_wide)
-enum { kLanes = 16, kRows = 8 };
+enum { kLanes = 16, kRows = 14 };
 #elif defined(FASTALEX_ISA_neon)
 enum { kLanes = 4, kRows = 8 };
 #else
@@ -235,11 +236,55 @@ inline IntVec to_bf16(Vec v) {
   return (rounded & ~nan) | (splat_unit(0x7fc0) & nan);
 }
 
-// A NaN fails every comparison, so it is kept: relu(NaN) = NaN, and a NaN wins a maximum.
+// A NaN is kept: relu(NaN) = NaN, and a NaN wins a maximum. x86's maximum gives its second operand where one is a NaN.
+#if defined(FASTALEX_USE_AVX512)
+inline Vec relu(Vec v) { return _mm512_max_ps(_mm512_setzero_ps(), v); }
+inline Vec larger(Vec candidate, Vec best) {
+  const __mmask16 nan = _mm512_cmp_ps_mask(best, best, _CMP_UNORD_Q);
+  return _mm512_mask_mov_ps(_mm512_max_ps(best, candidate), nan, best);
+}
+#elif defined(FASTALEX_ISA_v3)
+inline Vec relu(Vec v) { return _mm256_max_ps(_mm256_setzero_ps(), v); }
+inline Vec larger(Vec candidate, Vec best) {
+  return _mm256_blendv_ps(_mm256_max_ps(best, candidate), best, _mm256_cmp_ps(best, best, _CMP_UNORD_Q));
+}
+#else
 inline Vec relu(Vec v) { return choose(v < Vec{}, Vec{}, v); }
-inline float relu(float v) { return v < 0 ? 0 : v; }
 inline Vec larger(Vec candidate, Vec best) {
   return choose((candidate > best) | (candidate != candidate), candidate, best);
+}
+#endif
+
+// 1 / t^0.75, which every published network's LRN takes. t = 0 gives infinity, infinity gives 0.
+#if defined(FASTALEX_USE_AVX512)
+// z of about 12 bits from two inverse roots of 14, then a step of Newton's for z^-4 = t^3, which leaves 2.5 e^2 of z's
+// relative error e, 2^-24, and a few roundings.
+inline Vec inverse_three_quarters(Vec t) {
+  const Vec root = _mm512_rsqrt14_ps(t), fourth = _mm512_rsqrt14_ps(root);  // t^-1/2, t^1/4
+  const Vec z = root * (root * fourth), tz = t * z;
+  const Vec refined = z * (splat(1.25f) - splat(0.25f) * (tz * tz * tz * z));
+  // At 0 and at infinity the step makes a NaN of what the first root has right.
+  return _mm512_mask_mov_ps(refined, _mm512_cmp_ps_mask(refined, refined, _CMP_UNORD_Q), root);
+}
+#else
+inline Vec inverse_three_quarters(Vec t) {
+  const Vec half = root(t);
+  return splat(1.0f) / (half * root(half));
+}
+#endif
+
+// Lanes [begin, end) of the vector at p, zeros in the others; what lies there is not read.
+inline Vec load_lanes(const float* p, int begin, int end) {
+  begin = begin < 0 ? 0 : begin;
+  end = end > kLanes ? static_cast<int>(kLanes) : end;
+  if (begin >= end) return Vec{};
+#if defined(FASTALEX_USE_AVX512)
+  return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << end) - (1u << begin)), p);
+#else
+  float lanes[kLanes] = {};
+  memcpy(lanes + begin, p + begin, static_cast<size_t>(end - begin) * sizeof(float));
+  return load(lanes);
+#endif
 }
 
 inline Vec activate(Vec v, int32_t activation) {

@@ -1,6 +1,6 @@
 // The one inner loop of convolutions: ROWS input positions times a panel of outputs.
 //
-//   sum[i][j] += sum_u in[i][u] * w[u][j]    over units u of 4 bytes: one float, two bf16, two or four levels
+//   sum[i][j] = sum_u in[i][u] * w[u][j]    over units u of 4 bytes: one float, two bf16, two or four levels
 #ifndef FASTALEX_CPU_OPS_TILE_H
 #define FASTALEX_CPU_OPS_TILE_H
 
@@ -48,70 +48,74 @@ struct Products<fastalex::kLevels> {
   }
 };
 
+// to[i][j] = the sum above; in[i]: the window's start. offsets: bytes from there to each unit, null: the units lie side
+// by side. The accumulators stay in registers over a part (kPartUnits), whose sums are then added to `to`; levels' sums
+// are exact and need no parts.
 template <int NUMERIC, int ROWS>
-struct Tile {
-  typename Products<NUMERIC>::Sum sum[ROWS][kVectors];
-};
-
-// in[i]: the window's start. The accumulators stay in registers over a run; where sums are rounded (all but levels) a
-// run is a part (kPartUnits), whose sum is then added to the tile's.
-template <int NUMERIC, int ROWS>
-inline __attribute__((always_inline)) void multiply(const char* const* in, const fastalex::Run* runs, int run_count,
-                                                    const char* w, Tile<NUMERIC, ROWS>* tile) {
+inline __attribute__((always_inline)) void multiply(const char* const* in, const int32_t* offsets, int units,
+                                                    const char* w, typename Products<NUMERIC>::Sum* to) {
   typedef typename Products<NUMERIC>::Sum Sum;
-  Sum sum[ROWS][kVectors];
+  const int part = NUMERIC == fastalex::kLevels ? units : static_cast<int>(fastalex::kPartUnits);
   const char* base[ROWS];
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; ++i) {
-    base[i] = in[i];
-    for (int j = 0; j < kVectors; ++j) tile->sum[i][j] = sum[i][j] = Sum{};
-  }
-  for (int r = 0; r < run_count; ++r) {
-    const int64_t begin = runs[r].offset, end = begin + 4 * static_cast<int64_t>(runs[r].units);
-    for (int64_t u = begin; u < end; u += 4, w += 4 * kPanel) {
+#pragma GCC unroll 14
+  for (int i = 0; i < ROWS; ++i) base[i] = in[i];
+  int64_t begin = 0;
+  do {
+    const int64_t end = begin + part < units ? begin + part : units;
+    Sum sum[ROWS][kVectors];
+#pragma GCC unroll 14
+    for (int i = 0; i < ROWS; ++i)
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Sum{};
+    for (int64_t u = begin; u < end; ++u, w += 4 * kPanel) {
+      const int64_t offset = offsets ? offsets[u] : 4 * u;
       IntVec weight[kVectors];
 #pragma GCC unroll 2
       for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + 4 * j * kLanes);
-#pragma GCC unroll 8
+#pragma GCC unroll 14
       for (int i = 0; i < ROWS; ++i) {
-        const int32_t unit = unit_at(base[i] + u);
+        const int32_t unit = unit_at(base[i] + offset);
 #pragma GCC unroll 2
         for (int j = 0; j < kVectors; ++j) sum[i][j] = Products<NUMERIC>::add(sum[i][j], unit, weight[j]);
       }
     }
-    if (NUMERIC != fastalex::kLevels && r + 1 < run_count) {
-#pragma GCC unroll 8
-      for (int i = 0; i < ROWS; ++i) {
-        for (int j = 0; j < kVectors; ++j) {
-          tile->sum[i][j] += sum[i][j];
-          sum[i][j] = Sum{};
-        }
-      }
+    if (begin > 0) {
+#pragma GCC unroll 14
+      for (int i = 0; i < ROWS; ++i)
+        for (int j = 0; j < kVectors; ++j) sum[i][j] += to[i * kVectors + j];
     }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < kVectors; ++j) tile->sum[i][j] += sum[i][j];
+#pragma GCC unroll 14
+    for (int i = 0; i < ROWS; ++i)
+      for (int j = 0; j < kVectors; ++j) to[i * kVectors + j] = sum[i][j];
+    begin = end;
+  } while (begin < units);
 }
 
-// Calls body(integral constant ROWS, first row) for tiles of kRows, 4, 2 and 1 rows that cover `count` rows.
 template <int ROWS>
 struct RowCount {
   enum { kCount = ROWS };
 };
+
+template <int ROWS, typename Body>
+struct RowTile {
+  static void run(int rows, int first, const Body& body) {
+    if (rows == ROWS) return body(RowCount<ROWS>(), first);
+    RowTile<ROWS - 1, Body>::run(rows, first, body);
+  }
+};
 template <typename Body>
-inline __attribute__((always_inline)) void for_row_tiles(int count, const Body& body) {
-  int row = 0;
-  for (; row + kRows <= count; row += kRows) body(RowCount<kRows>(), row);
-  if (row + 4 <= count) {
-    body(RowCount<4>(), row);
-    row += 4;
+struct RowTile<0, Body> {
+  static void run(int, int, const Body&) {}
+};
+
+// Calls body(RowCount<ROWS>, first row) for as few tiles of at most kRows rows as cover `count` rows, all alike.
+template <typename Body>
+inline void for_row_tiles(int count, const Body& body) {
+  int tiles = (count + kRows - 1) / kRows;
+  for (int first = 0; tiles > 0; --tiles) {
+    const int rows = (count - first + tiles - 1) / tiles;
+    RowTile<kRows, Body>::run(rows, first, body);
+    first += rows;
   }
-  if (row + 2 <= count) {
-    body(RowCount<2>(), row);
-    row += 2;
-  }
-  if (row < count) body(RowCount<1>(), row);
 }
 
 }  // namespace

@@ -23,6 +23,9 @@ inline IntVec levels_of(const fastalex::Activations& a, Vec v) {
   return to_nearest(v) + splat_unit(a.zero);
 }
 
+inline void store_levels(uint8_t* to, IntVec levels) { store_bytes(to, levels); }
+inline void store_levels(int16_t* to, IntVec levels) { store_shorts(to, levels); }
+
 // The first `count` lanes, at most all.
 template <typename T>
 inline void store_first(T* to, const T* from, int count) {

@@ -92,8 +92,8 @@ inline void transform_input(const float* d, int64_t column, int64_t row, float* 
 struct WinogradPlace {
   int image, y, x;  // of the tile's first output
 };
-inline WinogradPlace winograd_place(const fastalex::WinogradTask& task, int tile, int edge) {
-  const int local = tile % task.tiles;
+inline WinogradPlace winograd_place(const fastalex::WinogradTask& task, int strip_tile, int edge) {
+  const int tile = task.first_tile + strip_tile, local = tile % task.tiles;
   return {tile / task.tiles, local / task.tiles_x * edge, local % task.tiles_x * edge};
 }
 
@@ -101,9 +101,9 @@ template <class F>
 void winograd_input_of(const fastalex::WinogradTask& task, int tile) {
   const WinogradPlace at = winograd_place(task, tile, F::kOut);
   const float* image = floats_at(task.in, place_of(task.in, at.image, at.y, at.x));
-  const int64_t position = static_cast<int64_t>(task.groups) * task.all_tiles * task.pitch;
+  const int64_t position = static_cast<int64_t>(task.groups) * task.strip_tiles * task.pitch;
   for (int group = 0; group < task.groups; ++group) {
-    float* v = task.transformed + (static_cast<int64_t>(group) * task.all_tiles + tile) * task.pitch;
+    float* v = task.transformed + (static_cast<int64_t>(group) * task.strip_tiles + tile) * task.pitch;
     for (int c = 0; c < task.in_per_group; c += kLanes)
       transform_input<F>(image + group * task.in_per_group + c, task.in.c, task.in.row, v + c, position);
   }
@@ -117,10 +117,9 @@ inline void winograd_products(const fastalex::WinogradTask& task, const float* t
     const char* in[kCount];
     for (int i = 0; i < kCount; ++i)
       in[i] = reinterpret_cast<const char*>(tiles + static_cast<int64_t>(row + i) * task.pitch);
-    Tile<fastalex::kFloat32, kCount> tile;
-    multiply<fastalex::kFloat32, kCount>(in, task.runs, task.run_count, reinterpret_cast<const char*>(weights), &tile);
-    for (int i = 0; i < kCount; ++i)
-      for (int j = 0; j < kVectors; ++j) store(to + (row + i) * kPanel + j * kLanes, tile.sum[i][j]);
+    // `to` is as aligned as a vector.
+    multiply<fastalex::kFloat32, kCount>(in, nullptr, task.in_per_group, reinterpret_cast<const char*>(weights),
+                                         reinterpret_cast<Vec*>(to + row * kPanel));
   });
 }
 
@@ -149,7 +148,7 @@ template <class F>
 void winograd_output_of(const fastalex::WinogradTask& task, int unit, int worker) {
   enum { kPositions = F::kIn * F::kIn };
   const int panels = task.groups * task.panels_per_group, index = unit % panels, group = index / task.panels_per_group;
-  const int first = unit / panels * task.block_tiles, rest = task.all_tiles - first;
+  const int first = unit / panels * task.block_tiles, rest = task.strip_tiles - first;
   const int count = rest < task.block_tiles ? rest : task.block_tiles;
   const int64_t matrix = static_cast<int64_t>(task.in_per_group) * kPanel;
   const float* weights = task.weights + static_cast<int64_t>(index) * kPositions * matrix;
@@ -157,7 +156,7 @@ void winograd_output_of(const fastalex::WinogradTask& task, int unit, int worker
   const int64_t position = static_cast<int64_t>(task.block_tiles) * kPanel;
   for (int p = 0; p < kPositions; ++p) {
     const float* tiles =
-        task.transformed + ((static_cast<int64_t>(p) * task.groups + group) * task.all_tiles + first) * task.pitch;
+        task.transformed + ((static_cast<int64_t>(p) * task.groups + group) * task.strip_tiles + first) * task.pitch;
     winograd_products(task, tiles, count, weights + p * matrix, scratch + p * position);
   }
   const int local = index % task.panels_per_group * kPanel, width = task.out_per_group - local;
