@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from typing import Any, BinaryIO, Sequence, Tuple
+from typing import Any, BinaryIO, Iterable, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -21,6 +21,26 @@ def view_of(stream: BinaryIO, size: int) -> memoryview:
     if size == 0:
         raise FormatError("it is empty")
     return memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
+
+
+def let_go(arrays: Iterable[Any]) -> None:
+    """Give back the memory that was read of the mappings under ``arrays``; it is read again where it is needed again.
+
+    Until then the pages of a file that has been copied into a net count as memory of the process.
+    """
+    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on every system
+    if advice is None:
+        return
+    for mapping in {id(found): found for found in map(_mapping, arrays) if found is not None}.values():
+        mapping.madvise(advice)
+
+
+def _mapping(array: Any) -> Optional[mmap.mmap]:
+    """The mapping of a file that ``array`` is a view of. It is read-only, so nothing is lost."""
+    base = getattr(array, "levels", array)
+    while isinstance(base, (np.ndarray, memoryview)):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    return base if isinstance(base, mmap.mmap) else None
 
 
 def checked_shape(name: str, shape: Sequence[Any]) -> Tuple[int, ...]:
