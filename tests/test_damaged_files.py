@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from fastalex import variants, weights
-from fastalex.errors import UserError
 from fastalex.calibration import Calibration
+from fastalex.errors import UserError
 from fastalex.weights import adapt, initial, npz_file, quantised, safetensors_file
 
 hypothesis = pytest.importorskip("hypothesis")
