@@ -121,7 +121,7 @@ def test_int4_from_a_file_is_int4_from_floats(tmp_path):
 
 
 def test_exact_is_said_and_does_not_use_winograd():
-    row = variants.get("torchvision", widths=(16, 32, 64, 64, 32, 40, 40), num_classes=5)
+    row = variants.get("torchvision", widths=(64, 192, 384, 256, 256, 40, 40), num_classes=5)
     arrays = initial.random_weights(row, seed=6)
     x = images(row)
     exact = AlexNet(row, weights=arrays, device="cpu", exact=True)
@@ -134,15 +134,15 @@ def test_exact_is_said_and_does_not_use_winograd():
     assert errors[1] != errors[0]  # another algorithm
 
 
-def test_a_cold_start_is_quick_and_small(tmp_path):
-    """Import, load of a quantised file of full size, first result: bytes in docs, seconds in the benchmarks."""
+def test_a_cold_start_takes_little_memory(tmp_path):
+    """Import, load of a quantised file of full size, first result. The seconds are for the benchmarks to say."""
     path = tmp_path / "net.safetensors"
     AlexNet("alexnet2012", device="cpu", weights="random").save(path, fc_weights="int8")
     program = (
-        "import resource, sys\nimport numpy as np\nfrom fastalex import AlexNet\n"
+        "import sys\nimport numpy as np\nfrom fastalex import AlexNet\n"
         "net = AlexNet(weights=sys.argv[1], device='cpu')\n"
         "net(np.zeros((1, 3, 227, 227), np.float32))\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
     )
     done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 150 * 1024

@@ -545,6 +545,24 @@ def test_loading_lets_go_of_the_files_pages(tmp_path):
     assert int(done.stdout) < 1024
 
 
+def test_copying_out_of_a_mapped_file_keeps_little_of_it(tmp_path):
+    """The peak while 60 MB are copied, row by row: the copy, and a part of the file."""
+    path = tmp_path / "net.safetensors"
+    weights.save(path, {"a": np.ones((60, 1 << 20), np.int8)})
+    program = (
+        "import sys, time\nimport numpy as np\nfrom fastalex import weights\n"
+        "from fastalex.weights import mapped\n"
+        "arrays = weights.load(sys.argv[1]).arrays\ncopy = np.empty_like(arrays['a'])\n"
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\nbefore = peak()\n"
+        "with mapped.reading_once(arrays.values()):\n"
+        "    for row in range(60):\n        copy[row] = arrays['a'][row]\n        time.sleep(0.002)\n"
+        "print(peak() - before)\n"
+        "assert copy.sum() == copy.size and arrays['a'].sum() == copy.size"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert 58 * 1024 < int(done.stdout) < 95 * 1024
+
+
 # The command ------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 import numpy as np
 
-from . import _core, arrays, execution, frames, images, placement, profiles, taps, tuning, variants
+from . import _core, arrays, execution, imagenet, placement, profiles, taps, tuning, variants
 from . import weights as weights_files
 from .calibration import Calibration, as_calibration, steps_for
 from .device_array import DeviceArray
@@ -98,9 +98,9 @@ class AlexNet:
         self.trained = loaded is not None
         self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
         arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
-        self._net, self.tuning = self._make(arrays)
+        with mapped.reading_once(arrays.values()):
+            self._net, self.tuning = self._make(arrays)
         self._levels = quantised.kept(arrays, self.fc_weights)
-        mapped.let_go(arrays.values())
 
     def _make(self, parameters: Mapping[str, np.ndarray]) -> Any:
         """The native network, and where its tuning rules come from."""
@@ -205,6 +205,8 @@ class AlexNet:
         :param out: as for :meth:`__call__`, like ``stream``.
         :raises UserError: for a wrong frame, order or profile.
         """
+        from . import frames, images
+
         row = profiles.get(self.variant.profile if profile is None else profile)
         given = arrays.read(frame, self._placement, stream)
         frames.check(given, order)
@@ -287,6 +289,8 @@ class AlexNet:
 
     def preprocess(self, image: Any) -> np.ndarray:
         """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size."""
+        from . import images  # Pillow, which a program that has its own arrays need not load
+
         batch = list(image) if isinstance(image, (list, tuple)) else [image]
         return images.preprocess(batch, self.variant.profile, size=self.variant.input_size)
 
@@ -371,7 +375,7 @@ def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Option
     """The names of the classes: the file's own, ImageNet's for a network of its size, else None."""
     names = loaded.labels() if loaded else None
     if names is None and variant.num_classes == 1000:
-        names = images.imagenet_labels()
+        names = imagenet.imagenet_labels()
     return names if names is not None and len(names) == variant.num_classes else None
 
 

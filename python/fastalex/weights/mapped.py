@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
-from typing import Any, BinaryIO, Iterable, Optional, Sequence, Tuple
+import threading
+from typing import Any, BinaryIO, Iterable, Iterator, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .safetensors_file import FormatError
 
+SMALL = 8 << 20  # bytes of a file that may stay
+INTERVAL_S = 0.003  # some megabytes of copying
 MAX_DIMENSIONS = 32  # numpy before 2.0 has no more
 MAX_ELEMENTS = 2**62  # numpy refuses an empty array whose other sides overflow
 
@@ -23,16 +27,36 @@ def view_of(stream: BinaryIO, size: int) -> memoryview:
     return memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
 
 
-def let_go(arrays: Iterable[Any]) -> None:
-    """Give back the memory that was read of the mappings under ``arrays``; it is read again where it is needed again.
+@contextlib.contextmanager
+def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
+    """While something copies ``arrays`` from front to back, and afterwards, little of their files is in memory.
 
-    Until then the pages of a file that has been copied into a net count as memory of the process.
+    The pages of a mapped file count as memory of the process from their first reading on, beside the copy that is made
+    of them. Here they are given back every few milliseconds. One that is read again comes from the system's cache.
     """
     advice = getattr(mmap, "MADV_DONTNEED", None)  # not on every system
-    if advice is None:
+    mappings = {id(found): found for found in map(_mapping, arrays) if found is not None and len(found) > SMALL}
+    if advice is None or not mappings:
+        yield
         return
-    for mapping in {id(found): found for found in map(_mapping, arrays) if found is not None}.values():
-        mapping.madvise(advice)
+    done = threading.Event()
+
+    def let_go() -> None:
+        for mapping in mappings.values():
+            mapping.madvise(advice)  # of a read-only mapping: nothing is lost
+
+    def watch() -> None:
+        while not done.wait(INTERVAL_S):
+            let_go()
+
+    watcher = threading.Thread(target=watch, name="fastalex-mapped", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+        let_go()
 
 
 def _mapping(array: Any) -> Optional[mmap.mmap]:
