@@ -11,6 +11,7 @@ import pytest
 from emulated import BACKEND, DEVICES, pretend
 from fastalex import _core, selftest
 from fastalex.cases import CASES, STORAGES, real, served, small
+from fastalex.placement import NUMBERS
 from fastalex.variants import VARIANTS
 
 PRECISIONS = ("fp32", "fp16")
@@ -87,7 +88,7 @@ def layers():
             continue
         seen.add(kind)
         if case.op == "fc":
-            for storage in STORAGES:
+            for storage in NUMBERS["cuda"]["fp32"]:
                 yield dataclasses.replace(case, storage=storage, name="%s-%s" % (case.name, storage))
         else:
             yield case
@@ -169,7 +170,7 @@ def test_no_standard_layer_falls_back(name, device):
     size = variant.input_size
     with pretend(device):
         for precision in PRECISIONS:
-            for storage in STORAGES[PRECISIONS.index(precision) :]:
+            for storage in NUMBERS["cuda"][precision]:
                 net = _core.Net(
                     table,
                     [3, size, size],

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from fastalex.placement import NUMBERS
 from fastalex.profiles import PROFILES
 from fastalex.variants import VARIANTS
 
@@ -59,6 +60,13 @@ def configure(folder, *definitions):
     without_nvcc = dict(os.environ, CUDACXX="/nowhere/nvcc")
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=without_nvcc)
     return " ".join(done.stdout.decode().split()), done.returncode
+
+
+def test_readme_has_the_precisions_of_each_backend():
+    found = {}
+    for device, precision, kinds in table("Precisions"):
+        found.setdefault(device, {})[precision.strip("`")] = tuple(re.findall(r"`(\w+)`", kinds))
+    assert found == {backend: NUMBERS[backend] for backend in ("cpu", "cuda")}
 
 
 def test_readme_has_two_commands():

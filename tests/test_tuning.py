@@ -131,7 +131,7 @@ def net_of(rule):
     return _core.Net(table, shape, params, "emulated", *numbers, rule.text + "\n"), shape[1]
 
 
-@pytest.mark.parametrize("precision", placement.PRECISIONS)
+@pytest.mark.parametrize("precision", list(placement.NUMBERS["cuda"]))
 @pytest.mark.parametrize(
     "key",
     [

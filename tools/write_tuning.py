@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 import emulated  # noqa: E402
 from fastalex import _core, devices  # noqa: E402
 from fastalex.layers import FC_STORAGES, layer_table  # noqa: E402
+from fastalex.placement import NUMBERS  # noqa: E402
 from fastalex.variants import VARIANTS  # noqa: E402
 
 PRECISIONS = ("fp32", "fp16")
@@ -61,7 +62,7 @@ def rules_of(device):
     lines = []
     for layer in layers():
         for precision in PRECISIONS:
-            storages = FC_STORAGES[PRECISIONS.index(precision) :] if layer.op == "fc" else (precision,)
+            storages = NUMBERS["cuda"][precision] if layer.op == "fc" else (precision,)
             for storage in storages:
                 choices = []
                 for card in device.cards:

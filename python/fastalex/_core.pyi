@@ -8,13 +8,14 @@ class Net:
         self,
         table: str,
         input_shape: Sequence[int],
-        params: Sequence[np.ndarray],
+        params: Sequence[Any],  # float32 arrays, or (levels, scale[, count]) of a fully connected weight
         backend: str = ...,
         fc_storage: int = ...,
         threads: int = ...,
         precision: int = ...,
         device_index: int = ...,
         tuning: str = ...,
+        exact: bool = ...,
     ) -> None: ...
     def run(self, x: np.ndarray, softmax: bool = ...) -> np.ndarray: ...
     def taps(self, x: np.ndarray, names: Sequence[str], softmax: bool = ...) -> List[np.ndarray]: ...

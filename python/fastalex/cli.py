@@ -8,7 +8,6 @@ Modules that cost time to load are imported inside the commands.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
 
@@ -16,7 +15,6 @@ from . import __version__, console
 from .errors import BackendError, UserError
 
 OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 CLASSIFY_BATCH = 16  # images in memory at once
 MAX_BATCH = 4096
 WARM_UP_S = 0.5
@@ -82,6 +80,7 @@ def _parser() -> _Parser:
     _add_bench(commands)
     _add_tune(commands)
     _add_convert(commands)
+    _add_quantize(commands)
     _add_weights(commands)
     return parser
 
@@ -151,6 +150,27 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument("--labels", metavar="FILE", help="names of the classes to write with them, one a line, UTF-8")
 
 
+def _add_quantize(commands: Any) -> None:
+    text = "write weights in fewer bits, with the ranges that int8 precision needs"
+    parser = _add(commands, "quantize", quantize, text)
+    parser.add_argument("input", metavar="WEIGHTS", help="a weights file, 'digits', or what 'fastalex weights' lists")
+    parser.add_argument("output", metavar="OUT", help="the file to write, .safetensors or .npz")
+    parser.add_argument("--calibrate", metavar="DIR", help="images like those to come, in this folder and below it")
+    parser.add_argument(
+        "--method", default="percentile", metavar="M", help="of calibration: percentile (default), entropy or max"
+    )
+    parser.add_argument(
+        "--percentile", type=float, metavar="P", help="share of the activations that is not clipped (99.99)"
+    )
+    parser.add_argument("--images", type=_positive, default=512, metavar="N", help="look at N of the images (512)")
+    parser.add_argument(
+        "--fc-weights", default="int8", metavar="T", help="fully connected weights: int8 (default), int4 or fp32"
+    )
+    parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
+    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads; default: all it may use")
+
+
 def _add_weights(commands: Any) -> None:
     parser = _add(commands, "weights", weights, "list the published weights, or fetch some")
     parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
@@ -168,11 +188,17 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1, tensorrt or naive"
     )
     parser.add_argument(
-        "--precision", default="fp32", metavar="T", help="of activations: fp32 (default), or fp16 on a GPU"
+        "--precision",
+        default="fp32",
+        metavar="T",
+        help="of activations: fp32 (default), bf16 or int8 on a CPU, fp16 on a GPU; int8: see 'quantize --calibrate'",
     )
     parser.add_argument(
-        "--fc-weights", metavar="T", help="fully connected weights: fp32, fp16, int8 or int4; default: --precision"
+        "--fc-weights",
+        metavar="T",
+        help="fully connected weights: fp32, fp16, bf16, int8 or int4; default: as the file has them, else --precision",
     )
+    parser.add_argument("--exact", action="store_true", help="on a CPU: no Winograd convolutions")
 
 
 def _positive(text: str) -> int:
@@ -214,8 +240,10 @@ def classify(options: argparse.Namespace) -> int:
 
 def _classified(net: Any, paths: Sequence[str], topk: int) -> Iterator[Dict[str, Any]]:
     """``{"path", "predictions"}`` or ``{"path", "error"}`` for each image, in order."""
+    from . import image_files
+
     waiting: List[Tuple[str, Any]] = []  # path, preprocessed image or the error
-    for path, error in _image_files(paths):
+    for path, error in image_files.listed(paths):
         waiting.append((path, error or _preprocessed(net, path)))
         if len(waiting) == CLASSIFY_BATCH:
             yield from _classify_batch(net, waiting, topk)
@@ -241,23 +269,6 @@ def _preprocessed(net: Any, path: str) -> Any:
         return net.preprocess(path)
     except UserError as error:
         return error
-
-
-def _image_files(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
-    """Each file, folders replaced by the images in them (sorted by name, not their subfolders)."""
-    for path in paths:
-        if not os.path.isdir(path):
-            yield path, None
-            continue
-        try:
-            names = sorted(name for name in os.listdir(path) if name.lower().endswith(IMAGE_SUFFIXES))
-        except OSError as error:
-            yield path, UserError("cannot read the folder '%s': %s" % (path, error.strerror))
-            continue
-        if not names:
-            yield path, UserError("there is no image (%s) in the folder '%s'" % (", ".join(IMAGE_SUFFIXES), path))
-        for name in names:
-            yield os.path.join(path, name), None
 
 
 def _print_predictions(entry: Dict[str, Any]) -> None:
@@ -305,6 +316,17 @@ def weights(options: argparse.Namespace) -> int:
     from . import commands_convert
 
     return commands_convert.weights(options)
+
+
+# quantize -----------------------------------------------------------------------------------------------------------
+
+
+def quantize(options: argparse.Namespace) -> int:
+    """Write weights in fewer bits; see :mod:`fastalex.commands_quantize`."""
+    from . import commands_quantize
+
+    options.profile = _profile_name(options.profile)
+    return commands_quantize.quantize(options)
 
 
 # tune ---------------------------------------------------------------------------------------------------------------
@@ -510,8 +532,14 @@ def bench(options: argparse.Namespace) -> int:
         console.write_json(dict(_net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
         return OK
     console.write(
-        "%s, variant %s, %s, fc weights %s\n"
-        % (_device_line(net, options), net.variant.name, net.precision, net.fc_weights)
+        "%s, variant %s, %s%s, fc weights %s\n"
+        % (
+            _device_line(net, options),
+            net.variant.name,
+            net.precision,
+            ", exact" if net.exact else "",
+            net.fc_weights,
+        )
     )
     columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
     keys = ("median_ms", "p10_ms", "p90_ms")
@@ -557,6 +585,7 @@ def _net(options: argparse.Namespace, **overrides: Any) -> Any:
         precision=options.precision,
         fc_weights=options.fc_weights,
         threads=options.threads,
+        exact=options.exact,
         **overrides,
     )
 
@@ -570,6 +599,7 @@ def _net_facts(net: Any) -> Dict[str, Any]:
         "threads": net.threads,
         "precision": net.precision,
         "fc_weights": net.fc_weights,
+        "exact": net.exact,
         "tuning": net.tuning,
     }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from typing import Any, Callable, Dict, List
 
@@ -14,7 +13,7 @@ from .errors import UserError
 def convert(options: argparse.Namespace, read_labels: Callable[[str, int], List[str]]) -> int:
     """Write the weights ``options.input`` in another format, with the variant that they are for."""
     from . import variants, weights
-    from .weights import adapt, initial, registry
+    from .weights import adapt, initial, quantised, registry
 
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
         raise UserError("%s must end in %s" % (options.output, " or ".join(weights.FORMATS)))
@@ -28,10 +27,10 @@ def convert(options: argparse.Namespace, read_labels: Callable[[str, int], List[
     row = variants.get(base, num_classes=classes)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
     metadata = dict(loaded.metadata)  # source and licence stay with the weights
-    metadata[weights.VARIANT_KEY] = json.dumps(row.to_dict())
+    for key in quantised.KEYS:  # what is written is float32
+        metadata.pop(key, None)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
-    if labels is not None and len(labels) == row.num_classes:
-        metadata[weights.LABELS_KEY] = json.dumps(labels)
+    metadata.update(weights.metadata_for(row, labels if labels and len(labels) == row.num_classes else None))
     weights.save(options.output, arrays, metadata)
     facts = {
         "output": options.output,

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 from io import StringIO
-from typing import Any, List, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Optional, Sequence
 
 # Wider than any table: output that is piped is not wrapped.
 _UNLIMITED = 10000
@@ -56,6 +56,24 @@ def note(text: str) -> None:
         if sys.stderr.isatty():
             sys.stderr.write(printable(text) + "\n")
             sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """What is called with the number done, of ``total``: a bar on a terminal, by rich where it is installed."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        yield lambda done: note("%s: %d of %d" % (name, done, total))
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def discard_output() -> None:

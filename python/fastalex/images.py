@@ -6,17 +6,16 @@ The conventions are the rows of :mod:`fastalex.profiles`; the code here has no c
 from __future__ import annotations
 
 import os
-import pkgutil
 import stat
-from functools import lru_cache
 from io import BytesIO
-from typing import IO, Any, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import IO, Any, Iterable, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
 from . import profiles
 from .errors import UserError
+from .imagenet import imagenet_labels, imagenet_wnids
 from .profiles import PROFILES, Profile
 
 __all__ = [
@@ -428,22 +427,3 @@ def _neighbours(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]
     centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     first = np.floor(centres).astype(np.intp)
     return first, np.minimum(first + 1, old - 1), (centres - first).astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def _imagenet_classes() -> Tuple[Tuple[str, str], ...]:
-    """(wnid, label) of each class; the source and the licence are in the head of the file."""
-    data = pkgutil.get_data(__package__, "data/imagenet_labels.txt")
-    assert data is not None  # the loader of a package on disk or in a zip returns bytes or raises
-    lines = [line for line in data.decode("utf-8").splitlines() if not line.startswith("#")]
-    return tuple((wnid, label) for wnid, _, label in (line.partition(" ") for line in lines))
-
-
-def imagenet_labels() -> List[str]:
-    """The names of the 1000 ILSVRC 2012 classes, in the order of the outputs of Caffe's and torchvision's networks."""
-    return [label for _, label in _imagenet_classes()]
-
-
-def imagenet_wnids() -> List[str]:
-    """The WordNet identifiers of the same 1000 classes, such as ``n01440764``."""
-    return [wnid for wnid, _ in _imagenet_classes()]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Tuple
 
 from .errors import UserError
 
 if TYPE_CHECKING:
     from .variants import Variant
 
-# How the engine keeps the weights of fc layers, in the order of fastalex_storage (csrc/include/fastalex.h).
-FC_STORAGES = ("fp32", "fp16", "int8", "int4")
-CPU_FC_STORAGES = FC_STORAGES[:3]
+# How the engine keeps the weights of fc layers, in the order of fastalex_storage (csrc/include/fastalex.h); which of
+# them go with which precision and backend: placement.NUMBERS.
+FC_STORAGES = ("fp32", "fp16", "int8", "int4", "bf16")
+CPU_FC_STORAGES = FC_STORAGES[:3]  # what benchmarks/run.py measures on a CPU
 
 Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
 
@@ -71,16 +72,39 @@ class Layer:
         return _count(self.out_shape)
 
 
-def layer_table(layers: List[Layer]) -> str:
-    """The layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``)."""
+def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None) -> str:
+    """The layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``).
+
+    ``steps``: name of a conv or fc layer -> the quantisation step of its input, for precision int8.
+    """
     lines = []
     for layer in layers:
         if layer.op == "dropout":  # evaluation mode: the identity
             continue
         words = [layer.op, "name=" + layer.name]
         words += ["%s=%s" % (key, value) for key, value in layer.options.items()]
+        if steps is not None and layer.param:
+            words.append("step=%r" % float(steps[layer.name]))
         lines.append(" ".join(words))
     return "\n".join(lines) + "\n"
+
+
+def signed_inputs(table: List[Layer]) -> Dict[str, bool]:
+    """Name of each conv and fc layer -> whether its input can be negative, by the ops before it.
+
+    The image is signed, and so is what a conv, an fc or a tanh gives. What a relu gives is not, and it stays so through
+    pools and normalisations, which scale by positive numbers. The native engine infers the same from its table.
+    """
+    found = {}
+    signed = True
+    for layer in table:
+        if layer.param:
+            found[layer.name] = signed
+        if layer.param or layer.op == "tanh":
+            signed = True
+        elif layer.op == "relu":
+            signed = False
+    return found
 
 
 def name_fused(table: List[Layer], steps: List[Dict[str, Any]]) -> None:

@@ -9,14 +9,15 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 import numpy as np
 
-from . import _core, arrays, execution, frames, images, placement, profiles, taps, tuning, variants
+from . import _core, arrays, execution, imagenet, placement, profiles, taps, tuning, variants
 from . import weights as weights_files
+from .calibration import Calibration, as_calibration, steps_for
 from .device_array import DeviceArray
 from .errors import UserError
 from .layers import FC_STORAGES, layer_table, name_fused
 from .placement import PRECISIONS, choose_device
 from .variants import Variant
-from .weights import adapt, initial
+from .weights import adapt, initial, mapped, quantised
 
 __all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
 
@@ -44,12 +45,17 @@ class AlexNet:
     :param device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` (a GPU by its index), ``"tensorrt"``, ``"naive"`` (the slow
         definition of every op), or ``"auto"``, which takes the first that works and says in :attr:`device` which it
         was.
-    :param precision: of activations and convolutions: ``"fp32"``, or ``"fp16"`` on a GPU. Inputs and results are
-        float32 in any case.
+    :param precision: of activations and convolutions: ``"fp32"``; ``"bf16"`` or ``"int8"`` on a CPU, ``"fp16"`` on a
+        GPU. Inputs and results are float32 in any case. int8 needs a calibration.
     :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``,
-        ``"int8"`` (symmetric, one scale for each output), or on a GPU ``"int4"`` (symmetric, one scale for each 128
-        weights of an output). Default: like ``precision``.
+        ``"bf16"`` (on a CPU), ``"int8"`` (symmetric, one scale for each output) or ``"int4"`` (symmetric, one scale for
+        each 128 weights of an output). Default: as the file has them, else like ``precision``.
+        :data:`fastalex.placement.NUMBERS` has the combinations.
     :param threads: CPU threads one call may use; default: as many as this process may run on.
+    :param exact: on a CPU, convolutions sum their products directly, never by Winograd's algorithm, which is quicker
+        and rounds more.
+    :param calibration: for ``precision="int8"``, what :func:`fastalex.quantize.calibrate` gave, or a mapping of the
+        name of each conv and fc layer to the step of its input. Default: the one in the weights file.
     :param overrides: any field of :class:`~fastalex.variants.Variant` (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
 
@@ -72,30 +78,39 @@ class AlexNet:
         precision: str = "fp32",
         fc_weights: Optional[str] = None,
         threads: Optional[int] = None,
+        exact: bool = False,
+        calibration: Union[Calibration, Mapping[str, float], None] = None,
         **overrides: Any,
     ) -> None:
         self._placement = placement.choose(device)
         self.device = self._placement.name
-        self.precision, self.fc_weights = placement.numbers(self._placement, precision, fc_weights)
+        placement.numbers(self._placement, precision, fc_weights)  # before a file is looked for
+        self.exact = placement.check_exact(self._placement, exact)
         self.threads = _thread_count(threads)
         loaded = _load(weights)
+        stored = quantised.storage_of(loaded.arrays) if loaded else None
+        self.precision, self.fc_weights = placement.numbers(self._placement, precision, fc_weights, stored)
         if num_classes is None and isinstance(variant, str) and loaded:
             num_classes = adapt.class_count(loaded)
         base = variant or (_variant_of(loaded) if loaded else DEFAULT_VARIANT)
         self.variant = variants.get(base, num_classes=num_classes, **overrides)
         self.labels = _labels(loaded, self.variant)
         self.trained = loaded is not None
+        self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
         arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
-        self._net, self.tuning = self._make(arrays)
+        with mapped.reading_once(arrays.values()):
+            self._net, self.tuning = self._make(arrays)
+        self._levels = quantised.kept(arrays, self.fc_weights)
 
     def _make(self, parameters: Mapping[str, np.ndarray]) -> Any:
         """The native network, and where its tuning rules come from."""
         size = self.variant.input_size
         chosen = tuning.choose(self._placement)
+        steps = steps_for(self.variant, self.calibration) if self.precision == "int8" else None
         arguments = (
-            layer_table(self.variant.layers()),
+            layer_table(self.variant.layers(), steps),
             [self.variant.channels, size, size],
-            initial.check(self.variant, parameters),
+            initial.check(self.variant, parameters, self.fc_weights),
             self._placement.backend,
             FC_STORAGES.index(self.fc_weights),
             self.threads,
@@ -103,7 +118,7 @@ class AlexNet:
             self._placement.index,
         )
         if not chosen.cached:
-            return _core.Net(*arguments, chosen.text), chosen.source
+            return _core.Net(*arguments, chosen.text, exact=self.exact), chosen.source
         try:
             net = _core.Net(*arguments, chosen.text)
             net.output_shapes(1, size, size)  # rules are followed when a plan is made
@@ -190,6 +205,8 @@ class AlexNet:
         :param out: as for :meth:`__call__`, like ``stream``.
         :raises UserError: for a wrong frame, order or profile.
         """
+        from . import frames, images
+
         row = profiles.get(self.variant.profile if profile is None else profile)
         given = arrays.read(frame, self._placement, stream)
         frames.check(given, order)
@@ -272,6 +289,8 @@ class AlexNet:
 
     def preprocess(self, image: Any) -> np.ndarray:
         """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size."""
+        from . import images  # Pillow, which a program that has its own arrays need not load
+
         batch = list(image) if isinstance(image, (list, tuple)) else [image]
         return images.preprocess(batch, self.variant.profile, size=self.variant.input_size)
 
@@ -280,12 +299,23 @@ class AlexNet:
         shapes = self.variant.parameter_shapes()
         return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
 
-    def save(self, path: Union[str, os.PathLike]) -> None:
-        """Writes the parameters, the variant and the labels to a ``.safetensors`` or ``.npz`` file."""
-        metadata = {weights_files.VARIANT_KEY: json.dumps(self.variant.to_dict())}
-        if self.labels:
-            metadata[weights_files.LABELS_KEY] = json.dumps(self.labels)
-        weights_files.save(path, self.state_dict(), metadata)
+    def save(self, path: Union[str, os.PathLike], fc_weights: str = "fp32") -> None:
+        """Writes the parameters, the variant, the labels and the calibration to a ``.safetensors`` or ``.npz`` file.
+
+        :param fc_weights: how the fully connected weights are written: ``"fp32"``, or ``"int8"`` or ``"int4"``, a
+            quarter and an eighth of the size, which load without another conversion
+            (:mod:`fastalex.weights.quantised`). Weights that the net keeps so are written as they are.
+        :raises UserError: if the file cannot be written, or a weight has no level.
+        """
+        placement.one_of("fc_weights", fc_weights, ("fp32", *quantised.STORAGES))
+        arrays: Dict[str, Any] = self.state_dict()
+        metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration)
+        if fc_weights != "fp32":
+            if fc_weights == self.fc_weights:
+                arrays = {**quantised.recovered(arrays, self.variant, fc_weights), **self._levels}
+            arrays, added = quantised.to_file(arrays, self.variant, fc_weights)
+            metadata.update(added)
+        weights_files.save(path, arrays, metadata)
 
     @property
     def param_bytes(self) -> int:
@@ -294,13 +324,14 @@ class AlexNet:
 
     def __repr__(self) -> str:
         precision = "" if self.precision == "fp32" else "precision=%r, " % self.precision
-        return "AlexNet(%r, num_classes=%d, device=%r, %sfc_weights=%r, threads=%d)" % (
+        return "AlexNet(%r, num_classes=%d, device=%r, %sfc_weights=%r, threads=%d%s)" % (
             self.variant.name,
             self.variant.num_classes,
             self.device,
             precision,
             self.fc_weights,
             self.threads,
+            ", exact=True" if self.exact else "",
         )
 
     def _run(self, x: Any, softmax: bool, out: Any, stream: Any) -> Any:
@@ -344,7 +375,7 @@ def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Option
     """The names of the classes: the file's own, ImageNet's for a network of its size, else None."""
     names = loaded.labels() if loaded else None
     if names is None and variant.num_classes == 1000:
-        names = images.imagenet_labels()
+        names = imagenet.imagenet_labels()
     return names if names is not None and len(names) == variant.num_classes else None
 
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from . import _core
 from .errors import BackendError, UserError
-from .layers import CPU_FC_STORAGES, FC_STORAGES
+from .layers import FC_STORAGES
 
-PRECISIONS = ("fp32", "fp16")  # of activations and convolutions, in the order of fastalex_precision
+# Of activations and convolutions, in the order of fastalex_precision (csrc/include/fastalex.h).
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+# What a backend computes in: precision -> the kinds of fully connected weights that go with it, the default first.
+NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
+    "cpu": {
+        "fp32": ("fp32", "fp16", "bf16", "int8", "int4"),
+        "bf16": ("bf16", "fp16", "int8", "int4"),
+        "int8": ("int8", "int4"),
+    },
+    "cuda": {"fp32": ("fp32", "fp16", "int8", "int4"), "fp16": ("fp16", "int8", "int4")},
+    "naive": {"fp32": ("fp32",)},
+}
 AUTO_ORDER = ("tensorrt", "cuda", "cpu")
 HOST_BACKENDS = ("cpu", "naive")  # they compute where numpy's arrays are
 
@@ -94,30 +105,73 @@ def choose_device(device: str) -> str:
     return choose(device).name
 
 
-def numbers(placement: Placement, precision: str, fc_weights: Optional[str]) -> Tuple[str, str]:
-    """(precision, kind of fully connected weights), the latter by default like the former.
+def numbers(
+    placement: Placement, precision: str, fc_weights: Optional[str], stored: Optional[str] = None
+) -> Tuple[str, str]:
+    """(precision, kind of fully connected weights). The latter is by default ``stored``, how a file has them, where
+    :data:`NUMBERS` lets it go with the precision, else the first that does.
 
     :raises UserError: for values that there are none of, or that this backend does not compute in.
     """
     one_of("precision", precision, PRECISIONS)
-    fc_weights = precision if fc_weights is None else fc_weights
-    one_of("fc_weights", fc_weights, FC_STORAGES)
-    if placement.backend in HOST_BACKENDS:
-        if precision != "fp32":
-            raise UserError(
-                "precision='%s' is not for device='%s', which computes in fp32; use device='cuda' or precision='fp32'"
-                % (precision, placement.backend)
-            )
-        if fc_weights not in CPU_FC_STORAGES:
-            raise UserError(
-                "fc_weights='%s' is not for device='%s'; use device='cuda', or one of %s"
-                % (fc_weights, placement.backend, ", ".join(CPU_FC_STORAGES))
-            )
-    if precision == "fp16" and fc_weights == "fp32":
+    if fc_weights is not None:
+        one_of("fc_weights", fc_weights, FC_STORAGES)
+    known = _numbers_of(placement.backend)
+    if precision not in known:
         raise UserError(
-            "fc_weights='fp32' does not go with precision='fp16'; use fp16, int8 or int4, or precision='fp32'"
+            "precision='%s' is not for device='%s', which computes in %s; use device='%s' or precision='fp32'"
+            % (precision, placement.name, _either(known), _first(lambda rows: precision in rows))
         )
-    return precision, fc_weights
+    if fc_weights is None:
+        return precision, stored if stored in known[precision] else known[precision][0]
+    if fc_weights in known[precision]:
+        return precision, fc_weights
+    fits = [other for other in known if fc_weights in known[other]]
+    if not fits:
+        raise UserError(
+            "fc_weights='%s' is not for device='%s'; use device='%s', or fc_weights %s"
+            % (
+                fc_weights,
+                placement.name,
+                _first(lambda rows: any(fc_weights in kinds for kinds in rows.values())),
+                _either(known[precision]),
+            )
+        )
+    raise UserError(
+        "fc_weights='%s' does not go with precision='%s'; use %s, or precision='%s'"
+        % (fc_weights, precision, _either(known[precision]), fits[0])
+    )
+
+
+def check_exact(placement: Placement, exact: bool) -> bool:
+    """``exact`` of :class:`~fastalex.AlexNet`.
+
+    :raises UserError: if it is no truth value, or true for a backend that does not have the choice.
+    """
+    if not isinstance(exact, bool):
+        raise UserError("exact must be True or False, not %r" % (exact,))
+    if exact and placement.backend == "naive":
+        raise UserError("exact=True is for device='cpu'; device='naive' sums all products directly, so leave it out")
+    if exact and placement.backend != "cpu":
+        raise UserError(
+            "exact=True is for device='cpu'; on device='%s' tuning rules choose the algorithm (fastalex tune)"
+            % placement.name
+        )
+    return exact
+
+
+def _numbers_of(backend: str) -> Dict[str, Tuple[str, ...]]:
+    return NUMBERS.get(backend, NUMBERS["cuda"])  # what else there is runs on a GPU
+
+
+def _first(has: Callable[[Dict[str, Tuple[str, ...]]], bool]) -> str:
+    return next(backend for backend, rows in NUMBERS.items() if has(rows))
+
+
+def _either(words: Iterable[str]) -> str:
+    """``fp32``, ``fp32 or fp16``, ``fp32, fp16 or int8``."""
+    *others, last = words
+    return "%s or %s" % (", ".join(others), last) if others else last
 
 
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> None:

@@ -12,12 +12,15 @@ import json
 import os
 import re
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
-from . import __version__, _core, cache, devices
+from . import __version__, _core, cache
 from .errors import UserError
 from .placement import Gpu, Placement
 from .tuning_rules import Rule, parse_rule
+
+if TYPE_CHECKING:
+    from . import devices
 
 CACHE_VERSION = 1
 
@@ -44,6 +47,8 @@ def choose(placement: Placement) -> Tuning:
 
 def known_as(gpu: Gpu) -> devices.Recognition:
     """The device file that knows the GPU. Raises nothing: without device files none does."""
+    from . import devices  # only a GPU has them: reading the files takes time
+
     try:
         return devices.recognise_gpu(gpu.name, gpu.sm, gpu.memory_bytes / 2**20, gpu.integrated)
     except UserError as error:

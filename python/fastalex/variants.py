@@ -163,6 +163,8 @@ def _check(row: Variant) -> None:
     positive("columns", row.columns)
     positive("input_size", row.input_size)
     positive("channels", row.channels)
+    positive("conv1_pad", row.conv1_pad if row.conv1_pad != 0 else 1)
+    positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
     if row.activation not in ACTIVATIONS:
         raise UserError("activation must be one of %s, not '%s'" % (", ".join(ACTIVATIONS), row.activation))
     for rounding in (row.conv_rounding, row.pool_rounding):

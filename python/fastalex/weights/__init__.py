@@ -9,6 +9,7 @@ use, and whatever is wrong with one is one :class:`~fastalex.errors.UserError` t
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import json
 import os
@@ -19,8 +20,11 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
+from ..calibration import Calibration
+from ..calibration import from_json as calibration_from
 from ..errors import UserError
 from ..variants import Variant, from_dict
+from . import quantised
 from .safetensors_file import FormatError
 from .steps import Step
 
@@ -28,6 +32,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 
 VARIANT_KEY = "fastalex.variant"  # JSON of Variant.to_dict()
 LABELS_KEY = "fastalex.labels"  # JSON list of the class names
+CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 FORMATS = {".safetensors": "safetensors_file", ".npz": "npz_file"}  # suffix -> module, imported when needed
 READ_ONLY = {".caffemodel": "caffe_file", ".onnx": "onnx_file"}  # these two cannot be told from their first bytes
@@ -37,11 +42,12 @@ READABLE = ".safetensors, .npz, .pth, .pt, .pth.tar, .caffemodel and .onnx"
 @dataclass(frozen=True)
 class Weights:
     """What a weights file holds. The arrays are read-only; where the format allows it they are views of its mapping.
+    Fully connected weights of a quantised file are :class:`~fastalex.weights.quantised.QuantisedWeight`.
 
     ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none.
     """
 
-    arrays: Dict[str, np.ndarray]
+    arrays: Dict[str, Any]
     metadata: Dict[str, str] = field(default_factory=dict)
     path: str = ""
     steps: Sequence[Step] = ()
@@ -63,6 +69,18 @@ class Weights:
         if names is not None and not all(isinstance(name, str) for name in names):
             raise UserError("%s has class names that are not text" % self.path)
         return names
+
+    def calibration(self) -> Optional[Calibration]:
+        """The quantisation steps of the activations, or None if the file has none.
+
+        :raises UserError: if they are not what :meth:`Calibration.to_json` writes.
+        """
+        if CALIBRATION_KEY not in self.metadata:
+            return None
+        try:
+            return calibration_from(self.metadata[CALIBRATION_KEY])
+        except UserError as error:
+            raise UserError("%s cannot be used: %s" % (self.path, error)) from None
 
     def _json(self, key: str, kind: type) -> Any:
         if key not in self.metadata:
@@ -91,6 +109,8 @@ def load(path: PathLike) -> Weights:
         with open(name, "rb") as stream:
             reader = _reader(name, stream)
             arrays, metadata, *steps = reader.read(stream, os.fstat(stream.fileno()).st_size)
+            found = Weights(arrays, metadata, name, *steps)
+            return dataclasses.replace(found, arrays=quantised.read(arrays, metadata, found.variant))
     except FormatError as error:
         raise UserError("%s cannot be used: %s" % (name, error)) from None
     except FileNotFoundError:
@@ -99,7 +119,18 @@ def load(path: PathLike) -> Weights:
         if isinstance(error, UserError):
             raise
         raise UserError("%s cannot be read: %s" % (name, error)) from None
-    return Weights(arrays, metadata, name, *steps)
+
+
+def metadata_for(
+    variant: Variant, labels: Optional[Sequence[str]] = None, calibration: Optional[Any] = None
+) -> Dict[str, str]:
+    """What a file says of its network: the keys that :class:`Weights` reads."""
+    metadata = {VARIANT_KEY: json.dumps(variant.to_dict())}
+    if labels:
+        metadata[LABELS_KEY] = json.dumps(list(labels))
+    if calibration is not None:
+        metadata[CALIBRATION_KEY] = calibration.to_json()
+    return metadata
 
 
 def load_named(given: PathLike) -> Weights:

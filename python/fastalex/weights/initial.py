@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Dict, List, Mapping, Union
+from typing import Any, Dict, List, Mapping, Union
 
 import numpy as np
 
 from ..errors import UserError
 from ..variants import Variant, get
+from .quantised import QuantisedWeight
 
 BIAS_STD = 0.05  # small, but not zero: a bias that an engine forgets must show in its tests
 
@@ -29,8 +30,11 @@ def random_weights(variant: Union[str, Variant], seed: int = 0) -> Dict[str, np.
     return arrays
 
 
-def check(variant: Union[str, Variant], arrays: Mapping[str, np.ndarray]) -> List[np.ndarray]:
+def check(variant: Union[str, Variant], arrays: Mapping[str, Any], storage: str = "fp32") -> List[Any]:
     """The arrays in the order of :meth:`Variant.parameter_shapes`, float32 and C-contiguous.
+
+    Of a :class:`~fastalex.weights.quantised.QuantisedWeight` in ``storage`` it is the levels and the scales, as the
+    engine takes them; another one is dequantised.
 
     An array that is so already is passed on without a copy (a memory-mapped one stays mapped). Integers and other
     floats are converted. Values are not looked at: NaN and infinity pass through to the network.
@@ -46,7 +50,13 @@ def check(variant: Union[str, Variant], arrays: Mapping[str, np.ndarray]) -> Lis
     for name in arrays:
         if name not in shapes:
             raise UserError("the weights have an array '%s' that %s does not" % (name, row.name))
-    return [_as_float32(name, arrays[name], shape) for name, shape in shapes.items()]
+    return [_native(name, arrays[name], shape, storage) for name, shape in shapes.items()]
+
+
+def _native(name: str, given: Any, shape: tuple, storage: str) -> Any:
+    if isinstance(given, QuantisedWeight) and given.storage == storage and given.shape == shape:
+        return given.native
+    return _as_float32(name, given, shape)
 
 
 def _check_classes(row: Variant, shapes: Mapping[str, tuple], arrays: Mapping[str, np.ndarray]) -> None:
