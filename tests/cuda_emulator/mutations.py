@@ -68,6 +68,7 @@ POOL = Cases("maxpool-*", "nano", "fp32")
 NANS = Tests("test_cuda_kernels.py", "nan_passes and nano and fp32")
 PADDING = Tests("test_cuda_kernels.py", "padding_channels and rtx30 and fp32")
 FUSED = Tests("test_cuda_kernels.py", "fused and fp32")
+TOP_K = Tests("test_cuda_kernels.py", "top_k and nano and fp32")
 
 MUTATIONS = (
     # Pools and normalisations
@@ -431,6 +432,30 @@ MUTATIONS = (
         "  " + BARRIER + "  return v;",
         "  return v;",
         Cases("softmax", "nano", "fp32", "stream*b4"),
+        "race",
+    ),
+    Mutation("top-k: the same class again", "softmax_topk.cuh", "if (key < last)", "if (key <= last)", TOP_K),
+    Mutation(
+        "top-k: of equals the higher index",
+        "softmax_topk.cuh",
+        "key = larger(key, static_cast<u64>(high) << 32 | low);",
+        "key = high >= static_cast<u32>(key >> 32) ? static_cast<u64>(high) << 32 | low : key;",
+        TOP_K,
+    ),
+    Mutation(
+        "top-k: NaN is no number",
+        "softmax_topk.cuh",
+        "if (v != v) return 0xffffffffu;",
+        "if (v != v) return 1;",
+        TOP_K,
+    ),
+    Mutation("top-k: first zero is negative", "softmax_topk.cuh", "float_to_bits(v + 0.0f)", "float_to_bits(v)", TOP_K),
+    Mutation(
+        "top-k: barrier behind a choice",
+        "softmax_topk.cuh",
+        "  " + BARRIER + "  return key;",
+        "  return key;",
+        TOP_K,
         "race",
     ),
     Mutation(
