@@ -1,4 +1,5 @@
-// Winograd's transforms and weights: F(m x m, r x r) of kernels/conv_winograd.cuh, which has the formulas.
+// Winograd's transforms and weights: F(m x m, r x r) of kernels/winograd_algorithms.cuh, which has the
+// formulas.
 #ifndef FASTALEX_CUDA_WINOGRAD_H
 #define FASTALEX_CUDA_WINOGRAD_H
 

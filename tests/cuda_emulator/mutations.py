@@ -150,49 +150,49 @@ MUTATIONS = (
     # Convolutions without tensor cores
     Mutation(
         "FFMA: no bias",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "      v[i] += bias[i];\n",
         "",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
         "FFMA: leaky ReLU",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "v[i] = v[i] < 0 ? 0 : v[i]",
         "v[i] = v[i] < 0 ? 0.01f * v[i] : v[i]",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
         "FFMA: ReLU loses NaN",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "v[i] = v[i] < 0 ? 0 : v[i]",
         "v[i] = v[i] > 0 ? v[i] : 0",
         NANS,
     ),
     Mutation(
         "FFMA: ReLU of the parts of a sum",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "    if (a.partial) {\n",
         "    if (a.partial) {\n      vector::activate(v, a.activation);\n",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
         "FFMA: group's first channel",
-        "conv_simt.cuh",
+        "simt_copies.cuh",
         "group * (a.in_c_group / kUnit)",
         "group * (a.in_c_group / kUnit - 1)",
         Cases("conv-5x5-pad2-groups2", "rtx30", "fp32"),
     ),
     Mutation(
         "FFMA: stride and padding swapped",
-        "conv_simt.cuh",
+        "simt_copies.cuh",
         "int y = line % a.out_h * a.stride - a.pad",
         "int y = line % a.out_h * a.pad - a.stride",
         Cases("conv-5x5-pad2-groups2", "rtx30", "fp32"),
     ),
     Mutation(
         "FFMA: last part without its tail",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "static_cast<long long>(count) * part / a.split",
         "static_cast<long long>(count / a.split) * part",
         Cases("conv-11x11/4", "rtx30", "fp32", "ffma_32x64"),
@@ -207,7 +207,7 @@ MUTATIONS = (
     ),
     Mutation(
         "FFMA: padding channels not zeroed",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "group + 1 < a.groups || padding == 0) return;",
         "group + 1 < a.groups || padding >= 0) return;",
         PADDING,
@@ -228,7 +228,7 @@ MUTATIONS = (
     ),
     Mutation(
         "first layer: barrier before a row",
-        "conv_simt.cuh",
+        "conv_simt_first.cuh",
         BARRIER.replace("\n", "  // the row before has been read\n"),
         "\n",
         Cases("conv-11x11/4", "nano", "fp16", "hfma2_56x64*"),
@@ -236,7 +236,7 @@ MUTATIONS = (
     ),
     Mutation(
         "first layer: odd pixel past the right edge",
-        "conv_simt.cuh",
+        "conv_simt_first.cuh",
         "row && x + 1 >= 0 && x + 1 < a.in_w",
         "row && x + 1 >= 0 && x < a.in_w",
         Cases("conv-11x11/4-*", "nano", "fp16"),
@@ -251,7 +251,7 @@ MUTATIONS = (
     # Winograd
     Mutation(
         "Winograd: sign of a coefficient",
-        "conv_winograd.cuh",
+        "winograd_algorithms.cuh",
         "{0, 1, -1, 1}};",
         "{0, 1, 1, 1}};",
         Cases("conv-3x3-relu", "nano", "fp32", "wino*"),
@@ -265,7 +265,7 @@ MUTATIONS = (
     ),
     Mutation(
         "Winograd: barrier behind the copies",
-        "conv_winograd.cuh",
+        "winograd_gemm.cuh",
         BARRIER,
         "\n",
         Cases("conv-3x3-relu", "nano", "fp32", "wino2x3*"),
