@@ -120,6 +120,14 @@ def test_a_library_without_the_devices_code_is_refused(parameters):
         small(parameters)(batch_of(1))
 
 
+def test_a_library_that_cannot_run_here_is_refused_when_it_is_loaded():
+    """With the reason, before anything else is asked of it."""
+    with emulated.pretend(fault="prepare:tensor"), pytest.raises(BackendError, match="no code for NVIDIA GeForce RTX"):
+        _core.load_backend(emulated.library())
+    with emulated.pretend("devices=0"), pytest.raises(BackendError, match="the NVIDIA driver sees no GPU"):
+        _core.load_backend(emulated.library())
+
+
 # Devices ----------------------------------------------------------------------------------------------------------
 
 
