@@ -33,9 +33,10 @@ typedef struct fastalex_model_options {
 typedef struct fastalex_backend_call {
   const float* input;           // [N, C, H, W] of the first step; null: `frame` is the input
   const fastalex_frame* frame;  // of a plan for one image
-  float* const* outputs;        // [i]: [N, C, H, W] of the step whose `output` is i
+  float* const* outputs;        // [i]: [N, C, H, W], with top_k [N, k], of the step whose `output` is i
+  int32_t* indices;             // [N, k] of the step with top_k; null where there is none
   int32_t input_on_device;      // the input, or the frame's pixels, are in the memory of the model's device
-  int32_t outputs_on_device;
+  int32_t outputs_on_device;    // the indices too
   void* stream;          // of the caller, for arrays on the device: work is queued on it; null: the default stream
   double* step_seconds;  // the time of each step is added to its place; null where nobody asks
 } fastalex_backend_call;
@@ -46,6 +47,7 @@ typedef struct fastalex_backend_api {
   uint32_t abi;          // FASTALEX_BACKEND_ABI
   uint32_t struct_size;  // sizeof(fastalex_backend_api)
   const char* name;
+  int32_t top_k;                    // 1: plans take fastalex_step.top_k; 0: the core asks for all values and chooses
   const char* (*last_error)(void);  // of the calling thread
 
   // FASTALEX_OK if this machine can run the backend.

@@ -48,6 +48,7 @@ struct BackendParts {
   std::unique_ptr<BackendModel> (*make_model)(const fastalex_step* steps, size_t step_count,
                                               const fastalex_param* params, size_t param_count,
                                               const fastalex_model_options& options);
+  bool top_k = false;  // as in fastalex_backend_api
 };
 
 // For backends that compute on the host.
@@ -81,9 +82,10 @@ class BackendApi {
  public:
   static const fastalex_backend_api* get() {
     static const fastalex_backend_api api = {
-        FASTALEX_BACKEND_ABI,
+        FASTALEX_BACKEND_ABI,  // the order is backend.h's
         sizeof(fastalex_backend_api),
         Parts::parts().name,
+        Parts::parts().top_k,
         last_error_text,
         probe,
         device_info,

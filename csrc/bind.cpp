@@ -209,7 +209,7 @@ class PyNet {
   // Addresses are integers: arrays of other libraries, on the device or not.
   void run_device(size_t input, const std::vector<int32_t>& shape, const std::vector<size_t>& outputs,
                   const std::vector<size_t>& counts, const std::vector<std::string>& taps, size_t stream, bool softmax,
-                  bool input_on_device, bool outputs_on_device) {
+                  bool input_on_device, bool outputs_on_device, int32_t top_k, size_t indices) {
     if (shape.size() != 3) throw py::value_error("the shape must be (n, h, w)");
     fastalex_call call = {};
     call.batch = shape[0];
@@ -217,12 +217,15 @@ class PyNet {
     call.width = shape[2];
     call.input = reinterpret_cast<const float*>(input);
     call.input_on_device = input_on_device;
+    call.top_k = top_k;
+    call.indices = reinterpret_cast<int32_t*>(indices);
     run_call(&call, outputs, counts, taps, stream, softmax, outputs_on_device);
   }
 
   void run_frame(size_t pixels, bool on_device, const py::dict& spec, const std::vector<int32_t>& size,
                  const std::vector<size_t>& outputs, const std::vector<size_t>& counts,
-                 const std::vector<std::string>& taps, size_t stream, bool softmax, bool outputs_on_device) {
+                 const std::vector<std::string>& taps, size_t stream, bool softmax, bool outputs_on_device,
+                 int32_t top_k, size_t indices) {
     if (size.size() != 2) throw py::value_error("the size must be (h, w)");
     fastalex_frame frame = {};
     frame.pixels = reinterpret_cast<const uint8_t*>(pixels);
@@ -241,6 +244,8 @@ class PyNet {
     call.width = size[1];
     call.frame = &frame;
     call.input_on_device = on_device;
+    call.top_k = top_k;
+    call.indices = reinterpret_cast<int32_t*>(indices);
     run_call(&call, outputs, counts, taps, stream, softmax, outputs_on_device);
   }
 
@@ -424,11 +429,12 @@ PYBIND11_MODULE(_core, m) {
            py::arg("taps") = std::vector<std::string>())
       .def("run_device", &PyNet::run_device, py::arg("input_ptr"), py::arg("shape"), py::arg("output_ptrs"),
            py::arg("output_counts"), py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0,
-           py::arg("softmax") = false, py::arg("input_on_device") = true, py::arg("outputs_on_device") = true)
+           py::arg("softmax") = false, py::arg("input_on_device") = true, py::arg("outputs_on_device") = true,
+           py::arg("top_k") = 0, py::arg("indices_ptr") = 0)
       .def("run_frame", &PyNet::run_frame, py::arg("pixels_ptr"), py::arg("on_device"), py::arg("spec"),
            py::arg("size"), py::arg("output_ptrs"), py::arg("output_counts"),
            py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0, py::arg("softmax") = false,
-           py::arg("outputs_on_device") = false)
+           py::arg("outputs_on_device") = false, py::arg("top_k") = 0, py::arg("indices_ptr") = 0)
       .def("param", &PyNet::param, py::arg("index"))
       .def_property_readonly("param_bytes", &PyNet::param_bytes);
   py::class_<DeviceBuffer>(m, "DeviceBuffer")

@@ -28,10 +28,11 @@ const int32_t kMaxThreads = 1024;
 
 Net::Request request_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
   if (flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", flags);
-  return Net::Request{n, h, w, fastalex::Wish{(flags & FASTALEX_SOFTMAX) != 0, {}}};
+  return Net::Request{n, h, w, fastalex::Wish{(flags & FASTALEX_SOFTMAX) != 0, {}, 0}};
 }
 
 size_t count_of(const fastalex_step& step) {
+  if (step.top_k) return static_cast<size_t>(step.n) * step.top_k;
   return static_cast<size_t>(step.n) * step.out_c * step.out_h * step.out_w;
 }
 
@@ -248,16 +249,19 @@ int fastalex_run_call(fastalex_net* net, const fastalex_call* call) {
     if (!call->input == !call->frame) invalid("give either an input or a frame, not both and not neither");
     need(call->outputs && call->output_counts, "outputs");
     if (call->frame) check_frame(*call->frame, *call, net->net.channels());
-    const Net::Request request =
+    if (call->top_k && call->names) invalid("top_k is of the last layer's values; ask for it without names");
+    if (!call->top_k != !call->indices) invalid("top_k and indices go together: give both or neither");
+    Net::Request request =
         call->names ? tap_request(call->batch, call->height, call->width, call->flags, call->names, call->name_count)
                     : request_of(call->batch, call->height, call->width, call->flags);
+    request.wish.top_k = call->top_k;
     const std::vector<fastalex_step> steps = net->net.output_steps(request);
     for (size_t i = 0; i < steps.size(); ++i) {
       need(call->outputs[i], "an output");
       check_room(call->names ? call->names[i] : "the output", count_of(steps[i]), call->output_counts[i]);
     }
-    net->net.run(request, {call->input, call->frame, call->outputs, call->input_on_device, call->outputs_on_device,
-                           call->stream, nullptr});
+    net->net.run(request, {call->input, call->frame, call->outputs, call->indices, call->input_on_device,
+                           call->outputs_on_device, call->stream, nullptr});
   });
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "error.h"
+#include "top_k.h"
 
 namespace fastalex {
 namespace {
@@ -51,9 +52,21 @@ class Net::Call {
   Call(const Call&) = delete;
   Call& operator=(const Call&) = delete;
 
-  void run(const fastalex_backend_call& call) { net_->check(net_->backend_->run(plan_->plan, context_, &call)); }
+  void run(const fastalex_backend_call& call) {
+    const fastalex_step& output = plan_->outputs[0];
+    if (!output.top_k || net_->backend_->top_k) return run_plan(call);
+    std::vector<float> values(static_cast<size_t>(output.n) * output.out_c);
+    float* const outputs[] = {values.data()};
+    fastalex_backend_call whole = call;
+    whole.outputs = outputs;
+    whole.indices = nullptr;
+    run_plan(whole);
+    select_top_k(values.data(), output.n, output.out_c, output.top_k, call.outputs[0], call.indices);
+  }
 
  private:
+  void run_plan(const fastalex_backend_call& call) { net_->check(net_->backend_->run(plan_->plan, context_, &call)); }
+
   Net* net_;
   std::shared_ptr<CachedPlan> plan_;
   void* context_ = nullptr;
@@ -101,11 +114,14 @@ std::shared_ptr<Net::CachedPlan> Net::find_plan(const Request& request) {
   }
   Plan plan = build_plan(rows_, request.n, channels_, request.h, request.w, request.wish);
   std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, request);
-  check(backend_->plan_create(model_, plan.steps.data(), plan.steps.size(), &made->plan));
   made->names = plan.names;
   made->outputs.resize(std::max<size_t>(1, request.wish.taps.size()));
-  for (const fastalex_step& step : plan.steps)
-    if (step.output >= 0) made->outputs[step.output] = step;
+  for (fastalex_step& step : plan.steps) {
+    if (step.output < 0) continue;
+    made->outputs[step.output] = step;
+    if (!backend_->top_k) step.top_k = 0;
+  }
+  check(backend_->plan_create(model_, plan.steps.data(), plan.steps.size(), &made->plan));
   plans_.push_front(made);
   if (plans_.size() > kPlanCacheSize) plans_.pop_back();
   return made;

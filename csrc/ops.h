@@ -53,6 +53,7 @@ typedef struct fastalex_step {
   int32_t size;    // window of lrn and spatial_norm, odd
   int32_t param;   // index of the weight among the net's parameters, its bias follows; -1: none
   int32_t output;  // index among the outputs of the plan; -1: the result is not asked for
+  int32_t top_k;   // > 0, of a feature vector that is an output: its k largest values are, with their channels
   double alpha, beta, k;
   double in_step;  // of the quantisation of a conv's or fc's input in precision int8; 0: none was given
 } fastalex_step;

@@ -96,6 +96,15 @@ class Builder {
   // Whether every tap has been planned: what follows is not needed.
   bool done() const { return !taps_.empty() && found_ == taps_.size(); }
 
+  // Only the k largest values of each image are the output.
+  void select(int top_k) {
+    fastalex_step& last = plan_.steps.back();
+    if (!flat_) invalid("top_k needs a net that ends in a fully connected layer or a softmax");
+    if (top_k < 0 || top_k > last.out_c)
+      invalid("top_k is ", top_k, "; this net has ", last.out_c, " classes, so it must be from 1 to ", last.out_c);
+    last.top_k = top_k;
+  }
+
   Plan take() {
     if (taps_.empty()) plan_.steps.back().output = 0;
     for (const std::string& tap : taps_)
@@ -275,6 +284,7 @@ Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, c
     row.op = row.name = "softmax";
     builder.add(row);
   }
+  if (wish.top_k) builder.select(wish.top_k);
   return builder.take();
 }
 

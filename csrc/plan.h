@@ -27,8 +27,11 @@ struct Plan {
 struct Wish {
   bool softmax;                   // append a softmax
   std::vector<std::string> taps;  // layers whose results are the outputs, in this order; none: the last layer's
+  int top_k;                      // > 0, without taps: of the last layer's values only the k largest of each image
 
-  bool operator==(const Wish& other) const { return softmax == other.softmax && taps == other.taps; }
+  bool operator==(const Wish& other) const {
+    return softmax == other.softmax && taps == other.taps && top_k == other.top_k;
+  }
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number for anything that is not in the grammar.

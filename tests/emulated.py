@@ -40,10 +40,15 @@ def _quiet(command) -> None:
 
 
 @functools.lru_cache(maxsize=None)
+def library() -> str:
+    """Its path. FASTALEX_EMULATOR_LIBRARY names one that is built already."""
+    return os.environ.get("FASTALEX_EMULATOR_LIBRARY") or str(build(ROOT / "build" / "cuda_emulator"))
+
+
+@functools.lru_cache(maxsize=None)
 def load() -> None:
-    """Makes the backend known to this process, once. FASTALEX_EMULATOR_LIBRARY names one that is built already."""
-    library = os.environ.get("FASTALEX_EMULATOR_LIBRARY")
-    _core.load_backend(library or str(build(ROOT / "build" / "cuda_emulator")))
+    """Makes the backend known to this process, once."""
+    _core.load_backend(library())
 
 
 def device_text(name: str, card: str = "") -> str:

@@ -115,9 +115,9 @@ def test_classify_a_folder_in_order_and_in_batches(capsys, monkeypatch, tmp_path
         (tmp_path / ("%d.PNG" % number)).write_bytes(path.read_bytes())
     (tmp_path / "notes.txt").write_text("no image")
     sizes = []
-    compute = AlexNet.predict_proba
+    compute = AlexNet.classify
     monkeypatch.setattr(cli, "CLASSIFY_BATCH", 2)
-    monkeypatch.setattr(AlexNet, "predict_proba", lambda net, x: sizes.append(len(x)) or compute(net, x))
+    monkeypatch.setattr(AlexNet, "classify", lambda net, x, topk: sizes.append(len(x)) or compute(net, x, topk))
     result = run_json(capsys, "classify", "--weights", "digits", tmp_path, DIGITS[7])
     assert [Path(entry["path"]).name for entry in result["images"]] == ["%d.PNG" % i for i in range(5)] + [
         DIGITS[7].name

@@ -63,6 +63,17 @@ def test_a_trained_network_classifies():
         assert (result.argmax(1) == expected.argmax(1)).all(), (precision, fc_weights)
 
 
+def test_it_classifies_on_the_device():
+    x = np.random.default_rng(2).standard_normal((3, 3, 131, 131), dtype=np.float32)
+    for precision in PRECISIONS:
+        net = AlexNet(weights="digits", device=BACKEND, precision=precision)
+        probabilities = net.predict_proba(x)
+        for given in (x, net.to_device(x)):
+            values, indices = net.top_k(given, 4)
+            np.testing.assert_array_equal(indices, np.argsort(-probabilities, axis=1, kind="stable")[:, :4])
+            np.testing.assert_array_equal(values, np.take_along_axis(probabilities, indices, 1))
+
+
 def test_threads_share_a_net():
     net = AlexNet(weights="digits", device=BACKEND, precision="fp16")
     x = np.random.default_rng(1).standard_normal((2, 3, 131, 131), dtype=np.float32)

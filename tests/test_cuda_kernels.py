@@ -278,3 +278,38 @@ def test_pool_of_positive_values(name, precision):
     x[0, 1, 1, 1] = np.nan
     got, expected, _ = run_with(case.table, x, [], precision)
     np.testing.assert_array_equal(got, expected)
+
+
+def largest(rows, k):
+    """Indices of the ``k`` largest values of each row: NaN first, of equals the lower index."""
+    return [sorted(range(len(row)), key=lambda i: (row[i] == row[i], -np.nan_to_num(row[i]), i))[:k] for row in rows]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["nano", "rtx30"])
+@pytest.mark.parametrize(("classes", "k"), [(1, 1), (7, 1), (7, 5), (7, 7), (300, 1), (300, 9), (40, 40)])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_top_k(batch, classes, k, device, precision):
+    """Chosen on the device: few different values, so that most are ties, both zeros, and a class that is always NaN."""
+    rng = np.random.default_rng(classes)
+    weight = rng.integers(-4, 5, (classes, batch)).astype(np.float32) / 4
+    bias = np.where(weight[:, 0] == 0, np.float32(-0.0), np.float32(0))
+    if classes > 7:
+        bias[[2, classes - 1]] = np.nan
+    x = np.eye(batch, dtype=np.float32)[:, :, None, None]  # image i gets column i of the weights
+    with pretend(device):
+        net = _core.Net(
+            "fc name=fc out=%d" % classes,
+            [batch, 1, 1],
+            [weight, bias],
+            BACKEND,
+            STORAGES.index(precision),
+            precision=PRECISIONS.index(precision),
+        )
+        values, indices = np.full((batch, k), -9, np.float32), np.full((batch, k), -9, np.int32)
+        where = [x.ctypes.data, (batch, 1, 1), [values.ctypes.data], [values.size]]
+        net.run_device(*where, input_on_device=False, outputs_on_device=False, top_k=k, indices_ptr=indices.ctypes.data)
+        all_values = net.run(x)
+    np.testing.assert_array_equal(all_values, weight.T + bias)
+    np.testing.assert_array_equal(indices, largest(all_values, k))
+    np.testing.assert_array_equal(values, np.take_along_axis(all_values, indices, 1))

@@ -129,7 +129,7 @@ std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t coun
 
 struct Cuda {
   static const BackendParts& parts() {
-    static const BackendParts parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model};
+    static const BackendParts parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model, true};
     return parts;
   }
 };

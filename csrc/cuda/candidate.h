@@ -81,10 +81,14 @@ inline double compute_cost(const DeviceFacts& device, double blocks, double macs
   return waves * resident * macs / (rate * efficiency) / (device.clock_khz * 1e-3);
 }
 
-// Multiply-accumulates that a multiprocessor does in a clock: CUDA programming guide, arithmetic instructions (128 fp32
-// lanes; half2 doubles them where it is fast), and for tensor cores with float sums NVIDIA's architecture papers
-// (devices/*.toml name them).
-inline double simt_rate(const DeviceFacts&, Dtype dtype) { return dtype == kHalf ? 256 : 128; }
+// Multiply-accumulates that a multiprocessor does in a clock: CUDA programming guide, arithmetic instructions (64 fp32
+// lanes in 7.x and 8.0, else 128; half2 doubles them, in 8.0 it has four times as many), and for tensor cores with
+// float sums NVIDIA's architecture papers (devices/*.toml name them).
+inline double simt_rate(const DeviceFacts& device, Dtype dtype) {
+  const bool volta_or_turing = device.sm >= 70 && device.sm <= 75;
+  if (dtype == kHalf) return volta_or_turing ? 128 : 256;
+  return volta_or_turing || device.sm == 80 ? 64 : 128;
+}
 inline double tensor_rate(const DeviceFacts& device) {
   if (device.sm >= 100) return 512;
   if (device.sm >= 90) return 2048;

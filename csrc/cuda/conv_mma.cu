@@ -31,13 +31,11 @@ Row row_of(const KernelInfo& kernel, const MmaShape& tile) {
 }
 
 const std::vector<Row>& rows() {
-#define FASTALEX_UNBRACKETED(...) __VA_ARGS__
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, WINDOW, ...)                  \
-  row_of<WINDOW>(kernel_info<ARGS>(NAME, FASTALEX_UNBRACKETED KERNEL, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), \
+#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, WINDOW, ...)      \
+  row_of<WINDOW>(FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), \
                  mma_shape<__VA_ARGS__>()),
   static const std::vector<Row> table = {FASTALEX_CONV_MMA_INSTANCES(FASTALEX_ROW)};
 #undef FASTALEX_ROW
-#undef FASTALEX_UNBRACKETED
   return table;
 }
 

@@ -26,13 +26,11 @@ struct Row {
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> table = {
-#define FASTALEX_UNBRACKETED(...) __VA_ARGS__
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, ...)              \
-  Row{NAME, kernel_info<ARGS>(NAME, FASTALEX_UNBRACKETED KERNEL, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, \
-      DTYPE, __VA_ARGS__},
+#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, ...)         \
+  Row{NAME, FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE, \
+      __VA_ARGS__},
       FASTALEX_CONV_SIMT_INSTANCES(FASTALEX_ROW)
 #undef FASTALEX_ROW
-#undef FASTALEX_UNBRACKETED
   };
   return table;
 }

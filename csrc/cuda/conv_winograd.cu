@@ -14,12 +14,10 @@ namespace {
 
 const std::vector<KernelInfo>& all_kernels() {
   static const std::vector<KernelInfo> table = {
-#define FASTALEX_UNBRACKETED(...) __VA_ARGS__
 #define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR) \
-  kernel_info<ARGS>(NAME, FASTALEX_UNBRACKETED KERNEL, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR),
+  FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR),
       FASTALEX_CONV_WINOGRAD_INSTANCES(FASTALEX_ROW)
 #undef FASTALEX_ROW
-#undef FASTALEX_UNBRACKETED
   };
   return table;
 }

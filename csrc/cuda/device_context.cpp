@@ -35,6 +35,7 @@ DeviceContext::DeviceContext(const DevicePlan& plan) : plan_(plan), mapped_(plan
   const size_t input = mapped_ ? 0 : parts.add(sizes.input);
   std::vector<size_t> outputs;
   for (size_t bytes : sizes.outputs) outputs.push_back(mapped_ ? 0 : parts.add(bytes));
+  const size_t indices = mapped_ ? 0 : parts.add(sizes.indices);
 
   memory_ = DeviceMemory(parts.total());
   for (int i = 0; i < 2; ++i) tensors_[i] = memory_.data() + tensors[i];
@@ -44,6 +45,10 @@ DeviceContext::DeviceContext(const DevicePlan& plan) : plan_(plan), mapped_(plan
   for (size_t i = 0; i < outputs.size(); ++i) {
     host_outputs_.emplace_back(sizes.outputs[i], mapped_);
     outputs_.push_back(mapped_ ? host_outputs_[i].device() : memory_.data() + outputs[i]);
+  }
+  if (sizes.indices) {
+    host_indices_ = HostMemory(sizes.indices, mapped_);
+    indices_ = mapped_ ? host_indices_.device() : memory_.data() + indices;
   }
   for (size_t i = 0; i < plan.steps().size(); ++i)
     add_step(plan.steps()[i], tensors_[i % 2], tensors_[(i + 1) % 2], &body_);
@@ -60,15 +65,23 @@ DeviceContext::~DeviceContext() {
 }
 
 void DeviceContext::add_step(const PlannedStep& step, const void* in, void* out, std::vector<KernelLaunch>* body) {
-  const Dtype dtype = plan_.model().dtype;
   const size_t first = body->size();
   const Buffers buffers = {in, out, step.weights, workspace_};
   step.choice.candidate->launches(*step.choice.candidate, step.problem, step.choice.split, buffers, body);
-  const fastalex_step& last = step.last();
-  if (last.output >= 0)
-    body->push_back(from_tensor_launch(dtype, LayoutArgs{out, outputs_[last.output], last.n, last.out_c, last.out_h,
-                                                         last.out_w, channel_pitch(last.out_c)}));
+  if (step.last().output >= 0) body->push_back(output_launch(step.last(), out));
   ranges_.push_back(Range{first, body->size()});
+}
+
+// From the last tensor of a step to what the caller gets of it.
+KernelLaunch DeviceContext::output_launch(const fastalex_step& last, const void* tensor) const {
+  const Dtype dtype = plan_.model().dtype;
+  const int pitch = channel_pitch(last.out_c);
+  char* out = outputs_[last.output];
+  if (!last.top_k)
+    return from_tensor_launch(dtype, LayoutArgs{tensor, out, last.n, last.out_c, last.out_h, last.out_w, pitch});
+  const TopKArgs args = {
+      tensor, reinterpret_cast<float*>(out), reinterpret_cast<int*>(indices_), last.n, last.out_c, pitch, last.top_k};
+  return KernelLaunch::make(topk_kernel(dtype), Grid{last.n, 1, 1}, args);
 }
 
 void DeviceContext::run(const fastalex_backend_call& call) {
@@ -120,6 +133,7 @@ void DeviceContext::check_addresses(const fastalex_backend_call& call) const {
   };
   check(call.frame ? static_cast<const void*>(call.frame->pixels) : call.input, call.input_on_device, "the input");
   for (size_t i = 0; i < outputs_.size(); ++i) check(call.outputs[i], call.outputs_on_device, "an output");
+  if (indices_) check(call.indices, call.outputs_on_device, "the array of indices");
 }
 
 void DeviceContext::enqueue_input(const fastalex_backend_call& call, StreamHandle stream) {
@@ -195,19 +209,23 @@ void DeviceContext::enqueue_timed(StreamHandle stream) {
 }
 
 void DeviceContext::enqueue_outputs(const fastalex_backend_call& call, StreamHandle stream) {
-  for (size_t i = 0; i < outputs_.size(); ++i) {
-    const size_t bytes = plan_.sizes().outputs[i];
+  auto enqueue_one = [&](void* callers, const HostMemory& staged, const char* found, size_t bytes) {
     if (call.outputs_on_device)
-      copy_on_device(call.outputs[i], outputs_[i], bytes, stream);
+      copy_on_device(callers, found, bytes, stream);
     else if (!mapped_)
-      copy_to_host(host_outputs_[i].data(), outputs_[i], bytes, stream);
-  }
+      copy_to_host(staged.data(), found, bytes, stream);
+  };
+  for (size_t i = 0; i < outputs_.size(); ++i)
+    enqueue_one(call.outputs[i], host_outputs_[i], outputs_[i], plan_.sizes().outputs[i]);
+  if (indices_) enqueue_one(call.indices, host_indices_, indices_, plan_.sizes().indices);
 }
 
 void DeviceContext::finish(const fastalex_backend_call& call) {
-  if (!call.outputs_on_device)
+  if (!call.outputs_on_device) {
     for (size_t i = 0; i < outputs_.size(); ++i)
       std::memcpy(call.outputs[i], host_outputs_[i].data(), plan_.sizes().outputs[i]);
+    if (indices_) std::memcpy(call.indices, host_indices_.data(), plan_.sizes().indices);
+  }
   if (call.step_seconds) add_times(call.step_seconds);
 }
 

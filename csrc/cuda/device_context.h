@@ -26,6 +26,7 @@ class DeviceContext final : public BackendContext {
   };
 
   void add_step(const PlannedStep& step, const void* in, void* out, std::vector<KernelLaunch>* body);
+  KernelLaunch output_launch(const fastalex_step& last, const void* tensor) const;
   void check_addresses(const fastalex_backend_call& call) const;
   void enqueue(const fastalex_backend_call& call, StreamHandle stream);
   void enqueue_input(const fastalex_backend_call& call, StreamHandle stream);
@@ -48,8 +49,10 @@ class DeviceContext final : public BackendContext {
   char* workspace_;
   char* input_;  // dense float32; null if mapped
   std::vector<char*> outputs_;
+  char* indices_ = nullptr;  // of top_k
   HostMemory host_input_;
   std::vector<HostMemory> host_outputs_;
+  HostMemory host_indices_;
 
   std::vector<KernelLaunch> body_;  // all but the conversion of the input
   std::vector<Range> ranges_;       // by planned step

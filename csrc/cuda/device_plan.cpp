@@ -74,6 +74,7 @@ size_t tensor_bytes(int n, int h, int w, int c, Dtype dtype) {
 DevicePlan::DevicePlan(const Model* model, const fastalex_step* steps, size_t count)
     : model_(model), steps_(steps, steps + count), sizes_() {
   for (const KernelInfo* kernel : layout_kernels()) prepare_kernel(*kernel);
+  if (steps_.back().top_k) prepare_kernel(topk_kernel(model_->dtype));
   for (size_t i = 0; i < count;) i += plan_step(i);
   measure();
 }
@@ -116,7 +117,9 @@ void DevicePlan::measure() {
     sizes_.workspace = std::max(sizes_.workspace, planned.workspace);
     if (last.output < 0) continue;
     if (sizes_.outputs.size() <= static_cast<size_t>(last.output)) sizes_.outputs.resize(last.output + 1);
-    sizes_.outputs[last.output] = static_cast<size_t>(last.n) * last.out_c * last.out_h * last.out_w * sizeof(float);
+    const size_t values = last.top_k ? last.top_k : static_cast<size_t>(last.out_c) * last.out_h * last.out_w;
+    sizes_.outputs[last.output] = last.n * values * sizeof(float);
+    if (last.top_k) sizes_.indices = last.n * values * sizeof(int32_t);
   }
 }
 

@@ -40,6 +40,7 @@ struct PlanSizes {
   size_t tensor;     // the largest tensor
   size_t workspace;  // the largest
   std::vector<size_t> outputs;
+  size_t indices;  // of top_k
 };
 
 size_t tensor_bytes(int n, int h, int w, int c, Dtype dtype);

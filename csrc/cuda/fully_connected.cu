@@ -26,10 +26,9 @@ struct Row {
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> table = {
-#define FASTALEX_UNBRACKETED(...) __VA_ARGS__
 #define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, DTYPE, STORAGE, VECTORS, BLOCK_ROWS, \
                      SEGMENT, HALF_SUM)                                                                                \
-  Row{kernel_info<ARGS>(NAME, FASTALEX_UNBRACKETED KERNEL, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR),                   \
+  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR),                               \
       DTYPE,                                                                                                           \
       STORAGE,                                                                                                         \
       VECTORS,                                                                                                         \
@@ -38,7 +37,6 @@ const std::vector<Row>& rows() {
       HALF_SUM},
       FASTALEX_FULLY_CONNECTED_INSTANCES(FASTALEX_ROW)
 #undef FASTALEX_ROW
-#undef FASTALEX_UNBRACKETED
   };
   return table;
 }

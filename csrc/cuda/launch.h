@@ -40,6 +40,12 @@ KernelInfo kernel_info(const char* name, void (*kernel)(Args), int threads, int 
       tensor_cores};
 }
 
+// The first eight entries of a row of an instance list (kernels/*_instances.h) as kernel_info; KERNEL is in
+// parentheses.
+#define FASTALEX_UNBRACKETED(...) __VA_ARGS__
+#define FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR) \
+  kernel_info<ARGS>(NAME, FASTALEX_UNBRACKETED KERNEL, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR)
+
 struct KernelLaunch {
   const KernelInfo* kernel;  // lives as long as the library
   Grid grid;

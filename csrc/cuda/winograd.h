@@ -1,21 +1,15 @@
-// Winograd's transforms and weights: F(m x m, r x r) of kernels/conv_winograd.cuh, which has the formulas.
+// Winograd's transforms and weights: F(m x m, r x r) of kernels/winograd_algorithms.cuh, which has the
+// formulas.
 #ifndef FASTALEX_CUDA_WINOGRAD_H
 #define FASTALEX_CUDA_WINOGRAD_H
 
 #include <vector>
 
+#include "../cook_toom.h"
 #include "candidate.h"
 
 namespace fastalex {
 namespace cuda {
-
-struct WinogradTransforms {
-  int out, kernel, in;     // edges of a tile's outputs, weights and inputs; in = out + kernel - 1
-  std::vector<double> at;  // [out, in]
-  std::vector<double> g;   // [in, kernel]
-  std::vector<double> bt;  // [in, in]
-  int positions() const { return in * in; }
-};
 
 // By the Cook-Toom construction from the format's points, in double. `format` is one of kWinograd*.
 WinogradTransforms winograd_transforms(WeightFormat format);

@@ -187,7 +187,10 @@ typedef struct fastalex_call {
   size_t name_count;
   float* const* outputs;       /* name_count, or one */
   const size_t* output_counts; /* values in each */
-  int32_t input_on_device, outputs_on_device;
+  int32_t top_k;    /* > 0, without names: the output is the top_k largest values of each image, in falling order */
+  int32_t* indices; /* their places among all values, like the output [batch, top_k]. Of equals the lower comes first; a
+                       NaN counts as larger than any number. NULL without top_k. */
+  int32_t input_on_device, outputs_on_device; /* the indices are where the output is */
   void* stream; /* cudaStream_t for arrays on the device, NULL: the default stream. With outputs on the device the call
                    returns when its work is queued there. */
 } fastalex_call;

@@ -36,6 +36,8 @@ class Net:
         softmax: bool = ...,
         input_on_device: bool = ...,
         outputs_on_device: bool = ...,
+        top_k: int = ...,
+        indices_ptr: int = ...,
     ) -> None: ...
     def run_frame(
         self,
@@ -49,6 +51,8 @@ class Net:
         stream: int = ...,
         softmax: bool = ...,
         outputs_on_device: bool = ...,
+        top_k: int = ...,
+        indices_ptr: int = ...,
     ) -> None: ...
 
 class DeviceBuffer:

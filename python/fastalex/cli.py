@@ -255,12 +255,12 @@ def _classify_batch(net: Any, waiting: List[Tuple[str, Any]], topk: int) -> Iter
     import numpy as np
 
     good = [image for _, image in waiting if not isinstance(image, UserError)]
-    rows = iter(net.predict_proba(np.concatenate(good)) if good else ())
+    rows = iter(net.classify(np.concatenate(good), topk) if good else ())
     for path, image in waiting:
         if isinstance(image, UserError):
             yield {"path": path, "error": str(image)}
             continue
-        ranked = [dict(rank=i + 1, **item._asdict()) for i, item in enumerate(net.rank(next(rows), topk))]
+        ranked = [dict(rank=i + 1, **item._asdict()) for i, item in enumerate(next(rows))]
         yield {"path": path, "predictions": ranked}
 
 

@@ -93,6 +93,29 @@ def run_frame(
     return target.given(target.array)
 
 
+def top_k(
+    net: _core.Net, given: arrays.Given, k: int, frame: Optional[Tuple[Any, int]] = None
+) -> Tuple[np.ndarray, np.ndarray]:
+    """The ``k`` largest probabilities of each image and their classes, ``[N, k]``, in host memory.
+
+    :param given: a batch; or one frame of 8-bit pixels, and ``frame``, its spec and the side of the network's input.
+    """
+    count = 1 if frame else given.shape[0]
+    values, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
+    options = {"stream": given.stream, "softmax": True, "outputs_on_device": False}
+    options.update(output_ptrs=[values.ctypes.data], output_counts=[values.size])
+    options.update(top_k=k, indices_ptr=indices.ctypes.data)
+    if frame:
+        spec, size = frame
+        net.run_frame(given.ptr, given.on_device, spec, (size, size), **options)
+    else:
+        x = None if given.on_device else np.ascontiguousarray(given.host)
+        shape = (count, given.shape[2], given.shape[3])
+        ptr = given.ptr if x is None else x.ctypes.data
+        net.run_device(ptr, shape, input_on_device=given.on_device, **options)
+    return values, indices
+
+
 def check_batch(given: arrays.Given, variant: Variant, any_size: bool = False) -> None:
     """:raises UserError: for an array that is no batch of images for ``variant``.
 

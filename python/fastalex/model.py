@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -205,6 +205,16 @@ class AlexNet:
         :param out: as for :meth:`__call__`, like ``stream``.
         :raises UserError: for a wrong frame, order or profile.
         """
+        given, spec = self._read_frame(frame, order, profile, stream)
+        if spec is None:
+            (result,) = execution.run(self._net, self._placement, given, softmax, (), out)
+            return result if out is not None else arrays.read(frame, self._placement).like(result)
+        return execution.run_frame(self._net, self._placement, given, spec, self.variant.input_size, softmax, out)
+
+    def _read_frame(
+        self, frame: Any, order: str, profile: Union[str, profiles.Profile, None], stream: Any
+    ) -> Tuple[arrays.Given, Optional[Dict[str, Any]]]:
+        """The frame as it is and what the GPU makes of it; a preprocessed batch and None where there is no GPU."""
         from . import frames, images
 
         row = profiles.get(self.variant.profile if profile is None else profile)
@@ -214,22 +224,49 @@ class AlexNet:
             raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
         size = self.variant.input_size
         if self._placement.gpu is None:
-            batch = images.preprocess(given.host, row, size, bgr=order == "BGR")
-            (result,) = execution.run(self._net, self._placement, arrays.read(batch, self._placement), softmax, (), out)
-            return result if out is not None else given.like(result)
+            return arrays.read(images.preprocess(given.host, row, size, bgr=order == "BGR"), self._placement), None
         if not given.on_device and not frames.row_bytes(given):
             given = arrays.read(np.ascontiguousarray(given.host), self._placement, stream)
         if not frames.row_bytes(given):
             raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (given.strides,))
-        spec = frames.spec(given, order, row, size)
-        return execution.run_frame(self._net, self._placement, given, spec, size, softmax, out)
+        return given, frames.spec(given, order, row, size)
 
-    def classify_frame(self, frame: Any, order: str = "BGR", topk: int = 5) -> List[Prediction]:
-        """The ``topk`` most probable classes of one camera frame, best first (:meth:`run_frame`)."""
-        _check_topk(topk)
+    def classify_frame(
+        self,
+        frame: Any,
+        order: str = "BGR",
+        topk: int = 5,
+        profile: Union[str, profiles.Profile, None] = None,
+        stream: Any = None,
+    ) -> List[Prediction]:
+        """The ``topk`` most probable classes of one camera frame, best first; all of them if there are fewer.
+
+        On a GPU everything from the pixels to the choice of the classes happens there.
+
+        :param frame: as for :meth:`run_frame`, like the others.
+        """
+        k = self._at_most(topk)
         self._warn_untrained()
-        probabilities = np.empty((1, self.variant.num_classes), np.float32)
-        return self.rank(self.run_frame(frame, order, softmax=True, out=probabilities)[0], topk)
+        given, spec = self._read_frame(frame, order, profile, stream)
+        chosen = execution.top_k(self._net, given, k, None if spec is None else (spec, self.variant.input_size))
+        return self._named(chosen)[0]
+
+    def top_k(self, x: Any, k: int = 5, stream: Any = None) -> Tuple[np.ndarray, np.ndarray]:
+        """The ``k`` most probable classes of each image: probabilities, float32, and class indices, int32, ``[N, k]``.
+
+        Best first; of equals the lower index, and a NaN counts as larger than any number. On a GPU they are chosen
+        there, so ``k`` pairs are all that comes to the host.
+
+        :param x: what :meth:`__call__` takes, wherever it is.
+        :returns: numpy arrays; on a GPU the call waits for them.
+        :raises UserError: for a wrong ``x``, or a ``k`` that is not from 1 to the number of classes.
+        """
+        _check_topk(k, "k")
+        if k > self.variant.num_classes:
+            raise UserError("k must be at most %d, the number of classes, not %d" % (self.variant.num_classes, k))
+        given = arrays.read(x, self._placement, stream)
+        execution.check_batch(given, self.variant)
+        return execution.top_k(self._net, given, k)
 
     def bind(self, x: Any, out: Any, softmax: bool = False, stream: Any = None) -> Callable[[], None]:
         """``net(x, out=out, stream=stream)`` as a call without arguments, for arrays that are used again and again.
@@ -277,15 +314,16 @@ class AlexNet:
         return found
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:
-        """The ``topk`` most probable classes of an image, best first; a list of such lists for a list of images.
+        """The ``topk`` most probable classes of an image, best first; all of them if there are fewer.
 
-        :param image: a path, a PIL image, encoded bytes, an RGB uint8 array ``[H, W, 3]``, or a list of these.
+        :param image: a path, a PIL image, encoded bytes, an RGB uint8 array ``[H, W, 3]``; or, for a list of such
+            lists, a list of these or a preprocessed batch as :meth:`__call__` takes it, also on the GPU.
         """
-        _check_topk(topk)
+        k = self._at_most(topk)
         self._warn_untrained()
-        probabilities = np.asarray(self.predict_proba(image))
-        ranked = [self.rank(row, topk) for row in probabilities]
-        return ranked if isinstance(image, (list, tuple)) else ranked[0]
+        whole = _is_batch(image)
+        ranked = self._named(self.top_k(image if whole else self.preprocess(image), k))
+        return ranked if whole or isinstance(image, (list, tuple)) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
         """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size."""
@@ -343,11 +381,15 @@ class AlexNet:
         if not self.trained:
             warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=3)
 
-    def rank(self, probabilities: np.ndarray, topk: int) -> List[Prediction]:
-        """The ``topk`` most probable classes of one row of :meth:`predict_proba`, best first."""
-        order = np.argsort(-probabilities, kind="stable")[:topk]
-        names = self.labels or [str(i) for i in range(len(probabilities))]
-        return [Prediction(names[i], float(probabilities[i]), int(i)) for i in order]
+    def _at_most(self, topk: int) -> int:
+        _check_topk(topk, "topk")
+        return min(topk, self.variant.num_classes)
+
+    def _named(self, chosen: Tuple[np.ndarray, np.ndarray]) -> List[List[Prediction]]:
+        names = self.labels or [str(i) for i in range(self.variant.num_classes)]
+        return [
+            [Prediction(names[index], float(value), int(index)) for value, index in zip(*row)] for row in zip(*chosen)
+        ]
 
 
 def _load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[weights_files.Weights]:
@@ -387,9 +429,9 @@ def _thread_count(threads: Optional[int]) -> int:
     return threads
 
 
-def _check_topk(topk: int) -> None:
-    if isinstance(topk, bool) or not isinstance(topk, int) or topk < 1:
-        raise UserError("topk must be a whole number above 0, not %r" % (topk,))
+def _check_topk(value: int, name: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise UserError("%s must be a whole number above 0, not %r" % (name, value))
 
 
 def _is_batch(x: Any) -> bool:

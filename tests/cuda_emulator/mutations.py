@@ -68,6 +68,7 @@ POOL = Cases("maxpool-*", "nano", "fp32")
 NANS = Tests("test_cuda_kernels.py", "nan_passes and nano and fp32")
 PADDING = Tests("test_cuda_kernels.py", "padding_channels and rtx30 and fp32")
 FUSED = Tests("test_cuda_kernels.py", "fused and fp32")
+TOP_K = Tests("test_cuda_kernels.py", "top_k and nano and fp32")
 
 MUTATIONS = (
     # Pools and normalisations
@@ -149,49 +150,49 @@ MUTATIONS = (
     # Convolutions without tensor cores
     Mutation(
         "FFMA: no bias",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "      v[i] += bias[i];\n",
         "",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
         "FFMA: leaky ReLU",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "v[i] = v[i] < 0 ? 0 : v[i]",
         "v[i] = v[i] < 0 ? 0.01f * v[i] : v[i]",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
         "FFMA: ReLU loses NaN",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "v[i] = v[i] < 0 ? 0 : v[i]",
         "v[i] = v[i] > 0 ? v[i] : 0",
         NANS,
     ),
     Mutation(
         "FFMA: ReLU of the parts of a sum",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "    if (a.partial) {\n",
         "    if (a.partial) {\n      vector::activate(v, a.activation);\n",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
         "FFMA: group's first channel",
-        "conv_simt.cuh",
+        "simt_copies.cuh",
         "group * (a.in_c_group / kUnit)",
         "group * (a.in_c_group / kUnit - 1)",
         Cases("conv-5x5-pad2-groups2", "rtx30", "fp32"),
     ),
     Mutation(
         "FFMA: stride and padding swapped",
-        "conv_simt.cuh",
+        "simt_copies.cuh",
         "int y = line % a.out_h * a.stride - a.pad",
         "int y = line % a.out_h * a.pad - a.stride",
         Cases("conv-5x5-pad2-groups2", "rtx30", "fp32"),
     ),
     Mutation(
         "FFMA: last part without its tail",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "static_cast<long long>(count) * part / a.split",
         "static_cast<long long>(count / a.split) * part",
         Cases("conv-11x11/4", "rtx30", "fp32", "ffma_32x64"),
@@ -206,7 +207,7 @@ MUTATIONS = (
     ),
     Mutation(
         "FFMA: padding channels not zeroed",
-        "conv_simt.cuh",
+        "simt_tile.cuh",
         "group + 1 < a.groups || padding == 0) return;",
         "group + 1 < a.groups || padding >= 0) return;",
         PADDING,
@@ -227,7 +228,7 @@ MUTATIONS = (
     ),
     Mutation(
         "first layer: barrier before a row",
-        "conv_simt.cuh",
+        "conv_simt_first.cuh",
         BARRIER.replace("\n", "  // the row before has been read\n"),
         "\n",
         Cases("conv-11x11/4", "nano", "fp16", "hfma2_56x64*"),
@@ -235,7 +236,7 @@ MUTATIONS = (
     ),
     Mutation(
         "first layer: odd pixel past the right edge",
-        "conv_simt.cuh",
+        "conv_simt_first.cuh",
         "row && x + 1 >= 0 && x + 1 < a.in_w",
         "row && x + 1 >= 0 && x < a.in_w",
         Cases("conv-11x11/4-*", "nano", "fp16"),
@@ -250,7 +251,7 @@ MUTATIONS = (
     # Winograd
     Mutation(
         "Winograd: sign of a coefficient",
-        "conv_winograd.cuh",
+        "winograd_algorithms.cuh",
         "{0, 1, -1, 1}};",
         "{0, 1, 1, 1}};",
         Cases("conv-3x3-relu", "nano", "fp32", "wino*"),
@@ -264,7 +265,7 @@ MUTATIONS = (
     ),
     Mutation(
         "Winograd: barrier behind the copies",
-        "conv_winograd.cuh",
+        "winograd_gemm.cuh",
         BARRIER,
         "\n",
         Cases("conv-3x3-relu", "nano", "fp32", "wino2x3*"),
@@ -431,6 +432,30 @@ MUTATIONS = (
         "  " + BARRIER + "  return v;",
         "  return v;",
         Cases("softmax", "nano", "fp32", "stream*b4"),
+        "race",
+    ),
+    Mutation("top-k: the same class again", "softmax_topk.cuh", "if (key < last)", "if (key <= last)", TOP_K),
+    Mutation(
+        "top-k: of equals the higher index",
+        "softmax_topk.cuh",
+        "key = larger(key, static_cast<u64>(high) << 32 | low);",
+        "key = high >= static_cast<u32>(key >> 32) ? static_cast<u64>(high) << 32 | low : key;",
+        TOP_K,
+    ),
+    Mutation(
+        "top-k: NaN is no number",
+        "softmax_topk.cuh",
+        "if (v != v) return 0xffffffffu;",
+        "if (v != v) return 1;",
+        TOP_K,
+    ),
+    Mutation("top-k: first zero is negative", "softmax_topk.cuh", "float_to_bits(v + 0.0f)", "float_to_bits(v)", TOP_K),
+    Mutation(
+        "top-k: barrier behind a choice",
+        "softmax_topk.cuh",
+        "  " + BARRIER + "  return key;",
+        "  return key;",
+        TOP_K,
         "race",
     ),
     Mutation(
