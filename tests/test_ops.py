@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import _core, selftest
-from fastalex.cases import CASES, real, served, small
+from fastalex import _core, selftest, winograd_bound
+from fastalex.cases import CASES, STORAGES, real, served, small
 
 ALL = [case for case in CASES.values() if served(case, "cpu")]
+PART = 64  # kPartUnits of csrc/cpu/kernels.h
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 
@@ -51,13 +52,113 @@ def test_tuned_is_as_exact_as_pytorch_in_fp32(case):
     for seed in range(3):
         x, params = case.random(seed)
         exact = torch_table.run(case.table, x, params)
-        tuned = selftest.run_native(case.table, x, params, "cpu").reshape(exact.shape)
+        tuned = selftest.run_native(case.table, x, params, "cpu", exact=True).reshape(exact.shape)
         single = torch_table.run(case.table, x, params, torch.float32)
         scale = np.abs(exact).max()
         ours.append((tuned - exact) / scale)
         theirs.append((single - exact) / scale)
     for size in (np.max, lambda error: np.sqrt(np.mean(error**2))):
         assert size(np.abs(ours)) <= 2 * size(np.abs(theirs)) + 2.0**-24
+
+
+@pytest.mark.parametrize("case", [case for case in SUMS if case.op == "conv"], ids=lambda case: case.name)
+def test_winograd_errs_as_much_as_its_roundings_do(case):
+    """The root mean square of its errors is what independent roundings give (winograd_bound), within a factor of 2."""
+    ours, expected = [], []
+    for seed in range(2):
+        x, params = case.random(seed)
+        form = selftest.arithmetic_of(case, "cpu").form
+        assert form.startswith("winograd")
+        exact = selftest.run_native(case.table, x, params, "naive").astype(np.float64)
+        ours.append(selftest.run_native(case.table, x, params, "cpu") - exact)
+        expected.append(winograd_bound.deviation(case, x, params, form, PART))
+    ratio = np.sqrt(np.mean(np.square(ours)) / np.mean(np.square(expected)))
+    assert 0.5 < ratio < 2
+
+
+@pytest.mark.parametrize("exact", [False, True], ids=["any", "exact"])
+@pytest.mark.parametrize("case", [case for case in ALL if case.op in ("conv", "fc")], ids=lambda case: case.name)
+def test_bf16_is_within_the_bound_of_naive(case, exact):
+    """The input is a bf16 number already, products of two are exact in fp32, and so the bound is that of fp32."""
+    outcome = selftest.check(case, "cpu", precision="bf16", exact=exact)
+    assert outcome.ok, outcome
+
+
+INT8 = [case for case in ALL if case.op == "conv" and len(case.ops) < 3]
+
+
+@pytest.mark.parametrize("sign", ["signed", "unsigned"])
+@pytest.mark.parametrize("case", INT8, ids=lambda case: case.name)
+def test_int8_convolutions_are_exact_on_levels(case, sign):
+    """An input that is on its levels, and the weights' own levels: sums of integers, so only their scale is rounded."""
+    x, params = case.random()
+    levels = 127 if sign == "signed" else 255
+    if sign == "unsigned":
+        x = np.abs(x)
+    step = np.float32(np.abs(x).max() / levels)
+    x = np.rint(x / step) * step
+    # A relu before it makes the input unsigned.
+    lines = case.table.splitlines()
+    table = "\n".join([lines[0] + " step=%.9g" % step, *lines[1:]])
+    if sign == "unsigned":
+        table = "relu name=before\n" + table
+    net = _core.Net(table, list(x.shape[1:]), params, "cpu", 2, precision=3)
+    net.run(np.full_like(x, 1e30))
+    kept = [net.param(0).reshape(params[0].shape), params[1]]
+    assert np.abs(kept[0] - params[0]).max() <= np.abs(params[0]).max() / 127
+    expected = selftest.run_native(case.table, x, kept, "naive").astype(np.float64)
+    sizes = selftest.run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], "naive")
+    # Roundings of the input's and the weights' values, of the scale (two), of the sum as a float, of its product with
+    # the scale, of the bias, and of the reference; tanh's own.
+    bound = selftest.gamma(8) * sizes + (selftest.gamma(selftest.FUNCTION) if case.ops[-1] == "tanh" else 0)
+    got = net.run(x)
+    assert np.abs(expected).max() > 1e-3
+    assert (np.abs(got - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+@pytest.mark.parametrize("rows", [1, 4, 6])
+@pytest.mark.parametrize("kind", ["unsigned", "one outlier", "tiny", "zero"])
+def test_digits_of_any_row(storage, rows, kind):
+    """Quantised weights are multiplied by the digits of the input: rows without negatives, with one large value, small
+    and empty ones."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((rows, 301, 1, 1), dtype=np.float32)
+    if kind == "unsigned":
+        x = np.maximum(x, 0)
+    elif kind == "one outlier":
+        x[:, 17] = 3e4
+    elif kind == "tiny":
+        x *= np.float32(1e-36)
+    else:
+        x[-1] = 0
+    params = [rng.standard_normal((45, 301), dtype=np.float32), rng.standard_normal(45, dtype=np.float32)]
+    table = "fc name=fc out=45"
+    net = _core.Net(table, [301, 1, 1], params, "cpu", STORAGES.index(storage))
+    weights = net.param(0).reshape(45, 301).astype(np.float64)
+    expected = x.reshape(rows, -1).astype(np.float64) @ weights.T + params[1]
+    sizes = np.abs(x).reshape(rows, -1).astype(np.float64) @ np.abs(weights).T + np.abs(params[1])
+    bound = selftest.gamma(305) * sizes + selftest.digit_steps(x, [weights], 3)
+    assert (np.abs(net.run(x) - expected) <= bound + 1e-35).all()
+
+
+@pytest.mark.parametrize("storage", ["fp32", "bf16", "int8", "int4"])
+def test_nan_and_infinity_in_features_give_what_pytorch_gives(storage):
+    """Rows beside them are as they are without them."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((5, 40), dtype=np.float32)
+    x[1, 7], x[2, 3], x[3, 2:4] = np.nan, np.inf, (np.inf, -np.inf)
+    params = [rng.standard_normal((20, 40), dtype=np.float32), np.zeros(20, np.float32)]
+    params[0][4, 3] = 0
+    net = _core.Net("fc name=fc out=20", [40, 1, 1], params, "cpu", STORAGES.index(storage))
+    kept = net.param(0).reshape(20, 40)
+    expected = (torch.from_numpy(x) @ torch.from_numpy(kept).T).numpy()
+    got = net.run(x.reshape(5, 40, 1, 1))
+    np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+    np.testing.assert_array_equal(np.isposinf(got), np.isposinf(expected))
+    calm = np.where(np.isfinite(x), x, 0).reshape(5, 40, 1, 1)
+    np.testing.assert_array_equal(got[[0, 4]], net.run(calm)[[0, 4]])
 
 
 def test_nan_and_infinity_propagate_as_in_pytorch():
@@ -70,7 +171,7 @@ def test_nan_and_infinity_propagate_as_in_pytorch():
         expected = torch_table.run(case.table, x, params)
         assert np.isnan(expected).any(), name
         for backend in ("naive", "cpu"):
-            got = selftest.run_native(case.table, x, params, backend).reshape(expected.shape)
+            got = selftest.run_native(case.table, x, params, backend, exact=True).reshape(expected.shape)
             np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg="%s on %s" % (name, backend))
 
 

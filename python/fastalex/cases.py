@@ -134,6 +134,8 @@ _SMALL = (
     Case("fc-batch17-tanh", _fc(50) + _TANH, (17, 61, 1, 1)),
     Case("fc-fp16", _fc(37), (1, 403, 1, 1), storage="fp16"),
     Case("fc-fp16-batch9", _fc(37), (9, 403, 1, 1), storage="fp16"),
+    Case("fc-bf16", _fc(37), (1, 403, 1, 1), storage="bf16"),
+    Case("fc-bf16-batch9-relu", _fc(37) + _RELU, (9, 403, 1, 1), storage="bf16"),
     Case("fc-int8", _fc(37), (1, 403, 1, 1), storage="int8"),
     Case("fc-int4", _fc(37), (1, 403, 1, 1), storage="int4"),
     Case("fc-int4-batch9-relu", _fc(37) + _RELU, (9, 403, 1, 1), storage="int4"),
@@ -192,8 +194,8 @@ def small() -> List[Case]:
 
 
 def served(case: Case, backend: str) -> bool:
-    """Whether a backend is meant to compute the case: int4 weights are for those with a device."""
-    return case.storage != "int4" or backend not in ("cpu", "naive")
+    """Whether a backend is meant to compute the case: the naive one keeps no weights in fewer bits, bf16 is the CPU's."""
+    return case.storage == "fp32" or (backend == "cpu" if case.storage == "bf16" else backend != "naive")
 
 
 def real() -> List[Case]:

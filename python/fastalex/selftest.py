@@ -49,12 +49,14 @@ Runner = Callable[[str, np.ndarray, Params, str, str], np.ndarray]
 
 
 class Arithmetic(NamedTuple):
-    """How a backend computes a case: ``half`` activations, products in one fp16 sum (0: sums in fp32), and the form of
-    a convolution's weights (``direct``, ``winograd 2x3``, ...)."""
+    """How a backend computes a case: ``half`` activations, products in one fp16 sum (0: sums in fp32), the form of
+    a convolution's weights (``direct``, ``winograd 2x3``, ...), and the digits of 8 bits that a fully connected layer's
+    input is cut into (0: it stays a float)."""
 
     half: bool = False
     half_sum: int = 0
     form: str = "direct"
+    digits: int = 0
 
 
 EXACT = Arithmetic()
@@ -81,6 +83,7 @@ def run_native(
     storage: str = "fp32",
     precision: str = "fp32",
     tuning: str = "",
+    exact: bool = False,
 ) -> np.ndarray:
     """The output of the native engine for one batch, float32 ``[N, features]`` or ``[N, C, H, W]``.
 
@@ -89,50 +92,70 @@ def run_native(
     :raises UserError: for a table that makes no net.
     :raises BackendError: if the backend cannot be used.
     """
-    net = _net(table, x, params, backend, storage, precision, tuning)
+    net = _net(table, x, params, backend, storage, precision, tuning, exact)
     if backend != REFERENCE:
         net.run(np.full_like(x, np.nan))
     return net.run(x)
 
 
-def kept_params(case: Case, params: Params, backend: str, precision: str = "fp32") -> List[np.ndarray]:
+def kept_params(
+    case: Case, params: Params, backend: str, precision: str = "fp32", exact: bool = False
+) -> List[np.ndarray]:
     """The parameters as ``backend`` keeps them in ``case.storage``, back in float32."""
-    net = _net(case.table, np.zeros(case.shape, np.float32), params, backend, case.storage, precision)
+    net = _net(case.table, np.zeros(case.shape, np.float32), params, backend, case.storage, precision, exact=exact)
     return [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
 
 
-def arithmetic_of(case: Case, backend: str, precision: str = "fp32", tuning: str = "") -> Arithmetic:
+def arithmetic_of(
+    case: Case, backend: str, precision: str = "fp32", tuning: str = "", exact: bool = False
+) -> Arithmetic:
     """What ``backend`` says of the kernels that it would run for ``case``."""
     x, params = case.random()
-    net = _net(case.table, x, params, backend, case.storage, precision, tuning)
+    net = _net(case.table, x, params, backend, case.storage, precision, tuning, exact)
     batch, _, height, width = case.shape
     step = json.loads(net.describe(batch, height, width))["steps"][0]
-    return Arithmetic(precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"))
+    return Arithmetic(
+        precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"), step.get("digits", 0)
+    )
+
+
+def to_bf16(x: np.ndarray) -> np.ndarray:
+    """float32 with 8 bits, rounded to nearest, of ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
 
 def check(
-    case: Case, backend: str, seed: int = 0, run: Runner = run_native, precision: str = "fp32", tuning: str = ""
+    case: Case,
+    backend: str,
+    seed: int = 0,
+    run: Runner = run_native,
+    precision: str = "fp32",
+    tuning: str = "",
+    exact: bool = False,
 ) -> Outcome:
     """Run ``case`` on ``backend`` and on the naive backend, and compare. Raises nothing that a backend may do wrong.
 
     Weights that are kept in fewer bits are compared with what they became, so quantisation is no excuse; neither is
-    the rounding of an input that becomes fp16.
+    the rounding of an input that becomes fp16 or bf16.
 
-    :param precision: of the activations; with ``fp16`` no weights are kept in fp32.
+    :param precision: of the activations, ``fp32``, ``fp16`` or ``bf16``; with the latter two no weights are kept in
+        fp32.
     :param tuning: rules that choose the kernels (``csrc/include/fastalex.h``).
+    :param exact: no Winograd.
     """
     x, params = case.random(seed)
-    if precision == "fp16":
-        x = x.astype(np.float16).astype(np.float32)
-        case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
+    if precision != "fp32":
+        x = x.astype(np.float16).astype(np.float32) if precision == "fp16" else to_bf16(x)
+        case = dataclasses.replace(case, storage=precision) if case.storage == "fp32" else case
     try:
-        arithmetic = arithmetic_of(case, backend, precision, tuning)
-        if precision == "fp32" and not tuning:
+        arithmetic = arithmetic_of(case, backend, precision, tuning, exact)
+        if precision == "fp32" and not tuning and not exact:
             result = run(case.table, x, params, backend, case.storage)
         else:
-            result = run_native(case.table, x, params, backend, case.storage, precision, tuning)
+            result = run_native(case.table, x, params, backend, case.storage, precision, tuning, exact)
         if case.storage != "fp32":
-            params = kept_params(case, params, backend, precision)
+            params = kept_params(case, params, backend, precision, exact)
         reference = run_native(case.table, x, params, REFERENCE).astype(np.float64)
         bound = error_bound(case, x, params, reference, arithmetic)
     except (BackendError, UserError, MemoryError, RuntimeError, ValueError) as error:
@@ -202,13 +225,26 @@ def _sum_of_products(
     So |error| <= (gamma(K + 1) + u) * sum(|w| |x|) <= gamma(K + 2) * sum(|w| |x|) (Higham, equation 3.5 and lemma
     3.3), and the K u^2 that lies between the two covers the rounding of the sum itself, which the naive backend gives.
     int8, int4: the scale is one more multiplication, and one more rounding is in the weights as they are given back.
+    Where the input is cut into digits, each of its values is off by half a step; see :func:`digit_steps`.
     """
     if arithmetic.form.startswith("winograd"):
         return winograd_bound.bound(case, x, params, arithmetic.form, arithmetic.half, arithmetic.half_sum, DEVIATIONS)
     roundings = case.products + 2 + (2 if case.storage in ("int8", "int4") else 0)
     magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
     bound = gamma(roundings) * magnitudes.astype(np.float64)
+    if arithmetic.digits:
+        bound = bound + digit_steps(x, params, arithmetic.digits)
     return bound + _half_sums(case, x, params, arithmetic.half_sum) if arithmetic.half_sum else bound
+
+
+def digit_steps(x: np.ndarray, params: Params, digits: int) -> np.ndarray:
+    """Error of rounding the input to ``digits`` digits of 8 bits, one of which may go to the sign: half a step, of
+    which there are 2^(8 digits - 1) - 1 to the row's largest magnitude, and a rounding each for the step, for its
+    reciprocal and for the quotient, which move a level of up to 2^(8 digits) by 3 u of it.
+    """
+    largest = np.abs(x.reshape(len(x), -1)).max(axis=1).astype(np.float64)
+    off = largest * (0.5 / (2.0 ** (8 * digits - 1) - 1) + 3 * U)
+    return off[:, None] * np.abs(params[0].astype(np.float64)).reshape(len(params[0]), -1).sum(axis=1)
 
 
 def _half_sums(case: Case, x: np.ndarray, params: Params, length: int) -> np.ndarray:
@@ -304,6 +340,7 @@ def _net(
     storage: str,
     precision: str = "fp32",
     tuning: str = "",
+    exact: bool = False,
 ) -> _core.Net:
     return _core.Net(
         table,
@@ -313,4 +350,5 @@ def _net(
         STORAGES.index(storage),
         precision=PRECISIONS.index(precision),
         tuning=tuning,
+        exact=exact,
     )

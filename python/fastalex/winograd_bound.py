@@ -10,7 +10,7 @@ errors are like this and some hundred times smaller than the bound, which in fp1
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Sequence
+from typing import TYPE_CHECKING, Any, Sequence
 
 import numpy as np
 
@@ -32,17 +32,30 @@ def bound(
 
     In fp16 it is ``deviations`` standard deviations, each rounding's error taken at its largest (Hoeffding).
     """
-    words = form.split()
-    m = int(words[1].split("x")[0])
-    weight, bias = params
-    pad, groups = int(case.options["pad"]), int(case.options["groups"])
-    if words[2:4] == ["of", "blocks"]:
-        x, weight = in_blocks(x, weight, pad, int(words[4]), case.options["rounding"] == "ceil")
-        pad = 0
-    sizes = (pad, groups, m)
+    weight, bias, x, sizes = _as_stride_1(case, x, params, form)
     if not half:
         return winograd_bound(x, weight, *sizes, "float", bias=bias)
     return deviations * winograd_deviation(x, weight, *sizes, "half", half_sum, bias, mean_square=1.0)
+
+
+def deviation(case: Case, x: np.ndarray, params: Sequence[np.ndarray], form: str, part: int) -> np.ndarray:
+    """Standard deviation of the error of ``case`` in fp32 by the algorithm ``form``, shaped like its result.
+
+    ``part``: channels that are summed before the sum is added to those before it.
+    """
+    weight, bias, x, sizes = _as_stride_1(case, x, params, form)
+    return winograd_deviation(x, weight, *sizes, "float", bias=bias, part=part)
+
+
+def _as_stride_1(case: Case, x: np.ndarray, params: Sequence[np.ndarray], form: str) -> Any:
+    """(weight, bias, x, (pad, groups, m)) of the convolution that ``form`` computes, in blocks where it says so."""
+    words = form.split()
+    weight, bias = params
+    pad, groups, m = int(case.options["pad"]), int(case.options["groups"]), int(words[1].split("x")[0])
+    if words[2:4] == ["of", "blocks"]:
+        x, weight = in_blocks(x, weight, pad, int(words[4]), case.options["rounding"] == "ceil")
+        pad = 0
+    return weight, bias, x, (pad, groups, m)
 
 
 def in_blocks(x, w, pad, block, rounds_up=False):
@@ -166,11 +179,12 @@ def winograd_bound(x, w, pad, groups, m, dtype, half_sum=32, bias=None):
     return bound
 
 
-def winograd_deviation(x, w, pad, groups, m, dtype, half_sum=32, bias=None, mean_square=MEAN_SQUARE):
+def winograd_deviation(x, w, pad, groups, m, dtype, half_sum=32, bias=None, mean_square=MEAN_SQUARE, part=None):
     """Standard deviation of computed - exact before the activation; arguments and shape as of winograd_bound.
 
     A sum of k terms t in sequence is rounded k times, its i-th partial sum has the variance of i terms: k (k + 1) / 2
-    mean squares of a term, (k + 1) / 2 for each.
+    mean squares of a term, (k + 1) / 2 for each. The products of fp32 are summed in parts of ``part`` channels (default:
+    one), and then the parts.
     """
     x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
     at, g, bt = winograd_matrices(m, w.shape[2])
@@ -180,7 +194,10 @@ def winograd_deviation(x, w, pad, groups, m, dtype, half_sum=32, bias=None, mean
     products, squares = v @ u, v**2 @ u**2
     transformed = longest_row(bt) * float_square * (tiles.inputs(x**2, bt**2) @ u**2)
     if dtype == "float":
-        variance = (1 + (tiles.channels + 1) / 2) * float_square * squares  # stored weights, products
+        part = min(part or tiles.channels, tiles.channels)
+        parts = -(-tiles.channels // part)
+        rounded = (part + 1) / 2 + ((parts + 1) / 2 if parts > 1 else 0)
+        variance = (1 + rounded) * float_square * squares  # stored weights, products
         result = float_square
     else:
         # Stored weights and inputs, a chunk's sums and the sum of the two, and the stored sum of all chunks.

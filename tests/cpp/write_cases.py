@@ -22,7 +22,7 @@ def write_case(stream: BinaryIO, case: cases.Case) -> None:
     x, params = case.random()
     kept = params if case.storage == "fp32" else selftest.kept_params(case, params, "cpu")
     reference = selftest.run_native(case.table, x, kept, selftest.REFERENCE).astype(np.float64)
-    bound = selftest.error_bound(case, x, kept, reference)
+    bound = selftest.error_bound(case, x, kept, reference, selftest.arithmetic_of(case, "cpu"))
     table = case.table.encode() + b"\n"
     sizes = [*case.shape, cases.STORAGES.index(case.storage), reference.size, len(table), len(params)]
     sizes += [param.size for param in params]

@@ -67,11 +67,13 @@ __attribute__((noinline)) void store_results(const fastalex::ConvTask& task, con
   }
 }
 
-// The kernel rows of a row of outputs that lie within the image.
+// The kernel rows of a row of outputs that lie within the image; all of them where a level of the border is not zero, as
+// ConvTask::offset counts on it.
 struct KernelRows {
   int first, last;
 };
 inline KernelRows kernel_rows(const fastalex::ConvTask& task, int y) {
+  if (task.in.zero) return {0, task.kernel};
   const int top = y * task.stride - task.pad, rest = task.in.h - top;
   return {top < 0 ? -top : 0, rest < task.kernel ? rest : task.kernel};
 }
