@@ -289,7 +289,7 @@ ENGINES: Dict[str, Engine] = {
 #: The fastest of each class where nothing is committed yet: what a quick run compares with.
 USUALLY_FASTEST: Dict[str, Tuple[str, ...]] = {
     FP32: ("openvino f32", "ncnn fp32"),
-    FC8: ("openvino NNCF w8 f32", "onnxruntime dynamic int8 fc"),
+    FC8: ("openvino NNCF w8 f32", "onnxruntime MatMulNBits 8"),
     BITS16: ("openvino NNCF w8",),
     INT8: ("openvino NNCF PTQ", "onnxruntime static QDQ"),
 }

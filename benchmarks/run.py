@@ -320,7 +320,8 @@ def prediction_text(group: Sequence[roofline.Roofline]) -> str:
 
 def measure(options: argparse.Namespace, child: Child = timing.run_child) -> int:
     """Measure this CPU. A wrong result ends the run: that case is not timed, and nothing is written."""
-    chosen = modes(options, list(engines.MODES))
+    wanted = engines.CLASSES if options.quick else engines.MODES.values()
+    chosen = modes(options, [mode for mode, numeric_class in engines.MODES.items() if numeric_class in wanted])
     base = setting(options)
     rows: List[Dict[str, Any]] = []
     for variant in options.variants:
