@@ -476,6 +476,9 @@ def write_ncnn(spec: Mapping[str, Any]) -> None:
             setattr(model.get_submodule(folder), leaf, _local_response_norm(torch, layer.options))
     os.chdir(spec["folder"])  # pnnx writes its by-products into the current folder
     pnnx.export(model, "net.pt", (torch.from_numpy(spec["images"][:1]),), fp16=False)
+    for name in os.listdir("."):
+        if name.startswith(("net.pt", "net.pnnx", "net_")):
+            os.unlink(name)  # three quarters of a gigabyte
 
 
 def _local_response_norm(torch: Any, options: Mapping[str, Any]) -> Any:

@@ -14,6 +14,7 @@ import json
 import os
 import random
 import select
+import shutil
 import stat
 import subprocess
 import sys
@@ -185,6 +186,8 @@ def last_line(file: Any) -> str:
 def kept_folder(variant: str) -> str:
     """A folder of this user's under the temporary one, for the files of ``variant`` as these packages convert them.
 
+    It takes about 1.3 GB; what other versions of the packages left there is removed.
+
     :raises UserError: if somebody else could write there.
     """
     base = Path(tempfile.gettempdir()) / ("fastalex-peers-%d" % os.getuid())
@@ -197,6 +200,9 @@ def kept_folder(variant: str) -> str:
     parts = [Path(engines.__file__).read_text(encoding="utf-8"), str(os.path.getmtime(_core.__file__))]
     parts += ["%s %s" % (name, engines.version(engine)) for name, engine in engines.ENGINES.items()]
     folder = base / ("%s-%s" % (variant, hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]))
+    for other in base.glob(variant + "-*"):
+        if other != folder:
+            shutil.rmtree(str(other), ignore_errors=True)
     folder.mkdir(exist_ok=True)
     return str(folder)
 
@@ -272,6 +278,8 @@ class Comparison:
         for index, name in enumerate(names):
             self.budget = whole.share(len(names) - index)
             with self.tools.folder(name, self.quick) as folder:
+                if self.quick:
+                    self.say("%s: the files of the engines are kept in %s" % (name, folder))
                 self._network(name, list(batches), folder, dict(out))
 
     def _missing(self) -> List[Tuple[Engine, str]]:

@@ -13,10 +13,12 @@ import sys
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+import fastalex
 from fastalex import AlexNet, onnx_graph, variants
 from fastalex.errors import UserError
 from fastalex.weights import initial
@@ -399,10 +401,74 @@ def test_the_kept_folder_is_the_users_own(tmp_path, monkeypatch):
     folder = Path(peers.kept_folder("torchvision"))
     assert folder.is_dir()
     assert folder.parent.stat().st_mode & 0o077 == 0
+    old = folder.with_name("torchvision-0123")
+    old.mkdir()
     assert peers.kept_folder("torchvision") == str(folder)
+    assert not old.exists()
     folder.parent.chmod(0o777)
     with pytest.raises(UserError, match="only you"):
         peers.kept_folder("torchvision")
+
+
+class PlayedNet:
+    """Stands in for ``AlexNet`` and remembers how it was made and where it was saved."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self, variant, **options):
+        self.options = options
+        PlayedNet.made.append(options)
+
+    def save(self, path):
+        self.options["saved"] = os.path.basename(path)
+
+
+def test_own_files_hold_their_mode(monkeypatch):
+    seen = []
+
+    class Quantize:
+        @staticmethod
+        def calibrate(net, images):
+            seen.append((net.options, images.shape))
+            return "calibration"
+
+    monkeypatch.setattr(fastalex, "AlexNet", PlayedNet)
+    monkeypatch.setattr(fastalex, "quantize", Quantize, raising=False)
+    monkeypatch.setattr(PlayedNet, "made", [])
+    spec = {"variant": "torchvision", "folder": "f", "threads": 2, "shape": [3, 4, 5]}
+    engines.CONVERSIONS["any-int4.safetensors"](spec)
+    assert not seen, "only activations need calibration"
+    assert [PlayedNet.made[0][key] for key in ("fc_weights", "saved")] == ["int4", "any-int4.safetensors"]
+    assert "precision" not in PlayedNet.made[0]
+    engines.CONVERSIONS["int8-int8.safetensors"](spec)
+    assert seen[0][0]["weights"] == os.path.join("f", engines.WEIGHTS)
+    assert seen[0][1] == (engines.CALIBRATION_IMAGES, 3, 4, 5)
+    keys = ("precision", "fc_weights", "calibration", "saved")
+    assert [PlayedNet.made[-1][key] for key in keys] == ["int8", "int8", "calibration", "int8-int8.safetensors"]
+    for mode, name in (
+        ("fastalex int8", "int8-int8"),
+        ("fastalex bf16, int8 fc", "any-int8"),
+        ("fastalex bf16", "weights"),
+    ):
+        engine = engines.ENGINES[mode]
+        engine.make(spec, **engine.options).load(1)
+        assert PlayedNet.made[-1]["weights"] == os.path.join("f", name + ".safetensors")
+        assert PlayedNet.made[-1]["precision"] == mode.split()[1].rstrip(",")
+    layer_times.network(dict(spec, precision="int8", fc_weights="int4"))
+    assert [PlayedNet.made[-1][key] for key in keys[:3]] == ["int8", "int4", "calibration"]
+
+
+def test_steps_are_what_the_engine_tells():
+    class Told:
+        def kernels(self, batch):
+            return {"steps": [dict(step("conv1", products=batch), candidate="x"), {"layers": ["pool1"]}]}
+
+    class Silent:
+        def kernels(self, batch):
+            raise UserError("the cpu backend does not describe its plans")
+
+    assert engines.steps_of(Told(), 3) == [step("conv1", products=3), {"layers": ["pool1"]}]
+    assert engines.steps_of(Silent(), 3) is None
 
 
 def test_the_limits_program_measures_this_machine(tmp_path):
