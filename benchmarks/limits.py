@@ -60,8 +60,9 @@ def measure(program: str, cpus: Sequence[int], threads: int, quick: bool) -> Dic
     size, repeats = (QUICK_SIZE_MIB, QUICK_REPEATS) if quick else (SIZE_MIB, REPEATS)
     try:
         done = subprocess.run([program, places, str(size), str(repeats)], capture_output=True, timeout=TIMEOUT_S)
+        done.check_returncode()
         return json.loads(done.stdout.decode())
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise NoLimitsError("the machine's limits are left blank: the program failed: %s" % error) from None
 
 
