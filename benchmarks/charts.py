@@ -17,8 +17,8 @@ from peers import OK
 FOLDER = results_table.HERE / "charts"
 NO_MATPLOTLIB = "the charts are left as they are: matplotlib is not installed ('pip install matplotlib')"
 # By class of arithmetic: fastalex strong, its peers pale; told apart in grey as well.
-OWN = {CLASSES[0]: "#b5390f", CLASSES[1]: "#d9731a", CLASSES[2]: "#eda63a"}
-OTHER = {CLASSES[0]: "#6f7f8f", CLASSES[1]: "#aab6c2", CLASSES[2]: "#d5dce3"}
+OWN = dict(zip(CLASSES, ("#8f2a08", "#c4501a", "#e58a2b", "#f4c169")))
+OTHER = dict(zip(CLASSES, ("#5f6f7f", "#8f9dab", "#b7c2cc", "#dbe1e7")))
 PANEL_WIDTH, BAR_HEIGHT, PANEL_MARGIN = 6.6, 0.27, 0.85  # inches
 
 
@@ -47,7 +47,7 @@ def draw(record: Mapping[str, Any]) -> Dict[str, bytes]:
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings}):
         from matplotlib.figure import Figure
 
-        cases = peers_table.cases(record["rows"])
+        cases = panels(record["rows"])
         columns = min(2, len(cases))
         lines = -(-len(cases) // columns)
         tallest = max(len(bars(record["rows"], case)) for case in cases)
@@ -67,13 +67,16 @@ def draw(record: Mapping[str, Any]) -> Dict[str, bytes]:
         return found
 
 
+def panels(rows: Sequence[Mapping[str, Any]]) -> List[peers_table.Case]:
+    """A panel for each batch and network, with the most threads: the networks side by side."""
+    most = peers_table.counts(rows)[0]
+    cases = [case for case in peers_table.cases(rows) if case[2] == most]
+    return sorted(cases, key=lambda case: case[1])
+
+
 def bars(rows: Sequence[Mapping[str, Any]], case: peers_table.Case) -> List[Mapping[str, Any]]:
-    """What one panel shows: every right engine with a figure, fastest first."""
-    shown = [
-        row
-        for row in rows
-        if (row["variant"], row["batch"]) == case and row["status"] == OK and row["ms_per_image"] is not None
-    ]
+    """What one panel shows: the fastest right mode of each engine in each class, fastest first."""
+    shown = [row for name in CLASSES for row in peers_table.ranking(rows, case, name)]
     return sorted(shown, key=lambda row: row["ms_per_image"])
 
 
@@ -99,7 +102,7 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], case: peers_table.Case)
             fontweight=weight,
         )
     axes.set_xlim(0, max(values, default=1.0) * 1.12)
-    axes.set_title("%s, batch %d" % case, loc="left", fontweight="bold", fontsize=10.5)
+    axes.set_title("%s, batch %d" % case[:2], loc="left", fontweight="bold", fontsize=10.5)
     axes.set_xlabel("ms per image (shorter is faster)")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -15,37 +15,85 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-FP32, BITS16, INT8 = "fp32", "16-bit", "int8 fc weights"
-CLASSES = (FP32, BITS16, INT8)
+# Classes of arithmetic, of activations and of the fully connected weights; FC8: fp32 activations, 8-bit fully connected
+# weights. BITS16: 16-bit activations; weights of 16 or 8 bits, whichever is faster.
+FP32, FC8, BITS16, INT8 = "fp32", "int8 fc weights", "16-bit", "int8"
+#: The classes in which engines are compared.
+CLASSES = (FP32, FC8, BITS16, INT8)
+# More that fastalex can do; there is nothing that computes alike to compare it with, or nothing is claimed of it.
+FC4, FC16, BF16, INT8_FC4 = "int4 fc weights", "fp16 fc weights", "bf16 weights", "int8, int4 fc weights"
+
+#: What the cpu backend offers: (precision, fully connected weights) -> the class.
+MODES: Dict[Tuple[str, str], str] = {
+    ("fp32", "fp32"): FP32,
+    ("fp32", "fp16"): FC16,
+    ("fp32", "int8"): FC8,
+    ("fp32", "int4"): FC4,
+    ("bf16", "bf16"): BF16,
+    ("bf16", "int8"): BITS16,
+    ("int8", "int8"): INT8,
+    ("int8", "int4"): INT8_FC4,
+}
 WEIGHTS, TORCH_STATE = "weights.safetensors", "state.pt"
+BATCH = "N"  # the name of the batch in an ONNX graph
+CALIBRATION_IMAGES = 8  # random ones, as the timed images are: it costs seconds, and says nothing about accuracy
+
+
+def mode_name(precision: str, fc_weights: str) -> str:
+    """``fp32``, ``fp32, int8 fc``: how a mode is called in the tables."""
+    return precision if precision == fc_weights else "%s, %s fc" % (precision, fc_weights)
+
+
+def weights_file(precision: str, fc_weights: str) -> str:
+    """The file that a mode loads: one that holds fully connected weights of 8 or 4 bits already, and the steps of the
+    activations for precision int8, where it wants such; else the fp32 file.
+    """
+    if precision != "int8" and fc_weights not in ("int8", "int4"):
+        return WEIGHTS
+    return "%s-%s.safetensors" % ("int8" if precision == "int8" else "any", fc_weights)
 
 
 class Fastalex:
     """This package."""
 
-    def __init__(self, spec: Mapping[str, Any], fc_weights: str) -> None:
+    def __init__(self, spec: Mapping[str, Any], precision: str, fc_weights: str) -> None:
         from fastalex import AlexNet
 
-        self.make, self.spec, self.fc_weights = AlexNet, spec, fc_weights
+        weights = os.path.join(spec["folder"], weights_file(precision, fc_weights))
+        options = {"weights": weights, "device": "cpu", "precision": precision, "fc_weights": fc_weights}
+        self.make = lambda: AlexNet(spec["variant"], threads=spec["threads"], **options)
 
     def load(self, batch: int) -> None:
-        weights = os.path.join(self.spec["folder"], WEIGHTS)
-        options = {"weights": weights, "device": "cpu", "fc_weights": self.fc_weights}
-        self.run = self.make(self.spec["variant"], threads=self.spec["threads"], **options)
+        self.run = self.make()
+
+    def steps(self, batch: int) -> Optional[List[Dict[str, Any]]]:
+        return steps_of(self.run, batch)
+
+
+def steps_of(net: Any, batch: int) -> Optional[List[Dict[str, Any]]]:
+    """What each step of a network of fastalex costs (``AlexNet.kernels``); None where the engine does not tell."""
+    from fastalex.errors import BackendError, UserError
+
+    try:
+        steps = net.kernels(batch)["steps"]
+    except (BackendError, UserError):
+        return None
+    keys = ("layers", "products", "numeric", "weight_bytes", "format")
+    return [{key: step[key] for key in keys if key in step} for step in steps]
 
 
 class Torch:
-    """PyTorch: as it comes, with channels last, or compiled with frozen weights."""
+    """PyTorch: as it comes, with channels last, or compiled with frozen weights, in fp32 or bf16."""
 
-    def __init__(self, spec: Mapping[str, Any], mode: str) -> None:
+    def __init__(self, spec: Mapping[str, Any], mode: str, dtype: str = "float32") -> None:
         import torch
 
-        self.torch, self.spec, self.mode = torch, spec, mode
+        self.torch, self.spec, self.mode, self.dtype = torch, spec, mode, getattr(torch, dtype)
         torch.set_num_threads(spec["threads"])
         torch.set_num_interop_threads(1)
 
     def load(self, batch: int) -> None:
-        model = torch_model(self.spec)
+        model = torch_model(self.spec).to(self.dtype)
         if self.mode == "channels_last":
             model = model.to(memory_format=self.torch.channels_last)
         if self.mode == "compile":
@@ -58,45 +106,47 @@ class Torch:
 
     def run(self, x: np.ndarray) -> np.ndarray:
         with self.torch.inference_mode():
-            images = self.torch.from_numpy(x)
+            images = self.torch.from_numpy(x).to(self.dtype)
             if self.mode == "channels_last":
                 images = images.contiguous(memory_format=self.torch.channels_last)
-            return self.model(images).numpy()
+            return self.model(images).float().numpy()
 
 
 class OnnxRuntime:
-    """onnxruntime's CPU provider with every graph optimisation."""
+    """onnxruntime's CPU provider with every graph optimisation, for a graph of one of the conversions."""
 
-    def __init__(self, spec: Mapping[str, Any]) -> None:
+    def __init__(self, spec: Mapping[str, Any], graph: str = "onnx") -> None:
         import onnxruntime
 
-        self.package, self.spec = onnxruntime, spec
+        self.package, self.spec, self.graph = onnxruntime, spec, graph
 
     def load(self, batch: int) -> None:
         options = self.package.SessionOptions()
         options.graph_optimization_level = self.package.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = self.spec["threads"], 1
-        self.session = self.package.InferenceSession(
-            onnx_path(self.spec, batch), options, providers=["CPUExecutionProvider"]
-        )
+        options.add_free_dimension_override_by_name(BATCH, batch)  # a fixed shape is what it optimises best
+        path = graph_path(self.spec, self.graph, ".onnx")
+        self.session = self.package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(self, x: np.ndarray) -> np.ndarray:
         return self.session.run(None, {"x": x})[0]
 
 
 class OpenVino:
-    """OpenVINO, which by default computes in 16 bits where the processor can."""
+    """OpenVINO, which by default computes in 16 bits where the processor can, for a graph of one of the conversions."""
 
-    def __init__(self, spec: Mapping[str, Any], precision: Optional[str] = None) -> None:
+    def __init__(self, spec: Mapping[str, Any], graph: str = "openvino", precision: Optional[str] = None) -> None:
         import openvino
 
-        self.core, self.spec = openvino.Core(), spec
+        self.core, self.spec, self.graph = openvino.Core(), spec, graph
         self.options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": spec["threads"]}
         if precision:
             self.options["INFERENCE_PRECISION_HINT"] = precision
 
     def load(self, batch: int) -> None:
-        compiled = self.core.compile_model(openvino_path(self.spec, batch), "CPU", self.options)
+        model = self.core.read_model(graph_path(self.spec, self.graph, ".xml"))
+        model.reshape([batch, *self.spec["shape"]])
+        compiled = self.core.compile_model(model, "CPU", self.options)
         self.precision = str(compiled.get_property("INFERENCE_PRECISION_HINT"))
         self.request = compiled.create_infer_request()
 
@@ -104,7 +154,11 @@ class OpenVino:
         return self.request.infer({0: x}, share_inputs=True)[0]
 
     def numeric_class(self) -> str:
-        return FP32 if "f32" in self.precision or "float32" in self.precision else BITS16
+        if self.graph == "openvino int8":
+            return INT8
+        if "f32" in self.precision or "float32" in self.precision:
+            return FC8 if self.graph == "openvino w8" else FP32
+        return BITS16
 
 
 class OpenCv:
@@ -117,7 +171,7 @@ class OpenCv:
         cv2.setNumThreads(spec["threads"])
 
     def load(self, batch: int) -> None:
-        self.net = self.package.dnn.readNetFromONNX(onnx_path(self.spec, batch))
+        self.net = self.package.dnn.readNetFromONNX(graph_path(self.spec, "onnx", ".onnx"))
 
     def run(self, x: np.ndarray) -> np.ndarray:
         self.net.setInput(x)
@@ -172,43 +226,72 @@ class Engine:
 
 
 _TORCH = {"peer": "torch", "modules": ("torch",), "distributions": ("torch",), "files": ("torch",)}
-_OPENVINO = {"peer": "openvino", "modules": ("openvino",), "distributions": ("openvino",), "files": ("openvino",)}
 _NCNN = {"peer": "ncnn", "modules": ("ncnn", "pnnx", "torch"), "distributions": ("ncnn",), "files": ("torch", "ncnn")}
-_OWN = {"peer": "fastalex", "modules": ("fastalex",), "distributions": ("fastalex",)}
+_OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless")
+
+
+def _own(precision: str, fc_weights: str) -> Engine:
+    file = weights_file(precision, fc_weights)
+    return Engine(
+        "fastalex " + mode_name(precision, fc_weights),
+        "fastalex",
+        MODES[precision, fc_weights],
+        Fastalex,
+        {"precision": precision, "fc_weights": fc_weights},
+        modules=("fastalex",),
+        distributions=("fastalex",),
+        files=() if file == WEIGHTS else (file,),
+    )
+
+
+def _onnxruntime(name: str, numeric_class: str, graph: str, *modules: str, slow: bool = False) -> Engine:
+    needs = ("onnxruntime", "onnx", *modules)
+    packages = ("onnxruntime", "onnxruntime-gpu")
+    return Engine(name, "onnxruntime", numeric_class, OnnxRuntime, {"graph": graph}, needs, packages, (graph,), slow)
+
+
+def _openvino(name: str, numeric_class: str, graph: str, precision: Optional[str] = None) -> Engine:
+    needs = ("openvino", "onnx") if graph == "openvino" else ("openvino", "onnx", "nncf")
+    options = {"graph": graph, "precision": precision}
+    return Engine(name, "openvino", numeric_class, OpenVino, options, needs, ("openvino",), (graph,))
+
 
 #: Every engine by name, fastalex first.
 ENGINES: Dict[str, Engine] = {
     engine.name: engine
     for engine in (
-        Engine("fastalex fp32", numeric_class=FP32, make=Fastalex, options={"fc_weights": "fp32"}, **_OWN),
-        Engine("fastalex fp16 fc", numeric_class=BITS16, make=Fastalex, options={"fc_weights": "fp16"}, **_OWN),
-        Engine("fastalex int8 fc", numeric_class=INT8, make=Fastalex, options={"fc_weights": "int8"}, **_OWN),
+        *(_own(*mode) for mode, numeric_class in MODES.items() if numeric_class != FC16),
         Engine("torch eager", numeric_class=FP32, make=Torch, options={"mode": "eager"}, **_TORCH),
         Engine("torch channels_last", numeric_class=FP32, make=Torch, options={"mode": "channels_last"}, **_TORCH),
         Engine("torch compile", numeric_class=FP32, make=Torch, options={"mode": "compile"}, slow=True, **_TORCH),
         Engine(
-            "onnxruntime",
-            "onnxruntime",
-            FP32,
-            OnnxRuntime,
-            modules=("onnxruntime", "onnx"),
-            distributions=("onnxruntime", "onnxruntime-gpu"),
-            files=("onnx",),
+            "torch compile bf16",
+            numeric_class=BITS16,
+            make=Torch,
+            options={"mode": "compile", "dtype": "bfloat16"},
+            slow=True,
+            **_TORCH,
         ),
-        Engine("openvino f32", numeric_class=FP32, make=OpenVino, options={"precision": "f32"}, **_OPENVINO),
-        Engine("openvino default", numeric_class=BITS16, make=OpenVino, **_OPENVINO),
-        Engine(
-            "opencv dnn",
-            "opencv",
-            FP32,
-            OpenCv,
-            modules=("cv2", "onnx"),
-            distributions=("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless"),
-            files=("onnx",),
-        ),
+        _onnxruntime("onnxruntime", FP32, "onnx"),
+        _onnxruntime("onnxruntime dynamic int8 fc", FC8, "onnx dynamic"),
+        _onnxruntime("onnxruntime MatMulNBits 8", FC8, "onnx nbits", "onnx_ir"),
+        _onnxruntime("onnxruntime static QDQ", INT8, "onnx static"),
+        _openvino("openvino f32", FP32, "openvino", "f32"),
+        _openvino("openvino default", BITS16, "openvino"),
+        _openvino("openvino NNCF w8 f32", FC8, "openvino w8", "f32"),
+        _openvino("openvino NNCF w8", BITS16, "openvino w8"),
+        _openvino("openvino NNCF PTQ", INT8, "openvino int8"),
+        Engine("opencv dnn", "opencv", FP32, OpenCv, {}, ("cv2", "onnx"), _OPENCV, ("onnx",)),
         Engine("ncnn fp32", numeric_class=FP32, make=Ncnn, options={"fp16": False}, **_NCNN),
         Engine("ncnn fp16 storage", numeric_class=BITS16, make=Ncnn, options={"fp16": True}, **_NCNN),
     )
+}
+#: The fastest of each class where nothing is committed yet: what a quick run compares with.
+USUALLY_FASTEST: Dict[str, Tuple[str, ...]] = {
+    FP32: ("openvino f32", "ncnn fp32"),
+    FC8: ("openvino NNCF w8 f32", "onnxruntime MatMulNBits 8"),
+    BITS16: ("openvino NNCF w8",),
+    INT8: ("openvino NNCF PTQ", "onnxruntime static QDQ"),
 }
 PEERS: Tuple[str, ...] = tuple(dict.fromkeys(engine.peer for engine in ENGINES.values() if engine.peer != "fastalex"))
 
@@ -221,12 +304,9 @@ def missing_module(engine: Engine) -> Optional[str]:
     return None
 
 
-def onnx_path(spec: Mapping[str, Any], batch: int) -> str:
-    return os.path.join(spec["folder"], "batch%d.onnx" % batch)
-
-
-def openvino_path(spec: Mapping[str, Any], batch: int) -> str:
-    return os.path.join(spec["folder"], "batch%d.xml" % batch)
+def graph_path(spec: Mapping[str, Any], conversion: str, suffix: str) -> str:
+    """The file of a conversion. One serves every batch: the engine fixes the batch when it loads."""
+    return os.path.join(spec["folder"], conversion.replace(" ", "-") + suffix)
 
 
 def torch_model(spec: Mapping[str, Any]) -> Any:
@@ -250,24 +330,127 @@ def write_weights(spec: Mapping[str, Any]) -> None:
     weights.save(os.path.join(spec["folder"], WEIGHTS), initial.random_weights(variants.get(spec["variant"])), {})
 
 
+def write_quantised(spec: Mapping[str, Any], precision: str, fc_weights: str) -> None:
+    """fastalex's own file of a mode (:func:`weights_file`)."""
+    from fastalex import AlexNet
+
+    options = {"weights": os.path.join(spec["folder"], WEIGHTS), "device": "cpu", "threads": spec["threads"]}
+    if precision == "int8":
+        from fastalex import quantize
+
+        calibration = quantize.calibrate(AlexNet(spec["variant"], **options), calibration_images(spec))
+        options.update(precision=precision, calibration=calibration)
+    net = AlexNet(spec["variant"], fc_weights=fc_weights, **options)
+    net.save(os.path.join(spec["folder"], weights_file(precision, fc_weights)))
+
+
+def calibration_images(spec: Mapping[str, Any]) -> np.ndarray:
+    """Standard normal images, other than those that are timed."""
+    shape = (CALIBRATION_IMAGES, *spec["shape"])
+    return np.random.default_rng(7).standard_normal(shape, dtype=np.float32)
+
+
 def write_onnx(spec: Mapping[str, Any]) -> None:
-    """One graph for each batch: a fixed shape is what an engine optimises best."""
+    """One graph, whose batch has a name instead of a number."""
     from fastalex import onnx_graph, variants
 
-    for batch in spec["batches"]:
-        graph = onnx_graph.graph_of(variants.get(spec["variant"]), _arrays(spec), batch)
-        with open(onnx_path(spec, batch), "wb") as file:
-            file.write(graph.SerializeToString())
+    graph = onnx_graph.graph_of(variants.get(spec["variant"]), _arrays(spec))
+    for value in (*graph.graph.input, *graph.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    _save(graph, spec, "onnx")
+
+
+def _save(graph: Any, spec: Mapping[str, Any], conversion: str) -> None:
+    with open(graph_path(spec, conversion, ".onnx"), "wb") as file:
+        file.write(graph.SerializeToString())
+
+
+def write_onnx_dynamic(spec: Mapping[str, Any]) -> None:
+    """int8 weights of the fully connected layers; onnxruntime quantises their input at each call."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    source, target = (graph_path(spec, name, ".onnx") for name in ("onnx", "onnx dynamic"))
+    quantize_dynamic(source, target, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+
+
+def write_onnx_static(spec: Mapping[str, Any]) -> None:
+    """int8 weights by channel and calibrated activations, as QuantizeLinear and DequantizeLinear."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter(calibration_images(spec))
+
+        def get_next(self) -> Optional[Dict[str, np.ndarray]]:
+            image = next(self.left, None)
+            return None if image is None else {"x": image[None]}
+
+    source, target = (graph_path(spec, name, ".onnx") for name in ("onnx", "onnx static"))
+    types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    quantize_static(source, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **types)
+
+
+def write_onnx_nbits(spec: Mapping[str, Any]) -> None:
+    """8-bit blocks of 64 weights, for which a fully connected layer must be a MatMul and an Add."""
+    import onnx
+    from onnx import helper, numpy_helper
+    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+
+    model = onnx.load(graph_path(spec, "onnx", ".onnx"))
+    held = {one.name: one for one in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type != "Gemm":
+            nodes.append(node)
+            continue
+        source, weight, bias = node.input
+        turned = np.ascontiguousarray(numpy_helper.to_array(held[weight]).T)
+        held[weight].CopyFrom(numpy_helper.from_array(turned, weight))
+        product = node.output[0] + ".product"
+        nodes.append(helper.make_node("MatMul", [source, weight], [product], name=product))
+        nodes.append(helper.make_node("Add", [product, bias], list(node.output), name=node.name))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    # accuracy_level 4: the products are of int8, which is the fastest
+    quantizer = MatMulNBitsQuantizer(model, bits=8, block_size=64, is_symmetric=True, accuracy_level=4)
+    quantizer.process()
+    quantizer.model.save_model_to_file(graph_path(spec, "onnx nbits", ".onnx"), use_external_data_format=False)
 
 
 def write_openvino(spec: Mapping[str, Any]) -> None:
     """OpenVINO's own format with fp32 weights, which it loads faster than ONNX."""
     import openvino
 
-    for batch in spec["batches"]:
-        openvino.save_model(
-            openvino.convert_model(onnx_path(spec, batch)), openvino_path(spec, batch), compress_to_fp16=False
-        )
+    _save_openvino(openvino.convert_model(graph_path(spec, "onnx", ".onnx")), spec, "openvino")
+
+
+def write_openvino_w8(spec: Mapping[str, Any]) -> None:
+    """NNCF's compression of the weights to int8, one scale an output."""
+    import nncf
+
+    mode = nncf.CompressWeightsMode.INT8_SYM
+    _save_openvino(nncf.compress_weights(_read_openvino(spec), mode=mode), spec, "openvino w8")
+
+
+def write_openvino_int8(spec: Mapping[str, Any]) -> None:
+    """NNCF's quantisation after training, of weights and activations."""
+    import nncf
+
+    images = nncf.Dataset([image[None] for image in calibration_images(spec)])
+    quantised = nncf.quantize(_read_openvino(spec), images, subset_size=CALIBRATION_IMAGES)
+    _save_openvino(quantised, spec, "openvino int8")
+
+
+def _read_openvino(spec: Mapping[str, Any]) -> Any:
+    import openvino
+
+    return openvino.Core().read_model(graph_path(spec, "openvino", ".xml"))
+
+
+def _save_openvino(model: Any, spec: Mapping[str, Any], conversion: str) -> None:
+    import openvino
+
+    openvino.save_model(model, graph_path(spec, conversion, ".xml"), compress_to_fp16=False)
 
 
 def write_torch(spec: Mapping[str, Any]) -> None:
@@ -293,6 +476,9 @@ def write_ncnn(spec: Mapping[str, Any]) -> None:
             setattr(model.get_submodule(folder), leaf, _local_response_norm(torch, layer.options))
     os.chdir(spec["folder"])  # pnnx writes its by-products into the current folder
     pnnx.export(model, "net.pt", (torch.from_numpy(spec["images"][:1]),), fp16=False)
+    for name in os.listdir("."):
+        if name.startswith(("net.pt", "net.pnnx", "net_")):
+            os.unlink(name)  # three quarters of a gigabyte
 
 
 def _local_response_norm(torch: Any, options: Mapping[str, Any]) -> Any:
@@ -322,21 +508,40 @@ def _arrays(spec: Mapping[str, Any]) -> Dict[str, np.ndarray]:
 #: What makes the files, in the order in which they need each other.
 CONVERSIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
     "weights": write_weights,
+    **{
+        weights_file(*mode): lambda spec, mode=mode: write_quantised(spec, *mode)
+        for mode in (("fp32", "int8"), ("fp32", "int4"), ("int8", "int8"), ("int8", "int4"))
+    },
     "torch": write_torch,
     "onnx": write_onnx,
+    "onnx dynamic": write_onnx_dynamic,
+    "onnx static": write_onnx_static,
+    "onnx nbits": write_onnx_nbits,
     "openvino": write_openvino,
+    "openvino w8": write_openvino_w8,
+    "openvino int8": write_openvino_int8,
     "ncnn": write_ncnn,
 }
 #: What else each needs, besides the weights.
-NEEDS: Dict[str, Tuple[str, ...]] = {"openvino": ("onnx",), "ncnn": ("torch",)}
+NEEDS: Dict[str, Tuple[str, ...]] = {
+    "onnx dynamic": ("onnx",),
+    "onnx static": ("onnx",),
+    "onnx nbits": ("onnx",),
+    "openvino": ("onnx",),
+    "openvino w8": ("openvino",),
+    "openvino int8": ("openvino",),
+    "ncnn": ("torch",),
+}
 
 
 def conversions(engines: Sequence[Engine]) -> List[str]:
     """The names in :data:`CONVERSIONS` that ``engines`` need, in order."""
     wanted = {"weights"}
-    for engine in engines:
-        for name in engine.files:
-            wanted.update((name, *NEEDS.get(name, ())))
+    todo = [name for engine in engines for name in engine.files]
+    while todo:
+        name = todo.pop()
+        wanted.add(name)
+        todo += NEEDS.get(name, ())
     return [name for name in CONVERSIONS if name in wanted]
 
 
@@ -346,15 +551,15 @@ def version(engine: Engine) -> Optional[str]:
     return found.version if found else None
 
 
-def installed_mb(names: Sequence[str]) -> Optional[float]:
+def installed_mb(names: Sequence[str], without: Sequence[str] = ()) -> Optional[float]:
     """Size in 1e6 bytes of the first installed distribution of ``names`` and of all that it requires (no extras).
 
-    None where none is installed, or pip did not note its files.
+    ``without`` are left out of the sum. None where none is installed, or pip did not note its files.
     """
     first = _distribution(names)
     if first is None or not first.files:
         return None
-    seen: Dict[str, int] = {}
+    seen: Dict[str, int] = dict.fromkeys(without, 0)
     todo = [first]
     while todo:
         one = todo.pop()

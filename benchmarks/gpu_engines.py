@@ -14,10 +14,9 @@ from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 import engines
-from engines import BITS16, FP32, INT8
+from engines import BITS16, FC4, FC8, FP32
 
-INT4 = "int4 fc weights"
-CLASSES = (FP32, BITS16, INT8, INT4)
+CLASSES = (FP32, BITS16, FC8, FC4)
 
 
 class Fastalex:
@@ -104,8 +103,8 @@ ENGINES: Dict[str, Engine] = {
     for engine in (
         _own("fastalex fp32", FP32, "fp32", "fp32"),
         _own("fastalex fp16", BITS16, "fp16", "fp16"),
-        _own("fastalex fp16, int8 fc", INT8, "fp16", "int8"),
-        _own("fastalex fp16, int4 fc", INT4, "fp16", "int4"),
+        _own("fastalex fp16, int8 fc", FC8, "fp16", "int8"),
+        _own("fastalex fp16, int4 fc", FC4, "fp16", "int4"),
         _torch("torch eager fp32", FP32, "fp32", False),
         _torch("torch eager fp16", BITS16, "fp16", False),
         _torch("torch compile fp16", BITS16, "fp16", True),

@@ -18,10 +18,8 @@ import gpu_clock
 import layer_times
 import peers
 import timing
-from gpu_engines import BITS16, ENGINES, INT4, Engine
+from gpu_engines import BITS16, ENGINES, Engine
 
-#: What counts as the same result, of the largest value; int4 weights are another network, and must resemble it.
-LARGEST_ERROR = dict(peers.LARGEST_ERROR, **{INT4: 0.5})
 LIMITS_S = (1.0, 20)  # seconds and least runs of each measurement
 QUICK = (0.05, 3)
 LAYER_CALLS = 50
@@ -77,12 +75,12 @@ def correctness(engine: Engine, net: Any, spec: Mapping[str, Any], reference: np
     expected = reference[[0, 1 if count > 2 else 0, 0]]
     kind = engine.numeric_class
     if engine.fc_weights not in ("int8", "int4"):
-        report = timing.compare(result, expected, LARGEST_ERROR[kind])
+        report = timing.compare(result, expected, peers.LARGEST_ERROR[kind])
     else:
-        report = timing.compare(result, kept_reference(net, spec, count), LARGEST_ERROR[BITS16])
+        report = timing.compare(result, kept_reference(net, spec, count), peers.LARGEST_ERROR[BITS16])
         error = float(np.abs(result - expected).max() / np.abs(expected).max())
         report["quantisation_error"] = error
-        report["ok"] = report["ok"] and error <= LARGEST_ERROR[kind]
+        report["ok"] = report["ok"] and error <= peers.LARGEST_ERROR[kind]
     report["reference"] = "fastalex naive backend (double accumulation)"
     return report
 

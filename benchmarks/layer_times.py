@@ -4,28 +4,26 @@ The engine runs the whole network as it always does and notes the time of each s
 layer before them and are counted there; bringing the input into the engine's layout is part of the first layer. The
 median over many calls counts.
 
-It runs in a process of its own (``worker.py layers SPEC``; SPEC has fc_weights, batch and quick as well).
-
-The limits are probes, not data sheets: the arithmetic is the best of several matrix products by numpy's BLAS, the
-bandwidth the best of fastalex's own fp32 matrix-vector product over 151 MB of weights and of BLAS dot products over
-256 MB, one slice for each thread. A convolution by fewer products (Winograd) may exceed 100 %.
+It runs in a process of its own (``worker.py layers SPEC``; SPEC has precision, fc_weights, batch, quick and limits as
+well). The limits are those of limits.py, measured before it on the same CPUs; how near a layer is to them counts the
+products that its own algorithm makes, so that Winograd's convolutions are held to their own, smaller number.
 """
 
 from __future__ import annotations
 
-import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+import engines
+import limits
 import results_table
 import timing
 
 CALLS = {1: 200}  # by batch
 CALLS_LARGE = 20
 QUICK_CALLS = 5
-PROBE_REPEATS = 7
+CASE = ("variant", "batch", "threads", "precision", "fc_weights")
 FUSED = ("relu", "tanh", "dropout")
 
 
@@ -40,22 +38,32 @@ def groups(layers: Sequence[Any]) -> Dict[str, str]:
 
 
 def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """The layers of ``spec["variant"]`` at one batch, and the probes, in ms, GFLOP/s and GB/s."""
-    from fastalex import _core, variants
-    from fastalex.layers import FC_STORAGES, layer_table
-    from fastalex.weights import initial
+    """The layers of ``spec["variant"]`` at one batch, in ms, GFLOP/s and GB/s."""
+    from fastalex import variants
 
     row = variants.get(spec["variant"])
     layers = row.layers()
-    shape = [row.channels, row.input_size, row.input_size]
-    params = list(initial.random_weights(row).values())
-    net = _core.Net(layer_table(layers), shape, params, "cpu", FC_STORAGES.index(spec["fc_weights"]), spec["threads"])
-    images = timing.random_images(tuple(shape), spec["batch"])
+    shape = (row.channels, row.input_size, row.input_size)
+    net = network(dict(spec, shape=shape))
+    images = timing.random_images(shape, spec["batch"])
     calls = QUICK_CALLS if spec["quick"] else CALLS.get(spec["batch"], CALLS_LARGE)
-    times = medians(lambda: net.profile(images), groups(layers), calls)
-    limits = probes(spec["threads"], spec["quick"])
-    report = table_rows([layer for layer in layers if layer.name in times], times, spec, limits)
-    return {"total_ms": sum(times.values()), "limits": limits, "layers": report}
+    times = medians(lambda: net._net.profile(images), groups(layers), calls)
+    shown = [layer for layer in layers if layer.name in times]
+    report = table_rows(shown, times, engines.steps_of(net, spec["batch"]) or [], spec)
+    return {"total_ms": sum(times.values()), "limits": spec["limits"], "layers": report}
+
+
+def network(spec: Mapping[str, Any]) -> Any:
+    """The network with random weights; for int8 calibrated on random images."""
+    from fastalex import AlexNet
+
+    options = {"device": "cpu", "threads": spec["threads"]}
+    if spec["precision"] == "int8":
+        from fastalex import quantize
+
+        images = engines.calibration_images(spec)
+        options["calibration"] = quantize.calibrate(AlexNet(spec["variant"], **options), images)
+    return AlexNet(spec["variant"], precision=spec["precision"], fc_weights=spec["fc_weights"], **options)
 
 
 def medians(profile: Callable[[], List[Tuple[str, float]]], owners: Mapping[str, str], calls: int) -> Dict[str, float]:
@@ -72,73 +80,57 @@ def medians(profile: Callable[[], List[Tuple[str, float]]], owners: Mapping[str,
 
 
 def table_rows(
-    layers: Sequence[Any], times: Mapping[str, float], spec: Mapping[str, Any], limits: Mapping[str, float]
+    layers: Sequence[Any], times: Mapping[str, float], steps: Sequence[Mapping[str, Any]], spec: Mapping[str, Any]
 ) -> List[Dict[str, Any]]:
-    """ms, GFLOP/s and the share of the limit that binds: arithmetic, or reading the weights."""
-    size = {"fp32": 4, "fp16": 2, "int8": 1}[spec["fc_weights"]]
+    """ms; of a layer with weights also the products of a direct convolution a second, the bytes of weights a second,
+    and the share of the limit that binds: arithmetic in its kind of number, or reading the weights.
+
+    ``steps``: of :func:`engines.steps_of`; what they do not tell stays None.
+    """
+    by_layer = {name: step for step in steps for name in step.get("layers", ())}
     rows = []
     for layer in layers:
         own = times[layer.name]
-        row: Dict[str, Any] = {"layer": layer.name, "ms": own, "gflop_s": None, "gb_s": None, "bound": None}
-        row["percent"] = None
-        if layer.macs and own > 0:
-            flops = 2.0 * layer.macs * spec["batch"]
-            row["gflop_s"] = flops / own / 1e6
-            math_ms, read_ms = flops / limits["gflop_s"] / 1e6, 0.0
-            if layer.op == "fc":
-                read = layer.params * size
-                row["gb_s"] = read / own / 1e6
-                read_ms = read / limits["gb_s"] / 1e6
-            row["bound"] = "FMA" if math_ms >= read_ms else "read"
-            row["percent"] = 100 * max(math_ms, read_ms) / own
+        row = dict.fromkeys(("gflop_s", "gb_s", "bound", "percent", "format"), None)
+        row.update(layer=layer.name, ms=own)
+        if layer.param and own > 0:
+            step = by_layer.get(layer.name, {})
+            row["gflop_s"] = 2.0 * layer.macs * spec["batch"] / own / 1e6
+            row["format"] = step.get("format")
+            if step.get("weight_bytes") is not None:
+                row["gb_s"] = step["weight_bytes"] / own / 1e6
+            floor = limits.step_floor_ms(step, spec["batch"], spec["limits"])
+            if floor:
+                row["bound"] = step["numeric"] if floor["bound"] == "math" else "read"
+                row["percent"] = 100 * floor["ms"] / own
         rows.append(row)
     return rows
 
 
-def probes(threads: int, quick: bool) -> Dict[str, float]:
-    """The best GFLOP/s and GB/s that were seen (see the module)."""
-    repeats = 2 if quick else PROBE_REPEATS
-    return {"gflop_s": gemm_probe(repeats), "gb_s": max(stream_probe(threads, repeats), dot_probe(threads, repeats))}
-
-
-def gemm_probe(repeats: int, side: int = 2048) -> float:
-    a = np.ones((side, side), np.float32)
-    out = np.empty_like(a)
-    return 2.0 * side**3 / best(lambda: np.matmul(a, a, out=out), repeats) / 1e9
-
-
-def stream_probe(threads: int, repeats: int, inputs: int = 9216, outputs: int = 4096) -> float:
-    """Matrix-vector product by fastalex: it reads each weight once."""
-    from fastalex import _core
-
-    weights = [np.ones((outputs, inputs), np.float32), np.zeros(outputs, np.float32)]
-    net = _core.Net("fc name=fc out=%d\n" % outputs, [inputs, 1, 1], weights, "cpu", 0, threads)
-    x = np.ones((1, inputs, 1, 1), np.float32)
-    return weights[0].nbytes / best(lambda: net.run(x, False), repeats) / 1e9
-
-
-def dot_probe(threads: int, repeats: int, megabytes: int = 256) -> float:
-    """Each thread's BLAS dot product of one half of its slice with the other; numpy lets them run side by side."""
-    values = np.ones(megabytes * 250_000, np.float32)
-    slices = [np.array_split(part, 2) for part in np.array_split(values, threads)]
-    pairs = [(a[: len(b)], b) for a, b in slices]
-    with ThreadPoolExecutor(threads) as pool:
-        return values.nbytes / best(lambda: list(pool.map(lambda pair: float(np.dot(*pair)), pairs)), repeats) / 1e9
-
-
 def report_table(one: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
-    """Head and lines of one network, batch and storage, the total last."""
+    """Head and lines of one network, batch and mode, the total last."""
     digits = results_table.digits
-    head = ["%(variant)s, batch %(batch)d, fc %(fc_weights)s" % one, "ms", "GFLOP/s", "GB/s of weights", "%", "of"]
+    keys = ("ms", "gflop_s", "gb_s", "percent")
     lines = [
-        [row["layer"], *(digits(row[key]) for key in ("ms", "gflop_s", "gb_s", "percent")), row["bound"] or ""]
+        [row["layer"], row.get("format") or "", *(digits(row[key]) for key in keys), row["bound"] or ""]
         for row in one["layers"]
     ]
-    return head, [*lines, ["total", digits(one["total_ms"]), "", "", "", ""]]
+    head = [title(one), "kernel", "ms", "GFLOP/s", "GB/s of weights", "%", "of"]
+    return head, [*lines, ["total", "", digits(one["total_ms"]), "", "", "", ""]]
+
+
+def title(one: Mapping[str, Any]) -> str:
+    """Records of schema 1 knew one precision, and one number of threads, which stands above them."""
+    mode = engines.mode_name(one.get("precision", "fp32"), one["fc_weights"])
+    threads = ", threads %d" % one["threads"] if "threads" in one else ""
+    return "%s, batch %d%s, %s" % (one["variant"], one["batch"], threads, mode)
 
 
 def limits_line(one: Mapping[str, Any]) -> str:
-    return "probes: %(gflop_s).0f GFLOP/s, %(gb_s).1f GB/s" % one["limits"]
+    found: Optional[Mapping[str, Any]] = one["limits"]
+    if found and not isinstance(found["gflop_s"], dict):  # schema 1: of numpy's BLAS
+        return "limits: fp32 %.0f Gop/s; read %.1f GB/s" % (found["gflop_s"], found["gb_s"])
+    return limits.line(found)
 
 
 def terminal(record: Mapping[str, Any]) -> str:
@@ -151,20 +143,10 @@ def section(record: Mapping[str, Any]) -> str:
     """The Markdown of one record."""
     text = "\n## Layers of fastalex, measured: %s\n\n%s\n\n" % (record["title"], results_table.machine_line(record))
     text += (
-        "Median times by the engine's own clock; activations are part of the layer before them. Last columns: percent\n"
-        "of what was probed in the same run, of matrix products (FMA) or of reading the weights (read).\n"
+        "Median times by the engine's own clock; activations are part of the layer before them. GFLOP/s: of a direct\n"
+        "convolution, whatever the kernel does. Last columns: percent of what was measured in the same run, of the\n"
+        "products that the kernel makes in its kind of number (FMA: fp32), or of reading the weights (read).\n"
     )
     for one in record["rows"]:
-        text += "\n" + results_table.table(*report_table(one)) + "\n" + limits_line(one) + "\n"
+        text += "\n" + results_table.table(*report_table(one), left=2) + "\n" + limits_line(one) + "\n"
     return text
-
-
-def best(call: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest of ``repeats`` calls after one that is thrown away."""
-    call()
-    times = []
-    for _ in range(repeats):
-        before = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - before)
-    return min(times)

@@ -7,20 +7,27 @@ is timed before its result has been compared with that of fastalex's naive backe
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import hashlib
 import json
 import os
 import random
 import select
+import shutil
+import stat
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 import engines
+import limits
 import power
 import timing
 from engines import Engine
@@ -35,15 +42,23 @@ PAUSE_S = 0.05  # the threads of the engine before go to sleep
 ROUNDS = {1: 15}  # by batch
 ROUNDS_LARGE = 6
 COLD_REPEATS = 3
-# --quick: all in all 4 minutes with everything installed. The limit is checked before each step, and the longest
-# steps (a conversion, or a round at batch 32) take under 30 s.
-QUICK_S = 200.0
-QUICK_CASE_S = 9.0
+# --quick: all in all under 3 minutes on two CPUs. The limit is checked before each step, and the longest steps (a
+# conversion, or a round at batch 32) take under 20 s.
+QUICK_S = 165.0
+QUICK_CASE_S = 6.0
 QUICK_ROUNDS = 2
-# What counts as the same result. fp32: max|difference| over max|reference|. Rounded arithmetic: the cosine as well.
-LARGEST_ERROR = {engines.FP32: timing.RELATIVE_TOLERANCE, engines.BITS16: 0.05, engines.INT8: 0.1}
-SMALLEST_COSINE = {engines.FP32: 0.99999, engines.BITS16: 0.999, engines.INT8: 0.99}
+# What counts as the same result: max|difference| over max|reference|, and the cosine. 4-bit weights are another
+# network, and must resemble it.
+LARGEST_ERROR = dict.fromkeys((engines.BITS16, engines.BF16, engines.FC16), timing.TOLERANCES["bf16"])
+LARGEST_ERROR.update(dict.fromkeys((engines.FC8, engines.INT8), timing.TOLERANCES["int8"]))
+LARGEST_ERROR.update(dict.fromkeys((engines.FC4, engines.INT8_FC4), 0.5))
+LARGEST_ERROR[engines.FP32] = timing.TOLERANCES["fp32"]
+SMALLEST_COSINE = dict.fromkeys(LARGEST_ERROR, 0.999)
+SMALLEST_COSINE.update(dict.fromkeys((engines.FC8, engines.INT8), 0.99))
+SMALLEST_COSINE.update(dict.fromkeys((engines.FC4, engines.INT8_FC4), 0.95))
+SMALLEST_COSINE[engines.FP32] = 0.99999
 
+OWN_FILES = {"weights", *(file for one in engines.ENGINES.values() if one.peer == "fastalex" for file in one.files)}
 OK, WRONG, FAILED, MISSING, SKIPPED = "ok", "wrong", "failed", "missing", "skipped"
 Ask = Callable[..., Dict[str, Any]]
 
@@ -104,7 +119,8 @@ class Process:
         return answer
 
     def close(self) -> None:
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):  # what could not be sent to a process that has ended
+            self.process.stdin.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -136,6 +152,22 @@ class Tools:
     def missing(self, engine: Engine) -> Optional[str]:
         return engines.missing_module(engine)
 
+    def folder(self, variant: str, quick: bool) -> ContextManager[str]:
+        """Where the converted files of a network are: a temporary folder, or for quick runs one that is kept."""
+        if quick:
+            return contextlib.nullcontext(kept_folder(variant))
+        return tempfile.TemporaryDirectory(prefix="fastalex-peers-")
+
+    def limits(self, cpus: Sequence[int], threads: int, quick: bool) -> Dict[str, Optional[float]]:
+        """What the machine can do now. :raises NoLimitsError: where it cannot be measured."""
+        if self._limits is None:
+            self._limits = tempfile.TemporaryDirectory(prefix="fastalex-limits-")  # removed with this object
+            self._program = limits.compile_program(self._limits.name)
+        return limits.measure(self._program, cpus, threads, quick)
+
+    _limits: Optional[tempfile.TemporaryDirectory] = None
+    _program = ""
+
     def result(self, path: str) -> np.ndarray:
         return np.load(path)
 
@@ -149,6 +181,48 @@ def last_line(file: Any) -> str:
     file.seek(0)
     lines = file.read().decode("utf-8", "replace").strip().splitlines()
     return lines[-1][:200] if lines else "it said nothing"
+
+
+def kept_folder(variant: str) -> str:
+    """A folder of this user's under the temporary one, for the files of ``variant`` as these packages convert them.
+
+    It takes about 1.3 GB; what other versions of the packages left there is removed.
+
+    :raises UserError: if somebody else could write there.
+    """
+    base = Path(tempfile.gettempdir()) / ("fastalex-peers-%d" % os.getuid())
+    base.mkdir(mode=0o700, exist_ok=True)
+    state = base.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+        raise UserError("%s is not a folder that only you can use; remove it" % base)
+    from fastalex import _core
+
+    parts = [Path(engines.__file__).read_text(encoding="utf-8"), str(os.path.getmtime(_core.__file__))]
+    parts += ["%s %s" % (name, engines.version(engine)) for name, engine in engines.ENGINES.items()]
+    folder = base / ("%s-%s" % (variant, hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]))
+    for other in base.glob(variant + "-*"):
+        if other != folder:
+            shutil.rmtree(str(other), ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
+def fastest(record: Optional[Mapping[str, Any]]) -> List[Engine]:
+    """fastalex in the classes that are compared, and what was fastest in each class in ``record``, whatever the
+    network, batch and threads; where it has no such class, what usually is.
+    """
+    import peers_table
+
+    rows = record["rows"] if record and record["schema"] > 1 else []  # schema 1 had other classes
+    names = {name for name, one in engines.ENGINES.items() if one.numeric_class in engines.CLASSES}
+    names = {name for name in names if engines.ENGINES[name].peer == "fastalex"}
+    for numeric_class in engines.CLASSES:
+        found = set()
+        for case in peers_table.cases(rows):
+            ranked = [row for row in peers_table.ranking(rows, case, numeric_class) if row["peer"] != "fastalex"]
+            found.update(row["engine"] for row in ranked[:1] if row["engine"] in engines.ENGINES)
+        names |= found or set(engines.USUALLY_FASTEST[numeric_class])
+    return [engine for engine in engines.ENGINES.values() if engine.name in names]
 
 
 def choose(names: Sequence[str]) -> List[Engine]:
@@ -166,19 +240,23 @@ def choose(names: Sequence[str]) -> List[Engine]:
 
 
 class Comparison:
-    """One run over networks and batches; :attr:`rows` and :attr:`cold` grow as it goes."""
+    """One run over networks, numbers of threads and batches; :attr:`rows`, :attr:`cold`, :attr:`limits` and
+    :attr:`steps` grow as it goes.
+
+    :param threads: the numbers of threads, each on the first of ``cpus``.
+    """
 
     def __init__(
         self,
         chosen: Sequence[Engine],
         cpus: Sequence[int],
-        threads: int,
+        threads: Sequence[int],
         quick: bool,
         tools: Optional[Tools] = None,
         say: Callable[[str], None] = lambda line: None,
         budget: Optional[Budget] = None,
     ) -> None:
-        self.chosen, self.cpus, self.threads, self.quick = list(chosen), list(cpus), threads, quick
+        self.chosen, self.cpus, self.threads, self.quick = list(chosen), list(cpus), list(threads), quick
         self.tools = tools or Tools()
         self.budget = budget or Budget(QUICK_S if quick else None)
         begin = self.budget.clock()
@@ -187,18 +265,21 @@ class Comparison:
         self.meter = power.Meter()
         self.rows: List[Dict[str, Any]] = []
         self.cold: List[Dict[str, Any]] = []
+        self.limits: List[Dict[str, Any]] = []  # of each case, what was measured between its rounds
+        self.steps: List[Dict[str, Any]] = []  # of each engine that tells them, network and batch
+        self.without_limits: Optional[str] = None  # the reason
 
     def run(self, names: Sequence[str], batches: Sequence[int]) -> None:
         """Compare for each network of ``names`` and each batch. :raises EngineError: if fastalex itself fails."""
         out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
         for name, (_, reason) in out.items():
             self.say("%s is left blank: %s" % (name, reason))
-        if self.quick:
-            out.update((e.name, (SKIPPED, "left out of quick runs: slow to start")) for e in self.chosen if e.slow)
         whole = self.budget
         for index, name in enumerate(names):
             self.budget = whole.share(len(names) - index)
-            with tempfile.TemporaryDirectory(prefix="fastalex-peers-") as folder:
+            with self.tools.folder(name, self.quick) as folder:
+                if self.quick:
+                    self.say("%s: the files of the engines are kept in %s" % (name, folder))
                 self._network(name, list(batches), folder, dict(out))
 
     def _missing(self) -> List[Tuple[Engine, str]]:
@@ -207,50 +288,73 @@ class Comparison:
 
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
         row = variants.get(name)
-        spec = {"variant": name, "folder": folder, "threads": self.threads, "cpus": self.cpus, "batches": batches}
+        spec = {"variant": name, "folder": folder, "threads": max(self.threads), "cpus": self.cpus}
         spec.update(shape=[row.channels, row.input_size, row.input_size], path=os.path.join(folder, "reference.npy"))
         self._convert(spec, out)
         self.tools.once("reference", spec, timing.CHILD_TIMEOUT_S)
         reference = self.tools.result(spec["path"])
-        live = {e.name: self.tools.start(dict(spec, engine=e.name)) for e in self.chosen if e.name not in out}
-        try:
-            for batch in batches:
-                self._case(spec, batch, live, reference, out)
-        finally:
-            for process in live.values():
-                process.close()
+        whole = self.budget
+        for index, threads in enumerate(self.threads):
+            self.budget = whole.share(len(self.threads) - index)
+            one = dict(spec, threads=threads, cpus=self.cpus[:threads])
+            live = {e.name: self.tools.start(dict(one, engine=e.name)) for e in self.chosen if e.name not in out}
+            try:
+                for batch in batches:
+                    self._case(one, batch, live, reference, out)
+            finally:
+                for process in live.values():
+                    process.close()
+        self.budget = whole
         right = {row["engine"] for row in self.rows if row["variant"] == name and row["median_ms"] is not None}
-        self._cold_starts(spec, [engine for engine in live if engine in right])
+        self._cold_starts(spec, [engine.name for engine in self.chosen if engine.name in right])
 
     def _convert(self, spec: Mapping[str, Any], out: Dict[str, Tuple[str, str]]) -> None:
-        """Make the files; an engine whose file cannot be made is out, with the reason."""
+        """Make the files, as many at a time as there are CPUs; an engine whose file cannot be made is out, with the
+        reason. A folder that is kept has a mark for each conversion that was finished there.
+        """
         ready = [engine for engine in self.chosen if engine.name not in out]
-        failed: Dict[str, Tuple[str, str]] = {}
-        for name in engines.conversions(ready):
-            needs = next((failed[need] for need in engines.NEEDS.get(name, ()) if need in failed), None)
-            self.say("%s: files for %s" % (spec["variant"], name))
-            try:
-                if needs:
-                    failed[name] = needs
-                elif self.budget.spent and name != "weights":
-                    failed[name] = (SKIPPED, "the time of a quick run was spent")
-                else:
-                    self.tools.once("prepare", dict(spec, conversion=name), self._limit(name))
-            except EngineError as error:
-                if name == "weights":
-                    raise
-                failed[name] = (
-                    SKIPPED if self.budget.spent else FAILED,
-                    "the conversion for %s failed: %s" % (name, error),
-                )
+        todo = engines.conversions(ready)
+        done: Dict[str, Optional[Tuple[str, str]]] = {}
+        with ThreadPoolExecutor(max(1, len(self.cpus))) as pool:
+            while todo:
+                # all need the weights, which come first
+                wave = [name for name in todo if done.keys() >= {*engines.NEEDS.get(name, ())}]
+                wave = [name for name in wave if name == "weights" or "weights" in done]
+                todo = [name for name in todo if name not in wave]
+                needs = {name: [done[need] for need in engines.NEEDS.get(name, ()) if done[need]] for name in wave}
+                results = pool.map(lambda name: self._convert_one(spec, name, needs[name]), wave)  # noqa: B023  # used at once
+                done.update(zip(wave, results))
         for engine in ready:
             for name in engine.files:
-                if name in failed:
-                    out.setdefault(engine.name, failed[name])
+                if done.get(name):
+                    out.setdefault(engine.name, done[name])
+
+    def _convert_one(
+        self, spec: Mapping[str, Any], name: str, needs: Sequence[Tuple[str, str]]
+    ) -> Optional[Tuple[str, str]]:
+        """Why there is no file, as the status and note of a row; None for success."""
+        if needs:
+            return needs[0]
+        mark = Path(spec["folder"]) / (name.replace(" ", "-") + ".done")
+        if mark.exists():
+            return None
+        if self.budget.spent and name not in OWN_FILES:
+            return SKIPPED, "the time of a quick run was spent"
+        self.say("%s: files for %s" % (spec["variant"], name))
+        try:
+            self.tools.once("prepare", dict(spec, conversion=name), self._limit(name))
+        except EngineError as error:
+            if name == "weights":
+                raise
+            status = SKIPPED if self.budget.spent else FAILED
+            return status, "the conversion for %s failed: %s" % (name, error)
+        if self.quick:
+            mark.touch()
+        return None
 
     def _limit(self, conversion: str) -> float:
-        """Seconds for a conversion; the weights are written in any case."""
-        return timing.CHILD_TIMEOUT_S if conversion == "weights" else max(1.0, self.budget.left)
+        """Seconds for a conversion; fastalex's own files are written in any case."""
+        return timing.CHILD_TIMEOUT_S if conversion in OWN_FILES else max(1.0, self.budget.left)
 
     def _case(
         self,
@@ -260,11 +364,13 @@ class Comparison:
         reference: np.ndarray,
         out: Dict[str, Tuple[str, str]],
     ) -> None:
-        """The rows of one network and batch: load and check all, then time all that are right."""
-        self.say("%s, batch %d: loading and checking" % (spec["variant"], batch))
+        """The rows of one network, batch and number of threads: load and check all, then time all that are right."""
+        where = "%s, batch %d, threads %d" % (spec["variant"], batch, spec["threads"])
+        self.say("%s: loading and checking" % where)
+        steps: Dict[str, Any] = {}
         rows: Dict[str, Dict[str, Any]] = {}
         for engine in self.chosen:
-            row = {"variant": spec["variant"], "batch": batch, "threads": self.threads, "engine": engine.name}
+            row = {"variant": spec["variant"], "batch": batch, "threads": spec["threads"], "engine": engine.name}
             row.update(peer=engine.peer, numeric_class=engine.numeric_class, status=OK, note=None)
             rows[engine.name] = row
             if engine.name in out:
@@ -275,18 +381,40 @@ class Comparison:
                 continue
             try:
                 row.update(self._load(live[engine.name], os.path.join(spec["folder"], "result.npy"), batch, reference))
+                steps[engine.name] = row.pop("steps", None)
             except EngineError as error:
                 row["status"], row["note"] = FAILED, str(error)
         for row in rows.values():
             if row["status"] in (WRONG, FAILED):
-                self.say("%(variant)s batch %(batch)d: %(engine)s: %(status)s: %(note)s" % row)
+                self.say("%s: %s: %s: %s" % (where, row["engine"], row["status"], row["note"]))
         ready = {name: live[name] for name, row in rows.items() if row["status"] == OK}
-        self.say("%s, batch %d: timing %d engines" % (spec["variant"], batch, len(ready)))
-        times, watts = self._turns(ready, {name: rows[name]["call_ms"] for name in ready}, batch, rows)
+        self.say("%s: timing %d engines" % (where, len(ready)))
+        runs: List[Dict[str, Optional[float]]] = []
+        times, watts = self._turns(
+            ready, {name: rows[name]["call_ms"] for name in ready}, batch, rows, lambda: self._probe(spec, runs)
+        )
+        case = {"variant": spec["variant"], "batch": batch, "threads": spec["threads"]}
+        machine = limits.combine(runs)
+        if machine:
+            self.limits.append(dict(case, **machine))
+        heavy = [layer.name for layer in variants.get(spec["variant"]).layers() if layer.param]
         state = power.state(self.cpus)
         for name, row in rows.items():
             row.update(figures(times.get(name, []), watts.get(name, []), batch), state=state)
+            row["floor_ms"] = limits.floor_ms(steps.get(name), heavy, batch, machine)
             self.rows.append(row)
+            if steps.get(name):
+                self.steps.append(dict(case, engine=name, steps=steps[name]))
+
+    def _probe(self, spec: Mapping[str, Any], runs: List[Dict[str, Optional[float]]]) -> None:
+        """Measure the machine's limits once more, on the CPUs of the engines; say once why it cannot be done."""
+        if self.without_limits:
+            return
+        try:
+            runs.append(self.tools.limits(spec["cpus"], spec["threads"], self.quick))
+        except limits.NoLimitsError as error:
+            self.without_limits = str(error)
+            self.say(self.without_limits)
 
     def _load(self, ask: Ask, path: str, batch: int, reference: np.ndarray) -> Dict[str, Any]:
         answer = ask(do="load", batch=batch, path=path)
@@ -294,15 +422,25 @@ class Comparison:
         return dict(answer, **agreement(self.tools.result(path), expected, answer["numeric_class"]))
 
     def _turns(
-        self, ready: Mapping[str, Ask], call_ms: Mapping[str, float], batch: int, rows: Mapping[str, Dict[str, Any]]
+        self,
+        ready: Mapping[str, Ask],
+        call_ms: Mapping[str, float],
+        batch: int,
+        rows: Mapping[str, Dict[str, Any]],
+        probe: Callable[[], None],
     ) -> Tuple[Dict[str, List[float]], Dict[str, List[float]]]:
-        """Times (ms) and watts of each engine over the rounds."""
+        """Times (ms) and watts of each engine over the rounds, with ``probe()`` before the first, between the middle
+        ones and after the last; in a quick run only between the first two.
+        """
         times: Dict[str, List[float]] = {name: [] for name in ready}
         watts: Dict[str, List[float]] = {name: [] for name in ready}
         case = Budget(QUICK_CASE_S if self.quick else None, self.budget.clock)
-        for index in range(ROUNDS.get(batch, ROUNDS_LARGE)):
+        rounds = ROUNDS.get(batch, ROUNDS_LARGE)
+        for index in range(rounds):
             if index >= QUICK_ROUNDS and case.spent:
                 break
+            if index in ((1,) if self.quick else (0, rounds // 2)):
+                probe()
             order = [name for name in ready if rows[name]["status"] == OK]
             self.random.shuffle(order)
             for name in order:
@@ -317,13 +455,15 @@ class Comparison:
                 except EngineError as error:
                     rows[name]["status"], rows[name]["note"] = FAILED, str(error)
                     times[name] = []
+        if not self.quick:
+            probe()
         return times, watts
 
     def _cold_starts(self, spec: Mapping[str, Any], names: Sequence[str]) -> None:
         """Fresh processes of each engine, in turns; in a quick run only one each, while time is left."""
         found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
-        if self.quick and self.cold:
-            return  # one network is enough
+        if self.quick:
+            names = [name for name in names if engines.ENGINES[name].peer == "fastalex" and not self.cold]
         self.say("%s: cold starts" % spec["variant"])
         for _ in range(1 if self.quick else COLD_REPEATS):
             for name in names:
@@ -366,9 +506,13 @@ def figures(times_ms: Sequence[float], watts: Sequence[float], batch: int) -> Di
     return found
 
 
-def packages(chosen: Sequence[Engine]) -> Dict[str, Dict[str, Any]]:
-    """Version and installed size of each peer; None where it is not installed."""
+def packages(chosen: Iterable[Engine]) -> Dict[str, Dict[str, Any]]:
+    """Version and installed size of each peer, with and without numpy; None where it is not installed."""
     return {
-        engine.peer: {"version": engines.version(engine), "installed_mb": engines.installed_mb(engine.distributions)}
+        engine.peer: {
+            "version": engines.version(engine),
+            "installed_mb": engines.installed_mb(engine.distributions),
+            "without_numpy_mb": engines.installed_mb(engine.distributions, ("numpy",)),
+        }
         for engine in chosen
     }

@@ -23,6 +23,7 @@ HEAD = (
 COLUMNS = (("nano",), ("tx2",), ("rtx20", "rtx30", "rtx40", "rtx50"), ("gtx1650",))
 VARIANTS = ("alexnet2012", "torchvision")
 BATCHES = (1, 32)
+CPU_BATCHES = (1, 8, 32)
 # Results of run.py --peers and --layers have folders, rows and sections of their own.
 PEERS, LAYERS = "peers", "layers"
 LAYER_KEYS = ("variant", "batch", "fc_weights", "layers", "total_ms", "limits")
@@ -164,22 +165,22 @@ def _best_cell(records: Sequence[Dict[str, Any]], names: Sequence[str], variant:
 
 def measured_section(record: Dict[str, Any]) -> str:
     """The tables of one result file: times, memory and errors, then the cold starts."""
-    head = ["network", "fc weights", "batch", "median ms", "p10", "p90", "images/s", "peak MiB"]
+    head = ["network", "precision", "fc weights", "threads", "batch", "median ms", "p10", "p90", "images/s", "peak MiB"]
     head += ["max error / tolerance", "quantisation error"]
     rows = []
     for row in record["rows"]:
         correctness = row["correctness"]
         figures = [row[key] for key in ("median_ms", "p10_ms", "p90_ms", "images_per_s", "peak_rss_mib")]
         figures += [correctness["max_abs_diff"] / correctness["tolerance"], correctness.get("quantisation_error")]
-        rows.append([row["variant"], row["fc_weights"], str(row["batch"]), *map(digits, figures)])
+        rows.append([*_mode(row), str(row["threads"]), str(row["batch"]), *map(digits, figures)])
     family = "CPU" if record["device"] == "cpu" else devices.get(record["device"]).title
     text = "\n## %s, measured: %s\n\n%s\n\n" % (family, record["title"], machine_line(record))
     text += (
         "p10 and p90: ms, 10th and 90th percentile. Peak MiB: resident memory of a process that does only this,\n"
         "the mapped weights file included. Max error: to the naive backend, which sums in double.\n"
-        "Quantisation error: max difference to the fp32 weights' output over its maximum.\n\n"
+        "Quantisation error: max difference to the output in fp32 with fp32 weights over its maximum.\n\n"
     )
-    text += table(head, rows, left=2)
+    text += table(head, rows, left=3)
     cold = [row for row in record["rows"] if row.get("cold")]
     if cold:
         text += (
@@ -189,6 +190,7 @@ def measured_section(record: Dict[str, Any]) -> str:
         keys = ("total_ms", "start_ms", "import_ms", "build_ms", "first_run_ms", "peak_rss_mib")
         names = (
             "network",
+            "precision",
             "fc weights",
             "total ms",
             "interpreter",
@@ -197,19 +199,24 @@ def measured_section(record: Dict[str, Any]) -> str:
             "first run",
             "peak MiB",
         )
-        cells = [[row["variant"], row["fc_weights"]] + [digits(row["cold"][key]) for key in keys] for row in cold]
-        text += table(names, cells, left=2)
+        cells = [_mode(row) + [digits(row["cold"][key]) for key in keys] for row in cold]
+        text += table(names, cells, left=3)
     return text
+
+
+def _mode(row: Dict[str, Any]) -> List[str]:
+    """Network, precision and fully connected weights; records of schema 1 knew one precision only."""
+    return [row["variant"], row.get("precision", "fp32"), row["fc_weights"]]
 
 
 def machine_line(record: Dict[str, Any]) -> str:
     """One paragraph: versions, system, compiler, threads and where they were pinned."""
     machine, versions = record["machine"], record["versions"]
-    pinned = machine.get("pinned_cpus")
+    pinned, counts = machine.get("pinned_cpus"), machine.get("thread_counts") or [machine["threads"]]
     parts = [
         "fastalex %s, Python %s, numpy %s" % (versions["fastalex"], versions["python"], versions["numpy"]),
         machine["os"],
-        "%d threads %s" % (machine["threads"], "pinned to CPUs %s" % pinned if pinned else "not pinned"),
+        "%s threads %s" % (" and ".join(map(str, counts)), "pinned to CPUs %s" % pinned if pinned else "not pinned"),
         "engine ISA %s" % machine["isa"],
         "compiler %s" % versions["build"].get("compiler", "unknown"),
         "measured %s" % record["date"],

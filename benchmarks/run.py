@@ -3,6 +3,7 @@
 
   python benchmarks/run.py --device cpu              measure, write results/cpu/<cpu>.json and RESULTS.md
   python benchmarks/run.py --device cpu --peers      compare with other engines (requirements.txt), where installed
+  python benchmarks/run.py --device cpu --peers --quick    only with the fastest of each class, in under 3 minutes
   python benchmarks/run.py --device cpu --layers     time each layer
   python benchmarks/run.py --device h200             on a GPU: fastalex, PyTorch where installed, and the layers
   python benchmarks/run.py --device tx2 --predict    print the per-layer roofline of a device
@@ -22,7 +23,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -31,6 +32,7 @@ import engines
 import gpu_run
 import gpu_table
 import layer_times
+import limits
 import peers
 import peers_table
 import power
@@ -38,10 +40,13 @@ import results_table
 import timing
 from fastalex import devices, roofline, variants
 from fastalex.errors import BackendError, UserError
-from fastalex.layers import CPU_FC_STORAGES as FC_STORAGES
-from fastalex.layers import FC_STORAGES as ALL_FC_STORAGES
+from fastalex.layers import FC_STORAGES as GPU_FC_STORAGES
 
 SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|asimd\w*|sve\w*|bf16|i8mm|fphp)$")
+ALL_FC_STORAGES = tuple(dict.fromkeys((*GPU_FC_STORAGES, *(fc_weights for _, fc_weights in engines.MODES))))
+PRECISIONS = tuple(dict.fromkeys(precision for precision, _ in engines.MODES))
+LAYER_MODES = (("fp32", "fp32"), ("bf16", "int8"), ("int8", "int8"))
+QUICK_PEER_BATCHES = (1, 32)
 Child = Callable[[str, Dict[str, Any]], Dict[str, Any]]
 
 
@@ -66,10 +71,23 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", help="cpu (default), or the name of a file in devices/")
     parser.add_argument("--variants", nargs="+", default=list(results_table.VARIANTS), metavar="NAME")
     parser.add_argument(
-        "--batches", nargs="+", type=int, metavar="N", help="default: 1 32; a GPU: 1 8 32 128; --predict: 1"
+        "--batches",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="default: 1 8 32; --quick: 1 32; a GPU: 1 8 32 128; --predict: 1",
     )
-    parser.add_argument("--fc-weights", nargs="+", choices=ALL_FC_STORAGES, help="default: all; with --layers: fp32")
-    parser.add_argument("--threads", type=int, help="default: every CPU this process may use")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="of a CPU; default: all")
+    parser.add_argument(
+        "--fc-weights", nargs="+", choices=ALL_FC_STORAGES, help="default: all; with --layers: one each"
+    )
+    parser.add_argument(
+        "--threads",
+        nargs="+",
+        type=int,
+        metavar="N",
+        help="default: every CPU this process may use; with --peers and --layers also 1",
+    )
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="compare with these engines, or all (%s)" % ", ".join(engines.PEERS)
     )
@@ -99,9 +117,9 @@ def dispatch(options: argparse.Namespace) -> int:
     if options.peers is not None and options.layers:
         raise UserError("give one of --peers and --layers")
     if options.device != "cpu":
+        if options.precisions:
+            raise UserError("--precisions is for the CPU; on a GPU give --fc-weights")
         return measure_gpu(options)
-    if "int4" in (options.fc_weights or ()):
-        raise UserError("int4 weights are for a GPU; give --device, or others of --fc-weights")
     if options.peers is not None:
         return compare(options)
     return layers(options) if options.layers else measure(options)
@@ -118,35 +136,82 @@ def report() -> int:
 
 def compare(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> int:
     """Compare with the peers."""
-    chosen = peers.choose(options.peers)
-    if options.fc_weights:
-        raise UserError("--fc-weights does not go with --peers, which compares all of them")
-    base = setting(options)
+    if options.fc_weights or options.precisions:
+        raise UserError("--fc-weights and --precisions do not go with --peers, which compares all of them")
+    if options.quick and not options.peers:
+        chosen = peers.fastest(committed(results_table.PEERS))
+    else:
+        chosen = peers.choose(options.peers)
+    base = setting(options, (1,))
     state = power.state(base["cpus"])
-    one = peers.Comparison(chosen, base["cpus"], base["threads"], base["quick"], tools, say=to_stderr)
-    one.run(options.variants, options.batches or results_table.BATCHES)
+    one = peers.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, say=to_stderr)
+    one.run(options.variants, batches(options))
     record = make_record(base, one.rows)
     record["machine"].update(state=state, gpu=power.gpu())  # the state before, not after
     record.update(device=results_table.PEERS, cold=one.cold, packages=peers.packages(chosen))
+    record.update(limits=one.limits, steps=one.steps, without_limits=one.without_limits)
     wrong = [row for row in one.rows if row["peer"] == "fastalex" and row["status"] != peers.OK]
     if wrong:
         raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(note)s" % wrong[0])
-    publish(record, options, peers_table.terminal(record))
+    publish(record, options, (peers_table.quick if options.quick else peers_table.terminal)(record))
     return 0
 
 
+def committed(device: str) -> Optional[Dict[str, Any]]:
+    """The record in results/ of this very processor, if there is one."""
+    title = devices.cpu().model
+    records = [one for one in results_table.load_records() if (one["device"], one["title"]) == (device, title)]
+    return records[-1] if records else None
+
+
+def batches(options: argparse.Namespace) -> Sequence[int]:
+    return options.batches or (QUICK_PEER_BATCHES if options.quick else results_table.CPU_BATCHES)
+
+
+def modes(options: argparse.Namespace, default: Sequence[Tuple[str, str]]) -> List[Tuple[str, str]]:
+    """The (precision, fully connected weights) that the options ask for: those of ``default``, or where the options
+    name any, all that there are of them.
+
+    :raises UserError: if they ask for what there is not.
+    """
+    if not options.precisions and not options.fc_weights:
+        return list(default)
+    found = [
+        (precision, fc_weights)
+        for precision, fc_weights in engines.MODES
+        if precision in (options.precisions or PRECISIONS)
+        and (not options.fc_weights or fc_weights in options.fc_weights)
+    ]
+    if not found:
+        there = ", ".join("%s with %s" % mode for mode in engines.MODES)
+        raise UserError("the CPU has no such precision with such --fc-weights (there are: %s)" % there)
+    return found
+
+
 def layers(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> int:
-    """Time the layers of each network, batch and kind of fully connected weights."""
-    base = setting(options)
+    """Time the layers of each network, batch, number of threads, precision and kind of fully connected weights."""
+    chosen = modes(options, LAYER_MODES)
+    base = setting(options, (1,))
+    tools = tools or peers.Tools()
     rows = []
+    reason = None
     for variant in options.variants:
-        for batch in options.batches or results_table.BATCHES:
-            for fc_weights in options.fc_weights or FC_STORAGES[:1]:
-                spec = dict(base, variant=variant, batch=batch, fc_weights=fc_weights)
-                to_stderr("%s, batch %d, fc weights %s: layers" % (variant, batch, fc_weights))
-                row = (tools or peers.Tools()).once("layers", spec, timing.CHILD_TIMEOUT_S)
-                row.update(variant=variant, batch=batch, fc_weights=fc_weights, state=power.state(base["cpus"]))
-                rows.append(row)
+        for threads in base["counts"]:
+            for batch in batches(options):
+                for precision, fc_weights in chosen:
+                    spec = dict(base, variant=variant, batch=batch, precision=precision, fc_weights=fc_weights)
+                    spec.update(threads=threads, cpus=base["cpus"][:threads])
+                    name = engines.mode_name(precision, fc_weights)
+                    to_stderr("%s, %s, batch %d, threads %d: layers" % (variant, name, batch, threads))
+                    try:
+                        runs = [tools.limits(spec["cpus"], threads, base["quick"])] if reason is None else []
+                    except limits.NoLimitsError as error:
+                        runs, reason = [], str(error)
+                        to_stderr(reason)
+                    row = tools.once("layers", dict(spec, limits=limits.combine(runs)), timing.CHILD_TIMEOUT_S)
+                    row.update((key, spec[key]) for key in layer_times.CASE)
+                    row.update(state=power.state(base["cpus"]))
+                    rows.append(row)
     record = dict(make_record(base, rows), device=results_table.LAYERS)
     publish(record, options, layer_times.terminal(record))
     return 0
@@ -171,13 +236,18 @@ def measure_gpu(options: argparse.Namespace, backend: str = "cuda", **tools: Any
     return 0
 
 
-def setting(options: argparse.Namespace) -> Dict[str, Any]:
-    """Threads, the CPUs to pin to, and quick. :raises UserError: for more threads than there are CPUs."""
+def setting(options: argparse.Namespace, also: Sequence[int] = ()) -> Dict[str, Any]:
+    """Numbers of threads (``counts``; ``threads`` is the highest), the CPUs to pin to, and quick.
+
+    :param also: numbers that belong to the default, which is one thread on each CPU.
+    :raises UserError: for more threads than there are CPUs.
+    """
     cpus = timing.available_cpus()
-    threads = len(cpus) or os.cpu_count() or 1 if options.threads is None else options.threads
-    if threads < 1 or (cpus and threads > len(cpus)):
+    counts = options.threads or [*also, len(cpus) or os.cpu_count() or 1]
+    if min(counts) < 1 or (cpus and max(counts) > len(cpus)):
         raise UserError("--threads must be 1 to %d, the CPUs this process may use" % len(cpus))
-    return {"threads": threads, "cpus": cpus[:threads], "quick": options.quick}
+    counts = sorted(set(counts))
+    return {"counts": counts, "threads": counts[-1], "cpus": cpus[: counts[-1]], "quick": options.quick}
 
 
 def refuse(name: str, found: devices.Recognition, reason: str) -> None:
@@ -250,36 +320,42 @@ def prediction_text(group: Sequence[roofline.Roofline]) -> str:
 
 def measure(options: argparse.Namespace, child: Child = timing.run_child) -> int:
     """Measure this CPU. A wrong result ends the run: that case is not timed, and nothing is written."""
+    wanted = engines.CLASSES if options.quick else engines.MODES.values()
+    chosen = modes(options, [mode for mode, numeric_class in engines.MODES.items() if numeric_class in wanted])
     base = setting(options)
     rows: List[Dict[str, Any]] = []
-    with tempfile.TemporaryDirectory(prefix="fastalex-bench-") as folder:
-        for variant in options.variants:
-            weights = os.path.join(folder, variant + ".safetensors")
-            spec = dict(base, variant=variant, weights=weights, batch=1, fc_weights="fp32")
+    for variant in options.variants:
+        with tempfile.TemporaryDirectory(prefix="fastalex-bench-") as folder:
+            spec = dict(base, variant=variant, folder=folder, batch=1, precision="fp32", fc_weights="fp32")
             child("save", spec)
-            batches = options.batches or results_table.BATCHES
-            for fc_weights in options.fc_weights or FC_STORAGES:
-                rows += measure_variant(dict(spec, fc_weights=fc_weights), batches, child)
-            if os.path.exists(weights):
-                os.unlink(weights)  # 244 MB each
+            written = {engines.WEIGHTS}
+            for precision, fc_weights in chosen:
+                file = engines.weights_file(precision, fc_weights)
+                one = dict(spec, precision=precision, fc_weights=fc_weights, weights=os.path.join(folder, file))
+                if file not in written:
+                    child("quantise", one)
+                    written.add(file)
+                for threads in base["counts"]:
+                    pinned = dict(one, threads=threads, cpus=base["cpus"][:threads])
+                    rows += measure_variant(pinned, batches(options), child)
     record = make_record(base, rows)
     publish(record, options, results_table.measured_section(record))
     return 0
 
 
 def measure_variant(spec: Dict[str, Any], batches: Sequence[int], child: Child) -> List[Dict[str, Any]]:
-    """The rows of one network with one kind of fully connected weights: correctness first, then the times.
+    """The rows of one network in one precision with one kind of fully connected weights: correctness first, then times.
 
     :raises WrongResultError: if the engine's result is not that of the naive backend.
     """
     rows = []
     for batch in batches:
         one = dict(spec, batch=batch)
-        row = {"variant": spec["variant"], "fc_weights": spec["fc_weights"], "batch": batch, "threads": spec["threads"]}
+        row = {key: one[key] for key in ("variant", "precision", "fc_weights", "batch", "threads")}
         row["correctness"] = child("correct", one)
         if not row["correctness"]["ok"]:
             raise WrongResultError(
-                "%(variant)s with fc weights %(fc_weights)s, batch %(batch)d: " % row
+                "%(variant)s in %(precision)s with fc weights %(fc_weights)s, batch %(batch)d: " % row
                 + "max|difference| to the naive backend is %(max_abs_diff).3g, " % row["correctness"]
                 + "allowed %(tolerance).3g (max|reference| %(max_abs_reference).3g)" % row["correctness"]
             )
@@ -287,7 +363,7 @@ def measure_variant(spec: Dict[str, Any], batches: Sequence[int], child: Child) 
         row["cold"] = timing.measure_cold(one, child) if batch == 1 else None
         rows.append(row)
         print(
-            "%(variant)s, fc weights %(fc_weights)s, batch %(batch)d: %(median_ms).2f ms "
+            "%(variant)s, %(precision)s, fc weights %(fc_weights)s, batch %(batch)d: %(median_ms).2f ms "
             "(p10 %(p10_ms).2f, p90 %(p90_ms).2f), %(images_per_s).1f images/s" % row,
             file=sys.stderr,
         )
@@ -302,7 +378,7 @@ def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, A
     cpu = devices.cpu()
     clocks = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", devices.read_text("/proc/cpuinfo") or "", re.MULTILINE)
     return {
-        "schema": 1,
+        "schema": 2,
         "device": "cpu",
         "title": cpu.model,
         "quick": base["quick"],
@@ -314,6 +390,7 @@ def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, A
             "isa": str(_core.cpu_isa()),
             "clock_mhz": max(map(float, clocks)) if clocks else None,
             "threads": base["threads"],
+            "thread_counts": base.get("counts", [base["threads"]]),
             "pinned_cpus": ", ".join(map(str, base["cpus"])),
             "state": power.state(base["cpus"]),
             "os": operating_system(),

@@ -1,10 +1,12 @@
 """Measuring one network on one CPU: statistics, pinning, memory, and the fresh processes in which it all happens.
 
 Each measurement runs in a process of its own, so that peak memory belongs to it alone and nothing is warm by accident.
-``python timing.py TASK SPEC`` is such a process: it does TASK ("save", "correct" or "time") for the JSON object SPEC
-and prints one JSON object. A cold start is measured by :data:`COLD_PROGRAM`, which imports only what a user would.
+``python timing.py TASK SPEC`` is such a process: it does TASK ("save", "quantise", "correct" or "time") for the JSON
+object SPEC and prints one JSON object. A cold start is measured by :data:`COLD_PROGRAM`, which imports only what a user
+would.
 
-A SPEC has: variant, fc_weights, batch, threads, cpus (to pin to), weights (a path), quick.
+A SPEC has: variant, precision, fc_weights, batch, threads, cpus (to pin to), folder (of the files), weights (the path
+of those that the mode loads), quick.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
-RELATIVE_TOLERANCE = 1e-4  # of the largest reference value; fp32 sums of up to 9216 products against sums in double
+# Of the largest reference value, by precision. fp32: sums of up to 9216 products against sums in double; the others
+# round every activation, to 8 bits of a mantissa or to a grid of 255 steps.
+TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.1}
 SMALLEST_REFERENCE = 1e-3  # a smaller output would pass any comparison
 COLD_REPEATS = 3
 CHILD_TIMEOUT_S = 1800.0
@@ -32,8 +36,8 @@ marks = [time.monotonic()]
 import numpy
 from fastalex import AlexNet
 marks.append(time.monotonic())
-net = AlexNet(spec["variant"], weights=spec["weights"], device="cpu", fc_weights=spec["fc_weights"],
-              threads=spec["threads"])
+net = AlexNet(spec["variant"], weights=spec["weights"], device="cpu", precision=spec["precision"],
+              fc_weights=spec["fc_weights"], threads=spec["threads"])
 marks.append(time.monotonic())
 shape = (1, net.variant.channels, net.variant.input_size, net.variant.input_size)
 net(numpy.linspace(-2.0, 2.0, numpy.prod(shape), dtype=numpy.float32).reshape(shape))
@@ -91,7 +95,7 @@ def time_calls(
     return times
 
 
-def compare(result: np.ndarray, reference: np.ndarray, relative: float = RELATIVE_TOLERANCE) -> Dict[str, Any]:
+def compare(result: np.ndarray, reference: np.ndarray, relative: float = TOLERANCES["fp32"]) -> Dict[str, Any]:
     """How far ``result`` is from ``reference`` (same shape), and whether that is within ``relative`` x max|reference|.
 
     A result that is not finite, or a reference too small to tell anything, is not ok.
@@ -171,8 +175,8 @@ def measure_cold(
 def _net(spec: Dict[str, Any], **changes: Any) -> Any:
     from fastalex import AlexNet
 
-    options = {"weights": spec["weights"], "device": "cpu", "fc_weights": spec["fc_weights"]}
-    options["threads"] = spec["threads"]
+    options = {"device": "cpu"}
+    options.update((key, spec[key]) for key in ("weights", "precision", "fc_weights", "threads"))
     options.update(changes)
     return AlexNet(spec["variant"], **options)
 
@@ -190,29 +194,44 @@ def _images(net: Any, batch: int) -> np.ndarray:
 
 
 def task_save(spec: Dict[str, Any]) -> Dict[str, Any]:
-    """Write seeded random weights of the variant to ``spec["weights"]``."""
-    net = _net(spec, weights="random", fc_weights="fp32")
-    net.save(spec["weights"])
-    return {"bytes": os.path.getsize(spec["weights"])}
+    """Write seeded random weights of the variant into ``spec["folder"]``."""
+    import engines
+
+    engines.write_weights(spec)
+    return {}
+
+
+def task_quantise(spec: Dict[str, Any]) -> Dict[str, Any]:
+    """Write the file that the mode of ``spec`` loads."""
+    import engines
+    from fastalex import variants
+
+    row = variants.get(spec["variant"])
+    shape = (row.channels, row.input_size, row.input_size)
+    engines.write_quantised(dict(spec, shape=shape), spec["precision"], spec["fc_weights"])
+    return {}
 
 
 def task_correct(spec: Dict[str, Any]) -> Dict[str, Any]:
     """Compare the tuned engine with the naive one, which defines each op and sums in double.
 
-    The first and the last image of the batch are the same image, and both results are compared. With quantised fully
-    connected weights the naive net gets the tuned net's own dequantised weights, and what the quantisation itself
+    The first and the last image of the batch are the same image, and both results are compared. With rounded weights
+    the naive net gets the tuned net's own dequantised weights, and what the rounding of weights and activations itself
     changes is a figure of its own: max|difference| to the fp32 result over max|fp32 result|.
     """
+    import engines
+
+    rounded = (spec["precision"], spec["fc_weights"]) != ("fp32", "fp32")
     tuned = _net(spec)
     images = _images(tuned, spec["batch"])
     result = tuned(images)[[0, -1]]
-    weights = spec["weights"] if spec["fc_weights"] == "fp32" else tuned.state_dict()
-    naive = _net(spec, weights=weights, device="naive", fc_weights="fp32")
+    plain = {"precision": "fp32", "fc_weights": "fp32"}
+    naive = _net(spec, weights=tuned.state_dict() if rounded else spec["weights"], device="naive", **plain)
     reference = naive(images[:1])
-    report = compare(result, np.concatenate([reference, reference]))
+    report = compare(result, np.concatenate([reference, reference]), TOLERANCES[spec["precision"]])
     report["reference"] = "fastalex naive backend (double accumulation)"
-    if spec["fc_weights"] != "fp32":
-        unquantised = _net(spec, fc_weights="fp32")(images[:1])
+    if rounded:
+        unquantised = _net(spec, weights=os.path.join(spec["folder"], engines.WEIGHTS), **plain)(images[:1])
         report["quantisation_error"] = float(np.max(np.abs(result[:1] - unquantised)) / np.max(np.abs(unquantised)))
     return report
 
@@ -227,7 +246,7 @@ def task_time(spec: Dict[str, Any]) -> Dict[str, Any]:
     return report
 
 
-TASKS = {"save": task_save, "correct": task_correct, "time": task_time}
+TASKS = {"save": task_save, "quantise": task_quantise, "correct": task_correct, "time": task_time}
 
 if __name__ == "__main__":
     wanted = json.loads(sys.argv[2])

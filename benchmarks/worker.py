@@ -33,6 +33,8 @@ def serve(spec: Mapping[str, Any], lines: Iterable[str], say: Any) -> None:
                 images = timing.random_images(spec["shape"], command["batch"])
                 net, answer = load(net or engine.make(spec, **engine.options), images, command)
                 answer["numeric_class"] = numeric_class(engine, net)
+                if hasattr(net, "steps"):
+                    answer["steps"] = net.steps(command["batch"])
             else:
                 answer = {"times_ms": burst(net.run, images, command["calls"])}
         except Exception as error:  # noqa: BLE001  # whatever a peer throws is its result

@@ -19,6 +19,7 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
 sys.path.insert(0, str(BENCHMARKS))
 
+import engines  # noqa: E402
 import results_table  # noqa: E402
 import run  # noqa: E402
 import timing  # noqa: E402
@@ -28,7 +29,7 @@ COLD = {"total_ms": 9.0, "start_ms": 1.0, "import_ms": 2.0, "build_ms": 3.0, "fi
 
 
 def record(device="cpu", title="Some CPU", quick=False, **row):
-    values = {"variant": "alexnet2012", "batch": 1, "fc_weights": "int8", "threads": 2}
+    values = {"variant": "alexnet2012", "batch": 1, "precision": "bf16", "fc_weights": "int8", "threads": 2}
     values.update(median_ms=4.0, p10_ms=3.5, p90_ms=5.0, images_per_s=250.0, runs=9, peak_rss_mib=80.0, cold=None)
     values["correctness"] = {"ok": True, "max_abs_diff": 1e-5, "tolerance": 1e-4, "max_abs_reference": 1.0}
     values["correctness"]["quantisation_error"] = 0.02
@@ -46,7 +47,7 @@ class FakeChild:
         self.calls, self.wrong = [], wrong
 
     def __call__(self, task, spec):
-        self.calls.append((task, spec["variant"], spec["fc_weights"], spec["batch"]))
+        self.calls.append((task, spec["variant"], spec["precision"], spec["fc_weights"], spec["batch"]))
         if task == "correct":
             ok = spec["fc_weights"] not in self.wrong
             return {"ok": ok, "max_abs_diff": 1e-6 if ok else 1.0, "max_abs_reference": 1.0, "tolerance": 1e-4}
@@ -114,7 +115,8 @@ def test_child_failures_are_one_sentence():
 
 def test_correctness_comes_before_every_time():
     child = FakeChild()
-    rows = run.measure_variant({"variant": "torchvision", "fc_weights": "int8", "threads": 1}, (1, 32), child)
+    spec = {"variant": "torchvision", "precision": "fp32", "fc_weights": "int8", "threads": 1}
+    rows = run.measure_variant(spec, (1, 32), child)
     assert [call[0] for call in child.calls] == ["correct", "time", "cold", "cold", "cold", "correct", "time"]
     assert rows[0]["cold"]["repeats"] == 3
     assert rows[1]["cold"] is None
@@ -126,7 +128,7 @@ def test_a_wrong_result_is_not_timed_and_not_written(monkeypatch, tmp_path, caps
     monkeypatch.setattr(run, "publish", lambda *_: pytest.fail("published a wrong result"))
     monkeypatch.setattr(run, "dispatch", lambda chosen: run.measure(chosen, child))
     assert run.main(["--fc-weights", "int8", "--output", str(tmp_path / "out.json")]) == 1
-    assert [call[0] for call in child.calls] == ["save", "correct"]
+    assert [call[0] for call in child.calls] == ["save", "quantise", "correct"]
     assert "naive backend" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -138,10 +140,13 @@ def test_measure_writes_what_was_measured(monkeypatch, tmp_path, capsys):
     child = FakeChild()
     assert run.measure(options("--threads", "1"), child) == 0
     rows = json.loads((tmp_path / "results/cpu/some.json").read_text())["rows"]
-    cases = {(row["variant"], row["fc_weights"], row["batch"]) for row in rows}
-    assert cases == {(v, f, b) for v in results_table.VARIANTS for f in run.FC_STORAGES for b in (1, 32)}
+    cases = {(row["variant"], row["precision"], row["fc_weights"], row["batch"]) for row in rows}
+    assert cases == {(v, *mode, b) for v in results_table.VARIANTS for mode in engines.MODES for b in (1, 8, 32)}
+    assert len(rows) == len(cases)
     assert (tmp_path / "R.md").exists()
     assert [call[0] for call in child.calls].count("save") == 2
+    written = [call[2:4] for call in child.calls if call[0] == "quantise"]
+    assert written == 2 * [("fp32", "int8"), ("fp32", "int4"), ("int8", "int8"), ("int8", "int4")]
     assert "## CPU, measured: Some CPU" in capsys.readouterr().out
 
 
@@ -187,6 +192,8 @@ def test_the_right_machine_has_no_engine_yet(monkeypatch, capsys):
         (("--batches", "0"), "--batches"),
         (("--threads", "100000"), "--threads"),
         (("--threads", "-1"), "--threads"),
+        (("--threads", "1", "0"), "--threads"),
+        (("--precisions", "int8", "--fc-weights", "fp32"), "no such precision"),
         (("--card", "RTX 3090"), "--predict"),
         (("--predict",), "--predict needs a device"),
         (("--device", "rtx30", "--predict", "--card", "RTX 3091"), "did you mean"),
@@ -245,11 +252,16 @@ def test_cpu_section_shows_versions_and_cold_start():
     measured = text.split("## Predicted", 1)[0]
     assert "fastalex 0, Python 3, numpy 1; Linux; 2 threads pinned to CPUs 0, 1;" in measured
     assert "engine ISA v3; compiler gcc" in measured
-    assert "| alexnet2012 | int8 | 1 | 4.00 | 3.50 | 5.00 | 250 | 80.0 | 0.100 | 0.0200 |" in measured
-    assert "| alexnet2012 | int8 | 9.00 | 1.00 | 2.00 | 3.00 | 3.00 | 50.0 |" in measured
+    assert "| alexnet2012 | bf16 | int8 | 2 | 1 | 4.00 | 3.50 | 5.00 | 250 | 80.0 | 0.100 | 0.0200 |" in measured
+    assert "| alexnet2012 | bf16 | int8 | 9.00 | 1.00 | 2.00 | 3.00 | 3.00 | 50.0 |" in measured
     assert "## NVIDIA H200, measured: H200 SXM" in results_table.render([record("h200", "H200 SXM")])
     assert "quick run" not in measured
     assert "quick run" in results_table.render([record(quick=True)])
+    old = record()
+    del old["rows"][0]["precision"]
+    assert "| alexnet2012 | fp32 | int8 | 2 | 1 | 4.00 |" in results_table.render([old])
+    old["machine"]["thread_counts"] = [1, 2]
+    assert "1 and 2 threads pinned to CPUs 0, 1;" in results_table.render([old])
 
 
 def test_predictions_stand_apart():
@@ -307,8 +319,8 @@ def test_slug(name, slug):
 def test_whole_run_on_the_small_network(tmp_path):
     pytest.importorskip("fastalex._core")
     path = tmp_path / "out.json"
-    words = ["--variants", "alexnet-digits", "--fc-weights", "int8", "--batches", "1", "3", "--quick"]
-    assert run.main([*words, "--threads", "1", "--output", str(path)]) == 0
+    words = ["--variants", "alexnet-digits", "--precisions", "fp32", "--fc-weights", "int8", "--batches", "1", "3"]
+    assert run.main([*words, "--quick", "--threads", "1", "--output", str(path)]) == 0
     found = json.loads(path.read_text())
     assert found["quick"] is True
     assert found["machine"]["threads"] == 1

@@ -295,7 +295,7 @@ def test_the_gpu_is_found_by_its_device_file(monkeypatch):
         (("--device", "rtx30", "--peers"), "leave out --peers and --layers"),
         (("--device", "rtx30", "--layers"), "leave out --peers and --layers"),
         (("--device", "rtx30", "--threads", "2"), "--threads is for CPUs"),
-        (("--device", "cpu", "--fc-weights", "int4"), "int4 weights are for a GPU"),
+        (("--device", "h200", "--precisions", "bf16"), "--precisions is for the CPU"),
     ],
 )
 def test_mistakes_exit_2(words, said, capsys):
