@@ -341,7 +341,8 @@ def write_quantised(spec: Mapping[str, Any], precision: str, fc_weights: str) ->
         calibration = quantize.calibrate(AlexNet(spec["variant"], **options), calibration_images(spec))
         options.update(precision=precision, calibration=calibration)
     net = AlexNet(spec["variant"], fc_weights=fc_weights, **options)
-    net.save(os.path.join(spec["folder"], weights_file(precision, fc_weights)))
+    levels = fc_weights if fc_weights in ("int8", "int4") else "fp32"
+    net.save(os.path.join(spec["folder"], weights_file(precision, fc_weights)), fc_weights=levels)
 
 
 def calibration_images(spec: Mapping[str, Any]) -> np.ndarray:

@@ -32,8 +32,8 @@ std::string describe_work(const Network& network, const fastalex_step& step) {
   std::ostringstream text;
   if (const ConvLayer* conv = network.model->conv(step)) {
     text << ", \"format\": \"" << format_of(conv->choice, *network.model->kernels) << "\", \"numeric\": \""
-         << name_of(conv->choice.numeric) << "\", \"products\": "
-         << static_cast<long long>(products_of(step, conv->choice, *network.model->kernels))
+         << name_of(conv->choice.numeric)
+         << "\", \"products\": " << static_cast<long long>(products_of(step, conv->choice, *network.model->kernels))
          << ", \"weight_bytes\": " << conv->weights.bytes();
   } else if (const FcLayer* fc = network.model->fc(step)) {
     const bool digits = fc->choice.form == kFcDigits || fc->choice.form == kFcDigits4;

@@ -11,10 +11,10 @@
 namespace fastalex {
 
 struct ConvChoice {
-  int numeric;     // Numeric of the input and the products
-  int form;        // index into CpuKernels::winograd; -1: direct
-  int block;       // edge of the blocks of pixels that become channels first (ImportTask), which leaves a stride of 1
-  int kernel;      // edge of the weights after that
+  int numeric;  // Numeric of the input and the products
+  int form;     // index into CpuKernels::winograd; -1: direct
+  int block;    // edge of the blocks of pixels that become channels first (ImportTask), which leaves a stride of 1
+  int kernel;   // edge of the weights after that
 };
 
 // Multiply-accumulates that an image of the step takes, those with a tile's padding included.

@@ -50,8 +50,7 @@ const IsaLevel kIsaLevels[] = {
 #ifdef FASTALEX_ISA_V4VNNI
     {&fastalex_cpu_kernels_v4vnni, has_vnni, true},
 #endif
-    {&fastalex_cpu_kernels_v4, has_v4, true},
-    {&fastalex_cpu_kernels_v3, has_v3, true},
+    {&fastalex_cpu_kernels_v4, has_v4, true},       {&fastalex_cpu_kernels_v3, has_v3, true},
     {&fastalex_cpu_kernels_v2, has_v2, true},
 #ifdef FASTALEX_TEST_ISA
     {&fastalex_cpu_kernels_wide, has_v3, false},

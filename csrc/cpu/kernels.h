@@ -65,10 +65,10 @@ struct WinogradTask {
   int32_t form;            // index into CpuKernels::winograd
   int32_t tiles, tiles_x;  // of an image; of a row of an image
   int32_t first_tile, strip_tiles;
-  float* transformed;      // [position][group][tile of the strip][pitch]
-  int32_t pitch;           // of a group's channels, a multiple of the vectors' length
-  const float* weights;    // [group][panel index][position][channel of the group][panel]
-  const float* bias;       // [group][panel index][panel]
+  float* transformed;    // [position][group][tile of the strip][pitch]
+  int32_t pitch;         // of a group's channels, a multiple of the vectors' length
+  const float* weights;  // [group][panel index][position][channel of the group][panel]
+  const float* bias;     // [group][panel index][panel]
   int32_t groups, in_per_group, out_per_group, panels_per_group;
   float* scratch;          // [worker][scratch_floats]
   int64_t scratch_floats;  // positions * block_tiles * panel
@@ -127,7 +127,7 @@ struct NormPoolTask {
   PoolTask pool;
   int32_t pool_first;
   int32_t rows_per_unit, units_per_image;
-  float* scratch;          // [worker][scratch_floats]: normalised rows for the pool, or one pooled pixel
+  float* scratch;  // [worker][scratch_floats]: normalised rows for the pool, or one pooled pixel
   int64_t scratch_floats;
 };
 

@@ -23,7 +23,7 @@ struct Model {
   const CpuKernels* kernels;
   std::shared_ptr<ThreadPool> pool;
   int threads, precision;
-  std::vector<fastalex_step> steps;  // of the net's own image size
+  std::vector<fastalex_step> steps;                  // of the net's own image size
   std::vector<std::unique_ptr<PackedLayer>> layers;  // by param / 2
 };
 

@@ -29,11 +29,11 @@ struct Network {
   std::vector<std::unique_ptr<Stage>> stages;
   int input_block;  // of the import of the network's input (ImportTask)
   int chunk_images;
-  bool by_chunks;           // the threads take a chunk each
-  size_t workspace_bytes;   // of a chunk
+  bool by_chunks;                           // the threads take a chunk each
+  size_t workspace_bytes;                   // of a chunk
   size_t transformed_bytes, scratch_bytes;  // of a chunk; of a worker
-  size_t features_pitch;    // floats from one row of the batch part to the next
-  size_t prepared_bytes, digit_sums;  // of a row of the batch part
+  size_t features_pitch;                    // floats from one row of the batch part to the next
+  size_t prepared_bytes, digit_sums;        // of a row of the batch part
 
  private:
   void make_tensors();

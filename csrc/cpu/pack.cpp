@@ -225,7 +225,8 @@ void ConvLayer::pack_winograd(const float* weight, const WinogradTransforms& t, 
   for (int channel = 0; channel < channels; ++channel) {
     const int c = channel / (block * block), dy = channel / block % block, dx = channel % block;
     for (int lane = 0; lane < panels.width(index); ++lane) {
-      const size_t from = (panels.first_channel(index) + lane) * products() + static_cast<size_t>(c) * kernel_ * kernel_;
+      const size_t from =
+          (panels.first_channel(index) + lane) * products() + static_cast<size_t>(c) * kernel_ * kernel_;
       for (int i = 0; i < t.kernel * t.kernel; ++i) {
         const int y = i / t.kernel * block + dy, x = i % t.kernel * block + dx;
         g[i] = y < kernel_ && x < kernel_ ? at(weight, from + y * kernel_ + x) : 0;

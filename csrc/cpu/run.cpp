@@ -60,9 +60,8 @@ void import_input(const Call& call, int first_image, const Chunk& chunk) {
   task.block = network.input_block;
   task.pad = network.input_block > 1 ? step.pad : 0;
   // A network that begins with a fully connected layer has its features here already.
-  task.to = network.image_steps == 0 && network.has_batch_part()
-                ? tensor.view_at(chunk.features, chunk.features_pitch)
-                : tensor.view(chunk.workspace);
+  task.to = network.image_steps == 0 && network.has_batch_part() ? tensor.view_at(chunk.features, chunk.features_pitch)
+                                                                 : tensor.view(chunk.workspace);
   chunk.workers->run(network.model->kernels->import_image, &task, chunk.images * task.to.h);
 }
 

@@ -120,7 +120,8 @@ std::string device_info(int index) {
 
 std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const fastalex_param* params,
                                          size_t param_count, const fastalex_model_options& options) {
-  if (options.precision > FASTALEX_PRECISION_FP16) invalid("the cuda backend computes in fp32 or fp16; use one of them");
+  if (options.precision > FASTALEX_PRECISION_FP16)
+    invalid("the cuda backend computes in fp32 or fp16; use one of them");
   if (options.fc_storage > FASTALEX_INT4) invalid("the cuda backend keeps no weights in bf16; use fp16");
   if (options.precision == FASTALEX_PRECISION_FP16 && options.fc_storage == FASTALEX_FP32)
     invalid("with fp16 activations fully connected weights are kept in fp16, int8 or int4, not in fp32");

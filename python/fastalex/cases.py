@@ -194,7 +194,7 @@ def small() -> List[Case]:
 
 
 def served(case: Case, backend: str) -> bool:
-    """Whether a backend is meant to compute the case: the naive one keeps no weights in fewer bits, bf16 is the CPU's."""
+    """Whether a backend is meant to compute the case: naive keeps no weights in fewer bits, bf16 is the CPU's."""
     return case.storage == "fp32" or (backend == "cpu" if case.storage == "bf16" else backend != "naive")
 
 

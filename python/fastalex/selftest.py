@@ -114,9 +114,7 @@ def arithmetic_of(
     net = _net(case.table, x, params, backend, case.storage, precision, tuning, exact)
     batch, _, height, width = case.shape
     step = json.loads(net.describe(batch, height, width))["steps"][0]
-    return Arithmetic(
-        precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"), step.get("digits", 0)
-    )
+    return Arithmetic(precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"), step.get("digits", 0))
 
 
 def to_bf16(x: np.ndarray) -> np.ndarray:

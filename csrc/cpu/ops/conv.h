@@ -1,6 +1,6 @@
 // conv+bias+activation as an implicit GEMM over the padded NHWC input: every window is a list of units at fixed
-// distances, so no im2col buffer is written. A tile lies in one row of the output: kernel rows that meet nothing but the
-// border are left out.
+// distances, so no im2col buffer is written. A tile lies in one row of the output: kernel rows that meet nothing but
+// the border are left out.
 #ifndef FASTALEX_CPU_OPS_CONV_H
 #define FASTALEX_CPU_OPS_CONV_H
 
@@ -67,8 +67,8 @@ __attribute__((noinline)) void store_results(const fastalex::ConvTask& task, con
   }
 }
 
-// The kernel rows of a row of outputs that lie within the image; all of them where a level of the border is not zero, as
-// ConvTask::offset counts on it.
+// The kernel rows of a row of outputs that lie within the image; all of them where a level of the border is not zero,
+// as ConvTask::offset counts on it.
 struct KernelRows {
   int first, last;
 };

@@ -49,7 +49,8 @@ void sum_digits(const fastalex::FcTask& task, const uint8_t* planes, int32_t* su
   for (int begin = 0; begin < task.k; begin += fastalex::kNibbleGroup)
     for (int d = 0; d < task.digits; ++d) {
       int32_t sum = 0;
-      for (int i = begin; i < begin + fastalex::kNibbleGroup && i < 8 * task.units; ++i) sum += planes[d * task.plane + i];
+      for (int i = begin; i < begin + fastalex::kNibbleGroup && i < 8 * task.units; ++i)
+        sum += planes[d * task.plane + i];
       *sums++ = sum;
     }
 }
@@ -66,8 +67,7 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
     const int count = task.k - i;
     if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
     const IntVec level = levels_of(to, load(values));
-    for (int d = 0; d < task.digits; ++d)
-      store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
+    for (int d = 0; d < task.digits; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
   }
   const int groups = (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
   if (task.form == fastalex::kFcDigits4)
@@ -156,7 +156,8 @@ void int4_rows(const fastalex::FcTask& task, int panel, int row) {
     IntVec sum[ROWS][kVectors][DIGITS] = {}, ones[kVectors] = {};
     const int begin = group * kGroupUnits;
     const int units = task.units - begin < kGroupUnits ? task.units - begin : static_cast<int>(kGroupUnits);
-    for (int64_t u = 8 * static_cast<int64_t>(begin); u < 8 * static_cast<int64_t>(begin + units); u += 8, w += kPanel) {
+    for (int64_t u = 8 * static_cast<int64_t>(begin); u < 8 * static_cast<int64_t>(begin + units);
+         u += 8, w += kPanel) {
       IntVec low[kVectors], high[kVectors];
       for (int j = 0; j < kVectors; ++j) {
         low[j] = low_nibbles(load_units(w + j * kLanes));
@@ -198,12 +199,12 @@ void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
     for (int k = 0; k < task.k; ++k) {
       const IntVec unit = load_units(w + static_cast<int64_t>(k / in_unit) * kPanel + j * kLanes);
       const int i = k % in_unit;
-      const IntVec level = nibbles ? ((unit >> (i % 4 * 8 + i / 4 * 4)) & splat_unit(15)) - splat_unit(8)
-                                   : (unit << (24 - 8 * i)) >> 24;
-      const float* scale = nibbles ? task.scale +
-                                         (static_cast<int64_t>(panel) * groups + k / fastalex::kNibbleGroup) * kPanel +
-                                         j * kLanes
-                                   : task.scale + lane;
+      const IntVec level =
+          nibbles ? ((unit >> (i % 4 * 8 + i / 4 * 4)) & splat_unit(15)) - splat_unit(8) : (unit << (24 - 8 * i)) >> 24;
+      const float* scale =
+          nibbles
+              ? task.scale + (static_cast<int64_t>(panel) * groups + k / fastalex::kNibbleGroup) * kPanel + j * kLanes
+              : task.scale + lane;
       sum += splat(in[k]) * (to_float(level) * load(scale));
     }
     store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,

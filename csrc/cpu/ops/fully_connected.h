@@ -104,7 +104,8 @@ void fc_rows(const fastalex::FcTask& task, int panel, const FcPart& part, const 
 
 template <class Units>
 void fc_part(const fastalex::FcTask& task, int panel, const FcPart& part, const typename Units::Unit* w) {
-  for_batch_rows(task.n, [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
+  for_batch_rows(task.n,
+                 [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
 }
 
 // The weights of a part as floats, once for all rows of a large batch.
@@ -156,8 +157,7 @@ void fully_connected(const void* erased, int panel, int) {
   if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return fc_digits(task, panel);
   if (task.form == fastalex::kFcNibbles) return fc_panel<NibbleUnits>(task, panel);
   if (task.form == fastalex::kFcBf16)
-    return for_batch_rows(task.n,
-                         [&](auto rows, int row) { fc_bf16_rows<decltype(rows)::kCount>(task, panel, row); });
+    return for_batch_rows(task.n, [&](auto rows, int row) { fc_bf16_rows<decltype(rows)::kCount>(task, panel, row); });
   if (task.storage == FASTALEX_BF16) return fc_panel<Bf16Units>(task, panel);
   if (task.storage == FASTALEX_FP16) return fc_panel<HalfUnits>(task, panel);
   if (task.storage == FASTALEX_INT8) return fc_panel<ByteUnits>(task, panel);

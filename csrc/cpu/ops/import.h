@@ -23,7 +23,8 @@ void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, i
   Level levels[4 * kPitch];
   int16_t shorts[4 * kPitch];
   for (int c = 0; c < channels; ++c) {
-    const float* from = task.from + ((static_cast<int64_t>(image) * task.channels + first + c) * task.h + y) * task.w + x;
+    const float* from =
+        task.from + ((static_cast<int64_t>(image) * task.channels + first + c) * task.h + y) * task.w + x;
     for (int i = 0; i < columns; i += kLanes) {
       const Vec v = columns - i < kLanes ? load_lanes(from + i, 0, columns - i) : load(from + i);
       if (task.to.numeric == fastalex::kBfloat16)

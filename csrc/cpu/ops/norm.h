@@ -13,8 +13,8 @@ inline Vec divide_by_power(Vec x, Vec t, float beta) {
   return x;
 }
 
-// The squares of channels c + d, d from -half to half, of a group of `channels` from x on, added up; kLanes values of c.
-// HALF: half, or -1 where it is not known to the compiler.
+// The squares of channels c + d, d from -half to half, of a group of `channels` from x on, added up; kLanes values of
+// c. HALF: half, or -1 where it is not known to the compiler.
 template <int HALF>
 inline Vec sum_of_squares(const float* x, int c, int channels, int any_half) {
   const int half = HALF < 0 ? any_half : HALF;

@@ -59,8 +59,7 @@ void lrn_then_pool(const fastalex::NormPoolTask& task, int image, int first, int
       const Window window = window_of(pool, row, col);
       const int64_t place = place_of(pool.out, image, row, col);
       for (int c = 0; c < pool.in.c; c += kLanes)
-        store_values(pool.out, place + c, activate(largest_of(pool, window, rows, c), pool.activation),
-                     pool.in.c - c);
+        store_values(pool.out, place + c, activate(largest_of(pool, window, rows, c), pool.activation), pool.in.c - c);
     }
   }
 }

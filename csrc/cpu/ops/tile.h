@@ -39,9 +39,8 @@ struct Products<fastalex::kLevels> {
   typedef IntVec Sum;
   static Sum add(Sum sum, int32_t unit, IntVec w) {
 #if defined(FASTALEX_USE_VNNI)
-    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum),
-                                                        reinterpret_cast<__m512i>(splat_unit(unit)),
-                                                        reinterpret_cast<__m512i>(w)));
+    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(splat_unit(unit)), reinterpret_cast<__m512i>(w)));
 #else
     return add_pairs(sum, splat_unit(unit), w);
 #endif
