@@ -237,6 +237,15 @@ def test_bench(capsys, either_way):
         assert images_per_s == pytest.approx(1e3 * int(row[0]) / median, rel=0.05)
 
 
+def test_exact_is_for_the_cpu(capsys):
+    words = ("--weights", "digits", "--threads", 1, "--repeat", 2)
+    assert run_json(capsys, "bench", *words, "--device", "cpu", "--exact")["exact"] is True
+    assert run_json(capsys, "bench", *words, "--device", "cpu")["exact"] is False
+    out = run(capsys, "bench", *words, "--device", "cpu", "--exact")[1]
+    assert "variant alexnet-digits, fp32, exact, fc weights fp32" in out
+    assert_mistake(run(capsys, "bench", *words, "--device", "naive", "--exact"), "exact=True is for device='cpu'")
+
+
 def test_bench_json_and_random_weights(capsys):
     result = run_json(capsys, "bench", "--variant", "alexnet-digits", "--fc-weights", "int8", "--repeat", 2)
     assert result["variant"] == "alexnet-digits"
