@@ -186,7 +186,9 @@ def test_a_profile_times_every_step(backend):
         elapsed = time.perf_counter() - begin
         names = "relu1 norm1 pool1 relu2 norm2 pool2 relu3 relu4 relu5 pool5 relu6 relu7 fc8"
         assert [name for name, _ in steps] == names.split()
-        assert all(seconds > 0 for _, seconds in steps)
+        # The cpu backend does LRN and the pool after it together.
+        together = ("norm1", "norm2") if backend == "cpu" else ()
+        assert all((seconds > 0) == (name not in together) for name, seconds in steps)
         shares.append(sum(seconds for _, seconds in steps) / elapsed)
     assert max(shares) <= 1
     assert max(shares) > 0.5  # in the best call: another process may take the time between two steps

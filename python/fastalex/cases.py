@@ -13,7 +13,7 @@ from typing import Dict, List, Tuple
 import numpy as np
 
 from .layers import FC_STORAGES, layer_table
-from .variants import VARIANTS
+from .variants import VARIANTS, Variant
 
 STORAGES = FC_STORAGES
 
@@ -168,19 +168,26 @@ _SMALL = (
 )
 
 
+def layers_of(row: Variant) -> List[Case]:
+    """Each layer of a network at its own size, without those that do nothing or are exact at any size."""
+    found = []
+    for layer in row.layers():
+        if layer.op in ("dropout", "relu"):
+            continue
+        channels, height, width = (*layer.in_shape, 1, 1)[:3]
+        name = "%s/%s" % (row.name, layer.name)
+        table = layer_table([layer]).strip()
+        found.append(Case(name, table, (1, channels, height, width), scale=10.0, small=False))
+    return found
+
+
 def _real() -> List[Case]:
     """Each layer of each variant at its own size, once."""
     cases: Dict[Tuple[str, Tuple[int, ...]], Case] = {}
     for row in VARIANTS.values():
-        for layer in row.layers():
-            if layer.op in ("dropout", "relu"):  # the identity; and exact at any size
-                continue
-            channels, height, width = (*layer.in_shape, 1, 1)[:3]
-            shape = (1, channels, height, width)
-            table = layer_table([layer]).strip()
-            kind = table.replace("name=" + layer.name, "")
-            case = Case("%s/%s" % (row.name, layer.name), table, shape, scale=10.0, small=False)
-            cases.setdefault((kind, shape), case)
+        for case in layers_of(row):
+            kind = case.table.replace("name=" + case.name.split("/")[1], "")
+            cases.setdefault((kind, case.shape), case)
     return list(cases.values())
 
 

@@ -59,8 +59,9 @@ def _as_stride_1(case: Case, x: np.ndarray, params: Sequence[np.ndarray], form: 
 
 
 def in_blocks(x, w, pad, block, rounds_up=False):
-    """The convolution of stride ``block`` as one of stride 1 without padding: pixel (dy, dx) of each block of the padded
-    input becomes channel c block^2 + dy block + dx, and the weights are cut likewise, zeros filling their last blocks.
+    """The convolution of stride ``block`` as one of stride 1 without padding: pixel (dy, dx) of each block of the
+    padded input becomes channel c block^2 + dy block + dx, and the weights are cut likewise, zeros filling their last
+    blocks.
 
     x [N, C, H, W], w [K, C, r, r]; returns [N, C block^2, H', W'] and [K, C block^2, r', r'], r' = ceil(r / block).
     """
@@ -183,8 +184,8 @@ def winograd_deviation(x, w, pad, groups, m, dtype, half_sum=32, bias=None, mean
     """Standard deviation of computed - exact before the activation; arguments and shape as of winograd_bound.
 
     A sum of k terms t in sequence is rounded k times, its i-th partial sum has the variance of i terms: k (k + 1) / 2
-    mean squares of a term, (k + 1) / 2 for each. The products of fp32 are summed in parts of ``part`` channels (default:
-    one), and then the parts.
+    mean squares of a term, (k + 1) / 2 for each. The products of fp32 are summed in parts of ``part`` channels
+    (default: one part), and then the parts.
     """
     x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
     at, g, bt = winograd_matrices(m, w.shape[2])
