@@ -1,12 +1,20 @@
 #include "choose.h"
 
+#include <algorithm>
+
 #include "../error.h"
 
 namespace fastalex {
 namespace {
 
+// Kernel rows that lie in the border are left out (ops/conv.h).
 double direct_products(const fastalex_step& s) {
-  return 1.0 * s.out_c * (s.in_c / s.groups) * s.kernel * s.kernel * s.out_h * s.out_w;
+  double rows = 0;
+  for (int y = 0; y < s.out_h; ++y) {
+    const int top = y * s.stride - s.pad;
+    rows += std::min(s.in_h, top + s.kernel) - std::max(0, top);
+  }
+  return rows * s.out_w * s.out_c * (s.in_c / s.groups) * s.kernel;
 }
 
 int tiles_of(int side, int edge) { return (side + edge - 1) / edge; }

@@ -22,16 +22,18 @@ Activations Tensor::view_at(void* data, int64_t image) const {
   return view;
 }
 
-Activations Tensor::padded_view(char* workspace) const {
-  return view_at(workspace + offset, static_cast<int64_t>(image_bytes() / bytes));
+Activations Tensor::padded_view(char* workspace, int first) const {
+  const size_t skipped = images > 1 ? first * image_bytes() : 0;
+  return view_at(workspace + offset + skipped, static_cast<int64_t>(image_bytes() / bytes));
 }
 
-Activations Tensor::view(char* workspace) const {
-  const size_t first = (static_cast<size_t>(border) * padded_w + border) * c;
-  return view_at(workspace + offset + first * bytes, static_cast<int64_t>(image_bytes() / bytes));
+Activations Tensor::view(char* workspace, int first) const {
+  Activations view = padded_view(workspace, first);
+  view.data = static_cast<char*>(view.data) + (static_cast<size_t>(border) * padded_w + border) * c * bytes;
+  return view;
 }
 
-Tensor plain_tensor(int c, int h, int w) { return {c, h, w, 0, h, w, kFloat32, 4, false, 0, 0}; }
+Tensor plain_tensor(int c, int h, int w) { return {c, h, w, 0, h, w, kFloat32, 4, false, 0, 1, 0}; }
 
 std::vector<int> run_lengths(const fastalex_step& step) {
   const int channels = step.in_c / step.groups;

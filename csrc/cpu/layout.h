@@ -22,15 +22,16 @@ struct Tensor {
   int bytes;      // of a value
   bool negative;  // kLevels: values may be below 0
   double step;    // kLevels
-  size_t offset;  // of the chunk's first image in the workspace, in bytes
+  int images;     // of a chunk that it holds at a time: all, or one
+  size_t offset;  // of its first image in the workspace, in bytes
 
   int zero() const { return numeric == kLevels && negative && bytes == 1 ? kSignedZero : 0; }  // the level of 0
 
   size_t values() const { return static_cast<size_t>(padded_h) * padded_w * c; }
   size_t image_bytes() const { return (values() * bytes + 63) / 64 * 64; }
-  // The images proper, from the first value of the first one, and with their borders.
-  Activations view(char* workspace) const;
-  Activations padded_view(char* workspace) const;
+  // The images proper from the chunk's image `first` on, and with their borders.
+  Activations view(char* workspace, int first) const;
+  Activations padded_view(char* workspace, int first) const;
   // A tensor whose images lie elsewhere, `image` values apart.
   Activations view_at(void* data, int64_t image) const;
 };

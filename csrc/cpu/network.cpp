@@ -10,8 +10,8 @@
 namespace fastalex {
 namespace {
 
-// Images of a chunk: transformed weights are read once for all of them, and their activations fill the caches.
-const int kChunkImages = 4;
+// Images of a chunk where there are large weights.
+const int kChunkImages = 8;
 
 bool works_on_batch(const fastalex_step& step) {
   return step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_SOFTMAX;
@@ -51,6 +51,15 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   return tensor;
 }
 
+// The first step whose weights are large; a pair of steps that are one stage is not parted.
+size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, size_t image_steps) {
+  for (size_t i = 0; i < image_steps; ++i) {
+    const ConvLayer* conv = model.conv(steps[i]);
+    if (conv && conv->weights.bytes() > kSmallWeights) return i;
+  }
+  return image_steps;
+}
+
 size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 }  // namespace
@@ -59,8 +68,9 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
     : model(model_),
       steps(steps_, steps_ + count),
       image_steps(std::find_if(steps_, steps_ + count, works_on_batch) - steps_),
+      single_steps(first_large(*model_, steps, image_steps)),
       input_block(1),
-      chunk_images(std::min(kChunkImages, steps_[0].n)),
+      chunk_images(single_steps == image_steps ? 1 : std::min(kChunkImages, steps_[0].n)),
       by_chunks(false),
       workspace_bytes(0),
       transformed_bytes(0),
@@ -88,8 +98,9 @@ void Network::make_tensors() {
     // Offsets within an image are 32-bit.
     if (1.0 * tensor.padded_h * tensor.padded_w * tensor.c * tensor.bytes > std::numeric_limits<int32_t>::max())
       invalid("an image of ", tensor.c, " x ", tensor.h, " x ", tensor.w, " is too large with its border");
+    tensor.images = i < single_steps ? 1 : chunk_images;
     tensor.offset = workspace_bytes;
-    workspace_bytes += tensor.image_bytes() * chunk_images;
+    workspace_bytes += tensor.image_bytes() * tensor.images;
     tensors.push_back(tensor);
   }
   workspace_bytes += kSlack * sizeof(float);
@@ -101,11 +112,12 @@ void Network::make_stages() {
   for (size_t i = 0; i < image_steps;) {
     const bool pair = norm_pool_pair(steps.data(), image_steps, i);
     stages.push_back(make_stage(parts, i, model->conv(steps[i]), pair));
-    transformed = std::max(transformed, stages.back()->transformed_floats);
+    const int images = i < single_steps ? 1 : chunk_images;
+    transformed = std::max(transformed, stages.back()->transformed_floats * images);
     scratch = std::max(scratch, stages.back()->scratch_floats);
     i += pair ? 2 : 1;
   }
-  transformed_bytes = static_cast<size_t>(transformed) * chunk_images * sizeof(float);
+  transformed_bytes = static_cast<size_t>(transformed) * sizeof(float);
   scratch_bytes = round_up(static_cast<size_t>(scratch) * sizeof(float), 64);
 }
 
@@ -131,7 +143,7 @@ NetworkContext::NetworkContext(const Network& network) {
     // A border holds the level of 0, and so does all else until it is written.
     for (const Tensor& tensor : network.tensors)
       if (tensor.zero())
-        std::fill_n(workspaces.back().as<unsigned char>() + tensor.offset, tensor.image_bytes() * network.chunk_images,
+        std::fill_n(workspaces.back().as<unsigned char>() + tensor.offset, tensor.image_bytes() * tensor.images,
                     static_cast<unsigned char>(tensor.zero()));
   }
   scratch = Buffer(network.scratch_bytes * network.model->threads);

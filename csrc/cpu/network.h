@@ -13,7 +13,9 @@
 namespace fastalex {
 
 // Steps up to the first fully connected one work on chunks of images, tensors[i] -> tensors[i + 1]; the later ones on
-// the whole batch. A batch with chunks for every thread is dealt out by chunks; else the threads share each step.
+// the whole batch. Of a chunk, the steps before the first large weights are done image by image, so that one image's
+// activations stay in the caches, the others for all its images, so that the weights are read once for them. A batch
+// with chunks for every thread is dealt out by chunks; else the threads share each step.
 struct Network {
   // Throws Error(FASTALEX_INVALID) for images that the model's weights do not fit.
   Network(const Model* model, const fastalex_step* steps, size_t count);
@@ -25,6 +27,7 @@ struct Network {
   const Model* model;
   std::vector<fastalex_step> steps;
   size_t image_steps;           // number of steps that work on chunks
+  size_t single_steps;          // number of those that work image by image
   std::vector<Tensor> tensors;  // image_steps + 1
   std::vector<std::unique_ptr<Stage>> stages;
   int input_block;  // of the import of the network's input (ImportTask)

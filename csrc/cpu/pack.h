@@ -13,6 +13,9 @@
 
 namespace fastalex {
 
+// Bytes of a layer's weights that may be read again and again, since they stay in the caches.
+const size_t kSmallWeights = size_t(3) << 20;
+
 // How outputs are dealt to panels: panels do not cross groups, and the last one of a group may be part empty.
 struct Panels {
   Panels(int groups, int out_c, int panel);

@@ -48,6 +48,7 @@ void unpack_channel(const void* erased, int unit, int) {
     for (int x = 0; x < a.w; ++x) *to++ = value_at(a, first + static_cast<int64_t>(y) * a.row + x * a.c, task.bytes);
 }
 
+// first_image: of the chunk, in the batch.
 void import_input(const Call& call, int first_image, const Chunk& chunk) {
   const Network& network = call.network;
   const fastalex_step& step = network.steps[0];
@@ -56,12 +57,14 @@ void import_input(const Call& call, int first_image, const Chunk& chunk) {
   task.channels = step.in_c;
   task.h = step.in_h;
   task.w = step.in_w;
-  task.from = call.input + static_cast<size_t>(first_image) * task.channels * task.h * task.w;
+  task.from = call.input + static_cast<size_t>(first_image + chunk.first) * task.channels * task.h * task.w;
   task.block = network.input_block;
   task.pad = network.input_block > 1 ? step.pad : 0;
   // A network that begins with a fully connected layer has its features here already.
-  task.to = network.image_steps == 0 && network.has_batch_part() ? tensor.view_at(chunk.features, chunk.features_pitch)
-                                                                 : tensor.view(chunk.workspace);
+  task.to = network.image_steps == 0 && network.has_batch_part()
+                ? tensor.view_at(chunk.features + chunk.first * chunk.features_pitch, chunk.features_pitch)
+                : tensor.view(chunk.workspace, chunk.first);
+  const StepTimer timer(call.step_seconds, 0);  // part of the first step
   chunk.workers->run(network.model->kernels->import_image, &task, chunk.images * task.to.h);
 }
 
@@ -72,11 +75,23 @@ void give_output(const Call& call, size_t step_index, int first_image, const Chu
   const Tensor& tensor = network.tensors[step_index + 1];
   const bool features = chunk.features && step_index + 1 == network.image_steps;
   UnpackTask task = {};
-  task.from = features ? tensor.view_at(chunk.features, chunk.features_pitch) : tensor.view(chunk.workspace);
+  task.from = features ? tensor.view_at(chunk.features + chunk.first * chunk.features_pitch, chunk.features_pitch)
+                       : tensor.view(chunk.workspace, chunk.first);
   task.bytes = tensor.bytes;
   task.channels = step.out_c;
-  task.to = call.outputs[step.output] + static_cast<size_t>(first_image) * step.out_c * step.out_h * step.out_w;
+  task.to =
+      call.outputs[step.output] + static_cast<size_t>(first_image + chunk.first) * step.out_c * step.out_h * step.out_w;
   chunk.workers->run(unpack_channel, &task, chunk.images * step.out_c);
+}
+
+// The stages of one kind, for all images of `chunk` together.
+void run_stages(const Call& call, int first_image, const Chunk& chunk, bool single) {
+  for (const auto& stage : call.network.stages) {
+    if ((stage->first_step < call.network.single_steps) != single) continue;
+    const StepTimer timer(call.step_seconds, stage->last_step);
+    stage->run(chunk);
+    give_output(call, stage->last_step, first_image, chunk);
+  }
 }
 
 void run_chunk(const Call& call, int index, size_t place, ThreadPool::Lease* workers) {
@@ -88,19 +103,18 @@ void run_chunk(const Call& call, int index, size_t place, ThreadPool::Lease* wor
   chunk.transformed = context.transformed[place].as();
   chunk.scratch = context.scratch.as();
   chunk.scratch_floats = static_cast<int64_t>(network.scratch_bytes / sizeof(float));
-  chunk.images = std::min(network.chunk_images, network.batch() - first);
   chunk.features_pitch = static_cast<int64_t>(network.features_pitch);
   chunk.features = network.has_batch_part() ? context.features[0].as() + first * network.features_pitch : nullptr;
   chunk.workers = workers;
-  {
-    const StepTimer timer(call.step_seconds, 0);  // bringing the input into place is part of the first step
+  const int images = std::min(network.chunk_images, network.batch() - first);
+  chunk.images = 1;
+  for (chunk.first = 0; chunk.first < images; ++chunk.first) {
     import_input(call, first, chunk);
+    run_stages(call, first, chunk, true);
   }
-  for (const auto& stage : network.stages) {
-    const StepTimer timer(call.step_seconds, stage->last_step);
-    stage->run(chunk);
-    give_output(call, stage->last_step, first, chunk);
-  }
+  chunk.first = 0;
+  chunk.images = images;
+  run_stages(call, first, chunk, false);
 }
 
 void run_image_part(const Call& call, ThreadPool::Lease* workers) {

@@ -13,13 +13,17 @@ const int kPositionsPerUnit = 384;
 
 // Tiles of one unit of Winograd's products, about: their products, for a panel of outputs, stay in a cache of 256 KiB.
 const int kBlockTiles = 28;
+// With large weights, which must be read again for every block, a block is as large as a cache of 1 MiB allows.
+const int kLargeBlockTiles = 128;
 
 // Bytes of transformed inputs that a thread keeps in its cache, where the weights are small enough to be read again for
 // each such strip of tiles.
-const int64_t kStripBytes = 384 << 10, kSmallWeights = 3 << 20;
+const int64_t kStripBytes = 384 << 10;
 
 // Rows of the pool that a unit of LRN and pool computes: LRN's rows that two units share are computed twice.
 const int kNormPoolRows = 5;
+
+int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 class Ends {  // where a stage reads and writes
  public:
@@ -28,10 +32,11 @@ class Ends {  // where a stage reads and writes
         out_(parts.tensors[last + 1]),
         to_features_(parts.last_is_features && last + 1 == parts.image_steps) {}
 
-  Activations in(const Chunk& chunk) const { return in_.view(chunk.workspace); }
-  Activations padded_in(const Chunk& chunk) const { return in_.padded_view(chunk.workspace); }
+  Activations in(const Chunk& chunk) const { return in_.view(chunk.workspace, chunk.first); }
+  Activations padded_in(const Chunk& chunk) const { return in_.padded_view(chunk.workspace, chunk.first); }
   Activations out(const Chunk& chunk) const {
-    return to_features_ ? out_.view_at(chunk.features, chunk.features_pitch) : out_.view(chunk.workspace);
+    if (!to_features_) return out_.view(chunk.workspace, chunk.first);
+    return out_.view_at(chunk.features + chunk.first * chunk.features_pitch, chunk.features_pitch);
   }
 
  private:
@@ -96,9 +101,9 @@ class WinogradConv final : public Stage {
     task_.weights = layer.weights.as();
     task_.bias = layer.bias.as();
     task_.activation = step.activation;
-    block_tiles_ = (kBlockTiles + kernels_.rows - 1) / kernels_.rows * kernels_.rows;
+    const bool in_strips = layer.weights.bytes() <= kSmallWeights;
+    block_tiles_ = round_up(in_strips ? kBlockTiles : kLargeBlockTiles, kernels_.rows);
     const int64_t tile_floats = static_cast<int64_t>(positions) * task_.groups * task_.pitch;
-    const bool in_strips = static_cast<int64_t>(layer.weights.bytes()) <= kSmallWeights;
     const int64_t strip = kStripBytes / (tile_floats * 4) / block_tiles_ * block_tiles_;
     strip_tiles_ = in_strips ? std::max<int>(block_tiles_, static_cast<int>(strip)) : 0;
     scratch_floats = static_cast<int64_t>(positions) * block_tiles_ * kernels_.panel;

@@ -1,4 +1,4 @@
-// A plan's steps that work on a chunk of images, ready to run: each a kernel with its task, or two.
+// A plan's steps that work on images, ready to run: each a kernel with its task, or two.
 #ifndef FASTALEX_CPU_STAGES_H
 #define FASTALEX_CPU_STAGES_H
 
@@ -12,14 +12,14 @@
 
 namespace fastalex {
 
-// The images that are computed together, and where.
+// Images that are computed together, and where.
 struct Chunk {
   char* workspace;     // of Tensor::offset
   float* transformed;  // Winograd's inputs
   float* scratch;      // [worker][scratch_floats]
   int64_t scratch_floats;
-  int images;
-  float* features;  // where the last tensor goes, [image][features_pitch]; null: into the workspace
+  int first, images;  // of a chunk
+  float* features;    // where the last tensor goes, [image][features_pitch]; null: into the workspace
   int64_t features_pitch;
   ThreadPool::Lease* workers;
 };
