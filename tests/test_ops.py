@@ -91,29 +91,9 @@ INT8 = [case for case in ALL if case.op == "conv" and len(case.ops) < 3]
 @pytest.mark.parametrize("case", INT8, ids=lambda case: case.name)
 def test_int8_convolutions_are_exact_on_levels(case, sign):
     """An input that is on its levels, and the weights' own levels: sums of integers, so only their scale is rounded."""
-    x, params = case.random()
-    levels = 127 if sign == "signed" else 255
-    if sign == "unsigned":
-        x = np.abs(x)
-    step = np.float32(np.abs(x).max() / levels)
-    x = np.rint(x / step) * step
-    # A relu before it makes the input unsigned.
-    lines = case.table.splitlines()
-    table = "\n".join([lines[0] + " step=%.9g" % step, *lines[1:]])
-    if sign == "unsigned":
-        table = "relu name=before\n" + table
-    net = _core.Net(table, list(x.shape[1:]), params, "cpu", 2, precision=3)
-    net.run(np.full_like(x, 1e30))
-    kept = [net.param(0).reshape(params[0].shape), params[1]]
-    assert np.abs(kept[0] - params[0]).max() <= np.abs(params[0]).max() / 127
-    expected = selftest.run_native(case.table, x, kept, "naive").astype(np.float64)
-    sizes = selftest.run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], "naive")
-    # Roundings of the input's and the weights' values, of the scale (two), of the sum as a float, of its product with
-    # the scale, of the bias, and of the reference; tanh's own.
-    bound = selftest.gamma(8) * sizes + (selftest.gamma(selftest.FUNCTION) if case.ops[-1] == "tanh" else 0)
-    got = net.run(x)
-    assert np.abs(expected).max() > 1e-3
-    assert (np.abs(got - expected) <= bound).all()
+    problem = selftest.problem(case, "int8", sign == "unsigned")
+    assert np.abs(problem.reference).max() > 1e-3
+    assert (np.abs(problem.run() - problem.reference) <= problem.bound).all()
 
 
 @pytest.mark.parametrize("storage", ["int8", "int4"])

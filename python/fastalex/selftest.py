@@ -161,6 +161,54 @@ def check(
     return compare(case, backend, result, reference, bound)
 
 
+class Problem(NamedTuple):
+    """A case for one precision of the CPU: what to run, what must come out (float64) and how far from it."""
+
+    table: str
+    storage: str
+    precision: str
+    x: np.ndarray
+    params: List[np.ndarray]
+    reference: np.ndarray
+    bound: np.ndarray
+
+    def run(self) -> np.ndarray:
+        """What the CPU makes of it."""
+        return run_native(self.table, self.x, self.params, "cpu", self.storage, self.precision)
+
+
+def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Problem:
+    """``case`` in ``precision``. With ``bf16`` the input is rounded to it, with ``int8``, for convolutions, it is on its
+    levels: of either sign, or ``unsigned`` after a relu.
+
+    With weights and inputs on their levels every sum is one of integers. What is rounded: the input's and the weights'
+    values as they are given, the scale of a product (twice), the sum as a float, its product with the scale, the sum
+    with the bias, and the reference.
+    """
+    x, params = case.random()
+    table, storage = case.table, case.storage
+    if precision == "int8":
+        x = np.abs(x) if unsigned else x
+        step = np.float32(np.abs(x).max() / (255 if unsigned else 127))
+        x = np.rint(x / step) * step
+        first, *rest = table.splitlines()
+        relu = ["relu name=before"] if unsigned else []
+        table, storage = "\n".join([*relu, "%s step=%.9g" % (first, step), *rest]), "int8"
+    elif precision == "bf16":
+        x, storage = to_bf16(x), "bf16" if storage == "fp32" else storage
+    net = _net(table, x, params, "cpu", storage, precision)
+    kept = [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
+    reference = run_native(case.table, x, kept, REFERENCE).astype(np.float64)
+    if precision != "int8":
+        arithmetic = arithmetic_of(dataclasses.replace(case, storage=storage), "cpu", precision)
+        return Problem(
+            table, storage, precision, x, params, reference, error_bound(case, x, kept, reference, arithmetic)
+        )
+    sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], REFERENCE).astype(np.float64)
+    own = gamma(FUNCTION) if case.ops[-1] == "tanh" else 0.0
+    return Problem(table, storage, precision, x, params, reference, gamma(8) * sizes + own)
+
+
 def run_all(backends: Iterable[str], cases: Optional[Iterable[Case]] = None, run: Runner = run_native) -> List[Outcome]:
     """:func:`check` for each case (default: the small ones) on each backend but the naive one, the reference."""
     chosen = list(small() if cases is None else cases)

@@ -15,7 +15,7 @@ namespace {
 
 struct Case {
   std::string name, table;
-  int32_t n, c, h, w, storage;
+  int32_t n, c, h, w, storage, precision;
   std::vector<float> input;
   std::vector<std::vector<float>> params;
   std::vector<double> reference, bound;
@@ -34,7 +34,8 @@ bool read_case(std::istream& in, Case* out) {
   if (!std::getline(in, line)) return false;
   std::istringstream words(line);
   size_t outputs, table_bytes, param_total;
-  words >> out->name >> out->n >> out->c >> out->h >> out->w >> out->storage >> outputs >> table_bytes >> param_total;
+  words >> out->name >> out->n >> out->c >> out->h >> out->w >> out->storage >> out->precision >> outputs >>
+      table_bytes >> param_total;
   std::vector<size_t> counts(param_total);
   for (size_t& count : counts) words >> count;
   if (!words) throw std::runtime_error("the case file has a broken line: " + line);
@@ -64,6 +65,7 @@ double worst(const Case& test, int threads) {
   options.struct_size = sizeof options;
   options.backend = "cpu";
   options.fc_storage = test.storage;
+  options.precision = test.precision;
   options.threads = threads;
   fastalex_net* net = nullptr;
   check(fastalex_create(test.table.c_str(), test.c, test.h, test.w, pointers.data(), counts.data(), counts.size(),

@@ -11,25 +11,34 @@ input and parameters (float32), reference and bound (float64), all little-endian
 from __future__ import annotations
 
 import argparse
-from typing import BinaryIO
+from typing import BinaryIO, Sequence
 
 import numpy as np
 
 from fastalex import cases, selftest
+from fastalex.placement import PRECISIONS
+
+
+def write_problem(stream: BinaryIO, name: str, shape: Sequence[int], problem: selftest.Problem) -> None:
+    table = problem.table.encode() + b"\n"
+    sizes = [*shape, cases.STORAGES.index(problem.storage), PRECISIONS.index(problem.precision)]
+    sizes += [problem.reference.size, len(table), len(problem.params), *(param.size for param in problem.params)]
+    stream.write((name + " " + " ".join(map(str, sizes)) + "\n").encode())
+    stream.write(table)
+    arrays = [(problem.x, "<f4"), *((param, "<f4") for param in problem.params)]
+    for array, kind in [*arrays, (problem.reference, "<f8"), (problem.bound, "<f8")]:
+        stream.write(np.ascontiguousarray(array, kind).tobytes())
 
 
 def write_case(stream: BinaryIO, case: cases.Case) -> None:
-    x, params = case.random()
-    kept = params if case.storage == "fp32" else selftest.kept_params(case, params, "cpu")
-    reference = selftest.run_native(case.table, x, kept, selftest.REFERENCE).astype(np.float64)
-    bound = selftest.error_bound(case, x, kept, reference, selftest.arithmetic_of(case, "cpu"))
-    table = case.table.encode() + b"\n"
-    sizes = [*case.shape, cases.STORAGES.index(case.storage), reference.size, len(table), len(params)]
-    sizes += [param.size for param in params]
-    stream.write((case.name + " " + " ".join(map(str, sizes)) + "\n").encode())
-    stream.write(table)
-    for array, kind in [(x, "<f4"), *((param, "<f4") for param in params), (reference, "<f8"), (bound, "<f8")]:
-        stream.write(np.ascontiguousarray(array, kind).tobytes())
+    """``case`` in every precision that has something to say about it."""
+    write_problem(stream, case.name, case.shape, selftest.problem(case))
+    if case.op in ("conv", "fc"):
+        write_problem(stream, case.name + "-bf16", case.shape, selftest.problem(case, "bf16"))
+    if case.op == "conv":
+        for unsigned in (False, True):
+            name = "%s-int8-%s" % (case.name, "unsigned" if unsigned else "signed")
+            write_problem(stream, name, case.shape, selftest.problem(case, "int8", unsigned))
 
 
 def main() -> None:
