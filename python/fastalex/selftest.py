@@ -178,8 +178,9 @@ class Problem(NamedTuple):
 
 
 def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Problem:
-    """``case`` in ``precision``. With ``bf16`` the input is rounded to it, with ``int8``, for convolutions, it is on its
-    levels: of either sign, or ``unsigned`` after a relu.
+    """``case`` in ``precision``. With ``bf16`` the input and the weights are rounded to it, so that it does not matter
+    whether an instruction set multiplies in bf16 or by Winograd's algorithm in fp32; the bound allows both. With
+    ``int8``, for convolutions, the input is on its levels: of either sign, or ``unsigned`` after a relu.
 
     With weights and inputs on their levels every sum is one of integers. What is rounded: the input's and the weights'
     values as they are given, the scale of a product (twice), the sum as a float, its product with the scale, the sum
@@ -195,15 +196,16 @@ def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Prob
         relu = ["relu name=before"] if unsigned else []
         table, storage = "\n".join([*relu, "%s step=%.9g" % (first, step), *rest]), "int8"
     elif precision == "bf16":
-        x, storage = to_bf16(x), "bf16" if storage == "fp32" else storage
+        x, params = to_bf16(x), [to_bf16(params[0]), params[1]]
+        storage = "bf16" if storage == "fp32" else storage
     net = _net(table, x, params, "cpu", storage, precision)
     kept = [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
     reference = run_native(case.table, x, kept, REFERENCE).astype(np.float64)
     if precision != "int8":
-        arithmetic = arithmetic_of(dataclasses.replace(case, storage=storage), "cpu", precision)
-        return Problem(
-            table, storage, precision, x, params, reference, error_bound(case, x, kept, reference, arithmetic)
-        )
+        kept_as = dataclasses.replace(case, storage=storage)
+        ways = {arithmetic_of(kept_as, "cpu", precision), arithmetic_of(case, "cpu")}
+        bound = np.max([error_bound(case, x, kept, reference, way) for way in ways], axis=0)
+        return Problem(table, storage, precision, x, params, reference, bound)
     sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], REFERENCE).astype(np.float64)
     own = gamma(FUNCTION) if case.ops[-1] == "tanh" else 0.0
     return Problem(table, storage, precision, x, params, reference, gamma(8) * sizes + own)
