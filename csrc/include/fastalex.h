@@ -224,7 +224,8 @@ FASTALEX_API int fastalex_backend(size_t index, const char** name, const char** 
 /* Registers the backend in the shared library at `path` (see csrc/backend.h) under its own name. */
 FASTALEX_API int fastalex_load_backend(const char* path);
 
-/* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels) or "neon".
+/* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels), "v4vnni", "v4bf16" (v4 with products of
+ * bytes, and of bf16) or "neon".
  * FASTALEX_CPU_ISA overrides the choice; FASTALEX_UNAVAILABLE if this processor lacks it. */
 FASTALEX_API int fastalex_cpu_isa(const char** isa);
 
