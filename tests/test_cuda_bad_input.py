@@ -187,6 +187,7 @@ class Options(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("device_index", ctypes.c_int32),
         ("tuning", ctypes.c_char_p),
+        ("exact", ctypes.c_int32),
     ]
 
 
