@@ -419,8 +419,9 @@ class PlayedNet:
         self.options = options
         PlayedNet.made.append(options)
 
-    def save(self, path):
+    def save(self, path, fc_weights):
         self.options["saved"] = os.path.basename(path)
+        self.options["levels"] = fc_weights
 
 
 def test_own_files_hold_their_mode(monkeypatch):
@@ -439,6 +440,7 @@ def test_own_files_hold_their_mode(monkeypatch):
     engines.CONVERSIONS["any-int4.safetensors"](spec)
     assert not seen, "only activations need calibration"
     assert [PlayedNet.made[0][key] for key in ("fc_weights", "saved")] == ["int4", "any-int4.safetensors"]
+    assert PlayedNet.made[0]["levels"] == "int4"
     assert "precision" not in PlayedNet.made[0]
     engines.CONVERSIONS["int8-int8.safetensors"](spec)
     assert seen[0][0]["weights"] == os.path.join("f", engines.WEIGHTS)
