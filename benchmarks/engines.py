@@ -338,7 +338,7 @@ def write_quantised(spec: Mapping[str, Any], precision: str, fc_weights: str) ->
     if precision == "int8":
         from fastalex import quantize
 
-        calibration = quantize.calibrate(AlexNet(spec["variant"], **options), calibration_images(spec))
+        calibration = quantize.calibrate(AlexNet(spec["variant"], **options), [calibration_images(spec)])
         options.update(precision=precision, calibration=calibration)
     net = AlexNet(spec["variant"], fc_weights=fc_weights, **options)
     levels = fc_weights if fc_weights in ("int8", "int4") else "fp32"
@@ -370,8 +370,19 @@ def write_onnx_dynamic(spec: Mapping[str, Any]) -> None:
     """int8 weights of the fully connected layers; onnxruntime quantises their input at each call."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    source, target = (graph_path(spec, name, ".onnx") for name in ("onnx", "onnx dynamic"))
+    source, target = alone(spec, "dynamic"), graph_path(spec, "onnx dynamic", ".onnx")
     quantize_dynamic(source, target, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8)
+
+
+def alone(spec: Mapping[str, Any], name: str) -> str:
+    """The graph under a folder of its own: onnxruntime's quantisers leave files of fixed names beside it, and several
+    run at a time."""
+    folder = os.path.join(spec["folder"], name)
+    os.makedirs(folder, exist_ok=True)
+    link = os.path.join(folder, "graph.onnx")
+    if not os.path.lexists(link):
+        os.symlink(os.path.abspath(graph_path(spec, "onnx", ".onnx")), link)
+    return link
 
 
 def write_onnx_static(spec: Mapping[str, Any]) -> None:
@@ -386,7 +397,7 @@ def write_onnx_static(spec: Mapping[str, Any]) -> None:
             image = next(self.left, None)
             return None if image is None else {"x": image[None]}
 
-    source, target = (graph_path(spec, name, ".onnx") for name in ("onnx", "onnx static"))
+    source, target = alone(spec, "static"), graph_path(spec, "onnx static", ".onnx")
     types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
     quantize_static(source, target, Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **types)
 

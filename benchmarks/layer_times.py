@@ -62,7 +62,7 @@ def network(spec: Mapping[str, Any]) -> Any:
         from fastalex import quantize
 
         images = engines.calibration_images(spec)
-        options["calibration"] = quantize.calibrate(AlexNet(spec["variant"], **options), images)
+        options["calibration"] = quantize.calibrate(AlexNet(spec["variant"], **options), [images])
     return AlexNet(spec["variant"], precision=spec["precision"], fc_weights=spec["fc_weights"], **options)
 
 

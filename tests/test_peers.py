@@ -430,7 +430,7 @@ def test_own_files_hold_their_mode(monkeypatch):
     class Quantize:
         @staticmethod
         def calibrate(net, images):
-            seen.append((net.options, images.shape))
+            seen.append((net.options, np.shape(images)))
             return "calibration"
 
     monkeypatch.setattr(fastalex, "AlexNet", PlayedNet)
@@ -444,7 +444,7 @@ def test_own_files_hold_their_mode(monkeypatch):
     assert "precision" not in PlayedNet.made[0]
     engines.CONVERSIONS["int8-int8.safetensors"](spec)
     assert seen[0][0]["weights"] == os.path.join("f", engines.WEIGHTS)
-    assert seen[0][1] == (engines.CALIBRATION_IMAGES, 3, 4, 5)
+    assert seen[0][1] == (1, engines.CALIBRATION_IMAGES, 3, 4, 5), "one batch"
     keys = ("precision", "fc_weights", "calibration", "saved")
     assert [PlayedNet.made[-1][key] for key in keys] == ["int8", "int8", "calibration", "int8-int8.safetensors"]
     for mode, name in (

@@ -45,7 +45,6 @@ struct Activations {
 struct ConvTask {
   Activations in;  // data: top left of the padded input
   Activations out;
-  int32_t numeric;  // of the products: that of the input
   int32_t stride;
   const void* weights;    // [group][panel index][unit][panel]
   const float* bias;      // [group][panel index][panel], zero in the tail
@@ -92,7 +91,7 @@ enum { kNibbleGroup = 128 };  // products that share a scale
 enum { kMaxDigits = 3 };
 
 struct FcTask {
-  float* in;   // [n][in_stride], with room up to whole units
+  float* in;   // [n][in_stride], with room for a vector past the last unit
   float* out;  // [n][out_stride], with room for whole panels
   int32_t n, in_stride, out_stride, k, units, activation;
   int32_t form, storage;  // FcForm, fastalex_storage
@@ -100,7 +99,7 @@ struct FcTask {
   const float* scale;     // [panel index][panel] for int8; [panel index][group][panel] for int4
   const int32_t* sums;    // kFcDigits: [panel index][panel], the sum of an output's levels
   const float* bias;      // [panel index][panel]
-  int32_t digits;         // 1 .. kMaxDigits
+  int32_t digits;         // of the input, at most kMaxDigits; 0: it stays in floating point
   float fixed_step;       // digits == 1: step and zero of every row
   int32_t fixed_zero;
   uint8_t* prepared;    // [n][digits][plane], the top digit last; kFcBf16: [n][plane]

@@ -50,7 +50,6 @@ class DirectConv final : public Stage {
       : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.numeric]), task_() {
     const fastalex_step& step = parts.steps[index];
     offsets_ = window_offsets(step, parts.tensors[index]);
-    task_.numeric = layer.choice.numeric;
     task_.stride = step.stride;
     task_.weights = layer.weights.as<void>();
     task_.bias = layer.bias.as();
@@ -259,7 +258,6 @@ std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const C
   std::unique_ptr<Stage> stage = new_stage(parts, index, conv, pair);
   stage->first_step = index;
   stage->last_step = index + (pair ? 1 : 0);
-  stage->conv = conv;
   return stage;
 }
 

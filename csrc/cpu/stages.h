@@ -32,7 +32,6 @@ class Stage {
   size_t first_step = 0, last_step = 0;  // the steps that it does
   int64_t scratch_floats = 0;            // of a worker
   int64_t transformed_floats = 0;        // of an image
-  const ConvLayer* conv = nullptr;       // its weights, if it has any
 };
 
 // What the stages of one plan are made from.

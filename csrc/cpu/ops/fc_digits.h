@@ -74,11 +74,20 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
     sum_digits(task, planes, task.digit_sums + static_cast<int64_t>(row) * groups * task.digits);
 }
 
+// int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
+void round_to_levels(const fastalex::FcTask& task, float* in) {
+  const fastalex::Activations to = row_levels(task, {task.fixed_step, task.fixed_zero});
+  for (int k = 0; k < task.k; k += kLanes)
+    store(in + k, to_float(levels_of(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_step));
+}
+
 void fc_prepare(const void* erased, int row, int) {
   const fastalex::FcTask& task = *static_cast<const fastalex::FcTask*>(erased);
   float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return prepare_digits(task, row);
-  if (task.form != fastalex::kFcBf16) {  // a unit may reach past the last product, where a zero weight waits
+  if (task.form != fastalex::kFcBf16) {
+    if (task.digits == 1) round_to_levels(task, in);
+    // A unit may reach past the last product, where a zero weight waits.
     const int width = task.form == fastalex::kFcNibbles ? 8 : 2;
     for (int k = task.k; k % width; ++k) in[k] = 0;
     return;
@@ -94,7 +103,7 @@ void fc_prepare(const void* erased, int row, int) {
 
 #if defined(FASTALEX_USE_VNNI)
 
-// The digits' sums of one row and vector as one number, before the step. `first`: vectors from one digit to the next.
+// The digits' sums of one row and vector as one number, before the step.
 template <int DIGITS>
 inline Vec joined_digits(const IntVec (&sum)[DIGITS]) {
   Vec value = to_float(sum[DIGITS - 1]);
