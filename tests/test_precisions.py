@@ -92,7 +92,10 @@ def test_bf16_precision_is_near_fp32(fc_weights):
     assert net.fc_weights == (fc_weights or "bf16")
     expected = AlexNet(row, weights=net.state_dict(), device="naive")(x)
     error = np.abs(net(x) - expected).max() / np.abs(expected).max()
-    assert 2.0**-16 < error < 8 * 2.0**-8  # eight layers, each rounded to 8 bits
+    assert error < 8 * 2.0**-8  # eight layers, each rounded to 8 bits
+    # Where bf16 is no faster, layers are computed in fp32.
+    in_bf16 = any(step.get("numeric") == "bf16" for step in net.kernels()["steps"])
+    assert (error > 2.0**-16) == in_bf16
 
 
 @pytest.mark.parametrize("fc_weights", ["bf16", "int4"])
