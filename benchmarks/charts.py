@@ -23,7 +23,7 @@ PANEL_WIDTH, BAR_HEIGHT, PANEL_MARGIN = 6.6, 0.27, 0.85  # inches
 
 
 def name(record: Mapping[str, Any]) -> str:
-    return results_table.slug(record["title"])
+    return results_table.file_name(record)
 
 
 def write(records: Sequence[Mapping[str, Any]], folder: Path = FOLDER) -> str:

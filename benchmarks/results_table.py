@@ -90,6 +90,12 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "cpu"
 
 
+def file_name(record: Mapping[str, Any]) -> str:
+    """The name of a record's files, without a suffix: processors of one name differ in their instruction sets."""
+    name = slug(record["title"])
+    return "%s-%s" % (name, record["machine"]["isa"]) if record["device"] in ("cpu", PEERS, LAYERS) else name
+
+
 def write_atomically(path: Path, text: Union[str, bytes]) -> None:
     """Write to a temporary name in the same folder, then rename; a reader sees the old file or the new one.
 

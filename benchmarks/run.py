@@ -418,7 +418,7 @@ def publish(record: Dict[str, Any], options: argparse.Namespace, shown: str) -> 
     print(text if options.json else shown, end="")
     if options.no_write or (options.quick and not options.output):
         return
-    path = options.output or results_table.RESULTS / record["device"] / (results_table.slug(record["title"]) + ".json")
+    path = options.output or results_table.RESULTS / record["device"] / (results_table.file_name(record) + ".json")
     results_table.write_atomically(path, text)
     if not options.output:
         results_table.write_report()

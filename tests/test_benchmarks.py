@@ -139,7 +139,7 @@ def test_measure_writes_what_was_measured(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(results_table, "write_report", lambda: results_table.write_atomically(tmp_path / "R.md", "x"))
     child = FakeChild()
     assert run.measure(options("--threads", "1"), child) == 0
-    rows = json.loads((tmp_path / "results/cpu/some.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "results/cpu/some-v3.json").read_text())["rows"]
     cases = {(row["variant"], row["precision"], row["fc_weights"], row["batch"]) for row in rows}
     assert cases == {(v, *mode, b) for v in results_table.VARIANTS for mode in engines.MODES for b in (1, 8, 32)}
     assert len(rows) == len(cases)

@@ -527,7 +527,7 @@ def test_the_report_has_the_comparison():
         "- 1 thread: limits: fp32 100, int8 400 Gop/s; read 10.0 from 4 KiB pages, 20.0 from huge pages GB/s" in section
     )
     assert "- ncnn fp32: relative error 1, cosine 1.0000" in section
-    assert "(charts/some.svg)" in section
+    assert "(charts/some-v3.svg)" in section
     assert "mJ/image" not in section
     assert "alexnet2012, batch 1 (ms, images/s) |  |" in text.split("\n## ")[0], "a peer is no figure of ours"
 
@@ -558,10 +558,10 @@ def test_charts_are_deterministic(tmp_path, monkeypatch):
     record = example()
     assert charts.write([record], tmp_path) == ""
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert sorted(first) == ["some.png", "some.svg"]
+    assert sorted(first) == ["some-v3.png", "some-v3.svg"]
     assert first["some.png"].startswith(b"\x89PNG")
-    assert first["some.svg"] == charts.draw(record)[".svg"]
-    assert b"<dc:date>" not in first["some.svg"]
+    assert first["some-v3.svg"] == charts.draw(record)[".svg"]
+    assert b"<dc:date>" not in first["some-v3.svg"]
     shown = [row["engine"] for row in charts.bars(record["rows"], ("torchvision", 1, 1))]
     assert shown == ["fastalex fp32, int8 fc", "fastalex fp32", "torch eager"]
     monkeypatch.setitem(sys.modules, "matplotlib", None)

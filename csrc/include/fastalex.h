@@ -152,7 +152,8 @@ FASTALEX_API int fastalex_run_taps(fastalex_net* net, const float* input, int32_
                                    const size_t* output_counts);
 
 /* Runs the net once and reports the time of each of its steps: a layer with the activation that is fused into it, under
- * the name of the last of them. The time of steps that the backend does together is the last one's; the others' is 0. */
+ * the name of the last of them. The time of steps that the backend does together is the last one's; the others' is 0.
+ */
 typedef void (*fastalex_step_time)(void* user, const char* layer, double seconds);
 FASTALEX_API int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
                                   uint32_t flags, fastalex_step_time report, void* user);
