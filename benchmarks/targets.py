@@ -79,9 +79,10 @@ def percent(row: Mapping[str, Any]) -> Optional[float]:
 
 
 def is_met(ratio: Optional[float], target: Optional[float], of_limit: Optional[float]) -> Optional[bool]:
-    if target is None or (ratio is None and of_limit is None):
-        return None
+    """None where there is no target, or no peer and the limit alone does not settle it."""
     near = of_limit is not None and of_limit >= PERCENT_OF_LIMIT
+    if target is None or (ratio is None and not near):
+        return None
     return near or (ratio is not None and ratio >= target)
 
 

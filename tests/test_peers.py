@@ -559,7 +559,7 @@ def test_charts_are_deterministic(tmp_path, monkeypatch):
     assert charts.write([record], tmp_path) == ""
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert sorted(first) == ["some-v3.png", "some-v3.svg"]
-    assert first["some.png"].startswith(b"\x89PNG")
+    assert first["some-v3.png"].startswith(b"\x89PNG")
     assert first["some-v3.svg"] == charts.draw(record)[".svg"]
     assert b"<dc:date>" not in first["some-v3.svg"]
     shown = [row["engine"] for row in charts.bars(record["rows"], ("torchvision", 1, 1))]
