@@ -28,7 +28,7 @@ RMS = {"int4": 0.035}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def backend():
+def emulator():
     emulated.load()
 
 
