@@ -69,6 +69,10 @@ double products_of(const fastalex_step& step, const ConvChoice& choice, const Cp
   return winograd_products(step, kernels.winograd[choice.form], choice.block);
 }
 
+int value_bytes(int numeric, const CpuKernels& kernels) {
+  return numeric == kFloat32 ? 4 : numeric == kBfloat16 ? 2 : kernels.level_bytes;
+}
+
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {
   // Digits of fp32's precision; of bf16's, and more; of int8's.
   const int digits = options.precision == FASTALEX_PRECISION_INT8   ? 1

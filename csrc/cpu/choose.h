@@ -24,6 +24,9 @@ double products_of(const fastalex_step& step, const ConvChoice& choice, const Cp
 ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
                        bool first);
 
+// Bytes of a value of `numeric`.
+int value_bytes(int numeric, const CpuKernels& kernels);
+
 struct FcChoice {
   int form;    // FcForm
   int digits;  // of the input; 0: it stays in floating point

@@ -45,7 +45,7 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   tensor.padded_h = std::max(h + reader->pad, (reader->out_h - 1) * reader->stride + reader->kernel);
   tensor.padded_w = std::max(w + reader->pad, (reader->out_w - 1) * reader->stride + reader->kernel);
   tensor.numeric = choice.numeric;
-  tensor.bytes = choice.numeric == kFloat32 ? 4 : choice.numeric == kBfloat16 ? 2 : kernels.level_bytes;
+  tensor.bytes = value_bytes(choice.numeric, kernels);
   tensor.negative = conv->in_negative;
   tensor.step = reader->in_step;
   return tensor;
@@ -129,8 +129,7 @@ void Network::size_batch_part() {
     features_pitch = std::max(features_pitch, round_up(widest, model->kernels->panel) + 16);
     const FcLayer* layer = model->fc(steps[i]);
     if (!layer) continue;
-    const size_t plane = round_up(static_cast<size_t>(layer->units) * 8, 64);
-    prepared_bytes = std::max(prepared_bytes, plane * std::max(2, layer->choice.digits));
+    prepared_bytes = std::max(prepared_bytes, layer->plane() * std::max(2, layer->choice.digits));
     digit_sums = std::max(digit_sums, int4_groups(layer->k) * std::max(1, layer->choice.digits));
   }
 }

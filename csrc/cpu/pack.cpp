@@ -151,7 +151,7 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
     for_each_panel(panels, workers, [&](int index) { pack_winograd(weight, transforms, index); });
     return;
   }
-  prepare_direct(step, kernels.level_bytes);
+  prepare_direct(step, kernels);
   weights = Buffer(outputs * units * 4 + kSlack * sizeof(float));
   if (choice.numeric == kLevels) {
     scale = Buffer(outputs * sizeof(float));
@@ -166,8 +166,8 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
   });
 }
 
-void ConvLayer::prepare_direct(const fastalex_step& step, int level_bytes) {
-  bytes_ = choice.numeric == kFloat32 ? 4 : choice.numeric == kBfloat16 ? 2 : level_bytes;
+void ConvLayer::prepare_direct(const fastalex_step& step, const CpuKernels& kernels) {
+  bytes_ = value_bytes(choice.numeric, kernels);
   lengths_ = run_lengths(step);
   source_ = run_order(step);
   for (int length : lengths_) units += units_of(length, bytes_);

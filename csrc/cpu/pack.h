@@ -58,7 +58,7 @@ class ConvLayer final : public PackedLayer {
   Buffer offset;  // kLevels: ConvTask::offset
 
  private:
-  void prepare_direct(const fastalex_step& step, int level_bytes);
+  void prepare_direct(const fastalex_step& step, const CpuKernels& kernels);
   // body(place among an output's weights, packed value) for all weights of an output.
   template <typename Body>
   void for_each_value(int index, int lane, const Body& body) const;
@@ -82,6 +82,8 @@ class FcLayer final : public PackedLayer {
           const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;
   size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
+  // Bytes of a row of the input as it is prepared, FcTask::plane: up to eight products a unit, in whole cache lines.
+  size_t plane() const { return (static_cast<size_t>(units) * 8 + 63) / 64 * 64; }
 
   const FcChoice choice;
   int storage;

@@ -45,6 +45,11 @@ fastalex::Activations row_levels(const fastalex::FcTask& task, const RowScale& s
   return levels;
 }
 
+// Groups of products that share a scale in int4.
+inline int groups_of(const fastalex::FcTask& task) {
+  return (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
+}
+
 void sum_digits(const fastalex::FcTask& task, const uint8_t* planes, int32_t* sums) {
   for (int begin = 0; begin < task.k; begin += fastalex::kNibbleGroup)
     for (int d = 0; d < task.digits; ++d) {
@@ -69,7 +74,7 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
     const IntVec level = levels_of(to, load(values));
     for (int d = 0; d < task.digits; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
   }
-  const int groups = (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
+  const int groups = groups_of(task);
   if (task.form == fastalex::kFcDigits4)
     sum_digits(task, planes, task.digit_sums + static_cast<int64_t>(row) * groups * task.digits);
 }
@@ -159,7 +164,7 @@ void int4_rows(const fastalex::FcTask& task, int panel, int row) {
   for (int i = 0; i < ROWS; ++i)
     for (int d = 0; d < DIGITS; ++d) in[i][d] = task.prepared + ((row + i) * DIGITS + d) * task.plane;
   const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
-  const int groups = (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
+  const int groups = groups_of(task);
   const float* scale = task.scale + static_cast<int64_t>(panel) * groups * kPanel;
   for (int group = 0; group < groups; ++group, scale += kPanel) {
     IntVec sum[ROWS][kVectors][DIGITS] = {}, ones[kVectors] = {};
@@ -199,7 +204,7 @@ void int4_rows(const fastalex::FcTask& task, int panel, int row) {
 // A row with a NaN or an infinity has no digits: its products are done one by one.
 void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
   const bool nibbles = task.form == fastalex::kFcDigits4;
-  const int in_unit = nibbles ? 8 : 4, groups = (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
+  const int in_unit = nibbles ? 8 : 4, groups = groups_of(task);
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
   for (int j = 0; j < kVectors; ++j) {

@@ -64,7 +64,7 @@ struct FcPart {
 inline Vec joined(const fastalex::FcTask& task, int panel, int j, const FcPart& part, const float* out, Vec sum) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
   if (task.form == fastalex::kFcNibbles) {
-    const int groups = (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
+    const int groups = groups_of(task);
     sum *= load(task.scale + (static_cast<int64_t>(panel) * groups + part.begin / fastalex::kNibbleGroup) * kPanel +
                 j * kLanes);
   }

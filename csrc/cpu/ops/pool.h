@@ -30,16 +30,21 @@ inline Vec largest_of(const fastalex::PoolTask& task, const Window& window, cons
   return best;
 }
 
-void maxpool(const void* erased, int unit, int) {
-  const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
-  const int image = unit / task.out.h, row = unit % task.out.h;
-  const auto rows = [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); };
+// A row of the output.
+template <typename Rows>
+inline void pool_row(const fastalex::PoolTask& task, int image, int row, const Rows& rows) {
   for (int col = 0; col < task.out.w; ++col) {
     const Window window = window_of(task, row, col);
     const int64_t place = place_of(task.out, image, row, col);
     for (int c = 0; c < task.in.c; c += kLanes)
       store_values(task.out, place + c, activate(largest_of(task, window, rows, c), task.activation), task.in.c - c);
   }
+}
+
+void maxpool(const void* erased, int unit, int) {
+  const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
+  const int image = unit / task.out.h;
+  pool_row(task, image, unit % task.out.h, [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); });
 }
 
 // LRN, then max-pool. Normalised rows are kept in scratch, [row % kernel][w][c]: each is normalised once in a unit.
@@ -55,12 +60,7 @@ void lrn_then_pool(const fastalex::NormPoolTask& task, int image, int first, int
       for (int col = 0; col < pool.in.w; ++col)
         lrn_pixel(task.norm, floats_at(task.norm.in, place_of(task.norm.in, image, done, col)),
                   rows(done) + static_cast<int64_t>(col) * pool.in.c, pool.in.c);
-    for (int col = 0; col < pool.out.w; ++col) {
-      const Window window = window_of(pool, row, col);
-      const int64_t place = place_of(pool.out, image, row, col);
-      for (int c = 0; c < pool.in.c; c += kLanes)
-        store_values(pool.out, place + c, activate(largest_of(pool, window, rows, c), pool.activation), pool.in.c - c);
-    }
+    pool_row(pool, image, row, rows);
   }
 }
 
