@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, ContextManager, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
@@ -207,13 +207,14 @@ def kept_folder(variant: str) -> str:
     return str(folder)
 
 
-def fastest(record: Optional[Mapping[str, Any]]) -> List[Engine]:
-    """fastalex in the classes that are compared, and what was fastest in each class in ``record``, whatever the
-    network, batch and threads; where it has no such class, what usually is.
+def fastest(record: Optional[Mapping[str, Any]], batches: Sequence[int], threads: Sequence[int]) -> List[Engine]:
+    """fastalex in the classes that are compared, and what was fastest in each class in the rows of ``record`` with
+    these batches and threads, whatever the network; where it has no such class, what usually is.
     """
     import peers_table
 
     rows = record["rows"] if record and record["schema"] > 1 else []  # schema 1 had other classes
+    rows = [row for row in rows if row["batch"] in batches and row["threads"] in threads]
     names = {name for name, one in engines.ENGINES.items() if one.numeric_class in engines.CLASSES}
     names = {name for name in names if engines.ENGINES[name].peer == "fastalex"}
     for numeric_class in engines.CLASSES:
@@ -313,28 +314,23 @@ class Comparison:
         reason. A folder that is kept has a mark for each conversion that was finished there.
         """
         ready = [engine for engine in self.chosen if engine.name not in out]
-        todo = engines.conversions(ready)
-        done: Dict[str, Optional[Tuple[str, str]]] = {}
+        made: Dict[str, Future] = {}
+        # In order, so that what a task waits for was begun before it: all need the weights, which come first.
         with ThreadPoolExecutor(max(1, len(self.cpus))) as pool:
-            while todo:
-                # all need the weights, which come first
-                wave = [name for name in todo if done.keys() >= {*engines.NEEDS.get(name, ())}]
-                wave = [name for name in wave if name == "weights" or "weights" in done]
-                todo = [name for name in todo if name not in wave]
-                needs = {name: [done[need] for need in engines.NEEDS.get(name, ()) if done[need]] for name in wave}
-                results = pool.map(lambda name: self._convert_one(spec, name, needs[name]), wave)  # noqa: B023  # used at once
-                done.update(zip(wave, results))
+            for name in engines.conversions(ready):
+                needs = [made[need] for need in ("weights", *engines.NEEDS.get(name, ())) if need in made]
+                made[name] = pool.submit(self._convert_one, spec, name, needs)
+        done = {name: one.result() for name, one in made.items()}
         for engine in ready:
             for name in engine.files:
                 if done.get(name):
                     out.setdefault(engine.name, done[name])
 
-    def _convert_one(
-        self, spec: Mapping[str, Any], name: str, needs: Sequence[Tuple[str, str]]
-    ) -> Optional[Tuple[str, str]]:
+    def _convert_one(self, spec: Mapping[str, Any], name: str, needs: Sequence[Future]) -> Optional[Tuple[str, str]]:
         """Why there is no file, as the status and note of a row; None for success."""
-        if needs:
-            return needs[0]
+        missing = [reason for reason in (need.result() for need in needs) if reason]
+        if missing:
+            return missing[0]
         mark = Path(spec["folder"]) / (name.replace(" ", "-") + ".done")
         if mark.exists():
             return None
@@ -367,23 +363,17 @@ class Comparison:
         """The rows of one network, batch and number of threads: load and check all, then time all that are right."""
         where = "%s, batch %d, threads %d" % (spec["variant"], batch, spec["threads"])
         self.say("%s: loading and checking" % where)
-        steps: Dict[str, Any] = {}
         rows: Dict[str, Dict[str, Any]] = {}
         for engine in self.chosen:
             row = {"variant": spec["variant"], "batch": batch, "threads": spec["threads"], "engine": engine.name}
             row.update(peer=engine.peer, numeric_class=engine.numeric_class, status=OK, note=None)
-            rows[engine.name] = row
             if engine.name in out:
                 row["status"], row["note"] = out[engine.name]
-                continue
-            if self.budget.spent and engine.peer != "fastalex":
-                row["status"], row["note"] = SKIPPED, "the time of a quick run was spent"
-                continue
-            try:
-                row.update(self._load(live[engine.name], os.path.join(spec["folder"], "result.npy"), batch, reference))
-                steps[engine.name] = row.pop("steps", None)
-            except EngineError as error:
-                row["status"], row["note"] = FAILED, str(error)
+            rows[engine.name] = row
+        # one at a time, as the time of loading is a figure; a quick run has no time for that
+        with ThreadPoolExecutor(len(self.cpus) if self.quick else 1) as pool:
+            list(pool.map(lambda row: self._load(row, live, spec["folder"], reference), rows.values()))
+        steps = {name: row.pop("steps", None) for name, row in rows.items()}
         for row in rows.values():
             if row["status"] in (WRONG, FAILED):
                 self.say("%s: %s: %s: %s" % (where, row["engine"], row["status"], row["note"]))
@@ -416,10 +406,21 @@ class Comparison:
             self.without_limits = str(error)
             self.say(self.without_limits)
 
-    def _load(self, ask: Ask, path: str, batch: int, reference: np.ndarray) -> Dict[str, Any]:
-        answer = ask(do="load", batch=batch, path=path)
-        expected = reference[[0, 1 if batch > 2 else 0, 0]]  # the last image is the first once more
-        return dict(answer, **agreement(self.tools.result(path), expected, answer["numeric_class"]))
+    def _load(self, row: Dict[str, Any], live: Mapping[str, Ask], folder: str, reference: np.ndarray) -> None:
+        """Load the engine of ``row`` for its batch and check its result, unless it is out or there is no time."""
+        name, batch = row["engine"], row["batch"]
+        if row["status"] != OK:
+            return
+        if self.budget.spent and row["peer"] != "fastalex":
+            row["status"], row["note"] = SKIPPED, "the time of a quick run was spent"
+            return
+        path = os.path.join(folder, "result of %s.npy" % name)
+        try:
+            answer = live[name](do="load", batch=batch, path=path)
+            expected = reference[[0, 1 if batch > 2 else 0, 0]]  # the last image is the first once more
+            row.update(answer, **agreement(self.tools.result(path), expected, answer["numeric_class"]))
+        except EngineError as error:
+            row["status"], row["note"] = FAILED, str(error)
 
     def _turns(
         self,

@@ -86,7 +86,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
         nargs="+",
         type=int,
         metavar="N",
-        help="default: every CPU this process may use; with --peers and --layers also 1",
+        help="default: every CPU this process may use; with --peers (not --quick) and --layers also 1",
     )
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="compare with these engines, or all (%s)" % ", ".join(engines.PEERS)
@@ -138,11 +138,11 @@ def compare(options: argparse.Namespace, tools: Optional[peers.Tools] = None) ->
     """Compare with the peers."""
     if options.fc_weights or options.precisions:
         raise UserError("--fc-weights and --precisions do not go with --peers, which compares all of them")
+    base = setting(options, () if options.quick else (1,))
     if options.quick and not options.peers:
-        chosen = peers.fastest(committed(results_table.PEERS))
+        chosen = peers.fastest(committed(results_table.PEERS), batches(options), base["counts"])
     else:
         chosen = peers.choose(options.peers)
-    base = setting(options, (1,))
     state = power.state(base["cpus"])
     one = peers.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, say=to_stderr)
     one.run(options.variants, batches(options))

@@ -60,7 +60,7 @@ class PlayedTools(peers.Tools):
     def __init__(self, table, clock=None, step_s=0.0, absent=(), broken=(), steps=None):
         self.table, self.clock, self.step_s = table, clock or Clock(), step_s
         self.absent, self.broken, self.steps, self.log = absent, broken, steps or {}, []
-        self.machine, self.kept = [dict(RATES)], None
+        self.machine, self.kept, self.loaded = [dict(RATES)], None, {}  # loaded: path -> engine, batch
 
     def limits(self, cpus, threads, quick):
         self.log.append(("limits", tuple(cpus)))
@@ -83,7 +83,7 @@ class PlayedTools(peers.Tools):
     def result(self, path):
         if path.endswith("reference.npy"):
             return LOGITS
-        name, batch = self.loaded
+        name, batch = self.loaded[path]
         return LOGITS[[0, 1 if batch > 2 else 0, 0]] * np.float32(self.table[name][1])
 
     def start(self, spec):
@@ -101,7 +101,7 @@ class PlayedEngine:
         ms = self.tools.table[self.name][0]
         if do == "burst":
             return {"times_ms": [ms] * command["calls"]}
-        self.tools.loaded = (self.name, command["batch"])
+        self.tools.loaded[command["path"]] = (self.name, command["batch"])
         numeric_class = engines.ENGINES[self.name].numeric_class
         steps = self.tools.steps.get(self.name)
         return {"load_ms": 1.0, "call_ms": ms, "numeric_class": numeric_class, "steps": steps}
@@ -368,7 +368,10 @@ def test_the_targets_of_start_and_size_are_held_against_the_figures():
 
 
 def test_a_quick_run_takes_the_fastest_of_the_committed_results():
-    usual = [engine.name for engine in peers.fastest(None)]
+    def names(record, threads=1):
+        return [engine.name for engine in peers.fastest(record, (1,), (threads,))]
+
+    usual = names(None)
     assert usual[:4] == ["fastalex fp32", "fastalex fp32, int8 fc", "fastalex bf16, int8 fc", "fastalex int8"]
     assert set(usual[4:]) == {name for names in engines.USUALLY_FASTEST.values() for name in names}
     table = {
@@ -378,11 +381,13 @@ def test_a_quick_run_takes_the_fastest_of_the_committed_results():
         "onnxruntime static QDQ": (1.0, 1),
     }
     one, _ = compare(PlayedTools(table), *table)
-    names = [engine.name for engine in peers.fastest({"schema": 2, "rows": one.rows})]
-    assert peers.fastest({"schema": 1, "rows": one.rows}) == peers.fastest(None), "its classes were others"
-    assert "torch eager" in names
-    assert not {"onnxruntime", "ncnn fp32", "openvino NNCF PTQ"} & set(names)
-    assert {"onnxruntime static QDQ", *engines.USUALLY_FASTEST[engines.FC8]} <= set(names)
+    record = {"schema": 2, "rows": one.rows}
+    assert names(dict(record, schema=1)) == usual, "its classes were others"
+    assert names(record, threads=2) == usual, "it has no such rows"
+    found = names(record)
+    assert "torch eager" in found
+    assert not {"onnxruntime", "ncnn fp32", "openvino NNCF PTQ"} & set(found)
+    assert {"onnxruntime static QDQ", *engines.USUALLY_FASTEST[engines.FC8]} <= set(found)
 
 
 def test_quick_runs_keep_their_files(tmp_path):
