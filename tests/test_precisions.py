@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, _core, cli, variants, weights
+from fastalex import AlexNet, _core, cli, taps, variants, weights
 from fastalex import quantize as calibrating
 from fastalex.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS
 from fastalex.layers import layer_table, signed_inputs
@@ -68,6 +68,18 @@ def test_int8_precision_is_its_definition(name):
     cost = np.abs(expected - plain).max()
     assert 0.002 < cost / np.abs(expected).max() < 0.1
     assert np.abs(net(x) - expected).max() <= 0.25 * cost
+
+
+@pytest.mark.parametrize("name", ["torchvision", "alexnet2012"])
+@pytest.mark.parametrize("width", [16, 70])  # fewer and more channels than a vector of levels
+def test_levels_are_pooled_like_the_values_that_they_stand_for(name, width):
+    row = variants.get(name, **dict(NARROW, widths=(width, width, 24, 16, 16, 35, 29)))
+    arrays = initial.random_weights(row, seed=6)
+    x = images(row)
+    found = calibrating.calibrate(AlexNet(row, weights=arrays, device="naive"), [x])
+    net = AlexNet(row, weights=arrays, device="cpu", precision="int8", calibration=found)
+    names = list(taps.names(row))  # what is given out is not rounded before the pool
+    np.testing.assert_array_equal(net(x), net.taps(x, names)[row.layers()[-1].name])
 
 
 @pytest.mark.parametrize("method", ["percentile", "entropy", "max"])

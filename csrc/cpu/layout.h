@@ -25,6 +25,12 @@ struct Tensor {
   int images;     // of a chunk that it holds at a time: all, or one
   size_t offset;  // of its first image in the workspace, in bytes
 
+  void take_values_of(const Tensor& other) {
+    numeric = other.numeric;
+    bytes = other.bytes;
+    negative = other.negative;
+    step = other.step;
+  }
   int zero() const { return numeric == kLevels && negative && bytes == 1 ? kSignedZero : 0; }  // the level of 0
 
   size_t values() const { return static_cast<size_t>(padded_h) * padded_w * c; }

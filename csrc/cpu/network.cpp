@@ -60,6 +60,12 @@ size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, 
   return image_steps;
 }
 
+// The largest level is the level of the largest value, so what goes through a pool into levels may be levels before it.
+bool pools_levels(const fastalex_step& before, const fastalex_step& pool, const Tensor& pooled) {
+  return pool.op == FASTALEX_OP_MAXPOOL && pool.activation == FASTALEX_ACT_NONE && pooled.numeric == kLevels &&
+         before.op == FASTALEX_OP_CONV && before.output < 0;
+}
+
 size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 }  // namespace
@@ -99,9 +105,13 @@ void Network::make_tensors() {
     if (1.0 * tensor.padded_h * tensor.padded_w * tensor.c * tensor.bytes > std::numeric_limits<int32_t>::max())
       invalid("an image of ", tensor.c, " x ", tensor.h, " x ", tensor.w, " is too large with its border");
     tensor.images = i < single_steps ? 1 : chunk_images;
+    tensors.push_back(tensor);
+  }
+  for (size_t i = 1; i < image_steps; ++i)
+    if (pools_levels(steps[i - 1], steps[i], tensors[i + 1])) tensors[i].take_values_of(tensors[i + 1]);
+  for (Tensor& tensor : tensors) {
     tensor.offset = workspace_bytes;
     workspace_bytes += tensor.image_bytes() * tensor.images;
-    tensors.push_back(tensor);
   }
   workspace_bytes += kSlack * sizeof(float);
 }

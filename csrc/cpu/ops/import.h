@@ -40,7 +40,26 @@ void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, i
     interleave(levels, kPitch, channels, columns, static_cast<Level*>(task.to.data) + place, task.to.c);
 }
 
+#if defined(FASTALEX_USE_VNNI)
+// Row y of three channels as levels, a pixel's in one lane until they are stored.
+void import_colours(const fastalex::ImportTask& task, int image, int y) {
+  const int64_t plane = static_cast<int64_t>(task.h) * task.w;
+  const float* from = task.from + static_cast<int64_t>(image) * 3 * plane + static_cast<int64_t>(y) * task.w;
+  Level* to = static_cast<Level*>(task.to.data) + place_of(task.to, image, y, 0);
+  for (int x = 0; x < task.w; x += kLanes) {
+    const int count = task.w - x < kLanes ? task.w - x : static_cast<int>(kLanes);
+    IntVec pixels = {};
+    for (int c = 2; c >= 0; --c)
+      pixels = (pixels << 8) | levels_of(task.to, load_lanes(from + c * plane + x, 0, count));
+    store_triples(to + static_cast<int64_t>(x) * 3, pixels, count);
+  }
+}
+#endif
+
 void import_row(const fastalex::ImportTask& task, int image, int y) {
+#if defined(FASTALEX_USE_VNNI)
+  if (task.to.numeric == fastalex::kLevels && task.channels == 3) return import_colours(task, image, y);
+#endif
   if (task.to.numeric != fastalex::kFloat32) {
     for (int x = 0; x < task.w; x += 64)
       for (int c = 0; c < task.channels; c += 4)

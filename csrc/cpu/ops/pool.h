@@ -41,9 +41,35 @@ inline void pool_row(const fastalex::PoolTask& task, int image, int row, const R
   }
 }
 
+typedef Level ManyLevels __attribute__((vector_size(64)));
+enum { kManyLevels = 64 / sizeof(Level) };
+
+// A row of the output where input and output are the same levels.
+void pool_levels(const fastalex::PoolTask& task, int image, int row) {
+  for (int col = 0; col < task.out.w; ++col) {
+    const Window window = window_of(task, row, col);
+    const Level* in = static_cast<const Level*>(task.in.data) + place_of(task.in, image, window.top, window.left);
+    Level* out = static_cast<Level*>(task.out.data) + place_of(task.out, image, row, col);
+    for (int c = 0; c < task.in.c; c += kManyLevels) {
+      const int count = task.in.c - c < kManyLevels ? task.in.c - c : static_cast<int>(kManyLevels);
+      ManyLevels best;
+      memcpy(&best, in + c, sizeof best);
+      for (int r = 0; r < window.bottom - window.top; ++r)
+        for (int s = 0; s < window.right - window.left; ++s) {
+          ManyLevels levels;  // past the last channel: those of the next pixel, or slack
+          memcpy(&levels, in + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c,
+                 sizeof levels);
+          best = levels > best ? levels : best;
+        }
+      store_first(out + c, reinterpret_cast<const Level*>(&best), count);
+    }
+  }
+}
+
 void maxpool(const void* erased, int unit, int) {
   const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
   const int image = unit / task.out.h;
+  if (task.in.numeric == fastalex::kLevels) return pool_levels(task, image, unit % task.out.h);
   pool_row(task, image, unit % task.out.h, [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); });
 }
 

@@ -139,6 +139,13 @@ inline void store_shorts(int16_t* p, IntVec v) {
 inline void store_bytes(uint8_t* p, IntVec v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
 }
+// The three lower bytes of each of the first `count` lanes, close together.
+inline void store_triples(uint8_t* p, IntVec v, int count) {
+  const __m512i in_quarters = _mm512_set4_epi32(-1, 0x0e0d0c0a, 0x09080605, 0x04020100);
+  const __m512i quarters = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 15, 15, 15);
+  const __m512i close = _mm512_shuffle_epi8(reinterpret_cast<__m512i>(v), in_quarters);
+  _mm512_mask_storeu_epi8(p, (1ull << 3 * count) - 1, _mm512_permutexvar_epi32(quarters, close));
+}
 inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
   return sum + reinterpret_cast<IntVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
 }
