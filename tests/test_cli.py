@@ -324,7 +324,7 @@ def test_info_of_a_processor_without_the_isa():
         ("", ("COMMAND", "fastalex --help")),
         ("clasify", ("clasify", "classify", "fastalex --help")),
         ("--nonsense info", ("--nonsense",)),
-        ("classify", ("IMAGE", "fastalex classify --help")),
+        ("classify", ("SOURCE", "fastalex classify --help")),
         ("classify x.png", ("--weights digits",)),
         ("classify x.png --weights random", ("--weights digits",)),
         ("classify x.png --weights none.npz", ("none.npz",)),

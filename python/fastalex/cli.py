@@ -78,6 +78,7 @@ def _parser() -> _Parser:
     _add_convert(commands)
     _add_quantize(commands)
     _add_weights(commands)
+    _add_readout(commands)
     return parser
 
 
@@ -89,13 +90,45 @@ def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPars
 
 
 def _add_classify(commands: Any) -> None:
-    parser = _add(commands, "classify", classify, "name what is on images")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder: the images in it, sorted")
+    parser = _add(commands, "classify", classify, "name what is on images, videos or a camera")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="SOURCE",
+        help="an image; a folder: the images in it, sorted; a pattern, '*.jpg'; a video; a camera: /dev/video0, or "
+        "csi://0 on a Jetson; rtsp://...; a GStreamer pipeline",
+    )
     _add_net(parser, "default: the one the weights are for")
-    parser.add_argument("--weights", metavar="W", help="a weights file, or 'digits', which is built in")
-    parser.add_argument("--topk", type=_positive, default=5, metavar="K", help="classes to show, best first (5)")
+    parser.add_argument("--weights", "--model", metavar="W", help="a weights file, or 'digits', which is built in")
+    parser.add_argument(
+        "--network", metavar="N", help="'alexnet': weights, preprocessing and defaults of jetson-inference"
+    )
+    parser.add_argument(
+        "--topk", "--topK", type=_positive, metavar="K", help="classes to show, best first (5; with --network 1)"
+    )
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P", help="leave out what is less probable (0; with --network 0.01)"
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=_smoothing,
+        metavar="W",
+        help="of a video's or camera's probabilities: weight of the newest frame, or over how many frames (off)",
+    )
     parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, UTF-8")
+    parser.add_argument("--headless", action="store_true", help="no window; one line of JSON for each frame or image")
+    parser.add_argument(
+        "--output", metavar="OUT", help="write frames with their overlay: .mp4, .avi or .mkv, or a folder for pictures"
+    )
+    parser.add_argument(
+        "--input-width", type=_positive, metavar="N", help="pixels that a camera is asked for (csi: 1280)"
+    )
+    parser.add_argument(
+        "--input-height", type=_positive, metavar="N", help="pixels that a camera is asked for (csi: 720)"
+    )
+    parser.add_argument("--input-rate", type=_positive, metavar="N", help="frames a second, likewise (csi: 30)")
+    parser.add_argument("--frames", type=_positive, metavar="N", help="stop each video or camera after N frames")
 
 
 def _add_info(commands: Any) -> None:
@@ -173,6 +206,25 @@ def _add_weights(commands: Any) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
 
 
+def _add_readout(commands: Any) -> None:
+    text = "write what layers make of a folder of images, as .npy files"
+    parser = _add(commands, "readout", readout, text)
+    parser.add_argument("images", metavar="DIR", help="the images in this folder and below it, sorted by path")
+    parser.add_argument("output", metavar="OUT", help="the folder to write; a run that stopped goes on")
+    parser.add_argument("--weights", metavar="W", help="a weights file, 'digits', or what 'fastalex weights' lists")
+    parser.add_argument(
+        "--tool",
+        metavar="T",
+        help="layers and preprocessing of brain-score, brain-score-convs, thingsvision or net2brain",
+    )
+    parser.add_argument("--layers", nargs="+", metavar="L", help="names of layers, see docs/readouts.md")
+    parser.add_argument("--profile", metavar="P", help="preprocessing; default: the tool's, or the variant's own")
+    parser.add_argument("--batch", type=_positive, default=16, metavar="N", help="images in memory at once (16)")
+    parser.add_argument("--dtype", default="float32", metavar="T", help="of the files: float32 (default) or float16")
+    parser.add_argument("--restart", action="store_true", help="drop what another run left in OUT")
+    _add_net(parser, "default: the one the weights are for")
+
+
 def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
     parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; " + variant_default)
     _add_numbers(parser)
@@ -204,6 +256,24 @@ def _positive(text: str) -> int:
         value = 0
     if value < 1:
         raise argparse.ArgumentTypeError("must be a whole number above 0, not '%s'" % text)
+    return value
+
+
+def _share(text: str) -> float:
+    return _number(text, 1.0, "a number from 0 to 1")
+
+
+def _smoothing(text: str) -> float:
+    return _number(text, float("inf"), "a number from 0 to 1, or a number of frames")
+
+
+def _number(text: str, largest: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= largest or value == float("inf"):
+        raise argparse.ArgumentTypeError("must be %s, not '%s'" % (what, text))
     return value
 
 
@@ -264,3 +334,10 @@ def weights(options: argparse.Namespace) -> int:
     from . import commands_convert
 
     return commands_convert.weights(options)
+
+
+def readout(options: argparse.Namespace) -> int:
+    """Write the results of layers; see :mod:`fastalex.commands_readout`."""
+    from . import commands_readout
+
+    return commands_readout.readout(options)

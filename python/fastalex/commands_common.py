@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any, Dict, List, Optional
 
 from . import __version__
@@ -10,6 +11,8 @@ from .errors import UserError
 
 OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
 MAX_BATCH = 4096
+
+_SYNSET = re.compile(r"n\d{8} ")
 
 
 def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
@@ -62,9 +65,13 @@ def profile_name(name: Optional[str]) -> Optional[str]:
 
 
 def read_labels(path: str, count: int) -> List[str]:
+    """The names in a file, one a line; WordNet identifiers before them, as in ``ilsvrc12_synset_words.txt``, are cut.
+
+    :raises UserError: if it cannot be read or has not ``count`` names.
+    """
     try:
         with open(path, encoding="utf-8-sig") as stream:
-            labels = stream.read().splitlines()
+            labels = [_SYNSET.sub("", line) for line in stream.read().splitlines()]
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the path
         raise UserError(
             "the labels '%s' cannot be read: %s" % (path, getattr(error, "strerror", None) or error)
