@@ -14,7 +14,7 @@ import re
 import stat
 import threading
 import time
-from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -104,8 +104,10 @@ def opencv() -> Any:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     try:
         import cv2
-    except ImportError:
+    except ModuleNotFoundError:
         raise UserError("videos and cameras need OpenCV: pip install 'fastalex[video]'") from None
+    except ImportError as error:  # its windows need libraries that a machine without a screen may lack
+        raise UserError("OpenCV cannot be loaded (%s); pip install opencv-python-headless instead" % error) from None
     return cv2
 
 
@@ -160,7 +162,7 @@ def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B
         raise UserError("there is no video '%s'" % path)
     cv2 = opencv()
     with _in_one_sentence():
-        capture = cv2.VideoCapture(path, cv2.CAP_V4L2 if kind == CAMERA else cv2.CAP_ANY)
+        capture = cv2.VideoCapture(_camera(path), cv2.CAP_V4L2) if kind == CAMERA else cv2.VideoCapture(path)
     if not capture.isOpened():
         raise UserError(
             {
@@ -204,6 +206,12 @@ def _opencv_with_gstreamer() -> Any:
     except UserError:
         return None
     return cv2 if re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) else None
+
+
+def _camera(path: str) -> Union[int, str]:
+    """The number in ``/dev/video0``, also of a link to it: not every build of OpenCV takes the path."""
+    found = re.match(r"/dev/video(\d+)$", os.path.realpath(path))
+    return int(found.group(1)) if found else path
 
 
 def _check_device(path: str) -> None:

@@ -10,7 +10,9 @@ dropout is off, as in every fastalex network.
 from __future__ import annotations
 
 import os
-from typing import Any, Mapping, Optional, Union
+from typing import Any, Mapping, Union
+
+import numpy as np
 
 from .errors import UserError
 from .model import AlexNet
@@ -25,31 +27,17 @@ class CollisionAvoidance:
 
     :param weights: the ``best_model.pth`` that JetBot's training notebook saved, or any other file or mapping that
         :class:`~fastalex.AlexNet` takes, for torchvision's network with two classes.
-    :param device: as for :class:`~fastalex.AlexNet`, like ``precision``, ``fc_weights`` and ``threads``.
+    :param options: what :class:`~fastalex.AlexNet` takes besides: ``device``, ``precision``, ``fc_weights``,
+        ``threads``, ...
     :raises UserError: for weights that are not there or not of such a network.
 
     It may be called from several threads at once, like the network itself, which is :attr:`net`.
     """
 
-    def __init__(
-        self,
-        weights: Union[str, os.PathLike, Mapping[str, Any]],
-        device: str = "auto",
-        precision: str = "fp32",
-        fc_weights: Optional[str] = None,
-        threads: Optional[int] = None,
-    ) -> None:
+    def __init__(self, weights: Union[str, os.PathLike, Mapping[str, Any]], **options: Any) -> None:
         if weights is None or (isinstance(weights, str) and weights == "random"):
             raise UserError("give the best_model.pth that JetBot's training notebook wrote")
-        self.net = AlexNet(
-            "torchvision",
-            weights=weights,
-            device=device,
-            precision=precision,
-            fc_weights=fc_weights,
-            threads=threads,
-            profile="jetbot",
-        )
+        self.net = AlexNet("torchvision", weights=weights, profile="jetbot", **options)
         classes = self.net.variant.num_classes
         if classes != len(LABELS):
             raise UserError(
@@ -66,8 +54,6 @@ class CollisionAvoidance:
         :param stream: for a frame on the GPU, as for :meth:`AlexNet.run_frame`.
         :raises UserError: for what is no such frame.
         """
-        import numpy as np
-
         chances = self.net.run_frame(
             frame, order, softmax=True, out=np.empty((1, len(LABELS)), np.float32), stream=stream
         )

@@ -225,7 +225,7 @@ class AlexNet:
             raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
         size = self.variant.input_size
         if self._placement.gpu is None:
-            return arrays.read(images.preprocess(given.host, row, size, bgr=order == "BGR"), self._placement), None
+            return arrays.read(images.prepare_frame(given.host, row, size, order == "BGR"), self._placement), None
         if not given.on_device and not frames.row_bytes(given):
             given = arrays.read(np.ascontiguousarray(given.host), self._placement, stream)
         if not frames.row_bytes(given):
