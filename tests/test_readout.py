@@ -325,6 +325,20 @@ def test_the_tools_layers_are_those_of_the_tools():
     assert list(taps.TOOLS["net2brain"].layers) == test_taps.NET2BRAIN
 
 
+def test_a_hook_without_a_clone_reads_what_the_next_relu_in_torch_made_of_it(original, torchvision_net):
+    """Why Brain-Score's own wrapper reads features.10 after its ReLU on a CPU, and what is read here."""
+    kept = []
+    handle = original.features[10].register_forward_hook(lambda _, __, output: kept.append(output.data.numpy()))
+    x = images.preprocess(photos(1), "brainscore")
+    with torch.no_grad():
+        original(torch.from_numpy(x))
+    handle.remove()
+    assert (kept[0] >= 0).all()
+    got = torchvision_net.taps(x, ["features.10", "features.11"])
+    assert (got["features.10"] < 0).any()
+    np.testing.assert_array_equal(np.maximum(got["features.10"], 0), got["features.11"])
+
+
 # the extractor
 
 
