@@ -99,7 +99,9 @@ def _add_classify(commands: Any) -> None:
         "csi://0 on a Jetson; rtsp://...; a GStreamer pipeline",
     )
     _add_net(parser, "default: the one the weights are for")
-    parser.add_argument("--weights", "--model", metavar="W", help="a weights file, or 'digits', which is built in")
+    parser.add_argument(
+        "--weights", "--model", metavar="W", help="a weights file, 'digits', or what 'fastalex weights' lists"
+    )
     parser.add_argument(
         "--network", metavar="N", help="'alexnet': weights, preprocessing and defaults of jetson-inference"
     )

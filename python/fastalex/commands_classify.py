@@ -22,10 +22,12 @@ Item = Tuple[str, str, Optional[UserError]]  # kind, path, error
 def classify(options: argparse.Namespace) -> int:
     """Print the most probable classes of each image or frame; what cannot be read is complained about and left out."""
     from . import frame_sources
+    from .weights import registry
 
     as_jetson_inference(options)
     if options.weights in (None, "random"):
         raise UserError("classify needs trained weights: --weights FILE, or --weights digits, which is built in")
+    options.weights = registry.locate(options.weights)
     items = list(frame_sources.expanded(options.images))
     frames = options.headless or options.output is not None or any(kind != frame_sources.IMAGES for kind, _, _ in items)
     if options.smoothing and not frames:
