@@ -102,3 +102,12 @@ def test_a_frame_is_prepared_as_an_image_is(profile):
             for bgr in (False, True):
                 expected = preprocess(view, profile, bgr=bgr)
                 np.testing.assert_array_equal(prepare_frame(view, profile, size, bgr), expected)
+
+
+def test_it_is_found_without_an_import_of_its_own():
+    import subprocess
+    import sys
+
+    program = "import fastalex, sys; assert 'fastalex.jetbot' not in sys.modules; print(fastalex.jetbot.LABELS)"
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    assert done.stdout == b"('blocked', 'free')\n"

@@ -359,7 +359,7 @@ def test_the_extractor_is_thingsvision_in_torch(torchvision_net, original, tmp_p
         np.testing.assert_array_equal(flat.numpy(), features.reshape(3, -1))
     both = extractor.extract_features([batch.numpy() for batch in batches], module_names=names[:2])
     assert list(both) == names[:2] and both["features.10"].shape == (3, 256, 13, 13)
-    one = extractor.extract_batch(batches[0], "features.10", True)
+    one = extractor.extract_batch(batches[0], "features.10", flatten_acts=True)
     np.testing.assert_array_equal(one, both["features.10"][:2].reshape(2, -1))
     modules = [name for name, _ in original.named_modules() if name]
     assert set(modules) <= set(extractor.get_module_names())

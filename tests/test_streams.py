@@ -276,8 +276,13 @@ def test_a_window_shows_frames_until_q(capfd, video, monkeypatch):
     monkeypatch.setattr(cv2, "destroyAllWindows", lambda: None)
     monkeypatch.setattr(cv2, "imshow", lambda title, frame: shown.append(frame.copy()))
     monkeypatch.setattr(cv2, "waitKey", lambda pause: next(keys))
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)
     code, _, err = run(capfd, video)
     assert (code, err, len(shown)) == (0, "", 3)
+    monkeypatch.setattr(cv2, "waitKey", lambda pause: -1)
+    visible = iter([1.0, 0.0])  # closed with the mouse
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: next(visible))
+    assert run(capfd, video)[0] == 0 and len(shown) == 5
     assert (shown[0][:20] != decoded(video)[0][:20]).any()
 
 

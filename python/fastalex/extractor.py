@@ -117,9 +117,9 @@ class Extractor:
         self,
         batch: Any,
         module_name: Optional[str] = None,
+        module_names: Optional[Sequence[str]] = None,
         flatten_acts: bool = False,
         output_type: str = "ndarray",
-        module_names: Optional[Sequence[str]] = None,
     ) -> Any:
         """Activations of one batch: of ``module_name``, or a dict of those of ``module_names``.
 
@@ -137,11 +137,11 @@ class Extractor:
         self,
         batches: Iterable[Any],
         module_name: Optional[str] = None,
+        module_names: Optional[Sequence[str]] = None,
         flatten_acts: bool = False,
         output_type: str = "ndarray",
         output_dir: Optional[str] = None,
         step_size: Optional[int] = None,
-        module_names: Optional[Sequence[str]] = None,
         file_name_suffix: str = "",
         save_in_one_file: bool = False,
     ) -> Any:

@@ -49,7 +49,9 @@ class Window:
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
         self._cv2.imshow(self._title, frame)
-        return self._cv2.waitKey(1) & 0xFF not in _QUIT
+        if self._cv2.waitKey(1) & 0xFF in _QUIT:
+            return False
+        return self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1  # 0: it was closed
 
     def close(self, whole: bool) -> None:
         self._cv2.destroyAllWindows()
