@@ -224,6 +224,23 @@ def test_an_output_that_cannot_be_is_one_sentence(capfd, video, tmp_path, output
     assert sorted(os.listdir(tmp_path)) == ["file"]
 
 
+def test_an_output_that_fails_ends_the_run(capfd, video, tmp_path, monkeypatch):
+    """One sentence, not one for each source, and no half of a picture."""
+    folder = tmp_path / "frames"
+    save = Image.Image.save
+
+    def full(self, stream, *words, **options):
+        if len(os.listdir(folder)) > 2:
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+        save(self, stream, *words, **options)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    code, _, err = run(capfd, video, DIGITS[0], DIGITS[1], "--output", folder)
+    assert code == 2 and err.count("\n") == 1 and "cannot be written: No space left on device" in err
+    assert sorted(os.listdir(folder)) == ["000000-digits.png", "000001-digits.png"]
+
+
 def test_nothing_half_written_is_left(capfd, video, tmp_path, monkeypatch):
     """An interrupt is how one ends a camera: the video so far is kept, and complete. A failure keeps nothing."""
     out = tmp_path / "out.avi"

@@ -69,6 +69,7 @@ class _Run:
         # A window is what remains when nothing else was asked for.
         self.sink = open_sink(options.output) if options.output is not None or not self.lines else None
         self.failed = False
+        self._sink_failed: Optional[UserError] = None
         self._best: Any = None  # source and label of the last line that was printed
 
     def begin(self) -> None:
@@ -89,20 +90,22 @@ class _Run:
             if error is not None:
                 raise error
             if kind == IMAGES:
-                return self._frames(path, kind, iter([_still(path)]), None)
+                return self._frames(path, iter([_still(path)]), None)
             options = self.options
             size = Size(options.input_width, options.input_height, options.input_rate)
             with frame_sources.open_source(kind, path, size) as source:
                 console.note("%s is read by %s" % (path, source.reader))
-                return self._frames(path, kind, itertools.islice(source, options.frames), source)
+                return self._frames(path, itertools.islice(source, options.frames), source)
         except UserError as problem:
+            if problem is self._sink_failed:  # no later frame could be written either
+                raise
             self.failed = True
             console.complain(str(problem))
             if self.lines:
                 console.write_json_line({"source": path, "error": str(problem)})
             return True
 
-    def _frames(self, name: str, kind: str, frames: Iterator[Frame], source: Optional[Source]) -> bool:
+    def _frames(self, name: str, frames: Iterator[Frame], source: Optional[Source]) -> bool:
         smoothing = Smoothing(self.options.smoothing or 0.0)
         rate, last = None, None
         for frame in frames:
@@ -132,7 +135,8 @@ class _Run:
         if not smoothing.on:
             return self.net.classify_frame(pixels, "BGR", self.options.topk)
         mean = smoothing.add(self.net.run_frame(pixels, "BGR", softmax=True)[0])
-        best = np.argsort(-mean, kind="stable")[: self.options.topk]
+        ranks = np.where(np.isnan(mean), np.inf, mean)  # NaN counts as larger than any number, as in top_k
+        best = np.argsort(-ranks, kind="stable")[: self.options.topk]
         return self.net.named(mean[best][None], best[None])[0]
 
     def _show(self, facts: Dict[str, Any], frame: Frame, source: Optional[Source], rate: Optional[float]) -> bool:
@@ -144,7 +148,11 @@ class _Run:
             return True
         pixels = np.array(frame.pixels)  # a source may use its memory again
         overlay.draw(pixels, [_text(row) for row in facts["predictions"]], rate)
-        return self.sink.put(pixels, frame.time_s, source.rate if source else 1.0, facts["source"])
+        try:
+            return self.sink.put(pixels, frame.time_s, source.rate if source else 1.0, facts["source"])
+        except UserError as problem:
+            self._sink_failed = problem
+            raise
 
     def _print_change(self, facts: Dict[str, Any]) -> None:
         """A line when the best class has changed: thirty a second are no news."""
