@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Optional
 
 import numpy as np
@@ -15,6 +16,7 @@ from .frame_sources import DEFAULT_RATE, VIDEO_SUFFIXES, opencv
 
 #: Suffix -> the codec that every build of OpenCV can write into such a file.
 CODECS = {".avi": "MJPG", ".mkv": "MJPG", ".mp4": "mp4v"}
+_STEM = 80  # letters of a source's name in that of its pictures; it may be a whole pipeline
 _QUIT = (ord("q"), ord("Q"), 27)  # 27: escape
 
 
@@ -122,7 +124,7 @@ class Pictures:
             raise UserError("the folder '%s' cannot be made: %s" % (folder, error.strerror)) from None
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
-        stem = os.path.splitext(os.path.basename(name.rstrip("/")))[0].replace("/", "") or "frame"
+        stem = re.sub(r"[^\w.-]+", "-", os.path.splitext(os.path.basename(name))[0])[:_STEM] or "frame"
         path = os.path.join(self._folder, "%06d-%s.png" % (self._count, stem))
         with replacing(path) as stream:
             Image.fromarray(np.ascontiguousarray(frame[..., ::-1])).save(stream, "PNG", compress_level=1)
