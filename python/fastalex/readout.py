@@ -1,8 +1,8 @@
 """Results of layers for a folder of images, as ``.npy`` files: one a layer, one row an image.
 
-Memory stays bounded: a batch of images and its results are all there is at a time, the files are written in place.
-The state is written, too, about once a second and when the run is interrupted, so that it goes on where it stopped. A
-file has its name only when it is complete.
+Memory stays bounded: two batches of images and the results of one are all there is at a time, the files are written in
+place. The state is written, too, about once a second and when the run is interrupted, so that it goes on where it
+stopped. A file has its name only when it is complete.
 
 A folder of results holds
 
@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -104,21 +105,35 @@ def _digest(folder: str, paths: Sequence[str]) -> str:
 def _work(
     net: Any, folder: str, row: profiles.Profile, run: _Run, batch: int, report: Optional[Callable[[int], None]]
 ) -> None:
+    with ThreadPoolExecutor(net.threads) as pool:
+        for prepared in _prepared(pool, folder, run.paths[run.done :], row, net.variant.input_size, batch):
+            good = [path for path, image in prepared if not isinstance(image, UserError)]
+            bad = {path: str(image) for path, image in prepared if isinstance(image, UserError)}
+            inputs = [image for _, image in prepared if not isinstance(image, UserError)]
+            results = net.taps(np.concatenate(inputs), run.settings["layers"]) if inputs else {}
+            run.add(good, results, bad)
+            if report is not None:
+                report(run.done)
+
+
+def _prepared(
+    pool: ThreadPoolExecutor, folder: str, paths: Sequence[str], row: profiles.Profile, size: int, batch: int
+) -> Iterator[List[Tuple[str, Any]]]:
+    """Batches of (path, input ``[1, 3, S, S]`` or error); one is decoded while the network works on that before."""
     from . import images
 
-    size = net.variant.input_size
-    while run.done < len(run.paths):
-        inputs, good, bad = [], [], {}
-        for path in run.paths[run.done : run.done + batch]:
-            try:
-                inputs.append(images.preprocess(os.path.join(folder, path), row, size))
-                good.append(path)
-            except UserError as error:
-                bad[path] = str(error)
-        results = net.taps(np.concatenate(inputs), run.settings["layers"]) if inputs else {}
-        run.add(good, results, bad)
-        if report is not None:
-            report(run.done)
+    def prepare(path: str) -> Any:
+        try:
+            return images.preprocess(os.path.join(folder, path), row, size)
+        except UserError as error:
+            return error
+
+    before: List[Tuple[str, Future]] = []
+    for start in range(0, len(paths) + batch, batch):
+        after = [(path, pool.submit(prepare, path)) for path in paths[start : start + batch]]
+        if before:
+            yield [(path, future.result()) for path, future in before]
+        before = after
 
 
 class _Run:
