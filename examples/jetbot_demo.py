@@ -36,7 +36,7 @@ def original(model: Any, frame: np.ndarray) -> float:
     x = torch.from_numpy(x.copy()).float()
     x = (x - torch.tensor(mean).float()[:, None, None]) / torch.tensor(stdev).float()[:, None, None]
     y = torch.softmax(model(x[None]), dim=1)
-    return float(y.flatten()[0])
+    return float(y.detach().flatten()[0])
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

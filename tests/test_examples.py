@@ -56,10 +56,10 @@ def robot(tmp_path_factory):
     return folder, model
 
 
-def test_jetbot_against_the_notebooks_code_in_torch(robot):
+def test_jetbot_against_the_notebooks_code_in_torch(robot, run_here):
     folder, model = robot
     pictures = sorted((folder / "pictures").iterdir())
-    out, _ = run("jetbot_demo.py", folder / "best_model.pth", *pictures, "--check", "--device", "cpu")
+    out = run_here("jetbot_demo.py", folder / "best_model.pth", *pictures, "--check", "--device", "cpu")
     lines = out.splitlines()
     assert len(lines) == len(pictures)
     for line, frame in zip(lines, jetbot_original.frames()):

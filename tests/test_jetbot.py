@@ -77,17 +77,16 @@ def test_what_is_no_frame_is_one_sentence(best_model, frame):
         CollisionAvoidance(best_model, device="cpu")(frame)
 
 
-def test_wrong_weights_are_one_sentence(tmp_path):
+def test_wrong_weights_are_one_sentence(original, tmp_path):
     with pytest.raises(UserError, match=r"give the best_model.pth"):
         CollisionAvoidance(None)
     with pytest.raises(UserError, match="shape"):
         CollisionAvoidance("digits")
     with pytest.raises(UserError, match=r"there is no|cannot be read|no such file"):
         CollisionAvoidance(tmp_path / "best_model.pth")
-    from fastalex import variants
-    from fastalex.weights import initial
-
-    three = initial.random_weights(variants.get("torchvision", num_classes=3))
+    three = {name: value.numpy() for name, value in original.state_dict().items()}
+    for name in ("classifier.6.weight", "classifier.6.bias"):
+        three[name] = np.concatenate((three[name], three[name][:1]))
     with pytest.raises(UserError, match="has the classes blocked and free; these weights have 3"):
         CollisionAvoidance(three)
 
