@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Dict
 
 import pytest
+
+# What the command line sets before it loads OpenCV, which some tests load themselves: no messages of its own.
+os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import __version__, _core, cli, console, diagnosis, selftest, variants, weights
+from fastalex import __version__, _core, cli, commands_classify, console, diagnosis, selftest, variants, weights
 from fastalex.errors import UserError
 from fastalex.layers import layer_table
 from fastalex.model import AlexNet, choose_device
@@ -116,7 +116,7 @@ def test_classify_a_folder_in_order_and_in_batches(capsys, monkeypatch, tmp_path
     (tmp_path / "notes.txt").write_text("no image")
     sizes = []
     compute = AlexNet.classify
-    monkeypatch.setattr(cli, "CLASSIFY_BATCH", 2)
+    monkeypatch.setattr(commands_classify, "CLASSIFY_BATCH", 2)
     monkeypatch.setattr(AlexNet, "classify", lambda net, x, topk: sizes.append(len(x)) or compute(net, x, topk))
     result = run_json(capsys, "classify", "--weights", "digits", tmp_path, DIGITS[7])
     assert [Path(entry["path"]).name for entry in result["images"]] == ["%d.PNG" % i for i in range(5)] + [
@@ -324,7 +324,7 @@ def test_info_of_a_processor_without_the_isa():
         ("", ("COMMAND", "fastalex --help")),
         ("clasify", ("clasify", "classify", "fastalex --help")),
         ("--nonsense info", ("--nonsense",)),
-        ("classify", ("IMAGE", "fastalex classify --help")),
+        ("classify", ("SOURCE", "fastalex classify --help")),
         ("classify x.png", ("--weights digits",)),
         ("classify x.png --weights random", ("--weights digits",)),
         ("classify x.png --weights none.npz", ("none.npz",)),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .model import AlexNet, Prediction
     from .variants import VARIANTS, Variant
 
+_MODULES = ("extractor", "jetbot", "readout")
 _HOMES = {
     "AlexNet": "model",
     "DeviceArray": "device_array",
@@ -30,10 +31,12 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Loads a public name at its first use, so that ``import fastalex`` costs next to nothing."""
-    if name not in _HOMES:
+    if name not in _HOMES and name not in _MODULES:
         raise AttributeError("module 'fastalex' has no attribute '%s'" % name)
     import importlib
 
+    if name in _MODULES:
+        return importlib.import_module("." + name, __name__)
     return getattr(importlib.import_module("." + _HOMES[name], __name__), name)
 
 

@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, Dict, Iterator, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, List, NoReturn, Optional, Sequence
 
 from . import __version__, console
+from .commands_common import INTERRUPTED, MISTAKE, OK, PIPE_CLOSED
 from .errors import BackendError, UserError
-
-OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
-CLASSIFY_BATCH = 16  # images in memory at once
-MAX_BATCH = 4096
-WARM_UP_S = 0.5
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -82,6 +78,7 @@ def _parser() -> _Parser:
     _add_convert(commands)
     _add_quantize(commands)
     _add_weights(commands)
+    _add_readout(commands)
     return parser
 
 
@@ -93,13 +90,47 @@ def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentPars
 
 
 def _add_classify(commands: Any) -> None:
-    parser = _add(commands, "classify", classify, "name what is on images")
-    parser.add_argument("images", nargs="+", metavar="IMAGE", help="a file, or a folder: the images in it, sorted")
+    parser = _add(commands, "classify", classify, "name what is on images, videos or a camera")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="SOURCE",
+        help="an image; a folder: the images in it, sorted; a pattern, '*.jpg'; a video; a camera: /dev/video0, or "
+        "csi://0 on a Jetson; rtsp://...; a GStreamer pipeline",
+    )
     _add_net(parser, "default: the one the weights are for")
-    parser.add_argument("--weights", metavar="W", help="a weights file, or 'digits', which is built in")
-    parser.add_argument("--topk", type=_positive, default=5, metavar="K", help="classes to show, best first (5)")
+    parser.add_argument(
+        "--weights", "--model", metavar="W", help="a weights file, 'digits', or what 'fastalex weights' lists"
+    )
+    parser.add_argument(
+        "--network", metavar="N", help="'alexnet': weights, preprocessing and defaults of jetson-inference"
+    )
+    parser.add_argument(
+        "--topk", "--topK", type=_positive, metavar="K", help="classes to show, best first (5; with --network 1)"
+    )
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P", help="leave out what is less probable (0; with --network 0.01)"
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=_smoothing,
+        metavar="W",
+        help="of a video's or camera's probabilities: weight of the newest frame, or over how many frames (off)",
+    )
     parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, UTF-8")
+    parser.add_argument("--headless", action="store_true", help="no window; one line of JSON for each frame or image")
+    parser.add_argument(
+        "--output", metavar="OUT", help="write frames with their overlay: .mp4, .avi or .mkv, or a folder for pictures"
+    )
+    parser.add_argument(
+        "--input-width", type=_positive, metavar="N", help="pixels that a camera is asked for (csi: 1280)"
+    )
+    parser.add_argument(
+        "--input-height", type=_positive, metavar="N", help="pixels that a camera is asked for (csi: 720)"
+    )
+    parser.add_argument("--input-rate", type=_positive, metavar="N", help="frames a second, likewise (csi: 30)")
+    parser.add_argument("--frames", type=_positive, metavar="N", help="stop each video or camera after N frames")
 
 
 def _add_info(commands: Any) -> None:
@@ -177,6 +208,25 @@ def _add_weights(commands: Any) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
 
 
+def _add_readout(commands: Any) -> None:
+    text = "write what layers make of a folder of images, as .npy files"
+    parser = _add(commands, "readout", readout, text)
+    parser.add_argument("images", metavar="DIR", help="the images in this folder and below it, sorted by path")
+    parser.add_argument("output", metavar="OUT", help="the folder to write; a run that stopped goes on")
+    parser.add_argument("--weights", metavar="W", help="a weights file, 'digits', or what 'fastalex weights' lists")
+    parser.add_argument(
+        "--tool",
+        metavar="T",
+        help="layers and preprocessing of brain-score, brain-score-convs, thingsvision or net2brain",
+    )
+    parser.add_argument("--layers", nargs="+", metavar="L", help="names of layers, see docs/readouts.md")
+    parser.add_argument("--profile", metavar="P", help="preprocessing; default: the tool's, or the variant's own")
+    parser.add_argument("--batch", type=_positive, default=16, metavar="N", help="images in memory at once (16)")
+    parser.add_argument("--dtype", default="float32", metavar="T", help="of the files: float32 (default) or float16")
+    parser.add_argument("--restart", action="store_true", help="drop what another run left in OUT")
+    _add_net(parser, "default: the one the weights are for")
+
+
 def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
     parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; " + variant_default)
     _add_numbers(parser)
@@ -211,125 +261,53 @@ def _positive(text: str) -> int:
     return value
 
 
-# classify -----------------------------------------------------------------------------------------------------------
+def _share(text: str) -> float:
+    return _number(text, 1.0, "a number from 0 to 1")
+
+
+def _smoothing(text: str) -> float:
+    return _number(text, float("inf"), "a number from 0 to 1, or a number of frames")
+
+
+def _number(text: str, largest: float, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= largest or value == float("inf"):
+        raise argparse.ArgumentTypeError("must be %s, not '%s'" % (what, text))
+    return value
+
+
+# The commands ------------------------------------------------------------------------------------------------------
 
 
 def classify(options: argparse.Namespace) -> int:
-    """Print the most probable classes of each image; images that cannot be read are complained about and left out."""
-    if options.weights in (None, "random"):
-        raise UserError("classify needs trained weights: --weights FILE, or --weights digits, which is built in")
-    net = _net(options, profile=_profile_name(options.profile))
-    if options.labels is not None:
-        net.labels = _read_labels(options.labels, net.variant.num_classes)
-    if not options.json:
-        console.write("%s, variant %s, profile %s\n" % (_device_line(net, options), net.variant.name, _profile(net)))
-    results: List[Dict[str, Any]] = []
-    failed = False
-    for entry in _classified(net, options.images, options.topk):
-        failed = failed or "error" in entry
-        if "error" in entry:
-            console.complain(entry["error"])
-        elif not options.json:
-            _print_predictions(entry)
-        if options.json:
-            results.append(entry)
-    if options.json:
-        console.write_json(dict(_net_facts(net), profile=_profile(net), images=results))
-    return MISTAKE if failed else OK
+    """Name what is on images, videos or a camera; see :mod:`fastalex.commands_classify`."""
+    from . import commands_classify
+
+    return commands_classify.classify(options)
 
 
-def _classified(net: Any, paths: Sequence[str], topk: int) -> Iterator[Dict[str, Any]]:
-    """``{"path", "predictions"}`` or ``{"path", "error"}`` for each image, in order."""
-    from . import image_files
+def info(options: argparse.Namespace) -> int:
+    """Print the diagnosis; see :mod:`fastalex.commands_info`."""
+    from . import commands_info
 
-    waiting: List[Tuple[str, Any]] = []  # path, preprocessed image or the error
-    for path, error in image_files.listed(paths):
-        waiting.append((path, error or _preprocessed(net, path)))
-        if len(waiting) == CLASSIFY_BATCH:
-            yield from _classify_batch(net, waiting, topk)
-            waiting = []
-    yield from _classify_batch(net, waiting, topk)
+    return commands_info.info(options)
 
 
-def _classify_batch(net: Any, waiting: List[Tuple[str, Any]], topk: int) -> Iterator[Dict[str, Any]]:
-    import numpy as np
+def summary(options: argparse.Namespace) -> int:
+    """Print the layers of a network; see :mod:`fastalex.commands_summary`."""
+    from . import commands_summary
 
-    good = [image for _, image in waiting if not isinstance(image, UserError)]
-    rows = iter(net.classify(np.concatenate(good), topk) if good else ())
-    for path, image in waiting:
-        if isinstance(image, UserError):
-            yield {"path": path, "error": str(image)}
-            continue
-        ranked = [dict(rank=i + 1, **item._asdict()) for i, item in enumerate(next(rows))]
-        yield {"path": path, "predictions": ranked}
+    return commands_summary.summary(options)
 
 
-def _preprocessed(net: Any, path: str) -> Any:
-    try:
-        return net.preprocess(path)
-    except UserError as error:
-        return error
+def bench(options: argparse.Namespace) -> int:
+    """Measure the time of a batch; see :mod:`fastalex.commands_bench`."""
+    from . import commands_bench
 
-
-def _print_predictions(entry: Dict[str, Any]) -> None:
-    rows = [(item["rank"], item["label"], "%.2f" % (100 * item["probability"])) for item in entry["predictions"]]
-    console.table(entry["path"], ("rank", "label", "probability %"), rows, right=("rank", "probability %"))
-
-
-def _profile_name(name: Optional[str]) -> Optional[str]:
-    from . import profiles
-
-    return profiles.get(name).name if name is not None else None
-
-
-def _profile(net: Any) -> str:
-    return net.variant.profile
-
-
-def _read_labels(path: str, count: int) -> List[str]:
-    try:
-        with open(path, encoding="utf-8-sig") as stream:
-            labels = stream.read().splitlines()
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the path
-        raise UserError(
-            "the labels '%s' cannot be read: %s" % (path, getattr(error, "strerror", None) or error)
-        ) from None
-    while labels and not labels[-1].strip():
-        labels.pop()
-    if len(labels) != count:
-        raise UserError("the labels '%s' are %d, but the network has %d classes" % (path, len(labels), count))
-    return labels
-
-
-# convert, weights ---------------------------------------------------------------------------------------------------
-
-
-def convert(options: argparse.Namespace) -> int:
-    """Write weights in another format; see :mod:`fastalex.commands_convert`."""
-    from . import commands_convert
-
-    return commands_convert.convert(options, _read_labels)
-
-
-def weights(options: argparse.Namespace) -> int:
-    """List or fetch published weights; see :mod:`fastalex.commands_convert`."""
-    from . import commands_convert
-
-    return commands_convert.weights(options)
-
-
-# quantize -----------------------------------------------------------------------------------------------------------
-
-
-def quantize(options: argparse.Namespace) -> int:
-    """Write weights in fewer bits; see :mod:`fastalex.commands_quantize`."""
-    from . import commands_quantize
-
-    options.profile = _profile_name(options.profile)
-    return commands_quantize.quantize(options)
-
-
-# tune ---------------------------------------------------------------------------------------------------------------
+    return commands_bench.bench(options)
 
 
 def tune(options: argparse.Namespace) -> int:
@@ -339,280 +317,29 @@ def tune(options: argparse.Namespace) -> int:
     return commands_tune.tune(options)
 
 
-# info ---------------------------------------------------------------------------------------------------------------
+def convert(options: argparse.Namespace) -> int:
+    """Write weights in another format; see :mod:`fastalex.commands_convert`."""
+    from . import commands_convert
+
+    return commands_convert.convert(options)
 
 
-def info(options: argparse.Namespace) -> int:
-    """Print the diagnosis; exit code 1 if something is broken."""
-    from . import diagnosis
+def quantize(options: argparse.Namespace) -> int:
+    """Write weights in fewer bits; see :mod:`fastalex.commands_quantize`."""
+    from . import commands_quantize
 
-    report = diagnosis.collect()
-    if options.json:
-        console.write_json(report)
-    else:
-        _print_report(report)
-    for problem in report["problems"]:
-        console.complain(problem)
-    return OK if report["ok"] else BROKEN
+    return commands_quantize.quantize(options)
 
 
-def _print_report(report: Dict[str, Any]) -> None:
-    cpu, device, build = report["cpu"], report["device"], report["build"]
-    rows = [("fastalex", "%s in %s" % (report["version"], report["location"]))]
-    rows += [("python", "%s on %s" % (report["python"], report["platform"]))]
-    rows += [("build: " + key, build[key]) for key in build]
-    rows += [
-        ("CPU", "%s, %s, %d cores, %d usable" % tuple(cpu[k] for k in ("model", "machine", "cores", "usable_cores")))
-    ]
-    rows += [("instruction set", report["isa"] or "none")]
-    rows += [("device", device["card"] or device["title"] or "no device of devices/*.toml")]
-    rows += [("", device["reason"])]
-    console.table("", ("", ""), rows)
-    _print_gpus(report)
-    backends = [
-        (row["name"], "available" if row["available"] else "refused", row["reason"]) for row in report["backends"]
-    ]
-    console.table("Backends", ("name", "state", "reason"), backends)
-    packages = [
-        (row["name"], (row["version"] or "found") if row["found"] else "-", row["purpose"])
-        for row in report["packages"]
-    ]
-    console.table("Python packages", ("name", "version", "used for"), packages)
-    weights = [(row["name"], row["variant"] or "-", row["bytes"] or "-", row["path"]) for row in report["weights"]]
-    console.table("Weights that come with fastalex", ("name", "variant", "bytes", "path"), weights, right=("bytes",))
-    _print_selftest(report["selftest"])
+def weights(options: argparse.Namespace) -> int:
+    """List or fetch published weights; see :mod:`fastalex.commands_convert`."""
+    from . import commands_convert
+
+    return commands_convert.weights(options)
 
 
-def _print_gpus(report: Dict[str, Any]) -> None:
-    """The GPUs that a backend can use; nothing where there is none, the backends' table then says why."""
-    rows = []
-    for gpu in report["gpus"]:
-        about = "sm_%d, %d SMs, %d MHz, %.1f GiB" % (
-            gpu["sm"],
-            gpu["sms"],
-            gpu["clock_khz"] // 1000,
-            gpu["memory_bytes"] / 2**30,
-        )
-        rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognised"] or "-", gpu["tuning"]))
-    if rows:
-        console.table("GPUs", ("device", "name", "what it is", "known as", "tuning"), rows)
+def readout(options: argparse.Namespace) -> int:
+    """Write the results of layers; see :mod:`fastalex.commands_readout`."""
+    from . import commands_readout
 
-
-def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
-    """One row for each op of each backend, and one for each case that failed."""
-    rows = []
-    for backend, op in dict.fromkeys((row["backend"], row["op"]) for row in outcomes):
-        group = [row for row in outcomes if (row["backend"], row["op"]) == (backend, op)]
-        failed = [row for row in group if not row["ok"]]
-        shares = [row["share"] for row in group if row["share"] is not None]
-        share = "%.3f" % max(shares) if shares else "-"
-        rows.append((backend, op, len(group), share, "%d failed" % len(failed) if failed else "passed"))
-        rows += [("", row["case"], "", "", "FAILED: " + row["reason"]) for row in failed]
-    columns = ("backend", "op", "cases", "error / bound", "result")
-    console.table("Self-test against the naive backend", columns, rows, right=("cases", "error / bound"))
-
-
-# summary ------------------------------------------------------------------------------------------------------------
-
-
-def summary(options: argparse.Namespace) -> int:
-    """Print the layers of a variant, the native layer table, or the list of variants."""
-    from . import variants
-    from .layers import layer_table
-
-    loaded = _load_weights(options.weights)
-    if options.variant is None and loaded is None:
-        return _list_variants(options)
-    if options.kernels:
-        return _summarize_kernels(options)
-    base, classes = options.variant, options.num_classes
-    if loaded is not None:
-        from .weights import adapt, initial
-
-        base = base or adapt.find(loaded).variant
-        classes = classes or adapt.class_count(loaded)
-    row = variants.get(base, num_classes=classes, input_size=options.input_size)
-    if loaded is not None:
-        initial.check(row, adapt.fit(loaded, row))
-    layers = row.layers()
-    facts = _summary_facts(row, layers)
-    if options.json:
-        console.write_json(dict(facts, table=layer_table(layers)) if options.table else facts)
-    elif options.table:
-        console.write(layer_table(layers).rstrip("\n"))
-    else:
-        _print_layers(facts)
-    return OK
-
-
-def _summarize_kernels(options: argparse.Namespace) -> int:
-    from . import commands_tune
-
-    options.threads = None
-    sizes = {"num_classes": options.num_classes, "input_size": options.input_size}
-    net = _net(options, **{key: value for key, value in sizes.items() if value})
-    if options.batch > MAX_BATCH:
-        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, options.batch))
-    facts = dict(_net_facts(net), batch=options.batch, **net.kernels(options.batch))
-    if options.json:
-        console.write_json(facts)
-    else:
-        commands_tune.print_kernels(facts)
-    return OK
-
-
-def _summary_facts(row: Any, layers: List[Any]) -> Dict[str, Any]:
-    rows = [
-        {
-            "name": layer.name,
-            "op": layer.op,
-            "output_shape": list(layer.out_shape),
-            "params": layer.params,
-            "macs": layer.macs,
-            "weight_bytes": 4 * layer.params,
-        }
-        for layer in layers
-    ]
-    totals = {key: sum(layer[key] for layer in rows) for key in ("params", "macs", "weight_bytes")}
-    facts = {"variant": row.name, "summary": row.summary, "input_shape": list(layers[0].in_shape), "layers": rows}
-    return dict(facts, num_classes=row.num_classes, total=totals)
-
-
-def _print_layers(facts: Dict[str, Any]) -> None:
-    columns = ("layer", "op", "output", "parameters", "MACs", "bytes (fp32)")
-    numbers = columns[3:]
-
-    def figures(row: Dict[str, Any]) -> Tuple[str, ...]:
-        return tuple(f"{row[key]:,}" if row[key] else "" for key in ("params", "macs", "weight_bytes"))
-
-    rows = [(row["name"], row["op"], _shape(row["output_shape"]), *figures(row)) for row in facts["layers"]]
-    rows.append(("total", "", "", *figures(facts["total"])))
-    title = "%s: %s; input %s" % (facts["variant"], facts["summary"], _shape(facts["input_shape"]))
-    console.table(title, columns, rows, right=numbers)
-
-
-def _list_variants(options: argparse.Namespace) -> int:
-    from . import variants
-
-    if options.num_classes or options.input_size or options.table or options.kernels:
-        raise UserError("name a variant: fastalex summary VARIANT (there are: %s)" % ", ".join(variants.VARIANTS))
-    rows = list(variants.VARIANTS.values())
-    if options.json:
-        keys = ("name", "summary", "input_size", "num_classes", "params", "macs")
-        console.write_json({"variants": [{key: getattr(row, key) for key in keys} for row in rows]})
-        return OK
-    cells = [(row.name, row.input_size, f"{row.params:,}", row.summary) for row in rows]
-    console.table("", ("variant", "input", "parameters", "what it is"), cells, right=("input", "parameters"))
-    return OK
-
-
-def _load_weights(given: Optional[str]) -> Any:
-    if given is None:
-        return None
-    from . import weights
-
-    return weights.load_named(given)
-
-
-def _shape(sides: Sequence[int]) -> str:
-    return " x ".join(str(side) for side in sides)
-
-
-# bench --------------------------------------------------------------------------------------------------------------
-
-
-def bench(options: argparse.Namespace) -> int:
-    """Print the time of a batch: seeded random images in, logits out, everything warm."""
-    largest = max(options.batch)
-    if largest > MAX_BATCH:
-        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, largest))
-    net = _net(options)
-    rows = [_measure(net, batch, options.repeat) for batch in options.batch]
-    if options.json:
-        console.write_json(dict(_net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
-        return OK
-    console.write(
-        "%s, variant %s, %s%s, fc weights %s\n"
-        % (
-            _device_line(net, options),
-            net.variant.name,
-            net.precision,
-            ", exact" if net.exact else "",
-            net.fc_weights,
-        )
-    )
-    columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
-    keys = ("median_ms", "p10_ms", "p90_ms")
-    cells = [
-        (row["batch"], *("%.3f" % row[key] for key in keys), "%.1f" % row["images_per_s"], row["runs"]) for row in rows
-    ]
-    console.table("", columns, cells, right=columns)
-    return OK
-
-
-def _measure(net: Any, batch: int, repeat: int) -> Dict[str, Any]:
-    """Times of ``repeat`` runs in ms, after at least one run and :data:`WARM_UP_S`."""
-    import time
-
-    import numpy as np
-
-    row = net.variant
-    images = np.random.default_rng(0).standard_normal((batch, row.channels, row.input_size, row.input_size), np.float32)
-    start = time.perf_counter()
-    net(images)
-    while time.perf_counter() - start < WARM_UP_S:
-        net(images)
-    times = []
-    for _ in range(repeat):
-        before = time.perf_counter()
-        net(images)
-        times.append(1e3 * (time.perf_counter() - before))
-    p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
-    figures = {"median_ms": median, "p10_ms": p10, "p90_ms": p90, "images_per_s": 1e3 * batch / median}
-    return dict(figures, batch=batch, runs=repeat)
-
-
-# Shared by classify and bench ---------------------------------------------------------------------------------------
-
-
-def _net(options: argparse.Namespace, **overrides: Any) -> Any:
-    from .model import AlexNet
-
-    return AlexNet(
-        options.variant,
-        weights=options.weights,
-        device=options.device,
-        precision=options.precision,
-        fc_weights=options.fc_weights,
-        threads=options.threads,
-        exact=options.exact,
-        **overrides,
-    )
-
-
-def _net_facts(net: Any) -> Dict[str, Any]:
-    return {
-        "version": __version__,
-        "variant": net.variant.name,
-        "device": net.device,
-        "isa": _isa(net),
-        "threads": net.threads,
-        "precision": net.precision,
-        "fc_weights": net.fc_weights,
-        "exact": net.exact,
-        "tuning": net.tuning,
-    }
-
-
-def _isa(net: Any) -> Optional[str]:
-    from . import _core
-
-    return _core.cpu_isa() if net.device == "cpu" else None
-
-
-def _device_line(net: Any, options: argparse.Namespace) -> str:
-    """``device auto chose cpu (v3, 2 threads)``: no choice is made in silence."""
-    chosen = "device auto chose %s" % net.device if options.device == "auto" else "device %s" % net.device
-    isa = _isa(net)
-    threads = "1 thread" if net.threads == 1 else "%d threads" % net.threads
-    return "%s (%s, %s)" % (chosen, isa, threads) if isa else chosen
+    return commands_readout.readout(options)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 from . import console
+from .commands_common import read_labels
 from .errors import UserError
 
 
-def convert(options: argparse.Namespace, read_labels: Callable[[str, int], List[str]]) -> int:
+def convert(options: argparse.Namespace) -> int:
     """Write the weights ``options.input`` in another format, with the variant that they are for."""
     from . import variants, weights
     from .weights import adapt, initial, quantised, registry

@@ -7,6 +7,7 @@ import os
 from typing import Any, Iterator, List, Optional
 
 from . import console
+from .commands_common import profile_name
 from .errors import UserError
 
 
@@ -24,7 +25,7 @@ def quantize(options: argparse.Namespace) -> int:
     loaded = weights.load(registry.locate(options.input))
     row = adapt.find(loaded).variant if options.variant is None else options.variant
     classes = adapt.class_count(loaded) if isinstance(row, str) else None
-    variant = variants.get(row, num_classes=classes, profile=options.profile)
+    variant = variants.get(row, num_classes=classes, profile=profile_name(options.profile))
     arrays = adapt.fit(loaded, variant)
     values = initial.check(variant, arrays, options.fc_weights)
     skipped: List[str] = []

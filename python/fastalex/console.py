@@ -41,6 +41,11 @@ def write_json(value: Any) -> None:
     write(json.dumps(_jsonable(value), indent=2, allow_nan=False))
 
 
+def write_json_line(value: Any) -> None:
+    """``value`` as JSON on one line, as :func:`write_json` writes its numbers."""
+    write(json.dumps(_jsonable(value), allow_nan=False))
+
+
 def complain(sentence: str) -> None:
     """One line ``fastalex: sentence`` on standard error; nowhere if that is closed."""
     text = "fastalex: " + " ".join(printable(sentence, keep="\n\t").split())

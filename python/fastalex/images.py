@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import lru_cache
 from io import BytesIO
 from typing import IO, Any, Iterable, NamedTuple, Optional, Tuple, Union
 
@@ -314,17 +315,50 @@ def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
 def _canvas(image: Image.Image, row: Profile, size: int) -> np.ndarray:
     """The resized picture that crops are taken from, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
     place = geometry(image.size, row, size)
-    width, height = place.width, place.height
     if row.resample == "antialias":
-        pixels = np.asarray(image.resize((width, height), Image.BILINEAR))
-    elif row.resample == "nearest":
-        pixels = nearest_resize(np.asarray(image), height, width)
-    elif image.size == (width, height):
-        pixels = np.asarray(image)
+        pixels = np.asarray(image.resize((place.width, place.height), Image.BILINEAR))
     else:
-        pixels = np.rint(linear_resize(np.asarray(image), height, width)).astype(np.uint8)
+        pixels = _resampled(np.asarray(image), place, row)
     top, left = place.origin
     return pixels[top : top + place.kept[0], left : left + place.kept[1]]
+
+
+def _resampled(pixels: np.ndarray, place: Geometry, row: Profile) -> np.ndarray:
+    """uint8 ``[H, W, 3]`` resized as ``place`` says, without Pillow, whose pictures are copies."""
+    if row.resample == "nearest":
+        return nearest_resize(pixels, place.height, place.width)
+    if pixels.shape[:2] == (place.height, place.width):
+        return pixels
+    return np.rint(linear_resize(pixels, place.height, place.width)).astype(np.uint8)
+
+
+def prepare_frame(frame: np.ndarray, profile: Union[str, Profile], size: int, bgr: bool) -> np.ndarray:
+    """:func:`preprocess` of one uint8 array ``[H, W, 3]``, to the bit, for a camera's frames one after the other.
+
+    Only the pixels that the network sees are put in order and normalised, through a table of the 256 values.
+    """
+    row = profiles.get(profile)
+    place = geometry((frame.shape[1], frame.shape[0]), row, size)
+    if row.resample == "antialias":
+        picture = Image.fromarray(np.ascontiguousarray(frame))
+        pixels = np.asarray(picture.resize((place.width, place.height), Image.BILINEAR))
+    else:
+        pixels = _resampled(frame, place, row)
+    top, left = place.crop
+    crop = pixels[top : top + size, left : left + size]
+    batch = np.empty((1, 3, size, size), np.float32)
+    for plane, values in enumerate(_levels(row)):
+        batch[0, plane] = values[crop[..., 2 - plane if bgr == (row.order == "RGB") else plane]]
+    return batch
+
+
+@lru_cache(maxsize=32)
+def _levels(row: Profile) -> np.ndarray:
+    """What each value of a pixel becomes in each plane, float32 ``[3, 256]``."""
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+    out = np.empty((3, 16, 16), np.float32)
+    _normalise(out, np.repeat(levels, 3, axis=2), 0, 0, row, _Mean(row, row.size, None))
+    return out.reshape(3, 256)
 
 
 def _shorter_side(size: Tuple[int, int], side: int, nearest: bool) -> Tuple[int, int]:
@@ -390,7 +424,11 @@ def _normalise(
         planes = planes[:, ::-1]
         # A mean that belongs to the place in the picture is mirrored with it; one that belongs to the view is not.
         values = values[:, :, ::-1] if mean.follows_crop else values
-    np.divide(planes.transpose(2, 0, 1), np.float32(row.divisor), out=out, dtype=np.float32)
+    scale = np.float32(row.divisor)
+    if row.reciprocal:
+        np.multiply(planes.transpose(2, 0, 1), np.float32(1) / scale, out=out, dtype=np.float32)
+    else:
+        np.divide(planes.transpose(2, 0, 1), scale, out=out, dtype=np.float32)
     out -= values
     out /= np.array(row.std, np.float32).reshape(3, 1, 1)
 

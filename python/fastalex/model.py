@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import warnings
@@ -224,7 +225,7 @@ class AlexNet:
             raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
         size = self.variant.input_size
         if self._placement.gpu is None:
-            return arrays.read(images.preprocess(given.host, row, size, bgr=order == "BGR"), self._placement), None
+            return arrays.read(images.prepare_frame(given.host, row, size, order == "BGR"), self._placement), None
         if not given.on_device and not frames.row_bytes(given):
             given = arrays.read(np.ascontiguousarray(given.host), self._placement, stream)
         if not frames.row_bytes(given):
@@ -249,7 +250,7 @@ class AlexNet:
         self._warn_untrained()
         given, spec = self._read_frame(frame, order, profile, stream)
         chosen = execution.top_k(self._net, given, k, None if spec is None else (spec, self.variant.input_size))
-        return self._named(chosen)[0]
+        return self.named(*chosen)[0]
 
     def top_k(self, x: Any, k: int = 5, stream: Any = None) -> Tuple[np.ndarray, np.ndarray]:
         """The ``k`` most probable classes of each image: probabilities, float32, and class indices, int32, ``[N, k]``.
@@ -322,7 +323,7 @@ class AlexNet:
         k = self._at_most(topk)
         self._warn_untrained()
         whole = _is_batch(image)
-        ranked = self._named(self.top_k(image if whole else self.preprocess(image), k))
+        ranked = self.named(*self.top_k(image if whole else self.preprocess(image), k))
         return ranked if whole or isinstance(image, (list, tuple)) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
@@ -336,6 +337,13 @@ class AlexNet:
         """Parameter name -> new float32 array, dequantised where the weights are kept in fewer bits."""
         shapes = self.variant.parameter_shapes()
         return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the parameters' names, shapes and values, in hexadecimal."""
+        digest = hashlib.sha256()
+        for index, (name, shape) in enumerate(self.variant.parameter_shapes().items()):
+            digest.update(repr((name, tuple(shape))).encode() + self._net.param(index).tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Union[str, os.PathLike], fc_weights: str = "fp32") -> None:
         """Writes the parameters, the variant, the labels and the calibration to a ``.safetensors`` or ``.npz`` file.
@@ -385,10 +393,12 @@ class AlexNet:
         _check_topk(topk, "topk")
         return min(topk, self.variant.num_classes)
 
-    def _named(self, chosen: Tuple[np.ndarray, np.ndarray]) -> List[List[Prediction]]:
+    def named(self, probabilities: np.ndarray, indices: np.ndarray) -> List[List[Prediction]]:
+        """What :meth:`top_k` gave, ``[N, k]`` each, with the names of the classes."""
         names = self.labels or [str(i) for i in range(self.variant.num_classes)]
         return [
-            [Prediction(names[index], float(value), int(index)) for value, index in zip(*row)] for row in zip(*chosen)
+            [Prediction(names[index], float(value), int(index)) for value, index in zip(*row)]
+            for row in zip(probabilities, indices)
         ]
 
 

@@ -61,6 +61,7 @@ class Profile:
     ``centre`` says where the central crop starts if an odd number of pixels is left over: ``half-even`` (Python's
     ``round``, [torchvision]) or ``floor`` ([caffe], [cuda-convnet2]).
     ``order`` is the order of the planes; ``mean`` and ``std`` are in that order.
+    ``reciprocal``: the pixel is multiplied by the float32 ``1 / divisor``, as a source in CUDA does, not divided.
     ``mean_image`` is what a per-pixel mean given by the caller means: ``crop`` (the part under each crop), ``centre``
     (the central part, for every crop), ``average`` (its three channel means), or None (not accepted).
     """
@@ -75,6 +76,7 @@ class Profile:
     mean: Triple
     std: Triple = (1.0, 1.0, 1.0)
     divisor: float = 1.0
+    reciprocal: bool = False
     square: bool = False
     centre: str = "floor"
     mean_image: Optional[str] = None
@@ -160,7 +162,6 @@ PROFILES: Dict[str, Profile] = {
             mean=CAFFE_MEAN_BGR,
         ),
         Profile(
-            # The source multiplies by 1/255 where this divides by 255: the results agree to the last bit or two.
             name="jetson-inference-onnx",
             source="[jetson-inference] ONNX models: cudaTensorNormMeanRGB, range 0 to 1",
             size=224,
@@ -169,6 +170,7 @@ PROFILES: Dict[str, Profile] = {
             resample="nearest",
             order="RGB",
             divisor=255.0,
+            reciprocal=True,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
         ),

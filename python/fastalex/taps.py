@@ -10,7 +10,8 @@ Accepted besides:
   ``alexnet2012-original``).
 * torchvision's module names, ``features.10``, ``avgpool``, ``classifier.4``, for the ``torchvision`` variant. These
   are also the names of thingsvision and Net2Brain, and of Brain-Score's ``LAYERS`` (``features.2`` to
-  ``classifier.5``). The ReLU's module works in place there; a name stands for the module's own result, as a hook that
+  ``classifier.5``), which :data:`TOOLS` lists. ``features`` and ``classifier`` are the results of the last of each.
+  The ReLU's module works in place there; a name stands for the module's own result, as a hook that
   clones it would see.
 * ``prob``: the softmax. ``logits``: the last layer.
 """
@@ -18,13 +19,37 @@ Accepted besides:
 from __future__ import annotations
 
 import difflib
-from typing import Dict, List
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
 from .errors import UserError
 from .layers import Layer, module_paths
 from .variants import Variant
+
+
+class Tool(NamedTuple):
+    """What a tool that reads layers out asks of torchvision's AlexNet: the layers, and the preprocessing profile."""
+
+    layers: Tuple[str, ...]
+    profile: str
+
+
+#: * brain-score: github.com/brain-score/vision, ``brainscore_vision/models/alexnet/model.py`` (``LAYERS``).
+#: * brain-score-convs: the same project's ``alexnet_7be5be79_convs``, before the ReLUs.
+#: * thingsvision: github.com/ViCCo-Group/thingsvision, its README's and its tests' module.
+#: * net2brain: github.com/cvai-roig-lab/Net2Brain, ``net2brain/architectures/configs/pytorch.json``.
+TOOLS: Dict[str, Tool] = {
+    "brain-score": Tool(
+        ("features.2", "features.5", "features.7", "features.9", "features.12", "classifier.2", "classifier.5"),
+        "brainscore",
+    ),
+    "brain-score-convs": Tool(
+        ("features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4"), "brainscore"
+    ),
+    "thingsvision": Tool(("features.10", "classifier.4"), "torchvision"),
+    "net2brain": Tool(("features.0", "features.3", "features.6", "features.8", "features.10"), "net2brain"),
+}
 
 PROBABILITY = "prob"
 SOFTMAX = "softmax"  # the engine's name of the step it appends
@@ -42,6 +67,9 @@ def names(variant: Variant) -> Dict[str, str]:
     known.update(_around_activations(table))
     for path, layer in module_paths(variant):
         known[path] = known[layer.name]
+        block = path.split(".")[0]
+        if block != path:  # torchvision's features and classifier, whose result is that of their last module
+            known[block] = known[layer.name]
     known["logits"] = table[-1].name
     known[PROBABILITY] = SOFTMAX
     return known
@@ -63,7 +91,7 @@ def resolve(variant: Variant, wanted: List[str]) -> List[str]:
 
 def shaped(name: str, result: np.ndarray) -> np.ndarray:
     """The result as the module ``name`` has it: what is in torchvision's ``classifier`` sees a flattened map."""
-    return result.reshape(len(result), -1) if name.startswith("classifier.") else result
+    return result.reshape(len(result), -1) if name.split(".")[0] == "classifier" else result
 
 
 def _around_activations(table: List[Layer]) -> Dict[str, str]:

@@ -1,0 +1,43 @@
+"""torchvision's AlexNet in PyTorch, for the examples that compare with the way it was done before."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Sequence
+
+import torch
+
+import fastalex
+
+
+def load(path: str, num_classes: int) -> Any:
+    """The network with the state dict in ``path``: torchvision's own where it is installed, else the same modules."""
+    try:
+        from torchvision.models import alexnet
+
+        model = alexnet(num_classes=num_classes)
+    except ImportError:
+        from fastalex import reference
+
+        model = reference.build(fastalex.variants.get("torchvision", num_classes=num_classes))
+    model.load_state_dict(torch.load(path, map_location="cpu"))
+    return model
+
+
+def hooked(model: Any, batch: Any, names: Sequence[str]) -> Dict[str, Any]:
+    """What modules give, by name, as float32 arrays: a hook that clones, as thingsvision's does.
+
+    Without the clone torchvision's ReLUs, which work in place, would change on a CPU what a hook kept before.
+    """
+    kept: Dict[str, Any] = {}
+
+    def keeper(name: str) -> Any:
+        return lambda module, inputs, output: kept.__setitem__(name, output.clone().detach().numpy())
+
+    handles = [model.get_submodule(name).register_forward_hook(keeper(name)) for name in names]
+    try:
+        with torch.no_grad():
+            model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return kept

@@ -1,0 +1,293 @@
+"""Results of layers for a folder of images, as ``.npy`` files: one a layer, one row an image.
+
+Memory stays bounded: two batches of images and the results of one are all there is at a time, the files are written in
+place. The state is written, too, about once a second and when the run is interrupted, so that it goes on where it
+stopped. A file has its name only when it is complete.
+
+A folder of results holds
+
+* ``<layer>.npy``: float32 or float16, ``[images, C, H, W]`` or ``[images, features]``, in C order;
+* ``file_names.txt``: the image of each row, as thingsvision writes it (relative to the folder of images);
+* ``readout.json``: the network, the settings, the layers with their files and shapes, and the images left out because
+  they cannot be read, with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from . import __version__, image_files, profiles, taps
+from .errors import UserError
+from .files import replacing
+
+BATCH = 16
+SAVE_EVERY_S = 1.0  # so much work is lost at most when the machine stops
+DTYPES = ("float32", "float16")
+STATE, RESULT, NAMES = "readout.state.json", "readout.json", "file_names.txt"
+PART = ".part"  # of a name: a file that is not complete
+_COPY_BYTES = 1 << 24
+
+
+def read_out(
+    net: Any,
+    folder: str,
+    output: str,
+    layers: Sequence[str],
+    profile: Any = None,
+    batch: int = BATCH,
+    dtype: str = "float32",
+    restart: bool = False,
+    report: Optional[Callable[[int], None]] = None,
+) -> Dict[str, Any]:
+    """Write the results of ``layers`` for every image in ``folder`` and below it, sorted by path.
+
+    :param net: an :class:`~fastalex.AlexNet`.
+    :param output: the folder for the results, made if need be. A run with the same images, network and settings that
+        stopped there goes on; a complete one is not repeated.
+    :param layers: names of :mod:`fastalex.taps`.
+    :param profile: preprocessing; default: the variant's own.
+    :param dtype: of the files, ``"float32"`` or ``"float16"``; what float16 cannot hold becomes infinite.
+    :param restart: drop what is in ``output`` from another run.
+    :param report: called after each batch with the number of images done.
+    :returns: the content of ``readout.json``.
+    :raises UserError: for wrong arguments, no images, none that can be read, a full disk, or if ``output`` holds the
+        results of other images, another network or other settings. An image that cannot be read is left out.
+    """
+    names = list(dict.fromkeys(layers))
+    if isinstance(layers, str) or not names:
+        raise UserError("layers must be a list of one or more layer names, not %r" % (layers,))
+    taps.resolve(net.variant, names)
+    if dtype not in DTYPES:
+        raise UserError("dtype must be one of %s, not %r" % (", ".join(DTYPES), dtype))
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise UserError("batch must be a whole number above 0, not %r" % (batch,))
+    row = profiles.get(net.variant.profile if profile is None else profile)
+    paths = [os.path.relpath(path, folder) for path in image_files.below(folder)]
+    settings = {
+        "version": __version__,
+        "folder": os.path.abspath(folder),
+        "variant": net.variant.name,
+        "weights": net.fingerprint(),
+        "device": net.device,
+        "precision": net.precision,
+        "exact": net.exact,
+        "fc_weights": net.fc_weights,
+        "profile": row.name,
+        "dtype": dtype,
+        "layers": names,
+    }
+    settings.update(images=len(paths), images_sha256=_digest(folder, paths))
+    run = _Run(output, settings, paths, restart)
+    if run.complete is None:
+        try:
+            _work(net, folder, row, run, batch, report)
+        finally:
+            run.save()
+    return run.finish()
+
+
+def _digest(folder: str, paths: Sequence[str]) -> str:
+    """Of the images' names and sizes: what tells another set of images from this one."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(os.fsencode(path) + b"\0%d\0" % os.path.getsize(os.path.join(folder, path)))
+    return digest.hexdigest()
+
+
+def _work(
+    net: Any, folder: str, row: profiles.Profile, run: _Run, batch: int, report: Optional[Callable[[int], None]]
+) -> None:
+    with ThreadPoolExecutor(net.threads) as pool:
+        for prepared in _prepared(pool, folder, run.paths[run.done :], row, net.variant.input_size, batch):
+            good = [path for path, image in prepared if not isinstance(image, UserError)]
+            bad = {path: str(image) for path, image in prepared if isinstance(image, UserError)}
+            inputs = [image for _, image in prepared if not isinstance(image, UserError)]
+            results = net.taps(np.concatenate(inputs), run.settings["layers"]) if inputs else {}
+            run.add(good, results, bad)
+            if report is not None:
+                report(run.done)
+
+
+def _prepared(
+    pool: ThreadPoolExecutor, folder: str, paths: Sequence[str], row: profiles.Profile, size: int, batch: int
+) -> Iterator[List[Tuple[str, Any]]]:
+    """Batches of (path, input ``[1, 3, S, S]`` or error); one is decoded while the network works on that before."""
+    from . import images
+
+    def prepare(path: str) -> Any:
+        try:
+            return images.preprocess(os.path.join(folder, path), row, size)
+        except UserError as error:
+            return error
+
+    before: List[Tuple[str, Future]] = []
+    for start in range(0, len(paths) + batch, batch):
+        after = [(path, pool.submit(prepare, path)) for path in paths[start : start + batch]]
+        if before:
+            yield [(path, future.result()) for path, future in before]
+        before = after
+
+
+class _Run:
+    """The files of one read-out: what is done, and where the rows go."""
+
+    def __init__(self, output: str, settings: Dict[str, Any], paths: List[str], restart: bool) -> None:
+        self.output, self.settings, self.paths = output, settings, paths
+        self.done = 0  # images, those that are left out among them
+        self.rows: List[str] = []
+        self.left_out: Dict[str, str] = {}
+        self.complete: Optional[Dict[str, Any]] = None
+        self._saved = time.monotonic()
+        self._files: Dict[str, np.ndarray] = {}
+        with _writing(output):
+            os.makedirs(output, exist_ok=True)
+            if restart:
+                self._clear()
+        self._resume()
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.output, name)
+
+    def file(self, layer: str) -> str:
+        return layer.replace(":", "-") + ".npy"
+
+    def _part(self, layer: str) -> str:
+        return self.path(self.file(layer) + PART)
+
+    def _clear(self) -> None:
+        """Remove the files of the run that was here, whatever layers it had."""
+        layers = list(self.settings["layers"])
+        for found in (self._load(RESULT), self._load(STATE)):
+            layers += found["settings"]["layers"] if found else []
+        files = [RESULT, STATE, NAMES]
+        for layer in layers:
+            files += [self.file(layer), self.file(layer) + PART]
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self.path(name))
+
+    def _resume(self) -> None:
+        complete, started = self._load(RESULT), self._load(STATE)
+        for found in (complete, started):
+            if found is not None and found["settings"] != self.settings:
+                raise UserError(
+                    "'%s' holds a read-out of other images, another network or other settings; "
+                    "choose another folder, or --restart" % self.output
+                )
+        layers = self.settings["layers"]
+        if complete is not None and all(os.path.isfile(self.path(self.file(one))) for one in layers):
+            self.complete = complete
+        elif started is not None and all(self._here(one) for one in layers):
+            self.done, self.left_out = started["done"], started["left_out"]
+            self.rows = [path for path in self.paths[: self.done] if path not in self.left_out]
+
+    def _here(self, layer: str) -> Optional[str]:
+        """The file with the rows so far: the last run may have stopped while it gave the files their names."""
+        places = (self._part(layer), self.path(self.file(layer)))
+        return next((place for place in places if os.path.isfile(place)), None)
+
+    def _load(self, name: str) -> Optional[Dict[str, Any]]:
+        try:
+            with open(self.path(name), encoding="utf-8") as stream:
+                found = json.load(stream)
+        except (OSError, ValueError):  # as if it were not there: all is read out again
+            return None
+        return found if isinstance(found, dict) and {"settings", "done", "left_out"} <= set(found) else None
+
+    def add(self, paths: List[str], results: Dict[str, np.ndarray], left_out: Dict[str, str]) -> None:
+        """The rows of one batch, and the images of it that cannot be read."""
+        first = len(self.rows)
+        for layer, values in results.items():
+            if layer not in self._files:
+                self._files[layer] = self._open(layer, values.shape[1:])
+            with np.errstate(over="ignore"):  # of float16: infinite
+                self._files[layer][first : first + len(paths)] = values
+        self.rows += paths
+        self.left_out.update(left_out)
+        self.done += len(paths) + len(left_out)
+        if time.monotonic() - self._saved > SAVE_EVERY_S:
+            self.save()
+
+    def _open(self, layer: str, shape: Tuple[int, ...]) -> np.ndarray:
+        path, whole = self._part(layer), (len(self.paths), *shape)
+        with _writing(path):
+            if self.rows:
+                return np.lib.format.open_memmap(path, mode="r+")
+            made = np.lib.format.open_memmap(path, mode="w+", dtype=self.settings["dtype"], shape=whole)
+            # A full disk must show now: a write to a hole of a mapped file that finds none would kill the process.
+            with open(path, "r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, os.path.getsize(path))
+            return made
+
+    def save(self) -> None:
+        """The state, after the rows that it counts."""
+        for array in self._files.values():
+            array.flush()
+        self._write(STATE, self._state())
+        self._saved = time.monotonic()
+
+    def _state(self) -> Dict[str, Any]:
+        return {"settings": self.settings, "done": self.done, "left_out": self.left_out}
+
+    def _write(self, name: str, content: Any) -> None:
+        with replacing(self.path(name)) as stream:
+            stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
+
+    def finish(self) -> Dict[str, Any]:
+        """Give the files their names; readout.json comes last, so that it speaks of complete files only."""
+        if self.complete is not None:
+            return self.complete
+        if not self.rows:
+            first = next(iter(self.left_out.values()))
+            raise UserError("none of the %d images can be read; the first: %s" % (len(self.paths), first))
+        self._files.clear()
+        layers = {}
+        for layer in self.settings["layers"]:
+            with _writing(self.path(self.file(layer))):
+                layers[layer] = {"file": self.file(layer), "shape": self._keep(layer)}
+        with replacing(self.path(NAMES)) as stream:
+            stream.write("".join(name + "\n" for name in self.rows).encode("utf-8", "surrogateescape"))
+        result = dict(self._state(), layers=layers)
+        self._write(RESULT, result)
+        with _writing(self.output):
+            os.unlink(self.path(STATE))
+        return result
+
+    def _keep(self, layer: str) -> List[int]:
+        """Give a layer's file its name, without the rows of images that were left out. Returns its shape."""
+        part, target = self._part(layer), self.path(self.file(layer))
+        if os.path.isfile(part):
+            array = np.lib.format.open_memmap(part, mode="r")
+            if len(self.rows) < len(array):
+                shorter = target + ".short"
+                _copy(array, shorter, len(self.rows))
+                os.replace(shorter, target)
+                os.unlink(part)
+            else:
+                os.replace(part, target)
+        return list(np.lib.format.open_memmap(target, mode="r").shape)
+
+
+def _copy(array: np.ndarray, path: str, count: int) -> None:
+    """The first ``count`` rows as a file of their own, some megabytes at a time."""
+    copy = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=(count, *array.shape[1:]))
+    step = max(1, _COPY_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, count, step):
+        copy[start : start + step] = array[start : min(start + step, count)]
+    copy.flush()
+
+
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError("%s cannot be written: %s" % (path, error.strerror or error)) from None
