@@ -65,7 +65,7 @@ class Recipe:
 
     ``update``: ``paper`` (:class:`fastalex.train.update.PaperSGD`) or ``sgd`` (``torch.optim.SGD``).
     ``schedule``: the learning rate is divided by 10 when the validation error stops falling for ``patience`` epochs, at
-    most ``len(cuts)`` times (``plateau``); after the epochs or iterations in ``cuts``; or never (``constant``).
+    most ``reductions`` times (``plateau``); after the epochs or iterations in ``cuts``; or never (``constant``).
     ``bias_lr`` is the biases' own learning rate; ``bias_follows`` says whether it is cut with the weights'.
     ``layer_lr`` replaces the learning rate of a layer's weights from an epoch on: ``(layer, epoch, rate)``; at rate 0
     the biases stop too. ``init``: ``normal`` with ``weight_std`` and its exceptions in ``weight_stds``; ``he``
@@ -87,6 +87,7 @@ class Recipe:
     update: str = "paper"
     schedule: str = "epochs"
     cuts: Tuple[int, ...] = ()
+    reductions: int = 0
     patience: int = 3
     bias_lr: Optional[float] = None
     bias_follows: bool = True
@@ -125,7 +126,7 @@ RECIPES: Dict[str, Recipe] = {
             variant="alexnet2012",
             lr=0.01,
             schedule="plateau",
-            cuts=(0, 0, 0),  # reduced three times; about 90 cycles
+            reductions=3,
             augmentation=Augmentation(crop="paper", colour="eigenvalues", mean_image=True),
         ),
         Recipe(

@@ -50,7 +50,7 @@ class Schedule:
         self.bad += 1
         if self.recipe.schedule != "plateau" or self.bad <= self.recipe.patience:
             return True
-        if self.reductions == len(self.recipe.cuts):
+        if self.reductions == self.recipe.reductions:
             return False
         self.reductions, self.bad = self.reductions + 1, 0
         return True
