@@ -1,6 +1,6 @@
 """Five steps of training under a scheme, in float64: what tests/test_train_parallel.py compares.
 
-    train_steps.steps(kind, devices) -> losses, gradients of the first and last step, parameters, bytes sent
+train_steps.steps(kind, devices) -> losses, gradients of the first and last step, parameters, bytes sent
 """
 
 from __future__ import annotations

@@ -82,6 +82,8 @@ def _parser() -> _Parser:
     _add_convert(commands)
     _add_quantize(commands)
     _add_weights(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -175,6 +177,20 @@ def _add_weights(commands: Any) -> None:
     parser = _add(commands, "weights", weights, "list the published weights, or fetch some")
     parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
     parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
+
+
+def _add_train(commands: Any) -> None:
+    from . import commands_train
+
+    commands_train.add_train(_add(commands, "train", train, "train or fine-tune a network (needs PyTorch)"), _positive)
+
+
+def _add_evaluate(commands: Any) -> None:
+    from . import commands_train
+
+    parser = _add(commands, "evaluate", evaluate, "top-1 and top-5 accuracy on labelled images")
+    commands_train.add_evaluate(parser, _positive)
+    _add_net(parser, "default: the one the weights are for")
 
 
 def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
@@ -327,6 +343,26 @@ def quantize(options: argparse.Namespace) -> int:
 
     options.profile = _profile_name(options.profile)
     return commands_quantize.quantize(options)
+
+
+# train, evaluate ----------------------------------------------------------------------------------------------------
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a network; see :mod:`fastalex.commands_train`."""
+    from . import commands_train
+
+    return commands_train.train(options)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Top-1 and top-5 on labelled images; see :mod:`fastalex.commands_train`."""
+    from . import commands_train
+
+    if options.weights == "random":
+        raise UserError("evaluate needs trained weights: --weights FILE, or --weights digits, which is built in")
+    net = _net(options, profile=_profile_name(options.profile))
+    return commands_train.evaluate(options, net, _net_facts(net))
 
 
 # tune ---------------------------------------------------------------------------------------------------------------

@@ -212,9 +212,7 @@ def get(recipe: Union[str, Recipe], **overrides: Any) -> Recipe:
     unknown = sorted(set(given) - inner - {f.name for f in dataclasses.fields(Recipe)})
     if unknown:
         raise UserError("a recipe has no field '%s'" % unknown[0])
-    changed = dataclasses.replace(
-        row.augmentation, **{key: value for key, value in given.items() if key in inner}
-    )
+    changed = dataclasses.replace(row.augmentation, **{key: value for key, value in given.items() if key in inner})
     outer = {key: value for key, value in given.items() if key not in inner}
     if row.bias_lr is not None and "lr" in outer and "bias_lr" not in outer:
         outer["bias_lr"] = row.bias_lr * outer["lr"] / row.lr  # the multiple stays

@@ -102,6 +102,10 @@ class Scheme:
             return self.link.added(values)
         return values
 
+    def counted(self, values: Any) -> Any:
+        """Sums over the rows that this process loaded as sums over the batch."""
+        return self.link.added(values) if self.shares > 1 else values
+
     def hold(self, later: bool) -> Any:
         """A context in which gradients gather here and are not exchanged yet, if ``later`` ones come on top."""
         return self._averaged.no_sync() if later and self._averaged is not None else contextlib.nullcontext()
