@@ -15,7 +15,8 @@ from fastalex.train.schedule import Schedule
 
 ROW = variants.get("alexnet2012", widths=(24, 64, 96, 96, 64, 1024, 1024), num_classes=10)  # a quarter, all else whole
 RECIPE = recipes.get("paper", init="he", lr=1e-3)
-BATCH, STEPS, SEED = 8, 5, 3
+BATCH, STEPS, SEED = 4, 5, 3
+CPU = torch.device("cpu")
 
 
 def batch(step, size):
@@ -24,7 +25,7 @@ def batch(step, size):
     return images, torch.randint(10, (BATCH,), generator=generator)
 
 
-def steps(kind, devices=(torch.device("cpu"),), row=ROW, recipe=RECIPE, accumulate=1):
+def steps(kind, devices=(CPU,), row=ROW, recipe=RECIPE, accumulate=1):
     masks = Masks(SEED)
     scheme = Scheme(kind, row, list(devices), masks, recipe.dropout)
     scheme.prepare(torch.float64)
@@ -41,11 +42,9 @@ def steps(kind, devices=(torch.device("cpu"),), row=ROW, recipe=RECIPE, accumula
         total = torch.zeros((), dtype=torch.float64)
         optimizer.zero_grad()
         for micro in range(accumulate):
-            masks.step = step
-            masks.first_row = (micro * scheme.shares + (scheme.rank if scheme.shares > 1 else 0)) * share
-            if kind == "hybrid":
-                masks.first_row = 0
-            first = (micro * scheme.shares + (scheme.rank if scheme.shares > 1 else 0)) * share
+            rank = scheme.rank if scheme.shares > 1 else 0
+            first = (micro * scheme.shares + rank) * share
+            masks.step, masks.first_row = step, 0 if kind == "hybrid" else first
             targets = scheme.targets(labels[first : first + share])
             with scheme.hold(micro + 1 < accumulate):
                 logits = scheme.logits(images[first : first + share])

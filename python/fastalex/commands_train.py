@@ -32,6 +32,7 @@ def add_train(parser: argparse.ArgumentParser, positive: Callable[[str], int]) -
     add("--colour", metavar="C", help="PCA noise by eigenvalues or deviations, or off")
     add("--no-flip", action="store_true", help="no reflections")
     add("--input-size", type=positive, metavar="S", help="side of the input in pixels")
+    add("--profile", metavar="P", help="preprocessing; default: the recipe's, or the variant's own")
     add("--seed", type=int, default=0, metavar="N", help="of everything that is random (0)")
     add("--workers", type=int, default=2, metavar="N", help="processes that decode images, of each device (2)")
     add("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1; cuda:0,cuda:1 with columns")
@@ -57,7 +58,7 @@ def add_evaluate(parser: argparse.ArgumentParser, positive: Callable[[str], int]
 
 def train(options: argparse.Namespace) -> int:
     """Train a network; see :mod:`fastalex.train`."""
-    from . import variants
+    from . import profiles, variants
     from .train import loop, recipes
     from .train.settings import Settings
 
@@ -81,8 +82,10 @@ def train(options: argparse.Namespace) -> int:
         classes=options.classes,
         quiet=options.json,
     )
-    names = ("epochs", "batch", "lr", "momentum", "weight_decay", "init", "dropout", "crop", "colour")
+    names = ("epochs", "batch", "lr", "momentum", "weight_decay", "init", "dropout", "crop", "colour", "profile")
     overrides = {name: getattr(options, name) for name in names}
+    if options.profile is not None:
+        profiles.get(options.profile)  # a wrong name is refused here
     overrides["flip"] = False if options.no_flip else None
     name = options.recipe or (recipes.FINETUNE if options.finetune else recipes.DEFAULT)
     recipe = recipes.get(name, **overrides)

@@ -69,7 +69,8 @@ class Run:
         self._check_batch()
         self._check_amp()
         self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
-        self.best, self.last_row, self.bytes_a_step = -1.0, {}, {}
+        self.best, self.bytes_a_step = -1.0, {}  # type: float, Dict[str, int]
+        self.last_row: Dict[str, Any] = {}
         log = os.path.join(settings.out, "bad-images.jsonl") if self.first or self.scheme.shares > 1 else None
         self.bad = data.BadImages(log, settings.bad_limit)
 
@@ -102,7 +103,8 @@ class Run:
             raise UserError("--amp fp16 is for GPUs; on a CPU say --amp bf16")
         if amp == "fp16" and self.scheme.kind in ("columns", "hybrid"):
             raise UserError("--amp fp16 scales the loss of each process by itself; with %s say bf16" % self.scheme.kind)
-        self.scaler = self.torch.cuda.amp.GradScaler(enabled=amp == "fp16")
+        older = self.torch.cuda.amp  # before PyTorch 2.3
+        self.scaler = getattr(self.torch.amp, "GradScaler", older.GradScaler)(enabled=amp == "fp16")
 
     # The run ---------------------------------------------------------------------------------------------------------
 
@@ -192,7 +194,8 @@ class Run:
         loss, wrong = self.scheme.added(totals).tolist()
         self.sums.add(images, loss, int(wrong))
         self.step, self.done = self.step + 1, self.done + 1
-        self.bytes_a_step = self.scheme.traffic.take()
+        sent = self.scheme.traffic.take()
+        self.bytes_a_step = max(self.bytes_a_step, sent, key=lambda found: sum(found.values()))  # a whole batch's
         if not np.isfinite(loss):
             raise UserError("the loss is no longer a number at step %d: a smaller --lr may help" % self.step)
         rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)

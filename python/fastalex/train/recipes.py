@@ -69,7 +69,8 @@ class Recipe:
     ``bias_lr`` is the biases' own learning rate; ``bias_follows`` says whether it is cut with the weights'.
     ``layer_lr`` replaces the learning rate of a layer's weights from an epoch on: ``(layer, epoch, rate)``; at rate 0
     the biases stop too. ``init``: ``normal`` with ``weight_std`` and its exceptions in ``weight_stds``; ``he``
-    (:func:`fastalex.weights.initial.random_weights`), for narrow networks; ``pytorch`` (its modules' own).
+    (:func:`fastalex.weights.initial.random_weights`), for narrow networks with a profile that divides by the pixels'
+    deviation; ``pytorch`` (its modules' own).
     ``bias_layers`` start at ``bias``, the others at 0. ``dropout``: ``halved`` is the paper's: kept units as they are
     in training, all units times 0.5 in evaluation; ``inverted`` is today's: kept units times 2 in training.
     ``profile`` replaces the variant's preprocessing. ``batch`` is that of one update, over all devices.
