@@ -39,7 +39,11 @@ class Gatherer:
     def __init__(self, side: int) -> None:
         self.total = np.zeros((side, side, 3), np.int64)
         self.products = np.zeros((3, 3), np.int64)
-        self.count = 0
+        self.count = np.zeros((), np.int64)
+
+    def arrays(self) -> Tuple[np.ndarray, ...]:
+        """The sums; those of several gatherers may be added up."""
+        return self.total, self.products, self.count
 
     def add(self, canvas: np.ndarray) -> None:
         """:param canvas: uint8 ``[side, side, 3]``."""
@@ -59,7 +63,7 @@ class Gatherer:
         vectors = vectors[:, ::-1]
         vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), range(3)])  # of the two signs always the same
         mean = (self.total / self.count).transpose(2, 0, 1).astype(np.float32)
-        return Statistics(mean, np.maximum(values[::-1], 0), vectors, self.count)
+        return Statistics(mean, np.maximum(values[::-1], 0), vectors, int(self.count))
 
 
 class Canvas:

@@ -252,14 +252,15 @@ class BadImages:
                 with open(self.path, "a", encoding="utf-8") as stream:
                     stream.write(json.dumps({"image": where, "error": why}) + "\n")
 
-    def check(self, total: int) -> None:
-        """:raises UserError: if ``total``, those of all processes, passes the limit; with the first that is known."""
-        if total <= self.limit:
+    def check(self) -> None:
+        """:raises UserError: when the limit is passed, with the first of them."""
+        if len(self.seen) <= self.limit:
             return
-        sentence = "%d images cannot be read, more than --bad-limit %d allows" % (total, self.limit)
-        for where, why in self.seen.items():
-            raise UserError("%s; the first: %s" % (sentence, why if where in why else "%s: %s" % (where, why)))
-        raise UserError(sentence)
+        where, why = next(iter(self.seen.items()))
+        raise UserError(
+            "%d images cannot be read, more than --bad-limit %d allows; the first: %s"
+            % (len(self.seen), self.limit, why if where in why else "%s: %s" % (where, why))
+        )
 
 
 def fingerprint(images: Images) -> str:

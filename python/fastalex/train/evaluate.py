@@ -45,6 +45,8 @@ def evaluate(
     probabilities the lower class is first, as everywhere in fastalex.
     """
     numbers = class_numbers(found.classes, net.labels, net.variant.num_classes)
+    if ten_crop:
+        _views(net, np.zeros((8, 8, 3), np.uint8), True)  # refuses a profile that has no ten views
     counted = right = among = 0
     skipped = bad or data.BadImages(None, 0)
     for start in range(0, len(found.samples), batch):
@@ -55,7 +57,7 @@ def evaluate(
                 views.append(_views(net, sample.source(), ten_crop))
             except (UserError, OSError) as error:
                 skipped.add([(sample.where(), str(error))])
-                skipped.check(len(skipped.seen))
+                skipped.check()
                 continue
             wanted.append(numbers[sample.label])
         if wanted:

@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from .schedule import Schedule
 from .settings import Settings
 
 TOP = 5
+STATISTICS_BATCH = 64  # images of each process at once
 
 
 class Sums:
@@ -71,8 +72,7 @@ class Run:
         self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
         self.best, self.bytes_a_step = -1.0, {}  # type: float, Dict[str, int]
         self.last_row: Dict[str, Any] = {}
-        log = os.path.join(settings.out, "bad-images.jsonl") if self.first or self.scheme.shares > 1 else None
-        self.bad = data.BadImages(log, settings.bad_limit)
+        self.bad = data.BadImages(self._path("bad-images.jsonl") if self.first else None, settings.bad_limit)
 
     # What must go together -------------------------------------------------------------------------------------------
 
@@ -173,12 +173,12 @@ class Run:
     def _update(self, parts: List[data.Batch], micro: int) -> None:
         """One step of the optimiser, from the ``parts`` of a batch, each of at most ``micro`` images."""
         torch, device = self.torch, self.scheme.device
-        for part in parts:
-            self.bad.add(part.bad)
         valid = sum(int((part.labels != data.IGNORED).sum()) for part in parts)
-        count = self.scheme.counted(torch.tensor([valid, len(self.bad.seen)], dtype=torch.float64, device=device))
+        bad = [one for part in parts for one in part.bad]
+        count = self.scheme.counted(torch.tensor([valid, len(bad)], dtype=torch.float64, device=device))
         images = int(count[0])
-        self.bad.check(int(count[1]))
+        if count[1]:
+            self._found_bad(bad)
         self.schedule.set(self.optimizer, self.epoch, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(2, dtype=torch.float64, device=device)
@@ -200,6 +200,11 @@ class Run:
             raise UserError("the loss is no longer a number at step %d: a smaller --lr may help" % self.step)
         rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         self.logs.step({"step": self.step, "epoch": self.epoch, "loss": loss / max(images, 1), "lr": rate})
+
+    def _found_bad(self, own: List[Tuple[str, str]], shares: Optional[int] = None) -> None:
+        """Take in the unreadable images that each process has met among its rows. A collective call."""
+        self.bad.add(self.scheme.listed(own, shares or self.scheme.shares))
+        self.bad.check()
 
     def _backward(self, part: data.Batch, images: int, more: bool) -> Any:
         """Gradients of ``part`` on top of those that are there; its sum of losses and number of errors."""
@@ -246,13 +251,15 @@ class Run:
         batches = self._loader(self.validation, Evaluation(self.row, self.recipe, self.statistics), share)
         sums = torch.zeros(4, dtype=torch.float64, device=scheme.device)
         scheme.network.eval()
+        bad: List[Tuple[str, str]] = []
         with torch.no_grad():
             for part in batches:
-                self.bad.add(part.bad)
+                bad += part.bad
                 targets = scheme.targets(part.labels.to(scheme.device))
                 with self._autocast():
                     logits = scheme.logits(part.images.to(scheme.device), train=False).float()
                 sums += _scores(torch, logits, targets)
+        self._found_bad(bad)
         count, loss, top1, top5 = scheme.added(sums).tolist()
         scheme.traffic.take()
         count = max(count, 1.0)
@@ -360,20 +367,24 @@ class Run:
         return found
 
     def _gather(self) -> colour.Statistics:
-        canvas = colour.Canvas(self.row)
+        canvas, scheme = colour.Canvas(self.row), self.scheme
         sums = colour.Gatherer(canvas.side)
-        count = len(self.training.samples)
         dataset = data.Dataset(self.training, canvas, np.zeros((canvas.side, canvas.side, 3), np.uint8))
-        batches = data.loader(dataset, data.Batches(np.arange(count), 64), self.settings.workers)
-        quiet = self.settings.quiet or not self.first
-        with console.progress("mean and colours", count, quiet) as report:
-            for number, part in enumerate(batches):
-                self.bad.add(part.bad)
-                self.bad.check(len(self.bad.seen))
+        indices = np.arange(len(self.training.samples))
+        share = data.Batches(indices, STATISTICS_BATCH * scheme.world, 0, scheme.rank, scheme.world)
+        bad: List[Tuple[str, str]] = []
+        with console.progress("mean and colours", len(share), self.settings.quiet or not self.first) as report:
+            for number, part in enumerate(data.loader(dataset, share, self.settings.workers)):
+                bad += part.bad
                 for image, label in zip(part.images.numpy(), part.labels):
                     if label != data.IGNORED:
                         sums.add(image)
-                report(min(count, 64 * (number + 1)))
+                report(number + 1)
+        self._found_bad(bad, scheme.world)
+        if scheme.world > 1:
+            for array in sums.arrays():
+                array[...] = scheme.link.added(self.torch.from_numpy(array).to(scheme.device)).cpu().numpy()
+            scheme.traffic.take()
         return sums.result()
 
     # What is said ----------------------------------------------------------------------------------------------------

@@ -106,6 +106,14 @@ class Scheme:
         """Sums over the rows that this process loaded as sums over the batch."""
         return self.link.added(values) if self.shares > 1 else values
 
+    def listed(self, own: List[Any], shares: int) -> List[Any]:
+        """What the processes have, one after the other, where each of ``shares`` has its own."""
+        if shares == 1:
+            return own
+        lists: List[Any] = [None] * self.world
+        pytorch().distributed.all_gather_object(lists, own)
+        return [one for found in lists for one in found]
+
     def hold(self, later: bool) -> Any:
         """A context in which gradients gather here and are not exchanged yet, if ``later`` ones come on top."""
         return self._averaged.no_sync() if later and self._averaged is not None else contextlib.nullcontext()
