@@ -7,7 +7,6 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import train_steps  # noqa: E402
-
 from fastalex import variants  # noqa: E402
 from fastalex.errors import UserError  # noqa: E402
 from fastalex.train import recipes  # noqa: E402
@@ -30,7 +29,7 @@ def single():
 def same(found, expected):
     assert max(abs(a - b) for a, b in zip(found["losses"], expected["losses"])) <= LIMIT
     assert len(set(expected["losses"])) == train_steps.STEPS
-    pairs = list(zip(found["gradients"], expected["gradients"])) + [(found["parameters"], expected["parameters"])]
+    pairs = [*zip(found["gradients"], expected["gradients"]), (found["parameters"], expected["parameters"])]
     assert len(pairs) == 3
     for one, other in pairs:
         assert one.keys() == other.keys()

@@ -1,4 +1,4 @@
-"""Whole runs on real digits: learning, breaking off and going on, fine-tuning, and what the native engine makes of it."""
+"""Whole runs on real digits: learning, breaking off and going on, fine-tuning, and the native engine on the result."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def settings(folder, out, **changes):
     return Settings(data=str(folder), out=str(out), **{**base, **changes})
 
 
-# Learning, and the native engine ----------------------------------------------------------------------------------------
+# Learning, and the native engine ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_ten_crop_against_pytorch(script, tmp_path, capsys):
 
 
 def test_mean_image_travels_with_the_weights(script, tmp_path):
-    training, validation = script.sets()
+    training, _ = script.sets()
     few = data.Images(training.samples[::20], training.classes)
     row = variants.get("alexnet2012", input_size=67, widths=(8, 16, 24, 24, 16, 32, 32))
     recipe = recipes.get("paper", batch=36, epochs=1, lr=1e-4)
@@ -170,7 +170,9 @@ def test_mean_image_travels_with_the_weights(script, tmp_path):
     found.run()
     net = AlexNet(weights=str(tmp_path / "last.safetensors"), device="cpu")
     assert net.mean_image.shape == (3, 76, 76)
-    resized = [np.asarray(script.Image.fromarray(s.pixels).resize((76, 76), script.Image.BILINEAR)) for s in few.samples]
+    resized = [
+        np.asarray(script.Image.fromarray(s.pixels).resize((76, 76), script.Image.BILINEAR)) for s in few.samples
+    ]
     np.testing.assert_allclose(net.mean_image[0], np.mean(resized, 0), rtol=1e-5)
     by_hand = resized[0][4:71, 4:71] - net.mean_image[1, 4:71, 4:71]
     np.testing.assert_allclose(net.preprocess(few.samples[0].pixels)[0, 1], by_hand, atol=1e-4)
@@ -193,7 +195,19 @@ def test_jetbot_s_case_in_one_command(tmp_path, capsys):
     code, out, err = run(
         capsys,
         *("train", tmp_path / "set", "--finetune", tmp_path / "start.safetensors", "--classes", 2, "--holdout", 0.25),
-        *("--out", tmp_path / "run", "--epochs", 10, "--lr", 0.002, "--workers", 0, "--device", "cpu", "--no-tensorboard"),
+        *(
+            "--out",
+            tmp_path / "run",
+            "--epochs",
+            10,
+            "--lr",
+            0.002,
+            "--workers",
+            0,
+            "--device",
+            "cpu",
+            "--no-tensorboard",
+        ),
     )
     assert (code, err) == (0, "")
     assert "recipe jetbot; 24 images to train on, 8 to validate, 2 classes; device cpu" in out
@@ -234,11 +248,11 @@ def test_finetuned_weights_compute_what_they_did_before():
     assert start.finetuned(variants.get(row, num_classes=3), recipe, 0, weights.Weights(dict(arrays)))[1]
 
 
-# Breaking off and going on ------------------------------------------------------------------------------------------------
+# Breaking off and going on ------------------------------------------------------------------------------------------
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_been(folder, tmp_path):
-    """kill -9 in mid-epoch; losses, metrics and weights of the resumed run are those of the unbroken one, to the bit."""
+    """kill -9 in mid-epoch; losses, metrics and weights are those of the unbroken one, bit for bit."""
     arguments = [str(folder), *QUICK, "--epochs", "3", "--lr", "0.005", "--save-every", "3"]
     command = [sys.executable, "-m", "fastalex", "train", *arguments, "--out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -255,7 +269,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(folder, tmp_path):
     state = checkpoint.load(str(broken / "checkpoint.pt"))
     assert state["step"] <= done
     assert state["done"] > 0 or state["step"] < done, "the kill came in mid-epoch"
-    subprocess.run([*command, str(broken), "--resume", "--json"], env=environment(), check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, str(broken), "--resume", "--json"], env=environment(), check=True, stdout=subprocess.DEVNULL
+    )
     for name in ("steps.csv", "epochs.csv"):
         assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
     one, other = (weights.load(place / "last.safetensors").arrays for place in (whole, broken))
@@ -324,7 +340,7 @@ def test_a_row_that_a_crash_cut_off_is_dropped(tmp_path):
     assert [row["step"] for row in logs.read(path)] == ["1", "2"]
 
 
-# Other ways to run -----------------------------------------------------------------------------------------------------------
+# Other ways to run ----------------------------------------------------------------------------------------------------
 
 
 def test_accumulation_and_workers_change_nothing_but_rounding(folder, tmp_path):
@@ -332,7 +348,9 @@ def test_accumulation_and_workers_change_nothing_but_rounding(folder, tmp_path):
     found = []
     for name, changes in (("whole", {}), ("parts", {"accumulate": 4, "workers": 2})):
         recipe = recipes.get("paper", init="he", batch=16, lr=1e-7, epochs=1, flip=False, colour="off")
-        one = loop.Run(settings(folder, tmp_path / name, **changes), recipe, variants.get("alexnet-digits", input_size=67))
+        one = loop.Run(
+            settings(folder, tmp_path / name, **changes), recipe, variants.get("alexnet-digits", input_size=67)
+        )
         one.run()
         found.append([float(row["loss"]) for row in logs.read(str(tmp_path / name / "steps.csv"))])
     assert len(found[0]) == 10
@@ -375,8 +393,7 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
     done = subprocess.run(
         [*command, *arguments, str(tmp_path / "two"), "--parallel", "columns"],
         env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
     )
     said = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()[-2000:]

@@ -18,8 +18,9 @@ import json
 import statistics
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -30,6 +31,7 @@ sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent))
 
 import digits_data  # noqa: E402
+
 import results_table  # noqa: E402
 from fastalex import UserError, variants  # noqa: E402
 from fastalex.train import loop, recipes  # noqa: E402
@@ -50,7 +52,7 @@ TARGETS, MOST_EPOCHS, TRIAL_SEED, MEASURED = (0.25, 0.05, 0.01), 30, 100, 3
 RATES = (0.003, 0.01, 0.02, 0.05, 0.1)
 BARE = {"dropout": "off", "crop": "centre", "colour": "off", "weight_decay": 0.0}
 
-ABLATION = {"batch": 32, "lr": 0.01, "epochs": 30, "schedule": "epochs", "cuts": (20,)}
+ABLATION = {"batch": 32, "lr": 0.01, "epochs": 20, "schedule": "epochs", "cuts": (14,)}
 _PLAIN = tuple(block.replace(" lrn", "") for block in NETWORK.blocks)
 #: name -> what changes in the network, what changes in the recipe
 ARMS: Dict[str, Any] = {
@@ -94,24 +96,40 @@ def trained(kind: Any, sets: Sequence[Images], row: Any, recipe: Any, seed: int)
         return run
 
 
-def relu_tanh(sets: Sequence[Images]) -> Dict[str, Any]:
-    """Epochs to the targets for each activation, at the rate that was quickest to the first."""
-    found: Dict[str, Any] = {"targets": TARGETS, "most_epochs": MOST_EPOCHS, "rates": RATES, "arms": {}}
+class Record:
+    """The runs of an experiment, in their file: arm -> name of the run -> what it gave."""
+
+    def __init__(self, path: Path, facts: Dict[str, Any]) -> None:
+        self.path, self.facts = path, json.loads(json.dumps(facts))
+        self.arms: Dict[str, Any] = {}
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            arms = found.pop("arms")
+            if found != self.facts:
+                raise UserError("%s is of another version of the experiment; move it away first" % path)
+            self.arms = arms
+
+    def run(self, arm: str, name: str, work: Callable[[], Any]) -> Any:
+        """What the run gave, from the file or by doing it now."""
+        runs = self.arms.setdefault(arm, {})
+        if name not in runs:
+            runs[name] = work()
+            _log(arm, name, runs[name] if isinstance(runs[name], dict) else len(runs[name]))
+            text = json.dumps({**self.facts, "arms": self.arms}) + "\n"
+            results_table.write_atomically(self.path, text)
+        return runs[name]
+
+
+def relu_tanh(record: Record, sets: Sequence[Images]) -> None:
+    """The training error of each activation, at the rate that is quickest to the first target."""
     whole = [sets[0], sets[0]]  # the error on the training set is what counts
     for activation in ("relu", "tanh"):
         row = variants.get(NETWORK, activation=activation)
-        trials = {}
         for rate in RATES:
-            trials[rate] = reached(_curve(whole, row, rate, TRIAL_SEED), TARGETS[0])
-            _log(activation, "rate", rate, "epochs", trials[rate])
-        best = min(RATES, key=lambda rate: trials[rate] or MOST_EPOCHS + 1)
-        runs = []
+            record.run(activation, "rate %g" % rate, partial(_curve, whole, row, rate, TRIAL_SEED))
+        best = best_rate(record.arms[activation])
         for seed in SEEDS:
-            errors = _curve(whole, row, best, seed)
-            runs.append({"seed": seed, "errors": errors})
-            _log(activation, "seed", seed, "epochs", [reached(errors, target) for target in TARGETS])
-        found["arms"][activation] = {"lr": best, "trials": {str(r): e for r, e in trials.items()}, "runs": runs}
-    return found
+            record.run(activation, "seed %d" % seed, partial(_curve, whole, row, best, seed))
 
 
 def _curve(sets: Sequence[Images], row: Any, rate: float, seed: int) -> List[Any]:
@@ -128,19 +146,23 @@ def reached(errors: Sequence[Any], target: float) -> Optional[float]:
     return next((epochs for epochs, error in errors if error <= target), None)
 
 
-def ablations(sets: Sequence[Images]) -> Dict[str, Any]:
+def ablations(record: Record, sets: Sequence[Images]) -> None:
     """The error on held-out images after the last epoch, with one idea left out at a time."""
-    found: Dict[str, Any] = {"recipe": ABLATION, "arms": {}}
     for name, (network, changes) in ARMS.items():
-        row = variants.get(NETWORK, **network) if name != "no LRN" else dataclasses.replace(NETWORK, lrn=None, **network)
+        row = arm_network(name, network)
         recipe = recipes.get(RECIPE, **{**ABLATION, **changes})
-        runs = []
         for seed in SEEDS:
-            last = trained(loop.Run, sets, row, recipe, seed).last_row
-            runs.append({"seed": seed, "held_out_error": 1 - last["top1"], "training_error": last["train_error"]})
-            _log(name, runs[-1])
-        found["arms"][name] = {"params": row.params, "runs": runs}
-    return found
+            record.run(name, "seed %d" % seed, partial(_errors, sets, row, recipe, seed))
+
+
+def _errors(sets: Sequence[Images], row: Any, recipe: Any, seed: int) -> Dict[str, float]:
+    last = trained(loop.Run, sets, row, recipe, seed).last_row
+    return {"held_out": 1 - last["top1"], "training": last["train_error"]}
+
+
+def arm_network(name: str, changes: Dict[str, Any]) -> Any:
+    row = variants.get(NETWORK, **changes)
+    return dataclasses.replace(row, lrn=None) if name == "no LRN" else row
 
 
 EXPERIMENTS = {"relu-tanh": relu_tanh, "ablations": ablations}
@@ -183,36 +205,43 @@ def spread(values: Sequence[float]) -> str:
 
 
 def table(record: Dict[str, Any]) -> str:
-    lines = {"relu-tanh": _relu_tanh_lines, "ablations": _ablation_lines}[record["experiment"]](record)
-    seeds = len(next(iter(record["arms"].values()))["runs"])
-    note = "Mean and standard deviation of %d seeds; PyTorch %s, %s." % (seeds, record["torch"], record["data"])
+    lines = {"relu-tanh": _relu_tanh_lines, "ablations": _ablation_lines}[record["experiment"]](record["arms"])
+    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s." % (len(SEEDS), record["data"], record["torch"])
     return "\n".join([*lines, "", note, ""])
 
 
-def _relu_tanh_lines(record: Dict[str, Any]) -> List[str]:
-    heads = ["epochs to %g %%" % (100 * target) for target in record["targets"]]
+def seeds_of(arm: Dict[str, Any]) -> List[Any]:
+    return [arm["seed %d" % seed] for seed in SEEDS]
+
+
+def best_rate(arm: Dict[str, Any]) -> float:
+    return min(RATES, key=lambda rate: reached(arm["rate %g" % rate], TARGETS[0]) or MOST_EPOCHS + 1)
+
+
+def _relu_tanh_lines(arms: Dict[str, Any]) -> List[str]:
+    heads = ["epochs to %g %%" % (100 * target) for target in TARGETS]
     lines = ["| activation | learning rate | %s |" % " | ".join(heads), "| --- |" + " ---: |" * (len(heads) + 1)]
-    for name, arm in record["arms"].items():
+    for name, arm in arms.items():
         cells = []
-        for target in record["targets"]:
-            epochs = [reached(run["errors"], target) for run in arm["runs"]]
+        for target in TARGETS:
+            epochs = [reached(errors, target) for errors in seeds_of(arm)]
             got = [value for value in epochs if value is not None]
-            all_of_them = len(got) == len(epochs)
-            cells.append(spread(got) if all_of_them else "%d of %d runs" % (len(got), len(epochs)))
-        lines.append("| %s | %g | %s |" % (name, arm["lr"], " | ".join(cells)))
+            cells.append(spread(got) if len(got) == len(epochs) else "%d of %d runs" % (len(got), len(epochs)))
+        lines.append("| %s | %g | %s |" % (name, best_rate(arm), " | ".join(cells)))
     return lines
 
 
-def _ablation_lines(record: Dict[str, Any]) -> List[str]:
-    base = next(iter(record["arms"].values()))["runs"]
-    lines = ["| network | parameters | held-out error % | training error % | held-out error less that of the first % |"]
+def _ablation_lines(arms: Dict[str, Any]) -> List[str]:
+    base = seeds_of(next(iter(arms.values())))
+    lines = ["| network | parameters | held-out error, % | more than the first, % | training error, % |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
-    for name, arm in record["arms"].items():
-        runs = arm["runs"]
-        held, training = ([100 * run[key] for run in runs] for key in ("held_out_error", "training_error"))
-        pairs = [100 * (run["held_out_error"] - one["held_out_error"]) for run, one in zip(runs, base)]
-        difference = "" if runs is base else spread(pairs)
-        lines.append("| %s | %s | %s | %s | %s |" % (name, f"{arm['params']:,}", spread(held), spread(training), difference))
+    for name, arm in arms.items():
+        runs = seeds_of(arm)
+        held, training = ([100 * run[key] for run in runs] for key in ("held_out", "training"))
+        more = [100 * (run["held_out"] - one["held_out"]) for run, one in zip(runs, base)]
+        params = arm_network(name, ARMS[name][0]).params
+        cells = (name, f"{params:,}", spread(held), "" if runs == base else spread(more), spread(training))
+        lines.append("| %s | %s | %s | %s | %s |" % cells)
     return lines
 
 
@@ -226,18 +255,18 @@ def draw(record: Dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     if record["experiment"] == "relu-tanh":
         for (name, arm), style, shade in zip(record["arms"].items(), ("-", "--"), ("#8f2a08", "#5f6f7f")):
-            for number, run in enumerate(arm["runs"]):
-                epochs, errors = zip(*run["errors"])
-                label = "%s, learning rate %g" % (name, arm["lr"]) if number == 0 else None
+            for number, run in enumerate(seeds_of(arm)):
+                epochs, errors = zip(*run)
+                label = "%s, learning rate %g" % (name, best_rate(arm)) if number == 0 else None
                 axes.plot(epochs, [100 * error for error in errors], style, color=shade, label=label)
-        for target in record["targets"]:
+        for target in TARGETS:
             axes.axhline(100 * target, color="black", lw=0.5)
         axes.set(xlabel="epoch", ylabel="training error, %", ylim=(0, None))
         axes.legend()
     else:
         names = list(record["arms"])[::-1]
         for place, name in enumerate(names):
-            errors = [100 * run["held_out_error"] for run in record["arms"][name]["runs"]]
+            errors = [100 * run["held_out"] for run in seeds_of(record["arms"][name])]
             axes.plot(errors, [place] * len(errors), "o", color="#8f2a08", alpha=0.6)
             axes.plot([statistics.mean(errors)], [place], "|", color="black", ms=16)
         axes.set_yticks(range(len(names)), names)
@@ -264,11 +293,9 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
         sets = cifar(options.cifar) if options.cifar else digits_data.sets()
         name = "cifar10" if options.cifar else "digits"
-        record = {"experiment": options.experiment, "data": name, "torch": torch.__version__}
-        record.update(network=NETWORK.to_dict(), **EXPERIMENTS[options.experiment](sets))
-        RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / ("%s-%s.json" % (options.experiment, name))
-        results_table.write_atomically(path, (json.dumps(record, indent=1) + "\n").encode("utf-8"))
+        facts = {"experiment": options.experiment, "data": name, "torch": torch.__version__}
+        facts.update(network=NETWORK.to_dict(), recipe=dataclasses.asdict(RECIPE), ablation=ABLATION, bare=BARE)
+        EXPERIMENTS[options.experiment](Record(RESULTS / ("%s-%s.json" % (options.experiment, name)), facts), sets)
     if options.report:
         report()
     return 0

@@ -26,8 +26,8 @@ class Statistics(NamedTuple):
     def shift(self, alphas: np.ndarray, mode: str) -> np.ndarray:
         """What is added to red, green and blue (0 to 255) for the random numbers ``alphas`` ``[3]``.
 
-        ``eigenvalues``: as section 4.1 prints it, ``[p1, p2, p3] [a1 l1, a2 l2, a3 l3]``. ``deviations``: their roots in
-        place of the eigenvalues, as the released code has it (``color_stdevs`` in ``convdata.py``).
+        ``eigenvalues``: as section 4.1 prints it, ``[p1, p2, p3] [a1 l1, a2 l2, a3 l3]``. ``deviations``: with the
+        roots of the eigenvalues, as the released code has it (``color_stdevs`` in ``convdata.py``).
         """
         sizes = self.eigenvalues if mode == "eigenvalues" else np.sqrt(self.eigenvalues)
         return 255.0 * (self.eigenvectors @ (alphas * sizes))

@@ -122,8 +122,7 @@ RECIPES: Dict[str, Recipe] = {
     for row in (
         Recipe(
             name="paper",
-            source="[paper] sections 4.1, 4.2 and 5; it states no patience for 'stopped improving', and colour noise by "
-            "eigenvalues",
+            source="[paper] sections 4.1, 4.2 and 5; it states no patience for 'stopped improving'",
             variant="alexnet2012",
             lr=0.01,
             schedule="plateau",

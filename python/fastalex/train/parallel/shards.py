@@ -11,7 +11,8 @@ from ...layers import Layer
 
 class Step(NamedTuple):
     """A layer of one part. ``gathers``: its input is first put together from all parts. ``cuts``: it takes only its own
-    part of a whole input. ``sums``: the results of all parts are added up. ``partial``: it gives a part of the units."""
+    part of a whole input. ``sums``: the results of all parts are added up. ``partial``: it gives a part of the units.
+    """
 
     layer: Layer
     gathers: bool
