@@ -15,7 +15,7 @@ from fastalex.train.parallel import Scheme, start  # noqa: E402
 from fastalex.train.parallel.shards import split  # noqa: E402
 
 LIMIT = 1e-10
-SMALL = variants.get("alexnet2012", widths=(8, 16, 24, 24, 16, 32, 32), num_classes=10, input_size=67)
+SMALL = train_steps.SMALL
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +41,12 @@ def same(found, expected):
 @pytest.mark.parametrize(("world", "kinds"), [(2, ("columns", "data", "hybrid")), (4, ("data", "hybrid"))])
 def test_processes_equal_the_single_device(single, world, kinds, tmp_path):
     torch.multiprocessing.spawn(train_steps.run, (world, str(tmp_path), kinds), world)
-    sent = {}
+    sent, small = {}, train_steps.steps("none", row=SMALL)
     for kind in kinds:
         found = torch.load(tmp_path / (kind + ".pt"), weights_only=True)
-        same(found, single)
-        sent[kind] = found["sent"]
+        same(found["whole"], single)
+        same(found["parts"], small)  # with gradients that gather over parts of the batch
+        sent[kind] = found["whole"]["sent"]
     check_bytes(sent, world)
 
 

@@ -16,6 +16,7 @@ from fastalex.train.schedule import Schedule
 ROW = variants.get("alexnet2012", widths=(24, 64, 96, 96, 64, 1024, 1024), num_classes=10)  # a quarter, all else whole
 RECIPE = recipes.get("paper", init="he", lr=1e-3)
 BATCH, STEPS, SEED = 4, 5, 3
+SMALL = variants.get("alexnet2012", widths=(8, 16, 24, 24, 16, 32, 32), num_classes=10, input_size=67)
 CPU = torch.device("cpu")
 
 
@@ -44,7 +45,7 @@ def steps(kind, devices=(CPU,), row=ROW, recipe=RECIPE, accumulate=1):
         for micro in range(accumulate):
             rank = scheme.rank if scheme.shares > 1 else 0
             first = (micro * scheme.shares + rank) * share
-            masks.step, masks.first_row = step, 0 if kind == "hybrid" else first
+            masks.step, masks.first_row = step, first - rank * share if kind == "hybrid" else first
             targets = scheme.targets(labels[first : first + share])
             with scheme.hold(micro + 1 < accumulate):
                 logits = scheme.logits(images[first : first + share])
@@ -70,7 +71,7 @@ def run(rank, world, folder, kinds):
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method="file://%s/meet" % folder, rank=rank, world_size=world)
     for kind in kinds:
-        result = steps(kind)
+        results = {"whole": steps(kind), "parts": steps(kind, row=SMALL, accumulate=4 // world)}
         if rank == 0:
-            torch.save(result, "%s/%s.pt" % (folder, kind))
+            torch.save(results, "%s/%s.pt" % (folder, kind))
     torch.distributed.destroy_process_group()

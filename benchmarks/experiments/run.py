@@ -189,15 +189,10 @@ def cifar(folder: Path) -> List[Images]:
 
 def report() -> None:
     """Plots from the results, and the tables of ``docs/training.md`` between its markers."""
-    text = DOCUMENT.read_text(encoding="utf-8")
-    for path in sorted(RESULTS.glob("*.json")):
+    for path in sorted(RESULTS.glob("*-*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         draw(record, path.with_suffix(".png"))
-        start, end = ("<!-- %s %s -->" % (word, path.stem) for word in ("begin", "end"))
-        if start in text:
-            head, _, rest = text.partition(start)
-            text = head + start + "\n\n" + table(record) + "\n" + end + rest.partition(end)[2]
-    results_table.write_atomically(DOCUMENT, text.encode("utf-8"))
+        results_table.replace_between(DOCUMENT, path.stem, table(record))
 
 
 def spread(values: Sequence[float]) -> str:

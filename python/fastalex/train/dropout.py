@@ -17,7 +17,7 @@ from .initial import KEEP
 class Masks:
     """Where in training the network is: what the masks depend on besides layer and unit.
 
-    ``first_row`` is the place in the whole batch of the first sample that this process has.
+    ``first_row`` is the place in the whole batch of the first sample that dropout sees here.
     """
 
     def __init__(self, seed: int) -> None:
@@ -42,14 +42,12 @@ def dropout_class() -> Any:
         """``halved``: ``x * mask`` in training, ``x * 0.5`` in evaluation. ``inverted``: ``x * mask / 0.5``, ``x``.
 
         ``part`` is ``(index, count)``: this module sees the units of that part of ``count`` equal ones.
-        ``whole_batch``: it sees all samples, not only its process's.
         """
 
         def __init__(self, masks: Masks, layer: int, mode: str) -> None:
             super().__init__()
             self.masks, self.layer, self.mode = masks, layer, mode
             self.part: Tuple[int, int] = (0, 1)
-            self.whole_batch = False
 
         def forward(self, x: Any) -> Any:
             if self.mode == "off":
@@ -58,8 +56,7 @@ def dropout_class() -> Any:
                 return x * KEEP if self.mode == "halved" else x
             index, count = self.part
             rows, units = len(x), x[0].numel()
-            first = 0 if self.whole_batch else self.masks.first_row
-            whole = self.masks.draw(self.layer, rows, first, units * count)
+            whole = self.masks.draw(self.layer, rows, self.masks.first_row, units * count)
             own = np.ascontiguousarray(whole[:, index * units : (index + 1) * units])
             mask = torch.from_numpy(own).to(x.device).view(x.shape)
             return x * mask if self.mode == "halved" else x * mask / KEEP

@@ -46,7 +46,8 @@ def evaluate(
     """
     numbers = class_numbers(found.classes, net.labels, net.variant.num_classes)
     if ten_crop:
-        _views(net, np.zeros((8, 8, 3), np.uint8), True)  # refuses a profile that has no ten views
+        views_of_one = len(_views(net, np.zeros((8, 8, 3), np.uint8), True))  # refuses a profile that does not crop
+        batch = max(1, batch // views_of_one)
     counted = right = among = 0
     skipped = bad or data.BadImages(None, 0)
     for start in range(0, len(found.samples), batch):

@@ -69,6 +69,8 @@ class Run:
         self.first = self.scheme.rank == 0
         self._check_batch()
         self._check_amp()
+        older = self.torch.cuda.amp  # before PyTorch 2.3
+        self.scaler = getattr(self.torch.amp, "GradScaler", older.GradScaler)(enabled=settings.amp == "fp16")
         self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
         self.best, self.bytes_a_step = -1.0, {}  # type: float, Dict[str, int]
         self.last_row: Dict[str, Any] = {}
@@ -103,8 +105,6 @@ class Run:
             raise UserError("--amp fp16 is for GPUs; on a CPU say --amp bf16")
         if amp == "fp16" and self.scheme.kind in ("columns", "hybrid"):
             raise UserError("--amp fp16 scales the loss of each process by itself; with %s say bf16" % self.scheme.kind)
-        older = self.torch.cuda.amp  # before PyTorch 2.3
-        self.scaler = getattr(self.torch.amp, "GradScaler", older.GradScaler)(enabled=amp == "fp16")
 
     # The run ---------------------------------------------------------------------------------------------------------
 

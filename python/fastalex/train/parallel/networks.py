@@ -59,7 +59,7 @@ def classes() -> Dict[str, Any]:
     class Parted(nn.Module):
         """Layers that are shared out over the parts of ``link``: channels of convolutions, units of fc layers."""
 
-        def __init__(self, table: Sequence[Layer], link: Any, masks: Masks, mode: str, whole_batch: bool) -> None:
+        def __init__(self, table: Sequence[Layer], link: Any, masks: Masks, mode: str) -> None:
             super().__init__()
             self.link = link
             self.steps: List[Step] = split(table, link.size)
@@ -70,7 +70,6 @@ def classes() -> Dict[str, Any]:
                 for step, made in zip(self.steps, part):
                     if step.layer.op == "dropout":
                         made.part = (index, link.size) if step.partial else (0, 1)
-                        made.whole_batch = whole_batch
                     if step.sums and index != self.indices[0]:
                         made.bias = None  # one of each process is added once
             for device, part in zip(link.devices, self.parts):
@@ -103,7 +102,7 @@ def classes() -> Dict[str, Any]:
 
         def __init__(self, row: Variant, link: Any, masks: Masks, mode: str) -> None:
             super().__init__()
-            self.body = Parted(row.layers(), link, masks, mode, whole_batch=False)
+            self.body = Parted(row.layers(), link, masks, mode)
 
         def forward(self, x: Any) -> Any:
             return self.body([x.to(device) for device in self.body.link.devices])
@@ -121,7 +120,7 @@ def classes() -> Dict[str, Any]:
             start = next(i for i, layer in enumerate(table) if layer.op in ("dropout", "fc"))
             self.link = link
             self.features = Whole(table[:start], masks, mode)
-            self.classifier = Parted(table[start:], link, masks, mode, whole_batch=True)
+            self.classifier = Parted(table[start:], link, masks, mode)
             self.replicas: Any = self.features
 
         def forward(self, x: Any) -> Any:
