@@ -1,6 +1,6 @@
 """The bytes that a process sends in one step of training, by scheme: counted from the calls of a whole alexnet2012.
 
-    python benchmarks/experiments/traffic.py     # writes results/traffic.json and the table of docs/training.md
+python benchmarks/experiments/traffic.py     # writes results/traffic.json and the table of docs/training.md
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ class Scheme:
         return list(self.network.owned())
 
     def logits(self, x: Any, train: bool = True) -> Any:
-        """Logits of the samples of :meth:`targets`. A collective call with ``columns`` and ``hybrid``; with ``data`` its
-        backward pass is one if ``train``."""
+        """Logits of the samples of :meth:`targets`. A collective call with ``columns`` and ``hybrid``; its
+        backward pass is one with ``data`` if ``train``."""
         return (self.module if train else self.network)(x)
 
     def targets(self, own: Any) -> Any:

@@ -43,7 +43,7 @@ def split(table: Sequence[Layer], parts: int) -> List[Step]:
     whole = True  # the image
     last = [layer for layer in table if layer.op == "fc"][-1]
     for layer in table:
-        gathers = cuts = sums = False
+        gathers = cuts = sums = own = False
         options = dict(layer.options)
         if layer.op == "conv":
             own = options["groups"] == parts and parts > 1
@@ -61,17 +61,10 @@ def split(table: Sequence[Layer], parts: int) -> List[Step]:
         elif layer.op == "lrn" and not whole:
             gathers = whole = options["groups"] == 1 and parts > 1
             options["groups"] = 1
-        local = _local(layer, options, parts, full_input=(layer.op in ("conv", "fc") and not (cuts or sums)))
-        if layer.op == "conv" and own:
-            local = _local(layer, options, parts, full_input=False)
-        steps.append(Step(local, gathers, cuts, sums, not whole))
+        channels, *sides = layer.in_shape
+        shape = (channels // parts, *sides) if own or sums else layer.in_shape
+        steps.append(Step(replace(layer, in_shape=shape, options=options), gathers, cuts, sums, not whole))
     return steps
-
-
-def _local(layer: Layer, options: Dict[str, object], parts: int, full_input: bool) -> Layer:
-    channels, *sides = layer.in_shape
-    shape = layer.in_shape if full_input else (channels // parts, *sides)
-    return replace(layer, in_shape=shape, options=options)
 
 
 def _divides(layer: Layer, count: int, parts: int) -> None:
