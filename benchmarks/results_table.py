@@ -96,6 +96,14 @@ def file_name(record: Mapping[str, Any]) -> str:
     return "%s-%s" % (name, record["machine"]["isa"]) if record["device"] in ("cpu", PEERS, LAYERS) else name
 
 
+def replace_between(path: Path, name: str, text: str) -> None:
+    """Put ``text`` between the lines ``<!-- begin name -->`` and ``<!-- end name -->`` of a document that has them."""
+    start, end = ("<!-- %s %s -->" % (word, name) for word in ("begin", "end"))
+    head, found, rest = path.read_text(encoding="utf-8").partition(start)
+    if found:
+        write_atomically(path, "%s%s\n\n%s\n%s%s" % (head, start, text, end, rest.partition(end)[2]))
+
+
 def write_atomically(path: Path, text: Union[str, bytes]) -> None:
     """Write to a temporary name in the same folder, then rename; a reader sees the old file or the new one.
 

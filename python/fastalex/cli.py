@@ -79,6 +79,8 @@ def _parser() -> _Parser:
     _add_quantize(commands)
     _add_weights(commands)
     _add_readout(commands)
+    _add_train(commands)
+    _add_evaluate(commands)
     return parser
 
 
@@ -227,6 +229,20 @@ def _add_readout(commands: Any) -> None:
     _add_net(parser, "default: the one the weights are for")
 
 
+def _add_train(commands: Any) -> None:
+    from . import commands_train
+
+    commands_train.add_train(_add(commands, "train", train, "train or fine-tune a network (needs PyTorch)"), _positive)
+
+
+def _add_evaluate(commands: Any) -> None:
+    from . import commands_train
+
+    parser = _add(commands, "evaluate", evaluate, "top-1 and top-5 accuracy on labelled images")
+    commands_train.add_evaluate(parser, _positive)
+    _add_net(parser, "default: the one the weights are for")
+
+
 def _add_net(parser: argparse.ArgumentParser, variant_default: str) -> None:
     parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; " + variant_default)
     _add_numbers(parser)
@@ -343,3 +359,17 @@ def readout(options: argparse.Namespace) -> int:
     from . import commands_readout
 
     return commands_readout.readout(options)
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train a network; see :mod:`fastalex.commands_train`."""
+    from . import commands_train
+
+    return commands_train.train(options)
+
+
+def evaluate(options: argparse.Namespace) -> int:
+    """Top-1 and top-5 on labelled images; see :mod:`fastalex.commands_train`."""
+    from . import commands_train
+
+    return commands_train.evaluate(options)

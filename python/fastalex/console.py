@@ -64,21 +64,23 @@ def note(text: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[[int], None]]:
-    """What is called with the number done, of ``total``: a bar on a terminal, by rich where it is installed."""
+def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[..., None]]:
+    """What is called with the number done, of ``total``, and a text to show beside it: a bar on a terminal, by rich
+    where it is installed."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda done, text="": None
         return
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
-        yield lambda done: note("%s: %d of %d" % (name, done, total))
+        yield lambda done, text="": note("%s: %d of %d %s" % (name, done, total, text))
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    said = [TextColumn("{task.%s}" % key, markup=False) for key in ("description", "fields[text]")]
+    columns = (said[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said[1])
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.update(task, completed=done)
+        task = bar.add_task(name, total=total, text="")
+        yield lambda done, text="": bar.update(task, completed=done, text=text)
 
 
 def discard_output() -> None:

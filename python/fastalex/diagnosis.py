@@ -14,7 +14,9 @@ from .errors import BackendError, UserError
 #: Module, distributions that may hold it, what it is for.
 OPTIONAL = (
     ("rich", ("rich",), "tables on the command line"),
-    ("torch", ("torch",), "the PyTorch reference, tensors as input"),
+    ("torch", ("torch",), "the PyTorch reference, tensors as input, training"),
+    ("tensorboard", ("tensorboard",), "events of training runs"),
+    ("matplotlib", ("matplotlib",), "learning curves of training runs"),
     ("sklearn", ("scikit-learn",), "examples/digits.py"),
     ("cuda.bindings", ("cuda-python", "cuda-bindings"), "streams of several libraries at once"),
     ("cupy", ("cupy", "cupy-cuda12x", "cupy-cuda11x"), "arrays of a GPU as input"),

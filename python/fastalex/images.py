@@ -22,12 +22,15 @@ from .profiles import PROFILES, Profile
 __all__ = [
     "MAX_PIXELS",
     "PROFILES",
+    "Mean",
     "Profile",
+    "canvas_of",
     "geometry",
     "imagenet_labels",
     "imagenet_wnids",
     "linear_resize",
     "nearest_resize",
+    "normalise",
     "open_image",
     "preprocess",
     "ten_crop",
@@ -229,12 +232,12 @@ def preprocess(
     sources = list(images) if _is_batch(images) else [images]
     if not sources:
         raise UserError("there are no images to preprocess; give at least one")
-    mean = _Mean(row, size, mean_image)
+    mean = Mean(row, size, mean_image)
     batch = np.empty((len(sources), 3, size, size), np.float32)
     for out, source in zip(batch, sources):
-        canvas = _canvas(open_image(source, bgr=bgr), row, size)
+        canvas = canvas_of(open_image(source, bgr=bgr), row, size)
         top, left = _centre(canvas.shape, size, row)
-        _normalise(out, canvas, top, left, row, mean)
+        normalise(out, canvas, top, left, row, mean)
     return batch
 
 
@@ -258,14 +261,14 @@ def ten_crop(
     if not row.crops:
         croppers = ", ".join(name for name, other in PROFILES.items() if other.crops)
         raise UserError("profile %s does not crop, so it has no ten views (these do: %s)" % (row.name, croppers))
-    mean = _Mean(row, size, mean_image)
-    canvas = _canvas(open_image(image, bgr=bgr), row, size)
+    mean = Mean(row, size, mean_image)
+    canvas = canvas_of(open_image(image, bgr=bgr), row, size)
     bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _centre(canvas.shape, size, row)]
     views = np.empty((10, 3, size, size), np.float32)
     for index, (top, left) in enumerate(corners):
-        _normalise(views[index], canvas, top, left, row, mean)
-        _normalise(views[index + 5], canvas, top, left, row, mean, mirror=True)
+        normalise(views[index], canvas, top, left, row, mean)
+        normalise(views[index + 5], canvas, top, left, row, mean, mirror=True)
     return views
 
 
@@ -312,7 +315,7 @@ def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
     return Geometry(height, width, origin, kept, (origin[0] + top, origin[1] + left))
 
 
-def _canvas(image: Image.Image, row: Profile, size: int) -> np.ndarray:
+def canvas_of(image: Image.Image, row: Profile, size: int) -> np.ndarray:
     """The resized picture that crops are taken from, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
     place = geometry(image.size, row, size)
     if row.resample == "antialias":
@@ -357,7 +360,7 @@ def _levels(row: Profile) -> np.ndarray:
     """What each value of a pixel becomes in each plane, float32 ``[3, 256]``."""
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     out = np.empty((3, 16, 16), np.float32)
-    _normalise(out, np.repeat(levels, 3, axis=2), 0, 0, row, _Mean(row, row.size, None))
+    normalise(out, np.repeat(levels, 3, axis=2), 0, 0, row, Mean(row, row.size, None))
     return out.reshape(3, 256)
 
 
@@ -376,7 +379,7 @@ def _centre(sides: Tuple[int, ...], size: int, row: Profile) -> Tuple[int, int]:
     return rests[0] // 2, rests[1] // 2
 
 
-class _Mean:
+class Mean:
     """What is subtracted from a crop, float32: channel means ``[3, 1, 1]`` or a caller's mean image ``[3, H, W]``."""
 
     def __init__(self, row: Profile, size: int, image: Optional[np.ndarray]) -> None:
@@ -412,8 +415,8 @@ class _Mean:
         return self.values
 
 
-def _normalise(
-    out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: _Mean, mirror: bool = False
+def normalise(
+    out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: Mean, mirror: bool = False
 ) -> None:
     """Write one crop of ``canvas`` to ``out`` [3, size, size], in float32 and in the order of torchvision's steps."""
     size = out.shape[-1]

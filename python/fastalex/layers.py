@@ -19,7 +19,7 @@ Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
 
 _SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel, stride of conv1..conv5 [paper] section 3.5
 _PADS = (None, 2, 1, 1, 1)  # conv1's is the row's own
-_POOL = (3, 2)  # overlapping: z=3, s=2 [paper] section 3.4
+_POOL_STRIDE = 2  # [paper] section 3.4; the kernel is the row's own
 GROUPED = (False, True, False, True, True)  # conv3 reads both columns [paper] section 3.5
 
 
@@ -177,7 +177,7 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
                     k=norm.k,
                 )
             else:
-                kernel, stride = _POOL
+                kernel, stride = row.pool_kernel, _POOL_STRIDE
                 sides = _windows(row, "pool%d" % number, shape, kernel, stride, 0, row.pool_rounding)
                 add(
                     "maxpool",

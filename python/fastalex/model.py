@@ -97,6 +97,7 @@ class AlexNet:
         self.variant = variants.get(base, num_classes=num_classes, **overrides)
         self.labels = _labels(loaded, self.variant)
         self.trained = loaded is not None
+        self.mean_image = loaded.mean_image() if loaded else None
         self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
         arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
         with mapped.reading_once(arrays.values()):
@@ -224,8 +225,13 @@ class AlexNet:
         if self.variant.channels != 3:
             raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
         size = self.variant.input_size
-        if self._placement.gpu is None:
+        if self._placement.gpu is None and self.mean_image is None:
             return arrays.read(images.prepare_frame(given.host, row, size, order == "BGR"), self._placement), None
+        if self.mean_image is not None:  # the GPU's pass has channel means only
+            if given.host is None:
+                raise UserError("this network has a mean image, which is subtracted on the host: give a numpy frame")
+            batch = images.preprocess(given.host, row, size, bgr=order == "BGR", mean_image=self.mean_image)
+            return arrays.read(batch, self._placement), None
         if not given.on_device and not frames.row_bytes(given):
             given = arrays.read(np.ascontiguousarray(given.host), self._placement, stream)
         if not frames.row_bytes(given):
@@ -327,11 +333,13 @@ class AlexNet:
         return ranked if whole or isinstance(image, (list, tuple)) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
-        """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size."""
+        """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size, and with
+        the mean image that the weights file has, if any."""
         from . import images  # Pillow, which a program that has its own arrays need not load
 
         batch = list(image) if isinstance(image, (list, tuple)) else [image]
-        return images.preprocess(batch, self.variant.profile, size=self.variant.input_size)
+        size = self.variant.input_size
+        return images.preprocess(batch, self.variant.profile, size=size, mean_image=self.mean_image)
 
     def state_dict(self) -> Dict[str, np.ndarray]:
         """Parameter name -> new float32 array, dequantised where the weights are kept in fewer bits."""
@@ -355,7 +363,7 @@ class AlexNet:
         """
         placement.one_of("fc_weights", fc_weights, ("fp32", *quantised.STORAGES))
         arrays: Dict[str, Any] = self.state_dict()
-        metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration)
+        metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration, self.mean_image)
         if fc_weights != "fp32":
             if fc_weights == self.fc_weights:
                 arrays = {**quantised.recovered(arrays, self.variant, fc_weights), **self._levels}

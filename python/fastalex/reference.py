@@ -41,7 +41,7 @@ def load(model: torch.nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
 
     :raises UserError: naming the first array that is missing, unexpected or of the wrong shape.
     """
-    torch = _torch()
+    torch = pytorch()
     own = model.state_dict()
     for name in list(own) + list(arrays):
         if name not in arrays:
@@ -68,7 +68,7 @@ def lrn(x: torch.Tensor, size: int, alpha: float, beta: float, k: float, groups:
     ``c + (size - 1) // 2``, as in ``torch.nn.functional.local_response_norm``, and is cut at the ends of each of the
     ``groups`` equal runs of channels.
     """
-    functional = _torch().nn.functional
+    functional = pytorch().nn.functional
     count, channels, height, width = x.shape
     runs = x.reshape(count * groups, channels // groups, height, width)
     # torch divides alpha by size; a sum of size shifted views is faster there than its pooling, forward and backward
@@ -79,7 +79,7 @@ def lrn(x: torch.Tensor, size: int, alpha: float, beta: float, k: float, groups:
 
 def spatial_norm(x: torch.Tensor, size: int, alpha: float, beta: float, k: float) -> torch.Tensor:
     """``x / (k + alpha * sum(x^2)) ** beta`` over a ``size`` x ``size`` window of each channel, cut at the borders."""
-    functional = _torch().nn.functional
+    functional = pytorch().nn.functional
     before, after = size // 2, (size - 1) // 2
     squares = functional.pad(x.square(), (before, after, before, after))
     total = functional.avg_pool2d(squares, size, stride=1, divisor_override=1)
@@ -91,7 +91,16 @@ def overhang(side: int, kernel: int, stride: int, pad: int) -> int:
     return -(side + 2 * pad - kernel) % stride
 
 
-def _torch() -> Any:
+def module(layer: Layer) -> torch.nn.Module:
+    """The module of one row of a layer table, in PyTorch's default initial state."""
+    return _classes()["module"](layer)
+
+
+def pytorch() -> Any:
+    """The package ``torch``.
+
+    :raises UserError: where it is not installed.
+    """
     try:
         import torch
     except ImportError:
@@ -102,7 +111,7 @@ def _torch() -> Any:
 @functools.lru_cache(maxsize=None)
 def _classes() -> Dict[str, Any]:
     """The module classes, made at first use because their base class is PyTorch's."""
-    torch = _torch()
+    torch = pytorch()
     nn = torch.nn
 
     class Convolution(nn.Conv2d):
@@ -181,4 +190,4 @@ def _classes() -> Dict[str, Any]:
         }
         return makers[layer.op]()
 
-    return {"Network": Network}
+    return {"Network": Network, "module": _module}

@@ -82,7 +82,8 @@ class Variant:
     conv5. ``blocks`` gives the order of the steps in each convolutional block. ``*_rounding`` says how a window count
     that does not come out even is rounded: ``floor`` drops the rest, ``ceil`` lets the last window overhang (zeros
     for a convolution, ignored by a pool). ``adaptive_pool`` averages the last map to this size, so that any input from
-    ``min_input_size`` up works. ``naming`` chooses the parameter names: ``caffe`` (``conv1.weight``) or
+    ``min_input_size`` up works. ``pool_kernel`` is the side of a pool's window, with stride 2: 3 overlaps ([paper]
+    section 3.4), 2 does not. ``naming`` chooses the parameter names: ``caffe`` (``conv1.weight``) or
     ``torchvision`` (``features.0.weight``). ``profile`` is the preprocessing that :mod:`fastalex.images` applies.
     """
 
@@ -103,6 +104,7 @@ class Variant:
     adaptive_pool: Optional[int] = None
     activation: str = "relu"
     dropout_first: bool = False
+    pool_kernel: int = 3
     channels: int = 3
 
     def __post_init__(self) -> None:
@@ -163,6 +165,7 @@ def _check(row: Variant) -> None:
     positive("columns", row.columns)
     positive("input_size", row.input_size)
     positive("channels", row.channels)
+    positive("pool_kernel", row.pool_kernel)
     positive("conv1_pad", row.conv1_pad if row.conv1_pad != 0 else 1)
     positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
     if row.activation not in ACTIVATIONS:

@@ -8,6 +8,7 @@ use, and whatever is wrong with one is one :class:`~fastalex.errors.UserError` t
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import importlib
@@ -33,6 +34,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 VARIANT_KEY = "fastalex.variant"  # JSON of Variant.to_dict()
 LABELS_KEY = "fastalex.labels"  # JSON list of the class names
 CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
+MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 FORMATS = {".safetensors": "safetensors_file", ".npz": "npz_file"}  # suffix -> module, imported when needed
 READ_ONLY = {".caffemodel": "caffe_file", ".onnx": "onnx_file"}  # these two cannot be told from their first bytes
@@ -82,6 +84,21 @@ class Weights:
         except UserError as error:
             raise UserError("%s cannot be used: %s" % (self.path, error)) from None
 
+    def mean_image(self) -> Optional[np.ndarray]:
+        """What was subtracted from each pixel in training, float32 ``[3, side, side]`` on a 0 to 255 scale with the
+        planes in the order of the variant's profile; None if the file has none.
+
+        :raises UserError: if it is not what :func:`metadata_for` writes.
+        """
+        values = self._json(MEAN_IMAGE_KEY, dict)
+        if values is None:
+            return None
+        try:
+            flat = np.frombuffer(base64.b64decode(values["float32"], validate=True), "<f4")
+            return flat.reshape(values["shape"]).astype(np.float32)
+        except (KeyError, TypeError, ValueError):
+            raise UserError("the mean image of %s is not valid" % self.path) from None
+
     def _json(self, key: str, kind: type) -> Any:
         if key not in self.metadata:
             return None
@@ -122,7 +139,10 @@ def load(path: PathLike) -> Weights:
 
 
 def metadata_for(
-    variant: Variant, labels: Optional[Sequence[str]] = None, calibration: Optional[Any] = None
+    variant: Variant,
+    labels: Optional[Sequence[str]] = None,
+    calibration: Optional[Any] = None,
+    mean_image: Optional[np.ndarray] = None,
 ) -> Dict[str, str]:
     """What a file says of its network: the keys that :class:`Weights` reads."""
     metadata = {VARIANT_KEY: json.dumps(variant.to_dict())}
@@ -130,6 +150,10 @@ def metadata_for(
         metadata[LABELS_KEY] = json.dumps(list(labels))
     if calibration is not None:
         metadata[CALIBRATION_KEY] = calibration.to_json()
+    if mean_image is not None:
+        values = np.ascontiguousarray(mean_image, "<f4")
+        text = base64.b64encode(values.tobytes()).decode("ascii")
+        metadata[MEAN_IMAGE_KEY] = json.dumps({"shape": values.shape, "float32": text})
     return metadata
 
 
@@ -153,7 +177,7 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
             raise UserError("metadata must be text to text, not %r: %r" % (key, value))
     plain = {key: _plain(key, array) for key, array in arrays.items()}
     try:
-        with _replacing(name) as stream:
+        with replacing(name) as stream:
             writer.write(stream, plain, metadata)
     except FormatError as error:
         raise UserError("%s cannot be written: %s" % (name, error)) from None
@@ -202,7 +226,7 @@ def _plain(name: Any, given: Any) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _replacing(name: str) -> Iterator[BinaryIO]:
+def replacing(name: str) -> Iterator[BinaryIO]:
     """A stream to a temporary file beside ``name`` that takes its place when the block ends without an exception."""
     target = os.path.realpath(name)  # a link keeps pointing to the file that is replaced
     temporary = "%s.%s.tmp" % (target, os.urandom(8).hex())

@@ -1,0 +1,67 @@
+"""scikit-learn's handwritten digits as folders of PNG files, for ``fastalex train`` and the experiments.
+
+    python benchmarks/experiments/digits_data.py FOLDER     # writes FOLDER/train/<digit> and FOLDER/val/<digit>
+
+The images, their source, licence and split are those of ``examples/digits.py``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "examples"))
+
+import digits  # noqa: E402
+from fastalex.train.data import Images  # noqa: E402
+
+
+class Held(NamedTuple):
+    """A sample that is in memory."""
+
+    pixels: Any
+    label: int
+    name: str
+
+    def source(self) -> np.ndarray:
+        return self.pixels
+
+    def where(self) -> str:
+        return self.name
+
+
+def sets() -> List[Images]:
+    """``[training, validation]``."""
+    grey, labels = digits.load_images()
+    found = []
+    for chosen in digits.held_out_split(labels):
+        samples = [Held(grey[i], int(labels[i]), "digit-%d-sample-%04d.png" % (labels[i], i)) for i in chosen]
+        found.append(Images(samples, list(digits.LABELS)))
+    return found
+
+
+def write(folder: Path, limit: Optional[int] = None) -> None:
+    """``folder/train`` and ``folder/val`` with a folder for each digit; the first ``limit`` images of each set."""
+    for name, found in zip(("train", "val"), sets()):
+        for sample in found.samples[:limit]:
+            place = folder / name / found.classes[sample.label]
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sample.pixels).save(place / sample.name)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: digits_data.py FOLDER", file=sys.stderr)
+        return 2
+    write(Path(arguments[0]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

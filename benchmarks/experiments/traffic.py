@@ -1,0 +1,67 @@
+"""The bytes that a process sends in one step of training, by scheme: counted from the calls of a whole alexnet2012.
+
+python benchmarks/experiments/traffic.py     # writes results/traffic.json and the table of docs/training.md
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Dict, List
+
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import results_table  # noqa: E402
+from fastalex import variants  # noqa: E402
+from fastalex.train.dropout import Masks  # noqa: E402
+from fastalex.train.parallel import Scheme  # noqa: E402
+
+RESULT, DOCUMENT = HERE / "results" / "traffic.json", HERE.parent.parent / "docs" / "training.md"
+VARIANT, BATCH = "alexnet2012", 128
+CASES = (("data", 2), ("columns", 2), ("hybrid", 2), ("data", 4), ("hybrid", 4))
+
+
+def step(rank: int, world: int, kind: str, folder: str) -> None:
+    """One forward and backward pass in process ``rank``; the first one writes what it sent."""
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method="file://%s/meet" % folder, rank=rank, world_size=world)
+    row = variants.get(VARIANT)
+    scheme = Scheme(kind, row, [torch.device("cpu")], Masks(0), "halved")
+    scheme.prepare()
+    scheme.traffic.take()  # DistributedDataParallel's first copy of the parameters is no part of a step
+    rows = BATCH // scheme.shares
+    logits = scheme.logits(torch.zeros(rows, row.channels, row.input_size, row.input_size))
+    logits.sum().backward()
+    sent = scheme.traffic.take()
+    if rank == 0:
+        (Path(folder) / "sent.json").write_text(json.dumps(sent), encoding="utf-8")
+    torch.distributed.destroy_process_group()
+
+
+def main() -> int:
+    found: List[Dict[str, Any]] = []
+    for kind, world in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            torch.multiprocessing.spawn(step, (world, kind, folder), world)
+            sent = json.loads((Path(folder) / "sent.json").read_text(encoding="utf-8"))
+        found.append({"scheme": kind, "processes": world, "sent": sent})
+        print(found[-1], flush=True)
+    record = {"variant": VARIANT, "batch": BATCH, "torch": torch.__version__, "cases": found}
+    results_table.write_atomically(RESULT, json.dumps(record, indent=1) + "\n")
+    lines = ["| scheme | processes | MB a step from each | all-reduce | all-gather | all-to-all |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for case in found:
+        parts = [case["sent"].get(name, 0) for name in ("all_reduce", "all_gather", "all_to_all")]
+        cells = ["%.1f" % (count / 1e6) for count in (sum(parts), *parts)]
+        lines.append("| `%s` | %d | %s |" % (case["scheme"], case["processes"], " | ".join(cells)))
+    results_table.replace_between(DOCUMENT, "traffic", "\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""What a run writes down: ``steps.csv``, ``epochs.csv``, TensorBoard's events, and the curves as a picture.
+
+The CSV files hold nothing of the clock, so that two runs can be compared byte by byte.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from typing import Any, Dict, List, Optional, Sequence
+
+from .. import weights
+from ..errors import UserError
+
+STEP_COLUMNS = ("step", "epoch", "loss", "lr")
+EPOCH_COLUMNS = ("epoch", "step", "lr", "train_loss", "train_error", "val_loss", "top1", "top5", "bad_images")
+
+
+class Table:
+    """A CSV file that is written row by row; ``resume`` first drops the rows after ``last`` in its first column."""
+
+    def __init__(self, path: str, columns: Sequence[str], after: str, last: Optional[int]) -> None:
+        self.path, self.columns = path, list(columns)
+        kept = [row for row in read(path) if int(row[after]) <= last] if last is not None else []
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        with weights.replacing(path) as stream:
+            stream.write(text.getvalue().encode("utf-8"))
+        self._stream = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (closed by close)
+        self._writer = csv.DictWriter(self._stream, self.columns, lineterminator="\n")
+
+    def add(self, row: Dict[str, Any]) -> None:
+        """Numbers are written to the last digit (``repr``)."""
+        self._writer.writerow({key: repr(value) if isinstance(value, float) else value for key, value in row.items()})
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def read(path: str) -> List[Dict[str, str]]:
+    """The whole rows of a CSV file that :class:`Table` wrote; a row that was cut off by a crash is left out."""
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8", newline="") as stream:
+        text = stream.read()
+    whole = text[: text.rfind("\n") + 1]
+    return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
+
+
+class Logs:
+    """All of it; ``enabled`` is false in all processes but the first."""
+
+    def __init__(self, folder: str, enabled: bool, tensorboard: bool, step: int, epoch: int, resume: bool) -> None:
+        self.folder, self.enabled, self._board = folder, enabled, None
+        if not enabled:
+            return
+        self.steps = Table(os.path.join(folder, "steps.csv"), STEP_COLUMNS, "step", step if resume else None)
+        self.epochs = Table(os.path.join(folder, "epochs.csv"), EPOCH_COLUMNS, "epoch", epoch - 1 if resume else None)
+        if tensorboard:
+            self._board = _board(os.path.join(folder, "tensorboard"), step)
+
+    def step(self, row: Dict[str, Any]) -> None:
+        if not self.enabled:
+            return
+        self.steps.add(row)
+        self._scalars({"train/loss": row["loss"], "train/lr": row["lr"]}, row["step"])
+
+    def epoch(self, row: Dict[str, Any], images_per_s: float) -> None:
+        if not self.enabled:
+            return
+        self.epochs.add(row)
+        found = {"validation/loss": row["val_loss"], "validation/top1": row["top1"], "validation/top5": row["top5"]}
+        found.update({"train/error": row["train_error"], "train/images_per_s": images_per_s})
+        self._scalars(found, row["step"])
+        draw(os.path.join(self.folder, "curves.png"), read(os.path.join(self.folder, "epochs.csv")))
+
+    def _scalars(self, values: Dict[str, float], step: int) -> None:
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self.enabled:
+            self.steps.close()
+            self.epochs.close()
+            if self._board is not None:
+                self._board.close()
+
+
+def _board(folder: str, step: int) -> Any:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "TensorBoard's events need its package: pip install 'fastalex[train]', or say --no-tensorboard"
+        ) from None
+    return SummaryWriter(folder, purge_step=step + 1 if step else None)
+
+
+def draw(path: str, rows: Sequence[Dict[str, str]]) -> None:
+    """The learning curves of ``epochs.csv`` as a PNG: losses, and errors in per cent. Nothing without matplotlib."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return
+    epochs = [int(row["epoch"]) + 1 for row in rows]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    losses, errors = figure.subplots(1, 2)
+    losses.plot(epochs, [float(row["train_loss"]) for row in rows], label="training")
+    losses.plot(epochs, [float(row["val_loss"]) for row in rows], label="validation")
+    losses.set(xlabel="epoch", ylabel="loss")
+    errors.plot(epochs, [100 * float(row["train_error"]) for row in rows], label="training, top-1")
+    for name in ("top1", "top5"):
+        values = [100 * (1 - float(row[name])) for row in rows]
+        errors.plot(epochs, values, label="validation, top-%s" % name[3:])
+    errors.set(xlabel="epoch", ylabel="error, %", ylim=(0, None))
+    for axes in (losses, errors):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    with weights.replacing(path) as stream:
+        stream.write(picture.getvalue())

@@ -1,0 +1,457 @@
+"""A training run, from its data to the weights that it leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import time
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .. import console, profiles, reference, variants, weights
+from ..errors import UserError
+from ..variants import Variant
+from ..weights import adapt, registry
+from . import checkpoint, colour, data, initial, parallel, update
+from .augmentation import Evaluation, Training, mean_image
+from .dropout import Masks
+from .logs import Logs
+from .recipes import Recipe
+from .schedule import Schedule
+from .settings import Settings
+
+TOP = 5
+STATISTICS_BATCH = 64  # images of each process at once
+
+
+class Sums:
+    """Of an epoch so far: images, loss, and how many were wrong."""
+
+    def __init__(self, images: int = 0, loss: float = 0.0, wrong: int = 0) -> None:
+        self.images, self.loss, self.wrong = images, loss, wrong
+
+    def add(self, images: int, loss: float, wrong: int) -> None:
+        self.images, self.loss, self.wrong = self.images + images, self.loss + loss, self.wrong + wrong
+
+
+class Run:
+    """``settings`` and ``recipe`` carried out on ``variant``, a name or a row; default: the weights' or the recipe's.
+
+    ``training`` and ``validation`` take the place of what the settings' folders hold.
+
+    :raises UserError: for whatever does not go together, before anything is written.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        recipe: Recipe,
+        variant: Any = None,
+        training: Optional[data.Images] = None,
+        validation: Optional[data.Images] = None,
+    ) -> None:
+        self.settings, self.recipe = settings, recipe
+        self.torch = reference.pytorch()
+        devices = parallel.start(settings.parallel, settings.device)
+        if training is None or validation is None:
+            training, validation = data.train_and_validation(
+                settings.data, settings.validation, settings.holdout, settings.seed
+            )
+        self.training, self.validation = training, validation
+        self._check_classes()
+        self.start = _weights(settings.finetune)
+        self.row = self._variant(variant)
+        self.masks = Masks(settings.seed)
+        self.scheme = parallel.Scheme(settings.parallel, self.row, devices, self.masks, recipe.dropout)
+        self.first = self.scheme.rank == 0
+        self._check_batch()
+        self._check_amp()
+        older = self.torch.cuda.amp  # before PyTorch 2.3
+        self.scaler = getattr(self.torch.amp, "GradScaler", older.GradScaler)(enabled=settings.amp == "fp16")
+        self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
+        self.best, self.bytes_a_step = -1.0, {}  # type: float, Dict[str, int]
+        self.last_row: Dict[str, Any] = {}
+        self.bad = data.BadImages(self._path("bad-images.jsonl") if self.first else None, settings.bad_limit)
+
+    # What must go together -------------------------------------------------------------------------------------------
+
+    def _check_classes(self) -> None:
+        wanted, found = self.settings.classes, len(self.training.classes)
+        if wanted is not None and wanted != found:
+            raise UserError("--classes says %d, but the data has %d classes" % (wanted, found))
+        if found < 2:
+            raise UserError("the data has one class, '%s'; training needs two or more" % self.training.classes[0])
+
+    def _variant(self, variant: Any) -> Variant:
+        base = variant or (adapt.find(self.start).variant if self.start else self.recipe.variant)
+        return variants.get(base, num_classes=len(self.training.classes), profile=self.recipe.profile)
+
+    def _check_batch(self) -> None:
+        shares, parts = self.scheme.shares, self.settings.accumulate
+        if self.recipe.batch % (shares * parts):
+            raise UserError(
+                "a batch of %d cannot be shared out equally over %d processes in %d parts: choose another --batch"
+                % (self.recipe.batch, shares, parts)
+            )
+
+    def _check_amp(self) -> None:
+        amp, device = self.settings.amp, self.scheme.device
+        if amp not in (None, "bf16", "fp16"):
+            raise UserError("--amp must be bf16 or fp16, not '%s'" % amp)
+        if amp == "fp16" and device.type != "cuda":
+            raise UserError("--amp fp16 is for GPUs; on a CPU say --amp bf16")
+        if amp == "fp16" and self.scheme.kind in ("columns", "hybrid"):
+            raise UserError("--amp fp16 scales the loss of each process by itself; with %s say bf16" % self.scheme.kind)
+
+    # The run ---------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Dict[str, Any]:
+        """Train; returns what is to be said of it.
+
+        :raises UserError: for a checkpoint that does not fit, too many bad images, or a full disk.
+        """
+        settings, torch = self.settings, self.torch
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        os.makedirs(settings.out, exist_ok=True)
+        state = self._resumed()
+        self.statistics = self._statistics()
+        self.scheme.prepare()
+        self.optimizer = update.optimizer(
+            self.recipe, self.row, [(own.name, own.tensor) for own in self.scheme.owned()]
+        )
+        self._load(state)
+        self.logs = Logs(settings.out, self.first, settings.tensorboard, self.step, self.epoch, state is not None)
+        with contextlib.closing(self.logs):
+            self._epochs()
+        return self._summary()
+
+    def _epochs(self) -> None:
+        recipe, going = self.recipe, True
+        began, at = time.perf_counter(), self.epoch + self.done / self.updates
+        while going and self.epoch < recipe.epochs and not self._ended():
+            began_epoch, before = time.perf_counter(), self.sums.images
+            self._one_epoch(began, at)
+            rate = (self.sums.images - before) / (time.perf_counter() - began_epoch)
+            going = self._finish_epoch(rate)
+            left = (time.perf_counter() - began) / (self.epoch - at) * (recipe.epochs - self.epoch)
+            self._say(rate, left if going else 0)
+
+    def _ended(self) -> bool:
+        return self.recipe.iterations is not None and self.step >= self.recipe.iterations
+
+    @property
+    def updates(self) -> int:
+        """Updates of the parameters in an epoch."""
+        return -(-len(self.training.samples) // self.recipe.batch)
+
+    def _one_epoch(self, began: float, at: float) -> None:
+        settings, recipe = self.settings, self.recipe
+        indices = data.order(len(self.training.samples), settings.seed, self.epoch)
+        micro = recipe.batch // settings.accumulate
+        share = data.Batches(
+            indices, micro, self.done * settings.accumulate, self.scheme.rank % self.scheme.shares, self.scheme.shares
+        )
+        prepare = Training(self.row, recipe, self.statistics, settings.seed, self.epoch)
+        batches = iter(self._loader(self.training, prepare, share))
+        self.scheme.network.train()
+        title = "epoch %d of %d" % (self.epoch + 1, recipe.epochs)
+        with console.progress(title, self.updates, settings.quiet or not self.first) as report:
+            while self.done < self.updates and not self._ended():
+                parts = [part for part in (next(batches, None) for _ in range(settings.accumulate)) if part]
+                self._update(parts, micro)
+                elapsed, progress = time.perf_counter() - began, self.epoch + self.done / self.updates - at
+                left = elapsed / progress * (recipe.epochs - self.epoch - self.done / self.updates)
+                rate = progress * len(self.training.samples) / elapsed
+                loss = self.sums.loss / max(1, self.sums.images)
+                report(self.done, "loss %.4f, %.0f images/s, %s left in all" % (loss, rate, _clock(left)))
+                if settings.save_every and self.step % settings.save_every == 0:
+                    self._save()
+
+    def _update(self, parts: List[data.Batch], micro: int) -> None:
+        """One step of the optimiser, from the ``parts`` of a batch, each of at most ``micro`` images."""
+        torch, device = self.torch, self.scheme.device
+        valid = sum(int((part.labels != data.IGNORED).sum()) for part in parts)
+        bad = [one for part in parts for one in part.bad]
+        count = self.scheme.counted(torch.tensor([valid, len(bad)], dtype=torch.float64, device=device))
+        images = int(count[0])
+        if count[1]:
+            self._found_bad(bad)
+        self.schedule.set(self.optimizer, self.epoch, self.step)
+        self.optimizer.zero_grad(set_to_none=True)
+        totals = torch.zeros(2, dtype=torch.float64, device=device)
+        for number, part in enumerate(parts):
+            self.masks.step = self.step
+            each = len(part.labels)
+            own = self.scheme.rank * each if self.scheme.kind == "data" else 0
+            self.masks.first_row = number * micro + own
+            totals += self._backward(part, max(images, 1), number + 1 < len(parts))
+        if images:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        loss, wrong = self.scheme.added(totals).tolist()
+        self.sums.add(images, loss, int(wrong))
+        self.step, self.done = self.step + 1, self.done + 1
+        sent = self.scheme.traffic.take()
+        self.bytes_a_step = max(self.bytes_a_step, sent, key=lambda found: sum(found.values()))  # a whole batch's
+        if not np.isfinite(loss):
+            raise UserError("the loss is no longer a number at step %d: a smaller --lr may help" % self.step)
+        rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
+        self.logs.step({"step": self.step, "epoch": self.epoch, "loss": loss / max(images, 1), "lr": rate})
+
+    def _found_bad(self, own: List[Tuple[str, str]], shares: Optional[int] = None) -> None:
+        """Take in the unreadable images that each process has met among its rows. A collective call."""
+        self.bad.add(self.scheme.listed(own, shares or self.scheme.shares))
+        self.bad.check()
+
+    def _backward(self, part: data.Batch, images: int, more: bool) -> Any:
+        """Gradients of ``part`` on top of those that are there; its sum of losses and number of errors."""
+        torch, device = self.torch, self.scheme.device
+        x = part.images.to(device, non_blocking=True)
+        targets = self.scheme.targets(part.labels.to(device, non_blocking=True))
+        with self.scheme.hold(more):
+            with self._autocast():
+                logits = self.scheme.logits(x)
+            loss = torch.nn.functional.cross_entropy(
+                logits.float(), targets, reduction="sum", ignore_index=data.IGNORED
+            )
+            self.scaler.scale(loss / images).backward()
+        wrong = ((logits.argmax(1) != targets) & (targets != data.IGNORED)).sum()
+        return torch.stack([loss.detach().double(), wrong.double()])
+
+    def _autocast(self) -> Any:
+        torch = self.torch
+        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16}
+        amp = self.settings.amp
+        return torch.autocast(self.scheme.device.type, kinds[amp]) if amp else contextlib.nullcontext()
+
+    def _finish_epoch(self, rate: float) -> bool:
+        """Validate, write everything down; false if the schedule is at its end."""
+        found = self.validate()
+        lr = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
+        going = self.schedule.validated(1 - found["top1"])
+        images = max(1, self.sums.images)
+        row = {"epoch": self.epoch, "step": self.step, "lr": lr, "train_loss": self.sums.loss / images}
+        row.update(train_error=self.sums.wrong / images, **found, bad_images=len(self.bad.seen))
+        self.last_row = row
+        self.logs.epoch(row, rate)
+        self.epoch, self.done, self.sums = self.epoch + 1, 0, Sums()
+        improved, self.best = found["top1"] > self.best, max(self.best, found["top1"])
+        self._export(["last.safetensors", "best.safetensors"] if improved else ["last.safetensors"])
+        self._save()
+        return going
+
+    def validate(self) -> Dict[str, float]:
+        """Loss, top-1 and top-5 on the validation set, central crops, on the devices of the training."""
+        torch, scheme = self.torch, self.scheme
+        indices = np.arange(len(self.validation.samples))
+        share = data.Batches(indices, self.recipe.batch, 0, scheme.rank % scheme.shares, scheme.shares)
+        batches = self._loader(self.validation, Evaluation(self.row, self.recipe, self.statistics), share)
+        sums = torch.zeros(4, dtype=torch.float64, device=scheme.device)
+        scheme.network.eval()
+        bad: List[Tuple[str, str]] = []
+        with torch.no_grad():
+            for part in batches:
+                bad += part.bad
+                targets = scheme.targets(part.labels.to(scheme.device))
+                with self._autocast():
+                    logits = scheme.logits(part.images.to(scheme.device), train=False).float()
+                sums += _scores(torch, logits, targets)
+        self._found_bad(bad)
+        count, loss, top1, top5 = scheme.added(sums).tolist()
+        scheme.traffic.take()
+        count = max(count, 1.0)
+        return {"val_loss": loss / count, "top1": top1 / count, "top5": top5 / count}
+
+    def _loader(self, images: data.Images, prepare: Any, share: data.Batches) -> Any:
+        size = self.row.input_size
+        dataset = data.Dataset(images, prepare, np.zeros((self.row.channels, size, size), np.float32))
+        return data.loader(dataset, share, self.settings.workers, self.scheme.device.type == "cuda")
+
+    # What is kept ----------------------------------------------------------------------------------------------------
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.settings.out, name)
+
+    def _facts(self) -> Dict[str, str]:
+        """What a run that resumes must have the same of."""
+        recipe = dataclasses.asdict(self.recipe)
+        for name in ("epochs", "iterations"):  # a run may be made longer
+            del recipe[name]
+        return {
+            "data set": data.fingerprint(self.training),
+            "variant": json.dumps(self.row.to_dict(), sort_keys=True),
+            "recipe": json.dumps(recipe, sort_keys=True),
+            "seed": str(self.settings.seed),
+        }
+
+    def _resumed(self) -> Optional[Dict[str, Any]]:
+        path = self._path("checkpoint.pt")
+        if not self.settings.resume:
+            if os.path.exists(path):
+                raise UserError("%s has a checkpoint: say --resume to go on, or another --out" % self.settings.out)
+            return None
+        state = checkpoint.load(path)
+        checkpoint.check(path, state, self.training.classes, self._facts())
+        return state
+
+    def _load(self, state: Optional[Dict[str, Any]]) -> None:
+        if state is None:
+            if self.start is None:
+                arrays = initial.arrays(self.row, self.recipe, self.settings.seed)
+            else:
+                arrays, _ = initial.finetuned(self.row, self.recipe, self.settings.seed, self.start)
+            self.scheme.load(arrays)
+            return
+        self.scheme.load(state["parameters"])
+        checkpoint.restore_momenta(self.scheme, self.optimizer, state["momenta"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
+        self.sums, self.best = Sums(*state["sums"]), state["best"]
+        self.bad.seen = dict(state["bad"])
+
+    def _save(self) -> None:
+        parameters = self.scheme.assemble(lambda tensor: tensor)
+        momenta = checkpoint.momenta(self.scheme, self.optimizer)
+        self.scheme.traffic.take()
+        if not self.first:
+            return
+        state = {
+            "classes": list(self.training.classes),
+            "facts": self._facts(),
+            "parameters": parameters,
+            "momenta": momenta,
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "done": self.done,
+            "sums": [self.sums.images, self.sums.loss, self.sums.wrong],
+            "best": self.best,
+            "bad": self.bad.seen,
+        }
+        checkpoint.save(self._path("checkpoint.pt"), state)
+
+    def _export(self, names: Sequence[str]) -> None:
+        """Weights for the native engine and everything else that reads them."""
+        arrays = {name: tensor.float().numpy() for name, tensor in self.scheme.assemble(lambda t: t).items()}
+        self.scheme.traffic.take()
+        if not self.first:
+            return
+        arrays = initial.scale(self.row, arrays, self.recipe, initial.KEEP)
+        mean = mean_image(self.row, self.recipe, self.statistics)
+        metadata = weights.metadata_for(self.row, self.training.classes, mean_image=mean)
+        said = (self.recipe.name, self.epoch, self.settings.seed, 100 * self.last_row["top1"])
+        metadata["training"] = "fastalex train, recipe %s, %d epochs, seed %d; validation top-1 %.2f%%" % said
+        for name in names:
+            weights.save(self._path(name), arrays, metadata)
+
+    def _statistics(self) -> Optional[colour.Statistics]:
+        """Mean and colours of the training set, kept in the output folder; None if the recipe uses neither."""
+        rules = self.recipe.augmentation
+        takes_mean = rules.mean_image and profiles.get(self.row.profile).mean_image is not None
+        if not takes_mean and rules.colour == "off":
+            return None
+        path, key = self._path("statistics.npz"), "%s %s" % (data.fingerprint(self.training), self.row.input_size)
+        found = colour.load(path, key)
+        if found is None:
+            found = self._gather()
+            if self.first:
+                with weights.replacing(path) as stream:
+                    colour.save(stream, found, key)
+        if self.scheme.world > 1:
+            self.torch.distributed.barrier()
+        return found
+
+    def _gather(self) -> colour.Statistics:
+        canvas, scheme = colour.Canvas(self.row), self.scheme
+        sums = colour.Gatherer(canvas.side)
+        dataset = data.Dataset(self.training, canvas, np.zeros((canvas.side, canvas.side, 3), np.uint8))
+        indices = np.arange(len(self.training.samples))
+        share = data.Batches(indices, STATISTICS_BATCH * scheme.world, 0, scheme.rank, scheme.world)
+        bad: List[Tuple[str, str]] = []
+        with console.progress("mean and colours", len(share), self.settings.quiet or not self.first) as report:
+            for number, part in enumerate(data.loader(dataset, share, self.settings.workers)):
+                bad += part.bad
+                for image, label in zip(part.images.numpy(), part.labels):
+                    if label != data.IGNORED:
+                        sums.add(image)
+                report(number + 1)
+        self._found_bad(bad, scheme.world)
+        if scheme.world > 1:
+            for array in sums.arrays():
+                array[...] = scheme.link.added(self.torch.from_numpy(array).to(scheme.device)).cpu().numpy()
+            scheme.traffic.take()
+        return sums.result()
+
+    # What is said ----------------------------------------------------------------------------------------------------
+
+    def _say(self, rate: float, left: float) -> None:
+        if self.settings.quiet or not self.first:
+            return
+        row = self.last_row
+        console.write(
+            "epoch %3d of %d  loss %.4f  training error %6.2f%%  top-1 %6.2f%%  top-5 %6.2f%%  %.0f images/s  %s left"
+            % (
+                self.epoch,
+                self.recipe.epochs,
+                row["train_loss"],
+                100 * row["train_error"],
+                100 * row["top1"],
+                100 * row["top5"],
+                rate,
+                _clock(left),
+            )
+        )
+
+    def _summary(self) -> Dict[str, Any]:
+        return {
+            "out": self.settings.out,
+            "variant": self.row.name,
+            "recipe": self.recipe.name,
+            "classes": list(self.training.classes),
+            "training_images": len(self.training.samples),
+            "validation_images": len(self.validation.samples),
+            "epochs": self.epoch,
+            "steps": self.step,
+            "bad_images": len(self.bad.seen),
+            "parallel": self.scheme.kind,
+            "processes": self.scheme.world,
+            "bytes_sent_a_step": self.bytes_a_step,
+            "best_top1": self.best,
+            **{
+                key: self.last_row[key]
+                for key in ("train_loss", "train_error", "val_loss", "top1", "top5")
+                if self.last_row
+            },
+        }
+
+
+def _scores(torch: Any, logits: Any, targets: Any) -> Any:
+    """``[images, sum of losses, right, right among the first five]``."""
+    known = targets != data.IGNORED
+    loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=data.IGNORED)
+    ranked = logits.topk(min(TOP, logits.shape[1]), 1).indices == targets[:, None]
+    right, among = (ranked[:, 0] & known).sum(), (ranked.any(1) & known).sum()
+    return torch.stack([value.double() for value in (known.sum(), loss, right, among)])
+
+
+def _weights(given: Optional[str]) -> Optional[weights.Weights]:
+    return None if given is None else weights.load(registry.locate(given))
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return "%d:%02d:%02d" % (whole // 3600, whole // 60 % 60, whole % 60)
+
+
+@contextlib.contextmanager
+def processes() -> Iterator[None]:
+    """Leaves torchrun's group when the block ends, whichever way."""
+    try:
+        yield
+    finally:
+        parallel.finish()

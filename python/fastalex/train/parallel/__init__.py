@@ -1,0 +1,207 @@
+"""Schemes: how a network is spread over devices, with one interface to the training loop.
+
+===========  =============================  ===============================================
+scheme       each process has               and exchanges
+===========  =============================  ===============================================
+``none``     everything                     nothing
+``data``     all layers, its own samples    gradients of all parameters
+``columns``  a column, all samples          activations at conv3 and the fc layers
+``hybrid``   all convs with its own         conv gradients, last maps and fc activations
+             samples, its share of fc
+===========  =============================  ===============================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import numpy as np
+
+from ...errors import UserError
+from ...reference import pytorch
+from ...variants import Variant
+from ..dropout import Masks
+from .link import Devices, Processes, Traffic
+from .networks import Own, classes, column_error, pieces
+
+SCHEMES = ("none", "data", "columns", "hybrid")
+
+
+class Scheme:
+    """A network on its devices.
+
+    ``rank`` and ``world`` count processes; ``shares`` says over how many of them the samples of a batch are shared out.
+    The gradients are those of the sum of the losses that each process computes from its own targets, each counted once.
+    """
+
+    def __init__(self, kind: str, row: Variant, devices: Sequence[Any], masks: Masks, mode: str) -> None:
+        torch = pytorch()
+        distributed = torch.distributed
+        several = distributed.is_available() and distributed.is_initialized()
+        self.kind, self.row, self.masks, self.device = kind, row, masks, devices[0]
+        self.link = Processes(devices[0]) if several else Devices(devices)
+        self.rank, self.world = (self.link.rank, self.link.size) if several else (0, 1)
+        self.shares = self.world if kind in ("data", "hybrid") else 1
+        made = classes()
+        if kind == "columns":
+            refused, sentence = column_error(row, self.link.size)
+            if refused:
+                raise UserError(sentence)
+            self.network = made["Columns"](row, self.link, masks, mode)
+        elif kind == "hybrid":
+            self.network = made["Hybrid"](row, self.link, masks, mode)
+        else:
+            self.network = made["Whole"](row.layers(), masks, mode)
+        self._several = several
+        self._averaged: Any = None
+        self.module = self.network
+
+    def prepare(self, dtype: Any = None) -> None:
+        """Move the network to its devices and ``dtype``; wrap what is replicated so that gradients are added up."""
+        if dtype is not None:
+            self.network.to(dtype)
+        if self.kind != "columns":
+            self.network.to(self.device)
+        if not self._several:
+            return
+        if self.kind == "data":
+            self._averaged = self.module = self._replicas(self.network)
+        elif self.kind == "hybrid":
+            self._averaged = self.network.replicas = self._replicas(self.network.features)
+
+    def _replicas(self, network: Any) -> Any:
+        torch = pytorch()
+        on_gpu = self.device.type == "cuda"
+        wrapped = torch.nn.parallel.DistributedDataParallel(network, device_ids=[self.device] if on_gpu else None)
+        wrapped.register_comm_hook(self.link, _added_up)
+        return wrapped
+
+    @property
+    def traffic(self) -> Traffic:
+        return self.link.traffic
+
+    def owned(self) -> List[Own]:
+        """The tensors that this process holds, and of which parameters they are."""
+        return list(self.network.owned())
+
+    def logits(self, x: Any, train: bool = True) -> Any:
+        """Logits of the samples of :meth:`targets`. A collective call with ``columns`` and ``hybrid``; its
+        backward pass is one with ``data`` if ``train``."""
+        return (self.module if train else self.network)(x)
+
+    def targets(self, own: Any) -> Any:
+        """The targets of the rows of :meth:`logits`: with ``hybrid`` those of all processes."""
+        if self.kind == "hybrid" and self._several:
+            return pytorch().cat(self.link.gathered(own))
+        return own
+
+    def added(self, values: Any) -> Any:
+        """Sums over the samples of this process as sums over the batch. Each sample counts once."""
+        if self.kind == "data" and self._several:
+            return self.link.added(values)
+        return values
+
+    def counted(self, values: Any) -> Any:
+        """Sums over the rows that this process loaded as sums over the batch."""
+        return self.link.added(values) if self.shares > 1 else values
+
+    def listed(self, own: List[Any], shares: int) -> List[Any]:
+        """What the processes have, one after the other, where each of ``shares`` has its own."""
+        if shares == 1:
+            return own
+        lists: List[Any] = [None] * self.world
+        pytorch().distributed.all_gather_object(lists, own)
+        return [one for found in lists for one in found]
+
+    def hold(self, later: bool) -> Any:
+        """A context in which gradients gather here and are not exchanged yet, if ``later`` ones come on top."""
+        return self._averaged.no_sync() if later and self._averaged is not None else contextlib.nullcontext()
+
+    def load(self, arrays: Mapping[str, np.ndarray], into: Optional[Callable[[Any], Any]] = None) -> None:
+        """Copy whole arrays into the parts that live here; ``into`` gives the tensor to fill for a parameter."""
+        torch = pytorch()
+        with torch.no_grad():
+            for own in self.owned():
+                target = own.tensor if into is None else into(own.tensor)
+                target.copy_(pieces(torch.as_tensor(arrays[own.name]), own))
+
+    def assemble(self, of: Callable[[Any], Any]) -> Dict[str, Any]:
+        """Parameter name -> the whole tensor on the CPU, from what ``of`` gives for each part. A collective call."""
+        torch = pytorch()
+        found: Dict[str, List[Any]] = {}
+        dims: Dict[str, int] = {}
+        for own in self.owned():
+            value = of(own.tensor).detach()
+            if own.shard is None:
+                found[own.name] = [value.cpu()]
+                continue
+            dims[own.name] = own.shard.dim
+            values = self.link.gathered(value) if self._several else [value]
+            found.setdefault(own.name, []).extend(part.cpu() for part in values)
+        names = self.row.parameter_shapes()
+        return {name: torch.cat(found[name], dims.get(name, 0)).clone() for name in names}
+
+
+def _added_up(link: Processes, bucket):  # type: ignore[no-untyped-def]  # PyTorch refuses annotations as text
+    """A communication hook of DistributedDataParallel that adds gradients up where its own would average them."""
+    buffer = bucket.buffer()
+    link.count_all_reduce(buffer)
+    work = link.distributed.all_reduce(buffer, async_op=True)
+    return work.get_future().then(lambda future: future.value()[0])
+
+
+def start(kind: str, device: str) -> List[Any]:
+    """Join the processes that torchrun started, if it did; the devices of this process.
+
+    :raises UserError: for a scheme that does not go with the number of processes or devices.
+    """
+    torch = pytorch()
+    if kind not in SCHEMES:
+        raise UserError("--parallel must be one of %s, not '%s'" % (", ".join(SCHEMES), kind))
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    devices = [_device(name, world) for name in device.split(",")]
+    if world > 1 and kind == "none":
+        raise UserError("torchrun started %d processes: say --parallel data, columns or hybrid" % world)
+    if world > 1 and len(devices) > 1:
+        raise UserError("each of torchrun's processes has one device: give one --device")
+    if world == 1 and kind != "none" and not (kind == "columns" and len(devices) > 1):
+        more = " (columns also run as --device cuda:0,cuda:1)" if kind == "columns" else ""
+        raise UserError(
+            "--parallel %s needs several processes: torchrun --nproc-per-node 2 -m fastalex.train ...%s" % (kind, more)
+        )
+    if kind != "columns" and len(devices) > 1:
+        raise UserError("several devices in one process are for --parallel columns")
+    if world > 1 and not torch.distributed.is_initialized():
+        if devices[0].type == "cuda":
+            torch.cuda.set_device(devices[0])
+        torch.distributed.init_process_group("nccl" if devices[0].type == "cuda" else "gloo")
+    return devices
+
+
+def finish() -> None:
+    """Leave the processes that :func:`start` joined."""
+    distributed = pytorch().distributed
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def _device(name: str, world: int) -> Any:
+    torch = pytorch()
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError("there is no device '%s': say cpu, cuda or cuda:1" % name) from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError("PyTorch finds no GPU here: say --device cpu, or install a build of it for CUDA")
+        index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None and world > 1 else device.index or 0
+        if index >= torch.cuda.device_count():
+            raise UserError("there is no cuda:%d: PyTorch finds %d GPUs" % (index, torch.cuda.device_count()))
+        device = torch.device("cuda", index)
+    elif device.type != "cpu":
+        raise UserError("training runs on cpu or cuda, not on '%s'" % name)
+    return device
