@@ -1,0 +1,95 @@
+"""The packages that compute LPIPS, with given convolutions instead of downloaded ones, their own code unchanged.
+
+They take AlexNet from torchvision. Where that is not installed, a stand-in module gives them the family's reference.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+import types
+
+import numpy as np
+import torch
+
+from fastalex import reference
+
+# The modules of features, by their place.
+FEATURES = 13
+
+
+def installed(name):
+    return importlib.util.find_spec(name) is not None
+
+
+def _features():
+    found = reference.build("torchvision", widths=(64, 192, 384, 256, 256, 1, 1), num_classes=1)
+    folder = found.get_submodule("features")
+    return torch.nn.Sequential(*(folder.get_submodule(str(i)) for i in range(FEATURES)))
+
+
+def _stand_in():
+    """torchvision with what the packages name of it. Only AlexNet can be made."""
+
+    def alexnet(*_, **__):
+        return types.SimpleNamespace(features=_features())
+
+    def another(*_, **__):
+        raise NotImplementedError("the stand-in for torchvision has AlexNet only")
+
+    package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
+    models.alexnet = alexnet
+    for name in ("vgg16", "vgg19", "squeezenet1_1", "inception_v3"):
+        setattr(models, name, another)
+    package.models = models
+    package.__version__ = "0"
+    for module in (package, models):
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        sys.modules[module.__name__] = module
+
+
+def _torchvision():
+    if "torchvision" not in sys.modules and not installed("torchvision"):
+        _stand_in()
+
+
+def _load_slices(net, arrays):
+    """``arrays`` (``features.0.weight``, ...) into the five slices of lpips' and torchmetrics' trunk."""
+    state = {}
+    for name in net.state_dict():  # slice2.3.weight
+        state[name] = torch.from_numpy(np.array(arrays["features." + name.split(".", 1)[1]]))
+    net.load_state_dict(state)
+
+
+def lpips(arrays, version="0.1", **options):
+    """``lpips.LPIPS`` of the package, with its own heads."""
+    _torchvision()
+    import lpips as package
+
+    metric = package.LPIPS(net="alex", version=version, pnet_rand=True, verbose=False, **options)
+    _load_slices(metric.net, arrays)
+    return metric
+
+
+def torchmetrics(arrays):
+    """The module behind torchmetrics' metric."""
+    _torchvision()
+    from torchmetrics.functional.image import lpips as module
+
+    module._TORCHVISION_AVAILABLE = True
+    metric = module._NoTrainLpips(net="alex", pnet_rand=True)
+    _load_slices(metric.net, arrays)
+    return metric
+
+
+def piq(arrays, heads):
+    """piq's ContentLoss over AlexNet, which is what its LPIPS is over VGG16."""
+    _torchvision()
+    from piq.perceptual import ContentLoss
+
+    trunk = _features()
+    trunk.load_state_dict({name[len("features.") :]: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+    weights = [torch.from_numpy(head).reshape(1, -1, 1, 1) for head in heads]
+    layers = ["1", "4", "7", "9", "11"]
+    return ContentLoss(trunk, layers, weights, normalize_features=True, reduction="none")
