@@ -29,22 +29,26 @@ def _features():
     return torch.nn.Sequential(*(folder.get_submodule(str(i)) for i in range(FEATURES)))
 
 
+class _Absent(type):
+    """A class of whatever else torchvision has: there to be named and derived from."""
+
+    def __getattr__(cls, name):
+        return _absent(name)
+
+
+def _absent(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Absent(name, (torch.nn.Module,), {})
+
+
 def _stand_in():
-    """torchvision with what the packages name of it. Only AlexNet can be made."""
-
-    def alexnet(*_, **__):
-        return types.SimpleNamespace(features=_features())
-
-    def another(*_, **__):
-        raise NotImplementedError("the stand-in for torchvision has AlexNet only")
-
+    """torchvision with an AlexNet, and nothing else that works."""
     package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
-    models.alexnet = alexnet
-    for name in ("vgg16", "vgg19", "squeezenet1_1", "inception_v3"):
-        setattr(models, name, another)
-    package.models = models
-    package.__version__ = "0"
+    models.alexnet = lambda *_, **__: types.SimpleNamespace(features=_features())
+    package.models, package.__version__ = models, "0"
     for module in (package, models):
+        module.__getattr__ = _absent
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
         sys.modules[module.__name__] = module
 

@@ -102,13 +102,21 @@ def guard(found: Optional[Tuple[float, float]], unit_range: bool, mode: str) -> 
     if text and mode == "raise":
         raise UserError(text)
     if text:
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """``stacklevel`` of the first frame that is neither in this package nor in PyTorch, seen from :func:`guard`."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("fastalex", "torch"):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def like(result: Any, givens: Sequence[Any]) -> Any:
     """A numpy result as a tensor, if any of ``givens`` is one."""
     if any(is_tensor(given) for given in givens):
-        return sys.modules["torch"].from_numpy(np.ascontiguousarray(result))
+        return sys.modules["torch"].from_numpy(np.asarray(result, order="C"))
     return result
 
 
