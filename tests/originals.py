@@ -23,8 +23,12 @@ def installed(name):
     return importlib.util.find_spec(name) is not None
 
 
-def _features():
-    found = reference.build("torchvision", widths=(64, 192, 384, 256, 256, 1, 1), num_classes=1)
+WHOLE = {"widths": (64, 192, 384, 256, 256, 4096, 4096), "num_classes": 1000}
+CONVOLUTIONS = {"widths": (64, 192, 384, 256, 256, 1, 1), "num_classes": 1}  # quick to make
+
+
+def _features(sizes=CONVOLUTIONS):
+    found = reference.build("torchvision", **sizes)
     folder = found.get_submodule("features")
     return torch.nn.Sequential(*(folder.get_submodule(str(i)) for i in range(FEATURES)))
 
@@ -42,10 +46,10 @@ def _absent(name):
     return _Absent(name, (torch.nn.Module,), {})
 
 
-def _stand_in():
-    """torchvision with an AlexNet, and nothing else that works."""
+def _stand_in(sizes):
+    """torchvision with an AlexNet of ``sizes``, and nothing else that works."""
     package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
-    models.alexnet = lambda *_, **__: types.SimpleNamespace(features=_features())
+    models.alexnet = lambda *_, **__: types.SimpleNamespace(features=_features(sizes))
     package.models, package.__version__ = models, "0"
     for module in (package, models):
         module.__getattr__ = _absent
@@ -53,9 +57,9 @@ def _stand_in():
         sys.modules[module.__name__] = module
 
 
-def _torchvision():
+def _torchvision(sizes=CONVOLUTIONS):
     if "torchvision" not in sys.modules and not installed("torchvision"):
-        _stand_in()
+        _stand_in(sizes)
 
 
 def _load_slices(net, arrays):
@@ -66,12 +70,16 @@ def _load_slices(net, arrays):
     net.load_state_dict(state)
 
 
-def lpips(arrays, version="0.1", **options):
-    """``lpips.LPIPS`` of the package, with its own heads."""
-    _torchvision()
+def lpips_package(sizes=CONVOLUTIONS):
+    _torchvision(sizes)
     import lpips as package
 
-    metric = package.LPIPS(net="alex", version=version, pnet_rand=True, verbose=False, **options)
+    return package
+
+
+def lpips(arrays, version="0.1", **options):
+    """``lpips.LPIPS`` of the package, with its own heads."""
+    metric = lpips_package().LPIPS(net="alex", version=version, pnet_rand=True, verbose=False, **options)
     _load_slices(metric.net, arrays)
     return metric
 
