@@ -4,10 +4,10 @@
     python benchmarks/lpips_peers.py --quick      # fewer rounds, nothing written
     python benchmarks/lpips_peers.py --report     # the tables again, from the results
 
-Each of the two lives in a process of its own and sleeps while the other is timed; they take turns in shuffled order, one
-burst of calls at a time. Nothing is timed before the results have been compared. Memory is the resident size of fresh
-processes, one for each case: its peak from start to end, its peak while distances are computed (Linux's clear_refs sets
-the peak back once the metric is made), and what of both importing the packages takes.
+Each of the two lives in a process of its own and sleeps while the other is timed; they take turns in shuffled order,
+one burst of calls at a time. Nothing is timed before the results have been compared. Memory is the resident size of
+fresh processes, one for each case: its peak from start to end, its peak while distances are computed (Linux's
+clear_refs sets the peak back once the metric is made), and what of both importing the packages takes.
 
 The convolutions are random, as published ones do not come with either package; the heads are those of the package lpips
 0.1. Where torchvision is not installed, the package gets the whole AlexNet that it would build from tests/originals.py.

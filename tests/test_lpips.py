@@ -6,23 +6,29 @@ heads where the packages are not there.
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import pickle
+import sys
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
-import originals
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from fastalex import LPIPS, UserError, variants, weights
+import originals
+from fastalex import LPIPS, AlexNet, UserError, variants, weights
 from fastalex.cli import main
 from fastalex.lpips import CONVENTIONS, Features, heads, inputs
 from fastalex.lpips.geometry import Geometry
 from fastalex.weights import initial
 
+ROOT = Path(__file__).resolve().parent.parent
 U = 2.0**-24
 CHANNELS = (64, 192, 384, 256, 256)
 ROW = variants.get("torchvision")
@@ -101,7 +107,8 @@ def unit(x, eps):
 def slack(a, b, given=HEADS, **options):
     """How far each of [value, layers...] may be from float64: twice the error of PyTorch's float32 at a position, the
     mean of its sizes where positions are averaged (there it may cancel by luck), and four roundings of the result."""
-    maps, wide = (defined(a, b, dtype, given=given, spatial=True, **options)[1:] for dtype in (torch.float32, torch.float64))
+    kinds = (torch.float32, torch.float64)
+    maps, wide = (defined(a, b, dtype, given=given, spatial=True, **options)[1:] for dtype in kinds)
     apart = [np.abs(one - right) for one, right in zip(maps, wide)]
     pooled = [(error.mean((2, 3)), right.mean((2, 3))) for error, right in zip(apart, wide)]
     pooled.insert(0, tuple(sum(values) for values in zip(*pooled)))
@@ -399,7 +406,8 @@ def test_the_cache_recognises_images(monkeypatch):
     assert sum(runs) == 4
     np.testing.assert_array_equal(cached(a[:1], images(1, seed=2)), plain(a[:1], images(1, seed=2)))
     assert sum(runs) == 5
-    np.testing.assert_array_equal(cached((a + 1) / 2, (b + 1) / 2, normalize=True), plain((a + 1) / 2, (b + 1) / 2, normalize=True))
+    a, b = (a + 1) / 2, (b + 1) / 2
+    np.testing.assert_array_equal(cached(a, b, normalize=True), plain(a, b, normalize=True))
     assert sum(runs) == 9  # the range is part of what an image is
     small = make(cache_bytes=2 * plain.features(a[:1]).nbytes)
     for seed in range(5):
@@ -437,12 +445,13 @@ def test_batches_change_no_bit(metric):
 
 
 def test_a_tile_sees_what_its_outputs_see():
-    geometry = Geometry(LPIPS(weights=ARRAYS, heads=HEADS, device="cpu")._trunk.layers, ["relu1", "relu2", "relu3", "relu4", "relu5"])
+    trunk = make()._trunk
+    geometry = Geometry(trunk.layers, trunk.taps)
     assert geometry.least_side == 31
     # the receptive fields of AlexNet's convolutions, known since long: 11, 51, 99, 131, 163
     assert [field.size for field in geometry.fields] == [11, 51, 99, 131, 163]
     assert [field.stride for field in geometry.fields] == [4, 8, 16, 16, 16]
-    for size in list(range(31, 200)) + [500, 1023, 1024, 1025]:
+    for size in (*range(31, 200), 500, 1023, 1024, 1025):
         for side in (64, 100, 256):
             sides = geometry.sides(size)
             stretches = geometry._stretches(size, side)
@@ -459,7 +468,7 @@ def test_a_tile_sees_what_its_outputs_see():
                 assert covered == list(range(sides[k]))
 
 
-@pytest.mark.parametrize("size", [(300, 301), (131, 450), (200, 64)])
+@pytest.mark.parametrize("size", [(190, 201), (64, 300)])
 def test_tiles_are_the_whole_image(size):
     a, b = images(2, *size), noisy(images(2, *size))
     tiled, whole = (make(tile=tile, exact=True) for tile in (64, None))
@@ -532,6 +541,8 @@ def test_training_with_it(metric):
         loss = metric(x, features)
         loss.sum().backward()
         optimizer.step()
+        with torch.no_grad():
+            x.clamp_(-1, 1)
         values.append(loss.item())
     assert values[-1] < 0.95 * values[0]
     with torch.no_grad():  # no gradient is asked for: the engine's answer
@@ -584,15 +595,14 @@ def test_a_file_of_the_convolutions_alone(tmp_path, metric, capsys):
     for path in (source, target):
         found = LPIPS(weights=path, heads=HEADS, device="cpu")
         np.testing.assert_array_equal(found(a, b), metric(a, b))
-    state = {"net.slice%d.%s" % (k + 1, name[9:]): array for name, array in ARRAYS.items() for k, n in enumerate((0, 3, 6, 8, 10)) if name.split(".")[1] == str(n)}
-    state.update(HEADS)  # what lpips.LPIPS().state_dict() has
+    state = dict(HEADS)  # what lpips.LPIPS().state_dict() has
+    for name, array in ARRAYS.items():
+        place = name[len("features.") :]
+        state["net.slice%d.%s" % ((0, 3, 6, 8, 10).index(int(place.split(".")[0])) + 1, place)] = array
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, tmp_path / "lpips.pth")
     found = LPIPS(weights=tmp_path / "lpips.pth", heads=tmp_path / "lpips.pth", check_hash=False, device="cpu")
     np.testing.assert_array_equal(found(a, b), metric(a, b))
-    assert main(["summary", "torchvision"]) == 0
     with pytest.raises(UserError, match=r"lack the array 'classifier\.1\.weight'"):
-        from fastalex import AlexNet
-
         AlexNet(weights=target, device="cpu")
 
 
@@ -603,7 +613,7 @@ def test_little_memory_is_taken(metric):
 def test_heads_that_are_not_the_published_ones(tmp_path):
     path = tmp_path / "alex.pth"
     torch.save({name: torch.from_numpy(array) for name, array in HEADS.items()}, path)
-    with pytest.raises(UserError, match="does not have the SHA-256 of the published heads 0.1; if it is your own, pass"):
+    with pytest.raises(UserError, match="does not have the SHA-256 of the published heads 0.1; if it is your own"):
         make(heads=path)
     a, b = images(), images(seed=1)
     np.testing.assert_array_equal(make(heads=path, check_hash=False)(a, b), make()(a, b))
@@ -628,8 +638,6 @@ def test_heads_are_found_in_the_installed_package(monkeypatch):
 
 @pytest.mark.parametrize("version", ["0.1", "0.0"] if originals.installed("lpips") else [])
 def test_the_published_heads(version):
-    import importlib.util
-
     folder = importlib.util.find_spec("lpips").submodule_search_locations[0]
     path = os.path.join(folder, "weights", "v" + version, "alex.pth")
     expected = torch.load(path, map_location="cpu")
@@ -681,25 +689,100 @@ def test_wrong_options_are_one_sentence(options, sentence):
 @pytest.mark.parametrize(
     ("a", "b", "sentence"),
     [
-        (np.zeros((1, 3, 30, 64)), np.zeros((1, 3, 30, 64)), "images of 30 x 64 are too small for LPIPS with AlexNet; the least side is 31"),
-        (np.zeros((1, 3, 64, 64)), np.zeros((1, 3, 64, 65)), "the images are of 64 x 64 and of 64 x 65; give images of one size"),
-        (np.zeros((2, 3, 64, 64)), np.zeros((3, 3, 64, 64)), "2 images cannot be paired with 3; use matrix for all pairs"),
-        (np.zeros((1, 64, 64, 3)), np.zeros((1, 3, 64, 64)), "the first images (1, 64, 64, 3) looks like [..., H, W, C]; give [N, 3, H, W]: transpose(0, 3, 1, 2)"),
-        (np.zeros((64, 64, 3)), np.zeros((1, 3, 64, 64)), "transpose(2, 0, 1)"),
-        (np.zeros((1, 3, 64, 64)), np.zeros((0, 3, 64, 64)), "the second images is an empty batch"),
-        (np.zeros((1, 4, 64, 64)), np.zeros((1, 3, 64, 64)), "must be [N, 3, H, W] or [3, H, W], not (1, 4, 64, 64)"),
-        (np.zeros((1, 3, 64, 64), int), np.zeros((1, 3, 64, 64)), "must hold floating-point numbers or uint8, not int64"),
-        ("photo.png", np.zeros((1, 3, 64, 64)), "the first images must be a numpy array or a tensor of PyTorch, not str"),
+        (
+            (1, 3, 30, 64),
+            (1, 3, 30, 64),
+            "images of 30 x 64 are too small for LPIPS with AlexNet; the least side is 31",
+        ),
+        ((1, 3, 64, 64), (1, 3, 64, 65), "the images are of 64 x 64 and of 64 x 65; give images of one size"),
+        ((2, 3, 64, 64), (3, 3, 64, 64), "2 images cannot be paired with 3; use matrix for all pairs"),
+        ((1, 64, 64, 3), (1, 3, 64, 64), "the first images (1, 64, 64, 3) look like [..., H, W, C]; give [N, 3, H, W]"),
+        ((64, 64, 3), (1, 3, 64, 64), "transpose(2, 0, 1)"),
+        ((1, 3, 64, 64), (0, 3, 64, 64), "the second images are an empty batch"),
+        ((1, 4, 64, 64), (1, 3, 64, 64), "must be [N, 3, H, W] or [3, H, W], not (1, 4, 64, 64)"),
     ],
 )
 def test_wrong_images_are_one_sentence(metric, a, b, sentence):
+    a, b = np.zeros(a), np.zeros(b)
     with pytest.raises(UserError) as error:
         metric(a, b)
     assert sentence in str(error.value)
-    if isinstance(a, np.ndarray) and a.dtype != int:  # the differentiable way says the same
-        with pytest.raises(UserError) as error:
-            metric(torch.from_numpy(a).requires_grad_(), torch.from_numpy(b))
-        assert sentence in str(error.value)
+    with pytest.raises(UserError) as error:  # the differentiable way says the same
+        metric(torch.from_numpy(a).requires_grad_(), torch.from_numpy(b))
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (np.zeros((1, 3, 64, 64), int), "must hold floating-point numbers or uint8, not int64"),
+        ("photo.png", "the first images must be a numpy array or a tensor of PyTorch, not str"),
+        (torch.zeros((1, 3, 64, 64), device="meta"), "the first images are on meta and this metric on the CPU"),
+    ],
+)
+def test_what_is_no_image_is_one_sentence(metric, given, sentence):
+    with pytest.raises(UserError) as error:
+        metric(given, images(1, 64, 64))
+    assert sentence in str(error.value)
+
+
+def test_the_example_compares_files(tmp_path, capsys):
+    spec = importlib.util.spec_from_file_location("lpips_distance", ROOT / "examples" / "lpips_distance.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    weights.save(tmp_path / "trunk.safetensors", ARRAYS)
+    weights.save(tmp_path / "heads.safetensors", HEADS)
+    example.LPIPS = lambda **options: LPIPS(**options, check_hash=False)
+    files = ["--weights", str(tmp_path / "trunk.safetensors"), "--heads", str(tmp_path / "heads.safetensors")]
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 64, 72, 3), dtype=np.uint8)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        for k in range(2):
+            shown = pixels[k] if folder == "one" else pixels[k + 1]
+            Image.fromarray(shown).save(tmp_path / folder / ("%d.png" % k))
+    one, two = ([str(tmp_path / folder / ("%d.png" % k)) for k in range(2)] for folder in ("one", "two"))
+    expected = [make()(p.transpose(2, 0, 1), q.transpose(2, 0, 1)).item() for p, q in zip(pixels, pixels[1:])]
+
+    assert example.main([one[0], two[0], *files, "--map", str(tmp_path / "map.png")]) == 0
+    # the mean of the upsampled maps, which is near the mean of the maps
+    assert abs(float(capsys.readouterr().out.split()[-1]) - expected[0]) < 0.1 * expected[0]
+    assert Image.open(tmp_path / "map.png").size == (72, 64)
+    assert example.main([str(tmp_path / "one"), str(tmp_path / "two"), *files]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [float(line.split()[-1]) for line in lines[:2]] == pytest.approx(expected, abs=1e-6)
+
+    (tmp_path / "one" / "broken.png").write_bytes(b"no image")
+    Image.fromarray(pixels[0][:50]).save(tmp_path / "one" / "small.png")
+    Image.fromarray(pixels[0]).save(tmp_path / "two" / "small.png")
+    assert example.main([str(tmp_path / "one"), str(tmp_path / "two"), *files]) == 1
+    said = capsys.readouterr()
+    assert "has no partner" in said.err and "of 50 x 72 and of 64 x 72" in said.err
+    assert len(said.out.splitlines()) == 3
+    assert example.main([str(tmp_path / "one"), *files]) == 1
+    said = capsys.readouterr()
+    assert "broken.png" in said.err and "2 sizes" in said.err
+    assert float(said.out.split()[2]) == pytest.approx(expected[0], abs=1e-6)
+    for wrong, sentence in (
+        ([one[0]], "give a second image"),
+        ([one[0], str(tmp_path)], "not one of each"),
+        ([str(tmp_path / "none"), one[0]], "none"),
+    ):
+        assert example.main([*wrong, *files]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_the_table_of_the_comparison():
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import lpips_peers
+
+    document = (ROOT / "docs" / "lpips.md").read_text(encoding="utf-8")
+    records = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(lpips_peers.RESULTS.glob("*.json"))]
+    assert document.split(lpips_peers.BEGIN)[1].split(lpips_peers.END)[0].strip() == lpips_peers.render(records).strip()
+    for record in records:
+        assert not record["quick"] and {row["case"] for row in record["times"]} == set(lpips_peers.CASES)
+    with pytest.raises(RuntimeError, match="differ"):
+        lpips_peers.compare(np.ones(3), np.full(3, 1.001))
+    assert lpips_peers.compare(np.ones(3), np.full(3, 1 + 1e-6)) < 2e-6
 
 
 def test_resized_as_torch_does():

@@ -32,36 +32,20 @@ float value_at(const Activations& a, int64_t place, int bytes) {
   return value;
 }
 
-// Images of a tensor as dense float32 NCHW. A unit is some channels of one, a cache line of float32: every line of the
-// tensor is read by one unit only.
-const int kUnpackedChannels = 16;
-
+// Images of a tensor as dense float32 NCHW. A unit is a channel of one.
 struct UnpackTask {
   Activations from;
   int bytes, channels;
   float* to;  // [image][channel][h][w]
-
-  int units_per_image() const { return (channels + kUnpackedChannels - 1) / kUnpackedChannels; }
 };
 
-void unpack_channels(const void* erased, int unit, int) {
+void unpack_channel(const void* erased, int unit, int) {
   const UnpackTask& task = *static_cast<const UnpackTask*>(erased);
   const Activations& a = task.from;
-  const int image = unit / task.units_per_image(), first = unit % task.units_per_image() * kUnpackedChannels;
-  const int count = std::min(kUnpackedChannels, task.channels - first);
-  const size_t positions = static_cast<size_t>(a.h) * a.w;
-  float* to = task.to + (static_cast<size_t>(image) * task.channels + first) * positions;
-  for (int y = 0; y < a.h; ++y) {
-    for (int x = 0; x < a.w; ++x, ++to) {
-      const int64_t place = image * a.image + static_cast<int64_t>(y) * a.row + static_cast<int64_t>(x) * a.c + first;
-      if (a.numeric == kFloat32 && count == kUnpackedChannels) {
-        const float* from = static_cast<const float*>(a.data) + place;
-        for (int c = 0; c < kUnpackedChannels; ++c) to[c * positions] = from[c];
-      } else {
-        for (int c = 0; c < count; ++c) to[c * positions] = value_at(a, place + c, task.bytes);
-      }
-    }
-  }
+  float* to = task.to + static_cast<size_t>(unit) * a.h * a.w;
+  const int64_t first = unit / task.channels * a.image + unit % task.channels;
+  for (int y = 0; y < a.h; ++y)
+    for (int x = 0; x < a.w; ++x) *to++ = value_at(a, first + static_cast<int64_t>(y) * a.row + x * a.c, task.bytes);
 }
 
 // first_image: of the chunk, in the batch.
@@ -97,7 +81,7 @@ void give_output(const Call& call, size_t step_index, int first_image, const Chu
   task.channels = step.out_c;
   task.to =
       call.outputs[step.output] + static_cast<size_t>(first_image + chunk.first) * step.out_c * step.out_h * step.out_w;
-  chunk.workers->run(unpack_channels, &task, chunk.images * task.units_per_image());
+  chunk.workers->run(unpack_channel, &task, chunk.images * step.out_c);
 }
 
 // The stages of one kind, for all images of `chunk` together.

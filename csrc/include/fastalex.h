@@ -244,8 +244,8 @@ typedef struct fastalex_distances {
   size_t rows, columns;
   const float* weights; /* [channels] */
   size_t channels, positions;
-  double* sums;    /* [rows][columns] */
-  float* maps;     /* [rows][columns][positions], or NULL; not with FASTALEX_TRIANGLE */
+  double* sums; /* [rows][columns] */
+  float* maps;  /* [rows][columns][positions], or NULL; not with FASTALEX_TRIANGLE */
   int32_t threads;
 } fastalex_distances;
 

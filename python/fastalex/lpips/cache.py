@@ -16,7 +16,7 @@ class FeatureCache:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.hits = self.misses = self.nbytes = 0
-        self._entries: "OrderedDict[Any, List[np.ndarray]]" = OrderedDict()
+        self._entries: OrderedDict[Any, List[np.ndarray]] = OrderedDict()
         self._lock = threading.Lock()
 
     @staticmethod

@@ -64,7 +64,7 @@ def _classes() -> Any:
 
         def forward(
             self, in0: Any, in1: Any, retPerLayer: bool = False, normalize: Any = None
-        ) -> "torch.Tensor | Tuple[torch.Tensor, List[torch.Tensor]]":
+        ) -> torch.Tensor | Tuple[torch.Tensor, List[torch.Tensor]]:
             unit_range = self.convention.unit_range if normalize is None else bool(normalize)
             given = [self._read(x, what) for x, what in ((in0, "the first images"), (in1, "the second images"))]
             self._check(given, unit_range)

@@ -33,7 +33,7 @@ class Images(NamedTuple):
     def __len__(self) -> int:
         return len(self.array)
 
-    def part(self, first: int, last: int) -> "Images":
+    def part(self, first: int, last: int) -> Images:
         return Images(self.array[first:last], self.unit_range)
 
 
@@ -152,7 +152,9 @@ class Engine:
             for k, (left, right) in enumerate(zip(found[0], found[-1])):
                 if not left.size:  # a narrow tile may end before a coarse layer's next output
                     continue
-                lists = [list(array) * (rows if pairing == ZIPPED and len(array) == 1 else 1) for array in (left, right)]
+                lists = [
+                    list(array) * (rows if pairing == ZIPPED and len(array) == 1 else 1) for array in (left, right)
+                ]
                 added, values = _core.map_distances(*lists, self.heads[k], pairing, with_maps, self.trunk.threads)
                 sums[k] += added
                 if with_maps:

@@ -17,7 +17,7 @@ class Field(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A stretch of a layer's outputs: ``[first, last)`` of the tile's are ``[to, to + last - first)`` of the image's."""
+    """A stretch of a layer's outputs: ``[first, last)`` of the tile's; the image's from ``to`` on."""
 
     first: int
     last: int

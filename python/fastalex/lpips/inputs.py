@@ -37,10 +37,10 @@ def check_shape(shape: Sequence[int], what: str) -> None:
     if len(shape) == 4 and shape[0] and shape[1] in (1, 3):
         return
     if len(shape) == 4 and not shape[0]:
-        raise UserError("%s is an empty batch; give at least one image" % what)
+        raise UserError("%s are an empty batch; give at least one image" % what)
     if len(shape) in (3, 4) and shape[-1] in (1, 3):
         order = "0, 3, 1, 2" if len(shape) == 4 else "2, 0, 1"
-        raise UserError("%s %s looks like [..., H, W, C]; give [N, 3, H, W]: transpose(%s)" % (what, shape, order))
+        raise UserError("%s %s look like [..., H, W, C]; give [N, 3, H, W]: transpose(%s)" % (what, shape, order))
     raise UserError("%s must be [N, 3, H, W] or [3, H, W], not %s" % (what, shape))
 
 
@@ -52,7 +52,7 @@ def read(x: Any, what: str) -> np.ndarray:
     if is_tensor(x):
         tensor = x.detach()
         if tensor.device.type != "cpu":
-            raise UserError("%s is on %s and this metric on the CPU; use LPIPS(device='cuda')" % (what, tensor.device))
+            raise UserError("%s are on %s and this metric on the CPU; use LPIPS(device='cuda')" % (what, tensor.device))
         if tensor.dtype.is_floating_point:
             tensor = tensor.float()
         array = tensor.contiguous().numpy()

@@ -75,7 +75,7 @@ class LPIPS:
         pnet_rand: bool = False,
         pnet_tune: bool = False,
         use_dropout: bool = True,
-        model_path: Union[None, str, "os.PathLike[str]"] = None,
+        model_path: Union[str, os.PathLike[str], None] = None,
         eval_mode: bool = True,
         verbose: bool = False,
         *,
@@ -300,7 +300,7 @@ def _check_client_options(
     eval_mode: bool,
     weights: Optional[Given],
     model_path: Any,
-    given_heads: Union[None, str, "os.PathLike[str]", Mapping[str, Any]],
+    given_heads: Union[str, os.PathLike[str], Mapping[str, Any], None],
 ) -> None:
     if net != "alex":
         raise UserError("net must be 'alex', not %r: for other networks use the package lpips" % (net,))

@@ -8,7 +8,7 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 
 import numpy as np
 
-from .. import _core, arrays, execution, placement, taps, tuning, variants
+from .. import _core, placement, taps, tuning, variants
 from .. import weights as weights_files
 from ..errors import UserError
 from ..layers import FC_STORAGES, Layer, layer_table
@@ -66,12 +66,6 @@ class Trunk:
         """Float32 ``[N, C, h, w]`` of each tap, for scaled images ``[N, 3, H, W]`` in host memory."""
         found = self.net.taps(x, self.taps)
         # a map of one position is given as [N, C]
-        return [array if array.ndim == 4 else array[:, :, None, None] for array in found]
-
-    def maps_on_gpu(self, x: Any) -> List[Any]:
-        """The same for a tensor on the GPU of this trunk; results stay there."""
-        given = arrays.read(x, self.placement)
-        found = execution.run(self.net, self.placement, given, False, self.taps)
         return [array if array.ndim == 4 else array[:, :, None, None] for array in found]
 
 
