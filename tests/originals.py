@@ -84,14 +84,15 @@ def lpips(arrays, version="0.1", **options):
     return metric
 
 
-def torchmetrics(arrays):
-    """The module behind torchmetrics' metric."""
+def torchmetrics(arrays, **options):
+    """torchmetrics' metric; its ``net`` is what computes."""
     _torchvision()
     from torchmetrics.functional.image import lpips as module
+    from torchmetrics.image import lpip
 
-    module._TORCHVISION_AVAILABLE = True
-    metric = module._NoTrainLpips(net="alex", pnet_rand=True)
-    _load_slices(metric.net, arrays)
+    module._TORCHVISION_AVAILABLE = lpip._TORCHVISION_AVAILABLE = True
+    metric = lpip.LearnedPerceptualImagePatchSimilarity(net_type="alex", **options)
+    _load_slices(metric.net.net, arrays)
     return metric
 
 

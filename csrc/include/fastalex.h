@@ -229,9 +229,9 @@ FASTALEX_API int fastalex_unit_normalise(float* maps, size_t images, size_t chan
                                          int32_t eps_inside, int32_t threads);
 
 typedef enum fastalex_pairing {
-  FASTALEX_ZIPPED = 0,   /* a[i] with b[i]; columns is 1, and b has `rows` entries */
-  FASTALEX_ALL = 1,      /* a[i] with b[j] */
-  FASTALEX_TRIANGLE = 2, /* a[i] with b[j], j > i; the other sums are 0 */
+  FASTALEX_ZIPPED = 0,  /* a[i] with b[i]; columns is 1, and b has `rows` entries */
+  FASTALEX_ALL = 1,     /* a[i] with b[j] */
+  FASTALEX_TRIANGLE = 2 /* a[i] with b[j], j > i; the other sums are 0 */
 } fastalex_pairing;
 
 /* The second: of each pair, sum_c weights[c] (a - b)^2 at each position in float32, and the sum of that over the

@@ -6,6 +6,7 @@
 
 :class:`LPIPS` is the metric; :class:`Features` is what it computes once of images that are compared more than once;
 :data:`CONVENTIONS` are the published ways of normalising features.
+:class:`LearnedPerceptualImagePatchSimilarity` is the metric under torchmetrics' name.
 """
 
 from __future__ import annotations
@@ -13,5 +14,6 @@ from __future__ import annotations
 from .conventions import CONVENTIONS
 from .features import Features
 from .metric import LPIPS
+from .torchmetrics_style import LearnedPerceptualImagePatchSimilarity
 
-__all__ = ["CONVENTIONS", "LPIPS", "Features"]
+__all__ = ["CONVENTIONS", "LPIPS", "Features", "LearnedPerceptualImagePatchSimilarity"]
