@@ -74,8 +74,12 @@ class Engine:
         self.made_by = (trunk.digest, trunk.precision, version, convention.eps, convention.inside)
 
     def tiles(self, size: Tuple[int, int]) -> List[Tile]:
-        """The tiles of images of ``size``; a single one is the whole image."""
+        """The tiles of images of ``size``; a single one is the whole image.
+
+        :raises UserError: for images that are too small.
+        """
         geometry = self.trunk.geometry
+        geometry.check(*size)
         whole = self.tile is None or max(size) <= self.tile
         return geometry.tiles(*size, max(size) + geometry.alignment if whole else self.tile)
 
@@ -86,7 +90,6 @@ class Engine:
 
     def features(self, images: Images) -> Features:
         """All features of the images."""
-        self.trunk.geometry.check(*images.size)
         tiles = self.tiles(images.size)
         if len(tiles) == 1:
             return Features(self._all_maps([images], tiles[0])[0], images.size, self.made_by)
@@ -141,7 +144,6 @@ class Engine:
         return self.features(source) if isinstance(source, Images) else source
 
     def _compare(self, a: Source, b: Optional[Source], pairing: int, with_maps: bool) -> Distances:
-        self.trunk.geometry.check(*a.size)
         sides = [self.trunk.geometry.sides(side) for side in a.size]
         rows = max(len(a), len(b)) if pairing == ZIPPED and b is not None else len(a)
         columns = 1 if pairing == ZIPPED else len(a if b is None else b)
@@ -152,9 +154,8 @@ class Engine:
             for k, (left, right) in enumerate(zip(found[0], found[-1])):
                 if not left.size:  # a narrow tile may end before a coarse layer's next output
                     continue
-                lists = [
-                    list(array) * (rows if pairing == ZIPPED and len(array) == 1 else 1) for array in (left, right)
-                ]
+                repeat = rows if pairing == ZIPPED else 1
+                lists = [list(array) * (repeat if len(array) == 1 else 1) for array in (left, right)]
                 added, values = _core.map_distances(*lists, self.heads[k], pairing, with_maps, self.trunk.threads)
                 sums[k] += added
                 if with_maps:
