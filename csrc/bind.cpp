@@ -381,6 +381,70 @@ py::tuple quantise_rows(const Array& weights, int storage) {
   return py::make_tuple(levels, scale);
 }
 
+// maps [images, channels, ...], changed in place.
+void unit_normalise(Array maps, float eps, bool eps_inside, int32_t threads) {
+  if (maps.ndim() < 3) throw py::value_error("the maps must be [images, channels, ...]");
+  float* values = maps.mutable_data();
+  const size_t images = static_cast<size_t>(maps.shape(0)), channels = static_cast<size_t>(maps.shape(1));
+  const size_t positions = static_cast<size_t>(maps.size()) / std::max<size_t>(1, images * channels);
+  int status;
+  {
+    py::gil_scoped_release release;
+    status = fastalex_unit_normalise(values, images, channels, positions, eps, eps_inside, threads);
+  }
+  check(status);
+}
+
+// Each of `list` is [channels, ...] with `count` values.
+std::vector<const float*> addresses(const std::vector<Array>& list, size_t channels, size_t count) {
+  std::vector<const float*> found;
+  for (const Array& map : list) {
+    if (static_cast<size_t>(map.size()) != count || map.ndim() < 1 || static_cast<size_t>(map.shape(0)) != channels)
+      throw py::value_error("the maps must all have the same shape, [channels, ...], and a weight for each channel");
+    found.push_back(map.data());
+  }
+  return found;
+}
+
+// (sums [rows, columns], maps [rows, columns, positions] or None)
+py::tuple map_distances(const std::vector<Array>& a, const std::vector<Array>& b, const Array& weights, int pairing,
+                        bool with_maps, int32_t threads) {
+  if (a.empty() || b.empty()) throw py::value_error("there must be maps on both sides");
+  const bool zipped = pairing == FASTALEX_ZIPPED;
+  if (zipped && a.size() != b.size()) throw py::value_error("there must be as many maps on both sides");
+  fastalex_distances distances = {};
+  distances.struct_size = sizeof distances;
+  distances.pairing = pairing;
+  distances.channels = static_cast<size_t>(weights.size());
+  const size_t count = static_cast<size_t>(a[0].size());
+  const std::vector<const float*> rows = addresses(a, distances.channels, count);
+  const std::vector<const float*> columns = addresses(b, distances.channels, count);
+  distances.a = rows.data();
+  distances.b = columns.data();
+  distances.rows = rows.size();
+  distances.columns = zipped ? 1 : columns.size();
+  distances.weights = weights.data();
+  distances.positions = count / distances.channels;
+  distances.threads = threads;
+  std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(distances.rows), static_cast<py::ssize_t>(distances.columns)};
+  py::array_t<double> sums(shape);
+  distances.sums = sums.mutable_data();
+  py::object maps = py::none();
+  if (with_maps) {
+    shape.push_back(static_cast<py::ssize_t>(distances.positions));
+    Array values(shape);
+    distances.maps = values.mutable_data();
+    maps = values;
+  }
+  int status;
+  {
+    py::gil_scoped_release release;
+    status = fastalex_map_distances(&distances);
+  }
+  check(status);
+  return py::make_tuple(sums, maps);
+}
+
 py::list backends() {
   py::list list;
   const char *name, *reason;
@@ -444,6 +508,10 @@ PYBIND11_MODULE(_core, m) {
       .def("copy_to_host", &DeviceBuffer::copy_to_host, py::arg("out"))
       .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
   m.def("quantise_rows", &quantise_rows, py::arg("weights").noconvert(), py::arg("storage"));
+  m.def("unit_normalise", &unit_normalise, py::arg("maps").noconvert(), py::arg("eps"), py::arg("eps_inside"),
+        py::arg("threads") = 0);
+  m.def("map_distances", &map_distances, py::arg("a"), py::arg("b"), py::arg("weights"), py::arg("pairing"),
+        py::arg("with_maps") = false, py::arg("threads") = 0);
   m.def("devices", &devices, py::arg("backend") = "cuda");
   m.def("backends", &backends);
   m.def("build_info", &build_info);

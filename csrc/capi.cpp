@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/cpu.h"
+#include "cpu/distance.h"
 #include "dequantise.h"
 #include "error.h"
 #include "fastalex.h"
@@ -61,6 +62,12 @@ Net::Request tap_request(int32_t n, int32_t h, int32_t w, uint32_t flags, const 
   return request;
 }
 
+int threads_of(const char* what, int32_t threads) {
+  if (threads < 0 || threads > kMaxThreads)
+    invalid(what, " must be 0 (all processors) to ", kMaxThreads, ", not ", threads);
+  return threads ? threads : fastalex::usable_cpus();
+}
+
 void check_options(const fastalex_options& options) {
   need(options.backend, "options->backend");
   if (options.struct_size != sizeof(fastalex_options))
@@ -70,8 +77,7 @@ void check_options(const fastalex_options& options) {
   if (options.precision < FASTALEX_PRECISION_FP32 || options.precision > FASTALEX_PRECISION_INT8)
     invalid("options->precision is not a fastalex_precision: ", options.precision);
   if (options.device_index < 0) invalid("options->device_index must not be negative");
-  if (options.threads < 0 || options.threads > kMaxThreads)
-    invalid("options->threads must be 0 (all processors) to ", kMaxThreads, ", not ", options.threads);
+  threads_of("options->threads", options.threads);
 }
 
 fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_t width,
@@ -88,7 +94,7 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
   fastalex_model_options model = {};
   model.fc_storage = options->fc_storage;
   model.precision = options->precision;
-  model.threads = options->threads ? options->threads : fastalex::usable_cpus();
+  model.threads = threads_of("options->threads", options->threads);
   model.device_index = options->device_index;
   model.exact = options->exact != 0;
   model.tuning = options->tuning ? options->tuning : "";
@@ -316,6 +322,24 @@ int fastalex_param_bytes(fastalex_net* net, size_t* bytes) {
   return guarded([&] {
     need(net && bytes, "net and bytes");
     *bytes = net->net.param_bytes();
+  });
+}
+
+int fastalex_unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps,
+                            int32_t eps_inside, int32_t threads) {
+  return guarded([&] {
+    need(maps, "maps");
+    fastalex::unit_normalise(maps, images, channels, positions, eps, eps_inside != 0, threads_of("threads", threads));
+  });
+}
+
+int fastalex_map_distances(const fastalex_distances* distances) {
+  return guarded([&] {
+    need(distances, "distances");
+    if (distances->struct_size != sizeof(fastalex_distances))
+      invalid("distances->struct_size is ", distances->struct_size, ", set it to sizeof(fastalex_distances)");
+    need(distances->a && distances->b && distances->weights && distances->sums, "a, b, weights and sums");
+    fastalex::map_distances(*distances, threads_of("distances->threads", distances->threads));
   });
 }
 

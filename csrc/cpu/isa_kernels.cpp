@@ -5,6 +5,7 @@
 #include "../ops.h"
 #include "kernels.h"
 #include "ops/conv.h"
+#include "ops/distance.h"
 #include "ops/fully_connected.h"
 #include "ops/import.h"
 #include "ops/norm.h"
@@ -48,4 +49,6 @@ extern "C" const fastalex::CpuKernels FASTALEX_PASTE(FASTALEX_ISA) = {
     norm_pool,
     adaptive_avgpool,
     activation,
+    unit_norm,
+    map_distance,
 };

@@ -145,6 +145,30 @@ struct ImportTask {
   Activations to;
 };
 
+// Maps of features, [image][channels][positions]. A unit is `positions_per_unit` positions of one image.
+struct UnitNormTask {
+  float* maps;
+  int32_t channels, positions;
+  int32_t positions_per_unit, units_per_image;
+  float eps;
+  int32_t eps_inside;  // 1: x / sqrt(sum x^2 + eps); 0: x / (sqrt(sum x^2) + eps)
+};
+
+// Distances between maps of features. A unit is `positions_per_unit` positions of a square of up to `tile` x `tile`
+// pairs, of which each image's positions are read once from memory.
+struct MapDistanceTask {
+  const float* const* a;  // [rows]: [channels][positions]
+  const float* const* b;  // [columns]: likewise
+  const float* weights;   // [channels]
+  int32_t channels, positions;
+  int32_t rows, columns;
+  int32_t pairing;  // fastalex_pairing; the zipped pair i is row i, column 0
+  int32_t tile, tiles_across;
+  int32_t positions_per_unit, units_per_tile;
+  double* partial;  // [row][column][unit of the tile]
+  float* maps;      // [row][column][positions]; null: nobody wants them
+};
+
 struct WinogradForm {
   int32_t out, kernel;  // edges of a tile's outputs and of the weights
   const float* points;  // out + kernel - 2 of them, the last one is infinity
@@ -176,6 +200,8 @@ struct CpuKernels {
   UnitWork norm_pool;
   UnitWork adaptive_avgpool;
   UnitWork activation;
+  UnitWork unit_norm;
+  UnitWork map_distance;
 };
 
 }  // namespace fastalex

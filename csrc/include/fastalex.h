@@ -219,6 +219,38 @@ FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out,
 /* Bytes of memory that the packed parameters take. */
 FASTALEX_API int fastalex_param_bytes(fastalex_net* net, size_t* bytes);
 
+/* The two halves of a learned perceptual distance (LPIPS, Zhang et al., arXiv 1801.03924), on the CPU whatever the
+ * backend. Maps are [channels][positions] of one image. The result does not depend on the number of threads; 0 threads:
+ * as many as this process may run on.
+ *
+ * The first makes the channels of each position a vector of length 1, in place: x / (sqrt(sum x^2) + eps), or with
+ * eps_inside x / sqrt(sum x^2 + eps). maps: [images][channels][positions]. */
+FASTALEX_API int fastalex_unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps,
+                                         int32_t eps_inside, int32_t threads);
+
+typedef enum fastalex_pairing {
+  FASTALEX_ZIPPED = 0,  /* a[i] with b[i]; columns is 1, and b has `rows` entries */
+  FASTALEX_ALL = 1,     /* a[i] with b[j] */
+  FASTALEX_TRIANGLE = 2 /* a[i] with b[j], j > i; the other sums are 0 */
+} fastalex_pairing;
+
+/* The second: of each pair, sum_c weights[c] (a - b)^2 at each position in float32, and the sum of that over the
+ * positions in double. */
+typedef struct fastalex_distances {
+  uint32_t struct_size; /* sizeof(fastalex_distances) */
+  int32_t pairing;      /* fastalex_pairing */
+  const float* const* a;
+  const float* const* b;
+  size_t rows, columns;
+  const float* weights; /* [channels] */
+  size_t channels, positions;
+  double* sums; /* [rows][columns] */
+  float* maps;  /* [rows][columns][positions], or NULL; not with FASTALEX_TRIANGLE */
+  int32_t threads;
+} fastalex_distances;
+
+FASTALEX_API int fastalex_map_distances(const fastalex_distances* distances);
+
 /* Backends known to this build: name and why it cannot be used ("" if it can). FASTALEX_INVALID past the last. */
 FASTALEX_API int fastalex_backend(size_t index, const char** name, const char** reason);
 

@@ -12,10 +12,21 @@ from typing import TYPE_CHECKING, Any, List
 from .errors import BackendError, UserError
 
 __version__ = "0.1.0"
-__all__ = ["VARIANTS", "AlexNet", "BackendError", "DeviceArray", "Prediction", "UserError", "Variant", "__version__"]
+__all__ = [
+    "LPIPS",
+    "VARIANTS",
+    "AlexNet",
+    "BackendError",
+    "DeviceArray",
+    "Prediction",
+    "UserError",
+    "Variant",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from .device_array import DeviceArray
+    from .lpips import LPIPS
     from .model import AlexNet, Prediction
     from .variants import VARIANTS, Variant
 
@@ -23,6 +34,7 @@ _MODULES = ("extractor", "jetbot", "readout")
 _HOMES = {
     "AlexNet": "model",
     "DeviceArray": "device_array",
+    "LPIPS": "lpips",
     "Prediction": "model",
     "VARIANTS": "variants",
     "Variant": "variants",

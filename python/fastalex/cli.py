@@ -181,6 +181,9 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
     parser.add_argument("--num-classes", type=_positive, metavar="N", help="refuse weights of another number")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes to write with them, one a line, UTF-8")
+    parser.add_argument(
+        "--conv-only", action="store_true", help="write the convolutions alone, which are all that LPIPS needs"
+    )
 
 
 def _add_quantize(commands: Any) -> None:

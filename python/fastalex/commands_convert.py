@@ -27,6 +27,9 @@ def convert(options: argparse.Namespace) -> int:
     classes = options.num_classes or (adapt.class_count(loaded) if isinstance(base, str) else None)
     row = variants.get(base, num_classes=classes)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
+    if options.conv_only:
+        convolutions = (layer for layer in row.layers() if layer.op == "conv")
+        arrays = {name: arrays[name] for layer in convolutions for name in layer.param_shapes}
     metadata = dict(loaded.metadata)  # source and licence stay with the weights
     for key in quantised.KEYS:  # what is written is float32
         metadata.pop(key, None)

@@ -23,7 +23,6 @@ from .weights import adapt, initial, mapped, quantised
 __all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
 
 DEFAULT_VARIANT = "alexnet2012"
-MAX_THREADS = 1024
 
 
 class Prediction(NamedTuple):
@@ -87,7 +86,7 @@ class AlexNet:
         self.device = self._placement.name
         placement.numbers(self._placement, precision, fc_weights)  # before a file is looked for
         self.exact = placement.check_exact(self._placement, exact)
-        self.threads = _thread_count(threads)
+        self.threads = placement.thread_count(threads)
         loaded = _load(weights)
         stored = quantised.storage_of(loaded.arrays) if loaded else None
         self.precision, self.fc_weights = placement.numbers(self._placement, precision, fc_weights, stored)
@@ -437,14 +436,6 @@ def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Option
     if names is None and variant.num_classes == 1000:
         names = imagenet.imagenet_labels()
     return names if names is not None and len(names) == variant.num_classes else None
-
-
-def _thread_count(threads: Optional[int]) -> int:
-    if threads is None:
-        return len(os.sched_getaffinity(0))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
-        raise UserError("threads must be a whole number from 1 to %d, not %r" % (MAX_THREADS, threads))
-    return threads
 
 
 def _check_topk(value: int, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
@@ -24,6 +25,7 @@ NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "naive": {"fp32": ("fp32",)},
 }
 AUTO_ORDER = ("tensorrt", "cuda", "cpu")
+MAX_THREADS = 1024
 HOST_BACKENDS = ("cpu", "naive")  # they compute where numpy's arrays are
 
 
@@ -158,6 +160,18 @@ def check_exact(placement: Placement, exact: bool) -> bool:
             % placement.name
         )
     return exact
+
+
+def thread_count(threads: Optional[int]) -> int:
+    """``threads`` of :class:`~fastalex.AlexNet`; None: as many as this process may run on.
+
+    :raises UserError: for what is no number of threads.
+    """
+    if threads is None:
+        return len(os.sched_getaffinity(0))
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise UserError("threads must be a whole number from 1 to %d, not %r" % (MAX_THREADS, threads))
+    return threads
 
 
 def _numbers_of(backend: str) -> Dict[str, Tuple[str, ...]]:

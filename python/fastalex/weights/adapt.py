@@ -74,6 +74,24 @@ def fit(weights: Weights, variant: Variant) -> Dict[str, np.ndarray]:
     return renamed
 
 
+def convolutions(weights: Weights, wanted: Sequence[str]) -> Dict[str, np.ndarray]:
+    """The arrays of the convolutions alone, under the names ``wanted``, matched by their place.
+
+    The file may have more: fully connected layers, or all that ``lpips.LPIPS().state_dict()`` has, whose trunk is
+    called ``net.slice1.0.weight`` and so on (lpips/pretrained_networks.py).
+
+    :raises UserError: if there are not as many convolutions.
+    """
+    trunk = [name for name in weights.arrays if name.startswith(_LPIPS_TRUNK)] or list(weights.arrays)
+    weighted = [name for name in trunk if name.endswith(".weight") and np.ndim(weights.arrays[name]) == 4]
+    layers = _order({name[: -len(".weight")]: None for name in weighted}, weights.steps)
+    if 2 * len(layers) != len(wanted):
+        where = weights.path or "the mapping"
+        raise UserError("%s has %d convolutions, AlexNet has %d" % (where, len(layers), len(wanted) // 2))
+    own = [layer + leaf for layer in layers for leaf in (".weight", ".bias")]
+    return {target: weights.arrays[name] for name, target in zip(own, wanted) if name in weights.arrays}
+
+
 def class_count(weights: Weights) -> Optional[int]:
     """Outputs of the last layer, or None if the arrays are no network of the family."""
     try:
@@ -119,6 +137,7 @@ def _order(groups: Mapping[str, Any], steps: Sequence[Step]) -> List[str]:
     return sorted(groups, key=lambda name: [int(p) if p.isdigit() else p for p in _NUMBERS.split(name[:200])])
 
 
+_LPIPS_TRUNK = "net.slice"
 _NUMBERS = re.compile(r"([0-9]+)")
 
 

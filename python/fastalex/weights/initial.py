@@ -21,9 +21,14 @@ def random_weights(variant: Union[str, Variant], seed: int = 0) -> Dict[str, np.
     layers of ReLU (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015, equation 10); biases are normal
     with standard deviation 0.05.
     """
+    return random_arrays(get(variant).parameter_shapes(), seed)
+
+
+def random_arrays(shapes: Mapping[str, tuple], seed: int = 0) -> Dict[str, np.ndarray]:
+    """:func:`random_weights` for parameters of ``shapes``; those of a network's first layers are the network's own."""
     generator = np.random.default_rng(seed)
     arrays = {}
-    for name, shape in get(variant).parameter_shapes().items():
+    for name, shape in shapes.items():
         array = generator.standard_normal(shape, dtype=np.float32)
         array *= np.float32(math.sqrt(2.0 / math.prod(shape[1:])) if len(shape) > 1 else BIAS_STD)
         arrays[name] = array
@@ -44,13 +49,20 @@ def check(variant: Union[str, Variant], arrays: Mapping[str, Any], storage: str 
     row = get(variant)
     shapes = row.parameter_shapes()
     _check_classes(row, shapes, arrays)
+    return list(check_shapes(shapes, arrays, row.name, storage).values())
+
+
+def check_shapes(
+    shapes: Mapping[str, tuple], arrays: Mapping[str, Any], owner: str, storage: str = "fp32"
+) -> Dict[str, Any]:
+    """:func:`check` for parameters of ``shapes``, by name; ``owner`` is what needs them."""
     for name in shapes:
         if name not in arrays:
-            raise UserError("the weights lack the array '%s' that %s needs" % (name, row.name))
+            raise UserError("the weights lack the array '%s' that %s needs" % (name, owner))
     for name in arrays:
         if name not in shapes:
-            raise UserError("the weights have an array '%s' that %s does not" % (name, row.name))
-    return [_native(name, arrays[name], shape, storage) for name, shape in shapes.items()]
+            raise UserError("the weights have an array '%s' that %s does not" % (name, owner))
+    return {name: _native(name, arrays[name], shape, storage) for name, shape in shapes.items()}
 
 
 def _native(name: str, given: Any, shape: tuple, storage: str) -> Any:

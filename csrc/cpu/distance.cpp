@@ -1,0 +1,86 @@
+#include "distance.h"
+
+#include <algorithm>
+#include <limits>
+#include <vector>
+
+#include "../error.h"
+#include "cpu.h"
+#include "thread_pool.h"
+
+namespace fastalex {
+namespace {
+
+// Of one unit of work: some strips of every instruction set, and units enough for several threads in the smallest maps.
+const int kPositionsPerUnit = 256;
+
+// Images of a tile's side: their strips of 64 positions and 384 channels together fit a cache of 1 MiB.
+const int kTile = 4;
+
+int checked(const char* what, size_t value) {
+  if (value < 1 || value > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+    invalid(what, " is ", value, ", it must be from 1 to ", std::numeric_limits<int32_t>::max());
+  return static_cast<int>(value);
+}
+
+int ceil_div(int value, int by) { return (value + by - 1) / by; }
+
+// The number of units of a job, which is an int.
+int unit_count(double count) {
+  if (count > std::numeric_limits<int32_t>::max()) invalid("there are too many maps for one call");
+  return static_cast<int>(count);
+}
+
+}  // namespace
+
+void unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps, bool eps_inside,
+                    int threads) {
+  UnitNormTask task = {};
+  task.maps = maps;
+  task.channels = checked("channels", channels);
+  task.positions = checked("positions", positions);
+  task.positions_per_unit = kPositionsPerUnit;
+  task.units_per_image = ceil_div(task.positions, kPositionsPerUnit);
+  task.eps = eps;
+  task.eps_inside = eps_inside;
+  const std::shared_ptr<ThreadPool> pool = ThreadPool::shared(threads);
+  ThreadPool::Lease workers(pool.get());
+  workers.run(cpu_kernels().unit_norm, &task, unit_count(1.0 * checked("images", images) * task.units_per_image));
+}
+
+void map_distances(const fastalex_distances& distances, int threads) {
+  MapDistanceTask task = {};
+  task.a = distances.a;
+  task.b = distances.b;
+  task.weights = distances.weights;
+  task.channels = checked("channels", distances.channels);
+  task.positions = checked("positions", distances.positions);
+  task.rows = checked("rows", distances.rows);
+  task.columns = checked("columns", distances.columns);
+  task.pairing = distances.pairing;
+  task.maps = distances.maps;
+  task.positions_per_unit = kPositionsPerUnit;
+  task.units_per_tile = ceil_div(task.positions, kPositionsPerUnit);
+  const bool zipped = distances.pairing == FASTALEX_ZIPPED;
+  if (distances.pairing < FASTALEX_ZIPPED || distances.pairing > FASTALEX_TRIANGLE)
+    invalid("there is no pairing ", distances.pairing);
+  if (zipped && task.columns != 1) invalid("zipped pairs have 1 column, not ", task.columns);
+  if (distances.pairing == FASTALEX_TRIANGLE && distances.maps) invalid("a triangle of pairs has no maps");
+  task.tile = zipped ? 1 : kTile;
+  task.tiles_across = ceil_div(task.columns, task.tile);
+  const double tiles = 1.0 * ceil_div(task.rows, task.tile) * task.tiles_across;
+  std::vector<double> partial(distances.rows * distances.columns * task.units_per_tile);
+  task.partial = partial.data();
+  const std::shared_ptr<ThreadPool> pool = ThreadPool::shared(threads);
+  {
+    ThreadPool::Lease workers(pool.get());
+    workers.run(cpu_kernels().map_distance, &task, unit_count(tiles * task.units_per_tile));
+  }
+  for (size_t pair = 0; pair < distances.rows * distances.columns; ++pair) {
+    const double* from = partial.data() + pair * task.units_per_tile;
+    distances.sums[pair] = 0;
+    for (int i = 0; i < task.units_per_tile; ++i) distances.sums[pair] += from[i];
+  }
+}
+
+}  // namespace fastalex

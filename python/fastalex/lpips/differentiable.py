@@ -1,0 +1,153 @@
+"""The metric in PyTorch, for gradients: the same table of layers, weights and convention as the engine's.
+
+A map of zeros, or two equal images, have finite gradients: the root of a sum of squares has none at 0, and is not taken
+there.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import UserError
+from ..reference import _torch
+from . import inputs
+from .conventions import affine
+from .features import Features
+
+if TYPE_CHECKING:
+    import torch
+
+    from .metric import LPIPS
+
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+def build(metric: LPIPS) -> torch.nn.Module:
+    """See :meth:`LPIPS.module`."""
+    return _classes()["Module"](metric)
+
+
+def unit_vectors(x: torch.Tensor, eps: float, inside: bool) -> torch.Tensor:
+    """``[N, C, h, w]`` with channels of length 1 at each position, by a convention of :data:`CONVENTIONS`."""
+    torch = _torch()
+    squares = x.square().sum(1, keepdim=True)
+    if inside:
+        return x * (squares + eps).rsqrt()
+    present = squares > 0
+    root = torch.where(present, squares, torch.ones_like(squares)).sqrt()
+    return x / (torch.where(present, root, torch.zeros_like(root)) + eps)
+
+
+@functools.lru_cache(maxsize=None)
+def _classes() -> Any:
+    torch = _torch()
+    functional = torch.nn.functional
+
+    class Module(torch.nn.Module):
+        """LPIPS as a module; its weights are buffers, so that no optimizer trains them."""
+
+        def __init__(self, metric: LPIPS) -> None:
+            super().__init__()
+            trunk, engine = metric._trunk, metric._engine
+            self.layers, self.taps, self.made_by = trunk.layers, set(trunk.taps), engine.made_by
+            self.least = trunk.geometry
+            self.convention, self.version = metric.convention, metric.version
+            self.spatial, self.reduction, self.range_check = metric.spatial, metric.reduction, metric.range_check
+            self.dtype = getattr(torch, DTYPES[metric.precision])
+            for name, array in trunk.parameters().items():
+                self.register_buffer(name.replace(".", "_"), torch.from_numpy(array).to(self.dtype), persistent=False)
+            for index, head in enumerate(metric.heads):
+                self.register_buffer("head%d" % index, torch.from_numpy(head).reshape(1, -1, 1, 1), persistent=False)
+
+        def forward(
+            self, in0: Any, in1: Any, retPerLayer: bool = False, normalize: Any = None
+        ) -> torch.Tensor | Tuple[torch.Tensor, List[torch.Tensor]]:
+            unit_range = self.convention.unit_range if normalize is None else bool(normalize)
+            given = [self._read(x, what) for x, what in ((in0, "the first images"), (in1, "the second images"))]
+            self._check(given, unit_range)
+            size = next(x.size if isinstance(x, Features) else tuple(x.shape[2:]) for x in given)
+            found = [self._features(x, unit_range) for x in given]
+            layers = []
+            for index, (a, b) in enumerate(zip(*found)):
+                # outside autocast these stay float32: what it lowers is convolutions and products of matrices
+                values = ((a - b).square() * getattr(self, "head%d" % index)).sum(1, keepdim=True)
+                layers.append(self._pooled(values, size))
+            value, layers = self._reduced(sum(layers)), [self._reduced(layer) for layer in layers]
+            return (value, layers) if retPerLayer else value
+
+        def _read(self, x: Any, what: str) -> Any:
+            if isinstance(x, Features):
+                if x.made_by != self.made_by:
+                    raise UserError("these features come from another metric; compute them with this one")
+                return x
+            if not inputs.is_tensor(x):
+                x = torch.from_numpy(np.array(inputs.read(x, what))).to(self.head0.device)
+            if not x.dtype.is_floating_point and x.dtype != torch.uint8:
+                raise UserError("%s must hold floating-point numbers or uint8, not %s" % (what, x.dtype))
+            if x.ndim == 3 and x.shape[0] in (1, 3):
+                x = x[None]
+            inputs.check_shape(x.shape, what)
+            self.least.check(int(x.shape[2]), int(x.shape[3]))
+            return x
+
+        def _check(self, given: Sequence[Any], unit_range: bool) -> None:
+            sizes = [x.size if isinstance(x, Features) else tuple(x.shape[2:]) for x in given]
+            counts = [len(x) for x in given]
+            if sizes[0] != sizes[1]:
+                raise UserError(
+                    "the images are of %d x %d and of %d x %d; give images of one size" % (*sizes[0], *sizes[1])
+                )
+            if counts[0] != counts[1] and 1 not in counts:
+                raise UserError("%d images cannot be paired with %d; use matrix for all pairs" % tuple(counts))
+            floats = [x.detach() for x in given if inputs.is_tensor(x) and x.dtype.is_floating_point]
+            if self.range_check != "off" and floats:
+                found = min(float(x.min()) for x in floats), max(float(x.max()) for x in floats)
+                inputs.guard(found, unit_range, self.range_check)
+
+        def _features(self, x: Any, unit_range: bool) -> List[torch.Tensor]:
+            if isinstance(x, Features):
+                return [torch.from_numpy(np.array(array)).to(self.head0.device) for array in x.maps]
+            factor, offset = affine(self.version, unit_range, x.dtype == torch.uint8)
+            wide = torch.float64 if x.dtype == torch.float64 and self.head0.dtype == torch.float64 else torch.float32
+            scale, shift = (torch.from_numpy(v).to(x.device, wide).reshape(1, 3, 1, 1) for v in (factor, offset))
+            return [
+                unit_vectors(found.to(wide), self.convention.eps, self.convention.inside)
+                for found in self._maps(x.to(wide) * scale + shift)
+            ]
+
+        def _maps(self, x: torch.Tensor) -> List[torch.Tensor]:
+            found = []
+            x = x.to(self.features_0_weight.dtype)
+            for layer in self.layers:
+                x = self._layer(layer, x)
+                if layer.name in self.taps:
+                    found.append(x)
+            return found
+
+        def _layer(self, layer: Any, x: torch.Tensor) -> torch.Tensor:
+            options = layer.options
+            if layer.op == "conv":
+                names = [(layer.param + leaf).replace(".", "_") for leaf in (".weight", ".bias")]
+                return functional.conv2d(
+                    x,
+                    *(getattr(self, name) for name in names),
+                    stride=options["stride"],
+                    padding=options["pad"],
+                    groups=options["groups"],
+                )
+            if layer.op == "relu":
+                return functional.relu(x)
+            return functional.max_pool2d(x, options["kernel"], options["stride"])
+
+        def _pooled(self, values: torch.Tensor, size: Tuple[int, int]) -> torch.Tensor:
+            if self.spatial:
+                return functional.interpolate(values, size, mode="bilinear", align_corners=False)
+            return values.mean((2, 3), keepdim=True)
+
+        def _reduced(self, values: torch.Tensor) -> torch.Tensor:
+            return getattr(values, self.reduction)() if self.reduction else values
+
+    return {"Module": Module}

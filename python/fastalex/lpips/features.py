@@ -1,0 +1,59 @@
+"""What is computed once of images that are compared more than once."""
+
+from __future__ import annotations
+
+from typing import Any, List, Sequence, Tuple
+
+import numpy as np
+
+from ..errors import UserError
+
+
+class Features:
+    """Features of a batch of images, unit vectors at each position of five maps; made by :meth:`LPIPS.features`.
+
+    ``len()`` is the number of images; an index or slice gives the features of those images, without a copy.
+
+    :ivar maps: float32 ``[N, C, h, w]`` of each layer.
+    :ivar size: ``(height, width)`` of the images.
+    """
+
+    def __init__(self, maps: Sequence[np.ndarray], size: Tuple[int, int], made_by: Any) -> None:
+        self.maps: List[np.ndarray] = list(maps)
+        self.size = size
+        self.made_by = made_by  # the trunk and the convention: features of another metric cannot be compared
+
+    def __len__(self) -> int:
+        return len(self.maps[0])
+
+    def __getitem__(self, key: Any) -> Features:
+        if isinstance(key, (int, np.integer)):
+            if not -len(self) <= key < len(self):
+                raise IndexError("there are features of %d images, not of number %d" % (len(self), key))
+            key = slice(int(key), int(key) + 1 or None)
+        if not isinstance(key, slice):
+            raise TypeError("features take an integer or a slice, not %s" % type(key).__name__)
+        return Features([array[key] for array in self.maps], self.size, self.made_by)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the maps take."""
+        return sum(array.nbytes for array in self.maps)
+
+    @staticmethod
+    def concatenate(parts: Sequence[Features]) -> Features:
+        """The features of all images of ``parts``, in their order.
+
+        :raises UserError: for none, for images of several sizes, or of several metrics.
+        """
+        if not parts:
+            raise UserError("there are no features to concatenate")
+        first = parts[0]
+        for part in parts:
+            if part.size != first.size or part.made_by != first.made_by:
+                raise UserError("features of several image sizes or metrics cannot be concatenated")
+        maps = [np.concatenate(layer) for layer in zip(*(part.maps for part in parts))]
+        return Features(maps, first.size, first.made_by)
+
+    def __repr__(self) -> str:
+        return "Features of %d images of %d x %d, %.1f MB" % (len(self), *self.size, self.nbytes / 1e6)

@@ -1,0 +1,92 @@
+"""The linear heads of LPIPS: a weight for each channel of each of the five layers."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from .. import weights as weights_files
+from ..errors import UserError
+
+# Version -> SHA-256 of weights/v<version>/alex.pth in the package lpips 0.1.4 (torchmetrics has the first as
+# functional/image/lpips_models/alex.pth).
+SHA256: Dict[str, str] = {
+    "0.1": "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+    "0.0": "18720f55913d0af89042f13faa7e536a6ce1444a0914e6db9461355ece1e8cd5",
+}
+NAME = "lin%d.model.1.weight"  # of layer k, [1, channels, 1, 1]
+_PACKAGES = (("lpips", "weights/v%s/alex.pth"), ("torchmetrics", "functional/image/lpips_models/alex.pth"))
+
+Heads = Union[None, str, "os.PathLike[str]", Mapping[str, Any]]
+
+
+def load(given: Heads, version: str, channels: Sequence[int], check_hash: bool = True) -> List[np.ndarray]:
+    """Float32 ``[channels[k]]`` for each layer k.
+
+    :param given: None, for the file in the installed package ``lpips`` (or ``torchmetrics``, version 0.1), which is
+        not imported; the path of a file; or a mapping from :data:`NAME` to arrays.
+    :param check_hash: refuse a file that is not the published one.
+    :raises UserError: if there is no such file, it is another one, or its arrays do not fit.
+    """
+    if isinstance(given, Mapping):
+        return _fit(given, channels, "the mapping")
+    path = os.fspath(given) if given is not None else _installed(version)
+    arrays = weights_files.load(path).arrays
+    if check_hash:
+        _check_hash(path, version)
+    return _fit(arrays, channels, path)
+
+
+def _installed(version: str) -> str:
+    for package, place in _PACKAGES:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            path = os.path.join(folder, place % version if "%s" in place else place)
+            if os.path.isfile(path) and _version_of(path) == version:
+                return path
+    raise UserError(
+        "the linear heads of LPIPS %s are not here: pip install --no-deps lpips, or pass heads= the path of its file "
+        "weights/v%s/alex.pth" % (version, version)
+    )
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def _version_of(path: str) -> Optional[str]:
+    found = _digest(path)
+    return next((version for version, digest in SHA256.items() if digest == found), None)
+
+
+def _check_hash(path: str, version: str) -> None:
+    found = _version_of(path)
+    if found == version:
+        return
+    if found is not None:
+        raise UserError("%s has the heads of version %s; pass version='%s'" % (path, found, found))
+    raise UserError(
+        "%s does not have the SHA-256 of the published heads %s; if it is your own, pass check_hash=False"
+        % (path, version)
+    )
+
+
+def _fit(arrays: Mapping[str, Any], channels: Sequence[int], where: str) -> List[np.ndarray]:
+    heads = []
+    for index, count in enumerate(channels):
+        name = NAME % index
+        if name not in arrays:
+            raise UserError("the linear heads lack the array '%s' (%s)" % (name, where))
+        shape: Tuple[int, ...] = np.shape(arrays[name])
+        if shape != (1, count, 1, 1):
+            raise UserError("'%s' of %s has shape %s, AlexNet needs (1, %d, 1, 1)" % (name, where, shape, count))
+        values = np.array(arrays[name], np.float32).reshape(count)
+        if not np.isfinite(values).all():
+            raise UserError("'%s' of %s has values that are not finite" % (name, where))
+        heads.append(values)
+    return heads

@@ -1,0 +1,79 @@
+"""The metric under the name and with the methods that torchmetrics has for it (torchmetrics/image/lpip.py)."""
+
+from __future__ import annotations
+
+from typing import Any, List, Optional
+
+import numpy as np
+
+from ..errors import UserError
+from . import inputs
+from .metric import LPIPS
+
+
+class LearnedPerceptualImagePatchSimilarity:
+    """:class:`LPIPS` with torchmetrics' convention, in place of ``torchmetrics.image.lpip``'s class of this name.
+
+    :param net_type: ``"alex"``.
+    :param reduction: of all images since :meth:`reset`: ``"mean"``, ``"sum"``, ``"none"`` or None.
+    :param normalize: the images are in [0, 1] instead of [-1, 1].
+    :param options: what else :class:`LPIPS` takes (``weights=``, ``heads=``, ``device=``, ...). Images of another range
+        are refused, as there.
+    """
+
+    def __init__(
+        self, net_type: str = "alex", reduction: Optional[str] = "mean", normalize: bool = False, **options: Any
+    ) -> None:
+        self.reduction, self.normalize = None if reduction == "none" else reduction, normalize
+        self._reduce(np.zeros(1, np.float32))  # refuses an unknown reduction
+        options.setdefault("range_check", "raise")
+        self.metric = LPIPS(net=net_type, eps="torchmetrics", **options)
+        self._scores: List[Any] = []
+
+    def __call__(self, img1: Any, img2: Any) -> Any:
+        """The distance of these images, which also count for :meth:`compute`."""
+        return self._reduce(self.update(img1, img2))
+
+    forward = __call__
+
+    def update(self, img1: Any, img2: Any) -> Any:
+        """Counts the images for :meth:`compute`; returns the distance of each, ``[N]``."""
+        scores = self.metric(img1, img2, normalize=self.normalize).reshape(-1)
+        self._scores.append(scores.detach() if inputs.is_tensor(scores) else scores)
+        return scores
+
+    def compute(self) -> Any:
+        """The distance of all images since :meth:`reset`.
+
+        :raises UserError: if there were none.
+        """
+        if not self._scores:
+            raise UserError("there are no images yet; call update first")
+        if not inputs.is_tensor(self._scores[0]):
+            return self._reduce(np.concatenate(self._scores))
+        import torch
+
+        return self._reduce(torch.cat(self._scores))
+
+    def reset(self) -> None:
+        """Forgets the images."""
+        self._scores = []
+
+    def to(self, device: Any) -> LearnedPerceptualImagePatchSimilarity:
+        """See :meth:`LPIPS.to`."""
+        self.metric.to(device)
+        return self
+
+    def cpu(self) -> LearnedPerceptualImagePatchSimilarity:
+        return self.to("cpu")
+
+    def cuda(self, index: int = 0) -> LearnedPerceptualImagePatchSimilarity:
+        return self.to("cuda:%d" % index)
+
+    def eval(self) -> LearnedPerceptualImagePatchSimilarity:
+        return self
+
+    def _reduce(self, scores: Any) -> Any:
+        if self.reduction not in (None, "mean", "sum"):
+            raise UserError("reduction must be 'mean', 'sum', 'none' or None, not %r" % (self.reduction,))
+        return getattr(scores, self.reduction)() if self.reduction else scores

@@ -1,0 +1,108 @@
+"""The packages that compute LPIPS, with given convolutions instead of downloaded ones, their own code unchanged.
+
+They take AlexNet from torchvision. Where that is not installed, a stand-in module gives them the family's reference.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import sys
+import types
+
+import numpy as np
+import torch
+
+from fastalex import reference
+
+# The modules of features, by their place.
+FEATURES = 13
+
+
+def installed(name):
+    return importlib.util.find_spec(name) is not None
+
+
+WHOLE = {"widths": (64, 192, 384, 256, 256, 4096, 4096), "num_classes": 1000}
+CONVOLUTIONS = {"widths": (64, 192, 384, 256, 256, 1, 1), "num_classes": 1}  # quick to make
+
+
+def _features(sizes=CONVOLUTIONS):
+    found = reference.build("torchvision", **sizes)
+    folder = found.get_submodule("features")
+    return torch.nn.Sequential(*(folder.get_submodule(str(i)) for i in range(FEATURES)))
+
+
+class _Absent(type):
+    """A class of whatever else torchvision has: there to be named and derived from."""
+
+    def __getattr__(cls, name):
+        return _absent(name)
+
+
+def _absent(name):
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _Absent(name, (torch.nn.Module,), {})
+
+
+def _stand_in(sizes):
+    """torchvision with an AlexNet of ``sizes``, and nothing else that works."""
+    package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
+    models.alexnet = lambda *_, **__: types.SimpleNamespace(features=_features(sizes))
+    package.models, package.__version__ = models, "0"
+    for module in (package, models):
+        module.__getattr__ = _absent
+        module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
+        sys.modules[module.__name__] = module
+
+
+def _torchvision(sizes=CONVOLUTIONS):
+    if "torchvision" not in sys.modules and not installed("torchvision"):
+        _stand_in(sizes)
+
+
+def _load_slices(net, arrays):
+    """``arrays`` (``features.0.weight``, ...) into the five slices of lpips' and torchmetrics' trunk."""
+    state = {}
+    for name in net.state_dict():  # slice2.3.weight
+        state[name] = torch.from_numpy(np.array(arrays["features." + name.split(".", 1)[1]]))
+    net.load_state_dict(state)
+
+
+def lpips_package(sizes=CONVOLUTIONS):
+    _torchvision(sizes)
+    import lpips as package
+
+    return package
+
+
+def lpips(arrays, version="0.1", **options):
+    """``lpips.LPIPS`` of the package, with its own heads."""
+    metric = lpips_package().LPIPS(net="alex", version=version, pnet_rand=True, verbose=False, **options)
+    _load_slices(metric.net, arrays)
+    return metric
+
+
+def torchmetrics(arrays, **options):
+    """torchmetrics' metric; its ``net`` is what computes."""
+    _torchvision()
+    from torchmetrics.functional.image import lpips as module
+    from torchmetrics.image import lpip
+
+    module._TORCHVISION_AVAILABLE = lpip._TORCHVISION_AVAILABLE = True
+    metric = lpip.LearnedPerceptualImagePatchSimilarity(net_type="alex", **options)
+    _load_slices(metric.net.net, arrays)
+    return metric
+
+
+def piq(arrays, heads):
+    """piq's ContentLoss over AlexNet, which is what its LPIPS is over VGG16."""
+    _torchvision()
+    from piq.perceptual import ContentLoss
+
+    trunk = _features()
+    trunk.load_state_dict({name[len("features.") :]: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+    weights = [torch.from_numpy(head).reshape(1, -1, 1, 1) for head in heads]
+    layers = ["1", "4", "7", "9", "11"]
+    return ContentLoss(trunk, layers, weights, normalize_features=True, reduction="none")
