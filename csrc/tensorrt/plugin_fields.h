@@ -12,11 +12,13 @@
 //                             unsigned bytes, in any) -> [n, 3, oh, ow] in the type that `precision` says
 //
 // The first three compute in fp32 or fp16, as the network does: input and output are of one type, kFLOAT or kHALF, each
-// in kLINEAR or in the packed format that is the kernels' own tensor (csrc/cuda/kernels/args.h): kHWC8 of halves, kCHW4
-// of halves with at most four channels, kHWC of floats whose channels are a multiple of 8.
+// in kLINEAR or, where the channels are a multiple of 8, in the packed format that is the kernels' own tensor
+// (csrc/cuda/kernels/args.h): kHWC8 of halves, kHWC of floats. With other channels the kernels' tensor ends in zeros,
+// which no release of TensorRT promises of kHWC8, so those pass through kLINEAR.
 #ifndef FASTALEX_TENSORRT_PLUGIN_FIELDS_H
 #define FASTALEX_TENSORRT_PLUGIN_FIELDS_H
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -38,6 +40,7 @@ constexpr const char* kPluginNamespace = "";  // TensorRT's default, where its O
 
 // Of a serialised plugin. A number that is newer than this library's is refused.
 constexpr int32_t kSerialVersion = 1;
+constexpr const char* kSerialField = "serial_version";
 
 // What `order` of FastAlexLRNPool says.
 enum NormPoolOrder { kLrnThenPool = 0, kPoolThenLrn = 1, kLrnOnly = 2 };
@@ -63,7 +66,7 @@ struct FieldRow {
   const char* meaning;
 };
 
-// The rows of a plugin, in the order in which it is serialised; Error(FASTALEX_INVALID) for another name.
+// The rows of a plugin, in the order in which it is serialised; Error(FASTALEX_INVALID) for another name. In short:
 //
 // FastAlexConvReLU
 //   weights     kFLOAT32 [k, c / groups, kernel, kernel]
@@ -81,7 +84,7 @@ struct FieldRow {
 //   activation, tuning
 // FastAlexFullyConnectedW8
 //   weights     kINT8    int8: levels [k, y, x, c]; int4: two in a byte as fastalex_param (fastalex.h) says
-//   scale       kFLOAT32 [k] of int8; of int4 kINT8: the bytes of fp16 [k, (inputs + 127) / 128]
+//   scale       kFLOAT32 [k] of int8; of int4 [k, (inputs + 127) / 128], each a value of fp16
 //   bias        kFLOAT32 [k]
 //   input       kINT32   [3] c, h, w
 //   storage     kINT32   fastalex_storage: 2 int8, 3 int4
@@ -103,7 +106,8 @@ struct FieldRow {
 //   serial_version  kINT32
 const std::vector<FieldRow>& field_rows(const std::string& plugin);
 
-// Fields with the memory that they need: small ones are copied, weights stay the caller's and must live as long as this.
+// Fields with the memory that they need: small ones are copied, weights stay the caller's and must live as long as
+// this.
 class FieldSet {
  public:
   FieldSet& put(const char* name, int32_t value);
@@ -111,7 +115,7 @@ class FieldSet {
   FieldSet& put(const char* name, double value);
   FieldSet& put(const char* name, const std::vector<float>& values);
   FieldSet& put(const char* name, const std::string& text);
-  FieldSet& borrow(const char* name, FieldType type, const void* data, size_t length);
+  FieldSet& borrow(const char* name, FieldType type, const void* data, size_t length);  // length: values
 
   const std::vector<Field>& fields() const { return fields_; }
 
@@ -127,7 +131,7 @@ class FieldSet {
 const char* plugin_for(const fastalex_step& step, const fastalex_step* next, int fc_storage, int* used);
 
 // Fields from a plan's steps. weight, bias: as ops.h lays them out; a fully connected weight in int8 or int4 as
-// fastalex_quantise gives it. All of them are borrowed. tuning: rules, or "".
+// fastalex_quantise gives it. Weights and biases are borrowed. tuning: rules, or "".
 FieldSet conv_relu_fields(const fastalex_step& step, const float* weight, const float* bias, const std::string& tuning);
 FieldSet lrn_pool_fields(const fastalex_step& step, const fastalex_step* next, const std::string& tuning);
 FieldSet fully_connected_fields(const fastalex_step& step, const fastalex_param& weight, const float* bias,
