@@ -70,11 +70,11 @@ class _Frame(ctypes.Structure):  # fastalex_frame
 _VISIT = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Field))
 
 
-def build(folder: Path, kernels: str, headers: Sequence[Path] = ()) -> Path:
-    """Builds tests/tensorrt, or what has changed of it."""
+def build(folder: Path, kernels: Path, headers: Sequence[Path] = ()) -> Path:
+    """Builds tests/tensorrt, or what has changed of it. The plugins find ``kernels`` beside them."""
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
-    options = ["-DFASTALEX_TENSORRT_KERNELS=" + kernels, "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers))]
+    options = ["-DFASTALEX_TENSORRT_KERNELS=" + kernels.name, "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers))]
     for step in (
         [*command, "-S", str(ROOT / "tests/tensorrt"), "-B", str(folder), *options],
         [*command, "--build", str(folder), "-j", str(len(os.sched_getaffinity(0)))],
@@ -82,6 +82,13 @@ def build(folder: Path, kernels: str, headers: Sequence[Path] = ()) -> Path:
         done = subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
             raise RuntimeError("%s failed:\n%s" % (" ".join(step), done.stdout.decode()[-4000:]))
+    for library in folder.glob("**/lib*.so"):
+        beside = library.with_name(kernels.name)
+        if not beside.is_symlink():
+            beside.symlink_to(kernels)
+        elif Path(os.readlink(str(beside))) != kernels:
+            beside.unlink()
+            beside.symlink_to(kernels)
     return folder
 
 
@@ -149,7 +156,7 @@ class Harness:
             self.fail()
 
     def fail(self) -> None:
-        raise PluginError(self._lib.harness_error().decode())
+        raise PluginError(self._lib.harness_error().decode(errors="replace"))
 
     def creators(self) -> Dict[str, List[str]]:
         """Name -> its version and its fields."""
