@@ -74,7 +74,10 @@ def build(folder: Path, kernels: Path, headers: Sequence[Path] = ()) -> Path:
     """Builds tests/tensorrt, or what has changed of it. The plugins find ``kernels`` beside them."""
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
-    options = ["-DFASTALEX_TENSORRT_KERNELS=" + kernels.name, "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers))]
+    options = [
+        "-DFASTALEX_TENSORRT_KERNELS=" + kernels.name,
+        "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers)),
+    ]
     for step in (
         [*command, "-S", str(ROOT / "tests/tensorrt"), "-B", str(folder), *options],
         [*command, "--build", str(folder), "-j", str(len(os.sched_getaffinity(0)))],
@@ -163,7 +166,7 @@ class Harness:
         lines = (line.split() for line in self._lib.harness_creators().decode().splitlines())
         return {name: rest for name, *rest in lines}
 
-    def create(self, name: str, fields: Fields) -> "Plugin":
+    def create(self, name: str, fields: Fields) -> Plugin:
         """``fields``: name -> numpy array or number of the field's type, or text."""
         raw, keep = (_Field * len(fields))(), []
         for place, (key, value) in zip(raw, fields.items()):
@@ -183,10 +186,10 @@ class Harness:
             place.name = key.encode()
         return self._plugin(self._lib.plugin_create(name.encode(), raw, len(fields)))
 
-    def deserialise(self, name: str, data: bytes) -> "Plugin":
+    def deserialise(self, name: str, data: bytes) -> Plugin:
         return self._plugin(self._lib.plugin_deserialise(name.encode(), data, len(data)))
 
-    def _plugin(self, handle: Optional[int]) -> "Plugin":
+    def _plugin(self, handle: Optional[int]) -> Plugin:
         if not handle:
             self.fail()
         return Plugin(self, self._lib, handle)
@@ -201,7 +204,7 @@ class Plugin:
     def __del__(self) -> None:
         self._lib.plugin_destroy(self._handle)
 
-    def clone(self) -> "Plugin":
+    def clone(self) -> Plugin:
         return self._harness._plugin(self._lib.plugin_clone(self._handle))
 
     def output(self, given: Tensor, layout: str = "linear") -> Tensor:
@@ -268,9 +271,7 @@ class Plans:
             weight = ctypes.byref(_Param(array.ctypes.data, where, array.size, storage))
             bias = ctypes.c_void_p(params[1].ctypes.data)
         sizes = (ctypes.c_int * 4)(*shape)
-        if self._lib.plan_fields(
-            table.encode(), sizes, weight, bias, ctypes.byref(name), ctypes.byref(used), visit
-        ):
+        if self._lib.plan_fields(table.encode(), sizes, weight, bias, ctypes.byref(name), ctypes.byref(used), visit):
             raise PluginError(self._lib.harness_error().decode())
         return name.value.decode(), fields, used.value
 

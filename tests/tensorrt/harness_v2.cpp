@@ -27,7 +27,8 @@ const char* harness_creators() {
   static std::string text;
   text.clear();
   for (const char* name : kPlugins)
-    if (auto* creator = creator_of(name)) text += describe(creator, creator->getPluginName(), creator->getPluginVersion());
+    if (auto* creator = creator_of(name))
+      text += describe(creator, creator->getPluginName(), creator->getPluginVersion());
   return text.c_str();
 }
 
