@@ -58,9 +58,8 @@ def _levels(case: Case, weight: np.ndarray) -> Tuple[Tuple[Any, ...], np.ndarray
     """(levels, scale, storage) of a weight, and what they stand for."""
     _, channels, height, width = case.shape
     outputs, inputs = weight.shape
-    rows = np.ascontiguousarray(weight.reshape(outputs, channels, height * width).transpose(0, 2, 1)).reshape(
-        outputs, -1
-    )
+    by_pixel = weight.reshape(outputs, channels, height * width).transpose(0, 2, 1)
+    rows = np.ascontiguousarray(by_pixel).reshape(outputs, -1)
     levels, scale = _core.quantise_rows(rows, STORAGES.index(case.storage))
     if case.storage == "int8":
         values = levels.astype(np.float32) * scale[:, None]

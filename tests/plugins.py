@@ -75,6 +75,7 @@ def build(folder: Path, kernels: Path, headers: Sequence[Path] = ()) -> Path:
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
     options = [
+        "-DCMAKE_BUILD_TYPE=Debug",  # quick to compile, and there is little in them
         "-DFASTALEX_TENSORRT_KERNELS=" + kernels.name,
         "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers)),
     ]
