@@ -7,15 +7,14 @@ fits, the engine's cost model chooses.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import tempfile
 from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
 
 from . import __version__, _core, cache
 from .errors import UserError
+from .files import replacing
 from .placement import Gpu, Placement
 from .tuning_rules import Rule, parse_rule
 
@@ -128,7 +127,12 @@ def write_cache(placement: Placement, rules: Sequence[Rule], trials: Sequence[Di
         "trials": [*trials, *old],
     }
     path = cache_path(placement)
-    _write_atomically(path, json.dumps(content, indent=1) + "\n")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with replacing(path) as stream:
+            stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
+    except (OSError, UserError) as error:
+        raise UserError("the tuning cannot be kept in %s: %s" % (path, getattr(error, "strerror", None) or error)) from None
     return path
 
 
@@ -141,18 +145,3 @@ def _measured_again(rule: Rule, trials: Sequence[Dict[str, Any]]) -> bool:
         (trial["precision"], trial["key"]) == (rule.precision, rule.key) and rule.first <= trial["batch"] <= rule.last
         for trial in trials
     )
-
-
-def _write_atomically(path: str, text: str) -> None:
-    temporary: Optional[str] = None
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=os.path.basename(path) + ".")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise UserError("the tuning cannot be kept in %s: %s" % (path, error.strerror or error)) from None
