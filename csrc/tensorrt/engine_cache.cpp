@@ -125,7 +125,11 @@ void CacheFile::write(const std::vector<char>& content) const {
 
 FolderLock::FolderLock(const std::string& folder, const std::string& name) {
   if (folder.empty()) return;
-  make_folders(folder);
+  try {
+    make_folders(folder);
+  } catch (const Error&) {
+    return;  // who writes the file says so
+  }
   file_ = open((folder + "/" + name + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   while (file_ >= 0 && flock(file_, LOCK_EX) && errno == EINTR) {
   }

@@ -47,7 +47,7 @@ class CacheFile {
 };
 
 // Waits until no other process holds the lock of this name; held until destroyed, or the process ends. Without a
-// folder, or where files cannot be locked, it holds nothing.
+// folder, or where it cannot be made or locked, it holds nothing.
 class FolderLock {
  public:
   FolderLock(const std::string& folder, const std::string& name);

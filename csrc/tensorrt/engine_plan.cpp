@@ -98,8 +98,9 @@ class Planner {
     const std::string plugin =
         plugin_for(step, may_pair ? &plan_.steps[index + 1] : nullptr, options_.fc_storage, &used);
     const char* impossible = not_native(step);
-    const bool wanted = std::find(options_.plugins.begin(), options_.plugins.end(), plugin) != options_.plugins.end();
-    if (!plugin.empty() && (wanted || (impossible && !options_.plugins.empty()))) {
+    const std::vector<std::string>& preferred = options_.preferred;
+    const bool wanted = std::find(preferred.begin(), preferred.end(), plugin) != preferred.end();
+    if (!plugin.empty() && !options_.native && (wanted || impossible)) {
       add_plugin(step, plugin, index, static_cast<size_t>(used));
       return static_cast<size_t>(used);
     }

@@ -56,10 +56,11 @@ struct EngineLayer {
 };
 
 struct EngineOptions {
-  bool strongly_typed;                // TensorRT >= 10
-  int precision;                      // fastalex_precision
-  int fc_storage;                     // fastalex_storage
-  std::vector<std::string> plugins;   // those to use wherever they can serve; none: TensorRT's own layers
+  bool strongly_typed;                 // TensorRT >= 10
+  int precision;                       // fastalex_precision
+  int fc_storage;                      // fastalex_storage
+  bool native;                         // mode `native`: no plugin at all
+  std::vector<std::string> preferred;  // plugins to use wherever they can serve; others only where TensorRT has no layer
 };
 
 struct EnginePlan {
