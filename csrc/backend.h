@@ -10,14 +10,16 @@
 #include <stdint.h>
 
 #include "fastalex.h"
+#include "layer.h"
 #include "ops.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-// Raised with every change of this file, of fastalex_step or of fastalex_frame; a library of another number is refused.
-#define FASTALEX_BACKEND_ABI 3u
+// Raised with every change of this file, of layer.h, of fastalex_step or of fastalex_frame; a library of another number
+// is refused.
+#define FASTALEX_BACKEND_ABI 4u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
@@ -77,6 +79,8 @@ typedef struct fastalex_backend_api {
   void (*context_destroy)(void* context);
 
   int (*run)(const void* plan, void* context, const fastalex_backend_call* call);
+
+  const fastalex_layer_api* layers;  // null: none
 } fastalex_backend_api;
 
 // The one symbol that a backend library exports.

@@ -48,7 +48,8 @@ struct BackendParts {
   std::unique_ptr<BackendModel> (*make_model)(const fastalex_step* steps, size_t step_count,
                                               const fastalex_param* params, size_t param_count,
                                               const fastalex_model_options& options);
-  bool top_k = false;  // as in fastalex_backend_api
+  bool top_k = false;                          // as in fastalex_backend_api
+  const fastalex_layer_api* layers = nullptr;  // likewise
 };
 
 // For backends that compute on the host.
@@ -102,6 +103,7 @@ class BackendApi {
         context_create,
         context_destroy,
         run,
+        Parts::parts().layers,
     };
     return &api;
   }

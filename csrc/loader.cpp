@@ -1,11 +1,11 @@
 #include "loader.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
 #include <deque>
 #include <mutex>
 
+#include "backend_library.h"
 #include "cpu/cpu.h"
 #include "error.h"
 
@@ -14,44 +14,11 @@ namespace {
 
 const char* const kOptional[] = {"cuda", "tensorrt"};
 
-std::string own_folder() {
-  Dl_info info;
-  if (!dladdr(reinterpret_cast<void*>(&own_folder), &info) || !info.dli_fname) return ".";
-  std::string path = info.dli_fname;
-  size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
-}
-
-// "" if the api can be used here.
-std::string refusal(const fastalex_backend_api* api) {
-  if (!api) return "its entry function returned nothing";
-  std::ostringstream text;
-  if (api->abi != FASTALEX_BACKEND_ABI || api->struct_size != sizeof(fastalex_backend_api)) {
-    text << "it was built for backend interface " << api->abi << ", this fastalex has " << FASTALEX_BACKEND_ABI
-         << ": install matching versions";
-    return text.str();
-  }
-  return api->probe() == FASTALEX_OK ? "" : api->last_error();
-}
-
 BackendStatus open_library(const std::string& name, const std::string& path) {
   BackendStatus status{name, nullptr, ""};
-  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (!handle) {
-    const char* why = dlerror();
-    status.reason = why ? why : path + " could not be opened";
-    return status;
-  }
-  auto entry = reinterpret_cast<fastalex_backend_entry_fn>(dlsym(handle, FASTALEX_BACKEND_ENTRY));
-  const fastalex_backend_api* api = entry ? entry() : nullptr;
-  status.reason = entry ? refusal(api) : path + " is not a fastalex backend: it has no " + FASTALEX_BACKEND_ENTRY;
-  if (status.reason.empty()) {
-    status.api = api;
-    if (name.empty()) status.name = api->name;
-  } else {
-    dlclose(handle);
-  }
-  return status;  // a backend that is in use stays open for the life of the process
+  status.api = open_backend(path, &status.reason);
+  if (status.api && name.empty()) status.name = status.api->name;
+  return status;
 }
 
 struct Registry {
@@ -60,7 +27,7 @@ struct Registry {
 
   Registry() {
     for (const fastalex_backend_api* api : {cpu_backend(), naive_backend()}) {
-      std::string reason = refusal(api);
+      std::string reason = backend_refusal(api);
       entries.push_back(BackendStatus{api->name, reason.empty() ? api : nullptr, reason});
     }
     for (const char* name : kOptional) entries.push_back(find_optional(name));

@@ -4,6 +4,7 @@
 
 #include "../backend_impl.h"
 #include "../dequantise.h"
+#include "device_layer.h"
 #include "device_plan.h"
 #include "layout.h"
 
@@ -130,7 +131,7 @@ std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t coun
 
 struct Cuda {
   static const BackendParts& parts() {
-    static const BackendParts parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model, true};
+    static const BackendParts parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model, true, layer_api()};
     return parts;
   }
 };

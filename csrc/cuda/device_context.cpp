@@ -153,21 +153,7 @@ void DeviceContext::enqueue_input(const fastalex_backend_call& call, StreamHandl
 
 void DeviceContext::enqueue_frame(const fastalex_frame& frame, bool on_device, StreamHandle stream) {
   const fastalex_step& first = plan_.input_step();
-  FrameSpec spec;
-  std::memset(&spec, 0, sizeof spec);  // the bytes are compared, so those between the fields count
-  spec.height = frame.height;
-  spec.width = frame.width;
-  spec.row_bytes = frame.row_bytes;
-  spec.filter = frame.filter;
-  spec.resized_h = frame.resized_h;
-  spec.resized_w = frame.resized_w;
-  spec.crop_y = frame.crop_y;
-  spec.crop_x = frame.crop_x;
-  spec.out_h = first.in_h;
-  spec.out_w = first.in_w;
-  spec.swap = frame.swap;
-  std::copy(frame.scale, frame.scale + 3, spec.scale);
-  std::copy(frame.shift, frame.shift + 3, spec.shift);
+  const FrameSpec spec = frame_spec(frame, first.in_h, first.in_w);
   prepare_frame(spec);
 
   const size_t table_bytes = frame_table_bytes(spec), pixels_at = round_up(table_bytes, kAlignment);

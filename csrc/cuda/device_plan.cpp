@@ -79,25 +79,32 @@ DevicePlan::DevicePlan(const Model* model, const fastalex_step* steps, size_t co
   measure();
 }
 
-size_t DevicePlan::plan_step(size_t index) {
-  const fastalex_step& step = steps_[index];
+PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index) {
+  const fastalex_step& step = steps[index];
   PlannedStep planned = {};
-  planned.problem = Problem{step, step, model_->dtype, model_->storage};
+  planned.problem = Problem{step, step, model.dtype, model.storage};
   planned.problem.second.op = -1;
   planned.first = index;
   planned.count = 1;
-  if (index + 1 < steps_.size() && step.output < 0 && may_pair(step.op, steps_[index + 1].op)) {
+  if (index + 1 < steps.size() && step.output < 0 && may_pair(step.op, steps[index + 1].op)) {
     Problem pair = planned.problem;
-    pair.second = steps_[index + 1];
-    if (!eligible(pair, model_->device).empty()) {
+    pair.second = steps[index + 1];
+    if (!eligible(pair, model.device).empty()) {
       planned.problem = pair;
       planned.count = 2;
     }
   }
-  planned.choice = choose(planned.problem, model_->device, model_->tuning);
+  planned.choice = choose(planned.problem, model.device, model.tuning);
+  const Candidate& candidate = *planned.choice.candidate;
+  if (candidate.workspace) planned.workspace = candidate.workspace(candidate, planned.problem, planned.choice.split);
+  return planned;
+}
+
+size_t DevicePlan::plan_step(size_t index) {
+  const fastalex_step& step = steps_[index];
+  PlannedStep planned = choose_step(*model_, steps_, index);
   const Candidate& candidate = *planned.choice.candidate;
   for (const KernelInfo& kernel : candidate.kernels) prepare_kernel(kernel);
-  if (candidate.workspace) planned.workspace = candidate.workspace(candidate, planned.problem, planned.choice.split);
   if (step.param >= 0) {
     LayerWeights* layer = model_->layers.at(step.param / 2).get();
     if (step.op == FASTALEX_OP_FULLY_CONNECTED) check_same_features(step, layer->step());

@@ -45,6 +45,9 @@ struct PlanSizes {
 
 size_t tensor_bytes(int n, int h, int w, int c, Dtype dtype);
 
+// What serves the steps from `index` on, without its weights; nothing is asked of the device.
+PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index);
+
 class DevicePlan final : public BackendPlan {
  public:
   DevicePlan(const Model* model, const fastalex_step* steps, size_t count);

@@ -14,22 +14,23 @@ struct Row {
   KernelInfo kernel;
   Kind kind;
   Dtype dtype;
+  Dtype dense;  // of the array
 };
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE) \
-  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE},
+#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, DENSE) \
+  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE, DENSE},
       FASTALEX_ELEMENTWISE_INSTANCES(FASTALEX_ROW)
 #undef FASTALEX_ROW
   };
   return table;
 }
 
-const KernelInfo& kernel_of(Kind kind, Dtype dtype) {
+const KernelInfo& kernel_of(Kind kind, Dtype dtype, Dtype dense) {
   const Row* found = nullptr;
   for (const Row& row : rows())
-    if (row.kind == kind && row.dtype == dtype) found = &row;
+    if (row.kind == kind && row.dtype == dtype && row.dense == dense) found = &row;
   return found->kernel;
 }
 
@@ -53,7 +54,7 @@ std::vector<Candidate> make_candidates() {
   std::vector<Candidate> list;
   for (Dtype dtype : {kFloat, kHalf}) {
     Candidate c = {};
-    c.kernels = {kernel_of(kActivation, dtype)};
+    c.kernels = {kernel_of(kActivation, dtype, dtype)};
     c.name = c.kernels[0].name;
     c.op = FASTALEX_OP_ACTIVATION;
     c.dtype = dtype;
@@ -66,20 +67,20 @@ std::vector<Candidate> make_candidates() {
   return list;
 }
 
-KernelLaunch layout_launch(Dtype dtype, const LayoutArgs& a, bool to_tensor) {
+KernelLaunch layout_launch(Dtype dtype, Dtype dense, const LayoutArgs& a, bool to_tensor) {
   using elementwise::kSide;
   using elementwise::kThreads;
   const long long plane = static_cast<long long>(a.h) * a.w;
   if (plane == 1) {
     const Grid grid = {a.n, ceil_div(to_tensor ? a.pitch : a.c, kThreads), 1};
-    return KernelLaunch::make(kernel_of(to_tensor ? kToVectors : kFromVectors, dtype), grid, a);
+    return KernelLaunch::make(kernel_of(to_tensor ? kToVectors : kFromVectors, dtype, dense), grid, a);
   }
   if (to_tensor && a.pitch == 4) {
     const Grid grid = {static_cast<int>(ceil_div(plane * a.n, kThreads)), 1, 1};
-    return KernelLaunch::make(kernel_of(kPixelsToTensor, dtype), grid, a);
+    return KernelLaunch::make(kernel_of(kPixelsToTensor, dtype, dense), grid, a);
   }
   const Grid grid = {static_cast<int>(a.n * ceil_div(plane, kSide)), ceil_div(a.pitch, kSide), 1};
-  return KernelLaunch::make(kernel_of(to_tensor ? kToTensor : kFromTensor, dtype), grid, a);
+  return KernelLaunch::make(kernel_of(to_tensor ? kToTensor : kFromTensor, dtype, dense), grid, a);
 }
 
 }  // namespace
@@ -89,8 +90,12 @@ const std::vector<Candidate>& elementwise_candidates() {
   return list;
 }
 
-KernelLaunch to_tensor_launch(Dtype dtype, const LayoutArgs& args) { return layout_launch(dtype, args, true); }
-KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args) { return layout_launch(dtype, args, false); }
+KernelLaunch to_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense) {
+  return layout_launch(dtype, dense, args, true);
+}
+KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense) {
+  return layout_launch(dtype, dense, args, false);
+}
 
 std::vector<const KernelInfo*> layout_kernels() {
   std::vector<const KernelInfo*> list;

@@ -137,6 +137,25 @@ void check(const FrameSpec& s) {
 
 }  // namespace
 
+FrameSpec frame_spec(const fastalex_frame& frame, int out_h, int out_w) {
+  FrameSpec spec;
+  std::memset(&spec, 0, sizeof spec);
+  spec.height = frame.height;
+  spec.width = frame.width;
+  spec.row_bytes = frame.row_bytes;
+  spec.filter = frame.filter;
+  spec.resized_h = frame.resized_h;
+  spec.resized_w = frame.resized_w;
+  spec.crop_y = frame.crop_y;
+  spec.crop_x = frame.crop_x;
+  spec.out_h = out_h;
+  spec.out_w = out_w;
+  spec.swap = frame.swap;
+  std::copy(frame.scale, frame.scale + 3, spec.scale);
+  std::copy(frame.shift, frame.shift + 3, spec.shift);
+  return spec;
+}
+
 size_t frame_table_bytes(const FrameSpec& spec) {
   check(spec);
   return (table_ints(row_axis(spec)) + table_ints(column_axis(spec))) * sizeof(int);

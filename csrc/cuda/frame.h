@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "candidate.h"
+#include "fastalex.h"
 
 namespace fastalex {
 namespace cuda {
@@ -25,6 +26,9 @@ struct FrameSpec {
   int swap;                  // 1: the planes are in the reverse order of the pixel's bytes
   float scale[3], shift[3];  // y = v scale - shift, by plane of the network's input
 };
+
+// Of a caller's frame; the bytes between the fields are zeros, so that specs can be compared as bytes.
+FrameSpec frame_spec(const fastalex_frame& frame, int out_h, int out_w);
 
 // Which pixels go into which, and their weights; the same for all frames of a spec. Both throw Error(FASTALEX_INVALID)
 // for a spec that no kernel can serve.

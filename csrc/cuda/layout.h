@@ -1,4 +1,5 @@
-// Between the caller's dense NCHW floats and tensors. `in` and `out` of the arguments change their roles.
+// Between the caller's dense NCHW arrays and tensors. An array is of floats, or of the tensor's type. `in` and `out` of
+// the arguments change their roles.
 #ifndef FASTALEX_CUDA_LAYOUT_H
 #define FASTALEX_CUDA_LAYOUT_H
 
@@ -9,8 +10,8 @@
 namespace fastalex {
 namespace cuda {
 
-KernelLaunch to_tensor_launch(Dtype dtype, const LayoutArgs& args);    // float [n, c, h, w] -> tensor
-KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args);  // tensor -> float [n, c, h, w]
+KernelLaunch to_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense = kFloat);    // [n, c, h, w] -> tensor
+KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense = kFloat);  // tensor -> [n, c, h, w]
 
 // All kernels that the two launch.
 std::vector<const KernelInfo*> layout_kernels();

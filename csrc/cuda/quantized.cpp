@@ -6,6 +6,7 @@
 
 #include "../cpu/half.h"
 #include "../dequantise.h"
+#include "../error.h"
 #include "../quantise.h"
 
 namespace fastalex {
@@ -27,11 +28,8 @@ void pack_bytes(const float* row, int count, char* to, char* scale) {
   for (int i = 0; i < count; ++i) to[i] = static_cast<char>(static_cast<unsigned char>(to[i]) ^ 0x80);  // level + 128
 }
 
-// count: whole groups.
-void pack_nibbles(const float* row, int count, char* to, char* scale) {
-  std::vector<uint16_t> scales(count / kStreamedGroup);
-  quantise_int4(row, count, reinterpret_cast<uint8_t*>(to), scales.data());
-  std::memcpy(scale, scales.data(), scales.size() * sizeof scales[0]);
+// Pairs of nibbles in the order of their values to words of the kernels'.
+void order_nibbles(char* to, int count) {
   for (char* word = to; word < to + count / 2; word += 4) {  // values 0 2 4 6 1 3 5 7 from the lowest nibble
     const unsigned char pairs[4] = {static_cast<unsigned char>(word[0]), static_cast<unsigned char>(word[1]),
                                     static_cast<unsigned char>(word[2]), static_cast<unsigned char>(word[3])};
@@ -40,6 +38,30 @@ void pack_nibbles(const float* row, int count, char* to, char* scale) {
     word[2] = static_cast<char>(pairs[0] >> 4 | (pairs[1] & 0xf0));
     word[3] = static_cast<char>(pairs[2] >> 4 | (pairs[3] & 0xf0));
   }
+}
+
+// count: whole groups.
+void pack_nibbles(const float* row, int count, char* to, char* scale) {
+  std::vector<uint16_t> scales(count / kStreamedGroup);
+  quantise_int4(row, count, reinterpret_cast<uint8_t*>(to), scales.data());
+  std::memcpy(scale, scales.data(), scales.size() * sizeof scales[0]);
+  order_nibbles(to, count);
+}
+
+// A row of fastalex_param's int8 levels, pixel by pixel.
+void pack_int8_levels(const StreamedLayout& layout, const char* levels, char* to) {
+  for (int p = 0; p < layout.height * layout.width; ++p)
+    for (int c = 0; c < layout.channels; ++c)
+      to[p * layout.pitch + c] = static_cast<char>(static_cast<unsigned char>(*levels++) ^ 0x80);  // level + 128
+}
+
+StreamedWeights zero_weights(const StreamedLayout& layout) {
+  StreamedWeights packed;
+  packed.values.resize(layout.rows * layout.row_bytes,
+                       static_cast<char>(layout.storage == FASTALEX_INT8 ? 0x80 : 0x88));
+  packed.scale.resize(layout.rows * layout.row_scale_bytes);
+  packed.bias.resize(layout.rows);
+  return packed;
 }
 
 // `row` ends with zeros, which become the padding.
@@ -134,6 +156,32 @@ StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight,
     }
     pack_row(layout, row.data(), packed.values.data() + o * layout.row_bytes,
              packed.scale.data() + o * layout.row_scale_bytes);
+  }
+  return packed;
+}
+
+StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& weight, const float* bias) {
+  FASTALEX_ASSERT(layout.storage == weight.storage);
+  const bool bytes = layout.storage == FASTALEX_INT8;
+  const int pixels = layout.height * layout.width;
+  if (!bytes && pixels > 1 && layout.pitch != layout.channels)
+    invalid("int4 weights of a map of ", layout.channels, " channels cannot be kept as they are; use int8, or ",
+            layout.pitch, " channels");
+  StreamedWeights packed = zero_weights(layout);
+  std::memcpy(packed.bias.data(), bias, layout.outputs * sizeof(float));
+  const size_t inputs = static_cast<size_t>(pixels) * layout.channels, row = bytes ? inputs : (inputs + 1) / 2;
+  const size_t scales = bytes ? sizeof(float) : int4_groups(inputs) * sizeof(uint16_t);
+  for (int o = 0; o < layout.outputs; ++o) {
+    const char* levels = static_cast<const char*>(weight.data) + o * row;
+    char* to = packed.values.data() + o * layout.row_bytes;
+    std::memcpy(packed.scale.data() + o * layout.row_scale_bytes, static_cast<const char*>(weight.scale) + o * scales,
+                scales);
+    if (bytes) {
+      pack_int8_levels(layout, levels, to);
+    } else {
+      std::memcpy(to, levels, row);
+      order_nibbles(to, layout.row_values);
+    }
   }
   return packed;
 }

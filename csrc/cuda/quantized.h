@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "../ops.h"
+#include "fastalex.h"
 
 namespace fastalex {
 
@@ -45,6 +46,10 @@ struct StreamedWeights {
 // weight: dense float32 [outputs, channels, height, width] at any address; bias [outputs].
 // Throws Error(FASTALEX_INVALID) if a value does not fit the storage.
 StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight, const float* bias);
+
+// The same from levels and scales as fastalex_param has them, in the layout's storage; none of them changes. int4 on
+// maps whose pixels are padded is refused: its groups of 128 would not be the kernels'.
+StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& weight, const float* bias);
 
 // Back to dense float32, dequantised to the very values that the kernels multiply by.
 void unpack_streamed(const StreamedLayout& layout, const char* values, const char* scale, float* weight);

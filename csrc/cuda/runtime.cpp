@@ -108,6 +108,12 @@ DeviceFacts device_facts(int index) {
   return facts;
 }
 
+int current_device() {
+  int index = 0;
+  CHECK(cudaGetDevice(&index));
+  return index;
+}
+
 DeviceScope::DeviceScope(int index) {
   CHECK(cudaGetDevice(&before_));
   if (index != before_) CHECK(cudaSetDevice(index));

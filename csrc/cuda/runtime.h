@@ -30,6 +30,7 @@ struct DeviceFacts {
 
 int device_count();  // throws Error(FASTALEX_UNAVAILABLE) without a driver, with one that is too old, without a device
 DeviceFacts device_facts(int index);
+int current_device();  // of the calling thread
 
 // Makes a device current for its life, then the one before again.
 class DeviceScope {

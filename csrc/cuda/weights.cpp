@@ -79,7 +79,12 @@ LayerWeights::LayerWeights(const fastalex_step& step, Dtype dtype, int storage, 
   if (step.op == FASTALEX_OP_CONV)
     pack_conv(weight, bias);
   else
-    pack_streamed(weight, bias);
+    upload_streamed(pack_streamed(streamed(), weight, bias));
+}
+
+LayerWeights::LayerWeights(const fastalex_step& step, Dtype dtype, const fastalex_param& weight, const float* bias)
+    : step_(step), dtype_(dtype), storage_(weight.storage) {
+  upload_streamed(pack_levels(streamed(), weight, bias));
 }
 
 void LayerWeights::pack_conv(const float* weight, const float* bias) {
@@ -99,8 +104,7 @@ void LayerWeights::pack_conv(const float* weight, const float* bias) {
   bias_ = upload(biases);
 }
 
-void LayerWeights::pack_streamed(const float* weight, const float* bias) {
-  const StreamedWeights packed = fastalex::pack_streamed(streamed(), weight, bias);
+void LayerWeights::upload_streamed(const StreamedWeights& packed) {
   values_ = upload(packed.values);
   scale_ = upload(packed.scale);
   bias_ = upload(packed.bias);

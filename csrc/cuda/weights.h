@@ -20,6 +20,8 @@ class LayerWeights {
  public:
   // weight, bias: dense float32 at any address. The device of the memory is the current one.
   LayerWeights(const fastalex_step& step, Dtype dtype, int storage, const float* weight, const float* bias);
+  // Of a fully connected layer, in int8 or int4, whose levels are kept.
+  LayerWeights(const fastalex_step& step, Dtype dtype, const fastalex_param& weight, const float* bias);
 
   const fastalex_step& step() const { return step_; }
   DeviceWeights get(WeightFormat format);  // for any thread; the memory lives as long as this object
@@ -29,7 +31,7 @@ class LayerWeights {
 
  private:
   void pack_conv(const float* weight, const float* bias);
-  void pack_streamed(const float* weight, const float* bias);
+  void upload_streamed(const StreamedWeights& packed);
   StreamedLayout streamed() const;
   std::vector<char> download(const DeviceMemory& from) const;
 

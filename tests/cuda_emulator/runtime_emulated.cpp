@@ -181,6 +181,8 @@ DeviceFacts device_facts(int index) {
   return emulator::pretended_devices()[static_cast<size_t>(index)];
 }
 
+int current_device() { return current; }
+
 DeviceScope::DeviceScope(int index) : before_(current) {
   if (index < 0 || index >= device_count()) fail(FASTALEX_INTERNAL, "cudaSetDevice: invalid device ordinal ", index);
   current = index;

@@ -109,7 +109,7 @@ struct TopKArgs {
   int n, c, pitch, k;
 };
 
-// Dense float32 NCHW <-> tensor
+// Dense NCHW of float or the tensor's type <-> tensor
 struct LayoutArgs {
   const void* in;
   void* out;

@@ -1,4 +1,4 @@
-// Activations that could not be fused, and the ways between dense NCHW floats and tensors.
+// Activations that could not be fused, and the ways between dense NCHW arrays and tensors.
 #ifndef FASTALEX_CUDA_ELEMENTWISE_CUH
 #define FASTALEX_CUDA_ELEMENTWISE_CUH
 
@@ -28,15 +28,16 @@ __global__ void __launch_bounds__(kThreads) activation(const ActivationArgs a) {
   vector::store(static_cast<T*>(a.out) + at, v);
 }
 
-// Dense [n, c, h, w] of at most four channels to a tensor of pitch 4, one thread a pixel. Grid: (pixels / threads).
-template <typename T>
+// Dense [n, c, h, w] of D, at most four channels, to a tensor of T and pitch 4, one thread a pixel.
+// Grid: (pixels / threads).
+template <typename T, typename D>
 __global__ void __launch_bounds__(kThreads) pixels_to_tensor(const LayoutArgs a) {
   const size_t plane = static_cast<size_t>(a.h) * a.w, pixel = static_cast<size_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (pixel >= plane * a.n) return;
-  const float* in = static_cast<const float*>(a.in) + pixel / plane * a.c * plane + pixel % plane;
+  const D* in = static_cast<const D*>(a.in) + pixel / plane * a.c * plane + pixel % plane;
   float v[4];
 #pragma unroll
-  for (int c = 0; c < 4; ++c) v[c] = c < a.c ? in[c * plane] : 0;
+  for (int c = 0; c < 4; ++c) v[c] = c < a.c ? get(in + c * plane) : 0;
   vector::store(static_cast<T*>(a.out) + pixel * 4, v);
 }
 
@@ -58,16 +59,16 @@ struct Square {
 };
 
 // Dense [n, c, h, w] to a tensor, through shared memory, so that reads run along pixels and writes along channels.
-template <typename T>
+template <typename T, typename D>
 __global__ void __launch_bounds__(kThreads) to_tensor(const LayoutArgs a) {
   FASTALEX_SHARED(smem);
   float* square = reinterpret_cast<float*>(smem);  // [channels, pixels]
   const Square s(a);
-  const float* in = static_cast<const float*>(a.in) + (s.image * a.c + s.channel) * s.plane + s.pixel;
+  const D* in = static_cast<const D*>(a.in) + (s.image * a.c + s.channel) * s.plane + s.pixel;
 #pragma unroll
   for (int row = s.down; row < kSide; row += kThreads / kSide) {
     const bool inside = s.channel + row < a.c && s.pixel + s.across < s.plane;
-    square[row * (kSide + 1) + s.across] = inside ? in[row * s.plane + s.across] : 0;
+    square[row * (kSide + 1) + s.across] = inside ? get(in + row * s.plane + s.across) : 0;
   }
   __syncthreads();
   T* out = static_cast<T*>(a.out) + (s.image * s.plane + s.pixel) * a.pitch + s.channel;
@@ -78,7 +79,7 @@ __global__ void __launch_bounds__(kThreads) to_tensor(const LayoutArgs a) {
 }
 
 // The way back: a tensor to dense [n, c, h, w].
-template <typename T>
+template <typename T, typename D>
 __global__ void __launch_bounds__(kThreads) from_tensor(const LayoutArgs a) {
   FASTALEX_SHARED(smem);
   float* square = reinterpret_cast<float*>(smem);  // [pixels, channels]
@@ -89,27 +90,27 @@ __global__ void __launch_bounds__(kThreads) from_tensor(const LayoutArgs a) {
     if (s.channel + s.across < a.c && s.pixel + row < s.plane)
       square[row * (kSide + 1) + s.across] = get(in + static_cast<size_t>(row) * a.pitch + s.across);
   __syncthreads();
-  float* out = static_cast<float*>(a.out) + (s.image * a.c + s.channel) * s.plane + s.pixel;
+  D* out = static_cast<D*>(a.out) + (s.image * a.c + s.channel) * s.plane + s.pixel;
 #pragma unroll
   for (int row = s.down; row < kSide; row += kThreads / kSide)
     if (s.channel + row < a.c && s.pixel + s.across < s.plane)
-      out[row * s.plane + s.across] = square[s.across * (kSide + 1) + row];
+      put(out + row * s.plane + s.across, square[s.across * (kSide + 1) + row]);
 }
 
 // Feature vectors, h = w = 1: rows of c values to rows of `pitch`, and back. Grid: (n, row / threads).
-template <typename T>
+template <typename T, typename D>
 __global__ void __launch_bounds__(kThreads) to_vectors(const LayoutArgs a) {
   const int c = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
   if (c >= a.pitch) return;
   const size_t row = blockIdx.x;
-  put(static_cast<T*>(a.out) + row * a.pitch + c, c < a.c ? static_cast<const float*>(a.in)[row * a.c + c] : 0);
+  put(static_cast<T*>(a.out) + row * a.pitch + c, c < a.c ? get(static_cast<const D*>(a.in) + row * a.c + c) : 0);
 }
-template <typename T>
+template <typename T, typename D>
 __global__ void __launch_bounds__(kThreads) from_vectors(const LayoutArgs a) {
   const int c = static_cast<int>(blockIdx.y * kThreads + threadIdx.x);
   if (c >= a.c) return;
   const size_t row = blockIdx.x;
-  static_cast<float*>(a.out)[row * a.c + c] = get(static_cast<const T*>(a.in) + row * a.pitch + c);
+  put(static_cast<D*>(a.out) + row * a.c + c, get(static_cast<const T*>(a.in) + row * a.pitch + c));
 }
 
 }  // namespace elementwise
