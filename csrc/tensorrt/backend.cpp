@@ -126,7 +126,7 @@ void probe() {
   engine_runtime().check();
 }
 
-std::string device_info(int index) { return cuda::device_text(cuda::device_facts(index)); }
+std::string device_info(int index) { return cuda::device_json(cuda::device_facts(index)); }
 
 std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const fastalex_param* params,
                                          size_t param_count, const fastalex_model_options& options) {

@@ -323,6 +323,19 @@ void Graph::launch(StreamHandle stream) const {
   for (const KernelLaunch& each : graph.launches) run(each, device);
 }
 
+// The work is called anew at each launch: what a capture would have recorded, provided that it asks for nothing else.
+CapturedGraph::CapturedGraph(StreamHandle stream, const std::function<void(StreamHandle)>& work) {
+  check_stream(stream, "cudaStreamBeginCapture");
+  graph_ = new std::function<void(StreamHandle)>(work);
+}
+
+CapturedGraph::~CapturedGraph() { delete static_cast<std::function<void(StreamHandle)>*>(graph_); }
+
+void CapturedGraph::launch(StreamHandle stream) const {
+  check_stream(stream, "cudaGraphLaunch");
+  (*static_cast<const std::function<void(StreamHandle)>*>(graph_))(stream);
+}
+
 void prepare_kernel(const KernelInfo& kernel) {
   const DeviceFacts device = device_facts(current);
   if (!has_code(kernel, device) || is_faulty("prepare", kernel))
