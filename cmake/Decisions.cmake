@@ -1,6 +1,6 @@
 # What this build contains and why: decided here, printed as a table, compiled into the library for `fastalex info`.
 
-# The CUDA library is decided in CudaArch.cmake. There is no TensorRT backend in this release: ON must fail and AUTO says so.
+# The CUDA library is decided in CudaArch.cmake.
 set(FASTALEX_DECISION_cuda "${FASTALEX_CUDA_REASON}")
 string(REPLACE ";" " " architectures "${FASTALEX_CUDA_ARCHITECTURES}")
 string(REPLACE "-real" "" architectures "${architectures}")
@@ -8,13 +8,25 @@ string(REPLACE "-virtual" "+PTX" architectures "${architectures}")
 if(architectures)
   set(FASTALEX_DECISION_cuda "on: sm ${architectures}")
 endif()
-if(FASTALEX_TENSORRT STREQUAL "ON")
-  message(FATAL_ERROR "FASTALEX_TENSORRT=ON, but this release has no tensorrt backend; configure with "
-                      "FASTALEX_TENSORRT=AUTO or OFF")
-elseif(FASTALEX_TENSORRT STREQUAL "OFF")
+
+# The TensorRT library: its headers, and the CUDA library, whose kernels it runs.
+set(FASTALEX_TENSORRT_MAJOR "")
+if(FASTALEX_TENSORRT STREQUAL "OFF")
   set(FASTALEX_DECISION_tensorrt "off: FASTALEX_TENSORRT=OFF")
 else()
-  set(FASTALEX_DECISION_tensorrt "off: this release has no tensorrt backend")
+  find_package(TensorRT MODULE QUIET)
+  set(reason "${TensorRT_REASON}")
+  if(NOT reason AND NOT FASTALEX_CUDA_ARCHITECTURES)
+    set(reason "its plugins run the CUDA library's kernels, and that is ${FASTALEX_CUDA_REASON}")
+  endif()
+  if(reason AND FASTALEX_TENSORRT STREQUAL "ON")
+    message(FATAL_ERROR "FASTALEX_TENSORRT=ON, but ${reason}${TensorRT_ADVICE}")
+  elseif(reason)
+    set(FASTALEX_DECISION_tensorrt "off: ${reason}")
+  else()
+    set(FASTALEX_TENSORRT_MAJOR ${TensorRT_VERSION_MAJOR})
+    set(FASTALEX_DECISION_tensorrt "on: TensorRT ${TensorRT_VERSION}")
+  endif()
 endif()
 
 string(REPLACE ";" " " isas "${FASTALEX_ISAS}")

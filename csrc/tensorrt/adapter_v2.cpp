@@ -35,7 +35,7 @@ class PluginV2 final : public nvinfer1::IPluginV2DynamicExt {
 
   nvinfer1::DimsExprs getOutputDimensions(int32_t, const nvinfer1::DimsExprs* inputs, int32_t,
                                           nvinfer1::IExprBuilder& builder) noexcept override {
-    nvinfer1::DimsExprs none;
+    nvinfer1::DimsExprs none = nvinfer1::DimsExprs();
     none.nbDims = -1;  // no dimensions: TensorRT ends the build
     return guarded_call(none, [&] { return output_exprs(*op_, inputs[0], builder); });
   }

@@ -5,10 +5,6 @@
 #include "../backend_library.h"
 #include "../error.h"
 
-#ifndef FASTALEX_TENSORRT_KERNELS
-#define FASTALEX_TENSORRT_KERNELS "libfastalex_cuda.so"
-#endif
-
 namespace fastalex {
 namespace tensorrt {
 namespace {

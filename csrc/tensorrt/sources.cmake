@@ -1,0 +1,39 @@
+# The files of libfastalex_tensorrt<major>.so, for csrc/tensorrt/CMakeLists.txt and tests/tensorrt/CMakeLists.txt.
+
+set(FASTALEX_TENSORRT_FOLDER ${CMAKE_CURRENT_LIST_DIR})
+set(FASTALEX_TENSORRT_KERNELS "libfastalex_cuda.so" CACHE STRING
+    "Library whose kernels the plugins run: a name in their own folder, or a path")
+mark_as_advanced(FASTALEX_TENSORRT_KERNELS)
+
+# They include nothing of TensorRT.
+set(FASTALEX_TENSORRT_OP_SOURCES
+  conv_relu.cpp field_values.cpp fully_connected_w8.cpp lrn_pool.cpp plugin_fields.cpp plugin_op.cpp preprocess.cpp
+  ../backend_library.cpp ../plan.cpp)
+# These do, whatever its release.
+set(FASTALEX_TENSORRT_SOURCES compat.cpp)
+# The plugins for TensorRT's interfaces, by major release.
+set(FASTALEX_TENSORRT_ADAPTER_8 adapter_v2.cpp)
+set(FASTALEX_TENSORRT_ADAPTER_10 adapter_v3.cpp)
+set(FASTALEX_TENSORRT_ADAPTER_11 adapter_v3.cpp)
+
+list(TRANSFORM FASTALEX_TENSORRT_OP_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
+add_library(fastalex_tensorrt_ops OBJECT ${FASTALEX_TENSORRT_OP_SOURCES})
+target_include_directories(fastalex_tensorrt_ops PRIVATE ${FASTALEX_TENSORRT_FOLDER}/../include)
+target_compile_definitions(fastalex_tensorrt_ops PRIVATE "FASTALEX_TENSORRT_KERNELS=\"${FASTALEX_TENSORRT_KERNELS}\"")
+target_compile_options(fastalex_tensorrt_ops PRIVATE -Wall -Wextra $<$<BOOL:${FASTALEX_WERROR}>:-Werror>)
+
+# A library of the plugins: the adapter's file, TensorRT's headers, those of CUDA. It is linked with neither TensorRT
+# nor CUDA: the first is in the process already, the second in the library of kernels that is opened when they run.
+function(fastalex_add_tensorrt_library target adapter tensorrt_headers cuda_headers)
+  set(sources ${FASTALEX_TENSORRT_SOURCES} ${adapter})
+  list(TRANSFORM sources PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
+  add_library(${target} MODULE ${sources})
+  target_include_directories(${target} PRIVATE ${FASTALEX_TENSORRT_FOLDER}/../include)
+  target_include_directories(${target} SYSTEM PRIVATE ${tensorrt_headers} ${cuda_headers})
+  # What a release calls deprecated is all that an older one has.
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-deprecated-declarations
+                                           $<$<BOOL:${FASTALEX_WERROR}>:-Werror>)
+  target_link_libraries(${target} PRIVATE fastalex_tensorrt_ops ${CMAKE_DL_LIBS})
+  target_link_options(${target} PRIVATE LINKER:-z,defs
+                      "LINKER:--version-script=${FASTALEX_TENSORRT_FOLDER}/exports.map")
+endfunction()
