@@ -32,11 +32,17 @@ class Tuning(NamedTuple):
     cached: bool = False
 
 
-def choose(placement: Placement) -> Tuning:
-    """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none."""
+def choose(placement: Placement, engine: str = "") -> Tuning:
+    """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none.
+
+    :param engine: of :data:`fastalex.placement.ENGINE_MODES`, where the backend runs engines. What the user measured is
+        not for them: it is of whole networks without TensorRT.
+    """
     if placement.gpu is None:
         return Tuning("", "")
     file = of_device_file(placement.gpu)
+    if placement.engines:
+        return _with_engine(placement.gpu, file, engine)
     rules = cached_rules(placement)
     if not rules:
         return file
@@ -63,6 +69,24 @@ def of_device_file(gpu: Gpu) -> Tuning:
     lines = ["graphs %s" % ("on" if tuning.graphs else "off"), *tuning.rules]
     basis = "%d rules, %s" % (len(tuning.rules), tuning.basis) if tuning.rules else "no rules: the cost model chooses"
     return Tuning("\n".join(lines) + "\n", "devices/%s.toml (%s)" % (found.device.name, basis))
+
+
+def engine_folder() -> str:
+    """Where engines are kept."""
+    return os.path.join(cache.folder(), "engines")
+
+
+def _with_engine(gpu: Gpu, file: Tuning, mode: str) -> Tuning:
+    """The rules of the device file for the plugins, and what it says of engines."""
+    lines = ["engine cache %s" % os.path.abspath(engine_folder()), "engine progress"]
+    if mode == "native":
+        lines.append("engine native")
+        return Tuning("\n".join(lines) + "\n", "TensorRT's own layers alone")
+    device = known_as(gpu).device
+    choice = device.engine if device else None
+    lines.append(" ".join(["engine plugins", *(choice.plugins if choice else ())]))
+    named = "plugins %s (%s)" % (", ".join(choice.plugins), choice.basis) if choice else "no choice of plugins"
+    return Tuning(file.text + "\n".join(lines) + "\n", "%s, %s" % (file.source, named))
 
 
 # The user's cache ---------------------------------------------------------------------------------------------------
