@@ -64,7 +64,7 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise UserError("this needs the package onnx: install it with 'pip install fastalex[onnx]'") from None
+        raise UserError("this needs the package onnx: pip install 'fastalex[onnx]'") from None
     return onnx
 
 
