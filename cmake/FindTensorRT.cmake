@@ -46,7 +46,7 @@ find_path(TensorRT_CUDA_INCLUDE_DIR cuda_runtime_api.h
           HINTS ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES} ${CUDA_INCLUDE_DIR}
           PATHS $ENV{CUDA_HOME} $ENV{CUDA_PATH} /usr/local/cuda PATH_SUFFIXES include)
 if(NOT TensorRT_CUDA_INCLUDE_DIR)
-  find_program(TensorRT_NVCC nvcc HINTS ENV CUDACXX)
+  find_program(TensorRT_NVCC NAMES "$ENV{CUDACXX}" nvcc)
   mark_as_advanced(TensorRT_NVCC)
   if(TensorRT_NVCC)
     get_filename_component(TensorRT_nvcc "${TensorRT_NVCC}" REALPATH)

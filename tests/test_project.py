@@ -178,7 +178,8 @@ def test_links_lead_somewhere():
     ("definition", "sentence"),
     [
         ("FASTALEX_CUDA=ON", "FASTALEX_CUDA=ON, but no CUDA compiler was found (install the CUDA toolkit"),
-        ("FASTALEX_TENSORRT=ON", "FASTALEX_TENSORRT=ON, but this release has no tensorrt backend"),
+        ("FASTALEX_TENSORRT=ON", "FASTALEX_TENSORRT=ON, but "),
+        ("FASTALEX_TENSORRT=yes", "FASTALEX_TENSORRT is 'yes': say AUTO, ON or OFF"),
         ("FASTALEX_CUDA=maybe", "FASTALEX_CUDA is 'maybe': say AUTO, ON or OFF"),
     ],
 )
@@ -186,6 +187,47 @@ def test_what_cannot_be_built_is_refused(definition, sentence, tmp_path):
     said, code = configure(tmp_path, definition)
     assert code != 0
     assert sentence in said
+
+
+def tarball(folder, version, macro="NV_TENSORRT_%s"):
+    """An unpacked TensorRT, as far as the build looks at it."""
+    (folder / "include").mkdir(parents=True)
+    (folder / "lib").mkdir()
+    (folder / "include" / "NvInfer.h").write_text("")
+    (folder / "lib" / ("libnvinfer.so." + version.split(".")[0])).write_text("")
+    numbers = zip(("MAJOR", "MINOR", "PATCH"), version.split("."))
+    lines = ["#define %s %s //!< number" % (macro % part, number) for part, number in numbers]
+    (folder / "include" / "NvInferVersion.h").write_text("\n".join(lines))
+    return folder
+
+
+def test_tensorrt_without_headers_says_where_to_get_them(tmp_path):
+    said, code = configure(tmp_path / "build", "FASTALEX_TENSORRT=ON", "TENSORRT_ROOT=%s" % tmp_path)
+    assert code != 0
+    assert "FASTALEX_TENSORRT=ON, but TensorRT's headers were not found (NvInfer.h)" in said
+    for source in ("sudo apt-get install tensorrt", "developer.nvidia.com/tensorrt", "TENSORRT_INCLUDE_DIR"):
+        assert source in said
+
+
+@pytest.mark.parametrize(
+    ("version", "macro"), [("8.2.1", "NV_TENSORRT_%s"), ("10.3.0", "NV_TENSORRT_%s"), ("11.1.0", "TRT_%s_ENTERPRISE")]
+)
+def test_tensorrt_is_found(version, macro, tmp_path):
+    root, cuda = tarball(tmp_path / "TensorRT", version, macro), tmp_path / "cuda"
+    cuda.mkdir()
+    (cuda / "cuda_runtime_api.h").write_text("")
+    said, code = configure(tmp_path / "b", "TENSORRT_ROOT=%s" % root, "TensorRT_CUDA_INCLUDE_DIR=%s" % cuda)
+    assert code == 0, said
+    library = root / "lib" / ("libnvinfer.so." + version.split(".")[0])
+    assert "-- TensorRT %s: headers %s, library %s" % (version, root / "include", library) in said
+    assert "-- tensorrt off: its plugins run the CUDA library's kernels, and that is off" in said
+
+
+def test_a_tensorrt_that_nothing_was_written_for_is_refused(tmp_path):
+    root = tarball(tmp_path / "TensorRT", "9.3.0")
+    said, code = configure(tmp_path / "b", "FASTALEX_TENSORRT=ON", "TENSORRT_ROOT=%s" % root)
+    assert code != 0
+    assert "has the headers of TensorRT '9.3.0', fastalex builds for 8, 10 and 11" in said
 
 
 def test_an_unknown_device_is_refused_with_the_known_ones(tmp_path):

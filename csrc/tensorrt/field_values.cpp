@@ -28,6 +28,13 @@ void append(std::vector<char>* bytes, T value) {
   bytes->insert(bytes->end(), from, from + sizeof value);
 }
 
+// FNV-1a of 64 bits: http://www.isthe.com/chongo/tech/comp/fnv
+uint64_t digest_of(const char* bytes, size_t size) {
+  uint64_t hash = 0xcbf29ce484222325u;
+  for (size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 0x100000001b3u;
+  return hash;
+}
+
 std::vector<char> standard_value(const FieldRow& row) {
   std::vector<char> bytes;
   if (row.type == FieldType::kCHAR) return bytes;
@@ -178,11 +185,17 @@ std::vector<char> serialise(const FieldValues& values) {
     const char* from = static_cast<const char*>(field.data);
     bytes.insert(bytes.end(), from, from + static_cast<size_t>(field.length) * size_of(field.type));
   }
+  append(&bytes, digest_of(bytes.data(), bytes.size()));
   return bytes;
 }
 
 std::vector<Field> deserialise(const std::string& plugin, const void* bytes, size_t size) {
-  Reader reader(plugin, bytes, size);
+  Reader whole(plugin, bytes, size);
+  if (size < sizeof(uint64_t)) whole.damaged();
+  const size_t body = size - sizeof(uint64_t);
+  if (digest_of(static_cast<const char*>(bytes), body) != value_at<uint64_t>(whole.take(body) + body, 0))
+    whole.damaged();
+  Reader reader(plugin, bytes, body);
   if (std::memcmp(reader.take(sizeof kMagic), kMagic, sizeof kMagic) != 0) reader.damaged();
   const std::string writer = reader.text();
   if (writer != plugin) invalid("these are the bytes of a ", writer, ", not of a ", plugin);

@@ -40,8 +40,8 @@ class FieldValues {
   std::map<std::string, std::vector<char>> values_;  // bytes in the row's type
 };
 
-// For TensorRT 8, which keeps bytes. deserialise's fields point into them; throws Error(FASTALEX_INVALID) for bytes
-// that are damaged, or written by another plugin or a newer library.
+// For TensorRT 8, which keeps bytes; they end in a digest. deserialise's fields point into them; throws
+// Error(FASTALEX_INVALID) for bytes that are damaged, or written by another plugin or a newer library.
 std::vector<char> serialise(const FieldValues& values);
 std::vector<Field> deserialise(const std::string& plugin, const void* bytes, size_t size);
 

@@ -26,7 +26,7 @@ HARNESS const char* harness_error();
 // Opens TensorRT's runtime and the plugins' library as trtexec does; 0: done. For the ops there is nothing to open.
 HARNESS int harness_open(const char* runtime, const char* plugins);
 
-// Names of the creators, one a line, each with its version and fields.
+// The plugins of fastalex that there are, one a line: name, version, fields.
 HARNESS const char* harness_creators();
 
 // Null, or -1: it failed.

@@ -146,6 +146,10 @@ inline nvinfer1::PluginFieldCollection collection_of(const std::vector<nvinfer1:
   return collection;
 }
 
+// TensorRT's own creators answer no question.
+const char* const kPlugins[] = {fastalex::tensorrt::kConvReLU, fastalex::tensorrt::kLRNPool,
+                                fastalex::tensorrt::kFullyConnectedW8, fastalex::tensorrt::kPreprocess};
+
 template <typename Creator>
 std::string describe(Creator* creator, const char* name, const char* version) {
   std::string text = std::string(name) + " " + version;

@@ -26,9 +26,9 @@ int harness_open(const char* runtime, const char* plugins) {
 const char* harness_creators() {
   static std::string text;
   text.clear();
-  int32_t count = 0;
-  nvinfer1::IPluginCreator* const* all = registry->getPluginCreatorList(&count);
-  for (int i = 0; i < count; ++i) text += describe(all[i], all[i]->getPluginName(), all[i]->getPluginVersion());
+  for (const char* name : kPlugins)
+    if (auto* creator = creator_of(name))
+      text += describe(creator, creator->getPluginName(), creator->getPluginVersion());
   return text.c_str();
 }
 

@@ -40,13 +40,9 @@ int harness_open(const char* runtime, const char* plugins) {
 const char* harness_creators() {
   static std::string text;
   text.clear();
-  int32_t count = 0;
-  nvinfer1::IPluginCreatorInterface* const* all = registry->getAllCreators(&count);
-  for (int i = 0; i < count; ++i) {
-    auto* creator = static_cast<nvinfer1::IPluginCreatorV3One*>(all[i]);
-    if (std::string(all[i]->getInterfaceInfo().kind) == "PLUGIN CREATOR_V3ONE")
+  for (const char* name : kPlugins)
+    if (auto* creator = creator_of(name))
       text += describe(creator, creator->getPluginName(), creator->getPluginVersion());
-  }
   return text.c_str();
 }
 

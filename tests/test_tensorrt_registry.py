@@ -1,0 +1,77 @@
+"""The TensorRT plugins as objects of a real registry: a lean runtime (a package of PyPI, which needs no GPU) loads the
+library as trtexec does. The kernels run on the CUDA emulator.
+
+FASTALEX_TENSORRT_HEADERS is a folder of folders with include/NvInfer.h, one a release; FASTALEX_TENSORRT_LEAN one of
+folders with tensorrt_lean_libs (pip install --target), one a release.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import emulated
+from plugins import build
+
+#: The adapter of TensorRT 8 is run in TensorRT 10, whose registry still takes it: no package has an older runtime.
+ADAPTERS = {
+    "v2": ("10", "libharness_v2.so", "libplugins_v2.so"),
+    "v3": ("10", "libharness_v3.so", "libfastalex_tensorrt10.so"),
+    "v3-11": ("11", "libharness_v3.so", "libfastalex_tensorrt11.so"),
+}
+
+
+def folder(variable):
+    named = os.environ.get(variable)
+    return Path(named) if named else None
+
+
+def headers(major):
+    """A folder with NvInfer.h of that release, or None."""
+    root = folder("FASTALEX_TENSORRT_HEADERS")
+    found = sorted(root.glob("%s*/include/NvInfer.h" % major)) if root else []
+    return found[-1].parent if found else None
+
+
+def runtime(major):
+    """libnvinfer_lean.so of that release, or None."""
+    root = folder("FASTALEX_TENSORRT_LEAN")
+    found = sorted(root.glob("**/libnvinfer_lean.so." + major)) if root else []
+    return found[-1] if found else None
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_plugins_of_a_registry(adapter):
+    """In a process of its own: registries of two releases, or two of the same plugins, do not go together."""
+    major, harness, library = ADAPTERS[adapter]
+    include, lean = headers(major), runtime(major)
+    if not include or not lean:
+        pytest.skip("no headers and lean runtime of TensorRT %s" % major)
+    built = build(emulated.ROOT / "build" / ("plugins-" + major), Path(emulated.library()), [include])
+    found = [path.parent for path in built.glob("*/" + harness) if re.match(r"[\d.]+$", path.parent.name)]
+    assert len(found) == 1, found
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import test_tensorrt_registry as t; t.main(*sys.argv[2:])"
+    arguments = [str(Path(__file__).parent), str(built), str(found[0] / harness), str(lean), str(found[0] / library)]
+    done = subprocess.run([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode == 0 and said.endswith("all checks passed\n"), said
+
+
+def main(built, harness, lean, library):
+    """Runs every check of plugin_checks on objects of the registry."""
+    import plugin_checks
+    from plugins import Harness, Plans
+
+    emulated.load()
+    objects = Harness(Path(harness), emulated.BACKEND, lean, library)
+    failed = plugin_checks.run(objects, Plans(Path(built) / "libharness_op.so"))
+    for each in failed:
+        print(each)
+    if failed:
+        sys.exit("%d checks failed" % len(failed))
+    print("all checks passed")
