@@ -35,7 +35,6 @@ MODES: Dict[Tuple[str, str], str] = {
     ("int8", "int4"): INT8_FC4,
 }
 WEIGHTS, TORCH_STATE = "weights.safetensors", "state.pt"
-BATCH = "N"  # the name of the batch in an ONNX graph
 CALIBRATION_IMAGES = 8  # random ones, as the timed images are: it costs seconds, and says nothing about accuracy
 
 
@@ -124,6 +123,8 @@ class OnnxRuntime:
         options = self.package.SessionOptions()
         options.graph_optimization_level = self.package.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = self.spec["threads"], 1
+        from fastalex.onnx_graph import BATCH
+
         options.add_free_dimension_override_by_name(BATCH, batch)  # a fixed shape is what it optimises best
         path = graph_path(self.spec, self.graph, ".onnx")
         self.session = self.package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -355,10 +356,7 @@ def write_onnx(spec: Mapping[str, Any]) -> None:
     """One graph, whose batch has a name instead of a number."""
     from fastalex import onnx_graph, variants
 
-    graph = onnx_graph.graph_of(variants.get(spec["variant"]), _arrays(spec))
-    for value in (*graph.graph.input, *graph.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = BATCH
-    _save(graph, spec, "onnx")
+    _save(onnx_graph.graph_of(variants.get(spec["variant"]), _arrays(spec), batch=None), spec, "onnx")
 
 
 def _save(graph: Any, spec: Mapping[str, Any], conversion: str) -> None:

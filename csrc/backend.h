@@ -75,6 +75,9 @@ typedef struct fastalex_backend_api {
   // JSON of the kernels that serve the steps; names[i]: of the last layer in step i.
   int (*plan_describe)(const void* plan, const char* const* names, char* text, size_t capacity, size_t* size);
 
+  // Writes what serves the plan as a file for other programs, whole or not at all; FASTALEX_INVALID if it is none.
+  int (*plan_save)(const void* plan, const char* path);
+
   int (*context_create)(const void* plan, void** context);
   void (*context_destroy)(void* context);
 

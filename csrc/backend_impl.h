@@ -24,6 +24,7 @@ class BackendPlan {
   virtual std::unique_ptr<BackendContext> make_context() const = 0;
   virtual std::string describe(const char* const* names) const = 0;
   virtual void run(BackendContext* context, const fastalex_backend_call& call) const = 0;
+  virtual void save(const std::string&) const { invalid("this backend has no engines to write; use tensorrt"); }
 };
 
 class BackendModel {
@@ -100,6 +101,7 @@ class BackendApi {
         plan_create,
         plan_destroy,
         plan_describe,
+        plan_save,
         context_create,
         context_destroy,
         run,
@@ -142,6 +144,9 @@ class BackendApi {
   static void plan_destroy(void* plan) { delete static_cast<BackendPlan*>(plan); }
   static int plan_describe(const void* plan, const char* const* names, char* text, size_t capacity, size_t* size) {
     return guarded([&] { copy_text(plan_of(plan).describe(names), text, capacity, size); });
+  }
+  static int plan_save(const void* plan, const char* path) {
+    return guarded([&] { plan_of(plan).save(path); });
   }
   static int context_create(const void* plan, void** context) {
     return guarded([&] { *context = plan_of(plan).make_context().release(); });

@@ -48,6 +48,13 @@ std::string whole_text(const Give& give) {
   return text.data();
 }
 
+// For calls that may make a plan: a TensorRT engine can take minutes.
+template <typename Call>
+int without_gil(const Call& call) {
+  py::gil_scoped_release release;
+  return call();
+}
+
 struct Closer {
   void operator()(fastalex_net* net) const {
     py::gil_scoped_release release;  // waits for running calls
@@ -121,7 +128,7 @@ class PyNet {
     const Size size = size_of(x);
     const uint32_t flags = softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u;
     int32_t shape[4];
-    check(fastalex_output_shape(net_.get(), size.n, size.h, size.w, flags, shape));
+    check(without_gil([&] { return fastalex_output_shape(net_.get(), size.n, size.h, size.w, flags, shape); }));
     Array y = empty(shape);
     const float* from = x.data();
     float* to = y.mutable_data();
@@ -141,7 +148,9 @@ class PyNet {
     std::vector<const char*> texts;
     for (const std::string& name : names) texts.push_back(name.c_str());
     std::vector<int32_t> shapes(4 * names.size());
-    check(fastalex_tap_shapes(net_.get(), size.n, size.h, size.w, flags, texts.data(), texts.size(), shapes.data()));
+    check(without_gil([&] {
+      return fastalex_tap_shapes(net_.get(), size.n, size.h, size.w, flags, texts.data(), texts.size(), shapes.data());
+    }));
     std::vector<Array> results;
     std::vector<float*> outputs;
     std::vector<size_t> counts;
@@ -190,9 +199,11 @@ class PyNet {
                                                   bool softmax) {
     const std::vector<const char*> names = texts(taps);
     std::vector<int32_t> sides(4 * std::max<size_t>(1, taps.size()));
-    check(taps.empty()
-              ? fastalex_output_shape(net_.get(), n, h, w, flags_of(softmax), sides.data())
-              : fastalex_tap_shapes(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), sides.data()));
+    check(without_gil([&] {
+      return taps.empty()
+                 ? fastalex_output_shape(net_.get(), n, h, w, flags_of(softmax), sides.data())
+                 : fastalex_tap_shapes(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), sides.data());
+    }));
     std::vector<std::vector<int32_t>> shapes;
     for (size_t i = 0; i < sides.size(); i += 4) shapes.emplace_back(sides.begin() + i, sides.begin() + i + 4);
     return shapes;
@@ -201,9 +212,15 @@ class PyNet {
   std::string describe(int32_t n, int32_t h, int32_t w, bool softmax, const std::vector<std::string>& taps) {
     const std::vector<const char*> names = texts(taps);
     return whole_text([&](char* text, size_t capacity, size_t* size) {
-      return fastalex_describe(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), text, capacity,
-                               size);
+      return without_gil([&] {
+        return fastalex_describe(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), text, capacity,
+                                 size);
+      });
     });
+  }
+
+  void save_engine(int32_t n, int32_t h, int32_t w, bool softmax, const std::string& path) {
+    check(without_gil([&] { return fastalex_save_engine(net_.get(), n, h, w, flags_of(softmax), path.c_str()); }));
   }
 
   // Addresses are integers: arrays of other libraries, on the device or not.
@@ -491,6 +508,8 @@ PYBIND11_MODULE(_core, m) {
            py::arg("taps") = std::vector<std::string>(), py::arg("softmax") = false)
       .def("describe", &PyNet::describe, py::arg("n"), py::arg("h"), py::arg("w"), py::arg("softmax") = false,
            py::arg("taps") = std::vector<std::string>())
+      .def("save_engine", &PyNet::save_engine, py::arg("n"), py::arg("h"), py::arg("w"), py::arg("softmax"),
+           py::arg("path"))
       .def("run_device", &PyNet::run_device, py::arg("input_ptr"), py::arg("shape"), py::arg("output_ptrs"),
            py::arg("output_counts"), py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0,
            py::arg("softmax") = false, py::arg("input_on_device") = true, py::arg("outputs_on_device") = true,

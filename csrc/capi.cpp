@@ -281,6 +281,14 @@ int fastalex_describe(fastalex_net* net, int32_t batch, int32_t height, int32_t 
   });
 }
 
+int fastalex_save_engine(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                         const char* path) {
+  return guarded([&] {
+    need(net && path, "net and path");
+    net->net.save(request_of(batch, height, width, flags), path);
+  });
+}
+
 int fastalex_device_info(const char* backend, int32_t index, char* text, size_t capacity, size_t* size) {
   return guarded([&] {
     need(backend && size && (text || !capacity), "backend, text and size");

@@ -12,7 +12,19 @@
 namespace fastalex {
 namespace {
 
-const char* const kOptional[] = {"cuda", "tensorrt"};
+// Libraries that may be beside this one, by backend, the first that works: TensorRT has one a major release.
+struct Optional {
+  const char* name;
+  std::vector<const char*> libraries;
+};
+
+const std::vector<Optional>& optional_backends() {
+  static const std::vector<Optional> list = {
+      {"cuda", {"cuda"}},
+      {"tensorrt", {"tensorrt11", "tensorrt10", "tensorrt8"}},
+  };
+  return list;
+}
 
 BackendStatus open_library(const std::string& name, const std::string& path) {
   BackendStatus status{name, nullptr, ""};
@@ -21,23 +33,45 @@ BackendStatus open_library(const std::string& name, const std::string& path) {
   return status;
 }
 
+// An optional backend, looked for next to the library this code is in.
+BackendStatus find_optional(const Optional& wanted) {
+  BackendStatus status{wanted.name, nullptr, ""};
+  const std::string folder = own_folder();
+  std::string names;
+  for (const char* library : wanted.libraries) {
+    const std::string file = std::string("libfastalex_") + library + ".so", path = folder + "/" + file;
+    names += (names.empty() ? "" : " or ") + file;
+    if (access(path.c_str(), F_OK) != 0) continue;
+    const BackendStatus found = open_library(wanted.name, path);
+    if (found.api) return found;
+    status.reason += (status.reason.empty() ? "" : "; ") + found.reason;
+  }
+  if (status.reason.empty())
+    status.reason = "this build has no " + status.name + " library (there is no " + names + " in " + folder + ")";
+  return status;
+}
+
+// Opening a library may cost much, so an optional one is opened when it is asked for.
 struct Registry {
+  struct Entry {
+    BackendStatus status;
+    const Optional* unopened;
+  };
   std::mutex mutex;
-  std::deque<BackendStatus> entries;  // a deque: addresses stay valid
+  std::deque<Entry> entries;  // a deque: addresses stay valid
 
   Registry() {
     for (const fastalex_backend_api* api : {cpu_backend(), naive_backend()}) {
       std::string reason = backend_refusal(api);
-      entries.push_back(BackendStatus{api->name, reason.empty() ? api : nullptr, reason});
+      entries.push_back({BackendStatus{api->name, reason.empty() ? api : nullptr, reason}, nullptr});
     }
-    for (const char* name : kOptional) entries.push_back(find_optional(name));
+    for (const Optional& each : optional_backends()) entries.push_back({BackendStatus{each.name, nullptr, ""}, &each});
   }
 
-  static BackendStatus find_optional(const std::string& name) {
-    std::string path = own_folder() + "/libfastalex_" + name + ".so";
-    if (access(path.c_str(), F_OK) != 0)
-      return BackendStatus{name, nullptr, "this build has no " + name + " library (there is no " + path + ")"};
-    return open_library(name, path);
+  const BackendStatus& opened(Entry* entry) {  // mutex held
+    if (entry->unopened) entry->status = find_optional(*entry->unopened);
+    entry->unopened = nullptr;
+    return entry->status;
   }
 };
 
@@ -52,18 +86,21 @@ std::vector<const BackendStatus*> backends() {
   Registry& all = registry();
   std::lock_guard<std::mutex> lock(all.mutex);
   std::vector<const BackendStatus*> list;
-  for (const BackendStatus& entry : all.entries) list.push_back(&entry);
+  for (Registry::Entry& entry : all.entries) list.push_back(&all.opened(&entry));
   return list;
 }
 
 const fastalex_backend_api* find_backend(const std::string& name) {
+  Registry& all = registry();
+  std::lock_guard<std::mutex> lock(all.mutex);
   std::string known;
-  for (const BackendStatus* entry : backends()) {
-    if (entry->name == name) {
-      if (entry->api) return entry->api;
-      throw Error(FASTALEX_UNAVAILABLE, "the " + name + " backend cannot be used: " + entry->reason);
+  for (Registry::Entry& entry : all.entries) {
+    if (entry.status.name == name) {
+      const BackendStatus& status = all.opened(&entry);
+      if (status.api) return status.api;
+      throw Error(FASTALEX_UNAVAILABLE, "the " + name + " backend cannot be used: " + status.reason);
     }
-    known += (known.empty() ? "" : ", ") + entry->name;
+    known += (known.empty() ? "" : ", ") + entry.status.name;
   }
   invalid("there is no backend ", name, " (there are: ", known, ")");
 }
@@ -73,9 +110,9 @@ void load_backend(const std::string& path) {
   BackendStatus status = open_library("", path);
   if (!status.api) throw Error(FASTALEX_UNAVAILABLE, status.reason);
   std::lock_guard<std::mutex> lock(all.mutex);
-  for (const BackendStatus& entry : all.entries)
-    if (entry.name == status.name) throw Error(FASTALEX_INVALID, "there is a backend " + status.name + " already");
-  all.entries.push_back(status);
+  for (const Registry::Entry& entry : all.entries)
+    if (entry.status.name == status.name) throw Error(FASTALEX_INVALID, "there is a backend " + status.name + " already");
+  all.entries.push_back({status, nullptr});
 }
 
 }  // namespace fastalex

@@ -15,7 +15,7 @@ struct BackendStatus {
   std::string reason;               // why, where it cannot
 };
 
-// All backends; optional ones are looked for, next to the library this code is in, at the first call.
+// All backends; optional ones are looked for, next to the library this code is in, when they are first asked for.
 // Entries are never removed and never move.
 std::vector<const BackendStatus*> backends();
 

@@ -147,6 +147,11 @@ void Net::describe(const Request& request, char* text, size_t capacity, size_t* 
   check(backend_->plan_describe(plan->plan, names.data(), text, capacity, size));
 }
 
+void Net::save(const Request& request, const char* path) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  check(backend_->plan_save(find_plan(request)->plan, path));
+}
+
 void* Net::allocate(size_t bytes) {
   void* memory = nullptr;
   check(backend_->memory_create(model_, bytes, &memory));

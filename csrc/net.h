@@ -38,6 +38,7 @@ class Net final : private ForkGuarded {
   void run(const Request& request, const fastalex_backend_call& call);
   std::vector<std::string> step_names(const Request& request);  // the last layer in each step
   void describe(const Request& request, char* text, size_t capacity, size_t* size);
+  void save(const Request& request, const char* path);
   void get_param(size_t index, float* out) const;
   size_t param_bytes() const { return backend_->model_bytes(model_); }
   void* allocate(size_t bytes);

@@ -45,6 +45,13 @@ def emulated():
 
 
 @pytest.fixture(scope="session")
+def emulated_tensorrt(emulated):
+    """The TensorRT backend with emulated engines, under the name of ``emulated.TENSORRT``."""
+    emulated.load_tensorrt()
+    return emulated
+
+
+@pytest.fixture(scope="session")
 def full_grids(request):
     """Whether whole layers are to run on the emulator."""
     return request.config.getoption("--full")

@@ -14,12 +14,15 @@ from fastalex import _core, devices
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "emulated"
+TENSORRT = "emulated-tensorrt"
 DEVICES = tuple(devices.load_all())
 
 _VARIABLES = {
     "device": "FASTALEX_EMULATED_DEVICE",
     "blocks": "FASTALEX_EMULATED_BLOCKS",
     "fault": "FASTALEX_EMULATED_FAULT",
+    "tensorrt": "FASTALEX_EMULATED_TENSORRT",
+    "build_s": "FASTALEX_EMULATED_BUILD_S",
 }
 
 
@@ -51,6 +54,12 @@ def load() -> None:
     _core.load_backend(library())
 
 
+@functools.lru_cache(maxsize=None)
+def load_tensorrt() -> None:
+    """Makes the TensorRT backend with emulated engines known to this process, once."""
+    _core.load_backend(os.path.join(os.path.dirname(library()), "libfastalex_emulated_tensorrt.so"))
+
+
 def device_text(name: str, card: str = "") -> str:
     """What FASTALEX_EMULATED_DEVICE says of a device file, with its first card or the named one."""
     device = devices.get(name)
@@ -75,13 +84,15 @@ def device_text(name: str, card: str = "") -> str:
 
 
 @contextlib.contextmanager
-def pretend(device=None, blocks=None, kernel="", fault=None):
+def pretend(device=None, blocks=None, kernel="", fault=None, tensorrt=None, build_s=None):
     """For the nets made meanwhile: a device file's name, or a text of facts; how many blocks of a large launch of the
-    named kernel run (default: all); a fault."""
+    named kernel run (default: all); a fault; the version of TensorRT; how long it takes to build an engine."""
     values = {
         "device": device_text(device) if device in DEVICES else device,
         "blocks": "%d:1:%s" % (blocks, kernel) if blocks else None,
         "fault": fault,
+        "tensorrt": tensorrt,
+        "build_s": None if build_s is None else str(build_s),
     }
     before = {name: os.environ.get(_VARIABLES[name]) for name, value in values.items() if value is not None}
     os.environ.update({_VARIABLES[name]: value for name, value in values.items() if value is not None})

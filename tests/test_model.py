@@ -102,7 +102,7 @@ def test_quantised_net_is_pytorch_with_its_own_weights(name, fc_weights):
     assert 0 < np.abs(net(x) - unquantised(x)).max() < 0.05 * scale
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "alexnet2012-original"])  # ONNX has no such norm
+@pytest.mark.parametrize("name", VARIANTS)
 def test_variant_is_onnxruntime(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")

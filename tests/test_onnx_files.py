@@ -15,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from fastalex.onnx_graph import graph_of  # noqa: E402
 
 WIDTHS = (16, 32, 48, 48, 32, 64, 64)
-NAMES = [name for name in variants.VARIANTS if name != "alexnet2012-original"]  # ONNX has no such norm
+# ONNX has no layer for the other one's spatial normalisation: its files say what they are (tests/test_export.py)
+NAMES = [name for name in variants.VARIANTS if name != "alexnet2012-original"]
 
 
 def model_of(name="torchvision"):

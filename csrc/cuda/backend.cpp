@@ -1,10 +1,10 @@
 // The CUDA backend behind backend.h: devices, models, and the one symbol that the library exports.
 #include <memory>
-#include <sstream>
 
 #include "../backend_impl.h"
 #include "../dequantise.h"
 #include "device_layer.h"
+#include "device_arrays.h"
 #include "device_plan.h"
 #include "layout.h"
 
@@ -16,10 +16,11 @@ namespace fastalex {
 namespace cuda {
 namespace {
 
-class DeviceModel final : public BackendModel {
+class DeviceModel final : public DeviceArrays {
  public:
   DeviceModel(const fastalex_step* steps, size_t count, const fastalex_param* given, size_t param_count,
-              const fastalex_model_options& options) {
+              const fastalex_model_options& options)
+      : DeviceArrays(options.device_index) {
     const FloatParams params(steps, count, given, param_count);
     model_.device = device_facts(options.device_index);
     model_.dtype = options.precision == FASTALEX_PRECISION_FP16 ? kHalf : kFloat;
@@ -63,31 +64,6 @@ class DeviceModel final : public BackendModel {
     return std::unique_ptr<BackendPlan>(new DevicePlan(&model_, steps, count));
   }
 
-  void* allocate(size_t bytes) const override {
-    const DeviceScope scope(model_.device.index);
-    return DeviceMemory(bytes).release();
-  }
-
-  void release(void* memory) const override {
-    try {
-      const DeviceScope scope(model_.device.index);
-      DeviceMemory::adopt(memory);
-    } catch (const std::exception&) {
-      // Without the device there is nothing to free.
-    }
-  }
-
-  void copy(void* to, const void* from, size_t bytes, bool to_host) const override {
-    const DeviceScope scope(model_.device.index);
-    const Stream stream;
-    synchronize_device();  // whatever stream still writes the memory
-    if (to_host)
-      copy_to_host(to, from, bytes, stream.handle());
-    else
-      copy_to_device(to, from, bytes, stream.handle());
-    synchronize(stream.handle());
-  }
-
  private:
   Model model_;
 };
@@ -108,16 +84,7 @@ void probe() {
   throw Error(FASTALEX_UNAVAILABLE, problem);
 }
 
-std::string device_info(int index) {
-  const DeviceFacts facts = device_facts(index);
-  std::ostringstream text;
-  text << "{\"index\": " << facts.index << ", \"name\": \"" << facts.name << "\", \"sm\": " << facts.sm
-       << ", \"sms\": " << facts.sms << ", \"clock_khz\": " << facts.clock_khz << ", \"l2_bytes\": " << facts.l2_bytes
-       << ", \"memory_bytes\": " << facts.memory_bytes << ", \"integrated\": " << (facts.integrated ? "true" : "false")
-       << ", \"tensor_cores\": " << (facts.tensor_cores ? "true" : "false") << ", \"driver\": " << facts.driver_version
-       << ", \"runtime\": " << facts.runtime_version << "}";
-  return text.str();
-}
+std::string device_info(int index) { return device_json(device_facts(index)); }
 
 std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t count, const fastalex_param* params,
                                          size_t param_count, const fastalex_model_options& options) {

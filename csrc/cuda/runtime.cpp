@@ -229,6 +229,20 @@ void launch(const KernelLaunch& what, StreamHandle stream) {
   if (code != cudaSuccess) fail(code, what.kernel->name, __FILE__, __LINE__);
 }
 
+namespace {
+
+cudaGraphExec_t instantiated(cudaGraph_t graph) {
+  cudaGraphExec_t exec;
+#if CUDART_VERSION >= 12000
+  CHECK(cudaGraphInstantiate(&exec, graph, 0));
+#else
+  CHECK(cudaGraphInstantiate(&exec, graph, nullptr, nullptr, 0));
+#endif
+  return exec;
+}
+
+}  // namespace
+
 Graph::Graph(const std::vector<KernelLaunch>& launches) : Graph() {
   cudaGraph_t graph;
   CHECK(cudaGraphCreate(&graph, 0));
@@ -246,13 +260,7 @@ Graph::Graph(const std::vector<KernelLaunch>& launches) : Graph() {
     CHECK(cudaGraphAddKernelNode(&added, graph, before ? &before : nullptr, before ? 1 : 0, &node));
     before = added;
   }
-  cudaGraphExec_t exec;
-#if CUDART_VERSION >= 12000
-  CHECK(cudaGraphInstantiate(&exec, graph, 0));
-#else
-  CHECK(cudaGraphInstantiate(&exec, graph, nullptr, nullptr, 0));
-#endif
-  exec_ = exec;
+  exec_ = instantiated(graph);
 }
 
 Graph::~Graph() {
@@ -261,6 +269,31 @@ Graph::~Graph() {
 }
 
 void Graph::launch(StreamHandle stream) const {
+  CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(exec_), stream_of(stream)));
+}
+
+CapturedGraph::CapturedGraph(StreamHandle stream, const std::function<void(StreamHandle)>& work) : CapturedGraph() {
+  cudaGraph_t graph = nullptr;
+  CHECK(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+  try {
+    work(stream);
+  } catch (...) {
+    cudaStreamEndCapture(stream_of(stream), &graph);  // the stream is of use again
+    if (graph) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  CHECK(cudaStreamEndCapture(stream_of(stream), &graph));
+  graph_ = graph;
+  exec_ = instantiated(graph);
+}
+
+CapturedGraph::~CapturedGraph() {
+  if (exec_) cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(exec_));
+  if (graph_) cudaGraphDestroy(static_cast<cudaGraph_t>(graph_));
+}
+
+void CapturedGraph::launch(StreamHandle stream) const {
   CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(exec_), stream_of(stream)));
 }
 

@@ -4,6 +4,7 @@
 #define FASTALEX_CUDA_RUNTIME_H
 
 #include <cstddef>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -124,6 +125,23 @@ class Graph {
 
  private:
   Graph() = default;
+
+  void* graph_ = nullptr;
+  void* exec_ = nullptr;
+};
+
+// What `work` queues on the stream that it is given, as one graph. Nothing runs while it is made, and `work` may only
+// queue what CUDA can capture.
+class CapturedGraph {
+ public:
+  CapturedGraph(StreamHandle stream, const std::function<void(StreamHandle)>& work);
+  ~CapturedGraph();
+  CapturedGraph(const CapturedGraph&) = delete;
+  CapturedGraph& operator=(const CapturedGraph&) = delete;
+  void launch(StreamHandle stream) const;
+
+ private:
+  CapturedGraph() = default;
 
   void* graph_ = nullptr;
   void* exec_ = nullptr;

@@ -93,12 +93,19 @@ typedef struct fastalex_options {
 /* Tuning rules, one a line; `fastalex_describe` gives the keys, and the candidates that could serve each.
  *
  *   # comment
- *   graphs on|off                                                launch a plan as one CUDA graph; default: not on
- * Jetson fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]                 for batches FIRST to LAST
+ *   graphs on|off                                      launch a plan as one CUDA graph; default: not on Jetson
+ *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
- * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name, joined
- * by
- * "+" where two are done in one. The first rule that fits is followed; where none does, a cost model chooses. */
+ * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name, joined by
+ * "+" where two are done in one. The first rule that fits is followed; where none does, a cost model chooses.
+ *
+ * "tensorrt" has these, too; the rules above are then for its plugins:
+ *
+ *   engine native                                      TensorRT's own layers alone
+ *   engine plugins [NAME ...]                          fastalex's plugins of these names wherever they can serve, any
+ *                                                      where TensorRT has no layer (default: without names)
+ *   engine cache FOLDER                                keep engines there; default: none is kept
+ *   engine progress                                    say on standard error how long a build takes */
 
 enum { FASTALEX_SOFTMAX = 1u }; /* flag of fastalex_run: append a softmax over the features */
 
@@ -203,6 +210,11 @@ FASTALEX_API int fastalex_run_call(fastalex_net* net, const fastalex_call* call)
 FASTALEX_API int fastalex_describe(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
                                    const char* const* names, size_t name_count, char* text, size_t capacity,
                                    size_t* size);
+
+/* Writes the TensorRT engine that serves this shape to `path`, for trtexec and other programs: input "x" [N, C, H, W],
+ * output "y0", both float32. An engine that has plugins needs libfastalex_tensorrt<major>.so where it is loaded. */
+FASTALEX_API int fastalex_save_engine(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
+                                      const char* path);
 
 /* JSON of device `index` of a backend, in the same way; FASTALEX_INVALID past the last. */
 FASTALEX_API int fastalex_device_info(const char* backend, int32_t index, char* text, size_t capacity, size_t* size);

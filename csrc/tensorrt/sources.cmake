@@ -9,8 +9,15 @@ mark_as_advanced(FASTALEX_TENSORRT_KERNELS)
 set(FASTALEX_TENSORRT_OP_SOURCES
   conv_relu.cpp field_values.cpp fully_connected_w8.cpp lrn_pool.cpp plugin_fields.cpp plugin_op.cpp preprocess.cpp
   ../backend_library.cpp ../plan.cpp)
-# These do, whatever its release.
+# The backend, which includes nothing of TensorRT either, but asks for csrc/cuda/runtime.h.
+set(FASTALEX_TENSORRT_BACKEND_SOURCES
+  backend.cpp engine_cache.cpp engine_call.cpp engine_plan.cpp engine_progress.cpp engine_settings.cpp engine_store.cpp
+  engine_weights.cpp frame_input.cpp ../cuda/device_arrays.cpp ../dequantise.cpp ../quantise.cpp ../xxhash.cpp)
+list(TRANSFORM FASTALEX_TENSORRT_BACKEND_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
+# These do, whatever its release: of the plugins, of the backend.
 set(FASTALEX_TENSORRT_SOURCES compat.cpp)
+set(FASTALEX_TENSORRT_ENGINE_SOURCES engine_network.cpp engine_tensorrt.cpp)
+list(TRANSFORM FASTALEX_TENSORRT_ENGINE_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
 # The plugins for TensorRT's interfaces, by major release.
 set(FASTALEX_TENSORRT_ADAPTER_8 adapter_v2.cpp)
 set(FASTALEX_TENSORRT_ADAPTER_10 adapter_v3.cpp)

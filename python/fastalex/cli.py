@@ -76,6 +76,7 @@ def _parser() -> _Parser:
     _add_bench(commands)
     _add_tune(commands)
     _add_convert(commands)
+    _add_export(commands)
     _add_quantize(commands)
     _add_weights(commands)
     _add_readout(commands)
@@ -184,6 +185,24 @@ def _add_convert(commands: Any) -> None:
     parser.add_argument(
         "--conv-only", action="store_true", help="write the convolutions alone, which are all that LPIPS needs"
     )
+
+
+def _add_export(commands: Any) -> None:
+    parser = _add(commands, "export", export, "write a network for other programs: an ONNX file or a TensorRT engine")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, 'digits', or what 'fastalex weights' lists")
+    parser.add_argument("output", metavar="OUT", help="the file to write")
+    parser.add_argument("--to", choices=("onnx", "engine"), help="default: by OUT's suffix, .onnx, .engine or .plan")
+    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
+    parser.add_argument("--input-size", type=_positive, metavar="S", help="side of the input; default: the variant's")
+    parser.add_argument(
+        "--batch", type=_batch, default=1, metavar="N", help="images at a time (1); onnx: 'any'; engine: the most"
+    )
+    parser.add_argument("--softmax", action="store_true", help="probabilities instead of logits")
+    parser.add_argument("--labels", metavar="FILE", help="onnx: names of the classes to write with it, one a line")
+    parser.add_argument("--device", default="tensorrt", metavar="D", help="engine: tensorrt (default) or tensorrt:1")
+    parser.add_argument("--precision", metavar="T", help="engine: fp32 (default) or fp16")
+    parser.add_argument("--fc-weights", metavar="T", help="engine: as --precision (default), int8 or int4")
+    parser.add_argument("--mode", metavar="M", help="engine: plugins (default) or native, TensorRT's own layers")
 
 
 def _add_quantize(commands: Any) -> None:
@@ -298,6 +317,10 @@ def _number(text: str, largest: float, what: str) -> float:
     return value
 
 
+def _batch(text: str) -> Any:
+    return text if text == "any" else _positive(text)
+
+
 # The commands ------------------------------------------------------------------------------------------------------
 
 
@@ -341,6 +364,13 @@ def convert(options: argparse.Namespace) -> int:
     from . import commands_convert
 
     return commands_convert.convert(options)
+
+
+def export(options: argparse.Namespace) -> int:
+    """Write a network for other programs; see :mod:`fastalex.commands_export`."""
+    from . import commands_export
+
+    return commands_export.export(options)
 
 
 def quantize(options: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ except ImportError:  # Python < 3.11
     import tomli as tomllib
 
 KINDS = ("jetson", "card")
-BASES = ("predicted", "measured")  # of tuning rules
+BASES = ("predicted", "measured")  # of tuning rules and of the choice of plugins
 RATES = ("fp32", "fp16", "fp16_tensor", "fp16_tensor_fp32", "int8_tensor")
 _SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 _SMI_TIMEOUT_S = 10.0
@@ -87,6 +87,16 @@ class DeviceTuning:
 
 
 @dataclass(frozen=True)
+class EngineChoice:
+    """Which of fastalex's plugins serve a TensorRT engine wherever they can, whether that was ``measured`` or is
+    ``predicted`` (``basis``), and why (``source``). Layers of other plugins are TensorRT's own where it has any."""
+
+    plugins: Tuple[str, ...]
+    basis: str
+    source: str
+
+
+@dataclass(frozen=True)
 class Device:
     """A board or a family of cards: one file in ``devices/``.
 
@@ -106,6 +116,7 @@ class Device:
     device_tree_not: Tuple[str, ...] = ()
     gpu_name: str = ""
     tuning: Optional[DeviceTuning] = None
+    engine: Optional[EngineChoice] = None
 
     def card(self, name: str) -> Card:
         """The card called ``name`` (case and a leading vendor or family word do not matter).
@@ -294,6 +305,7 @@ def _load(path: Path) -> Device:
             device_tree_not=tuple(rules.get("device_tree_not", ())),
             gpu_name=rules.get("gpu_name", ""),
             tuning=_tuning(row.get("tuning")),
+            engine=_engine(row.get("engine")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError("the device file %s is not valid: %s" % (path, error)) from None
@@ -309,6 +321,15 @@ def _tuning(row: Optional[Dict[str, Any]]) -> Optional[DeviceTuning]:
         raise ValueError("[tuning] must have graphs = true or false, and a basis of %s" % " or ".join(BASES))
     if found.rules and not found.source:
         raise ValueError("[tuning] has rules, so it must name their source")
+    return found
+
+
+def _engine(row: Optional[Dict[str, Any]]) -> Optional[EngineChoice]:
+    if row is None:
+        return None
+    found = EngineChoice(**{**row, "plugins": tuple(row["plugins"])})
+    if found.basis not in BASES or not found.source:
+        raise ValueError("[engine] must have a basis of %s, and a source" % " or ".join(BASES))
     return found
 
 

@@ -56,6 +56,9 @@ class AlexNet:
         and rounds more.
     :param calibration: for ``precision="int8"``, what :func:`fastalex.quantize.calibrate` gave, or a mapping of the
         name of each conv and fc layer to the step of its input. Default: the one in the weights file.
+    :param engine: on TensorRT, ``"plugins"`` (the default): fastalex's plugins wherever the device file says that they
+        win or TensorRT has no layer; ``"native"``: TensorRT's own layers alone. An engine is built when a batch first
+        needs it, which can take minutes, and kept in :func:`fastalex.tuning.engine_folder`.
     :param overrides: any field of :class:`~fastalex.variants.Variant` (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
 
@@ -80,9 +83,11 @@ class AlexNet:
         threads: Optional[int] = None,
         exact: bool = False,
         calibration: Union[Calibration, Mapping[str, float], None] = None,
+        engine: Optional[str] = None,
         **overrides: Any,
     ) -> None:
         self._placement = placement.choose(device)
+        self.engine = placement.check_engine(self._placement, engine)
         self.device = self._placement.name
         placement.numbers(self._placement, precision, fc_weights)  # before a file is looked for
         self.exact = placement.check_exact(self._placement, exact)
@@ -106,7 +111,7 @@ class AlexNet:
     def _make(self, parameters: Mapping[str, np.ndarray]) -> Any:
         """The native network, and where its tuning rules come from."""
         size = self.variant.input_size
-        chosen = tuning.choose(self._placement)
+        chosen = tuning.choose(self._placement, self.engine)
         steps = steps_for(self.variant, self.calibration) if self.precision == "int8" else None
         arguments = (
             layer_table(self.variant.layers(), steps),
@@ -369,6 +374,21 @@ class AlexNet:
             arrays, added = quantised.to_file(arrays, self.variant, fc_weights)
             metadata.update(added)
         weights_files.save(path, arrays, metadata)
+
+    def save_engine(self, path: Union[str, os.PathLike], batch: int = 1, softmax: bool = False) -> None:
+        """Writes the TensorRT engine for up to ``batch`` images, for trtexec and other programs.
+
+        Its input is ``x``, float32 ``[N, C, H, W]``, its output ``y0``, float32 ``[N, num_classes]`` with any number of
+        ones behind. It serves this GPU and this release of TensorRT; one with plugins needs
+        ``libfastalex_tensorrt<major>.so`` where it is loaded.
+
+        :param softmax: the output is probabilities.
+        :raises UserError: on another device, or if the file cannot be written.
+        """
+        if not self._placement.engines:
+            raise UserError("device='%s' has no engines; use device='tensorrt'" % self.device)
+        size = self.variant.input_size
+        self._net.save_engine(batch, size, size, softmax, os.fspath(path))
 
     @property
     def param_bytes(self) -> int:

@@ -5,7 +5,7 @@ The package ``onnx`` is imported inside the functions: fastalex itself needs non
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
@@ -16,34 +16,47 @@ from .variants import Variant
 if TYPE_CHECKING:
     import onnx
 
+BATCH = "N"  # what a batch of any size is called
 
-def graph_of(row: Variant, arrays: Dict[str, np.ndarray], batch: int = 1) -> onnx.ModelProto:
-    """``row`` with ``arrays`` as an ONNX model of opset 13.
+
+def graph_of(
+    row: Variant,
+    arrays: Mapping[str, Any],
+    batch: Optional[int] = 1,
+    softmax: bool = False,
+    metadata: Optional[Mapping[str, str]] = None,
+) -> onnx.ModelProto:
+    """``row`` with ``arrays`` as an ONNX model of opset 13, of that opset's own operators alone.
 
     Its input is ``x`` [batch, C, H, W]; its only output has the name of the last layer and is [batch, num_classes].
 
-    :raises UserError: where ``onnx`` is not installed, or for a layer that ONNX does not have.
+    :param batch: None: any, by the name :data:`BATCH`.
+    :param softmax: the output is probabilities, ``prob``.
+    :param metadata: text to text, for the model's ``metadata_props``.
+    :raises UserError: where ``onnx`` is not installed.
     """
     onnx = _onnx()
     from onnx import TensorProto, helper, numpy_helper
 
-    for layer in row.layers():
-        if layer.op not in _ADD:
-            raise UserError("%s has the layer '%s' (%s), which ONNX does not have" % (row.name, layer.name, layer.op))
-    nodes: List[Any] = []
+    builder = _Builder()
     value = "x"
     for layer in row.layers():
-        value = _ADD[layer.op](nodes, layer, value)
-    shape = [batch, row.channels, row.input_size, row.input_size]
+        value = _ADD[layer.op](builder, layer, value)
+    if softmax:
+        value = builder.node("Softmax", [value], "prob", axis=1)
+    count: Any = BATCH if batch is None else batch
+    shape = [count, row.channels, row.input_size, row.input_size]
+    constants = {**arrays, **builder.constants}
     graph = helper.make_graph(
-        nodes,
+        builder.nodes,
         row.name,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [batch, row.num_classes])],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in arrays.items()],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [count, row.num_classes])],
+        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], producer_name="fastalex")
     model.ir_version = 8
+    helper.set_model_props(model, dict(metadata or {}))
     onnx.checker.check_model(model)
     return model
 
@@ -52,18 +65,29 @@ def _onnx() -> Any:
     try:
         import onnx
     except ImportError:
-        raise UserError("this needs the package onnx: install it with 'pip install onnx'") from None
+        raise UserError("this needs the package onnx: pip install 'fastalex[onnx]'") from None
     return onnx
 
 
-def _node(nodes: List[Any], op: str, inputs: List[str], output: str, **attributes: Any) -> str:
-    from onnx import helper
+class _Builder:
+    """The nodes so far, and the constants that are no parameters of the network."""
 
-    nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
-    return output
+    def __init__(self) -> None:
+        self.nodes: List[Any] = []
+        self.constants: Dict[str, np.ndarray] = {}
+
+    def node(self, op: str, inputs: List[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, values: Any) -> str:
+        self.constants[name] = np.asarray(values, np.float32)
+        return name
 
 
-def _conv(nodes: List[Any], layer: Layer, value: str) -> str:
+def _conv(builder: _Builder, layer: Layer, value: str) -> str:
     options = layer.options
     pads = [options["pad"]] * 2
     for axis in (1, 2):  # a window that overhangs reads zeros
@@ -71,12 +95,12 @@ def _conv(nodes: List[Any], layer: Layer, value: str) -> str:
         pads.append(max(0, reach - options["pad"] - layer.in_shape[axis]))
     inputs = [value, layer.param + ".weight", layer.param + ".bias"]
     strides, kernel = [options["stride"]] * 2, [options["kernel"]] * 2
-    return _node(
-        nodes, "Conv", inputs, layer.name, group=options["groups"], kernel_shape=kernel, strides=strides, pads=pads
+    return builder.node(
+        "Conv", inputs, layer.name, group=options["groups"], kernel_shape=kernel, strides=strides, pads=pads
     )
 
 
-def _lrn(nodes: List[Any], layer: Layer, value: str) -> str:
+def _lrn(builder: _Builder, layer: Layer, value: str) -> str:
     options = layer.options
     constants = {
         "size": options["size"],
@@ -85,42 +109,76 @@ def _lrn(nodes: List[Any], layer: Layer, value: str) -> str:
         "bias": options["k"],
     }
     if options["groups"] == 1:
-        return _node(nodes, "LRN", [value], layer.name, **constants)
+        return builder.node("LRN", [value], layer.name, **constants)
     from onnx import helper
 
     parts = ["%s.%d" % (layer.name, group) for group in range(options["groups"])]
-    nodes.append(helper.make_node("Split", [value], [part + ".in" for part in parts], axis=1))
+    builder.nodes.append(helper.make_node("Split", [value], [part + ".in" for part in parts], axis=1))
     for part in parts:
-        _node(nodes, "LRN", [part + ".in"], part, **constants)
-    return _node(nodes, "Concat", parts, layer.name, axis=1)
+        builder.node("LRN", [part + ".in"], part, **constants)
+    return builder.node("Concat", parts, layer.name, axis=1)
 
 
-def _maxpool(nodes: List[Any], layer: Layer, value: str) -> str:
+def _spatial_norm(builder: _Builder, layer: Layer, value: str) -> str:
+    """ONNX has no such operator: the sum of squares is an average that counts the padding, times the window."""
+    options, name = layer.options, layer.name
+    size = options["size"]
+    squares = builder.node("Mul", [value, value], name + ".squares")
+    mean = builder.node(
+        "AveragePool",
+        [squares],
+        name + ".mean",
+        kernel_shape=[size] * 2,
+        pads=[size // 2] * 4,
+        strides=[1, 1],
+        count_include_pad=1,
+    )
+    scaled = builder.node("Mul", [mean, builder.constant(name + ".alpha", options["alpha"] * size**2)], name + ".sum")
+    shifted = builder.node("Add", [scaled, builder.constant(name + ".k", options["k"])], name + ".base")
+    power = builder.node("Pow", [shifted, builder.constant(name + ".beta", options["beta"])], name + ".power")
+    return builder.node("Div", [value, power], name)
+
+
+def _maxpool(builder: _Builder, layer: Layer, value: str) -> str:
     options = layer.options
     ceil = int(options["rounding"] == "ceil")
     sides = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
-    return _node(nodes, "MaxPool", [value], layer.name, ceil_mode=ceil, **sides)
+    return builder.node("MaxPool", [value], layer.name, ceil_mode=ceil, **sides)
 
 
-def _avgpool(nodes: List[Any], layer: Layer, value: str) -> str:
-    if layer.in_shape != layer.out_shape:  # at the native size it is the identity
-        raise UserError("ONNX has no adaptive pool; use the variant's own input size")
-    return value
+def _avgpool(builder: _Builder, layer: Layer, value: str) -> str:
+    """Means over windows of several sizes are products with matrices: rows from the left, columns from the right."""
+    if layer.in_shape == layer.out_shape:
+        return value
+    rows = builder.constant(layer.name + ".rows", _means(layer.in_shape[1], layer.out_shape[1]))
+    columns = builder.constant(layer.name + ".columns", _means(layer.in_shape[2], layer.out_shape[2]).swapaxes(2, 3))
+    half = builder.node("MatMul", [rows, value], layer.name + ".half")
+    return builder.node("MatMul", [half, columns], layer.name)
 
 
-def _fc(nodes: List[Any], layer: Layer, value: str) -> str:
+def _means(side: int, out: int) -> np.ndarray:
+    """[1, 1, out, side]: the windows of adaptive_avgpool in csrc/ops.h."""
+    matrix = np.zeros((1, 1, out, side))
+    for i in range(out):
+        first, end = i * side // out, -(-(i + 1) * side // out)
+        matrix[0, 0, i, first:end] = 1 / (end - first)
+    return matrix
+
+
+def _fc(builder: _Builder, layer: Layer, value: str) -> str:
     if len(layer.in_shape) == 3:
-        value = _node(nodes, "Flatten", [value], layer.name + ".flat", axis=1)
-    return _node(nodes, "Gemm", [value, layer.param + ".weight", layer.param + ".bias"], layer.name, transB=1)
+        value = builder.node("Flatten", [value], layer.name + ".flat", axis=1)
+    return builder.node("Gemm", [value, layer.param + ".weight", layer.param + ".bias"], layer.name, transB=1)
 
 
 _ADD = {
     "conv": _conv,
-    "relu": lambda nodes, layer, value: _node(nodes, "Relu", [value], layer.name),
-    "tanh": lambda nodes, layer, value: _node(nodes, "Tanh", [value], layer.name),
+    "relu": lambda builder, layer, value: builder.node("Relu", [value], layer.name),
+    "tanh": lambda builder, layer, value: builder.node("Tanh", [value], layer.name),
     "lrn": _lrn,
+    "spatial_norm": _spatial_norm,
     "maxpool": _maxpool,
     "adaptive_avgpool": _avgpool,
-    "dropout": lambda nodes, layer, value: value,
+    "dropout": lambda builder, layer, value: value,
     "fc": _fc,
 }

@@ -23,10 +23,12 @@ NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     },
     "cuda": {"fp32": ("fp32", "fp16", "int8", "int4"), "fp16": ("fp16", "int8", "int4")},
     "naive": {"fp32": ("fp32",)},
+    "tensorrt": {"fp32": ("fp32", "int8", "int4"), "fp16": ("fp16", "int8", "int4")},
 }
 AUTO_ORDER = ("tensorrt", "cuda", "cpu")
 MAX_THREADS = 1024
 HOST_BACKENDS = ("cpu", "naive")  # they compute where numpy's arrays are
+ENGINE_MODES = ("plugins", "native")  # of a TensorRT engine
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,11 @@ class Placement(NamedTuple):
     gpu: Optional[Gpu] = None
 
     @property
+    def engines(self) -> bool:
+        """Whether it runs TensorRT engines."""
+        return runs_engines(self.backend)
+
+    @property
     def index(self) -> int:
         return self.gpu.index if self.gpu else 0
 
@@ -65,6 +72,10 @@ class Placement(NamedTuple):
     def name(self) -> str:
         """As :class:`~fastalex.AlexNet` takes it: ``cpu``, ``cuda:0``."""
         return "%s:%d" % (self.backend, self.gpu.index) if self.gpu else self.backend
+
+
+def runs_engines(backend: str) -> bool:
+    return backend.endswith("tensorrt")  # the tests have one of their own
 
 
 def gpus(backend: str) -> List[Gpu]:
@@ -85,6 +96,8 @@ def choose(device: str) -> Placement:
     :raises UserError: for a device that there is none of.
     :raises BackendError: if the backend was asked for by name and cannot be used here.
     """
+    if device in HOST_BACKENDS:  # without a look for the others, which takes time
+        return _placed(device, 0, device)
     status = {entry["name"]: entry for entry in _core.backends()}
     if device == "auto":
         for name in AUTO_ORDER:
@@ -174,8 +187,20 @@ def thread_count(threads: Optional[int]) -> int:
     return threads
 
 
+def check_engine(placement: Placement, engine: Optional[str]) -> str:
+    """``engine`` of :class:`~fastalex.AlexNet`; empty where there are no engines.
+
+    :raises UserError: if it is no mode, or one is asked of a backend that has no engines.
+    """
+    if engine is not None:
+        one_of("engine", engine, ENGINE_MODES)
+    if engine is not None and not placement.engines:
+        raise UserError("engine='%s' is for device='tensorrt'; on device='%s', leave it out" % (engine, placement.name))
+    return engine or (ENGINE_MODES[0] if placement.engines else "")
+
+
 def _numbers_of(backend: str) -> Dict[str, Tuple[str, ...]]:
-    return NUMBERS.get(backend, NUMBERS["cuda"])  # what else there is runs on a GPU
+    return NUMBERS.get(backend) or NUMBERS["tensorrt" if runs_engines(backend) else "cuda"]  # of the tests
 
 
 def _first(has: Callable[[Dict[str, Tuple[str, ...]]], bool]) -> str:

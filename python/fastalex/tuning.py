@@ -7,15 +7,14 @@ fits, the engine's cost model chooses.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import tempfile
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence
 
 from . import __version__, _core, cache
 from .errors import UserError
+from .files import replacing
 from .placement import Gpu, Placement
 from .tuning_rules import Rule, parse_rule
 
@@ -33,11 +32,17 @@ class Tuning(NamedTuple):
     cached: bool = False
 
 
-def choose(placement: Placement) -> Tuning:
-    """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none."""
+def choose(placement: Placement, engine: str = "") -> Tuning:
+    """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none.
+
+    :param engine: of :data:`fastalex.placement.ENGINE_MODES`, where the backend runs engines. What the user measured is
+        not for them: it is of whole networks without TensorRT.
+    """
     if placement.gpu is None:
         return Tuning("", "")
     file = of_device_file(placement.gpu)
+    if placement.engines:
+        return _with_engine(placement.gpu, file, engine)
     rules = cached_rules(placement)
     if not rules:
         return file
@@ -64,6 +69,24 @@ def of_device_file(gpu: Gpu) -> Tuning:
     lines = ["graphs %s" % ("on" if tuning.graphs else "off"), *tuning.rules]
     basis = "%d rules, %s" % (len(tuning.rules), tuning.basis) if tuning.rules else "no rules: the cost model chooses"
     return Tuning("\n".join(lines) + "\n", "devices/%s.toml (%s)" % (found.device.name, basis))
+
+
+def engine_folder() -> str:
+    """Where engines are kept."""
+    return os.path.join(cache.folder(), "engines")
+
+
+def _with_engine(gpu: Gpu, file: Tuning, mode: str) -> Tuning:
+    """The rules of the device file for the plugins, and what it says of engines."""
+    lines = ["engine cache %s" % os.path.abspath(engine_folder()), "engine progress"]
+    if mode == "native":
+        lines.append("engine native")
+        return Tuning("\n".join(lines) + "\n", "TensorRT's own layers alone")
+    device = known_as(gpu).device
+    choice = device.engine if device else None
+    lines.append(" ".join(["engine plugins", *(choice.plugins if choice else ())]))
+    named = "plugins %s (%s)" % (", ".join(choice.plugins), choice.basis) if choice else "no choice of plugins"
+    return Tuning(file.text + "\n".join(lines) + "\n", "%s, %s" % (file.source, named))
 
 
 # The user's cache ---------------------------------------------------------------------------------------------------
@@ -128,7 +151,14 @@ def write_cache(placement: Placement, rules: Sequence[Rule], trials: Sequence[Di
         "trials": [*trials, *old],
     }
     path = cache_path(placement)
-    _write_atomically(path, json.dumps(content, indent=1) + "\n")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with replacing(path) as stream:
+            stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
+    except (OSError, UserError) as error:
+        raise UserError(
+            "the tuning cannot be kept in %s: %s" % (path, getattr(error, "strerror", None) or error)
+        ) from None
     return path
 
 
@@ -141,18 +171,3 @@ def _measured_again(rule: Rule, trials: Sequence[Dict[str, Any]]) -> bool:
         (trial["precision"], trial["key"]) == (rule.precision, rule.key) and rule.first <= trial["batch"] <= rule.last
         for trial in trials
     )
-
-
-def _write_atomically(path: str, text: str) -> None:
-    temporary: Optional[str] = None
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=os.path.basename(path) + ".")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise UserError("the tuning cannot be kept in %s: %s" % (path, error.strerror or error)) from None

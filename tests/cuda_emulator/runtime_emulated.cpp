@@ -1,4 +1,5 @@
 // runtime.h without a GPU: memory of the host, kernels on fibers. A launch is over when it returns.
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,15 +25,18 @@ namespace {
 
 thread_local int current = 0;  // device
 
-std::mutex mutex;                                // guards the four below
+std::mutex mutex;                                // guards the five below
 std::set<std::pair<const void*, int>> prepared;  // kernel and device
-std::set<void*> streams;
+std::set<StreamHandle> streams;  // made here and not destroyed
+uintptr_t last_stream = 0;    // the last serial number
 std::string alloc_fault;
 long long allocations = 0;  // since alloc_fault was first seen
 
-struct StreamState {
-  int device;
-};
+// A stream is a number that no address is: a mark, which copy of this runtime made it (another backend's library has one
+// of its own), the device and a serial number.
+const uintptr_t kStreamMark = uintptr_t(0x5EA) << 52, kStreamMarkBits = uintptr_t(0xFFF) << 52;
+uintptr_t stream_maker() { return (reinterpret_cast<uintptr_t>(&last_stream) >> 12 & 0xFFFF) << 36; }
+int device_of_stream(StreamHandle stream) { return static_cast<int>(reinterpret_cast<uintptr_t>(stream) >> 28 & 0xFF); }
 
 struct EventState {
   int device;
@@ -82,9 +86,12 @@ bool allocation_is_faulty() {
 // null is the current device's own stream.
 void check_stream(StreamHandle stream, const char* call) {
   if (!stream) return;
+  const uintptr_t value = reinterpret_cast<uintptr_t>(stream);
+  const bool own = (value & uintptr_t(0xFFFF) << 36) == stream_maker();
   const std::lock_guard<std::mutex> lock(mutex);
-  if (!streams.count(stream)) fail(FASTALEX_INTERNAL, call, ": invalid resource handle (no stream of this runtime)");
-  const int device = static_cast<StreamState*>(stream)->device;
+  if ((value & kStreamMarkBits) != kStreamMark || (own && !streams.count(stream)))
+    fail(FASTALEX_INTERNAL, call, ": invalid resource handle (no stream of this runtime)");
+  const int device = device_of_stream(stream);
   if (device != current)
     fail(FASTALEX_INTERNAL, call, ": invalid resource handle (a stream of device ", device, ", the current one is ",
          current, ")");
@@ -242,16 +249,15 @@ HostMemory::~HostMemory() {
 }
 
 Stream::Stream() {
-  std::unique_ptr<StreamState> state(new StreamState{current});
   const std::lock_guard<std::mutex> lock(mutex);
-  streams.insert(state.get());
-  handle_ = state.release();
+  const uintptr_t serial = ++last_stream & 0xFFFFFFF;
+  handle_ = reinterpret_cast<StreamHandle>(kStreamMark | stream_maker() | uintptr_t(current) << 28 | serial);
+  streams.insert(handle_);
 }
 
 Stream::~Stream() {
   const std::lock_guard<std::mutex> lock(mutex);
   streams.erase(handle_);
-  delete static_cast<StreamState*>(handle_);
 }
 
 Event::Event() : handle_(new EventState{current, false, {}}) {}
@@ -321,6 +327,19 @@ void Graph::launch(StreamHandle stream) const {
   if (graph.device != current) fail(FASTALEX_INTERNAL, "cudaGraphLaunch: the graph is of device ", graph.device);
   const DeviceFacts device = device_facts(current);
   for (const KernelLaunch& each : graph.launches) run(each, device);
+}
+
+// The work is called anew at each launch: what a capture would have recorded, provided that it asks for nothing else.
+CapturedGraph::CapturedGraph(StreamHandle stream, const std::function<void(StreamHandle)>& work) {
+  check_stream(stream, "cudaStreamBeginCapture");
+  graph_ = new std::function<void(StreamHandle)>(work);
+}
+
+CapturedGraph::~CapturedGraph() { delete static_cast<std::function<void(StreamHandle)>*>(graph_); }
+
+void CapturedGraph::launch(StreamHandle stream) const {
+  check_stream(stream, "cudaGraphLaunch");
+  (*static_cast<const std::function<void(StreamHandle)>*>(graph_))(stream);
 }
 
 void prepare_kernel(const KernelInfo& kernel) {

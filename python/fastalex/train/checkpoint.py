@@ -10,8 +10,8 @@ import io
 import os
 from typing import Any, Dict, List
 
-from .. import weights
 from ..errors import UserError
+from ..files import replacing
 from ..reference import pytorch
 from .parallel import Scheme
 
@@ -46,11 +46,11 @@ def save(path: str, state: Dict[str, Any]) -> None:
     buffer = io.BytesIO()  # torch.save hides the reason of a failed write; this does not
     pytorch().save(dict(state, format=FORMAT), buffer)
     try:
-        with weights.replacing(path) as stream:
+        with replacing(path) as stream:
             stream.write(buffer.getbuffer())
-    except OSError as error:
+    except UserError as error:
         kept = "; the checkpoint before it is still there" if os.path.exists(path) else ""
-        raise UserError("the checkpoint %s cannot be written: %s%s" % (path, error.strerror or error, kept)) from None
+        raise UserError("the checkpoint %s%s" % (error, kept)) from None
 
 
 def load(path: str) -> Dict[str, Any]:

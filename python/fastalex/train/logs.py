@@ -10,8 +10,8 @@ import io
 import os
 from typing import Any, Dict, List, Optional, Sequence
 
-from .. import weights
 from ..errors import UserError
+from ..files import replacing
 
 STEP_COLUMNS = ("step", "epoch", "loss", "lr")
 EPOCH_COLUMNS = ("epoch", "step", "lr", "train_loss", "train_error", "val_loss", "top1", "top5", "bad_images")
@@ -27,7 +27,7 @@ class Table:
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(kept)
-        with weights.replacing(path) as stream:
+        with replacing(path) as stream:
             stream.write(text.getvalue().encode("utf-8"))
         self._stream = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (closed by close)
         self._writer = csv.DictWriter(self._stream, self.columns, lineterminator="\n")
@@ -123,5 +123,5 @@ def draw(path: str, rows: Sequence[Dict[str, str]]) -> None:
         axes.grid(alpha=0.3)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
-    with weights.replacing(path) as stream:
+    with replacing(path) as stream:
         stream.write(picture.getvalue())

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import console, profiles, reference, variants, weights
 from ..errors import UserError
+from ..files import replacing
 from ..variants import Variant
 from ..weights import adapt, registry
 from . import checkpoint, colour, data, initial, parallel, update
@@ -360,7 +361,7 @@ class Run:
         if found is None:
             found = self._gather()
             if self.first:
-                with weights.replacing(path) as stream:
+                with replacing(path) as stream:
                     colour.save(stream, found, key)
         if self.scheme.world > 1:
             self.torch.distributed.barrier()

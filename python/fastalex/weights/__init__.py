@@ -8,8 +8,6 @@ use, and whatever is wrong with one is one :class:`~fastalex.errors.UserError` t
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import dataclasses
 import importlib
 import json
@@ -17,13 +15,14 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
 from ..calibration import Calibration
 from ..calibration import from_json as calibration_from
 from ..errors import UserError
+from ..files import replacing
 from ..variants import Variant, from_dict
 from . import quantised
 from .safetensors_file import FormatError
@@ -181,8 +180,6 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
             writer.write(stream, plain, metadata)
     except FormatError as error:
         raise UserError("%s cannot be written: %s" % (name, error)) from None
-    except OSError as error:
-        raise UserError("%s cannot be written: %s" % (name, error.strerror or error)) from None
 
 
 def bundled(name: str) -> Path:
@@ -223,20 +220,3 @@ def _plain(name: Any, given: Any) -> np.ndarray:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise UserError("the array %r must hold plain numbers, not %s" % (name, array.dtype))
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
-
-
-@contextlib.contextmanager
-def replacing(name: str) -> Iterator[BinaryIO]:
-    """A stream to a temporary file beside ``name`` that takes its place when the block ends without an exception."""
-    target = os.path.realpath(name)  # a link keeps pointing to the file that is replaced
-    temporary = "%s.%s.tmp" % (target, os.urandom(8).hex())
-    try:
-        with open(temporary, "xb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise

@@ -45,7 +45,7 @@ class _Node(NamedTuple):
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step]]:
-    """The arrays, no metadata, and the layers in the order of the graph.
+    """The arrays, fastalex's own metadata, and the layers in the order of the graph.
 
     The arrays are ``conv1.weight``, ``conv1.bias``, ... and go on with ``fc6``, whatever the file calls them. What is
     stored as the network needs it stays a view of the mapped file.
@@ -54,9 +54,12 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     """
     budget = wire.Budget()
     graph: Optional[memoryview] = None
+    metadata: Dict[str, str] = {}
     for number, _, value in wire.fields(mapped.view_of(stream, size), budget):
         if number == 7:
             graph = wire.message(value)
+        elif number == 14:
+            metadata.update(_property(wire.message(value), budget))
     if graph is None:
         raise FormatError("it has no graph, so it is no ONNX model")
     nodes: List[_Node] = []
@@ -70,7 +73,15 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             tensors[tensor.name] = tensor
         elif number == 11:
             inputs.append(_value_info(wire.message(value), budget))
-    return _Chain(tensors).walk(nodes, [sides for name, sides in inputs if name not in tensors])
+    arrays, steps = _Chain(tensors).walk(nodes, [sides for name, sides in inputs if name not in tensors])
+    return arrays, metadata, steps
+
+
+def _property(data: memoryview, budget: wire.Budget) -> Dict[str, str]:
+    """A StringStringEntryProto if fastalex wrote it (``fastalex export``), else nothing."""
+    found = {number: wire.message(value) for number, _, value in wire.fields(data, budget) if number in (1, 2)}
+    key = wire.text(found.get(1, memoryview(b"")))
+    return {key: bytes(found[2]).decode("utf-8", "replace")} if key.startswith("fastalex.") and 2 in found else {}
 
 
 class _Tensor:
@@ -128,7 +139,7 @@ class _Chain:
         self.waiting: Optional[Tuple[str, str]] = None  # output of a MatMul -> its name: an Add may bring the bias
         self.split = False
 
-    def walk(self, nodes: List[_Node], inputs: List[List[int]]) -> Tuple[Dict[str, np.ndarray], Dict[str, str], Any]:
+    def walk(self, nodes: List[_Node], inputs: List[List[int]]) -> Tuple[Dict[str, np.ndarray], List[Step]]:
         for sides in inputs[:1]:
             square = len(sides) == 4 and sides[2] == sides[3] and sides[2] > 0
             self.steps.append(Step("input", "input", {"size": sides[2] if square else None}))
@@ -136,7 +147,7 @@ class _Chain:
             self.add(node)
         if not self.arrays:
             raise FormatError("it has no layers with weights")
-        return self.arrays, {}, self.steps
+        return self.arrays, self.steps
 
     def add(self, node: _Node) -> None:
         if any(word in node.op.lower() for word in _QUANTISED):
@@ -189,6 +200,9 @@ class _Chain:
         self.steps.append(Step("fc", name, {}))
 
     def _matmul(self, node: _Node) -> None:
+        if any(len(self.tensors[name].sides) == 4 for name in node.inputs if name in self.tensors):
+            self.steps.append(Step("MatMul", _first(node.outputs), {}))  # an adaptive pool, of fastalex's export
+            return
         name = self._layer("fc", node)
         self.arrays[name + ".weight"] = self._tensor(node.inputs[1] if len(node.inputs) > 1 else "").T
         self.waiting = (_first(node.outputs), name)

@@ -1,0 +1,67 @@
+// Files that are valid for one key alone: built engines and TensorRT's timings. Nothing of TensorRT is included here.
+//
+// A file is a line "fastalex-cache 1 KEYBYTES BYTES XXH64", the key's text, then the content; the hash is of key and
+// content together. One that is not exactly that, or whose key is another, counts as none, and is replaced.
+#ifndef FASTALEX_TENSORRT_ENGINE_CACHE_H
+#define FASTALEX_TENSORRT_ENGINE_CACHE_H
+
+#include <string>
+#include <vector>
+
+namespace fastalex {
+namespace tensorrt {
+
+// What an engine is good for. All of it is in the file; the first group names the file, so that a newer TensorRT or other
+// tuning replaces what it makes useless, and two networks do not replace each other.
+struct EngineKey {
+  std::string gpu;  // name
+  int sm, sms;
+  std::string plan;     // hash of EnginePlan::text()
+  std::string weights;  // hash
+  std::string precision;
+  int min_batch, best_batch, max_batch;
+
+  std::string tensorrt;  // 8.2.1.8
+  std::string tuning;
+  std::string library;  // of the plugins
+
+  std::string text() const;       // one line a part
+  std::string file_name() const;  // ends in .engine
+};
+
+class CacheFile {
+ public:
+  // folder: "": nothing is read or written.
+  CacheFile(const std::string& folder, const std::string& name, const std::string& key);
+
+  // Whether there is a file for the key; if not, `reason` says why: "" where there is none at all.
+  bool read(std::vector<char>* content, std::string* reason) const;
+  // Under a temporary name, then renamed: at any moment the file is whole, of one writer. Throws
+  // Error(FASTALEX_INVALID) that names the file and what to do.
+  void write(const std::vector<char>& content) const;
+
+  const std::string& path() const { return path_; }  // "" without a folder
+
+ private:
+  std::string path_, key_;
+};
+
+// Waits until no other process holds the lock of this name; held until destroyed, or the process ends. Without a
+// folder, or where it cannot be made or locked, it holds nothing.
+class FolderLock {
+ public:
+  FolderLock(const std::string& folder, const std::string& name);
+  ~FolderLock();
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int file_ = -1;
+};
+
+// Writes a file as a whole or not at all; throws Error(FASTALEX_INVALID) with the path and the reason.
+void write_whole(const std::string& path, const std::vector<std::pair<const void*, size_t>>& parts);
+
+}  // namespace tensorrt
+}  // namespace fastalex
+#endif  // FASTALEX_TENSORRT_ENGINE_CACHE_H
