@@ -8,6 +8,7 @@ use, and whatever is wrong with one is one :class:`~fastalex.errors.UserError` t
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import importlib
 import json
