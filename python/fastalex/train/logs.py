@@ -8,12 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import time
 from typing import Any, Dict, List, Optional, Sequence
 
 from ..errors import UserError
 from ..files import replacing
 
 STEP_COLUMNS = ("step", "epoch", "loss", "lr")
+REDRAW_S = 10  # the curves are drawn at most so often, and at the end: it takes half a second
 EPOCH_COLUMNS = ("epoch", "step", "lr", "train_loss", "train_error", "val_loss", "top1", "top5", "bad_images")
 
 
@@ -56,6 +58,7 @@ class Logs:
 
     def __init__(self, folder: str, enabled: bool, tensorboard: bool, step: int, epoch: int, resume: bool) -> None:
         self.folder, self.enabled, self._board = folder, enabled, None
+        self._drawn, self._new = time.monotonic(), False
         if not enabled:
             return
         self.steps = Table(os.path.join(folder, "steps.csv"), STEP_COLUMNS, "step", step if resume else None)
@@ -76,7 +79,13 @@ class Logs:
         found = {"validation/loss": row["val_loss"], "validation/top1": row["top1"], "validation/top5": row["top5"]}
         found.update({"train/error": row["train_error"], "train/images_per_s": images_per_s})
         self._scalars(found, row["step"])
+        self._new = True
+        if time.monotonic() - self._drawn > REDRAW_S:
+            self._draw()
+
+    def _draw(self) -> None:
         draw(os.path.join(self.folder, "curves.png"), read(os.path.join(self.folder, "epochs.csv")))
+        self._drawn, self._new = time.monotonic(), False
 
     def _scalars(self, values: Dict[str, float], step: int) -> None:
         if self._board is not None:
@@ -87,6 +96,8 @@ class Logs:
         if self.enabled:
             self.steps.close()
             self.epochs.close()
+            if self._new:
+                self._draw()
             if self._board is not None:
                 self._board.close()
 
