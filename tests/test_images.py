@@ -105,7 +105,8 @@ def test_nearest_is_the_formula_of_jetson_inference(height, width, out):
     np.testing.assert_array_equal(nearest_resize(array, out, out), want)
     bgr = want[..., ::-1].astype(np.float32).transpose(2, 0, 1) - column(BGR_MEAN)
     np.testing.assert_array_equal(preprocess(array, "jetson-inference", out)[0], bgr)
-    onnx = torch_normalise(want, MEAN, STD)
+    scaled = want.astype(np.float32).transpose(2, 0, 1) * (np.float32(1) / np.float32(255))  # multiplied, not divided
+    onnx = (scaled - column(MEAN)) / column(STD)
     np.testing.assert_array_equal(preprocess(array, "jetson-inference-onnx", out)[0], onnx)
 
 

@@ -630,6 +630,8 @@ def test_network_alexnet_is_bvlc_alexnet_with_its_preprocessing(capfd, tmp_path,
     assert parsed("--network=AlexNet", "--topK=3", "--threshold=0.2")[2:] == (3, 0.2)
     assert asked == ["bvlc_alexnet"] * 2
     assert parsed("--network", "alexnet", "--model", "my.ONNX")[:2] == ("my.ONNX", "jetson-inference-onnx")
+    assert parsed("--network", "alexnet", "--model", "my.pth.tar")[1] == "jetson-inference-onnx"
+    assert parsed("--network", "alexnet", "--model", "my.caffemodel")[1] == "jetson-inference"
     assert parsed("--network", "alexnet", "--model", "my.caffemodel", "--profile", "caffe")[1] == "caffe"
     assert parsed("--weights", "digits") == ("digits", None, 5, 0.0)
     code, _, err = run(capfd, "x.jpg", "--network", "googlenet")

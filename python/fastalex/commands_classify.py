@@ -15,6 +15,7 @@ TOPK = 5
 
 # github.com/dusty-nv/jetson-inference, c/imageNet.h (IMAGENET_USAGE_STRING) and python/examples/imagenet.py.
 JETSON_TOPK, JETSON_THRESHOLD = 1, 0.01
+JETSON_ONNX = (".onnx", ".pt", ".pth", ".tar")  # PyTorch's networks come to it as ONNX
 
 Item = Tuple[str, str, Optional[UserError]]  # kind, path, error
 
@@ -59,7 +60,7 @@ def as_jetson_inference(options: argparse.Namespace) -> None:
     if options.weights is None:
         options.weights = registry.locate("bvlc_alexnet")
     if options.profile is None:  # c/imageNet.cpp, preProcess: by the kind of the model
-        onnx = os.path.splitext(options.weights)[1].lower() == ".onnx"
+        onnx = os.path.splitext(options.weights)[1].lower() in JETSON_ONNX
         options.profile = "jetson-inference-onnx" if onnx else "jetson-inference"
 
 
