@@ -148,11 +148,11 @@ def reached(errors: Sequence[Any], target: float) -> Optional[float]:
 
 def ablations(record: Record, sets: Sequence[Images]) -> None:
     """The error on held-out images after the last epoch, with one idea left out at a time."""
-    for name, (network, changes) in ARMS.items():
-        row = arm_network(name, network)
-        recipe = recipes.get(RECIPE, **{**ABLATION, **changes})
-        for seed in SEEDS:
-            record.run(name, "seed %d" % seed, partial(_errors, sets, row, recipe, seed))
+    for seed in SEEDS:
+        for name, (network, changes) in ARMS.items():
+            recipe = recipes.get(RECIPE, **{**ABLATION, **changes})
+            work = partial(_errors, sets, arm_network(name, network), recipe, seed)
+            record.run(name, "seed %d" % seed, work)
 
 
 def _errors(sets: Sequence[Images], row: Any, recipe: Any, seed: int) -> Dict[str, float]:
