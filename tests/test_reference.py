@@ -308,3 +308,15 @@ def test_build_takes_overrides_and_refuses_unknown_ones():
     assert reference.build("alexnet-digits", num_classes=3)(images(131).float()).shape == (2, 3)
     with pytest.raises(UserError, match="no field 'classes'"):
         reference.build("alexnet-digits", classes=3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_normalisations_of_16_bits_do_not_overflow(dtype):
+    """Squares of 1000 are beyond fp16; the result is that of float32, rounded once."""
+    x = (1000 * torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))).to(dtype)
+    constants = {"size": 5, "alpha": 2e-5, "beta": 0.75, "k": 2.0}
+    for function in (reference.lrn, reference.spatial_norm):
+        found = function(x, **constants)
+        assert found.dtype == dtype
+        assert torch.equal(found, function(x.float(), **constants).to(dtype))
+        assert found.isfinite().all() and found.abs().max() > 10

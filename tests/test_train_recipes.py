@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,6 +36,19 @@ def test_paper_recipe_has_the_numbers_of_section_5():
     assert set(paper.bias_layers) == {"conv2", "conv4", "conv5", "fc6", "fc7"}
     assert paper.augmentation.colour == "eigenvalues"
     assert paper.augmentation.colour_sigma == 0.1
+
+
+def test_the_document_lists_every_recipe():
+    text = (Path(__file__).resolve().parent.parent / "docs" / "training.md").read_text(encoding="utf-8")
+    section = text.split("## Recipes\n")[1].split("\n## ")[0]
+    cells = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"
+    ]
+    rows = {row[0]: row for row in cells[2:]}
+    assert list(rows) == list(recipes.RECIPES)
+    for name, recipe in recipes.RECIPES.items():
+        assert (rows[name][1], rows[name][5]) == (recipe.variant, recipe.dropout)
+        assert rows[name][2].startswith("paper's") == (recipe.update == "paper")
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

@@ -148,11 +148,11 @@ def reached(errors: Sequence[Any], target: float) -> Optional[float]:
 
 def ablations(record: Record, sets: Sequence[Images]) -> None:
     """The error on held-out images after the last epoch, with one idea left out at a time."""
-    for name, (network, changes) in ARMS.items():
-        row = arm_network(name, network)
-        recipe = recipes.get(RECIPE, **{**ABLATION, **changes})
-        for seed in SEEDS:
-            record.run(name, "seed %d" % seed, partial(_errors, sets, row, recipe, seed))
+    for seed in SEEDS:
+        for name, (network, changes) in ARMS.items():
+            recipe = recipes.get(RECIPE, **{**ABLATION, **changes})
+            work = partial(_errors, sets, arm_network(name, network), recipe, seed)
+            record.run(name, "seed %d" % seed, work)
 
 
 def _errors(sets: Sequence[Images], row: Any, recipe: Any, seed: int) -> Dict[str, float]:
@@ -170,7 +170,6 @@ EXPERIMENTS = {"relu-tanh": relu_tanh, "ablations": ablations}
 
 def cifar(folder: Path) -> List[Images]:
     """CIFAR-10's binary form (cs.toronto.edu/~kriz/cifar.html): a byte of class, 1024 each of red, green, blue."""
-    classes = (folder / "batches.meta.txt").read_text(encoding="utf-8").split()
     found = []
     for pattern in ("data_batch_*.bin", "test_batch.bin"):
         samples = []
@@ -179,8 +178,8 @@ def cifar(folder: Path) -> List[Images]:
                 pixels = np.ascontiguousarray(line[1:].reshape(3, 32, 32).transpose(1, 2, 0))
                 samples.append(digits_data.Held(pixels, int(line[0]), "%s:%d" % (path.name, number)))
         if not samples:
-            raise SystemExit("run.py: there is no %s in %s" % (pattern, folder))
-        found.append(Images(samples, classes))
+            raise UserError("there is no %s in %s" % (pattern, folder))
+        found.append(Images(samples, (folder / "batches.meta.txt").read_text(encoding="utf-8").split()))
     return found
 
 
@@ -201,12 +200,14 @@ def spread(values: Sequence[float]) -> str:
 
 def table(record: Dict[str, Any]) -> str:
     lines = {"relu-tanh": _relu_tanh_lines, "ablations": _ablation_lines}[record["experiment"]](record["arms"])
-    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s." % (len(SEEDS), record["data"], record["torch"])
+    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s."
+    note %= (len(seeds_of(record["arms"])), record["data"], record["torch"])
     return "\n".join([*lines, "", note, ""])
 
 
-def seeds_of(arm: Dict[str, Any]) -> List[Any]:
-    return [arm["seed %d" % seed] for seed in SEEDS]
+def seeds_of(arms: Dict[str, Any]) -> List[str]:
+    """The runs that every arm has."""
+    return [name for name in ("seed %d" % seed for seed in SEEDS) if all(name in arm for arm in arms.values())]
 
 
 def best_rate(arm: Dict[str, Any]) -> float:
@@ -219,7 +220,7 @@ def _relu_tanh_lines(arms: Dict[str, Any]) -> List[str]:
     for name, arm in arms.items():
         cells = []
         for target in TARGETS:
-            epochs = [reached(errors, target) for errors in seeds_of(arm)]
+            epochs = [reached(arm[seed], target) for seed in seeds_of(arms)]
             got = [value for value in epochs if value is not None]
             cells.append(spread(got) if len(got) == len(epochs) else "%d of %d runs" % (len(got), len(epochs)))
         lines.append("| %s | %g | %s |" % (name, best_rate(arm), " | ".join(cells)))
@@ -227,11 +228,11 @@ def _relu_tanh_lines(arms: Dict[str, Any]) -> List[str]:
 
 
 def _ablation_lines(arms: Dict[str, Any]) -> List[str]:
-    base = seeds_of(next(iter(arms.values())))
+    base = [next(iter(arms.values()))[seed] for seed in seeds_of(arms)]
     lines = ["| network | parameters | held-out error, % | more than the first, % | training error, % |"]
     lines.append("| --- | ---: | ---: | ---: | ---: |")
     for name, arm in arms.items():
-        runs = seeds_of(arm)
+        runs = [arm[seed] for seed in seeds_of(arms)]
         held, training = ([100 * run[key] for run in runs] for key in ("held_out", "training"))
         more = [100 * (run["held_out"] - one["held_out"]) for run, one in zip(runs, base)]
         params = arm_network(name, ARMS[name][0]).params
@@ -250,7 +251,7 @@ def draw(record: Dict[str, Any], path: Path) -> None:
     axes = figure.subplots()
     if record["experiment"] == "relu-tanh":
         for (name, arm), style, shade in zip(record["arms"].items(), ("-", "--"), ("#8f2a08", "#5f6f7f")):
-            for number, run in enumerate(seeds_of(arm)):
+            for number, run in enumerate(arm[seed] for seed in seeds_of(record["arms"])):
                 epochs, errors = zip(*run)
                 label = "%s, learning rate %g" % (name, best_rate(arm)) if number == 0 else None
                 axes.plot(epochs, [100 * error for error in errors], style, color=shade, label=label)
@@ -261,7 +262,9 @@ def draw(record: Dict[str, Any], path: Path) -> None:
     else:
         names = list(record["arms"])[::-1]
         for place, name in enumerate(names):
-            errors = [100 * run["held_out"] for run in seeds_of(record["arms"][name])]
+            errors = [
+                100 * run["held_out"] for run in (record["arms"][name][seed] for seed in seeds_of(record["arms"]))
+            ]
             axes.plot(errors, [place] * len(errors), "o", color="#8f2a08", alpha=0.6)
             axes.plot([statistics.mean(errors)], [place], "|", color="black", ms=16)
         axes.set_yticks(range(len(names)), names)
@@ -283,6 +286,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     options = parser.parse_args(argv)
     if options.experiment is None and not options.report:
         parser.error("name an experiment, or say --report")
+    try:
+        carry_out(options)
+    except UserError as error:
+        print("run.py: %s" % error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def carry_out(options: argparse.Namespace) -> None:
     if options.experiment:
         import torch
 
@@ -293,7 +305,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         EXPERIMENTS[options.experiment](Record(RESULTS / ("%s-%s.json" % (options.experiment, name)), facts), sets)
     if options.report:
         report()
-    return 0
 
 
 if __name__ == "__main__":

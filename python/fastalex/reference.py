@@ -70,20 +70,25 @@ def lrn(x: torch.Tensor, size: int, alpha: float, beta: float, k: float, groups:
     """
     functional = pytorch().nn.functional
     count, channels, height, width = x.shape
-    runs = x.reshape(count * groups, channels // groups, height, width)
+    runs = _wide(x).reshape(count * groups, channels // groups, height, width)
     # torch divides alpha by size; a sum of size shifted views is faster there than its pooling, forward and backward
     squares = functional.pad(runs.square(), (0, 0, 0, 0, size // 2, (size - 1) // 2))
     total = sum(squares.narrow(1, offset, channels // groups) for offset in range(size))
-    return (runs * (k + alpha * total).pow(-beta)).reshape(x.shape)
+    return (runs * (k + alpha * total).pow(-beta)).reshape(x.shape).to(x.dtype)
 
 
 def spatial_norm(x: torch.Tensor, size: int, alpha: float, beta: float, k: float) -> torch.Tensor:
     """``x / (k + alpha * sum(x^2)) ** beta`` over a ``size`` x ``size`` window of each channel, cut at the borders."""
     functional = pytorch().nn.functional
     before, after = size // 2, (size - 1) // 2
-    squares = functional.pad(x.square(), (before, after, before, after))
+    squares = functional.pad(_wide(x).square(), (before, after, before, after))
     total = functional.avg_pool2d(squares, size, stride=1, divisor_override=1)
-    return x * (k + alpha * total).pow(-beta)
+    return (_wide(x) * (k + alpha * total).pow(-beta)).to(x.dtype)
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    """``x`` in float32 if it is in 16 bits, where squares of activations overflow."""
+    return x.float() if x.element_size() == 2 else x
 
 
 def overhang(side: int, kernel: int, stride: int, pad: int) -> int:

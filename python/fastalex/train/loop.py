@@ -11,12 +11,11 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .. import console, profiles, reference, variants, weights
+from .. import console, reference, variants, weights
 from ..errors import UserError
-from ..files import replacing
 from ..variants import Variant
 from ..weights import adapt, registry
-from . import checkpoint, colour, data, initial, parallel, update
+from . import checkpoint, data, initial, parallel, report, statistics, update
 from .augmentation import Evaluation, Training, mean_image
 from .dropout import Masks
 from .logs import Logs
@@ -25,7 +24,6 @@ from .schedule import Schedule
 from .settings import Settings
 
 TOP = 5
-STATISTICS_BATCH = 64  # images of each process at once
 
 
 class Sums:
@@ -75,7 +73,7 @@ class Run:
         self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
         self.best, self.bytes_a_step = -1.0, {}  # type: float, Dict[str, int]
         self.last_row: Dict[str, Any] = {}
-        self.bad = data.BadImages(self._path("bad-images.jsonl") if self.first else None, settings.bad_limit)
+        self.bad = data.BadImages(self.path("bad-images.jsonl") if self.first else None, settings.bad_limit)
 
     # What must go together -------------------------------------------------------------------------------------------
 
@@ -118,7 +116,7 @@ class Run:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         os.makedirs(settings.out, exist_ok=True)
         state = self._resumed()
-        self.statistics = self._statistics()
+        self.statistics = statistics.of_training_set(self)
         self.scheme.prepare()
         self.optimizer = update.optimizer(
             self.recipe, self.row, [(own.name, own.tensor) for own in self.scheme.owned()]
@@ -127,7 +125,7 @@ class Run:
         self.logs = Logs(settings.out, self.first, settings.tensorboard, self.step, self.epoch, state is not None)
         with contextlib.closing(self.logs):
             self._epochs()
-        return self._summary()
+        return report.summary(self)
 
     def _epochs(self) -> None:
         recipe, going = self.recipe, True
@@ -138,7 +136,7 @@ class Run:
             rate = (self.sums.images - before) / (time.perf_counter() - began_epoch)
             going = self._finish_epoch(rate)
             left = (time.perf_counter() - began) / (self.epoch - at) * (recipe.epochs - self.epoch)
-            self._say(rate, left if going else 0)
+            report.epoch(self, rate, left if going else 0)
 
     def _ended(self) -> bool:
         return self.recipe.iterations is not None and self.step >= self.recipe.iterations
@@ -159,7 +157,7 @@ class Run:
         batches = iter(self._loader(self.training, prepare, share))
         self.scheme.network.train()
         title = "epoch %d of %d" % (self.epoch + 1, recipe.epochs)
-        with console.progress(title, self.updates, settings.quiet or not self.first) as report:
+        with console.progress(title, self.updates, settings.quiet or not self.first) as show:
             while self.done < self.updates and not self._ended():
                 parts = [part for part in (next(batches, None) for _ in range(settings.accumulate)) if part]
                 self._update(parts, micro)
@@ -167,7 +165,7 @@ class Run:
                 left = elapsed / progress * (recipe.epochs - self.epoch - self.done / self.updates)
                 rate = progress * len(self.training.samples) / elapsed
                 loss = self.sums.loss / max(1, self.sums.images)
-                report(self.done, "loss %.4f, %.0f images/s, %s left in all" % (loss, rate, _clock(left)))
+                show(self.done, "loss %.4f, %.0f images/s, %s left in all" % (loss, rate, report.clock(left)))
                 if settings.save_every and self.step % settings.save_every == 0:
                     self._save()
 
@@ -179,7 +177,7 @@ class Run:
         count = self.scheme.counted(torch.tensor([valid, len(bad)], dtype=torch.float64, device=device))
         images = int(count[0])
         if count[1]:
-            self._found_bad(bad)
+            self.found_bad(bad)
         self.schedule.set(self.optimizer, self.epoch, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         totals = torch.zeros(2, dtype=torch.float64, device=device)
@@ -202,7 +200,7 @@ class Run:
         rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         self.logs.step({"step": self.step, "epoch": self.epoch, "loss": loss / max(images, 1), "lr": rate})
 
-    def _found_bad(self, own: List[Tuple[str, str]], shares: Optional[int] = None) -> None:
+    def found_bad(self, own: List[Tuple[str, str]], shares: Optional[int] = None) -> None:
         """Take in the unreadable images that each process has met among its rows. A collective call."""
         self.bad.add(self.scheme.listed(own, shares or self.scheme.shares))
         self.bad.check()
@@ -260,7 +258,7 @@ class Run:
                 with self._autocast():
                     logits = scheme.logits(part.images.to(scheme.device), train=False).float()
                 sums += _scores(torch, logits, targets)
-        self._found_bad(bad)
+        self.found_bad(bad)
         count, loss, top1, top5 = scheme.added(sums).tolist()
         scheme.traffic.take()
         count = max(count, 1.0)
@@ -273,7 +271,7 @@ class Run:
 
     # What is kept ----------------------------------------------------------------------------------------------------
 
-    def _path(self, name: str) -> str:
+    def path(self, name: str) -> str:
         return os.path.join(self.settings.out, name)
 
     def _facts(self) -> Dict[str, str]:
@@ -289,7 +287,7 @@ class Run:
         }
 
     def _resumed(self) -> Optional[Dict[str, Any]]:
-        path = self._path("checkpoint.pt")
+        path = self.path("checkpoint.pt")
         if not self.settings.resume:
             if os.path.exists(path):
                 raise UserError("%s has a checkpoint: say --resume to go on, or another --out" % self.settings.out)
@@ -334,7 +332,7 @@ class Run:
             "best": self.best,
             "bad": self.bad.seen,
         }
-        checkpoint.save(self._path("checkpoint.pt"), state)
+        checkpoint.save(self.path("checkpoint.pt"), state)
 
     def _export(self, names: Sequence[str]) -> None:
         """Weights for the native engine and everything else that reads them."""
@@ -348,87 +346,7 @@ class Run:
         said = (self.recipe.name, self.epoch, self.settings.seed, 100 * self.last_row["top1"])
         metadata["training"] = "fastalex train, recipe %s, %d epochs, seed %d; validation top-1 %.2f%%" % said
         for name in names:
-            weights.save(self._path(name), arrays, metadata)
-
-    def _statistics(self) -> Optional[colour.Statistics]:
-        """Mean and colours of the training set, kept in the output folder; None if the recipe uses neither."""
-        rules = self.recipe.augmentation
-        takes_mean = rules.mean_image and profiles.get(self.row.profile).mean_image is not None
-        if not takes_mean and rules.colour == "off":
-            return None
-        path, key = self._path("statistics.npz"), "%s %s" % (data.fingerprint(self.training), self.row.input_size)
-        found = colour.load(path, key)
-        if found is None:
-            found = self._gather()
-            if self.first:
-                with replacing(path) as stream:
-                    colour.save(stream, found, key)
-        if self.scheme.world > 1:
-            self.torch.distributed.barrier()
-        return found
-
-    def _gather(self) -> colour.Statistics:
-        canvas, scheme = colour.Canvas(self.row), self.scheme
-        sums = colour.Gatherer(canvas.side)
-        dataset = data.Dataset(self.training, canvas, np.zeros((canvas.side, canvas.side, 3), np.uint8))
-        indices = np.arange(len(self.training.samples))
-        share = data.Batches(indices, STATISTICS_BATCH * scheme.world, 0, scheme.rank, scheme.world)
-        bad: List[Tuple[str, str]] = []
-        with console.progress("mean and colours", len(share), self.settings.quiet or not self.first) as report:
-            for number, part in enumerate(data.loader(dataset, share, self.settings.workers)):
-                bad += part.bad
-                for image, label in zip(part.images.numpy(), part.labels):
-                    if label != data.IGNORED:
-                        sums.add(image)
-                report(number + 1)
-        self._found_bad(bad, scheme.world)
-        if scheme.world > 1:
-            for array in sums.arrays():
-                array[...] = scheme.link.added(self.torch.from_numpy(array).to(scheme.device)).cpu().numpy()
-            scheme.traffic.take()
-        return sums.result()
-
-    # What is said ----------------------------------------------------------------------------------------------------
-
-    def _say(self, rate: float, left: float) -> None:
-        if self.settings.quiet or not self.first:
-            return
-        row = self.last_row
-        console.write(
-            "epoch %3d of %d  loss %.4f  training error %6.2f%%  top-1 %6.2f%%  top-5 %6.2f%%  %.0f images/s  %s left"
-            % (
-                self.epoch,
-                self.recipe.epochs,
-                row["train_loss"],
-                100 * row["train_error"],
-                100 * row["top1"],
-                100 * row["top5"],
-                rate,
-                _clock(left),
-            )
-        )
-
-    def _summary(self) -> Dict[str, Any]:
-        return {
-            "out": self.settings.out,
-            "variant": self.row.name,
-            "recipe": self.recipe.name,
-            "classes": list(self.training.classes),
-            "training_images": len(self.training.samples),
-            "validation_images": len(self.validation.samples),
-            "epochs": self.epoch,
-            "steps": self.step,
-            "bad_images": len(self.bad.seen),
-            "parallel": self.scheme.kind,
-            "processes": self.scheme.world,
-            "bytes_sent_a_step": self.bytes_a_step,
-            "best_top1": self.best,
-            **{
-                key: self.last_row[key]
-                for key in ("train_loss", "train_error", "val_loss", "top1", "top5")
-                if self.last_row
-            },
-        }
+            weights.save(self.path(name), arrays, metadata)
 
 
 def _scores(torch: Any, logits: Any, targets: Any) -> Any:
@@ -442,11 +360,6 @@ def _scores(torch: Any, logits: Any, targets: Any) -> Any:
 
 def _weights(given: Optional[str]) -> Optional[weights.Weights]:
     return None if given is None else weights.load(registry.locate(given))
-
-
-def _clock(seconds: float) -> str:
-    whole = int(seconds)
-    return "%d:%02d:%02d" % (whole // 3600, whole // 60 % 60, whole % 60)
 
 
 @contextlib.contextmanager
