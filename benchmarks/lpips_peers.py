@@ -36,7 +36,7 @@ sys.path.insert(0, str(HERE))
 import results_table  # noqa: E402
 import timing  # noqa: E402
 
-RESULTS = HERE / "results" / "lpips"
+RESULTS = HERE / "results" / "lpips" / "cpu"
 REPORT = HERE.parent / "docs" / "lpips.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 SIDE = 256
