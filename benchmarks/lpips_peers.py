@@ -36,7 +36,7 @@ sys.path.insert(0, str(HERE))
 import results_table  # noqa: E402
 import timing  # noqa: E402
 
-RESULTS = HERE / "results" / "lpips"
+RESULTS = HERE / "results" / "lpips" / "cpu"
 REPORT = HERE.parent / "docs" / "lpips.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 SIDE = 256
@@ -271,7 +271,8 @@ def speed_table(one: Mapping[str, Any]) -> str:
         found = {row["engine"]: row for row in one["times"] if row["case"] == case}
         mine, theirs = (found[name] for name in ENGINES)
         ratio = theirs["median_ms"] / mine["median_ms"]
-        spread = ["%.4g (%.4g to %.4g)" % (row["median_ms"], row["p10_ms"], row["p90_ms"]) for row in (mine, theirs)]
+        keys = ("median_ms", "p10_ms", "p90_ms")
+        spread = ["%s (%s to %s)" % tuple(results_table.digits(row[key]) for key in keys) for row in (mine, theirs)]
         lines.append([case, *spread, "%.1f" % ratio, "%g" % TARGETS[case], "%.0e" % mine["difference"]])
     head = ["%d x %d" % (one["side"], one["side"]), "fastalex, ms", "lpips, ms", "times as fast", "target", "differ by"]
     return results_table.table(head, lines)

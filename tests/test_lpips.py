@@ -432,7 +432,7 @@ def test_the_cache_recognises_images(monkeypatch):
     a, b = (a + 1) / 2, (b + 1) / 2
     np.testing.assert_array_equal(cached(a, b, normalize=True), plain(a, b, normalize=True))
     assert sum(runs) == 9  # the range is part of what an image is
-    small = make(cache_bytes=2 * plain.features(a[:1]).nbytes)
+    small = make(cache_bytes=2 * plain.features(images()).nbytes)
     for seed in range(5):
         small(images(1, seed=seed), images(1, seed=seed + 1))
     assert small.cache.nbytes <= small.cache.capacity
