@@ -121,14 +121,19 @@ def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, sent
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+def test_a_failure_leaves_the_file_that_was_there(tmp_path):
     from fastalex import files
 
     target = tmp_path / "net.onnx"
     target.write_bytes(b"before")
-    with pytest.raises(UserError, match=r"net\.onnx cannot be written: No space left"), files.replacing(target) as stream:
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
+
+    def write():
+        with files.replacing(target) as stream:
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"net\.onnx cannot be written: No space left"):
+        write()
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -11,8 +11,8 @@
 namespace fastalex {
 namespace tensorrt {
 
-// What an engine is good for. All of it is in the file; the first group names the file, so that a newer TensorRT or other
-// tuning replaces what it makes useless, and two networks do not replace each other.
+// What an engine is good for. All of it is in the file; the first group names the file, so that a newer TensorRT or
+// other tuning replaces what it makes useless, and two networks do not replace each other.
 struct EngineKey {
   std::string gpu;  // name
   int sm, sms;

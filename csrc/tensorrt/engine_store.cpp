@@ -118,8 +118,8 @@ std::vector<char> EngineStore::build(const EnginePlan& plan, const BatchRange& b
        << device_.name;
   std::unique_ptr<BuildProgress> progress;
   if (settings_.progress) progress.reset(new PrintedProgress(what.str(), print_to_stderr));
-  const BuildRequest request = {plan,  weights_, batch, settings_.kernels, std::min(device_.memory_bytes / 4, kMostWorkspace),
-                                progress.get()};
+  const BuildRequest request = {
+      plan, weights_, batch, settings_.kernels, std::min(device_.memory_bytes / 4, kMostWorkspace), progress.get()};
   std::vector<char> built = runtime.build(request, &timings);
   if (timings != before) keep(file, timings);
   return built;

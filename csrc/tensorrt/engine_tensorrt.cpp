@@ -1,5 +1,5 @@
-// engine_runtime.h by TensorRT. The library is not linked with it: what it needs is looked up in the one that the process
-// has, or that is found here.
+// engine_runtime.h by TensorRT. The library is not linked with it: what it needs is looked up in the one that the
+// process has, or that is found here.
 #include <dlfcn.h>
 
 #include <mutex>

@@ -22,7 +22,9 @@ def tune(options: argparse.Namespace) -> int:
     if place.gpu is None:
         raise UserError("device='%s' has one set of kernels; tune is for a GPU: --device cuda" % place.name)
     if place.engines:
-        raise UserError("TensorRT chooses by timing when it builds an engine; tune is for fastalex's kernels: --device cuda")
+        raise UserError(
+            "TensorRT chooses by timing when it builds an engine; tune is for fastalex's kernels: --device cuda"
+        )
     trials: List[Dict[str, Any]] = []
     for work in _works(options, place):
         say = (lambda line: None) if options.json else console.note

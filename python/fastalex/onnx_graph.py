@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BATCH = "N"  # what a batch of any size is called
 
+
 def graph_of(
     row: Variant,
     arrays: Mapping[str, Any],

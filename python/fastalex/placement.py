@@ -181,9 +181,7 @@ def check_engine(placement: Placement, engine: Optional[str]) -> str:
     if engine is not None:
         one_of("engine", engine, ENGINE_MODES)
     if engine is not None and not placement.engines:
-        raise UserError(
-            "engine='%s' is for device='tensorrt'; on device='%s', leave it out" % (engine, placement.name)
-        )
+        raise UserError("engine='%s' is for device='tensorrt'; on device='%s', leave it out" % (engine, placement.name))
     return engine or (ENGINE_MODES[0] if placement.engines else "")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence
 
 from . import __version__, _core, cache
 from .errors import UserError
@@ -156,7 +156,9 @@ def write_cache(placement: Placement, rules: Sequence[Rule], trials: Sequence[Di
         with replacing(path) as stream:
             stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
     except (OSError, UserError) as error:
-        raise UserError("the tuning cannot be kept in %s: %s" % (path, getattr(error, "strerror", None) or error)) from None
+        raise UserError(
+            "the tuning cannot be kept in %s: %s" % (path, getattr(error, "strerror", None) or error)
+        ) from None
     return path
 
 
