@@ -102,7 +102,7 @@ def test_quantised_weights_are_written_as_float32(tmp_path):
         (["digits", "{}/net.bin"], "net.bin is to be: --to onnx or --to engine"),
         (["digits", "{}/net.onnx", "--precision", "fp16"], "leave out --precision"),
         (["digits", "{}/net.onnx", "--fc-weights", "int8"], "leave out --fc-weights"),
-        (["digits", "{}/net.onnx", "--mode", "native"], "leave out --mode"),
+        (["digits", "{}/net.onnx", "--engine", "native"], "leave out --engine"),
         (["digits", "{}/net.onnx", "--batch", "0"], "must be a whole number above 0, not '0'"),
         (["digits", "{}/net.onnx", "--input-size", "64"], "too small for alexnet-digits"),
         (["digits", "{}/no/net.onnx"], "no/net.onnx cannot be written: No such file or directory"),

@@ -5,7 +5,9 @@
 #ifndef FASTALEX_TENSORRT_ENGINE_CACHE_H
 #define FASTALEX_TENSORRT_ENGINE_CACHE_H
 
+#include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fastalex {

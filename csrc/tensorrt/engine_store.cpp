@@ -99,7 +99,12 @@ EngineStore::Loaded EngineStore::load_or_build(const EnginePlan& plan, const Bat
       reason = file.path() + " cannot be used: " + error.what();
     }
   }
-  made.bytes = build(plan, batch);
+  try {
+    made.bytes = build(plan, batch);
+  } catch (const Error& error) {
+    if (reason.empty()) throw;
+    throw Error(error.status, std::string(error.what()) + "; " + reason);
+  }
   made.engine = engine_runtime().load(made.bytes, plan.outputs.size());
   made.origin = reason.empty() ? "built" : "built, since " + reason;
   keep(file, made.bytes);
