@@ -33,6 +33,12 @@ PAIRS = (
     Case("pool-relu-lrn-general", "\n".join((_POOL % (2, 2, "floor"), "relu name=a", _LRN % (3, 0.2, 0.5, 2, 1))),
          (2, 8, 6, 6)),
 )  # fmt: skip
+#: Levels of maps, with channels in whole vectors and not.
+MAPS = (
+    Case("fc-int8-map", "fc name=fc out=19", (2, 13, 5, 4), storage="int8"),
+    Case("fc-int8-map16", "fc name=fc out=21\nrelu name=a", (1, 16, 3, 4), storage="int8"),
+    Case("fc-int4-map16", "fc name=fc out=19", (2, 16, 5, 4), storage="int4"),
+)
 #: Of the small cases, one of each kind, for the slower runs.
 FEW = ("conv-11x11/4", "conv-5x5-pad2-groups2", "conv-3x3-relu", "fc-int8-batch9-relu", "fc-int4", "lrn-5-groups2")
 
@@ -51,16 +57,15 @@ def cases() -> List[Case]:
     """The small cases that a plugin can do."""
     found = [case for case in CASES.values() if case.small and case.op in ("conv", "lrn")]
     found += [case for case in CASES.values() if case.small and case.storage in ("int8", "int4")]
-    return [*(case for case in found if case.name != "fc-int4-map"), *PAIRS]
+    return [*(case for case in found if case.name != "fc-int4-map"), *MAPS, *PAIRS]
 
 
 def _levels(case: Case, weight: np.ndarray) -> Tuple[Tuple[Any, ...], np.ndarray]:
     """(levels, scale, storage) of a weight, and what they stand for."""
     _, channels, height, width = case.shape
     outputs, inputs = weight.shape
-    rows = np.ascontiguousarray(weight.reshape(outputs, channels, height * width).transpose(0, 2, 1)).reshape(
-        outputs, -1
-    )
+    by_pixel = weight.reshape(outputs, channels, height * width).transpose(0, 2, 1)
+    rows = np.ascontiguousarray(by_pixel).reshape(outputs, -1)
     levels, scale = _core.quantise_rows(rows, STORAGES.index(case.storage))
     if case.storage == "int8":
         values = levels.astype(np.float32) * scale[:, None]
@@ -126,7 +131,7 @@ def check_results(harness: Harness, plans: Plans, names: Sequence[str] = ()) -> 
     """Every case (or the named ones and the pairs) in each precision, from and to each format."""
     ran = 0
     for case in cases():
-        if names and case.name not in names and case not in PAIRS:
+        if names and case.name not in names and case not in (*MAPS, *PAIRS):
             continue
         for precision, kind in KINDS.items():
             want = problem(plans, case, precision, harness.backend)

@@ -70,11 +70,13 @@ class _Frame(ctypes.Structure):  # fastalex_frame
 _VISIT = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Field))
 
 
-def build(folder: Path, kernels: Path, headers: Sequence[Path] = ()) -> Path:
-    """Builds tests/tensorrt, or what has changed of it. The plugins find ``kernels`` beside them."""
+def build(kernels: Path, headers: Sequence[Path] = (), name: str = "plugins") -> Path:
+    """The folder of tests/tensorrt, built, or what has changed of it. The plugins find ``kernels`` beside them."""
+    folder = ROOT / "build" / ("%s-%s" % (name, kernels.parent.name))
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
     options = [
+        "-DCMAKE_BUILD_TYPE=Debug",  # quick to compile, and there is little in them
         "-DFASTALEX_TENSORRT_KERNELS=" + kernels.name,
         "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers)),
     ]

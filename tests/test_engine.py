@@ -312,7 +312,7 @@ def test_a_backend_comes_from_a_library(tmp_path):
 
 
 def test_a_library_of_another_interface_is_refused(tmp_path):
-    with pytest.raises(BackendError, match="built for backend interface 999, this fastalex has 4: install matching"):
+    with pytest.raises(BackendError, match=r"built for backend interface 999, this fastalex has \d+: install matching"):
         _core.load_backend(compile_backend(tmp_path, "-DABI=999"))
 
 

@@ -9,7 +9,7 @@ import pytest
 import fastalex
 import plugin_checks
 from fastalex import _core
-from plugins import ROOT, Harness, Plans, build
+from plugins import Harness, Plans, build
 
 BACKEND = "cuda"
 
@@ -20,7 +20,7 @@ def library():
     if not status["available"]:
         pytest.skip(status["reason"])
     kernels = Path(fastalex.__file__).parent / "libfastalex_cuda.so"
-    return build(ROOT / "build" / "plugins-cuda", kernels) / "libharness_op.so"
+    return build(kernels) / "libharness_op.so"
 
 
 @pytest.mark.parametrize("check", plugin_checks.CHECKS, ids=lambda check: check.__name__)

@@ -52,7 +52,7 @@ def test_plugins_of_a_registry(adapter):
     include, lean = headers(major), runtime(major)
     if not include or not lean:
         pytest.skip("no headers and lean runtime of TensorRT %s" % major)
-    built = build(emulated.ROOT / "build" / ("plugins-" + major), Path(emulated.library()), [include])
+    built = build(Path(emulated.library()), [include], "plugins-" + major)
     found = [path.parent for path in built.glob("*/" + harness) if re.match(r"[\d.]+$", path.parent.name)]
     assert len(found) == 1, found
     script = "import sys; sys.path.insert(0, sys.argv[1]); import test_tensorrt_registry as t; t.main(*sys.argv[2:])"

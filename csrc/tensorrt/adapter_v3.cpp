@@ -12,7 +12,7 @@ class PluginV3 final : public nvinfer1::IPluginV3,
                        public nvinfer1::IPluginV3OneRuntime {
  public:
   explicit PluginV3(std::shared_ptr<PluginOp> op)
-      : op_(std::move(op)), fields_(op_->values().fields()), summary_(op_->values().summary()) {}
+      : op_(std::move(op)), fields_(op_->values().fields()), timing_id_(op_->values().timing_id()) {}
 
   nvinfer1::IPluginCapability* getCapabilityInterface(nvinfer1::PluginCapabilityType type) noexcept override {
     switch (type) {
@@ -35,8 +35,7 @@ class PluginV3 final : public nvinfer1::IPluginV3,
   const char* getPluginVersion() const noexcept override { return kPluginVersion; }
   const char* getPluginNamespace() const noexcept override { return kPluginNamespace; }
   int32_t getNbOutputs() const noexcept override { return 1; }
-  // Weights do not change how long it takes.
-  const char* getTimingCacheID() noexcept override { return summary_.c_str(); }
+  const char* getTimingCacheID() noexcept override { return timing_id_.c_str(); }
 
   int32_t getOutputDataTypes(nvinfer1::DataType* outputs, int32_t, const nvinfer1::DataType* inputs,
                              int32_t) const noexcept override {
@@ -90,7 +89,7 @@ class PluginV3 final : public nvinfer1::IPluginV3,
  private:
   std::shared_ptr<PluginOp> op_;
   const Collection fields_;
-  const std::string summary_;
+  const std::string timing_id_;
 };
 
 class CreatorV3 final : public nvinfer1::IPluginCreatorV3One {

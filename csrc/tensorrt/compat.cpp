@@ -49,7 +49,6 @@ nvinfer1::ILogger* find_logger() {
 }  // namespace
 
 void* find_symbol(const char* name) {
-  if (void* symbol = dlsym(RTLD_DEFAULT, name)) return symbol;
   for (const char* library : {"libnvinfer", "libnvinfer_lean", "libnvinfer_dispatch"}) {
     const std::string file = std::string(library) + ".so." + std::to_string(NV_TENSORRT_MAJOR);
     void* handle = dlopen(file.c_str(), RTLD_LAZY | RTLD_NOLOAD);
@@ -58,7 +57,7 @@ void* find_symbol(const char* name) {
     dlclose(handle);  // it was open before
     if (symbol) return symbol;
   }
-  return nullptr;
+  return dlsym(RTLD_DEFAULT, name);  // under another name, or in the program itself
 }
 
 nvinfer1::IPluginRegistry* find_registry() {

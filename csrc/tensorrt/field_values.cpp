@@ -149,23 +149,16 @@ std::vector<Field> FieldValues::fields() const {
   return list;
 }
 
-std::string FieldValues::summary() const {
-  std::ostringstream text;
-  text.imbue(std::locale::classic());
-  text.precision(17);
-  text << plugin_;
+std::string FieldValues::timing_id() const {
+  std::vector<char> bytes;
   for (const Field& field : fields()) {
-    text << ' ' << field.name << '=';
-    if (field.type == FieldType::kCHAR) text << this->text(field.name.c_str());
-    if (field.type == FieldType::kCHAR || !row_of(field.name).length) continue;
-    for (int i = 0; i < field.length; ++i) {
-      text << (i ? "," : "");
-      if (field.type == FieldType::kINT32)
-        text << integer(field.name.c_str(), i);
-      else
-        text << number(field.name.c_str(), i);
-    }
+    append(&bytes, field.length);
+    if (!row_of(field.name).length && field.type != FieldType::kCHAR) continue;
+    const char* from = static_cast<const char*>(field.data);
+    bytes.insert(bytes.end(), from, from + static_cast<size_t>(field.length) * size_of(field.type));
   }
+  std::ostringstream text;
+  text << std::hex << digest_of(bytes.data(), bytes.size());
   return text.str();
 }
 

@@ -27,8 +27,8 @@ class FieldValues {
   // All of them in the order of field_rows(); the data is this object's.
   std::vector<Field> fields() const;
 
-  // Those that are no weights, as text.
-  std::string summary() const;
+  // The same for plugins that differ in the values of their weights alone, which no kernel's time depends on.
+  std::string timing_id() const;
 
  private:
   const FieldRow& row_of(const std::string& name) const;

@@ -10,69 +10,82 @@ namespace fastalex {
 namespace tensorrt {
 namespace {
 
-const FieldRow kStride = {"stride", FieldType::kINT32, 1, "1", "from one window to the next"};
-const FieldRow kGroups = {"groups", FieldType::kINT32, 1, "1", "channel groups"};
-const FieldRow kRounding = {"rounding", FieldType::kINT32, 1, "0", "of the number of windows: 0 floor, 1 ceil"};
-const FieldRow kTuning = {"tuning", FieldType::kCHAR, 0, "", "rules for the choice of kernels"};
-const FieldRow kSerial = {kSerialField, FieldType::kINT32, 1, "1", "of a serialised plugin"};
-const FieldRow kBias = {"bias", FieldType::kFLOAT32, 0, nullptr, "[k]"};
+constexpr FieldRow kStride = {"stride", FieldType::kINT32, 1, "1", "from one window to the next"};
+constexpr FieldRow kGroups = {"groups", FieldType::kINT32, 1, "1", "channel groups"};
+constexpr FieldRow kRounding = {"rounding", FieldType::kINT32, 1, "0", "of the number of windows: 0 floor, 1 ceil"};
+constexpr FieldRow kTuning = {"tuning", FieldType::kCHAR, 0, "", "rules for the choice of kernels"};
+constexpr FieldRow kSerial = {kSerialField, FieldType::kINT32, 1, "1", "of a serialised plugin"};
+constexpr FieldRow kBias = {"bias", FieldType::kFLOAT32, 0, nullptr, "[k]"};
 
 FieldRow activation(const char* name, const char* standard) {
   return FieldRow{name, FieldType::kINT32, 1, standard, "0 none, 1 relu, 2 tanh"};
 }
 
-const std::vector<FieldRow> kConvRows = {
-    {"weights", FieldType::kFLOAT32, 0, nullptr, "[k, c / groups, kernel, kernel]"},
-    kBias,
-    {"kernel", FieldType::kINT32, 1, nullptr, "side of the window"},
-    kStride,
-    {"pad", FieldType::kINT32, 1, "0", "zeros on each side"},
-    kGroups,
-    kRounding,
-    activation("activation", "1"),
-    kTuning,
-    kSerial,
-};
+// In functions: the adapter of TensorRT 8 asks for them while the library's static objects are still being made.
+const std::vector<FieldRow>& conv_rows() {
+  static const std::vector<FieldRow> rows = {
+      {"weights", FieldType::kFLOAT32, 0, nullptr, "[k, c / groups, kernel, kernel]"},
+      kBias,
+      {"kernel", FieldType::kINT32, 1, nullptr, "side of the window"},
+      kStride,
+      {"pad", FieldType::kINT32, 1, "0", "zeros on each side"},
+      kGroups,
+      kRounding,
+      activation("activation", "1"),
+      kTuning,
+      kSerial,
+  };
+  return rows;
+}
 
-const std::vector<FieldRow> kLRNPoolRows = {
-    {"order", FieldType::kINT32, 1, "0", "0 normalise then pool, 1 pool then normalise, 2 normalise only"},
-    {"size", FieldType::kINT32, 1, nullptr, "channels in the window, odd"},
-    {"alpha", FieldType::kFLOAT64, 1, nullptr, "factor of the sum of squares"},
-    {"beta", FieldType::kFLOAT64, 1, nullptr, "power"},
-    {"k", FieldType::kFLOAT64, 1, nullptr, "what is added to the sum"},
-    {"divide_alpha", FieldType::kINT32, 1, "0", "1: alpha is divided by size"},
-    kGroups,
-    {"kernel", FieldType::kINT32, 1, "0", "side of the pool's window"},
-    kStride,
-    kRounding,
-    activation("between", "0"),
-    activation("activation", "0"),
-    kTuning,
-    kSerial,
-};
+const std::vector<FieldRow>& lrn_pool_rows() {
+  static const std::vector<FieldRow> rows = {
+      {"order", FieldType::kINT32, 1, "0", "0 normalise then pool, 1 pool then normalise, 2 normalise only"},
+      {"size", FieldType::kINT32, 1, nullptr, "channels in the window, odd"},
+      {"alpha", FieldType::kFLOAT64, 1, nullptr, "factor of the sum of squares"},
+      {"beta", FieldType::kFLOAT64, 1, nullptr, "power"},
+      {"k", FieldType::kFLOAT64, 1, nullptr, "what is added to the sum"},
+      {"divide_alpha", FieldType::kINT32, 1, "0", "1: alpha is divided by size"},
+      kGroups,
+      {"kernel", FieldType::kINT32, 1, "0", "side of the pool's window"},
+      kStride,
+      kRounding,
+      activation("between", "0"),
+      activation("activation", "0"),
+      kTuning,
+      kSerial,
+  };
+  return rows;
+}
 
-const std::vector<FieldRow> kFullyConnectedRows = {
-    {"weights", FieldType::kINT8, 0, nullptr, "levels [k, y, x, c]; int4: two in a byte"},
-    {"scale", FieldType::kFLOAT32, 0, nullptr, "[k]; int4: [k, (inputs + 127) / 128]"},
-    kBias,
-    {"input", FieldType::kINT32, 3, nullptr, "c, h, w"},
-    {"storage", FieldType::kINT32, 1, "2", "2 int8, 3 int4"},
-    activation("activation", "0"),
-    kTuning,
-    kSerial,
-};
+const std::vector<FieldRow>& fully_connected_rows() {
+  static const std::vector<FieldRow> rows = {
+      {"weights", FieldType::kINT8, 0, nullptr, "levels [k, y, x, c]; int4: two in a byte"},
+      {"scale", FieldType::kFLOAT32, 0, nullptr, "[k]; int4: [k, (inputs + 127) / 128]"},
+      kBias,
+      {"input", FieldType::kINT32, 3, nullptr, "c, h, w"},
+      {"storage", FieldType::kINT32, 1, "2", "2 int8, 3 int4"},
+      activation("activation", "0"),
+      kTuning,
+      kSerial,
+  };
+  return rows;
+}
 
-const std::vector<FieldRow> kPreprocessRows = {
-    {"filter", FieldType::kINT32, 1, "1", "0 nearest, 1 linear, 2 antialiased"},
-    {"resized", FieldType::kINT32, 2, nullptr, "height, width that the frame is resized to"},
-    {"crop", FieldType::kINT32, 2, "0 0", "first row and column of the output in it"},
-    {"output", FieldType::kINT32, 2, nullptr, "height, width"},
-    {"swap", FieldType::kINT32, 1, "0", "1: planes in the reverse order of a pixel's bytes"},
-    {"scale", FieldType::kFLOAT32, 3, nullptr, "plane p becomes v * scale[p] - shift[p]"},
-    {"shift", FieldType::kFLOAT32, 3, nullptr, "see scale"},
-    {"precision", FieldType::kINT32, 1, "0", "of the output: 0 fp32, 1 fp16"},
-    kSerial,
-};
+const std::vector<FieldRow>& preprocess_rows() {
+  static const std::vector<FieldRow> rows = {
+      {"filter", FieldType::kINT32, 1, "1", "0 nearest, 1 linear, 2 antialiased"},
+      {"resized", FieldType::kINT32, 2, nullptr, "height, width that the frame is resized to"},
+      {"crop", FieldType::kINT32, 2, "0 0", "first row and column of the output in it"},
+      {"output", FieldType::kINT32, 2, nullptr, "height, width"},
+      {"swap", FieldType::kINT32, 1, "0", "1: planes in the reverse order of a pixel's bytes"},
+      {"scale", FieldType::kFLOAT32, 3, nullptr, "plane p becomes v * scale[p] - shift[p]"},
+      {"shift", FieldType::kFLOAT32, 3, nullptr, "see scale"},
+      {"precision", FieldType::kINT32, 1, "0", "of the output: 0 fp32, 1 fp16"},
+      kSerial,
+  };
+  return rows;
+}
 
 // Of square windows without overhang floor and ceil are the same.
 int rounding_of(const fastalex_step& s) {
@@ -95,10 +108,10 @@ size_t size_of(FieldType type) {
 }
 
 const std::vector<FieldRow>& field_rows(const std::string& plugin) {
-  if (plugin == kConvReLU) return kConvRows;
-  if (plugin == kLRNPool) return kLRNPoolRows;
-  if (plugin == kFullyConnectedW8) return kFullyConnectedRows;
-  if (plugin == kPreprocess) return kPreprocessRows;
+  if (plugin == kConvReLU) return conv_rows();
+  if (plugin == kLRNPool) return lrn_pool_rows();
+  if (plugin == kFullyConnectedW8) return fully_connected_rows();
+  if (plugin == kPreprocess) return preprocess_rows();
   invalid("there is no plugin ", plugin);
 }
 

@@ -467,8 +467,8 @@ MUTATIONS = (
     Mutation(
         "tensor: padding channels not zeroed",
         "elementwise.cuh",
-        "? in[row * s.plane + s.across] : 0;",
-        "? in[row * s.plane + s.across] : bits_to_float(~0u);",
+        "? get(in + row * s.plane + s.across) : 0;",
+        "? get(in + row * s.plane + s.across) : bits_to_float(~0u);",
         Cases("fc-odd", "nano", "fp32", "stream*"),
     ),
     Mutation("tensor: barrier", "elementwise.cuh", BARRIER, "\n", Cases("relu", "nano", "fp32"), "race", 1, 2),
