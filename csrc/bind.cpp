@@ -200,9 +200,9 @@ class PyNet {
     const std::vector<const char*> names = texts(taps);
     std::vector<int32_t> sides(4 * std::max<size_t>(1, taps.size()));
     check(without_gil([&] {
-      return taps.empty()
-                 ? fastalex_output_shape(net_.get(), n, h, w, flags_of(softmax), sides.data())
-                 : fastalex_tap_shapes(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), sides.data());
+      return taps.empty() ? fastalex_output_shape(net_.get(), n, h, w, flags_of(softmax), sides.data())
+                          : fastalex_tap_shapes(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(),
+                                                sides.data());
     }));
     std::vector<std::vector<int32_t>> shapes;
     for (size_t i = 0; i < sides.size(); i += 4) shapes.emplace_back(sides.begin() + i, sides.begin() + i + 4);

@@ -44,7 +44,8 @@ BackendStatus find_optional(const Optional& wanted) {
     if (access(path.c_str(), F_OK) != 0) continue;
     const BackendStatus found = open_library(wanted.name, path);
     if (found.api) return found;
-    status.reason += (status.reason.empty() ? "" : "; ") + found.reason;
+    if (status.reason.find(found.reason) == std::string::npos)  // without a driver all have the same
+      status.reason += (status.reason.empty() ? "" : "; ") + found.reason;
   }
   if (status.reason.empty())
     status.reason = "this build has no " + status.name + " library (there is no " + names + " in " + folder + ")";
@@ -111,7 +112,8 @@ void load_backend(const std::string& path) {
   if (!status.api) throw Error(FASTALEX_UNAVAILABLE, status.reason);
   std::lock_guard<std::mutex> lock(all.mutex);
   for (const Registry::Entry& entry : all.entries)
-    if (entry.status.name == status.name) throw Error(FASTALEX_INVALID, "there is a backend " + status.name + " already");
+    if (entry.status.name == status.name)
+      throw Error(FASTALEX_INVALID, "there is a backend " + status.name + " already");
   all.entries.push_back({status, nullptr});
 }
 

@@ -1,5 +1,5 @@
-// XXH64, the 64-bit hash of the xxHash specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0: a name for
-// gigabytes in a second, where nobody chooses the bytes to mislead.
+// XXH64, the 64-bit hash of the xxHash specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0: a name
+// for gigabytes in a second, where nobody chooses the bytes to mislead.
 #ifndef FASTALEX_XXHASH_H
 #define FASTALEX_XXHASH_H
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
+import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -326,6 +329,33 @@ def test_what_is_no_backend_is_refused(tmp_path):
             _core.load_backend(path)
     with pytest.raises(BackendError, match="is not a fastalex backend: it has no fastalex_backend_entry"):
         _core.load_backend(compile_backend(tmp_path, "-DNO_ENTRY"))
+
+
+LOADED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from fastalex import _core
+(entry,) = (entry for entry in _core.backends() if entry["name"] == "tensorrt")
+print(entry["available"], entry["reason"].replace(sys.argv[1], ""))
+"""
+
+
+def test_tensorrts_library_is_the_newest_that_works(tmp_path):
+    """One a major release beside the engine; those that do not work are passed over, and their reasons kept."""
+    package = tmp_path / "fastalex"
+    shutil.copytree(Path(_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "data"))
+
+    def found():
+        command = [sys.executable, "-c", LOADED, str(tmp_path)]
+        return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+
+    (package / "libfastalex_tensorrt11.so").write_bytes(b"\x7fELF nothing")
+    assert re.match(r"False /fastalex/libfastalex_tensorrt11\.so: .+", found())
+    broken = compile_backend(tmp_path, "-DBROKEN")
+    shutil.copy(broken, package / "libfastalex_tensorrt10.so")
+    assert re.match(r"False /fastalex/libfastalex_tensorrt11\.so: .+; the constant machine is out of order$", found())
+    shutil.copy(compile_backend(tmp_path), package / "libfastalex_tensorrt8.so")
+    assert found() == "True"
 
 
 def test_missing_backends_say_why():

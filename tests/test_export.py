@@ -88,7 +88,7 @@ def test_standard_operators_and_what_is_written(tmp_path, capsys):
 
 
 def test_quantised_weights_are_written_as_float32(tmp_path):
-    path, row, net = saved(tmp_path, "alexnet2012")
+    _, row, net = saved(tmp_path, "alexnet2012")
     packed, out = tmp_path / "packed.safetensors", tmp_path / "net.onnx"
     net.save(packed, fc_weights="int8")
     assert cli.main(["export", str(packed), str(out)]) == 0
@@ -102,7 +102,7 @@ def test_quantised_weights_are_written_as_float32(tmp_path):
         (["digits", "{}/net.bin"], "net.bin is to be: --to onnx or --to engine"),
         (["digits", "{}/net.onnx", "--precision", "fp16"], "leave out --precision"),
         (["digits", "{}/net.onnx", "--fc-weights", "int8"], "leave out --fc-weights"),
-        (["digits", "{}/net.onnx", "--mode", "native"], "leave out --mode"),
+        (["digits", "{}/net.onnx", "--engine", "native"], "leave out --engine"),
         (["digits", "{}/net.onnx", "--batch", "0"], "must be a whole number above 0, not '0'"),
         (["digits", "{}/net.onnx", "--input-size", "64"], "too small for alexnet-digits"),
         (["digits", "{}/no/net.onnx"], "no/net.onnx cannot be written: No such file or directory"),
@@ -121,14 +121,19 @@ def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, sent
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_leaves_the_file_that_was_there(tmp_path, monkeypatch):
+def test_a_failure_leaves_the_file_that_was_there(tmp_path):
     from fastalex import files
 
     target = tmp_path / "net.onnx"
     target.write_bytes(b"before")
-    with pytest.raises(UserError, match=r"net\.onnx cannot be written: No space left"), files.replacing(target) as stream:
-        stream.write(b"half")
-        raise OSError(28, "No space left on device")
+
+    def write():
+        with files.replacing(target) as stream:
+            stream.write(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"net\.onnx cannot be written: No space left"):
+        write()
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
 

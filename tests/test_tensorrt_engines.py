@@ -481,7 +481,10 @@ def test_without_the_library_the_reason_is_kept():
     ("options", "sentence"),
     [
         ({"engine": "fast"}, "engine must be one of plugins, native, not 'fast'"),
-        ({"precision": "bf16"}, "precision='bf16' is not for device='emulated-tensorrt:0', which computes in fp32 or fp16"),
+        (
+            {"precision": "bf16"},
+            "precision='bf16' is not for device='emulated-tensorrt:0', which computes in fp32 or fp16",
+        ),
         ({"fc_weights": "fp16"}, "fc_weights='fp16' does not go with precision='fp32'"),
         ({"exact": True}, "exact=True is for device='cpu'"),
     ],

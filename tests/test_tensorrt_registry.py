@@ -62,6 +62,56 @@ def test_plugins_of_a_registry(adapter):
     assert done.returncode == 0 and said.endswith("all checks passed\n"), said
 
 
+ENGINES = """
+import ctypes, sys
+sys.path.insert(0, sys.argv[1])
+import emulated
+from fastalex import AlexNet, _core
+
+def attempt(device):
+    try:
+        print(AlexNet(weights="digits", device=device).kernels()["engine"])
+    except RuntimeError as error:
+        print(error)
+
+runtime = ctypes.CDLL(sys.argv[2], mode=ctypes.RTLD_GLOBAL)
+_core.load_backend(sys.argv[3])
+attempt("lean-tensorrt")
+emulated.load_tensorrt()
+version = runtime.getInferLibVersion()
+with emulated.pretend(tensorrt="%d.%d.%d" % (version // 10000, version // 100 % 100, version % 100)):
+    attempt(emulated.TENSORRT)
+attempt("lean-tensorrt")
+"""
+
+
+@pytest.mark.parametrize("major", ["10", "11"])
+def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
+    """The backend with a real TensorRT as far as it goes here: what it refuses is a sentence with TensorRT's words.
+
+    A file of its key that another TensorRT wrote (the emulated one, here) is named.
+    """
+    include, lean = headers(major), runtime(major)
+    if not include or not lean:
+        pytest.skip("no headers and lean runtime of TensorRT %s" % major)
+    built = build(emulated.ROOT / "build" / ("plugins-" + major), Path(emulated.library()), [include])
+    (library,) = built.glob("*/libengines.so")
+    command = [sys.executable, "-c", ENGINES, str(Path(__file__).parent), str(lean), str(library)]
+    with emulated.pretend("rtx30"):
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, said
+    first, second, third = said.strip().split("\n")
+    without = "TensorRT has no builder here, and no engine for this network, GPU and TensorRT is kept"
+    assert first.startswith(without)
+    assert second == "built"
+    (path,) = tmp_path.glob("fastalex/engines/*.engine")
+    assert third.startswith(without)
+    assert "%s cannot be used: TensorRT cannot make a runtime: " % path in third
+    assert "CUDA initialization failure" in third
+
+
 def main(built, harness, lean, library):
     """Runs every check of plugin_checks on objects of the registry."""
     import plugin_checks

@@ -3,8 +3,8 @@
 
 #include "../backend_impl.h"
 #include "../dequantise.h"
-#include "device_layer.h"
 #include "device_arrays.h"
+#include "device_layer.h"
 #include "device_plan.h"
 #include "layout.h"
 

@@ -96,8 +96,8 @@ typedef struct fastalex_options {
  *   graphs on|off                                      launch a plan as one CUDA graph; default: not on Jetson
  *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
- * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name, joined by
- * "+" where two are done in one. The first rule that fits is followed; where none does, a cost model chooses.
+ * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two that
+ * are done in one are joined by "+". The first rule that fits is followed; where none does, a cost model chooses.
  *
  * "tensorrt" has these, too; the rules above are then for its plugins:
  *

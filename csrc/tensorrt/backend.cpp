@@ -62,8 +62,7 @@ class EnginePlanOnDevice final : public BackendPlan {
 
   std::unique_ptr<BackendContext> make_context() const override {
     const cuda::DeviceScope scope(model_.device().index);
-    return std::unique_ptr<BackendContext>(
-        new EngineCall(*stored_.engine, plan_, model_.device(), model_.graphs()));
+    return std::unique_ptr<BackendContext>(new EngineCall(*stored_.engine, plan_, model_.device(), model_.graphs()));
   }
 
   void run(BackendContext* context, const fastalex_backend_call& call) const override {

@@ -99,11 +99,13 @@ nvinfer1::ILayer* add_plugin(nvinfer1::INetworkDefinition& network, const char* 
 
 #if FASTALEX_TENSORRT_VERSION >= 1000
 constexpr bool kStronglyTyped = true;
-constexpr uint32_t kNetworkFlags = 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
+constexpr uint32_t kNetworkFlags =
+    1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kSTRONGLY_TYPED);
 constexpr int kMajorInVersion = 10000;  // getInferLibVersion() is major * this + minor * 100 + patch
 #else
 constexpr bool kStronglyTyped = false;
-constexpr uint32_t kNetworkFlags = 1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
+constexpr uint32_t kNetworkFlags =
+    1u << static_cast<uint32_t>(nvinfer1::NetworkDefinitionCreationFlag::kEXPLICIT_BATCH);
 constexpr int kMajorInVersion = 1000;
 #endif
 

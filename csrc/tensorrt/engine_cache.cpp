@@ -27,8 +27,8 @@ std::string hash_of(const std::string& key, const char* content, size_t bytes) {
 
 std::string header_of(const std::string& key, const std::vector<char>& content) {
   std::ostringstream text;
-  text << kMagic << " " << key.size() << " " << content.size() << " "
-       << hash_of(key, content.data(), content.size()) << "\n";
+  text << kMagic << " " << key.size() << " " << content.size() << " " << hash_of(key, content.data(), content.size())
+       << "\n";
   return text.str();
 }
 

@@ -5,14 +5,16 @@
 #ifndef FASTALEX_TENSORRT_ENGINE_CACHE_H
 #define FASTALEX_TENSORRT_ENGINE_CACHE_H
 
+#include <cstddef>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace fastalex {
 namespace tensorrt {
 
-// What an engine is good for. All of it is in the file; the first group names the file, so that a newer TensorRT or other
-// tuning replaces what it makes useless, and two networks do not replace each other.
+// What an engine is good for. All of it is in the file; the first group names the file, so that a newer TensorRT or
+// other tuning replaces what it makes useless, and two networks do not replace each other.
 struct EngineKey {
   std::string gpu;  // name
   int sm, sms;

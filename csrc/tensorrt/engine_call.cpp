@@ -10,9 +10,7 @@ size_t input_bytes(const EnginePlan& plan) {
   return sizeof(float) * plan.steps[0].n * plan.in_c * plan.in_h * plan.in_w;
 }
 
-size_t output_bytes(const fastalex_step& step) {
-  return sizeof(float) * step.n * step.out_c * step.out_h * step.out_w;
-}
+size_t output_bytes(const fastalex_step& step) { return sizeof(float) * step.n * step.out_c * step.out_h * step.out_w; }
 
 }  // namespace
 
@@ -64,8 +62,7 @@ void EngineCall::enqueue_engine(cuda::StreamHandle stream) {
 
 void EngineCall::run(const fastalex_backend_call& call) {
   check_addresses(call);
-  const cuda::StreamHandle stream =
-      call.input_on_device || call.outputs_on_device ? call.stream : stream_.handle();
+  const cuda::StreamHandle stream = call.input_on_device || call.outputs_on_device ? call.stream : stream_.handle();
   if (pending_) {
     // Host memory may still be read by the call before, so who writes to it must wait here and not on the device.
     if (call.input_on_device && !call.frame)

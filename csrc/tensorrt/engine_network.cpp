@@ -31,8 +31,8 @@ nvinfer1::ElementWiseOperation operation_of(LayerKind kind) {
 }  // namespace
 
 void NetworkWriter::write() {
-  values_ = {network_.addInput(kInputName, nvinfer1::DataType::kFLOAT,
-                               dims_of({-1, plan_.in_c, plan_.in_h, plan_.in_w}))};
+  values_ = {
+      network_.addInput(kInputName, nvinfer1::DataType::kFLOAT, dims_of({-1, plan_.in_c, plan_.in_h, plan_.in_w}))};
   FASTALEX_ASSERT(values_[0]);
   for (const EngineLayer& layer : plan_.layers) {
     nvinfer1::ILayer* made = add(layer);
@@ -143,21 +143,33 @@ nvinfer1::ILayer* NetworkWriter::add_plugin_layer(const EngineLayer& layer) {
   const FieldSet fields =
       layer.plugin == kConvReLU
           ? conv_relu_fields(step, weights_.floats(step.param), weights_.floats(step.param + 1), kernels_)
-      : layer.plugin == kLRNPool ? lrn_pool_fields(step, next, kernels_)
-                                 : fully_connected_fields(step, weights_.get(step.param),
-                                                          weights_.floats(step.param + 1), kernels_);
+      : layer.plugin == kLRNPool
+          ? lrn_pool_fields(step, next, kernels_)
+          : fully_connected_fields(step, weights_.get(step.param), weights_.floats(step.param + 1), kernels_);
   return add_plugin(network_, layer.plugin.c_str(), fields, layer.name.c_str(), &input(layer));
 }
 
-// In a strongly typed network weights have the type of what they meet.
+// In a strongly typed network weights have the type of what they meet, in a weakly typed one that of its tensors: float.
 nvinfer1::Weights NetworkWriter::parameter(int param, ValueType type) {
   const fastalex_param found = weights_.get(param);
   const int64_t count = static_cast<int64_t>(found.count);
-  if (found.storage == FASTALEX_FP16) return nvinfer1::Weights{nvinfer1::DataType::kHALF, found.data, count};
+  if (found.storage == FASTALEX_FP16 && plan_.strongly_typed)
+    return nvinfer1::Weights{nvinfer1::DataType::kHALF, found.data, count};
+  if (found.storage == FASTALEX_FP16) return widened(found);
   FASTALEX_ASSERT(found.storage == FASTALEX_FP32);
   if (plan_.strongly_typed && type == ValueType::kHalf)
     return halves(static_cast<const float*>(found.data), found.count);
   return nvinfer1::Weights{nvinfer1::DataType::kFLOAT, found.data, count};
+}
+
+nvinfer1::Weights NetworkWriter::widened(const fastalex_param& param) {
+  std::vector<float> values(param.count);
+  for (size_t i = 0; i < param.count; ++i) {
+    uint16_t half;
+    std::memcpy(&half, static_cast<const char*>(param.data) + 2 * i, sizeof half);
+    values[i] = from_half(half);
+  }
+  return constant(values, ValueType::kFloat);
 }
 
 nvinfer1::Weights NetworkWriter::constant(const std::vector<float>& values, ValueType type) {

@@ -36,9 +36,12 @@ class NetworkWriter {
   nvinfer1::ILayer* add_reshape(const EngineLayer& layer);
   nvinfer1::ILayer* add_plugin_layer(const EngineLayer& layer);
 
-  nvinfer1::ITensor& input(const EngineLayer& layer, size_t index = 0) const { return *values_.at(layer.inputs.at(index)); }
+  nvinfer1::ITensor& input(const EngineLayer& layer, size_t index = 0) const {
+    return *values_.at(layer.inputs.at(index));
+  }
   nvinfer1::Weights parameter(int param, ValueType type);
   nvinfer1::Weights constant(const std::vector<float>& values, ValueType type);
+  nvinfer1::Weights widened(const fastalex_param& param);
   nvinfer1::Weights halves(const float* values, size_t count);
 
   const EnginePlan& plan_;

@@ -265,7 +265,8 @@ class Planner {
     layer.stride = step.stride;
     layer.round_up = step.out_h != floor_of(step.in_h) || step.out_w != floor_of(step.in_w);
     if (layer.round_up && (step.out_h != ceil_of(step.in_h) || step.out_w != ceil_of(step.in_w)))
-      invalid("TensorRT's own layers cannot do this: a pool whose stride is larger than its window; change the network");
+      invalid(
+          "TensorRT's own layers cannot do this: a pool whose stride is larger than its window; change the network");
     layer.dims = maps(step, true);
     add(layer, "maxpool");
   }
@@ -289,7 +290,8 @@ class Planner {
     for (int i = 0; i < out; ++i) {
       const int first = static_cast<int>(1LL * i * side / out);
       const int end = static_cast<int>((1LL * (i + 1) * side + out - 1) / out);
-      for (int j = first; j < end; ++j) matrix[static_cast<size_t>(i) * side + j] = 1.0f / static_cast<float>(end - first);
+      for (int j = first; j < end; ++j)
+        matrix[static_cast<size_t>(i) * side + j] = 1.0f / static_cast<float>(end - first);
     }
     return matrix;
   }
@@ -347,9 +349,9 @@ void write_step(const fastalex_step& step, std::ostringstream* out) {
 }  // namespace
 
 const char* kind_name(LayerKind kind) {
-  static const char* const names[] = {"convolution", "max_pool", "average_pool",    "lrn",      "activation",
-                                      "softmax",     "matrix_multiply", "constant", "sum",      "product",
-                                      "quotient",    "scale",    "reshape",         "cast",     "plugin"};
+  static const char* const names[] = {"convolution", "max_pool",        "average_pool", "lrn",  "activation",
+                                      "softmax",     "matrix_multiply", "constant",     "sum",  "product",
+                                      "quotient",    "scale",           "reshape",      "cast", "plugin"};
   return names[static_cast<int>(kind)];
 }
 

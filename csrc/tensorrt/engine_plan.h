@@ -56,11 +56,12 @@ struct EngineLayer {
 };
 
 struct EngineOptions {
-  bool strongly_typed;                 // TensorRT >= 10
-  int precision;                       // fastalex_precision
-  int fc_storage;                      // fastalex_storage
-  bool native;                         // mode `native`: no plugin at all
-  std::vector<std::string> preferred;  // plugins to use wherever they can serve; others only where TensorRT has no layer
+  bool strongly_typed;  // TensorRT >= 10
+  int precision;        // fastalex_precision
+  int fc_storage;       // fastalex_storage
+  bool native;          // mode `native`: no plugin at all
+  std::vector<std::string>
+      preferred;  // plugins to use wherever they can serve; others only where TensorRT has no layer
 };
 
 struct EnginePlan {
@@ -77,8 +78,8 @@ struct EnginePlan {
 
 const char* kind_name(LayerKind kind);
 
-// The steps' batch is ignored: the network takes any. Throws Error(FASTALEX_INVALID) where neither TensorRT nor a plugin
-// that may be used can do a step.
+// The steps' batch is ignored: the network takes any. Throws Error(FASTALEX_INVALID) where neither TensorRT nor a
+// plugin that may be used can do a step.
 EnginePlan make_engine_plan(const fastalex_step* steps, size_t count, const EngineOptions& options);
 
 }  // namespace tensorrt

@@ -25,8 +25,8 @@ void parse_engine(int number, std::istringstream& words, EngineSettings* found) 
     found->preferred.clear();
     while (words >> word) {
       if (!is_step_plugin(word))
-        invalid("line ", number, " of the tuning: there is no plugin ", word, " (there are: ", kConvReLU, ", ", kLRNPool,
-                ", ", kFullyConnectedW8, ")");
+        invalid("line ", number, " of the tuning: there is no plugin ", word, " (there are: ", kConvReLU, ", ",
+                kLRNPool, ", ", kFullyConnectedW8, ")");
       found->preferred.push_back(word);
     }
   } else if (what == "cache") {
@@ -36,8 +36,8 @@ void parse_engine(int number, std::istringstream& words, EngineSettings* found) 
   } else if (what == "progress") {
     found->progress = true;
   } else {
-    invalid("line ", number, " of the tuning: say engine native, plugins NAME..., cache FOLDER or progress, not engine ",
-            what);
+    invalid("line ", number,
+            " of the tuning: say engine native, plugins NAME..., cache FOLDER or progress, not engine ", what);
   }
 }
 

@@ -99,7 +99,12 @@ EngineStore::Loaded EngineStore::load_or_build(const EnginePlan& plan, const Bat
       reason = file.path() + " cannot be used: " + error.what();
     }
   }
-  made.bytes = build(plan, batch);
+  try {
+    made.bytes = build(plan, batch);
+  } catch (const Error& error) {
+    if (reason.empty()) throw;
+    throw Error(error.status, std::string(error.what()) + "; " + reason);
+  }
   made.engine = engine_runtime().load(made.bytes, plan.outputs.size());
   made.origin = reason.empty() ? "built" : "built, since " + reason;
   keep(file, made.bytes);
@@ -118,8 +123,8 @@ std::vector<char> EngineStore::build(const EnginePlan& plan, const BatchRange& b
        << device_.name;
   std::unique_ptr<BuildProgress> progress;
   if (settings_.progress) progress.reset(new PrintedProgress(what.str(), print_to_stderr));
-  const BuildRequest request = {plan,  weights_, batch, settings_.kernels, std::min(device_.memory_bytes / 4, kMostWorkspace),
-                                progress.get()};
+  const BuildRequest request = {
+      plan, weights_, batch, settings_.kernels, std::min(device_.memory_bytes / 4, kMostWorkspace), progress.get()};
   std::vector<char> built = runtime.build(request, &timings);
   if (timings != before) keep(file, timings);
   return built;

@@ -1,5 +1,5 @@
-// engine_runtime.h by TensorRT. The library is not linked with it: what it needs is looked up in the one that the process
-// has, or that is found here.
+// engine_runtime.h by TensorRT. The library is not linked with it: what it needs is looked up in the one that the
+// process has, or that is found here.
 #include <dlfcn.h>
 
 #include <mutex>
@@ -64,7 +64,9 @@ template <typename Object>
 Object* create(const char* function) {
   typedef void* (*Create)(void*, int32_t);
   const Create make = reinterpret_cast<Create>(find_symbol(function));
-  return make ? static_cast<Object*>(make(static_cast<nvinfer1::ILogger*>(&logger()), NV_TENSORRT_VERSION)) : nullptr;
+  void* made = make ? make(static_cast<nvinfer1::ILogger*>(&logger()), NV_TENSORRT_VERSION) : nullptr;
+  // Without a driver the lean runtime of 10.16 gives an offset from null.
+  return reinterpret_cast<uintptr_t>(made) < 4096 ? nullptr : static_cast<Object*>(made);
 }
 
 class TensorRtExecution final : public EngineExecution {

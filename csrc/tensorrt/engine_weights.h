@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "fastalex.h"
 #include "../ops.h"
+#include "fastalex.h"
 
 namespace fastalex {
 namespace tensorrt {

@@ -13,8 +13,7 @@ namespace tensorrt {
 class FrameInput {
  public:
   // out: float32 [1, 3, out_h, out_w] in device memory.
-  void enqueue(const fastalex_frame& frame, bool on_device, int out_h, int out_w, void* out,
-               cuda::StreamHandle stream);
+  void enqueue(const fastalex_frame& frame, bool on_device, int out_h, int out_w, void* out, cuda::StreamHandle stream);
 
  private:
   void prepare(const fastalex_frame& frame, int out_h, int out_w);

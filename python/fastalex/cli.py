@@ -202,7 +202,7 @@ def _add_export(commands: Any) -> None:
     parser.add_argument("--device", default="tensorrt", metavar="D", help="engine: tensorrt (default) or tensorrt:1")
     parser.add_argument("--precision", metavar="T", help="engine: fp32 (default) or fp16")
     parser.add_argument("--fc-weights", metavar="T", help="engine: as --precision (default), int8 or int4")
-    parser.add_argument("--mode", metavar="M", help="engine: plugins (default) or native, TensorRT's own layers")
+    _add_engine(parser)
 
 
 def _add_quantize(commands: Any) -> None:
@@ -287,6 +287,13 @@ def _add_numbers(parser: argparse.ArgumentParser) -> None:
         help="fully connected weights: fp32, fp16, bf16, int8 or int4; default: as the file has them, else --precision",
     )
     parser.add_argument("--exact", action="store_true", help="on a CPU: no Winograd convolutions")
+    _add_engine(parser)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--engine", metavar="E", help="on TensorRT: plugins (default) or native, TensorRT's own layers alone"
+    )
 
 
 def _positive(text: str) -> int:

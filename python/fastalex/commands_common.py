@@ -26,6 +26,7 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
         fc_weights=options.fc_weights,
         threads=options.threads,
         exact=options.exact,
+        engine=options.engine,
         **overrides,
     )
 

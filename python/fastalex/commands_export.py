@@ -37,7 +37,11 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     from .files import replacing
     from .weights import adapt, initial, registry
 
-    for name, value in (("precision", options.precision), ("fc-weights", options.fc_weights), ("mode", options.mode)):
+    for name, value in (
+        ("precision", options.precision),
+        ("fc-weights", options.fc_weights),
+        ("engine", options.engine),
+    ):
         if value is not None:
             raise UserError("an ONNX file holds float32 for whatever reads it; leave out --%s" % name)
     loaded = weights.load(registry.locate(options.weights))
@@ -71,7 +75,7 @@ def _engine(options: argparse.Namespace) -> Dict[str, Any]:
         device=options.device,
         precision=options.precision or "fp32",
         fc_weights=options.fc_weights,
-        engine=options.mode,
+        engine=options.engine,
         **sizes,
     )
     net.save_engine(options.output, options.batch, options.softmax)

@@ -96,8 +96,6 @@ def choose(device: str) -> Placement:
     :raises UserError: for a device that there is none of.
     :raises BackendError: if the backend was asked for by name and cannot be used here.
     """
-    if device in HOST_BACKENDS:  # without a look for the others, which takes time
-        return _placed(device, 0, device)
     status = {entry["name"]: entry for entry in _core.backends()}
     if device == "auto":
         for name in AUTO_ORDER:

@@ -79,13 +79,14 @@ def engine_folder() -> str:
 def _with_engine(gpu: Gpu, file: Tuning, mode: str) -> Tuning:
     """The rules of the device file for the plugins, and what it says of engines."""
     lines = ["engine cache %s" % os.path.abspath(engine_folder()), "engine progress"]
-    if mode == "native":
-        lines.append("engine native")
-        return Tuning("\n".join(lines) + "\n", "TensorRT's own layers alone")
     device = known_as(gpu).device
     choice = device.engine if device else None
-    lines.append(" ".join(["engine plugins", *(choice.plugins if choice else ())]))
-    named = "plugins %s (%s)" % (", ".join(choice.plugins), choice.basis) if choice else "no choice of plugins"
+    if mode == "native":
+        lines.append("engine native")
+        named = "TensorRT's own layers alone"
+    else:
+        lines.append(" ".join(["engine plugins", *(choice.plugins if choice else ())]))
+        named = "plugins %s (%s)" % (", ".join(choice.plugins), choice.basis) if choice else "no choice of plugins"
     return Tuning(file.text + "\n".join(lines) + "\n", "%s, %s" % (file.source, named))
 
 

@@ -218,7 +218,8 @@ class Execution final : public EngineExecution {
       case LayerKind::kLrn:
         return lrn(layer);
       case LayerKind::kActivation:
-        return each(layer, [&](double x) { return layer.activation == FASTALEX_ACT_RELU ? std::max(x, 0.0) : tanh(x); });
+        return each(layer,
+                    [&](double x) { return layer.activation == FASTALEX_ACT_RELU ? std::max(x, 0.0) : tanh(x); });
       case LayerKind::kSoftmax:
         return softmax(layer);
       case LayerKind::kMatrixMultiply:
@@ -335,7 +336,8 @@ class Execution final : public EngineExecution {
           double sum = 0;
           for (int d = std::max(0, c - layer.window / 2); d <= std::min(channels - 1, c + layer.window / 2); ++d)
             sum += pow(in.data[(size_t(n) * channels + d) * plane + p], 2);
-          out.data[(size_t(n) * channels + c) * plane + p] /= pow(layer.k + layer.alpha / layer.window * sum, layer.beta);
+          out.data[(size_t(n) * channels + c) * plane + p] /=
+              pow(layer.k + layer.alpha / layer.window * sum, layer.beta);
         }
     return out;
   }
@@ -377,7 +379,8 @@ class Execution final : public EngineExecution {
       for (int i = 0; i < rows; ++i)
         for (int j = 0; j < columns; ++j) {
           double sum = 0;
-          for (int k = 0; k < inner; ++k) sum += l[i * inner + k] * (layer.transpose ? r[j * inner + k] : r[k * columns + j]);
+          for (int k = 0; k < inner; ++k)
+            sum += l[i * inner + k] * (layer.transpose ? r[j * inner + k] : r[k * columns + j]);
           out.data.push_back(sum);
         }
     }

@@ -27,13 +27,13 @@ thread_local int current = 0;  // device
 
 std::mutex mutex;                                // guards the five below
 std::set<std::pair<const void*, int>> prepared;  // kernel and device
-std::set<StreamHandle> streams;  // made here and not destroyed
-uintptr_t last_stream = 0;    // the last serial number
+std::set<StreamHandle> streams;                  // made here and not destroyed
+uintptr_t last_stream = 0;                       // the last serial number
 std::string alloc_fault;
 long long allocations = 0;  // since alloc_fault was first seen
 
-// A stream is a number that no address is: a mark, which copy of this runtime made it (another backend's library has one
-// of its own), the device and a serial number.
+// A stream is a number that no address is: a mark, which copy of this runtime made it (another backend's library has
+// one of its own), the device and a serial number.
 const uintptr_t kStreamMark = uintptr_t(0x5EA) << 52, kStreamMarkBits = uintptr_t(0xFFF) << 52;
 uintptr_t stream_maker() { return (reinterpret_cast<uintptr_t>(&last_stream) >> 12 & 0xFFFF) << 36; }
 int device_of_stream(StreamHandle stream) { return static_cast<int>(reinterpret_cast<uintptr_t>(stream) >> 28 & 0xFF); }
