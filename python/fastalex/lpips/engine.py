@@ -17,6 +17,7 @@ ZIPPED, ALL, TRIANGLE = range(3)  # fastalex_pairing
 # Of one round through the network: enough images that its weights are read seldom, few enough that their features are
 # still in the processor's cache when they are compared.
 ROUND_BYTES = 24 << 20
+MATRIX_ROWS = 8  # images of the larger side whose features are held at once
 Maps = List[np.ndarray]  # of each layer, [N, C, h, w]
 
 
@@ -128,8 +129,8 @@ class Engine:
             upper = sum(self._compare(a, None, TRIANGLE, False).means)
             return upper + upper.T
         columns = a if b is None else b
-        across = min(len(columns), max(room // 2, room - 8))
-        down = max(1, room - across)
+        across = min(len(columns), max(room // 2, room - MATRIX_ROWS))
+        down = max(1, min(MATRIX_ROWS, room - across))
         result = np.zeros((len(a), len(columns)))
         for left in range(0, len(columns), across):
             block = part(columns, left, min(len(columns), left + across))
