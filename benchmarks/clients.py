@@ -32,7 +32,7 @@ sys.path.insert(0, str(HERE.parent / "examples"))
 import results_table  # noqa: E402
 import timing  # noqa: E402
 
-RESULTS = HERE / "results" / "clients"
+RESULTS = HERE / "results" / "clients" / "cpu"
 REPORT = HERE.parent / "docs" / "clients-results.md"
 MODULES = ("features.10", "classifier.4")  # thingsvision's README and tests
 BATCH = 32
