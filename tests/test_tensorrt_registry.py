@@ -32,10 +32,10 @@ def folder(variable):
 
 
 def headers(major):
-    """A folder with NvInfer.h of that release, or None."""
+    """A folder with NvInfer.h of that release, the newest, or None."""
     root = folder("FASTALEX_TENSORRT_HEADERS")
-    found = sorted(root.glob("%s*/include/NvInfer.h" % major)) if root else []
-    return found[-1].parent if found else None
+    found = [path.parent for path in root.glob("%s.*/include/NvInfer.h" % major)] if root else []
+    return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)], default=None)
 
 
 def runtime(major):
@@ -52,7 +52,7 @@ def test_plugins_of_a_registry(adapter):
     include, lean = headers(major), runtime(major)
     if not include or not lean:
         pytest.skip("no headers and lean runtime of TensorRT %s" % major)
-    built = build(Path(emulated.library()), [include], "plugins-" + major)
+    built = build(Path(emulated.library()), [include], "plugins-" + include.parent.name)
     found = [path.parent for path in built.glob("*/" + harness) if re.match(r"[\d.]+$", path.parent.name)]
     assert len(found) == 1, found
     script = "import sys; sys.path.insert(0, sys.argv[1]); import test_tensorrt_registry as t; t.main(*sys.argv[2:])"
