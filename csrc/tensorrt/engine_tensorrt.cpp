@@ -50,14 +50,16 @@ Logger& logger() {
   throw Error(FASTALEX_INTERNAL, "TensorRT " + what + ": " + logger().take());
 }
 
-// What pip's tensorrt-cu12-libs and its like install stands beside this package.
+// "", or why there is no TensorRT of this major release: on the library path, beside this package as pip's
+// tensorrt-cu12-libs and its like install it, or in the process already. Its symbols stay its own (RTLD_LOCAL), so that
+// another release may be tried.
 std::string open_tensorrt() {
   const std::string file = "libnvinfer.so." + std::to_string(NV_TENSORRT_MAJOR);
-  if (find_symbol("createInferRuntime_INTERNAL")) return "";
-  if (dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL)) return "";
+  if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return "";
   const char* why = dlerror();
   const std::string reason = why ? why : file + " cannot be opened";
-  return dlopen((own_folder() + "/../tensorrt_libs/" + file).c_str(), RTLD_NOW | RTLD_GLOBAL) ? "" : reason;
+  if (dlopen((own_folder() + "/../tensorrt_libs/" + file).c_str(), RTLD_NOW | RTLD_LOCAL)) return "";
+  return find_symbol("createInferRuntime_INTERNAL") ? "" : reason;
 }
 
 template <typename Object>
