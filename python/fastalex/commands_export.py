@@ -36,7 +36,11 @@ def _onnx(options: argparse.Namespace, read_labels: Callable[[str, int], List[st
     from .files import replacing
     from .weights import adapt, initial, registry
 
-    for name, value in (("precision", options.precision), ("fc-weights", options.fc_weights), ("engine", options.engine)):
+    for name, value in (
+        ("precision", options.precision),
+        ("fc-weights", options.fc_weights),
+        ("engine", options.engine),
+    ):
         if value is not None:
             raise UserError("an ONNX file holds float32 for whatever reads it; leave out --%s" % name)
     loaded = weights.load(registry.locate(options.weights))
