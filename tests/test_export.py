@@ -88,7 +88,7 @@ def test_standard_operators_and_what_is_written(tmp_path, capsys):
 
 
 def test_quantised_weights_are_written_as_float32(tmp_path):
-    path, row, net = saved(tmp_path, "alexnet2012")
+    _, row, net = saved(tmp_path, "alexnet2012")
     packed, out = tmp_path / "packed.safetensors", tmp_path / "net.onnx"
     net.save(packed, fc_weights="int8")
     assert cli.main(["export", str(packed), str(out)]) == 0
