@@ -32,6 +32,8 @@ PAIRS = (
     Case("pool-lrn", "\n".join((_POOL % (3, 2, "ceil"), _LRN % (5, 0.3, 0.75, 1, 1))), (1, 16, 8, 7)),
     Case("pool-relu-lrn-general", "\n".join((_POOL % (2, 2, "floor"), "relu name=a", _LRN % (3, 0.2, 0.5, 2, 1))),
          (2, 8, 6, 6)),
+    # No kernel does both of these at once.
+    Case("pool-lrn-wide", "\n".join((_POOL % (3, 2, "floor"), _LRN % (5, 0.3, 0.75, 1, 1))), (2, 1100, 5, 5)),
 )  # fmt: skip
 #: Levels of maps, with channels in whole vectors and not.
 MAPS = (

@@ -59,6 +59,20 @@ def test_normalisation_has_the_conventions_of_torch(order, divide, harness):
     assert np.abs(got - want).max() <= bound
 
 
+@pytest.mark.parametrize("channels", [16, 10])
+def test_an_activation_between_the_two(channels, harness):
+    """Three kernels, one after the other."""
+    x = np.random.default_rng(3).standard_normal((2, channels, 9, 8), np.float32)
+    fields = {"size": one(5), "alpha": np.float32([0.5]), "beta": np.float32([0.75]), "k": np.float32([1])}
+    fields.update(divide_alpha=one(1), kernel=one(3), stride=one(2), between=one(2))
+    normal = torch.nn.functional.local_response_norm(torch.from_numpy(x.astype(np.float64)), 5, 0.5, 0.75, 1.0)
+    want = torch.nn.functional.max_pool2d(normal.tanh(), 3, 2).numpy()
+    # tanh passes errors on at most as large, and adds its own.
+    own = selftest.gamma(selftest.FUNCTION)
+    bound = selftest.gamma(5 + 3 + selftest.FUNCTION + 3) * float(normal.abs().max()) + own
+    assert np.abs(run(harness, LRN, fields, x) - want).max() <= bound
+
+
 @pytest.mark.parametrize("activation", [0, 1, 2])
 def test_convolution_is_that_of_torch(activation, harness):
     rng = np.random.default_rng(1)
