@@ -66,7 +66,7 @@ def test_readme_has_the_precisions_of_each_backend():
     found = {}
     for device, precision, kinds in table("Precisions"):
         found.setdefault(device, {})[precision.strip("`")] = tuple(re.findall(r"`(\w+)`", kinds))
-    assert found == {backend: NUMBERS[backend] for backend in ("cpu", "cuda")}
+    assert found == {backend: NUMBERS[backend] for backend in ("cpu", "cuda", "tensorrt")}
 
 
 def test_readme_has_two_commands():

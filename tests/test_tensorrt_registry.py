@@ -94,7 +94,7 @@ def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
     include, lean = headers(major), runtime(major)
     if not include or not lean:
         pytest.skip("no headers and lean runtime of TensorRT %s" % major)
-    built = build(emulated.ROOT / "build" / ("plugins-" + major), Path(emulated.library()), [include])
+    built = build(Path(emulated.library()), [include], "plugins-" + major)
     (library,) = built.glob("*/libengines.so")
     command = [sys.executable, "-c", ENGINES, str(Path(__file__).parent), str(lean), str(library)]
     with emulated.pretend("rtx30"):

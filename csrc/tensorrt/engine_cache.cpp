@@ -141,7 +141,7 @@ FolderLock::~FolderLock() {
 
 void write_whole(const std::string& path, const std::vector<std::pair<const void*, size_t>>& parts) {
   const auto fail = [&] { invalid(path, " cannot be written: ", strerror(errno)); };
-  std::string temporary = path + '.' + std::string(6, 'X');  // mkstemp's
+  std::string temporary = path + "." + std::string(6, 'X');  // mkstemp's
   const int number = mkstemp(&temporary[0]);
   if (number < 0) fail();
   bool ok = true;

@@ -149,7 +149,7 @@ nvinfer1::ILayer* NetworkWriter::add_plugin_layer(const EngineLayer& layer) {
   return add_plugin(network_, layer.plugin.c_str(), fields, layer.name.c_str(), &input(layer));
 }
 
-// In a strongly typed network weights have the type of what they meet, in a weakly typed one that of its tensors: float.
+// In a strongly typed network weights have the type of what they meet; in a weakly typed one all tensors are float.
 nvinfer1::Weights NetworkWriter::parameter(int param, ValueType type) {
   const fastalex_param found = weights_.get(param);
   const int64_t count = static_cast<int64_t>(found.count);

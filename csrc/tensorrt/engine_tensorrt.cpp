@@ -14,14 +14,14 @@ namespace fastalex {
 namespace tensorrt {
 namespace {
 
-// Keeps TensorRT's last complaint for the sentence that the caller gets.
+// Keeps TensorRT's first complaint, the cause of those that follow, for the sentence that the caller gets.
 class Logger final : public nvinfer1::ILogger {
  public:
   void log(Severity severity, const char* message) noexcept override {
     if (severity > Severity::kERROR) return;
     try {
       const std::lock_guard<std::mutex> lock(mutex_);
-      last_ = message;
+      if (first_.empty()) first_ = message;
     } catch (const std::exception&) {
       // The sentence is then without TensorRT's words.
     }
@@ -30,7 +30,7 @@ class Logger final : public nvinfer1::ILogger {
   std::string take() {
     const std::lock_guard<std::mutex> lock(mutex_);
     std::string found;
-    found.swap(last_);
+    found.swap(first_);
     for (char& c : found)
       if (c == '\n') c = ' ';
     return found.empty() ? "it does not say why" : found;
@@ -38,7 +38,7 @@ class Logger final : public nvinfer1::ILogger {
 
  private:
   std::mutex mutex_;
-  std::string last_;
+  std::string first_;
 };
 
 Logger& logger() {
@@ -50,14 +50,16 @@ Logger& logger() {
   throw Error(FASTALEX_INTERNAL, "TensorRT " + what + ": " + logger().take());
 }
 
-// What pip's tensorrt-cu12-libs and its like install stands beside this package.
+// "", or why there is no TensorRT of this major release: on the library path, beside this package as pip's
+// tensorrt-cu12-libs and its like install it, or in the process already. Its symbols stay its own (RTLD_LOCAL), so that
+// another release may be tried.
 std::string open_tensorrt() {
   const std::string file = "libnvinfer.so." + std::to_string(NV_TENSORRT_MAJOR);
-  if (find_symbol("createInferRuntime_INTERNAL")) return "";
-  if (dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL)) return "";
+  if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return "";
   const char* why = dlerror();
   const std::string reason = why ? why : file + " cannot be opened";
-  return dlopen((own_folder() + "/../tensorrt_libs/" + file).c_str(), RTLD_NOW | RTLD_GLOBAL) ? "" : reason;
+  if (dlopen((own_folder() + "/../tensorrt_libs/" + file).c_str(), RTLD_NOW | RTLD_LOCAL)) return "";
+  return find_symbol("createInferRuntime_INTERNAL") ? "" : reason;
 }
 
 template <typename Object>
@@ -128,8 +130,12 @@ class TensorRtRuntime final : public EngineRuntime {
   }
 
   std::vector<char> build(const BuildRequest& request, std::vector<char>* timings) const override {
+    logger().take();  // what is from before
+    if (!find_symbol("createInferBuilder_INTERNAL"))
+      throw Error(FASTALEX_UNAVAILABLE,
+                  "TensorRT has no builder here, and no engine for this network, GPU and TensorRT is kept");
     const std::unique_ptr<nvinfer1::IBuilder> builder(create<nvinfer1::IBuilder>("createInferBuilder_INTERNAL"));
-    if (!builder) fail("has no builder here, and no engine for this network, GPU and TensorRT is kept");
+    if (!builder) fail("cannot make a builder");
     const std::unique_ptr<nvinfer1::INetworkDefinition> network(builder->createNetworkV2(kNetworkFlags));
     if (!network) fail("cannot make a network");
     NetworkWriter writer(request.plan, request.weights, request.kernels, *network);
@@ -154,6 +160,7 @@ class TensorRtRuntime final : public EngineRuntime {
   }
 
   std::unique_ptr<Engine> load(const std::vector<char>& bytes, size_t outputs) const override {
+    logger().take();
     const std::shared_ptr<nvinfer1::IRuntime> runtime(create<nvinfer1::IRuntime>("createInferRuntime_INTERNAL"));
     if (!runtime) fail("cannot make a runtime");
     nvinfer1::ICudaEngine* engine = runtime->deserializeCudaEngine(bytes.data(), bytes.size());
