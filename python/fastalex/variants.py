@@ -30,6 +30,7 @@ from .layers import GROUPED, Layer, Shape, expand, first_fc_input
 ROUNDINGS = ("floor", "ceil")
 ACTIVATIONS = ("relu", "tanh")
 BLOCK_OPS = ("conv", "act", "lrn", "spatial_norm", "pool")
+OVERLAPPING = 3  # side of a pool's window, with stride 2 [paper] section 3.4
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Variant:
     adaptive_pool: Optional[int] = None
     activation: str = "relu"
     dropout_first: bool = False
-    pool_kernel: int = 3
+    pool_kernel: int = OVERLAPPING
     channels: int = 3
 
     def __post_init__(self) -> None:
@@ -147,7 +148,10 @@ class Variant:
 
     def to_dict(self) -> Dict[str, Any]:
         """The row as plain values, for the header of a weights file; :func:`from_dict` reads it back."""
-        return dataclasses.asdict(self)
+        values = dataclasses.asdict(self)
+        if self.pool_kernel == OVERLAPPING:  # releases that know no other read the row, too
+            del values["pool_kernel"]
+        return values
 
 
 def _check(row: Variant) -> None:
