@@ -180,6 +180,15 @@ def test_mean_image_travels_with_the_weights(script, tmp_path):
     assert np.array_equal(weights.load(tmp_path / "again.npz").mean_image(), net.mean_image)
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"shape": [3, 2, 2], "float32": "AAAA"}', '{"shape": 3, "float32": "?"}']
+)
+def test_a_broken_mean_image_is_refused(tmp_path, text):
+    weights.save(tmp_path / "x.npz", {}, {weights.MEAN_IMAGE_KEY: text})
+    with pytest.raises(UserError, match="is not valid"):
+        weights.load(tmp_path / "x.npz").mean_image()
+
+
 def test_jetbot_s_case_in_one_command(tmp_path, capsys):
     """Fine-tune torchvision's network to two classes, then classify by the native engine."""
     generator = np.random.default_rng(0)

@@ -18,12 +18,11 @@ from ..weights import adapt, registry
 from . import checkpoint, data, initial, parallel, report, statistics, update
 from .augmentation import Evaluation, Training, mean_image
 from .dropout import Masks
+from .evaluate import TOP
 from .logs import Logs
 from .recipes import Recipe
 from .schedule import Schedule
 from .settings import Settings
-
-TOP = 5
 
 
 class Sums:
