@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
 import os
 import re
 from pathlib import Path
@@ -92,21 +94,24 @@ def test_the_rules_of_every_device_file_name_kernels_of_its_gpu(name, tmp_path):
         found = tuning.of_device_file(gpu)
         assert found.source.startswith("devices/%s.toml" % name)
         assert found.text.splitlines()[0] == "graphs %s" % ("on" if device.tuning.graphs else "off")
-        for rule in rules:
-            check_rule(rule)
+        layer = operator.attrgetter("precision", "key")
+        for _, of_layer in itertools.groupby(sorted(rules, key=layer), layer):
+            check_rules(list(of_layer))
 
 
-def check_rule(rule):
-    """A net of the layers that the rule is for is served by the rule's kernel, at its first and last batch."""
-    net, size = net_of(rule)
-    for batch in {rule.first, min(rule.last, 256)}:
-        steps = json.loads(net.describe(batch, size, size, rule.key == "softmax"))["steps"]
-        served = [step["candidate"] for step in steps if step["key"] == "%s %s" % (rule.precision, rule.key)]
-        assert served == [rule.candidate], rule
+def check_rules(rules):
+    """A net of the layer that the rules are for is served by each rule's kernel, at its first and last batch."""
+    net, size = net_of(rules)
+    for rule in rules:
+        for batch in {rule.first, min(rule.last, 256)}:
+            steps = json.loads(net.describe(batch, size, size, rule.key == "softmax"))["steps"]
+            served = [step["candidate"] for step in steps if step["key"] == "%s %s" % (rule.precision, rule.key)]
+            assert served == [rule.candidate], rule
 
 
-def net_of(rule):
-    """A native net with one layer of the rule's key (two where the key joins two), and its input's side."""
+def net_of(rules):
+    """A native net with one layer of the rules' key (two where the key joins two), and its input's side."""
+    rule = rules[0]
     op, _, sizes = rule.key.partition(":")
     storage = placement.PRECISIONS.index(rule.precision)  # fully connected weights of the same type
     shape, params = [96, 27, 27], []
@@ -128,7 +133,7 @@ def net_of(rule):
         lines = [LINES[one] for one in op.split("+")]
     table = "".join(line + "\n" for line in lines)
     numbers = (storage, 1, placement.PRECISIONS.index(rule.precision), 0)
-    return _core.Net(table, shape, params, "emulated", *numbers, rule.text + "\n"), shape[1]
+    return _core.Net(table, shape, params, "emulated", *numbers, "".join(one.text + "\n" for one in rules)), shape[1]
 
 
 @pytest.mark.parametrize("precision", list(placement.NUMBERS["cuda"]))
@@ -149,12 +154,12 @@ def net_of(rule):
 )
 def test_the_check_of_rules_finds_the_layer_of_each_key(precision, key):
     """With a rule for no batch that is asked for, the net says what serves the key; a rule for that is then right."""
-    net, size = net_of(Rule(precision, key, 1 << 20, 1 << 20, "any"))
+    net, size = net_of([Rule(precision, key, 1 << 20, 1 << 20, "any")])
     steps = json.loads(net.describe(1, size, size, key == "softmax"))["steps"]
     (step,) = [one for one in steps if one["key"] == "%s %s" % (precision, key)]
-    check_rule(Rule(precision, key, 1, 1, step["candidate"], step["split"]))
+    check_rules([Rule(precision, key, 1, 1, step["candidate"], step["split"])])
     with pytest.raises(UserError, match="a tuning rule names no_such_kernel"):
-        check_rule(Rule(precision, key, 1, 1, "no_such_kernel"))
+        check_rules([Rule(precision, key, 1, 1, "no_such_kernel")])
 
 
 def test_bad_tuning_sections_are_named(tmp_path):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
 import numpy as np
 
 from ..errors import UserError
-from ..reference import _torch
+from ..reference import pytorch
 from . import inputs
 from .conventions import affine
 from .features import Features
@@ -32,7 +32,7 @@ def build(metric: LPIPS) -> torch.nn.Module:
 
 def unit_vectors(x: torch.Tensor, eps: float, inside: bool) -> torch.Tensor:
     """``[N, C, h, w]`` with channels of length 1 at each position, by a convention of :data:`CONVENTIONS`."""
-    torch = _torch()
+    torch = pytorch()
     squares = x.square().sum(1, keepdim=True)
     if inside:
         return x * (squares + eps).rsqrt()
@@ -43,7 +43,7 @@ def unit_vectors(x: torch.Tensor, eps: float, inside: bool) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=None)
 def _classes() -> Any:
-    torch = _torch()
+    torch = pytorch()
     functional = torch.nn.functional
 
     class Module(torch.nn.Module):
