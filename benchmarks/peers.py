@@ -283,14 +283,27 @@ class Comparison:
                     self.say("%s: the files of the engines are kept in %s" % (name, folder))
                 self._network(name, list(batches), folder, dict(out))
 
+    def run_cold(self, names: Sequence[str]) -> None:
+        """Only the fresh processes, for each network of ``names``."""
+        for name in names:
+            with self.tools.folder(name, self.quick) as folder:
+                out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
+                spec = self._spec(name, folder)
+                self._convert(spec, out)
+                self._cold_starts(spec, [engine.name for engine in self.chosen if engine.name not in out])
+
+    def _spec(self, name: str, folder: str) -> Dict[str, Any]:
+        row = variants.get(name)
+        spec = {"variant": name, "folder": folder, "threads": max(self.threads), "cpus": self.cpus}
+        spec.update(shape=[row.channels, row.input_size, row.input_size], path=os.path.join(folder, "reference.npy"))
+        return spec
+
     def _missing(self) -> List[Tuple[Engine, str]]:
         found = [(engine, self.tools.missing(engine)) for engine in self.chosen]
         return [(engine, "%s is not installed" % module) for engine, module in found if module]
 
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
-        row = variants.get(name)
-        spec = {"variant": name, "folder": folder, "threads": max(self.threads), "cpus": self.cpus}
-        spec.update(shape=[row.channels, row.input_size, row.input_size], path=os.path.join(folder, "reference.npy"))
+        spec = self._spec(name, folder)
         self._convert(spec, out)
         self.tools.once("reference", spec, timing.CHILD_TIMEOUT_S)
         reference = self.tools.result(spec["path"])

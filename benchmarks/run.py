@@ -91,6 +91,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         "--peers", nargs="*", metavar="NAME", help="compare with these engines, or all (%s)" % ", ".join(engines.PEERS)
     )
+    parser.add_argument(
+        "--cold", action="store_true", help="with --peers: fastalex's cold processes alone, into the committed result"
+    )
     parser.add_argument("--layers", action="store_true", help="time each layer")
     parser.add_argument("--quick", action="store_true", help="few runs; written only where --output says")
     parser.add_argument("--output", type=Path, help="result file instead of results/cpu/<cpu>.json; leaves RESULTS.md")
@@ -114,6 +117,8 @@ def dispatch(options: argparse.Namespace) -> int:
         return predict(options)
     if options.card:
         raise UserError("--card goes with --predict")
+    if options.cold and (options.peers is None or options.quick):
+        raise UserError("--cold goes with --peers, and not with --quick")
     if options.peers is not None and options.layers:
         raise UserError("give one of --peers and --layers")
     if options.device != "cpu":
@@ -121,7 +126,7 @@ def dispatch(options: argparse.Namespace) -> int:
             raise UserError("--precisions is for the CPU; on a GPU give --fc-weights")
         return measure_gpu(options)
     if options.peers is not None:
-        return compare(options)
+        return cold_again(options) if options.cold else compare(options)
     return layers(options) if options.layers else measure(options)
 
 
@@ -157,11 +162,29 @@ def compare(options: argparse.Namespace, tools: Optional[peers.Tools] = None) ->
     return 0
 
 
+def cold_again(options: argparse.Namespace, tools: Optional[peers.Tools] = None) -> int:
+    """Measure fastalex's cold processes again; they take no part in the ratios, which stay."""
+    record = committed(results_table.PEERS)
+    if record is None:
+        raise UserError("there is no comparison of this processor yet; run --peers without --cold first")
+    base = setting(options, (1,))
+    own = [engine for engine in peers.choose(()) if engine.peer == "fastalex"]
+    one = peers.Comparison(own, base["cpus"], base["counts"], False, tools, say=to_stderr)
+    one.run_cold(options.variants)
+    again = {(row["variant"], row["engine"]): row for row in one.cold}
+    record["cold"] = [again.get((row["variant"], row["engine"]), row) for row in record["cold"]]
+    publish(record, options, peers_table.terminal(record))
+    return 0
+
+
 def committed(device: str) -> Optional[Dict[str, Any]]:
-    """The record in results/ of this very processor, if there is one."""
-    title = devices.cpu().model
-    records = [one for one in results_table.load_records() if (one["device"], one["title"]) == (device, title)]
-    return records[-1] if records else None
+    """The record in results/ of this very processor and instruction set, if there is one."""
+    from fastalex import _core
+
+    this = (device, devices.cpu().model, str(_core.cpu_isa()))
+    records = results_table.load_records()
+    found = [one for one in records if (one["device"], one["title"], one["machine"].get("isa")) == this]
+    return found[-1] if found else None
 
 
 def batches(options: argparse.Namespace) -> Sequence[int]:

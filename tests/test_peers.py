@@ -710,6 +710,24 @@ def test_peers_are_written_where_the_options_say(tmp_path, monkeypatch, capsys):
     assert not path.exists()
 
 
+def test_cold_processes_are_measured_again_alone(tmp_path, monkeypatch):
+    table = {"fastalex fp32": (10.0, 1), "torch eager": (30.0, 1)}
+    record = example()
+    record["cold"] = [{"variant": "torchvision", "engine": name, "repeats": 3, "total_ms": 99.0} for name in table]
+    monkeypatch.setattr(run, "committed", lambda device: record)
+    tools = PlayedTools(dict.fromkeys(engines.ENGINES, (10.0, 1)))
+    monkeypatch.setattr(run, "dispatch", lambda options: run.cold_again(options, tools))
+    path = tmp_path / "out.json"
+    words = ["--peers", "--cold", "--variants", "torchvision", "--threads", "1", "--output", str(path)]
+    assert run.main(words) == 0
+    written = json.loads(path.read_text())
+    assert [row["total_ms"] for row in written["cold"]] == [1.0, 99.0], "the peers' stay"
+    assert len(written["rows"]) == len(record["rows"])
+    assert {task for task, _ in tools.log} == {"prepare", "cold"}
+    monkeypatch.setattr(run, "committed", lambda device: None)
+    assert run.main(words) == 2
+
+
 def test_size_counts_what_is_required():
     alone = sum(Path(str(file.locate())).stat().st_size for file in metadata.files("numpy") if file.locate().exists())
     assert engines.installed_mb(["numpy"]) == pytest.approx(alone / 1e6, rel=1e-6)

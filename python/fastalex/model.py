@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import warnings
@@ -352,6 +351,8 @@ class AlexNet:
 
     def fingerprint(self) -> str:
         """SHA-256 of the parameters' names, shapes and values, in hexadecimal."""
+        import hashlib  # takes 4 MB, which those who only classify can do without
+
         digest = hashlib.sha256()
         for index, (name, shape) in enumerate(self.variant.parameter_shapes().items()):
             digest.update(repr((name, tuple(shape))).encode() + self._net.param(index).tobytes())
