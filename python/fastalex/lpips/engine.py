@@ -17,7 +17,6 @@ ZIPPED, ALL, TRIANGLE = range(3)  # fastalex_pairing
 # Of one round through the network: enough images that its weights are read seldom, few enough that their features are
 # still in the processor's cache when they are compared.
 ROUND_BYTES = 24 << 20
-MATRIX_ROWS = 8  # images of the larger side whose features are held at once
 Maps = List[np.ndarray]  # of each layer, [N, C, h, w]
 
 
@@ -129,8 +128,9 @@ class Engine:
             upper = sum(self._compare(a, None, TRIANGLE, False).means)
             return upper + upper.T
         columns = a if b is None else b
-        across = min(len(columns), max(room // 2, room - MATRIX_ROWS))
-        down = max(1, min(MATRIX_ROWS, room - across))
+        step = self._round(tiles[0])
+        across = min(len(columns), max(room // 2, room - step))
+        down = max(1, min(step, room - across))
         result = np.zeros((len(a), len(columns)))
         for left in range(0, len(columns), across):
             block = part(columns, left, min(len(columns), left + across))
@@ -140,6 +140,9 @@ class Engine:
                 values = sum(self._compare(rows, kept, ALL, False).means)
                 result[top : top + len(rows), left : left + len(block)] = values
         return result
+
+    def _round(self, tile: Tile) -> int:
+        return max(1, ROUND_BYTES // self.image_bytes(tile))
 
     def _once(self, source: Source) -> Features:
         return self.features(source) if isinstance(source, Images) else source
@@ -169,7 +172,7 @@ class Engine:
         """For each source, what ``tile`` gives of its features. Sources go through the network together if they are
         few, else round by round.
         """
-        step = max(1, ROUND_BYTES // self.image_bytes(tile))
+        step = self._round(tile)
         if sum(len(source) for source in sources if isinstance(source, Images)) <= step:
             return self._maps(sources, tile)
         found = []
