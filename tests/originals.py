@@ -17,6 +17,7 @@ from fastalex import reference
 
 # The modules of features, by their place.
 FEATURES = 13
+STAND_IN = "0"  # the version that the stand-in says it has
 
 
 def installed(name):
@@ -50,7 +51,7 @@ def _stand_in(sizes):
     """torchvision with an AlexNet of ``sizes``, and nothing else that works."""
     package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
     models.alexnet = lambda *_, **__: types.SimpleNamespace(features=_features(sizes))
-    package.models, package.__version__ = models, "0"
+    package.models, package.__version__ = models, STAND_IN
     for module in (package, models):
         module.__getattr__ = _absent
         module.__spec__ = importlib.machinery.ModuleSpec(module.__name__, None)
@@ -60,6 +61,12 @@ def _stand_in(sizes):
 def _torchvision(sizes=CONVOLUTIONS):
     if "torchvision" not in sys.modules and not installed("torchvision"):
         _stand_in(sizes)
+
+
+def forget():
+    """Take the stand-in away again: other code asks whether torchvision is there."""
+    if getattr(sys.modules.get("torchvision"), "__version__", "") == STAND_IN:
+        del sys.modules["torchvision"], sys.modules["torchvision.models"]
 
 
 def _load_slices(net, arrays):

@@ -50,6 +50,12 @@ def noisy(x, seed=9):
     return np.clip(x + 0.3 * np.random.default_rng(seed).standard_normal(x.shape), -1, 1).astype(np.float32)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_stand_in_afterwards():
+    yield
+    originals.forget()
+
+
 @pytest.fixture(scope="module")
 def metric():
     return LPIPS(weights=ARRAYS, heads=HEADS, device="cpu")
