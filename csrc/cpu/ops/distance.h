@@ -20,6 +20,17 @@ inline Vec strip_at(const float* p, int j, int count) {
   return WHOLE ? load(p + j * kLanes) : load_lanes(p + j * kLanes, 0, count - j * kLanes);
 }
 
+template <bool WHOLE>
+inline void store_strip(float* p, int j, int count, Vec v) {
+  if (WHOLE) {
+    store(p + j * kLanes, v);
+  } else if (count > j * kLanes) {
+    float some[kLanes];
+    store(some, v);
+    store_first(p + j * kLanes, some, count - j * kLanes < kLanes ? count - j * kLanes : +kLanes);
+  }
+}
+
 // sum[j] = sum over the channels of term(channel, j).
 template <typename Term>
 inline void sum_channels(int channels, Vec* sum, const Term& term) {
@@ -50,13 +61,7 @@ void normalise_strip(const fastalex::UnitNormTask& task, float* x, int count) {
     float* to = x + c * pitch;
     for (int j = 0; j < kStripVectors; ++j) {
       const Vec v = strip_at<WHOLE>(to, j, count) * inverse[j];
-      if (WHOLE) {
-        store(to + j * kLanes, v);
-      } else if (count > j * kLanes) {
-        float some[kLanes];
-        store(some, v);
-        store_first(to + j * kLanes, some, count - j * kLanes < kLanes ? count - j * kLanes : +kLanes);
-      }
+      store_strip<WHOLE>(to, j, count, v);
     }
   }
 }
@@ -86,14 +91,7 @@ inline void distance_strip(const fastalex::MapDistanceTask& task, const float* a
   });
   for (int j = 0; j < kStripVectors; ++j) {
     for (int i = 0; i < kLanes; ++i) lanes[i] += sum[j][i];
-    if (!map) continue;
-    if (WHOLE) {
-      store(map + first + j * kLanes, sum[j]);
-    } else if (count > j * kLanes) {
-      float some[kLanes];
-      store(some, sum[j]);
-      store_first(map + first + j * kLanes, some, count - j * kLanes < kLanes ? count - j * kLanes : +kLanes);
-    }
+    if (map) store_strip<WHOLE>(map + first, j, count, sum[j]);
   }
 }
 
