@@ -31,8 +31,10 @@ sys.path.insert(0, str(HERE.parent / "examples"))
 import digits  # noqa: E402
 import fastalex  # noqa: E402
 import results_table  # noqa: E402
-from fastalex import AlexNet, BackendError, UserError, _core, devices, placement, quantize, weights  # noqa: E402
-from fastalex.calibration import METHODS, Calibration  # noqa: E402
+from fastalex import AlexNet, BackendError, UserError, _core, quantize, weights
+from fastalex.hardware import devices
+from fastalex.quantize.calibration import METHODS, Calibration  # noqa: E402
+from fastalex.runtime import precisions  # noqa: E402
 from fastalex.weights import initial  # noqa: E402
 
 RESULTS = HERE / "results" / "accuracy" / "cpu"
@@ -56,7 +58,7 @@ class Setting(NamedTuple):
 def settings() -> List[Setting]:
     """Every combination that the CPU engine has, int8 with every method of calibration."""
     found = []
-    for precision, kinds in placement.NUMBERS["cpu"].items():
+    for precision, kinds in precisions.NUMBERS["cpu"].items():
         for kind in kinds:
             methods: Sequence[Optional[str]] = METHODS if precision == "int8" else (None,)
             found += [Setting(precision, kind, False, method) for method in methods]
@@ -289,7 +291,7 @@ def report() -> None:
 def parse(argv: Optional[Sequence[str]]) -> Tuple[argparse.Namespace, List[Setting]]:
     parser = argparse.ArgumentParser(description="Measure what each precision of the CPU engine costs in accuracy.")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="default: all")
-    parser.add_argument("--precision", nargs="+", choices=list(placement.NUMBERS["cpu"]), help="default: all")
+    parser.add_argument("--precision", nargs="+", choices=list(precisions.NUMBERS["cpu"]), help="default: all")
     parser.add_argument("--threads", type=int, help="CPU threads; default: all this process may use")
     parser.add_argument("--quick", action="store_true", help="a quarter of the images, and nothing is written")
     parser.add_argument("--output", type=Path, help="write the result there, and no document")

@@ -57,10 +57,10 @@ def task_weights(spec: Dict[str, Any]) -> Dict[str, Any]:
     from PIL import Image
 
     import fastalex
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
     torch.manual_seed(0)
-    model = reference.build(fastalex.variants.get("torchvision", num_classes=2))
+    model = torch_reference.build(fastalex.variants.get("torchvision", num_classes=2))
     with torch.no_grad():
         for value in model.parameters():
             if value.dim() > 1:
@@ -218,7 +218,8 @@ def record(rows: Dict[str, List[Dict[str, Any]]], threads: int, quick: bool) -> 
     import torch
 
     import fastalex
-    from fastalex import _core, devices
+    from fastalex import _core
+    from fastalex.hardware import devices
 
     cpu = devices.cpu()
     return {

@@ -123,7 +123,7 @@ class OnnxRuntime:
         options = self.package.SessionOptions()
         options.graph_optimization_level = self.package.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.intra_op_num_threads, options.inter_op_num_threads = self.spec["threads"], 1
-        from fastalex.onnx_graph import BATCH
+        from fastalex.networks.onnx_export import BATCH
 
         options.add_free_dimension_override_by_name(BATCH, batch)  # a fixed shape is what it optimises best
         path = graph_path(self.spec, self.graph, ".onnx")
@@ -314,10 +314,10 @@ def torch_model(spec: Mapping[str, Any]) -> Any:
     """The network in PyTorch with the weights of the comparison, memory-mapped."""
     import torch
 
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
     with torch.device("meta"):
-        model = reference.build(spec["variant"])
+        model = torch_reference.build(spec["variant"])
     state = torch.load(os.path.join(spec["folder"], TORCH_STATE), mmap=True, weights_only=True)
     model.load_state_dict(state, assign=True)
     return model.eval().requires_grad_(False)
@@ -354,9 +354,10 @@ def calibration_images(spec: Mapping[str, Any]) -> np.ndarray:
 
 def write_onnx(spec: Mapping[str, Any]) -> None:
     """One graph, whose batch has a name instead of a number."""
-    from fastalex import onnx_graph, variants
+    from fastalex import variants
+    from fastalex.networks import onnx_export
 
-    _save(onnx_graph.graph_of(variants.get(spec["variant"]), _arrays(spec), batch=None), spec, "onnx")
+    _save(onnx_export.graph_of(variants.get(spec["variant"]), _arrays(spec), batch=None), spec, "onnx")
 
 
 def _save(graph: Any, spec: Mapping[str, Any], conversion: str) -> None:
@@ -476,11 +477,12 @@ def write_ncnn(spec: Mapping[str, Any]) -> None:
     import pnnx
     import torch
 
-    from fastalex import layers, variants
+    from fastalex import variants
+    from fastalex.networks import architecture
 
     row = variants.get(spec["variant"])
     model = torch_model(spec)
-    for path, layer in layers.module_paths(row):
+    for path, layer in architecture.module_paths(row):
         if layer.op == "lrn":
             folder, _, leaf = path.rpartition(".")
             setattr(model.get_submodule(folder), leaf, _local_response_norm(torch, layer.options))

@@ -19,8 +19,10 @@ import gpu_engines
 import peers
 import power
 import timing
-from fastalex import placement, tuning, variants
+from fastalex import variants
 from fastalex.errors import UserError
+from fastalex.runtime import device_spec
+from fastalex.tuning import rules
 
 BATCHES = (1, 8, 32, 128)
 WORKER = Path(__file__).resolve().with_name("gpu_worker.py")
@@ -29,12 +31,12 @@ SMI_FIELDS += ("power.draw", "power.limit", "temperature.gpu", "driver_version",
 Child = Callable[[str, Mapping[str, Any]], Dict[str, Any]]
 
 
-def find(name: str, backend: str = "cuda") -> Optional[placement.Placement]:
+def find(name: str, backend: str = "cuda") -> Optional[device_spec.DeviceSpec]:
     """The first GPU of ``backend`` that the device file ``name`` describes; None if there is none."""
-    for gpu in placement.gpus(backend):
-        known = tuning.known_as(gpu)
+    for gpu in device_spec.gpus(backend):
+        known = rules.known_as(gpu)
         if known.device is not None and known.device.name == name:
-            return placement.Placement(backend, gpu)
+            return device_spec.DeviceSpec(backend, gpu)
     return None
 
 
@@ -57,7 +59,7 @@ class Measurement:
 
     def __init__(
         self,
-        place: placement.Placement,
+        place: device_spec.DeviceSpec,
         quick: bool,
         fc_weights: Optional[Sequence[str]] = None,
         child: Child = run_child,
@@ -138,7 +140,7 @@ def record(measurement: Measurement, name: str, base: Mapping[str, Any]) -> Dict
     ``base`` is the record of the machine, as for a CPU.
     """
     gpu = measurement.place.gpu
-    known = tuning.known_as(gpu)
+    known = rules.known_as(gpu)
     found = dict(base, device=name, title=known.card.name if known.card else gpu.name)
     found["machine"] = dict(base["machine"], gpu=dict(vars(gpu)), smi=smi(measurement.place.index))
     found["versions"] = dict(base["versions"], **measurement.peaks["versions"])

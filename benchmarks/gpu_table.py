@@ -6,7 +6,8 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import gpu_run
 import results_table
-from fastalex import devices, variants
+from fastalex import variants
+from fastalex.hardware import devices
 from gpu_engines import CLASSES
 
 FC_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 128}

@@ -239,7 +239,8 @@ def record(times: List[Dict[str, Any]], memories: List[Dict[str, Any]], quick: b
     import torch
 
     import fastalex
-    from fastalex import _core, devices
+    from fastalex import _core
+    from fastalex.hardware import devices
 
     cpu = devices.cpu()
     return {

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Union
 
-from fastalex import devices, roofline
 from fastalex.errors import UserError
+from fastalex.hardware import devices, roofline
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
@@ -251,7 +251,7 @@ def _predictions(variant: str) -> str:
     return (
         "\n## Predicted, not measured: %s\n\n" % variant
         + "Roofline floors: per layer the slower of arithmetic at peak and memory at full bandwidth, summed; what is"
-        + " counted stands in\n`python/fastalex/roofline.py`. int8 and int4 are the fully connected weights only."
+        + " counted stands in\n`python/fastalex/hardware/roofline.py`. int8 and int4 are the fully connected weights only."
         + " Blank: the card's rate has no source.\n\n"
         + table(head, rows)
     )

@@ -38,9 +38,10 @@ import peers_table
 import power
 import results_table
 import timing
-from fastalex import devices, roofline, variants
+from fastalex import variants
 from fastalex.errors import BackendError, UserError
-from fastalex.layers import FC_STORAGES as GPU_FC_STORAGES
+from fastalex.hardware import devices, roofline
+from fastalex.runtime.precisions import FC_STORAGES as GPU_FC_STORAGES
 
 SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|asimd\w*|sve\w*|bf16|i8mm|fphp)$")
 ALL_FC_STORAGES = tuple(dict.fromkeys((*GPU_FC_STORAGES, *(fc_weights for _, fc_weights in engines.MODES))))

@@ -85,7 +85,7 @@ def cold(spec: Mapping[str, Any]) -> Dict[str, Any]:
     # No random numbers: their module would count among the engine's memory.
     images = numpy.linspace(-2, 2, int(numpy.prod(spec["shape"])), dtype=numpy.float32).reshape(1, *spec["shape"])
     if engine.peer == "torch":
-        import fastalex.reference  # noqa: F401
+        import fastalex.networks.torch_reference  # noqa: F401
     marks = [time.perf_counter()]
     net = engine.make(spec, **engine.options)
     marks.append(time.perf_counter())

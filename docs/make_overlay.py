@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from fastalex import cli
+from fastalex.cli.main import main as fastalex
 
 HERE = Path(__file__).resolve().parent
 DIGITS = HERE.parent / "examples" / "digits"
@@ -45,7 +45,7 @@ def main(output: Path) -> int:
         for number, name in enumerate(SHOWN):
             writer.write(frame(DIGITS / name, 4 * number))
         writer.release()
-        code = cli.main(["classify", video, "--weights", "digits", "--topk", "3", "--output", frames])
+        code = fastalex(["classify", video, "--weights", "digits", "--topk", "3", "--output", frames])
         if code == 0:
             shutil.copyfile(os.path.join(frames, sorted(os.listdir(frames))[-1]), str(output))
         return code

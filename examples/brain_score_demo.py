@@ -19,7 +19,8 @@ from typing import Any, Optional, Sequence
 
 import numpy as np
 
-from fastalex import AlexNet, UserError, images, taps
+from fastalex import AlexNet, UserError, images
+from fastalex.networks import taps
 
 TOOL = taps.TOOLS["brain-score"]
 #: Of the largest activation: sums of up to 9216 products in float32, in another order; see tests/test_readout.py.

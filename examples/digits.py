@@ -30,8 +30,9 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
-from fastalex import images, reference, variants, weights
+from fastalex import images, variants, weights
 from fastalex.errors import UserError
+from fastalex.networks import torch_reference
 from fastalex.weights import initial
 
 LABELS = [str(digit) for digit in range(10)]
@@ -172,8 +173,8 @@ def compare(path: Path, data: Dict[str, np.ndarray], threads: int) -> None:
     row = loaded.variant()
     if row is None:
         raise UserError("%s does not say its variant, so it was not saved by this script" % path)
-    model = reference.build(row)
-    reference.load(model, loaded.arrays)
+    model = torch_reference.build(row)
+    torch_reference.load(model, loaded.arrays)
     expected = all_logits(torch_logits(model, row), data["held"])
     right = data["held_labels"]
     print("PyTorch          held-out accuracy %6.2f%%" % (100 * np.mean(expected.argmax(1) == right)))
@@ -278,8 +279,8 @@ def learn(data: Dict[str, np.ndarray], args: argparse.Namespace) -> None:
     log("%d training images, %d held out, seed %d" % (len(data["train"]), len(data["held"]), args.seed))
     log("batch %d, largest learning rate %g, PyTorch %s" % (args.batch, args.lr, torch.__version__))
     began = time.perf_counter()
-    model = reference.build(row)
-    reference.load(model, start_arrays(row, args.weights, args.seed))
+    model = torch_reference.build(row)
+    torch_reference.load(model, start_arrays(row, args.weights, args.seed))
     train(model, row, data, args, log)
     log("trained in %.0f s with %d threads" % (time.perf_counter() - began, args.threads))
     accuracy = score(torch_logits(model, row), row, data)
@@ -290,7 +291,7 @@ def learn(data: Dict[str, np.ndarray], args: argparse.Namespace) -> None:
         % (args.epochs, args.seed, start, 100 * accuracy),
     }
     metadata.update(SOURCE)
-    weights.save(args.output, reference.arrays_of(model), metadata)
+    weights.save(args.output, torch_reference.arrays_of(model), metadata)
     log("saved %s, %d bytes" % (args.output.name, args.output.stat().st_size))
     if args.log:
         args.log.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -22,16 +22,17 @@ from typing import Any, Optional, Sequence
 
 import numpy as np
 
-from fastalex import AlexNet, UserError, frame_sources, images, overlay
-from fastalex.frame_sinks import open_sink
+from fastalex import AlexNet, UserError, images
+from fastalex.video import overlay, sources
+from fastalex.video.sinks import open_sink
 
 
 def frames_of(uri: str) -> Any:
-    kind, path = frame_sources.kind_of(uri)
-    if kind == frame_sources.IMAGES:
+    kind, path = sources.kind_of(uri)
+    if kind == sources.IMAGES:
         pixels = np.ascontiguousarray(np.asarray(images.open_image(path))[..., ::-1])
-        return [frame_sources.Frame(pixels, 0, 0.0)]
-    return frame_sources.open_source(kind, path)
+        return [sources.Frame(pixels, 0, 0.0)]
+    return sources.open_source(kind, path)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -25,7 +25,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image
 
-from fastalex import LPIPS, BackendError, UserError, image_files, images
+from fastalex import LPIPS, BackendError, UserError, images
+from fastalex.images import listing
 
 Pair = Tuple[str, str]
 
@@ -37,7 +38,7 @@ def read(path: str) -> np.ndarray:
 
 def same_names(first: str, second: str) -> Tuple[List[Pair], List[str]]:
     """Pairs of files, and a sentence for each file without a partner."""
-    names = [{os.path.relpath(path, folder): path for path in image_files.below(folder)} for folder in (first, second)]
+    names = [{os.path.relpath(path, folder): path for path in listing.below(folder)} for folder in (first, second)]
     pairs = [(names[0][name], names[1][name]) for name in names[0] if name in names[1]]
     alone = [path for own, other in (names, names[::-1]) for name, path in own.items() if name not in other]
     return pairs, ["'%s' has no partner in the other folder" % path for path in alone]
@@ -116,7 +117,7 @@ def run(options: argparse.Namespace, complain: Any) -> int:
         spatial=bool(options.map),
     )
     if len(folders) == 1:
-        found: Iterator[Tuple[Pair, Any]] = all_pairs(metric, image_files.below(options.first), complain)
+        found: Iterator[Tuple[Pair, Any]] = all_pairs(metric, listing.below(options.first), complain)
     elif folders[0]:
         pairs, alone = same_names(options.first, options.second)
         for sentence in alone:

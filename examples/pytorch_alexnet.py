@@ -16,9 +16,9 @@ def load(path: str, num_classes: int) -> Any:
 
         model = alexnet(num_classes=num_classes)
     except ImportError:
-        from fastalex import reference
+        from fastalex.networks import torch_reference
 
-        model = reference.build(fastalex.variants.get("torchvision", num_classes=num_classes))
+        model = torch_reference.build(fastalex.variants.get("torchvision", num_classes=num_classes))
     model.load_state_dict(torch.load(path, map_location="cpu"))
     return model
 

@@ -10,7 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastalex import _core, devices
+from fastalex import _core
+from fastalex.hardware import devices
 
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "emulated"

@@ -13,7 +13,7 @@ import types
 import numpy as np
 import torch
 
-from fastalex import reference
+from fastalex.networks import torch_reference
 
 # The modules of features, by their place.
 FEATURES = 13
@@ -29,7 +29,7 @@ CONVOLUTIONS = {"widths": (64, 192, 384, 256, 256, 1, 1), "num_classes": 1}  # q
 
 
 def _features(sizes=CONVOLUTIONS):
-    found = reference.build("torchvision", **sizes)
+    found = torch_reference.build("torchvision", **sizes)
     folder = found.get_submodule("features")
     return torch.nn.Sequential(*(folder.get_submodule(str(i)) for i in range(FEATURES)))
 

@@ -12,10 +12,12 @@ from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
-from fastalex import _core, frames, images, selftest
-from fastalex.arrays import Given
-from fastalex.cases import CASES, STORAGES, Case
-from fastalex.profiles import PROFILES
+from fastalex import _core, images
+from fastalex.images.profiles import PROFILES
+from fastalex.runtime import frames
+from fastalex.runtime.arrays import Given
+from fastalex.selftest import bounds, checks, native
+from fastalex.selftest.cases import CASES, STORAGES, Case
 from plugins import NAMES, UNKNOWN, Fields, Harness, Plans, PluginError, Tensor
 from test_cuda_kernels import describe
 
@@ -91,7 +93,7 @@ def problem(plans: Plans, case: Case, precision: str, backend: str) -> Problem:
     plugin, fields, used = plans.fields(case.table, case.shape, given)
     fused = len([op for op in case.ops if op not in ("relu", "tanh")])
     assert used == fused, (case.name, plugin, used)
-    reference = selftest.run_native(case.table, x, kept, "naive").astype(np.float64)
+    reference = native.run_native(case.table, x, kept, "naive").astype(np.float64)
     bound = _bound(case, precision, backend, x, kept, reference)
     shape = reference.shape if reference.ndim == 4 else (*reference.shape, 1, 1)
     return Problem(plugin, fields, x, reference.reshape(shape), bound.reshape(shape))
@@ -100,20 +102,20 @@ def problem(plans: Plans, case: Case, precision: str, backend: str) -> Problem:
 def _bound(case: Case, precision: str, backend: str, x: np.ndarray, kept: Any, reference: np.ndarray) -> np.ndarray:
     if case not in PAIRS:
         kind = dataclasses.replace(case, storage="fp16") if (precision, case.storage) == ("fp16", "fp32") else case
-        arithmetic = selftest.arithmetic_of(kind, backend, precision)
-        return selftest.error_bound(kind, x, kept, reference, arithmetic)
+        arithmetic = native.arithmetic_of(kind, backend, precision)
+        return bounds.error_bound(kind, x, kept, reference, arithmetic)
     # The pool chooses, so a value is off by as much as any in its window may be; the normalisation is the only sum.
     lines = [line for line in case.table.splitlines() if not line.startswith("relu")]
     magnitudes = x
     for line in lines:
         if line.startswith("lrn"):
-            magnitudes = np.abs(selftest.run_native(line, magnitudes, [], "naive"))
+            magnitudes = np.abs(native.run_native(line, magnitudes, [], "naive"))
         else:
-            magnitudes = selftest.run_native(line, magnitudes, [], "naive")
+            magnitudes = native.run_native(line, magnitudes, [], "naive")
     size = int(next(line for line in lines if line.startswith("lrn")).split("size=")[1].split()[0])
-    bound = selftest.gamma(size + 3 + selftest.FUNCTION + 2) * magnitudes.astype(np.float64)
+    bound = bounds.gamma(size + 3 + bounds.FUNCTION + 2) * magnitudes.astype(np.float64)
     if precision == "fp16":
-        bound = bound * (1 + selftest.U16) + selftest.U16 * np.abs(magnitudes) + selftest.TINY16
+        bound = bound * (1 + bounds.U16) + bounds.U16 * np.abs(magnitudes) + bounds.TINY16
     return bound
 
 
@@ -124,7 +126,7 @@ def layouts(channels: int, precision: str) -> Sequence[str]:
 
 def assert_right(result: np.ndarray, want: Problem, message: Any) -> None:
     assert result.shape == want.reference.shape, message
-    assert np.abs(want.reference).max() > selftest.SMALLEST, message
+    assert np.abs(want.reference).max() > checks.SMALLEST, message
     difference = np.abs(result.astype(np.float64) - want.reference)
     assert (difference <= want.bound).all(), (message, difference.max(), want.bound.max())
 
@@ -305,8 +307,8 @@ def check_tuning(harness: Harness, plans: Plans) -> None:
     assert len(candidates) > 1
     for candidate in candidates:
         plugin = harness.create(want.plugin, {**want.fields, "tuning": "fp32 %s 1-9 %s" % (key, candidate)})
-        arithmetic = selftest.arithmetic_of(case, harness.backend, tuning="fp32 %s 1-9 %s" % (key, candidate))
-        bound = selftest.error_bound(case, *case.random(), want.reference, arithmetic)
+        arithmetic = native.arithmetic_of(case, harness.backend, tuning="fp32 %s 1-9 %s" % (key, candidate))
+        bound = bounds.error_bound(case, *case.random(), want.reference, arithmetic)
         assert_right(plugin.run(want.x, given, plugin.output(given)), want._replace(bound=bound), candidate)
     plugin = harness.create(want.plugin, {**want.fields, "tuning": "fp32 %s 1-9 nonsense" % key})
     _refused(lambda: plugin.enqueue(given, plugin.output(given), 0, 0, 0), "a tuning rule names nonsense")
@@ -334,7 +336,7 @@ def check_preprocess(harness: Harness, plans: Plans) -> None:
                 result = plugin.run(batch.view(bits), given, out).astype(np.float64)
                 # A product, a difference and what made scale and shift, on both sides.
                 terms = 255 * np.abs(fields["scale"]).max() + np.abs(fields["shift"]).max()
-                bound = selftest.gamma(8) * terms + (selftest.U16 * np.abs(expected) if precision else 0)
+                bound = bounds.gamma(8) * terms + (bounds.U16 * np.abs(expected) if precision else 0)
                 assert np.abs(expected).max() > 1
                 assert (np.abs(result - expected) <= bound).all(), (name, kind, bits, np.abs(result - expected).max())
 

@@ -278,7 +278,7 @@ class Plans:
         return name.value.decode(), fields, used.value
 
     def frame(self, spec: Dict[str, Any], size: int, precision: int) -> Fields:
-        """``spec``: as fastalex.frames.spec gives it."""
+        """``spec``: as fastalex.runtime.frames.spec gives it."""
         fields, visit = _collector()
         given = {key: value for key, value in spec.items() if key not in ("scale", "shift")}
         triples = {key: (ctypes.c_float * 3)(*spec[key]) for key in ("scale", "shift")}

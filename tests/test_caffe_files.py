@@ -156,7 +156,7 @@ def test_opencv_and_onnxruntime_agree(tmp_path, name):
     cv2 = pytest.importorskip("cv2")
     onnxruntime = pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
-    from fastalex.onnx_graph import graph_of
+    from fastalex.networks.onnx_export import graph_of
 
     row = variants.get(name, widths=(96, 256, 384, 384, 256, 512, 512))
     path, arrays = saved(tmp_path, row)

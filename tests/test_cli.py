@@ -15,10 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import __version__, _core, cli, commands_classify, console, diagnosis, selftest, variants, weights
+from fastalex import __version__, _core, variants, weights
+from fastalex._util import console
+from fastalex.cli import classify, common, diagnosis, summary
+from fastalex.cli.main import main
 from fastalex.errors import UserError
-from fastalex.layers import layer_table
 from fastalex.model import AlexNet, choose_device
+from fastalex.networks.layers import layer_table
+from fastalex.selftest import checks, native
 
 DIGITS = sorted((Path(__file__).resolve().parents[1] / "examples" / "digits").glob("*.png"))
 FULL_DEVICE = "/dev/full"
@@ -44,7 +48,7 @@ def either_way(request, monkeypatch):
 
 
 def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
+    code = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err
@@ -116,7 +120,7 @@ def test_classify_a_folder_in_order_and_in_batches(capsys, monkeypatch, tmp_path
     (tmp_path / "notes.txt").write_text("no image")
     sizes = []
     compute = AlexNet.classify
-    monkeypatch.setattr(commands_classify, "CLASSIFY_BATCH", 2)
+    monkeypatch.setattr(classify, "CLASSIFY_BATCH", 2)
     monkeypatch.setattr(AlexNet, "classify", lambda net, x, topk: sizes.append(len(x)) or compute(net, x, topk))
     result = run_json(capsys, "classify", "--weights", "digits", tmp_path, DIGITS[7])
     assert [Path(entry["path"]).name for entry in result["images"]] == ["%d.PNG" % i for i in range(5)] + [
@@ -281,10 +285,10 @@ def test_info_json(capsys):
 
 def test_info_fails_when_a_backend_is_wrong(capsys, monkeypatch):
     def wrong(table, x, params, backend, storage):
-        return selftest.run_native(table, x, params, "naive") * np.float32(1.001)
+        return native.run_native(table, x, params, "naive") * np.float32(1.001)
 
-    check = selftest.check
-    monkeypatch.setattr(selftest, "check", lambda case, backend, run=None: check(case, backend, run=wrong))
+    check = checks.check
+    monkeypatch.setattr(checks, "check", lambda case, backend, run=None: check(case, backend, run=wrong))
     code, out, err = run(capsys, "info")
     assert code == 1
     assert err.startswith("fastalex: ")
@@ -395,7 +399,7 @@ def test_what_a_command_may_raise(capsys, monkeypatch, raised, code, words):
     def command(options):
         raise raised
 
-    monkeypatch.setattr(cli, "summary", command)
+    monkeypatch.setattr(summary, "run", command)
     got, out, err = run(capsys, "summary")
     assert (got, out) == (code, "")
     assert err.count("\n") == (1 if words else 0)
@@ -427,11 +431,15 @@ def test_the_module_is_info_and_takes_commands():
 
 
 def test_start_up_loads_nothing_heavy():
-    program = "import sys, fastalex.cli\ncode = fastalex.cli.main(['--version'])\nprint(code, *sorted(sys.modules))"
+    program = (
+        "import sys, fastalex.cli.main\ncode = fastalex.cli.main.main(['--version'])\nprint(code, *sorted(sys.modules))"
+    )
     words = process("-c", program, module=False).stdout.decode().split()
     assert words[:3] == ["fastalex", __version__, "0"]
     assert not {"numpy", "torch", "PIL", "rich", "fastalex._core"} & set(words)
-    program = "import sys, fastalex.cli\nfastalex.cli.main(['info', '--json'])\nassert 'torch' not in sys.modules"
+    program = (
+        "import sys, fastalex.cli.main\nfastalex.cli.main.main(['info', '--json'])\nassert 'torch' not in sys.modules"
+    )
     assert process("-c", program, module=False).returncode == 0
 
 
@@ -442,7 +450,7 @@ def test_a_closed_pipe_is_quiet():
     done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, timeout=60)
     os.close(write_end)
     assert done.stderr == b""
-    assert done.returncode == cli.PIPE_CLOSED
+    assert done.returncode == common.PIPE_CLOSED
 
 
 @pytest.mark.skipif(not os.path.exists(FULL_DEVICE), reason="needs " + FULL_DEVICE)

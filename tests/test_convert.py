@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, cli, variants, weights
+from fastalex import AlexNet, variants, weights
+from fastalex.cli.main import main
 from fastalex.weights import initial
 
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 import file_writers
-from fastalex.onnx_graph import graph_of
+from fastalex.networks.onnx_export import graph_of
 
 WIDTHS = (16, 32, 48, 48, 32, 64, 64)
 
@@ -49,7 +50,7 @@ def inputs(folder):
 
 
 def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
+    code = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     return code, out, err
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fastalex import devices, variants
+from fastalex import variants
+from fastalex.hardware import devices
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = ROOT / "csrc" / "cuda"

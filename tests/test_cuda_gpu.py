@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, _core, selftest
-from fastalex.cases import real, served, small
+from fastalex import AlexNet, _core
+from fastalex.selftest import checks
+from fastalex.selftest.cases import real, served, small
 
 BACKEND = "cuda"
 PRECISIONS = ("fp32", "fp16")
@@ -25,7 +26,7 @@ def gpu():
 def wrong(cases, seeds=(0,)):
     """The outcomes that are not right, in both precisions."""
     outcomes = [
-        selftest.check(case, BACKEND, seed, precision=precision)
+        checks.check(case, BACKEND, seed, precision=precision)
         for case in cases
         for precision in PRECISIONS
         for seed in seeds
@@ -50,7 +51,7 @@ def test_every_candidate():
             for candidate in step["candidates"]:
                 for split in sorted({1, candidate["max_split"]}):
                     rule = "%s 1-%d %s split=%d" % (step["key"], 1 << 20, candidate["name"], split)
-                    outcome = selftest.check(case, BACKEND, precision=precision, tuning=rule)
+                    outcome = checks.check(case, BACKEND, precision=precision, tuning=rule)
                     assert outcome.ok, (rule, outcome)
 
 

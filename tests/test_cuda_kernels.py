@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from emulated import BACKEND, DEVICES, pretend
-from fastalex import _core, selftest
-from fastalex.cases import CASES, STORAGES, real, served, small
-from fastalex.placement import NUMBERS
+from fastalex import _core
+from fastalex.runtime.precisions import NUMBERS
+from fastalex.selftest import bounds, checks, native
+from fastalex.selftest.cases import CASES, STORAGES, real, served, small
 from fastalex.variants import VARIANTS
 
 PRECISIONS = ("fp32", "fp16")
@@ -51,7 +52,7 @@ def test_small_cases_as_chosen(device, precision):
         bad = [
             outcome
             for case in SMALL
-            for outcome in [selftest.check(case, BACKEND, precision=precision)]
+            for outcome in [checks.check(case, BACKEND, precision=precision)]
             if not outcome.ok
         ]
     assert not bad
@@ -72,7 +73,7 @@ def test_every_candidate_on_small_cases(device, precision):
     with pretend(device):
         for case in SMALL:
             for rule, name in rules(case, precision):
-                outcome = selftest.check(case, BACKEND, precision=precision, tuning=rule)
+                outcome = checks.check(case, BACKEND, precision=precision, tuning=rule)
                 assert outcome.ok, (rule, outcome)
                 checked.add(name)
     assert len(checked) > 10
@@ -127,14 +128,14 @@ class StandardLayer:
             x = x.astype(np.float16).astype(np.float32)
             case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
         self.case, self.precision, self.x, self.params = case, precision, x, params
-        self.kept = selftest.kept_params(case, params, BACKEND, precision)
-        self.reference = selftest.run_native(case.table, x, self.kept, "naive").astype(np.float64)
+        self.kept = native.kept_params(case, params, BACKEND, precision)
+        self.reference = native.run_native(case.table, x, self.kept, "naive").astype(np.float64)
         self.bounds = {}
 
     def bound(self, step):
-        arithmetic = selftest.Arithmetic(self.precision == "fp16", step["half_sum"], step["format"])
+        arithmetic = native.Arithmetic(self.precision == "fp16", step["half_sum"], step["format"])
         if arithmetic not in self.bounds:
-            self.bounds[arithmetic] = selftest.error_bound(self.case, self.x, self.kept, self.reference, arithmetic)
+            self.bounds[arithmetic] = bounds.error_bound(self.case, self.x, self.kept, self.reference, arithmetic)
         return self.bounds[arithmetic]
 
     def check(self, rule, blocks):
@@ -187,7 +188,7 @@ def test_no_standard_layer_falls_back(name, device):
 
 
 def selftest_table(variant):
-    from fastalex.layers import layer_table
+    from fastalex.networks.layers import layer_table
 
     return layer_table(variant.layers())
 
@@ -206,12 +207,12 @@ def run_with(table, x, params, precision, tuning=""):
     )
     steps = json.loads(net.describe(x.shape[0], *x.shape[2:]))["steps"]
     net.run(np.full_like(x, np.nan))
-    return net.run(x), selftest.run_native(table, x, params, "naive"), steps
+    return net.run(x), native.run_native(table, x, params, "naive"), steps
 
 
 def assert_close(got, expected, precision, message):
     """Within eight roundings of the largest value: finds what spoils a result; how it rounds is for the cases."""
-    unit = selftest.U16 if precision == "fp16" else 16 * selftest.U
+    unit = bounds.U16 if precision == "fp16" else 16 * bounds.U
     assert np.abs(got - expected).max() <= 8 * unit * np.abs(expected).max(), message
 
 

@@ -12,21 +12,11 @@ import numpy as np
 import pytest
 
 import emulated
-from fastalex import (
-    AlexNet,
-    BackendError,
-    DeviceArray,
-    UserError,
-    arrays,
-    cli,
-    diagnosis,
-    dlpack,
-    frames,
-    images,
-    placement,
-    streams,
-)
-from fastalex.placement import Gpu, Placement
+from fastalex import AlexNet, BackendError, DeviceArray, UserError, images
+from fastalex.cli import diagnosis
+from fastalex.cli.main import main
+from fastalex.runtime import arrays, cuda_streams, device_spec, dlpack, frames, precisions
+from fastalex.runtime.device_spec import DeviceSpec, Gpu
 from fastalex.variants import get
 from fastalex.weights import initial
 
@@ -34,7 +24,7 @@ DIGITS = sorted((Path(__file__).resolve().parents[1] / "examples" / "digits").gl
 WIDTHS = (8, 16, 12, 12, 8, 24, 20)
 OPTIONS = {"widths": WIDTHS, "num_classes": 7, "input_size": 63}
 GPU = Gpu(0, "NVIDIA GeForce RTX 3090", 86, 82, 1695000, 6 << 20, 24 << 30, False, True, 12090, 12090)
-PLACE = Placement("emulated", GPU)
+PLACE = DeviceSpec("emulated", GPU)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,23 +88,23 @@ class Packed:
 def test_devices_are_named_with_their_index(net, cpu):
     assert (net.device, cpu.device) == ("emulated:0", "cpu")
     with emulated.pretend("devices=2"):
-        assert placement.choose_device("emulated:1") == "emulated:1"
+        assert device_spec.choose_device("emulated:1") == "emulated:1"
         with pytest.raises(UserError, match="device='emulated:2': there are 2 GPUs, emulated:0 to emulated:1"):
-            placement.choose("emulated:2")
+            device_spec.choose("emulated:2")
     with pytest.raises(UserError, match="device='emulated:1': there is 1 GPU, emulated:0"):
-        placement.choose("emulated:1")
+        device_spec.choose("emulated:1")
     with pytest.raises(UserError, match="cpu is one device; say device='cpu'"):
-        placement.choose("cpu:0")
+        device_spec.choose("cpu:0")
     with pytest.raises(UserError, match="device must be one of auto, cpu"):
-        placement.choose("gpu:0")
+        device_spec.choose("gpu:0")
     for wrong in (0, ["cpu"], None):
         with pytest.raises(UserError, match="device must be one of auto, cpu"):
-            placement.choose(wrong)
+            device_spec.choose(wrong)
 
 
 def test_facts_of_the_gpu():
     with emulated.pretend("h200"):
-        (gpu,) = placement.gpus("emulated")
+        (gpu,) = device_spec.gpus("emulated")
     assert (gpu.name, gpu.sm, gpu.sms, gpu.integrated, gpu.driver_version) == (
         "NVIDIA H200 SXM",
         90,
@@ -122,7 +112,7 @@ def test_facts_of_the_gpu():
         False,
         "12.9",
     )
-    assert placement.gpus("cpu") == placement.gpus("naive") == []
+    assert device_spec.gpus("cpu") == device_spec.gpus("naive") == []
 
 
 @pytest.mark.parametrize(
@@ -138,32 +128,37 @@ def test_facts_of_the_gpu():
         (PLACE, "int8", None, "precision='int8' is not for device='emulated:0', which computes in fp32 or fp16; use"),
         (PLACE, "bf16", None, "use device='cpu' or precision='fp32'"),
         (PLACE, "fp32", "bf16", "fc_weights='bf16' is not for device='emulated:0'; use device='cpu', or fc_"),
-        (Placement("cpu"), "fp32", None, ("fp32", "fp32")),
-        (Placement("cpu"), "fp32", "bf16", ("fp32", "bf16")),
-        (Placement("cpu"), "fp32", "int4", ("fp32", "int4")),
-        (Placement("cpu"), "bf16", None, ("bf16", "bf16")),
-        (Placement("cpu"), "bf16", "fp16", ("bf16", "fp16")),
-        (Placement("cpu"), "bf16", "fp32", "fc_weights='fp32' does not go with precision='bf16'; use bf16, fp16, int8"),
-        (Placement("cpu"), "int8", None, ("int8", "int8")),
-        (Placement("cpu"), "int8", "int4", ("int8", "int4")),
-        (Placement("cpu"), "int8", "bf16", "use int8 or int4, or precision='fp32'"),
+        (DeviceSpec("cpu"), "fp32", None, ("fp32", "fp32")),
+        (DeviceSpec("cpu"), "fp32", "bf16", ("fp32", "bf16")),
+        (DeviceSpec("cpu"), "fp32", "int4", ("fp32", "int4")),
+        (DeviceSpec("cpu"), "bf16", None, ("bf16", "bf16")),
+        (DeviceSpec("cpu"), "bf16", "fp16", ("bf16", "fp16")),
         (
-            Placement("cpu"),
+            DeviceSpec("cpu"),
+            "bf16",
+            "fp32",
+            "fc_weights='fp32' does not go with precision='bf16'; use bf16, fp16, int8",
+        ),
+        (DeviceSpec("cpu"), "int8", None, ("int8", "int8")),
+        (DeviceSpec("cpu"), "int8", "int4", ("int8", "int4")),
+        (DeviceSpec("cpu"), "int8", "bf16", "use int8 or int4, or precision='fp32'"),
+        (
+            DeviceSpec("cpu"),
             "fp16",
             None,
             "precision='fp16' is not for device='cpu', which computes in fp32, bf16 or int8; use device='cuda' or",
         ),
-        (Placement("naive"), "fp32", None, ("fp32", "fp32")),
-        (Placement("naive"), "fp32", "int8", "fc_weights='int8' is not for device='naive'; use device='cpu', or"),
-        (Placement("naive"), "int8", None, "precision='int8' is not for device='naive', which computes in fp32; use"),
+        (DeviceSpec("naive"), "fp32", None, ("fp32", "fp32")),
+        (DeviceSpec("naive"), "fp32", "int8", "fc_weights='int8' is not for device='naive'; use device='cpu', or"),
+        (DeviceSpec("naive"), "int8", None, "precision='int8' is not for device='naive', which computes in fp32; use"),
     ],
 )
 def test_precision_and_fc_weights(device, precision, fc_weights, found):
     if isinstance(found, tuple):
-        assert placement.numbers(device, precision, fc_weights) == found
+        assert precisions.numbers(device, precision, fc_weights) == found
         return
     with pytest.raises(UserError) as error:
-        placement.numbers(device, precision, fc_weights)
+        precisions.numbers(device, precision, fc_weights)
     assert found in str(error.value)
 
 
@@ -493,13 +488,13 @@ class Handle:
     ],
 )
 def test_streams_of_every_library(stream, handle):
-    assert streams.handle(stream) == handle
+    assert cuda_streams.handle(stream) == handle
 
 
 @pytest.mark.parametrize("stream", ["0", -1, 2.0, True, Handle()])
 def test_what_is_no_stream_is_refused(stream):
     with pytest.raises(UserError, match="stream must be a CUDA stream"):
-        streams.handle(stream)
+        cuda_streams.handle(stream)
 
 
 def test_streams_are_ordered_by_an_event_of_cuda_python(monkeypatch):
@@ -519,9 +514,9 @@ def test_streams_are_ordered_by_an_event_of_cuda_python(monkeypatch):
     bindings.runtime = Runtime()
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    streams.order(5, 5)
+    cuda_streams.order(5, 5)
     assert not calls
-    streams.order(5, 0)
+    cuda_streams.order(5, 0)
     assert calls == [
         ("cudaEventCreateWithFlags", 2),
         ("cudaEventRecord", "event", 0),
@@ -531,7 +526,7 @@ def test_streams_are_ordered_by_an_event_of_cuda_python(monkeypatch):
     monkeypatch.setattr(Runtime, "cudaEventRecord", lambda *_: (700,), raising=False)
     monkeypatch.setattr(Runtime, "cudaGetErrorString", lambda *_: (0, b"an illegal address"), raising=False)
     with pytest.raises(UserError, match="an illegal address"):
-        streams.order(5, 0)
+        cuda_streams.order(5, 0)
 
 
 def test_which_stream_a_call_is_queued_on(net, monkeypatch):
@@ -632,7 +627,7 @@ def test_frames_are_classified():
 
 def test_the_geometry_of_a_frame_is_that_of_images():
     profile = images.profiles.get("paper-227")
-    given = arrays.read(np.zeros((300, 400, 3), np.uint8), Placement("cpu"))
+    given = arrays.read(np.zeros((300, 400, 3), np.uint8), DeviceSpec("cpu"))
     spec = frames.spec(given, "BGR", profile, 227)
     assert (spec["resized_h"], spec["resized_w"], spec["crop_y"], spec["crop_x"]) == (256, 341, 14, 56)
     assert (spec["row_bytes"], spec["filter"], spec["swap"]) == (1200, 2, 1)
@@ -644,7 +639,7 @@ def test_the_geometry_of_a_frame_is_that_of_images():
 
 
 def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
+    code = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from fastalex import variants, weights
-from fastalex.calibration import Calibration
 from fastalex.errors import UserError
-from fastalex.weights import adapt, initial, npz_file, quantised, safetensors_file
+from fastalex.quantize.calibration import Calibration
+from fastalex.weights import adapt, initial, quantized
+from fastalex.weights.readers import npz, safetensors
 
 hypothesis = pytest.importorskip("hypothesis")
 torch = pytest.importorskip("torch")
@@ -23,7 +24,7 @@ pytest.importorskip("google.protobuf")
 from hypothesis import strategies as st  # noqa: E402
 
 import file_writers  # noqa: E402
-from fastalex.onnx_graph import graph_of  # noqa: E402
+from fastalex.networks.onnx_export import graph_of  # noqa: E402
 
 EXAMPLES = 2000
 EACH = 8  # files of one drawn number: drawing costs more than reading
@@ -42,7 +43,7 @@ def of_module(module):
 
 def quantised_by(module, storage):
     steps = {layer.name: 0.5 for layer in ROW.layers() if layer.param}
-    arrays, metadata = quantised.to_file(ARRAYS, ROW, storage)
+    arrays, metadata = quantized.to_file(ARRAYS, ROW, storage)
     metadata.update(weights.metadata_for(ROW, ["a", "b"], Calibration(steps, "max", 1)))
     stream = io.BytesIO()
     module.write(stream, arrays, metadata)
@@ -56,11 +57,11 @@ MAKERS = {
     "net.caffemodel": lambda: file_writers.caffemodel_bytes(ROW, ARRAYS),
     "v1.caffemodel": lambda: file_writers.caffemodel_bytes(ROW, ARRAYS, version=1, packed=False),
     "net.onnx": lambda: graph_of(ROW, ARRAYS).SerializeToString(),
-    "net.safetensors": lambda: of_module(safetensors_file),
-    "net.npz": lambda: of_module(npz_file),
-    "int8.safetensors": lambda: quantised_by(safetensors_file, "int8"),
-    "int4.safetensors": lambda: quantised_by(safetensors_file, "int4"),
-    "int4.npz": lambda: quantised_by(npz_file, "int4"),
+    "net.safetensors": lambda: of_module(safetensors),
+    "net.npz": lambda: of_module(npz),
+    "int8.safetensors": lambda: quantised_by(safetensors, "int8"),
+    "int4.safetensors": lambda: quantised_by(safetensors, "int4"),
+    "int4.npz": lambda: quantised_by(npz, "int4"),
 }
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from fastalex import devices, roofline
 from fastalex.errors import UserError
+from fastalex.hardware import devices, roofline
 
 NAMES = {"nano", "tx2", "orin", "gtx1650", "rtx20", "rtx30", "rtx40", "rtx50", "h200"}
 

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import UserError, cli, taps
+from fastalex import UserError
+from fastalex.cli import main
+from fastalex.networks import taps
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -55,7 +57,7 @@ def test_commands_are_accepted(name):
     """Their options and sub-commands; the files they name need not be there."""
     for words in commands(DOCS / name):
         try:
-            _, unknown = cli._parser().parse_known_args(words)
+            _, unknown = main._parser().parse_known_args(words)
         except UserError as error:
             pytest.fail("%s: fastalex %s: %s" % (name, " ".join(words), error))
         except SystemExit as end:
@@ -68,7 +70,7 @@ def test_jetson_inference_options_are_accepted():
     cells = (DOCS / "streams.md").read_text(encoding="utf-8").split("## From jetson-inference")[1]
     wanted = re.findall(r"`(--[\w-]+)(?:=\S+)?`", cells.split("`--prototxt`")[0])
     assert {"--topK", "--threshold", "--smoothing", "--labels", "--headless", "--input-width"} <= set(wanted)
-    known = cli._parser()._subparsers._group_actions[0].choices["classify"]._option_string_actions
+    known = main._parser()._subparsers._group_actions[0].choices["classify"]._option_string_actions
     assert set(wanted) <= set(known)
 
 
@@ -160,8 +162,8 @@ def test_the_dockerfile_is_sound():
 
 def test_the_dockerfiles_own_commands_are_accepted():
     line = re.search(r"fastalex (classify [^\n]+)", DOCKERFILE.read_text(encoding="utf-8")).group(1)
-    assert cli._parser().parse_args(line.split()).headless
-    assert cli._parser().parse_args(["info"]).command == "info"
+    assert main._parser().parse_args(line.split()).headless
+    assert main._parser().parse_args(["info"]).command == "info"
 
 
 def test_what_docker_leaves_out_is_nothing_that_is_built():

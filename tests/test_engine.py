@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastalex import BackendError, UserError, _core
-from fastalex.layers import layer_table
+from fastalex.networks.layers import layer_table
 from fastalex.variants import get
 from fastalex.weights import initial
 

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, cli, variants, weights
+from fastalex import AlexNet, variants, weights
+from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.weights import adapt, initial
 
@@ -47,7 +48,7 @@ def close(got, expected):
 def test_every_variant_in_onnxruntime_and_back(tmp_path, name):
     path, row, net = saved(tmp_path, name)
     out = tmp_path / "net.onnx"
-    assert cli.main(["export", str(path), str(out), "--batch", "any"]) == 0
+    assert main(["export", str(path), str(out), "--batch", "any"]) == 0
     for batch in (1, 3):
         close(run(out, images(row, batch)), net(images(row, batch)))
     loaded = weights.load(out)
@@ -63,7 +64,7 @@ def test_other_sizes_of_the_input(tmp_path, size):
     """The adaptive pool at sizes where its windows overlap, repeat, and differ."""
     path, row, _ = saved(tmp_path, "torchvision")
     out = tmp_path / "net.onnx"
-    assert cli.main(["export", str(path), str(out), "--input-size", str(size)]) == 0
+    assert main(["export", str(path), str(out), "--input-size", str(size)]) == 0
     x = images(variants.get(row, input_size=size), 1)
     close(run(out, x), AlexNet(weights=path, device="naive")(x))
     assert adapt.find(weights.load(out)).variant.input_size == size
@@ -72,7 +73,7 @@ def test_other_sizes_of_the_input(tmp_path, size):
 def test_standard_operators_and_what_is_written(tmp_path, capsys):
     path, row, net = saved(tmp_path, "alexnet2012-original")
     out = tmp_path / "net.onnx"
-    assert cli.main(["export", str(path), str(out), "--batch", "2", "--softmax", "--json"]) == 0
+    assert main(["export", str(path), str(out), "--batch", "2", "--softmax", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["variant"], facts["to"], facts["batch"]) == (row.name, "onnx", 2)
     assert facts["bytes"] == out.stat().st_size
@@ -91,7 +92,7 @@ def test_quantised_weights_are_written_as_float32(tmp_path):
     _, row, net = saved(tmp_path, "alexnet2012")
     packed, out = tmp_path / "packed.safetensors", tmp_path / "net.onnx"
     net.save(packed, fc_weights="int8")
-    assert cli.main(["export", str(packed), str(out)]) == 0
+    assert main(["export", str(packed), str(out)]) == 0
     quantised = AlexNet(weights=packed, device="cpu", fc_weights="int8")
     close(run(out, images(row, 1)), AlexNet(row, weights=quantised.state_dict(), device="naive")(images(row, 1)))
 
@@ -114,7 +115,7 @@ def test_quantised_weights_are_written_as_float32(tmp_path):
     ],
 )
 def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, sentence):
-    assert cli.main(["export", *(one.format(tmp_path) for one in arguments)]) == 2
+    assert main(["export", *(one.format(tmp_path) for one in arguments)]) == 2
     said = capsys.readouterr().err
     assert sentence in said
     assert said.count("\n") == 1
@@ -122,7 +123,7 @@ def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, sent
 
 
 def test_a_failure_leaves_the_file_that_was_there(tmp_path):
-    from fastalex import files
+    from fastalex._util import files
 
     target = tmp_path / "net.onnx"
     target.write_bytes(b"before")
@@ -143,11 +144,11 @@ def test_an_engine_for_other_programs(tmp_path, emulated_tensorrt, monkeypatch, 
     out = tmp_path / "digits.plan"
     arguments = ["export", "digits", str(out), "--device", emulated_tensorrt.TENSORRT, "--batch", "3"]
     with emulated_tensorrt.pretend("rtx30"):
-        assert cli.main([*arguments, "--precision", "fp16", "--fc-weights", "int4"]) == 0
+        assert main([*arguments, "--precision", "fp16", "--fc-weights", "int4"]) == 0
         assert "engine, variant alexnet-digits, batch 3" in capsys.readouterr().out
         (kept,) = (tmp_path / "cache" / "fastalex" / "engines").glob("*.engine")
         # What is kept is the engine behind a header; what is exported is the engine alone.
         assert kept.read_bytes().endswith(out.read_bytes())
         assert kept.stat().st_size > out.stat().st_size
-        assert cli.main([*arguments[:2], str(tmp_path / "no" / "x.plan"), *arguments[3:]]) == 2
+        assert main([*arguments[:2], str(tmp_path / "no" / "x.plan"), *arguments[3:]]) == 2
         assert "no/x.plan" in capsys.readouterr().err

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import emulated
-from fastalex import devices, placement
 from fastalex.errors import UserError
+from fastalex.hardware import devices
+from fastalex.runtime import device_spec
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 if not BENCHMARKS.is_dir():
@@ -365,5 +366,5 @@ def test_a_measuring_process_that_fails_is_one_sentence():
     if not devices.recognise().device:
         found = gpu_run.run_child("peaks", {"torch_device": "cuda:0"})
         assert found["peaks"] is None
-    assert placement.gpus("naive") == []
+    assert device_spec.gpus("naive") == []
     assert os.path.basename(str(gpu_run.WORKER)) == "gpu_worker.py"

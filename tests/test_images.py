@@ -19,19 +19,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fastalex import images, profiles, variants
+from fastalex import images, variants
 from fastalex.errors import UserError
 from fastalex.images import (
     MAX_PIXELS,
     PROFILES,
-    imagenet_labels,
-    imagenet_wnids,
     linear_resize,
     nearest_resize,
     open_image,
     preprocess,
+    preprocessing,
+    profiles,
     ten_crop,
 )
+from fastalex.networks.imagenet_labels import imagenet_labels, imagenet_wnids
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BGR_MEAN = (104.0069879317889, 116.66876761696767, 122.6789143406786)
@@ -174,10 +175,10 @@ def test_paper_crops_the_central_square(profile, size):
 
 def test_long_side_is_rounded_as_each_source_does():
     array = photo(300, 409)  # 409 * 256 / 300 = 349.01; 301 * 256 / 200 = 385.28; 399 * 256 / 200 = 510.72
-    assert images._shorter_side((409, 300), 256, True) == (349, 256)
-    assert images._shorter_side((399, 200), 256, True) == (511, 256)  # round(), cuda-convnet2
-    assert images._shorter_side((399, 200), 256, False) == (510, 256)  # int(), torchvision
-    assert images._shorter_side((200, 399), 256, False) == (256, 510)
+    assert preprocessing._shorter_side((409, 300), 256, True) == (349, 256)
+    assert preprocessing._shorter_side((399, 200), 256, True) == (511, 256)  # round(), cuda-convnet2
+    assert preprocessing._shorter_side((399, 200), 256, False) == (510, 256)  # int(), torchvision
+    assert preprocessing._shorter_side((200, 399), 256, False) == (256, 510)
     assert preprocess(array, "paper-224").shape == (1, 3, 224, 224)
 
 
@@ -691,5 +692,5 @@ def test_imagenet_labels():
 
 
 def test_imagenet_labels_name_their_source():
-    head = (Path(images.__file__).parent / "data" / "imagenet_labels.txt").read_text(encoding="utf-8")[:600]
+    head = (Path(images.__file__).parents[1] / "data" / "imagenet_labels.txt").read_text(encoding="utf-8")[:600]
     assert "github.com/onnx/models" in head and "Apache-2.0" in head

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import VARIANTS, AlexNet, BackendError, Prediction, UserError, cases, selftest, winograd_bound
+from fastalex import VARIANTS, AlexNet, BackendError, Prediction, UserError
+from fastalex.selftest import cases, native, winograd_bounds
 from fastalex.variants import get
 from fastalex.weights import initial
 
@@ -26,12 +27,12 @@ def images(row, batch=1, size=None, seed=3):
 def reference_outputs(row, arrays, x):
     """PyTorch's output in float64, and in float32 as float64."""
     torch = pytest.importorskip("torch")
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
     outputs = []
     for dtype in (torch.float64, torch.float32):
-        model = reference.build(row, dtype=dtype).eval()
-        reference.load(model, arrays)
+        model = torch_reference.build(row, dtype=dtype).eval()
+        torch_reference.load(model, arrays)
         with torch.no_grad():
             outputs.append(model(torch.from_numpy(x).to(dtype)).double().numpy())
     return outputs
@@ -48,12 +49,12 @@ def worst_winograd_factor(row):
 
     factors = [0.0]
     for case in cases.layers_of(row):
-        form = selftest.arithmetic_of(case, "cpu").form if case.op == "conv" else ""
+        form = native.arithmetic_of(case, "cpu").form if case.op == "conv" else ""
         if form.startswith("winograd"):
             x, params = case.random()
             exact = torch_table.run(case.table, x, params)
             theirs = torch_table.run(case.table, x, params, torch.float32) - exact
-            factors.append(rms(winograd_bound.deviation(case, x, params, form, 64)) / rms(theirs))
+            factors.append(rms(winograd_bounds.deviation(case, x, params, form, 64)) / rms(theirs))
     return max(factors)
 
 
@@ -106,7 +107,7 @@ def test_quantised_net_is_pytorch_with_its_own_weights(name, fc_weights):
 def test_variant_is_onnxruntime(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
-    from fastalex.onnx_graph import graph_of
+    from fastalex.networks.onnx_export import graph_of
 
     row = get(name)
     arrays = initial.random_weights(row, seed=6)
@@ -157,13 +158,13 @@ def test_the_undivided_reading_of_alpha_is_another_network():
 @pytest.mark.parametrize(("height", "width"), [(63, 63), (64, 200), (300, 224)])
 def test_torchvision_takes_any_size_from_63_up(height, width):
     torch = pytest.importorskip("torch")
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
     row = get("torchvision", widths=(16, 32, 48, 48, 32, 64, 64), num_classes=5)
     arrays = initial.random_weights(row)
     x = np.random.default_rng(1).standard_normal((2, 3, height, width), dtype=np.float32)
-    model = reference.build(row, dtype=torch.float64).eval()
-    reference.load(model, arrays)
+    model = torch_reference.build(row, dtype=torch.float64).eval()
+    torch_reference.load(model, arrays)
     with torch.no_grad():
         exact = model(torch.from_numpy(x).double()).numpy()
     net = AlexNet(row, weights=arrays, device="cpu")

@@ -12,7 +12,7 @@ from fastalex.weights import adapt, initial
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from fastalex.onnx_graph import graph_of  # noqa: E402
+from fastalex.networks.onnx_export import graph_of  # noqa: E402
 
 WIDTHS = (16, 32, 48, 48, 32, 64, 64)
 # ONNX has no layer for the other one's spatial normalisation: its files say what they are (tests/test_export.py)
@@ -137,14 +137,14 @@ def test_matmul_and_add(tmp_path):
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pytorchs_own_export(tmp_path):
     torch = pytest.importorskip("torch")
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
     row = variants.get("torchvision", widths=WIDTHS, num_classes=3)
-    module = reference.build(row).eval()
+    module = torch_reference.build(row).eval()
     path = tmp_path / "export.onnx"
     torch.onnx.export(module, torch.zeros(1, 3, 224, 224), str(path), dynamo=False, opset_version=16)
     loaded = weights.load(path)
-    same_values(loaded, reference.arrays_of(module))
+    same_values(loaded, torch_reference.arrays_of(module))
     assert adapt.find(loaded).variant == row
 
 

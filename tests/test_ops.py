@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import _core, selftest, winograd_bound
-from fastalex.cases import CASES, STORAGES, real, served, small
+from fastalex import _core
+from fastalex.selftest import bounds, checks, native, winograd_bounds
+from fastalex.selftest.cases import CASES, STORAGES, real, served, small
 
 ALL = [case for case in CASES.values() if served(case, "cpu")]
 PART = 64  # kPartUnits of csrc/cpu/kernels.h
@@ -22,7 +23,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_tuned_is_within_the_bound_of_naive(case):
     for seed in (0, 1, 2) if case.small else (0,):
-        outcome = selftest.check(case, "cpu", seed)
+        outcome = checks.check(case, "cpu", seed)
         assert outcome.ok, outcome
 
 
@@ -30,7 +31,7 @@ def test_tuned_is_within_the_bound_of_naive(case):
 def test_naive_is_pytorch_in_float64(case):
     torch_table = pytest.importorskip("torch_table")
     x, params = case.random()
-    naive = selftest.run_native(case.table, x, params, "naive")
+    naive = native.run_native(case.table, x, params, "naive")
     expected = torch_table.run(case.table, x, params).reshape(naive.shape)
     # Both compute in double; naive rounds its result to fp32. Sums of up to 9216 terms in double leave 1e-12.
     assert np.abs(expected).max() > 1e-3
@@ -52,7 +53,7 @@ def test_tuned_is_as_exact_as_pytorch_in_fp32(case):
     for seed in range(3):
         x, params = case.random(seed)
         exact = torch_table.run(case.table, x, params)
-        tuned = selftest.run_native(case.table, x, params, "cpu", exact=True).reshape(exact.shape)
+        tuned = native.run_native(case.table, x, params, "cpu", exact=True).reshape(exact.shape)
         single = torch_table.run(case.table, x, params, torch.float32)
         scale = np.abs(exact).max()
         ours.append((tuned - exact) / scale)
@@ -67,11 +68,11 @@ def test_winograd_errs_as_much_as_its_roundings_do(case):
     ours, expected = [], []
     for seed in range(2):
         x, params = case.random(seed)
-        form = selftest.arithmetic_of(case, "cpu").form
+        form = native.arithmetic_of(case, "cpu").form
         assert form.startswith("winograd")
-        exact = selftest.run_native(case.table, x, params, "naive").astype(np.float64)
-        ours.append(selftest.run_native(case.table, x, params, "cpu") - exact)
-        expected.append(winograd_bound.deviation(case, x, params, form, PART))
+        exact = native.run_native(case.table, x, params, "naive").astype(np.float64)
+        ours.append(native.run_native(case.table, x, params, "cpu") - exact)
+        expected.append(winograd_bounds.deviation(case, x, params, form, PART))
     ratio = np.sqrt(np.mean(np.square(ours)) / np.mean(np.square(expected)))
     assert 0.5 < ratio < 2
 
@@ -80,7 +81,7 @@ def test_winograd_errs_as_much_as_its_roundings_do(case):
 @pytest.mark.parametrize("case", [case for case in ALL if case.op in ("conv", "fc")], ids=lambda case: case.name)
 def test_bf16_is_within_the_bound_of_naive(case, exact):
     """The input is a bf16 number already, products of two are exact in fp32, and so the bound is that of fp32."""
-    outcome = selftest.check(case, "cpu", precision="bf16", exact=exact)
+    outcome = checks.check(case, "cpu", precision="bf16", exact=exact)
     assert outcome.ok, outcome
 
 
@@ -91,7 +92,7 @@ INT8 = [case for case in ALL if case.op == "conv" and len(case.ops) < 3]
 @pytest.mark.parametrize("case", INT8, ids=lambda case: case.name)
 def test_int8_convolutions_are_exact_on_levels(case, sign):
     """An input that is on its levels, and the weights' own levels: sums of integers, so only their scale is rounded."""
-    problem = selftest.problem(case, "int8", sign == "unsigned")
+    problem = checks.problem(case, "int8", sign == "unsigned")
     assert np.abs(problem.reference).max() > 1e-3
     assert (np.abs(problem.run() - problem.reference) <= problem.bound).all()
 
@@ -118,7 +119,7 @@ def test_digits_of_any_row(storage, rows, kind):
     weights = net.param(0).reshape(45, 301).astype(np.float64)
     expected = x.reshape(rows, -1).astype(np.float64) @ weights.T + params[1]
     sizes = np.abs(x).reshape(rows, -1).astype(np.float64) @ np.abs(weights).T + np.abs(params[1])
-    bound = selftest.gamma(305) * sizes + selftest.digit_steps(x, [weights], 3)
+    bound = bounds.gamma(305) * sizes + bounds.digit_steps(x, [weights], 3)
     assert (np.abs(net.run(x) - expected) <= bound + 1e-35).all()
 
 
@@ -151,7 +152,7 @@ def test_nan_and_infinity_propagate_as_in_pytorch():
         expected = torch_table.run(case.table, x, params)
         assert np.isnan(expected).any(), name
         for backend in ("naive", "cpu"):
-            got = selftest.run_native(case.table, x, params, backend, exact=True).reshape(expected.shape)
+            got = native.run_native(case.table, x, params, backend, exact=True).reshape(expected.shape)
             np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg="%s on %s" % (name, backend))
 
 
@@ -161,7 +162,7 @@ def test_quantisation_is_the_documented_one(storage):
     case = CASES["fc-" + storage]
     _, params = case.random()
     params[0][0, :6] = [0.0, -0.0, 1e-7, 6.1e-5, -3e-8, 0.333333]
-    weights, bias = selftest.kept_params(case, params, "cpu")
+    weights, bias = native.kept_params(case, params, "cpu")
     if storage == "fp16":
         expected = params[0].astype(np.float16).astype(np.float32)
     else:

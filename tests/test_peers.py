@@ -19,8 +19,9 @@ import numpy as np
 import pytest
 
 import fastalex
-from fastalex import AlexNet, onnx_graph, variants
+from fastalex import AlexNet, variants
 from fastalex.errors import UserError
+from fastalex.networks import onnx_export
 from fastalex.weights import initial
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
@@ -752,7 +753,7 @@ def test_conversions_come_in_order():
 def test_onnx_graph_refuses_with_a_sentence(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(UserError, match=r"pip install 'fastalex\[onnx\]'"):
-        onnx_graph.graph_of(variants.get("torchvision"), {})
+        onnx_export.graph_of(variants.get("torchvision"), {})
 
 
 # Those that the test extra installs, of every conversion that they have.

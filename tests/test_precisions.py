@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, _core, cli, taps, variants, weights
+from fastalex import AlexNet, _core, variants, weights
 from fastalex import quantize as calibrating
-from fastalex.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS
-from fastalex.layers import layer_table, signed_inputs
+from fastalex.cli.main import main
+from fastalex.networks import taps
+from fastalex.networks.layers import layer_table, signed_inputs
+from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS
 from fastalex.weights import initial
 
 NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}
@@ -87,7 +89,7 @@ def test_levels_are_pooled_like_the_values_that_they_stand_for(name, width):
 def test_a_trained_network_in_int8_still_classifies(tmp_path, method, fc_weights):
     out = tmp_path / "out.safetensors"
     words = ["quantize", "digits", str(out), "--calibrate", str(DIGITS), "--method", method, "--fc-weights", fc_weights]
-    assert cli.main(words) == 0
+    assert main(words) == 0
     net = AlexNet(weights=out, device="cpu", precision="int8")
     assert net.fc_weights == fc_weights
     paths = sorted(DIGITS.glob("*.png"))

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from fastalex.placement import NUMBERS
-from fastalex.profiles import PROFILES
+from fastalex.images.profiles import PROFILES
+from fastalex.runtime.precisions import NUMBERS
 from fastalex.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parent.parent

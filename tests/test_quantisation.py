@@ -13,8 +13,7 @@ import pytest
 
 import emulated
 from fastalex import AlexNet, _core, variants
-from fastalex.layers import FC_STORAGES
-from fastalex.placement import NUMBERS
+from fastalex.runtime.precisions import FC_STORAGES, NUMBERS
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = (9216, 4096, 4096, 1000)  # fc6, fc7, fc8

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastalex import UserError, _core
-from fastalex.layers import FC_STORAGES
+from fastalex.runtime.precisions import FC_STORAGES
 
 INT8, INT4 = FC_STORAGES.index("int8"), FC_STORAGES.index("int4")
 GROUP = 128

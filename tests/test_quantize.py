@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import VARIANTS, AlexNet, UserError, _core, cli, placement, variants, weights
-from fastalex import quantize as calibrating
-from fastalex.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration, from_json, steps_for
-from fastalex.layers import layer_table, signed_inputs
-from fastalex.quantize import Histogram, threshold
-from fastalex.weights import initial, quantised
-from fastalex.weights.quantised import QuantisedWeight
+from fastalex import VARIANTS, AlexNet, UserError, _core, variants, weights
+from fastalex.cli.main import main
+from fastalex.networks.layers import layer_table, signed_inputs
+from fastalex.quantize import calibrating, histogram
+from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration, from_json, steps_for
+from fastalex.quantize.histogram import Histogram, threshold
+from fastalex.runtime import precisions
+from fastalex.weights import initial, quantized
+from fastalex.weights.quantized import QuantisedWeight
 
 NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}  # 35 and 29: rows of int4 with half a byte left
 U = 2.0**-24
@@ -46,10 +48,10 @@ def test_every_name_is_at_the_number_that_the_c_interface_gives_it():
 
     header = (Path(__file__).resolve().parent.parent / "csrc" / "include" / "fastalex.h").read_text(encoding="utf-8")
     numbers = dict(re.findall(r"FASTALEX_(\w+) = (\d+),? *(?:\n|/\*)", header))
-    for name in placement.FC_STORAGES:
-        assert int(numbers[name.upper()]) == placement.FC_STORAGES.index(name)
-    for name in placement.PRECISIONS:
-        assert int(numbers["PRECISION_" + name.upper()]) == placement.PRECISIONS.index(name)
+    for name in precisions.FC_STORAGES:
+        assert int(numbers[name.upper()]) == precisions.FC_STORAGES.index(name)
+    for name in precisions.PRECISIONS:
+        assert int(numbers["PRECISION_" + name.upper()]) == precisions.PRECISIONS.index(name)
 
 
 # Sign of the activations ------------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ def test_divergences_are_those_worked_out_by_hand(levels, kind):
     elif kind == "sparse":
         counts = counts * (generator.random(64) < 0.3)
         counts[40] = 5
-    found = calibrating._divergences(counts, levels)
+    found = histogram._divergences(counts, levels)
     for last in range(64):
         if counts[last] == 0 or last < levels:
             assert found[last] == np.inf
@@ -414,7 +416,7 @@ def test_levels_are_recovered_from_values(storage):
         else {**arrays, "fc7.weight": arrays["fc7.weight"] + np.float32(1e-9)},
         storage,
     )
-    found = quantised.recovered(values, row, storage)
+    found = quantized.recovered(values, row, storage)
     for key, array in values.items():
         np.testing.assert_array_equal(np.asarray(found[key]), array)
 
@@ -551,7 +553,7 @@ def test_copying_out_of_a_mapped_file_keeps_little_of_it(tmp_path):
     weights.save(path, {"a": np.ones((60, 1 << 20), np.int8)})
     program = (
         "import sys, time\nimport numpy as np\nfrom fastalex import weights\n"
-        "from fastalex.weights import mapped\n"
+        "from fastalex.weights.readers import mapped\n"
         "arrays = weights.load(sys.argv[1]).arrays\ncopy = np.empty_like(arrays['a'])\n"
         "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\nbefore = peak()\n"
         "with mapped.reading_once(arrays.values()):\n"
@@ -581,7 +583,7 @@ def folder(tmp_path):
 
 
 def run(capsys, *words):
-    code = cli.main([str(word) for word in words])
+    code = main([str(word) for word in words])
     captured = capsys.readouterr()
     return code, captured.out, captured.err
 
@@ -617,7 +619,7 @@ def test_quantize_without_images_and_in_other_storages(capsys, tmp_path, folder)
     code, text, complaint = run(capsys, "quantize", eight, plain, "--fc-weights", "fp32")
     assert code == 0
     loaded = weights.load(plain)
-    assert loaded.calibration() == calibration and quantised.storage_of(loaded.arrays) is None
+    assert loaded.calibration() == calibration and quantized.storage_of(loaded.arrays) is None
     same = tmp_path / "same.safetensors"
     assert run(capsys, "quantize", eight, same)[0] == 0
     assert same.read_bytes() == eight.read_bytes()
@@ -633,9 +635,10 @@ def test_quantize_looks_at_images_of_every_folder(capsys, tmp_path):
         (tmp_path / name).mkdir()
         for index in range(6):
             Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(tmp_path / name / ("%d.png" % index))
-    from fastalex import commands_quantize, image_files
+    from fastalex.cli import quantize
+    from fastalex.images import listing
 
-    chosen = commands_quantize._spread(image_files.below(str(tmp_path)), 4)
+    chosen = quantize._spread(listing.below(str(tmp_path)), 4)
     assert [path.split("/")[-2] for path in chosen] == list("abcd")
     out = tmp_path / "out.safetensors"
     code, text, _ = run(capsys, "quantize", "digits", out, "--calibrate", tmp_path, "--images", 4, "--json")

@@ -15,8 +15,10 @@ import torch
 from PIL import Image
 
 import jetbot_original
-from fastalex import AlexNet, UserError, cli, images, readout, taps
+from fastalex import AlexNet, UserError, images, readout
+from fastalex.cli.main import main
 from fastalex.extractor import Extractor, get_extractor
+from fastalex.networks import taps
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = sorted((ROOT / "examples" / "digits").glob("*.png"))
@@ -180,11 +182,11 @@ def test_the_command_says_what_was_left_out(capsys, folder, tmp_path):
     (folder / "2.png").write_bytes(b"")
     words = ["readout", str(folder), str(tmp_path / "out"), "--weights", "digits", "--layers", "fc7", "conv5"]
     for _ in range(2):
-        code = cli.main([*words, "--json"])
+        code = main([*words, "--json"])
         out, err = capsys.readouterr()
         assert code == 2 and err.count("\n") == 1 and "2.png' is empty" in err
         assert json.loads(out)["layers"]["fc7"]["shape"] == [6, 192]
-    code = cli.main(words)
+    code = main(words)
     out, err = capsys.readouterr()
     assert code == 2 and "6 x 192" in out
 
@@ -253,7 +255,7 @@ print(*seen)
     ],
 )
 def test_mistakes_are_one_sentence(capsys, folder, tmp_path, words, sentence):
-    code = cli.main(["readout", str(folder), str(tmp_path / "out"), *words.split()])
+    code = main(["readout", str(folder), str(tmp_path / "out"), *words.split()])
     out, err = capsys.readouterr()
     assert (code, out) == (2, "") and err.count("\n") == 1 and sentence in err
     assert not (tmp_path / "out").exists()

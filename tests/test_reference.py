@@ -15,7 +15,7 @@ from fastalex.weights import initial
 torch = pytest.importorskip("torch")
 nn, functional = torch.nn, torch.nn.functional
 
-from fastalex import reference  # noqa: E402
+from fastalex.networks import torch_reference  # noqa: E402
 
 NARROW = (8, 16, 24, 24, 16, 32, 32)
 EXACT = {"rtol": 1e-12, "atol": 1e-14}  # both sides in float64, the same sums in another order
@@ -35,20 +35,20 @@ def close(got, expected, **tolerance):
 
 
 def built(row, seed=1):
-    model = reference.build(row, dtype=torch.float64).eval()
-    reference.load(model, initial.random_weights(row, seed))
+    model = torch_reference.build(row, dtype=torch.float64).eval()
+    torch_reference.load(model, initial.random_weights(row, seed))
     return model
 
 
 def test_importing_the_module_imports_no_torch():
-    code = "import sys, fastalex.reference, fastalex.weights.initial; sys.exit('torch' in sys.modules)"
+    code = "import sys, fastalex.networks.torch_reference, fastalex.weights.initial; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_state_dict_has_the_names_and_shapes_of_the_table(name):
     with torch.device("meta"):  # full size without its memory
-        model = reference.build(name)
+        model = torch_reference.build(name)
     assert [(key, tuple(value.shape)) for key, value in model.state_dict().items()] == list(
         variants.get(name).parameter_shapes().items()
     )
@@ -100,7 +100,7 @@ def torchvision_by_hand():
 
 def test_torchvision_against_its_tree_written_by_hand():
     by_hand = torchvision_by_hand().eval()
-    ours = reference.build("torchvision").eval()
+    ours = torch_reference.build("torchvision").eval()
     ours.load_state_dict(by_hand.state_dict())  # strict: the same keys both ways
     by_hand.load_state_dict(ours.state_dict())
     ours.load_state_dict(by_hand.state_dict(), assign=True)  # one copy of the 244 MB
@@ -193,7 +193,7 @@ LRN_CASES = [(5, 1e-4, 0.75, 2.0), (5, 1.0, 0.75, 1.0), (3, 0.5, 0.5, 2.0), (4, 
 @pytest.mark.parametrize(("size", "alpha", "beta", "k"), [*LRN_CASES, (9, 0.3, 0.75, 1.0)])
 def test_lrn_against_torch_and_the_formula(size, alpha, beta, k):
     x = images(7)[:, :1].repeat(1, 6, 1, 1) * torch.arange(1.0, 7.0).reshape(1, 6, 1, 1)
-    got = reference.lrn(x, size, alpha, beta, k)
+    got = torch_reference.lrn(x, size, alpha, beta, k)
     close(got, nn.LocalResponseNorm(size, alpha * size, beta, k)(x))
     close(got, literal_lrn(x, size, alpha, beta, k))
     assert not torch.allclose(got, x / k**beta, rtol=1e-5)  # the window must matter
@@ -202,16 +202,16 @@ def test_lrn_against_torch_and_the_formula(size, alpha, beta, k):
 @pytest.mark.parametrize(("size", "alpha", "beta", "k"), LRN_CASES)
 def test_lrn_in_two_columns_is_lrn_of_two_halves(size, alpha, beta, k):
     x = torch.randn(2, 12, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5)) * 3
-    got = reference.lrn(x, size, alpha, beta, k, groups=2)
+    got = torch_reference.lrn(x, size, alpha, beta, k, groups=2)
     close(got, torch.cat([literal_lrn(half, size, alpha, beta, k) for half in x.chunk(2, 1)], 1))
     if size > 1:
-        assert not torch.allclose(got, reference.lrn(x, size, alpha, beta, k), rtol=1e-6)
+        assert not torch.allclose(got, torch_reference.lrn(x, size, alpha, beta, k), rtol=1e-6)
 
 
 @pytest.mark.parametrize("size", [1, 3, 4, 5, 9])
 def test_spatial_norm_against_the_formula(size):
     x = torch.randn(2, 3, 7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
-    got = reference.spatial_norm(x, size, 0.4, 0.75, 1.0)
+    got = torch_reference.spatial_norm(x, size, 0.4, 0.75, 1.0)
     close(got, literal_spatial_norm(x, size, 0.4, 0.75, 1.0))
 
 
@@ -268,16 +268,16 @@ def test_gradients_reach_every_parameter(name):
 
 def test_gradient_of_the_normalisations_against_differences():
     x = torch.randn(1, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: reference.lrn(x, 3, 0.5, 0.75, 2.0, groups=2), (x,))
-    assert torch.autograd.gradcheck(lambda x: reference.spatial_norm(x, 3, 0.5, 0.75, 1.0), (x,))
+    assert torch.autograd.gradcheck(lambda x: torch_reference.lrn(x, 3, 0.5, 0.75, 2.0, groups=2), (x,))
+    assert torch.autograd.gradcheck(lambda x: torch_reference.spatial_norm(x, 3, 0.5, 0.75, 1.0), (x,))
 
 
 def test_load_and_arrays_of_are_inverse():
     row = narrow("caffenet")
     arrays = initial.random_weights(row, 9)
-    model = reference.build(row)
-    reference.load(model, arrays)
-    back = reference.arrays_of(model)
+    model = torch_reference.build(row)
+    torch_reference.load(model, arrays)
+    back = torch_reference.arrays_of(model)
     assert list(back) == list(arrays)
     for name, array in arrays.items():
         assert back[name].dtype == np.float32
@@ -296,18 +296,18 @@ def test_load_names_what_does_not_fit(change, sentence):
     row = narrow("alexnet2012")
     arrays = initial.random_weights(row)
     change(arrays)
-    model = reference.build(row)
-    before = reference.arrays_of(model)
+    model = torch_reference.build(row)
+    before = torch_reference.arrays_of(model)
     with pytest.raises(UserError, match=sentence):
-        reference.load(model, arrays)
-    after = reference.arrays_of(model)
+        torch_reference.load(model, arrays)
+    after = torch_reference.arrays_of(model)
     assert all(np.array_equal(before[name], after[name]) for name in before)  # nothing half loaded
 
 
 def test_build_takes_overrides_and_refuses_unknown_ones():
-    assert reference.build("alexnet-digits", num_classes=3)(images(131).float()).shape == (2, 3)
+    assert torch_reference.build("alexnet-digits", num_classes=3)(images(131).float()).shape == (2, 3)
     with pytest.raises(UserError, match="no field 'classes'"):
-        reference.build("alexnet-digits", classes=3)
+        torch_reference.build("alexnet-digits", classes=3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -315,7 +315,7 @@ def test_normalisations_of_16_bits_do_not_overflow(dtype):
     """Squares of 1000 are beyond fp16; the result is that of float32, rounded once."""
     x = (1000 * torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))).to(dtype)
     constants = {"size": 5, "alpha": 2e-5, "beta": 0.75, "k": 2.0}
-    for function in (reference.lrn, reference.spatial_norm):
+    for function in (torch_reference.lrn, torch_reference.spatial_norm):
         found = function(x, **constants)
         assert found.dtype == dtype
         assert torch.equal(found, function(x.float(), **constants).to(dtype))

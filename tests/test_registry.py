@@ -16,9 +16,11 @@ import time
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, cli, variants, weights
+from fastalex import AlexNet, variants, weights
+from fastalex.cli.main import main
 from fastalex.errors import UserError
-from fastalex.weights import download, initial, registry, safetensors_file
+from fastalex.weights import download, initial, registry
+from fastalex.weights.readers import safetensors
 
 BODY = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8))
 
@@ -317,7 +319,7 @@ def test_names_that_are_not_there(folder):
 def test_from_pretrained(server, folder, monkeypatch):
     arrays = initial.random_weights("alexnet-digits")
     stream = io.BytesIO()
-    safetensors_file.write(stream, arrays, {})
+    safetensors.write(stream, arrays, {})
     server.body = stream.getvalue()
     add(monkeypatch, server.url, server.body)
     net = AlexNet.from_pretrained("net", fc_weights="fp16", device="cpu")
@@ -332,19 +334,19 @@ def test_from_pretrained(server, folder, monkeypatch):
 def test_the_list_and_fetch(row, capsys, folder):
     import json
 
-    assert cli.main(["weights"]) == 0
+    assert main(["weights"]) == 0
     out = capsys.readouterr().out
     assert "torchvision" in out and "244,408,911" in out and str(folder) in out
-    assert cli.main(["weights", "--json"]) == 0
+    assert main(["weights", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert {entry["name"]: entry["present"] for entry in listed["weights"]}["net"] is False
-    assert cli.main(["weights", "fetch", "net", "--json"]) == 0
+    assert main(["weights", "fetch", "net", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == {"net": str(folder / "net.safetensors")}
     assert err == ""
-    assert cli.main(["weights", "fetch"]) == 2
+    assert main(["weights", "fetch"]) == 2
     assert "name the weights" in capsys.readouterr().err
-    assert cli.main(["weights", "fetch", "nothing"]) == 2
+    assert main(["weights", "fetch", "nothing"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 
@@ -352,8 +354,8 @@ def test_the_list_and_fetch(row, capsys, folder):
 def test_a_progress_bar_on_a_terminal_only(row, server, rich):
     code = (
         "import sys\nif not %r: sys.modules['rich'] = None\n"
-        "from fastalex import cli\nfrom fastalex.weights import registry\n"
-        "registry.FILES['net'] = registry.File(*%r)\nsys.exit(cli.main(sys.argv[1:]))\n" % (rich, tuple(row))
+        "from fastalex.cli.main import main\nfrom fastalex.weights import registry\n"
+        "registry.FILES['net'] = registry.File(*%r)\nsys.exit(main(sys.argv[1:]))\n" % (rich, tuple(row))
     )
     for options, shown in ((["--json"], False), ([], True)):
         master, slave = pty.openpty()

@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from fastalex import _core, cases, selftest
+from fastalex import _core
 from fastalex.errors import BackendError
+from fastalex.selftest import bounds, cases, checks, native
 
 OPS = {"conv", "fc", "lrn", "spatial_norm", "maxpool", "adaptive_avgpool", "relu", "tanh", "softmax"}
 SMALL = [case for case in cases.small() if cases.served(case, "cpu")]
@@ -23,14 +24,14 @@ def named(case):
 @pytest.mark.parametrize("case", SMALL, ids=named)
 def test_passes_here_with_other_seeds(case, backend):
     for seed in (1, 2):
-        outcome = selftest.check(case, backend, seed)
+        outcome = checks.check(case, backend, seed)
         assert outcome.ok, outcome
 
 
 def test_every_op_has_a_case_and_the_whole_is_quick():
     assert {case.op for case in SMALL} == OPS
     start = time.process_time()
-    outcomes = selftest.run_all([*BACKENDS, "naive"])
+    outcomes = checks.run_all([*BACKENDS, "naive"])
     assert time.process_time() - start < 2.0  # about 0.1 s; the limit is for slow and busy machines
     assert [(outcome.backend, outcome.case) for outcome in outcomes] == [(b, c.name) for b in BACKENDS for c in SMALL]
     assert all(outcome.ok for outcome in outcomes)
@@ -64,7 +65,7 @@ def off_by(factor, index=0):
     """A runner whose result is wrong in one value, by ``factor`` times the value of largest magnitude."""
 
     def run(table, x, params, backend, storage):
-        y = selftest.run_native(table, x, params, "cpu", storage)
+        y = native.run_native(table, x, params, "cpu", storage)
         flat = y.reshape(-1)
         flat[index] += factor * np.abs(flat).max()
         return y
@@ -74,21 +75,21 @@ def off_by(factor, index=0):
 
 @pytest.mark.parametrize("case", SMALL, ids=named)
 def test_one_wrong_value_fails(case):
-    outcome = selftest.check(case, "cpu", run=off_by(1e-2, index=-1))
+    outcome = checks.check(case, "cpu", run=off_by(1e-2, index=-1))
     assert not outcome.ok
     assert "1 of" in outcome.reason
 
 
 def zeros(table, x, params, backend, storage):
-    return np.zeros_like(selftest.run_native(table, x, params, "naive"))
+    return np.zeros_like(native.run_native(table, x, params, "naive"))
 
 
 def nan(table, x, params, backend, storage):
-    return np.full_like(selftest.run_native(table, x, params, "naive"), np.nan)
+    return np.full_like(native.run_native(table, x, params, "naive"), np.nan)
 
 
 def transposed(table, x, params, backend, storage):
-    return selftest.run_native(table, x, params, "naive").T
+    return native.run_native(table, x, params, "naive").T
 
 
 def refuses(table, x, params, backend, storage):
@@ -100,7 +101,7 @@ def refuses(table, x, params, backend, storage):
     [(zeros, "values are wrong"), (nan, "not finite"), (transposed, "the shape is"), (refuses, "no such luck")],
 )
 def test_wrong_results_fail_every_case(run, reason):
-    outcomes = selftest.run_all(["cpu"], run=run)
+    outcomes = checks.run_all(["cpu"], run=run)
     assert len(outcomes) == len(SMALL)
     for outcome in outcomes:
         assert not outcome.ok, outcome
@@ -108,16 +109,16 @@ def test_wrong_results_fail_every_case(run, reason):
 
 
 def without_bias(table, x, params, backend, storage):
-    return selftest.run_native(table, x, [params[0], np.zeros_like(params[1])], "cpu", storage)
+    return native.run_native(table, x, [params[0], np.zeros_like(params[1])], "cpu", storage)
 
 
 def other_window(table, x, params, backend, storage):
-    return selftest.run_native(table.replace("size=5", "size=3"), x, params, "cpu")
+    return native.run_native(table.replace("size=5", "size=3"), x, params, "cpu")
 
 
 def undivided_alpha(table, x, params, backend, storage):
     words = [word if not word.startswith("alpha=") else "alpha=%g" % (float(word[6:]) * 5) for word in table.split()]
-    return selftest.run_native(" ".join(words), x, params, "cpu")
+    return native.run_native(" ".join(words), x, params, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -127,17 +128,17 @@ def undivided_alpha(table, x, params, backend, storage):
     + [(case.name, undivided_alpha) for case in SMALL if "alpha=" in case.table],
 )
 def test_plausible_defects_fail(name, run):
-    assert not selftest.check(cases.CASES[name], "cpu", run=run).ok
+    assert not checks.check(cases.CASES[name], "cpu", run=run).ok
 
 
 def test_a_reference_that_tells_nothing_fails():
     case = cases.CASES["fc-odd"]
     reference = np.full((1, 37), 1e-4)
     for bound in (np.zeros_like(reference), np.full_like(reference, 1e-6)):
-        assert not selftest.compare(case, "cpu", reference.astype(np.float32), reference, bound).ok
+        assert not checks.compare(case, "cpu", reference.astype(np.float32), reference, bound).ok
     large = np.ones_like(reference)
-    assert selftest.compare(case, "cpu", large, large, large * 1e-6).ok
-    assert not selftest.compare(case, "cpu", large, large, large * 0.5).ok  # zeros would pass, nearly
+    assert checks.compare(case, "cpu", large, large, large * 1e-6).ok
+    assert not checks.compare(case, "cpu", large, large, large * 0.5).ok  # zeros would pass, nearly
 
 
 def test_a_workspace_read_before_it_is_written_would_show(monkeypatch):
@@ -148,30 +149,30 @@ def test_a_workspace_read_before_it_is_written_would_show(monkeypatch):
             runs.append(np.isnan(x).all())
             return x
 
-    monkeypatch.setattr(selftest, "_net", lambda *args: Net())
-    selftest.run_native("relu name=a", np.ones((1, 1, 1, 1), np.float32), [], "cpu")
+    monkeypatch.setattr(native, "make_net", lambda *args: Net())
+    native.run_native("relu name=a", np.ones((1, 1, 1, 1), np.float32), [], "cpu")
     assert runs == [True, False]
 
 
 def test_bounds_grow_as_the_arithmetic_says():
-    assert selftest.gamma(1) == pytest.approx(2.0**-24)
+    assert bounds.gamma(1) == pytest.approx(2.0**-24)
     case = cases.CASES["fc-long-sum"]
     x, params = case.random()
-    reference = selftest.run_native(case.table, x, params, "naive").astype(np.float64)
-    bound = selftest.error_bound(case, x, params, reference)
+    reference = native.run_native(case.table, x, params, "naive").astype(np.float64)
+    bound = bounds.error_bound(case, x, params, reference)
     expected = np.abs(x.reshape(2, -1)).astype(np.float64) @ np.abs(params[0]).T + np.abs(params[1])
-    np.testing.assert_allclose(bound, selftest.gamma(1003) * expected, rtol=1e-6)
+    np.testing.assert_allclose(bound, bounds.gamma(1003) * expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8"])
 def test_quantised_weights_are_compared_with_what_they_became(storage):
     case = next(case for case in SMALL if case.storage == storage)
     _, params = case.random()
-    kept = selftest.kept_params(case, params, "cpu")
+    kept = native.kept_params(case, params, "cpu")
     assert (kept[0] != params[0]).any()
     np.testing.assert_allclose(kept[0], params[0], atol=0.01 * np.abs(params[0]).max())
 
     def unquantised(table, x, params, backend, storage):
-        return selftest.run_native(table, x, params, backend)
+        return native.run_native(table, x, params, backend)
 
-    assert not selftest.check(case, "cpu", run=unquantised).ok
+    assert not checks.check(case, "cpu", run=unquantised).ok

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import AlexNet, UserError, cli, commands_frames, frame_sinks, frame_sources, gst_pipe, images, overlay
-from fastalex.commands_common import read_labels
+from fastalex import AlexNet, UserError, images
+from fastalex.cli import classify_video, main
+from fastalex.cli.common import read_labels
+from fastalex.video import gstreamer, overlay, sinks, sources
 
 ROOT = Path(__file__).resolve().parents[1]
 DIGITS = sorted((ROOT / "examples" / "digits").glob("*.png"))
@@ -26,7 +28,7 @@ FRAME_COUNT = 12
 
 
 def run(capfd, *arguments):
-    code = cli.main(["classify", "--weights", "digits", "--device", "cpu", *map(str, arguments)])
+    code = main.main(["classify", "--weights", "digits", "--device", "cpu", *map(str, arguments)])
     out, err = capfd.readouterr()
     assert "Traceback" not in err
     return code, out, err
@@ -117,7 +119,7 @@ def test_smoothing_is_that_of_jetson_inference(capfd, video):
             assert np.abs(got - exact).max() <= 3 * (number + 1) * 2.0**-24
             assert line["predictions"][0]["index"] == exact.argmax()
     for off in ("0", "1"):
-        assert not commands_frames.Smoothing(float(off)).on
+        assert not classify_video.Smoothing(float(off)).on
     assert run(capfd, DIGITS[0], "--smoothing", 3)[2] == "fastalex: --smoothing is for videos and cameras\n"
 
 
@@ -364,7 +366,7 @@ def test_the_overlay_with_pillows_old_font(monkeypatch):
 @pytest.fixture
 def fake_gst(tmp_path, monkeypatch):
     """gst-launch-1.0 on PATH; a function that says how it is to go, and returns its command line afterwards."""
-    program = tmp_path / "bin" / gst_pipe.PROGRAM
+    program = tmp_path / "bin" / gstreamer.PROGRAM
     program.parent.mkdir()
     program.write_text("#!%s\n%s" % (sys.executable, (ROOT / "tests/fake_gst_launch.py").read_text()))
     program.chmod(0o755)
@@ -389,7 +391,7 @@ def expected_frame(number, height, width):
 @pytest.mark.parametrize("width", [8, 9, 10, 11])  # rows with 0, 1, 2 and 3 bytes of padding
 def test_frames_of_a_pipe_arrive_pixel_by_pixel(fake_gst, width):
     command = fake_gst(frames=3)
-    pipe = gst_pipe.GstPipe("videotestsrc num-buffers=3", width, 5)
+    pipe = gstreamer.GstPipe("videotestsrc num-buffers=3", width, 5)
     for number, frame in enumerate(pipe):
         np.testing.assert_array_equal(frame, expected_frame(number, 5, width))
     assert number == 2 and pipe.frames == 3
@@ -425,7 +427,7 @@ def test_a_csi_camera_through_the_pipe(capfd, fake_gst):
 )
 def test_a_pipeline_that_fails_is_one_sentence_and_the_rest_goes_on(capfd, fake_gst, monkeypatch, end, sentence):
     fake_gst(frames=2, end=end)
-    monkeypatch.setattr(gst_pipe.GstPipe.__init__, "__defaults__", (1.0,))
+    monkeypatch.setattr(gstreamer.GstPipe.__init__, "__defaults__", (1.0,))
     word = "rtspsrc location=x ! decodebin ! appsink drop=true"
     began = time.monotonic()
     code, _, lines, err = run_lines(capfd, word, DIGITS[0], "--input-width", 16, "--input-height", 12)
@@ -453,9 +455,9 @@ def test_without_gstreamer_it_is_one_sentence(capfd, monkeypatch, tmp_path):
     code, _, err = run(capfd, "--headless", "csi://0")
     assert code == 2 and "install the package gstreamer1.0-tools" in err and err.count("\n") == 1
     with pytest.raises(UserError, match=r"gst-launch-1.0 cannot be run"):
-        gst_pipe.GstPipe("videotestsrc", 8, 8)
+        gstreamer.GstPipe("videotestsrc", 8, 8)
     with pytest.raises(UserError, match="cannot be read: No closing quotation"):
-        gst_pipe.GstPipe("filesrc location='x", 8, 8)
+        gstreamer.GstPipe("filesrc location='x", 8, 8)
 
 
 class PlayedCapture:
@@ -487,7 +489,7 @@ class PlayedCapture:
 
 def test_a_camera_that_disappears(capfd, monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", PlayedCapture)
-    monkeypatch.setattr(frame_sources, "_check_device", lambda path: None)
+    monkeypatch.setattr(sources, "_check_device", lambda path: None)
     words = ("--input-width", 640, "--input-height", 480, "--input-rate", 15)
     for word in ("/dev/video7", "v4l2:///dev/video7"):
         code, _, lines, err = run_lines(capfd, word, *words)
@@ -505,10 +507,10 @@ def test_a_camera_that_disappears(capfd, monkeypatch):
 
 def test_a_slow_network_sees_the_newest_frame(monkeypatch):
     monkeypatch.setattr(cv2, "VideoCapture", PlayedCapture)
-    monkeypatch.setattr(frame_sources, "_check_device", lambda path: None)
+    monkeypatch.setattr(sources, "_check_device", lambda path: None)
     monkeypatch.setattr(PlayedCapture, "frames", 50)
     monkeypatch.setattr(PlayedCapture, "pause", 0.005)
-    with frame_sources.open_source(frame_sources.CAMERA, "/dev/video7") as source:
+    with sources.open_source(sources.CAMERA, "/dev/video7") as source:
         seen = []
 
         def look():
@@ -553,7 +555,7 @@ def test_a_camera_that_is_not_there_and_a_device_that_is_none(capfd):
     ],
 )
 def test_what_a_word_means(word, kind):
-    assert frame_sources.kind_of(word)[0] == kind
+    assert sources.kind_of(word)[0] == kind
 
 
 def test_opencv_with_gstreamer_is_preferred(monkeypatch):
@@ -568,7 +570,7 @@ def test_opencv_with_gstreamer_is_preferred(monkeypatch):
         cv2, "getBuildInformation", lambda: "  Video I/O:\n    GStreamer:                   YES (1.20.3)\n"
     )
     monkeypatch.setattr(cv2, "VideoCapture", Gst)
-    with frame_sources.open_source("csi", "csi://0") as source:
+    with sources.open_source("csi", "csi://0") as source:
         assert source.reader == "OpenCV with GStreamer"
         assert next(iter(source)).pixels.shape == (12, 16, 3)
     ((pipeline, api),) = seen
@@ -615,14 +617,14 @@ def test_the_preprocessing_is_jetson_inferences_bit_for_bit(height, width):
 
 def test_network_alexnet_is_bvlc_alexnet_with_its_preprocessing(capfd, tmp_path, monkeypatch):
     """The options that imagenet's users know, on a file of the folder where published weights are kept."""
-    from fastalex.commands_classify import as_jetson_inference
+    from fastalex.cli.classify import as_jetson_inference
     from fastalex.weights import registry
 
     asked = []
     monkeypatch.setattr(registry, "locate", lambda name: asked.append(name) or "/w/bvlc_alexnet.caffemodel")
 
     def parsed(*words):
-        options = cli._parser().parse_args(["classify", "x.jpg", *words])
+        options = main._parser().parse_args(["classify", "x.jpg", *words])
         as_jetson_inference(options)
         return options.weights, options.profile, options.topk, options.threshold
 
@@ -645,6 +647,6 @@ def test_the_labels_of_jetson_inference(tmp_path):
 
 
 def test_a_sink_without_frames_leaves_no_file(capfd, tmp_path):
-    sink = frame_sinks.open_sink(str(tmp_path / "out.mp4"))
+    sink = sinks.open_sink(str(tmp_path / "out.mp4"))
     sink.close(True)
     assert os.listdir(tmp_path) == [] and "no frame came" in capfd.readouterr()[1]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fastalex import VARIANTS, AlexNet, UserError, taps
-from fastalex.layers import module_paths
+from fastalex import VARIANTS, AlexNet, UserError
+from fastalex.networks import taps
+from fastalex.networks.architecture import module_paths
 from fastalex.variants import get
 from fastalex.weights import initial
 
@@ -25,10 +26,10 @@ LPIPS = ["relu1", "relu2", "relu3", "relu4", "relu5"]
 def hooked(row, arrays, x, dtype_name="float64"):
     """Layer name -> what a cloning hook sees at its module, float64; and the module's path as a second name."""
     torch = pytest.importorskip("torch")
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
-    model = reference.build(row, dtype=getattr(torch, dtype_name)).eval()
-    reference.load(model, arrays)
+    model = torch_reference.build(row, dtype=getattr(torch, dtype_name)).eval()
+    torch_reference.load(model, arrays)
     seen = {}
 
     def keep(*names):

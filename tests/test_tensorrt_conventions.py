@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import emulated
-from fastalex import selftest
+from fastalex.selftest import bounds
 from plugins import NAMES, Harness, Tensor, build
 
 CONV, LRN = NAMES[:2]
@@ -53,7 +53,7 @@ def test_normalisation_has_the_conventions_of_torch(order, divide, harness):
     want = expected[order]()
     want = (want.relu() if order < 2 else want).numpy()
     # The roundings of selftest's bound of a normalisation, of values up to the largest, and alpha's own.
-    bound = selftest.gamma(5 + 3 + selftest.FUNCTION + 3) * np.abs(want).max()
+    bound = bounds.gamma(5 + 3 + bounds.FUNCTION + 3) * np.abs(want).max()
     got = run(harness, LRN, fields, x)
     assert got.shape == want.shape
     assert np.abs(got - want).max() <= bound
@@ -68,8 +68,8 @@ def test_an_activation_between_the_two(channels, harness):
     normal = torch.nn.functional.local_response_norm(torch.from_numpy(x.astype(np.float64)), 5, 0.5, 0.75, 1.0)
     want = torch.nn.functional.max_pool2d(normal.tanh(), 3, 2).numpy()
     # tanh passes errors on at most as large, and adds its own.
-    own = selftest.gamma(selftest.FUNCTION)
-    bound = selftest.gamma(5 + 3 + selftest.FUNCTION + 3) * float(normal.abs().max()) + own
+    own = bounds.gamma(bounds.FUNCTION)
+    bound = bounds.gamma(5 + 3 + bounds.FUNCTION + 3) * float(normal.abs().max()) + own
     assert np.abs(run(harness, LRN, fields, x) - want).max() <= bound
 
 
@@ -83,9 +83,9 @@ def test_convolution_is_that_of_torch(activation, harness):
     double = [torch.from_numpy(each.astype(np.float64)) for each in (x, weight, bias)]
     want = torch.nn.functional.conv2d(*double, stride=2, padding=1, groups=2)
     sizes = torch.nn.functional.conv2d(*(each.abs() for each in double), stride=2, padding=1, groups=2).numpy()
-    bound = selftest.gamma(27 + 2) * sizes  # Higham, as in fastalex.selftest
+    bound = bounds.gamma(27 + 2) * sizes  # Higham, as in fastalex.selftest
     want = (want, want.relu(), want.tanh())[activation].numpy()
-    assert (np.abs(got - want) <= bound + (selftest.gamma(selftest.FUNCTION) if activation == 2 else 0)).all()
+    assert (np.abs(got - want) <= bound + (bounds.gamma(bounds.FUNCTION) if activation == 2 else 0)).all()
 
 
 def test_relu_is_the_standard_activation(harness):

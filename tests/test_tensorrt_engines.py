@@ -18,8 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, cli, devices, placement, tuning, variants
+from fastalex import AlexNet, variants
+from fastalex.cli.main import main
 from fastalex.errors import BackendError, UserError
+from fastalex.hardware import devices
+from fastalex.runtime import device_spec
+from fastalex.tuning import rules
 from fastalex.weights import initial
 
 U = 2.0**-24
@@ -67,7 +71,7 @@ def check(got, expected, bound):
 
 
 def engine_files():
-    return sorted(Path(tuning.engine_folder()).glob("*.engine"))
+    return sorted(Path(rules.engine_folder()).glob("*.engine"))
 
 
 def origin(net, batch=1):
@@ -100,7 +104,7 @@ def test_every_variant_in_native_layers(trt, name, version):
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_every_variant_in_plugins(trt, monkeypatch, name, precision, fc_weights, bound):
     text = "engine plugins %s\n" % ALL
-    monkeypatch.setattr(tuning, "choose", lambda place, engine: tuning.Tuning(text, "of the test"))
+    monkeypatch.setattr(rules, "choose", lambda place, engine: rules.Tuning(text, "of the test"))
     row = narrow(name)
     net = make(trt, row, precision=precision, fc_weights=fc_weights)
     x = images(row, 2)
@@ -306,8 +310,8 @@ def test_another_tensorrt_or_tuning_replaces_the_file(trt, monkeypatch):
     with trt.pretend(tensorrt="10.4.0"):
         assert origin(make(trt)) == "built, since %s is of another TensorRT, GPU, network or tuning" % path
         assert origin(make(trt)) == "loaded from %s" % path
-        text = tuning.choose(placement.choose(trt.TENSORRT), "plugins").text
-        monkeypatch.setattr(tuning, "choose", lambda place, engine: tuning.Tuning(text + "# another\n", "of the test"))
+        text = rules.choose(device_spec.choose(trt.TENSORRT), "plugins").text
+        monkeypatch.setattr(rules, "choose", lambda place, engine: rules.Tuning(text + "# another\n", "of the test"))
         assert origin(make(trt)).endswith("is of another TensorRT, GPU, network or tuning")
     assert engine_files() == [path]
 
@@ -364,7 +368,7 @@ def test_a_cache_that_cannot_be_written_costs_a_sentence(trt, tmp_path, monkeypa
 
 
 def test_timings_are_kept_for_each_gpu_and_release(trt):
-    folder = Path(tuning.engine_folder())
+    folder = Path(rules.engine_folder())
     make(trt).kernels()
     (path,) = folder.glob("*.timings")
     assert path.read_bytes().endswith(b"\nt")
@@ -499,7 +503,7 @@ def test_engines_are_tensorrts_alone(trt, capsys):
         AlexNet(device="cpu", engine="native")
     with pytest.raises(UserError, match="device='cpu' has no engines; use device='tensorrt'"):
         AlexNet(weights="digits", device="cpu").save_engine("x.engine")
-    assert cli.main(["tune", "--device", trt.TENSORRT]) == 2
+    assert main(["tune", "--device", trt.TENSORRT]) == 2
     assert "tune is for fastalex's kernels: --device cuda" in capsys.readouterr().err
 
 
@@ -512,6 +516,6 @@ def test_engines_are_tensorrts_alone(trt, capsys):
     ],
 )
 def test_wrong_rules(trt, monkeypatch, text, sentence):
-    monkeypatch.setattr(tuning, "choose", lambda place, engine: tuning.Tuning(text, "of the test"))
+    monkeypatch.setattr(rules, "choose", lambda place, engine: rules.Tuning(text, "of the test"))
     with pytest.raises(UserError, match=re.escape(sentence)):
         make(trt)

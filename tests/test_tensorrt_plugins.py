@@ -11,7 +11,7 @@ import pytest
 
 import emulated
 import plugin_checks
-from fastalex.cases import CASES
+from fastalex.selftest.cases import CASES
 from plugins import NAMES, Harness, Plans, PluginError, Tensor, build
 
 CONV, LRN = NAMES[:2]

@@ -16,8 +16,10 @@ import pytest
 
 from fastalex import AlexNet, variants, weights
 from fastalex.errors import UserError
-from fastalex.weights import adapt, initial, pickle_reader, torch_file
-from fastalex.weights.safetensors_file import FormatError
+from fastalex.weights import adapt, initial
+from fastalex.weights.errors import FormatError
+from fastalex.weights.readers import pickle_machine
+from fastalex.weights.readers.pytorch import stream_container, tensors
 
 torch = pytest.importorskip("torch")
 import file_writers  # noqa: E402
@@ -252,7 +254,7 @@ def in_zip(body):
 
 
 def in_stream(body):
-    head = b"\x80\x02" + torch_file.STREAM_START + b".\x80\x02M\xe9\x03.\x80\x02}."
+    head = b"\x80\x02" + stream_container.STREAM_START + b".\x80\x02M\xe9\x03.\x80\x02}."
     return head + body + b"\x80\x02]."
 
 
@@ -323,7 +325,7 @@ def attacks(marker):
         "a tensor of too few arguments": b"ctorch._utils\n_rebuild_tensor_v2\n)R.",
         "a key that is a tuple": b"}" + b")" + b"\x85" * 5000 + b"Ns.",
         "doubling lists": b"]" + b"2l" * 3 + b"(]2" + b"(2222222222l2" * 30000 + b".",
-        "memo growth": b"]" + b"".join(b"r" + struct.pack("<I", i) for i in range(pickle_reader.MAX_STEPS + 1)) + b".",
+        "memo growth": b"]" + b"".join(b"r" + struct.pack("<I", i) for i in range(pickle_machine.MAX_STEPS + 1)) + b".",
         "a long number": b"\x8b" + struct.pack("<i", 1 << 20) + b"\x01" * (1 << 20) + b".",
         "a longer LONG1": b"\x8a\xff" + b"\x01" * 255 + b".",
         "long digits": b"L" + b"9" * 100000 + b"L\n.",
@@ -361,14 +363,14 @@ def test_the_attacks_work_where_nothing_guards(tmp_path):
 
 def test_the_table_of_globals_is_inert():
     """Every name stands for a function of this package or a word, so REDUCE can reach nothing else."""
-    for value in torch_file.NAMES.values():
-        assert type(value) in (pickle_reader.Function, pickle_reader.Name)
-    for name, function in torch_file._FUNCTIONS.items():
-        assert function.__module__ == torch_file.__name__, name
+    for value in tensors.NAMES.values():
+        assert type(value) in (pickle_machine.Function, pickle_machine.Name)
+    for name, function in tensors._FUNCTIONS.items():
+        assert function.__module__ == tensors.__name__, name
 
 
 def test_a_list_that_holds_itself_is_no_harm():
-    value, end = pickle_reader.load(memoryview(b"]q\x00h\x00a."))
+    value, end = pickle_machine.load(memoryview(b"]q\x00h\x00a."))
     assert value[0] is value
     assert end == 7
 
@@ -397,9 +399,9 @@ def test_pickles_of_plain_values_agree_with_python():
             if protocol == 2 and b"raw" in (values if isinstance(value, dict) and value else [value]):
                 continue  # bytes are then a call of _codecs.encode
             data = pickle.dumps(value, protocol)
-            assert pickle_reader.load(memoryview(data)) == (value, len(data)), (value, protocol)
+            assert pickle_machine.load(memoryview(data)) == (value, len(data)), (value, protocol)
     with pytest.raises(FormatError, match="calls|asks"):
-        pickle_reader.load(memoryview(pickle.dumps({1, 2}, 2)))
+        pickle_machine.load(memoryview(pickle.dumps({1, 2}, 2)))
 
 
 # Sizes that lie -----------------------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import images, profiles, variants
+from fastalex import images, variants
 from fastalex.errors import UserError
+from fastalex.images import profiles
 from fastalex.train import augmentation, colour, data, recipes
 
 cv2 = pytest.importorskip("cv2")

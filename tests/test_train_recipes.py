@@ -23,7 +23,7 @@ NARROW = {"widths": (8, 16, 24, 24, 16, 32, 32), "num_classes": 5}
 
 
 def test_no_command_needs_torch_before_it_trains():
-    code = "import sys; from fastalex import cli; cli.main(['train', '--help']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from fastalex.cli.main import main; main(['train', '--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=False).returncode == 0
 
 

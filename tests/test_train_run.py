@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastalex import AlexNet, cli, variants, weights
+from fastalex import AlexNet, variants, weights
+from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.train import checkpoint, data, evaluate, logs, recipes
 from fastalex.weights import initial
@@ -65,7 +66,7 @@ def environment():
 
 
 def run(capsys, *arguments):
-    code = cli.main([str(one) for one in arguments])
+    code = main([str(one) for one in arguments])
     said = capsys.readouterr()
     return code, said.out, said.err
 
@@ -133,10 +134,11 @@ def test_ten_crop_against_pytorch(script, tmp_path, capsys):
     arrays = initial.random_weights(row, 3)
     path = tmp_path / "w.safetensors"
     weights.save(path, arrays, weights.metadata_for(row, [str(digit) for digit in range(10)]))
-    from fastalex import profiles, reference
+    from fastalex.images import profiles
+    from fastalex.networks import torch_reference
 
-    model = reference.build(row, dtype=torch.float64).eval()
-    reference.load(model, arrays)
+    model = torch_reference.build(row, dtype=torch.float64).eval()
+    torch_reference.load(model, arrays)
     place = tmp_path / "set"
     right = 0
     samples = script.sets()[1].samples[:40]
@@ -244,10 +246,10 @@ def test_finetuned_weights_compute_what_they_did_before():
     recipe = recipes.get("paper")
     found, fresh = start.finetuned(row, recipe, 0, weights.Weights(dict(arrays)))
     assert not fresh
-    from fastalex import reference
+    from fastalex.networks import torch_reference
 
-    model = reference.build(row).eval()
-    reference.load(model, arrays)
+    model = torch_reference.build(row).eval()
+    torch_reference.load(model, arrays)
     scheme = Scheme("none", row, [torch.device("cpu")], Masks(0), recipe.dropout)
     scheme.load(found)
     scheme.network.eval()
@@ -265,7 +267,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(folder, tmp_path):
     arguments = [str(folder), *QUICK, "--epochs", "3", "--lr", "0.005", "--save-every", "3"]
     command = [sys.executable, "-m", "fastalex", "train", *arguments, "--out"]
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert cli.main(["train", *arguments, "--out", str(whole), "--json"]) == 0
+    assert main(["train", *arguments, "--out", str(whole), "--json"]) == 0
     process = subprocess.Popen([*command, str(broken)], env=environment(), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(logs.read(str(broken / "steps.csv"))) < 15:  # of 30: in the second epoch, after a checkpoint or two
@@ -409,7 +411,7 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
     assert "columns over 2 processes" in said
     assert "all_gather" in said and "bytes sent a step by each process" in said
     assert said.count("epoch   1 of 2") == 1, "one process speaks"
-    assert cli.main(["train", *arguments, str(tmp_path / "one"), "--json"]) == 0
+    assert main(["train", *arguments, str(tmp_path / "one"), "--json"]) == 0
     one, two = (
         [float(row["loss"]) for row in logs.read(str(tmp_path / name / "steps.csv"))] for name in ("one", "two")
     )

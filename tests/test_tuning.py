@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 
 import emulated
-from fastalex import AlexNet, UserError, _core, cli, devices, placement, tune, tuning
-from fastalex.layers import FC_STORAGES
-from fastalex.placement import Gpu, Placement
-from fastalex.tuning_rules import Rule, parse_rule
+from fastalex import AlexNet, UserError, _core
+from fastalex.cli.main import main
+from fastalex.hardware import devices
+from fastalex.hardware.tuning_rule import Rule, parse_rule
+from fastalex.runtime import device_spec, precisions
+from fastalex.runtime.device_spec import DeviceSpec, Gpu
+from fastalex.runtime.precisions import FC_STORAGES
+from fastalex.tuning import measure, rules, user_cache
 from fastalex.variants import get
 from fastalex.weights import initial
 
@@ -30,7 +34,7 @@ LINES = {  # of layer tables, by the op of a rule's key
     "maxpool": "maxpool name=q kernel=3 stride=2 rounding=floor",
     "spatial_norm": "spatial_norm name=n size=9 alpha=1e-3 beta=0.75 k=1",
 }
-PLACE = Placement("emulated", GPU)
+PLACE = DeviceSpec("emulated", GPU)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,7 +61,7 @@ def batch_of(count):
 
 
 def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
+    code = main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     assert "Traceback" not in err
     return code, out, err
@@ -88,14 +92,14 @@ def test_the_rules_of_every_device_file_name_kernels_of_its_gpu(name, tmp_path):
     device = devices.get(name)
     assert device.tuning is not None
     assert device.tuning.graphs == (device.kind != "jetson")
-    rules = [parse_rule(line) for line in device.tuning.rules]
+    parsed = [parse_rule(line) for line in device.tuning.rules]
     with emulated.pretend(name):
-        (gpu,) = placement.gpus("emulated")
-        found = tuning.of_device_file(gpu)
-        assert found.source.startswith("devices/%s.toml" % name)
+        (gpu,) = device_spec.gpus("emulated")
+        found = rules.of_device_file(gpu)
+        assert found.source.startswith("devices/tuning/%s.toml" % name)
         assert found.text.splitlines()[0] == "graphs %s" % ("on" if device.tuning.graphs else "off")
         layer = operator.attrgetter("precision", "key")
-        for _, of_layer in itertools.groupby(sorted(rules, key=layer), layer):
+        for _, of_layer in itertools.groupby(sorted(parsed, key=layer), layer):
             check_rules(list(of_layer))
 
 
@@ -113,7 +117,7 @@ def net_of(rules):
     """A native net with one layer of the rules' key (two where the key joins two), and its input's side."""
     rule = rules[0]
     op, _, sizes = rule.key.partition(":")
-    storage = placement.PRECISIONS.index(rule.precision)  # fully connected weights of the same type
+    storage = precisions.PRECISIONS.index(rule.precision)  # fully connected weights of the same type
     shape, params = [96, 27, 27], []
     if op == "conv":
         c, r, stride, k = (int(number) for number in re.match(r"(\d+)x(\d+)x\2/(\d+):(\d+)$", sizes).groups())
@@ -132,11 +136,11 @@ def net_of(rules):
     else:
         lines = [LINES[one] for one in op.split("+")]
     table = "".join(line + "\n" for line in lines)
-    numbers = (storage, 1, placement.PRECISIONS.index(rule.precision), 0)
+    numbers = (storage, 1, precisions.PRECISIONS.index(rule.precision), 0)
     return _core.Net(table, shape, params, "emulated", *numbers, "".join(one.text + "\n" for one in rules)), shape[1]
 
 
-@pytest.mark.parametrize("precision", list(placement.NUMBERS["cuda"]))
+@pytest.mark.parametrize("precision", list(precisions.NUMBERS["cuda"]))
 @pytest.mark.parametrize(
     "key",
     [
@@ -163,18 +167,29 @@ def test_the_check_of_rules_finds_the_layer_of_each_key(precision, key):
 
 
 def test_bad_tuning_sections_are_named(tmp_path):
-    text = (devices.directory() / "nano.toml").read_text(encoding="utf-8")
-    for old, new in (
-        ("graphs = false", "graphs = 1"),
-        ("rules = [\n", 'rules = [\n  "fp32 nonsense",\n'),
-        ('basis = "predicted"', 'basis = "guessed"'),
-        ("graphs = false\n", "graphs = false\nspeed = 3\n"),
+    files = {
+        name: (devices.directory() / name).read_text(encoding="utf-8") for name in ("nano.toml", "tuning/nano.toml")
+    }
+    (tmp_path / "tuning").mkdir()
+    for name, old, new in (
+        ("nano.toml", "graphs = false", "graphs = 1"),
+        ("tuning/nano.toml", "rules = [\n", 'rules = [\n  "fp32 nonsense",\n'),
+        ("tuning/nano.toml", 'basis = "predicted"', 'basis = "guessed"'),
+        ("tuning/nano.toml", "source = ", "# source = "),
+        ("nano.toml", "graphs = false\n", "graphs = false\nspeed = 3\n"),
     ):
-        assert old in text
-        path = tmp_path / "nano.toml"
-        path.write_text(text.replace(old, new, 1), encoding="utf-8")
+        assert old in files[name]
+        for path, text in dict(files, **{name: files[name].replace(old, new, 1)}).items():
+            (tmp_path / path).write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match="nano.toml is not valid"):
-            devices._load(path)
+            devices._load(tmp_path / "nano.toml")
+
+
+def test_a_device_needs_no_file_of_rules(tmp_path):
+    (tmp_path / "nano.toml").write_bytes((devices.directory() / "nano.toml").read_bytes())
+    tuning = devices._load(tmp_path / "nano.toml").tuning
+    assert tuning is not None
+    assert (tuning.graphs, tuning.rules) == (False, ())
 
 
 def test_gpus_are_recognised_by_what_cuda_says():
@@ -190,32 +205,32 @@ def test_gpus_are_recognised_by_what_cuda_says():
     assert known("NVIDIA GH200 480GB", 90) == known("NVIDIA H200", 80) == (None, None)
 
 
-def trial(batch=1, key="lrn", verdict=tune.WINNER, candidate="lrn_b", **changes):
+def trial(batch=1, key="lrn", verdict=measure.WINNER, candidate="lrn_b", **changes):
     row = {"precision": "fp32", "key": key, "layers": ["norm1"], "batch": batch, "candidate": candidate, "split": 1}
     return dict(row, ms=0.5, noise_ms=0.01, verdict=verdict, reason="", **changes)
 
 
 def test_the_cache_is_for_one_gpu_driver_and_version(monkeypatch):
-    assert tuning.read_cache(PLACE) == {"rules": [], "trials": []}
-    winners = tune.rules([trial(), trial(8), trial(key="softmax", verdict=tune.SLOWER)])
+    assert user_cache.read_cache(PLACE) == {"rules": [], "trials": []}
+    winners = measure.rules([trial(), trial(8), trial(key="softmax", verdict=measure.SLOWER)])
     assert winners == [Rule("fp32", "lrn", 1, 1, "lrn_b", 1), Rule("fp32", "lrn", 8, 8, "lrn_b", 1)]
-    path = tuning.write_cache(PLACE, winners, [trial(), trial(8)])
+    path = user_cache.write_cache(PLACE, winners, [trial(), trial(8)])
     assert path.startswith(os.environ["XDG_CACHE_HOME"])
     assert os.listdir(os.path.dirname(path)) == ["emulated-nvidia-geforce-rtx-3090.json"]
-    assert tuning.cached_rules(PLACE) == winners
-    chosen = tuning.choose(PLACE)
+    assert user_cache.cached_rules(PLACE) == winners
+    chosen = rules.choose(PLACE)
     assert chosen.cached
     assert path in chosen.source
     assert chosen.text.startswith("fp32 lrn 1-1 lrn_b split=1\nfp32 lrn 8-8 lrn_b split=1\ngraphs on\n")
     # measured again without a winner: the old rule goes, that of the other batch stays
-    tuning.write_cache(PLACE, [], [trial(verdict=tune.SLOWER)])
-    assert tuning.cached_rules(PLACE) == winners[1:]
-    assert [one["batch"] for one in tuning.read_cache(PLACE)["trials"]] == [1, 8]
-    other = Placement("emulated", Gpu(**dict(vars(GPU), driver=13000)))
-    assert tuning.cached_rules(other) == []
-    monkeypatch.setattr(tuning, "__version__", "9.9")
-    assert tuning.cached_rules(PLACE) == []
-    assert not tuning.choose(PLACE).cached
+    user_cache.write_cache(PLACE, [], [trial(verdict=measure.SLOWER)])
+    assert user_cache.cached_rules(PLACE) == winners[1:]
+    assert [one["batch"] for one in user_cache.read_cache(PLACE)["trials"]] == [1, 8]
+    other = DeviceSpec("emulated", Gpu(**dict(vars(GPU), driver=13000)))
+    assert user_cache.cached_rules(other) == []
+    monkeypatch.setattr(user_cache, "__version__", "9.9")
+    assert user_cache.cached_rules(PLACE) == []
+    assert not rules.choose(PLACE).cached
 
 
 def test_without_device_files_the_cost_model_chooses(monkeypatch):
@@ -223,31 +238,31 @@ def test_without_device_files_the_cost_model_chooses(monkeypatch):
         raise UserError("the device files are missing: install fastalex again")
 
     monkeypatch.setattr(devices, "load_all", missing)
-    assert tuning.choose(PLACE) == ("", "none: the device files are missing: install fastalex again", False)
+    assert rules.choose(PLACE) == ("", "none: the device files are missing: install fastalex again", False)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\ud800"])
 def test_a_broken_cache_counts_as_none(text):
-    path = Path(tuning.cache_path(PLACE))
+    path = Path(user_cache.cache_path(PLACE))
     path.parent.mkdir(parents=True)
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert not tuning.choose(PLACE).cached
+    assert not rules.choose(PLACE).cached
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(UserError, match="the tuning cannot be kept in"):
-        tuning.write_cache(PLACE, [], [])
+        user_cache.write_cache(PLACE, [], [])
 
 
 def test_the_net_follows_the_cache(parameters):
     plain = small(parameters)
-    assert plain.tuning.startswith("devices/rtx30.toml")
+    assert plain.tuning.startswith("devices/tuning/rtx30.toml")
     step = next(step for step in plain.kernels()["steps"] if len(step["candidates"]) > 1)
     other = next(one for one in step["candidates"] if one["name"] != step["candidate"])
     rule = Rule("fp32", step["key"].split(" ")[1], 1, 1, other["name"], 1)
-    tuning.write_cache(plain._placement, [rule], [])
+    user_cache.write_cache(plain._placement, [rule], [])
     tuned = small(parameters)
     assert "fastalex tune" in tuned.tuning
     chosen = {layer: one["candidate"] for one in tuned.kernels()["steps"] for layer in one["layers"]}
@@ -257,10 +272,10 @@ def test_the_net_follows_the_cache(parameters):
 
 
 def test_a_cache_of_unknown_kernels_is_not_followed(parameters):
-    tuning.write_cache(PLACE, [Rule("fp32", "conv:3x11x11/4:8", 1, 1, "no_such_kernel", 1)], [])
+    user_cache.write_cache(PLACE, [Rule("fp32", "conv:3x11x11/4:8", 1, 1, "no_such_kernel", 1)], [])
     with pytest.warns(UserWarning, match="the cached tuning is not used .*no_such_kernel.*run fastalex tune again"):
         net = small(parameters)
-    assert net.tuning.startswith("devices/rtx30.toml")
+    assert net.tuning.startswith("devices/tuning/rtx30.toml")
 
 
 # fastalex tune ----------------------------------------------------------------------------------------------------
@@ -315,36 +330,36 @@ class PlayedNet:
 
 @pytest.fixture
 def played(monkeypatch):
-    monkeypatch.setattr(tune._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure._core, "Net", PlayedNet)
     monkeypatch.setattr(PlayedNet, "made", [])
-    work = tune.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
-    return lambda: {(one["candidate"], one["split"]): one for one in tune.tune(work, repeat=2)}
+    work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
+    return lambda: {(one["candidate"], one["split"]): one for one in measure.tune(work, repeat=2)}
 
 
 def test_the_quickest_kernel_wins(played):
     found = played()
     assert list(found) == [("a1", 1), ("a2", 1), ("a2", 2), ("a2", 4), ("a3", 1), ("b1", 1), ("b2", 1)]
-    assert {key: one["verdict"] for key, one in found.items() if one["verdict"] != tune.SLOWER} == {
-        ("a1", 1): tune.DEFAULT,
-        ("a2", 4): tune.WINNER,
-        ("b1", 1): tune.DEFAULT,
+    assert {key: one["verdict"] for key, one in found.items() if one["verdict"] != measure.SLOWER} == {
+        ("a1", 1): measure.DEFAULT,
+        ("a2", 4): measure.WINNER,
+        ("b1", 1): measure.DEFAULT,
     }
     assert found["a2", 4]["ms"] == pytest.approx(0.25)
     assert found["a1", 1]["layers"] == ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2"]
     assert len(PlayedNet.made) == 2 + 4  # the base twice, and as many trials as the longest list of options
-    assert tune.rules(list(found.values())) == [Rule("fp32", "a", 1, 1, "a2", 4)]
+    assert measure.rules(list(found.values())) == [Rule("fp32", "a", 1, 1, "a2", 4)]
 
 
 def test_keys_that_were_measured_are_left_out(monkeypatch):
-    monkeypatch.setattr(tune._core, "Net", PlayedNet)
-    work = tune.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
-    assert {one["key"] for one in tune.tune(work, 1, skip={"a"})} == {"b"}
+    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
+    assert {one["key"] for one in measure.tune(work, 1, skip={"a"})} == {"b"}
 
 
 def test_a_gain_within_the_noise_is_none(played, monkeypatch):
     monkeypatch.setattr(PlayedNet, "times", dict(PlayedNet.times, a2=40.0))
     monkeypatch.setattr(PlayedNet, "jitter", 2e-4)
-    assert all(one["verdict"] != tune.WINNER for one in played().values())
+    assert all(one["verdict"] != measure.WINNER for one in played().values())
 
 
 def test_kernels_that_fail_or_are_wrong_do_not_count(played, monkeypatch):
@@ -352,17 +367,17 @@ def test_kernels_that_fail_or_are_wrong_do_not_count(played, monkeypatch):
     monkeypatch.setattr(PlayedNet, "wrong", ("a3",))
     monkeypatch.setattr(PlayedNet, "times", dict(PlayedNet.times, b2=1.0))
     found = played()
-    assert (found["a2", 4]["verdict"], found["a2", 4]["reason"]) == (tune.FAILED, "too many registers")
-    assert found["a3", 1]["verdict"] == tune.WRONG
-    assert found["b2", 1]["verdict"] == tune.WINNER  # its trial was shared with a kernel that fails
+    assert (found["a2", 4]["verdict"], found["a2", 4]["reason"]) == (measure.FAILED, "too many registers")
+    assert found["a3", 1]["verdict"] == measure.WRONG
+    assert found["b2", 1]["verdict"] == measure.WINNER  # its trial was shared with a kernel that fails
     assert found["a2", 1]["ms"] is None
 
 
 def test_disagreement():
     expected = np.array([[1.0, -2.0]], np.float32)
-    assert tune.disagreement(expected, expected, 1e-3) == ""
-    assert "differs by 0.5" in tune.disagreement(expected + 1, expected, 1e-3)
-    assert tune.disagreement(np.full_like(expected, np.nan), expected, 1e-3)
+    assert measure.disagreement(expected, expected, 1e-3) == ""
+    assert "differs by 0.5" in measure.disagreement(expected + 1, expected, 1e-3)
+    assert measure.disagreement(np.full_like(expected, np.nan), expected, 1e-3)
 
 
 def tune_command(*extra):
@@ -370,17 +385,17 @@ def tune_command(*extra):
 
 
 def test_the_command_tunes_and_keeps(capsys, monkeypatch):
-    monkeypatch.setattr(tune._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure._core, "Net", PlayedNet)
     code, out, err = run(capsys, *tune_command("--dry-run"))
     assert (code, err) == (0, "")
     assert "not kept (--dry-run)" in out
-    assert not os.path.exists(tuning.cache_path(PLACE))
+    assert not os.path.exists(user_cache.cache_path(PLACE))
     for word in ("a2", "winner", "slower", "default", "relu1, "):
         assert word in out
     code, out, err = run(capsys, *tune_command("--batch", 4, 1, "--json"))
     assert (code, err) == (0, "")
     found = json.loads(out)
-    assert found["cache"] == tuning.cache_path(PLACE)
+    assert found["cache"] == user_cache.cache_path(PLACE)
     assert found["rules"] == ["fp32 a 1-1 a2 split=4", "fp32 a 4-4 a2 split=4"]
     kept = json.loads(Path(found["cache"]).read_text())
     assert kept["rules"] == found["rules"]
@@ -408,9 +423,9 @@ def test_mistakes_on_the_command_line(capsys, arguments, sentence):
 
 
 def test_tuning_the_real_candidates(parameters):
-    work = tune.Work(get("torchvision", **OPTIONS), list(parameters.values()), PLACE, "fp32", "fp32", 1)
-    trials = tune.tune(work, repeat=1)
-    reasons = [one for one in trials if one["verdict"] in (tune.WRONG, tune.FAILED)]
+    work = measure.Work(get("torchvision", **OPTIONS), list(parameters.values()), PLACE, "fp32", "fp32", 1)
+    trials = measure.tune(work, repeat=1)
+    reasons = [one for one in trials if one["verdict"] in (measure.WRONG, measure.FAILED)]
     assert not reasons
     assert {one["key"].split(":")[0] for one in trials} >= {"conv", "fc", "maxpool"}
-    assert sum(one["verdict"] == tune.DEFAULT for one in trials) == len({one["key"] for one in trials})
+    assert sum(one["verdict"] == measure.DEFAULT for one in trials) == len({one["key"] for one in trials})

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from fastalex.errors import UserError
-from fastalex.layers import layer_table
+from fastalex.networks.layers import layer_table
 from fastalex.variants import LRN, VARIANTS, Variant, from_dict, get
 
 # Counted by hand from the published networks: each figure is the sum of K*C/g*R*S + K over the layers.

@@ -15,7 +15,8 @@ import pytest
 
 from fastalex import variants, weights
 from fastalex.errors import UserError
-from fastalex.weights import initial, npz_file, safetensors_file
+from fastalex.weights import initial
+from fastalex.weights.readers import npz, safetensors
 
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402
@@ -377,7 +378,7 @@ def test_other_compressions_are_refused(tmp_path, method):
 
 def examples(suffix):
     stream = io.BytesIO()
-    module = {".safetensors": safetensors_file, ".npz": npz_file}[suffix]
+    module = {".safetensors": safetensors, ".npz": npz}[suffix]
     module.write(stream, ARRAYS, {"k": "v"})
     if suffix == ".npz":
         packed = io.BytesIO()
@@ -481,7 +482,7 @@ def test_a_failed_write_leaves_everything_as_it_was(tmp_path, suffix, when, monk
     def fail(*_, **__):
         raise OSError(28, "No space left on device")
 
-    module = {".safetensors": safetensors_file, ".npz": npz_file}[suffix]
+    module = {".safetensors": safetensors, ".npz": npz}[suffix]
     monkeypatch.setattr(*{"write": (module, "write"), "fsync": (os, "fsync"), "replace": (os, "replace")}[when], fail)
     with pytest.raises(UserError, match="cannot be written: No space left") as caught:
         weights.save(path, {"a": np.ones(5)})

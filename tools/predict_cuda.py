@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from cuda_gate import families, limits, plans, predict, sass, toolchain
 from cuda_gate.toolchain import ToolError
 
-from fastalex import devices, variants
+from fastalex import variants
+from fastalex.hardware import devices
 
 RESULTS = families.ROOT / "benchmarks" / "predicted"
 NVDISASM = "give --nvdisasm, or install the package nvidia-cuda-toolkit of Debian (non-free) or Ubuntu"

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the predicted rules of ``[tuning]`` into devices/*.toml: the kernel of each standard layer at each batch.
+"""Writes devices/tuning/*.toml, the predicted rules: the kernel of each standard layer at each batch.
 
 The CUDA library's cost models choose, asked through the emulated backend (tests/cuda_emulator) that pretends to be each
 card. A rule is written where all cards of a file agree; where they do not, the library chooses by the card's size. A
-file whose rules are measured is left alone. How a sum is split is not in a rule, since it follows the number of SMs.
+device whose rules are measured is left alone. How a sum is split is not in a rule, since it follows the number of SMs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -21,13 +20,22 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 import emulated  # noqa: E402
-from fastalex import _core, devices  # noqa: E402
-from fastalex.layers import FC_STORAGES, layer_table  # noqa: E402
-from fastalex.placement import NUMBERS  # noqa: E402
+from fastalex import _core
+from fastalex.hardware import devices  # noqa: E402
+from fastalex.networks.layers import layer_table  # noqa: E402
+from fastalex.runtime.precisions import (
+    FC_STORAGES,
+    NUMBERS,  # noqa: E402
+)
 from fastalex.variants import VARIANTS  # noqa: E402
 
 PRECISIONS = ("fp32", "fp16")
 LAST = (1, 2, 4, 8, 16, 32, 64, 128)  # last batches of the ranges
+HEAD = """\
+# Which kernel serves which layer on %s. Written by `python -m tools.write_tuning %s`.
+# A rule is fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N] (csrc/include/fastalex.h); the first that fits is followed.
+
+"""
 SOURCE = "tools/write_tuning.py: the cost models in csrc/cuda/, where all cards of this file agree"
 
 
@@ -87,13 +95,11 @@ def merged(choices):
 
 
 def write(device):
-    """Replaces rules, basis and source of the device's file."""
-    path = ROOT / "devices" / (device.name + ".toml")
-    text = path.read_text(encoding="utf-8")
+    """Writes the device's file of rules."""
+    path = ROOT / "devices" / "tuning" / (device.name + ".toml")
     lines = rules_of(device)
-    listing = "rules = [\n%s]" % "".join('  "%s",\n' % line for line in lines)
-    text = re.sub(r"^rules = \[.*?\]$", lambda _: listing, text, count=1, flags=re.M | re.S)
-    text = re.sub(r'^source = ".*"$', lambda _: 'source = "%s"' % SOURCE, text, count=1, flags=re.M)
+    text = HEAD % (device.title, device.name) + 'basis = "predicted"\nsource = "%s"\n' % SOURCE
+    text += "rules = [\n%s]\n" % "".join('  "%s",\n' % line for line in lines)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

@@ -15,7 +15,7 @@ from typing import List, Optional
 import numpy as np
 
 from fastalex import AlexNet, UserError
-from fastalex.layers import layer_table
+from fastalex.networks.layers import layer_table
 
 
 def main(argv: Optional[List[str]] = None) -> int:

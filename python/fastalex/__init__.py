@@ -7,8 +7,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, List
+from typing import TYPE_CHECKING, List
 
+from ._util import lazy
 from .errors import BackendError, UserError
 
 __version__ = "0.1.0"
@@ -25,31 +26,25 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .device_array import DeviceArray
     from .lpips import LPIPS
     from .model import AlexNet, Prediction
-    from .variants import VARIANTS, Variant
+    from .networks.architecture import Variant
+    from .networks.variants import VARIANTS
+    from .runtime.device_array import DeviceArray
 
-_MODULES = ("extractor", "jetbot", "readout")
 _HOMES = {
     "AlexNet": "model",
-    "DeviceArray": "device_array",
+    "DeviceArray": "runtime.device_array",
     "LPIPS": "lpips",
     "Prediction": "model",
-    "VARIANTS": "variants",
-    "Variant": "variants",
+    "VARIANTS": "networks.variants",
+    "Variant": "networks.architecture",
+    "extractor": "extractor",
+    "jetbot": "jetbot",
+    "readout": "readout",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Loads a public name at its first use, so that ``import fastalex`` costs next to nothing."""
-    if name not in _HOMES and name not in _MODULES:
-        raise AttributeError("module 'fastalex' has no attribute '%s'" % name)
-    import importlib
-
-    if name in _MODULES:
-        return importlib.import_module("." + name, __name__)
-    return getattr(importlib.import_module("." + _HOMES[name], __name__), name)
+__getattr__ = lazy.attributes(__name__, _HOMES)
 
 
 def __dir__() -> List[str]:

@@ -17,11 +17,13 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from . import image_files, images, profiles, taps
+from . import images
+from ._util.files import replacing
 from .errors import UserError
-from .files import replacing
+from .images import listing, profiles
+from .images.profiles import PROFILES
 from .model import AlexNet
-from .profiles import PROFILES
+from .networks import taps
 
 OUTPUT_TYPES = ("ndarray", "tensor")
 STEP_MEGABYTES, IMAGE_MEGABYTES = 8000, 3  # base.py: how often extract_features writes to disk by itself
@@ -111,7 +113,7 @@ class Extractor:
         """
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError("batch_size must be a whole number above 0, not %r" % (batch_size,))
-        return Batches(image_files.below(folder), batch_size, self._profile, self.model.variant.input_size)
+        return Batches(listing.below(folder), batch_size, self._profile, self.model.variant.input_size)
 
     def extract_batch(
         self,

@@ -9,15 +9,22 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 
 import numpy as np
 
-from . import _core, arrays, execution, imagenet, placement, profiles, taps, tuning, variants
+from . import _core
 from . import weights as weights_files
-from .calibration import Calibration, as_calibration, steps_for
-from .device_array import DeviceArray
+from ._util import arguments
 from .errors import UserError
-from .layers import FC_STORAGES, layer_table, name_fused
-from .placement import PRECISIONS, choose_device
-from .variants import Variant
-from .weights import adapt, initial, mapped, quantised
+from .images import profiles
+from .networks import imagenet_labels, taps, variants
+from .networks.architecture import Variant
+from .networks.layers import layer_table, name_fused
+from .quantize.calibration import Calibration, as_calibration, steps_for
+from .runtime import arrays, device_spec, execution, precisions
+from .runtime.device_array import DeviceArray
+from .runtime.device_spec import choose_device
+from .runtime.precisions import FC_STORAGES, PRECISIONS
+from .tuning import rules
+from .weights import adapt, initial, quantized
+from .weights.readers import mapped
 
 __all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
 
@@ -35,7 +42,7 @@ class Prediction(NamedTuple):
 class AlexNet:
     """A member of the AlexNet family, ready to run; always in evaluation mode (dropout is the identity).
 
-    :param variant: a name of :data:`fastalex.variants.VARIANTS` or a :class:`~fastalex.variants.Variant`. Default: the
+    :param variant: a name of :data:`fastalex.VARIANTS` or a :class:`~fastalex.Variant`. Default: the
         variant that the weights file names, else ``alexnet2012``.
     :param num_classes: width of the last layer; default: the weights' or the variant's own.
     :param weights: path of a file that :func:`fastalex.weights.load` reads (``.safetensors``, ``.npz``, ``.pth``,
@@ -49,7 +56,7 @@ class AlexNet:
     :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``,
         ``"bf16"`` (on a CPU), ``"int8"`` (symmetric, one scale for each output) or ``"int4"`` (symmetric, one scale for
         each 128 weights of an output). Default: as the file has them, else like ``precision``.
-        :data:`fastalex.placement.NUMBERS` has the combinations.
+        :data:`fastalex.runtime.precisions.NUMBERS` has the combinations.
     :param threads: CPU threads one call may use; default: as many as this process may run on.
     :param exact: on a CPU, convolutions sum their products directly, never by Winograd's algorithm, which is quicker
         and rounds more.
@@ -57,8 +64,8 @@ class AlexNet:
         name of each conv and fc layer to the step of its input. Default: the one in the weights file.
     :param engine: on TensorRT, ``"plugins"`` (the default): fastalex's plugins wherever the device file says that they
         win or TensorRT has no layer; ``"native"``: TensorRT's own layers alone. An engine is built when a batch first
-        needs it, which can take minutes, and kept in :func:`fastalex.tuning.engine_folder`.
-    :param overrides: any field of :class:`~fastalex.variants.Variant` (``widths=``, ``activation=``, ...), and
+        needs it, which can take minutes, and kept in :func:`fastalex.tuning.rules.engine_folder`.
+    :param overrides: any field of :class:`~fastalex.Variant` (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
 
     One net may be used from several threads at once, and after ``os.fork``. The same input gives the same bits for
@@ -85,15 +92,15 @@ class AlexNet:
         engine: Optional[str] = None,
         **overrides: Any,
     ) -> None:
-        self._placement = placement.choose(device)
-        self.engine = placement.check_engine(self._placement, engine)
+        self._placement = device_spec.choose(device)
+        self.engine = device_spec.check_engine(self._placement, engine)
         self.device = self._placement.name
-        placement.numbers(self._placement, precision, fc_weights)  # before a file is looked for
-        self.exact = placement.check_exact(self._placement, exact)
-        self.threads = placement.thread_count(threads)
+        precisions.numbers(self._placement, precision, fc_weights)  # before a file is looked for
+        self.exact = device_spec.check_exact(self._placement, exact)
+        self.threads = device_spec.thread_count(threads)
         loaded = _load(weights)
-        stored = quantised.storage_of(loaded.arrays) if loaded else None
-        self.precision, self.fc_weights = placement.numbers(self._placement, precision, fc_weights, stored)
+        stored = quantized.storage_of(loaded.arrays) if loaded else None
+        self.precision, self.fc_weights = precisions.numbers(self._placement, precision, fc_weights, stored)
         if num_classes is None and isinstance(variant, str) and loaded:
             num_classes = adapt.class_count(loaded)
         base = variant or (_variant_of(loaded) if loaded else DEFAULT_VARIANT)
@@ -105,12 +112,12 @@ class AlexNet:
         arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
         with mapped.reading_once(arrays.values()):
             self._net, self.tuning = self._make(arrays)
-        self._levels = quantised.kept(arrays, self.fc_weights)
+        self._levels = quantized.kept(arrays, self.fc_weights)
 
     def _make(self, parameters: Mapping[str, np.ndarray]) -> Any:
         """The native network, and where its tuning rules come from."""
         size = self.variant.input_size
-        chosen = tuning.choose(self._placement, self.engine)
+        chosen = rules.choose(self._placement, self.engine)
         steps = steps_for(self.variant, self.calibration) if self.precision == "int8" else None
         arguments = (
             layer_table(self.variant.layers(), steps),
@@ -129,7 +136,7 @@ class AlexNet:
             net.output_shapes(1, size, size)  # rules are followed when a plan is made
             return net, chosen.source
         except UserError as error:  # the network itself is sound if it can be made without the cache
-            file = tuning.of_device_file(self._placement.gpu)
+            file = rules.of_device_file(self._placement.gpu)
             net = _core.Net(*arguments, file.text)
             warnings.warn("the cached tuning is not used (%s); run fastalex tune again" % error, stacklevel=3)
             return net, file.source
@@ -173,7 +180,7 @@ class AlexNet:
         return self._run(x if _is_batch(x) else self.preprocess(x), True, out, stream)
 
     def taps(self, x: Any, names: Sequence[str], stream: Any = None) -> Dict[str, Any]:
-        """Results of layers by name (:mod:`fastalex.taps` lists the names and what they mean).
+        """Results of layers by name (:mod:`fastalex.networks.taps` lists the names and what they mean).
 
         The network runs as far as the last of them, and activations are computed apart only where a name asks for
         the value before them.
@@ -205,7 +212,7 @@ class AlexNet:
 
         :param frame: uint8 ``[H, W, 3]``, rows at any distance: numpy, or an array on the net's GPU.
         :param order: of the three bytes of a pixel: ``"BGR"``, as OpenCV and JetBot's cameras have them, or ``"RGB"``.
-        :param profile: how it becomes the input (:data:`fastalex.profiles.PROFILES`); default: the variant's own.
+        :param profile: how it becomes the input (:data:`fastalex.images.PROFILES`); default: the variant's own.
         :param softmax: probabilities instead of logits.
         :param out: as for :meth:`__call__`, like ``stream``.
         :raises UserError: for a wrong frame, order or profile.
@@ -220,7 +227,8 @@ class AlexNet:
         self, frame: Any, order: str, profile: Union[str, profiles.Profile, None], stream: Any
     ) -> Tuple[arrays.Given, Optional[Dict[str, Any]]]:
         """The frame as it is and what the GPU makes of it; a preprocessed batch and None where there is no GPU."""
-        from . import frames, images
+        from . import images
+        from .runtime import frames
 
         row = profiles.get(self.variant.profile if profile is None else profile)
         given = arrays.read(frame, self._placement, stream)
@@ -363,16 +371,16 @@ class AlexNet:
 
         :param fc_weights: how the fully connected weights are written: ``"fp32"``, or ``"int8"`` or ``"int4"``, a
             quarter and an eighth of the size, which load without another conversion
-            (:mod:`fastalex.weights.quantised`). Weights that the net keeps so are written as they are.
+            (:mod:`fastalex.weights.quantized`). Weights that the net keeps so are written as they are.
         :raises UserError: if the file cannot be written, or a weight has no level.
         """
-        placement.one_of("fc_weights", fc_weights, ("fp32", *quantised.STORAGES))
+        arguments.one_of("fc_weights", fc_weights, ("fp32", *quantized.STORAGES))
         arrays: Dict[str, Any] = self.state_dict()
         metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration, self.mean_image)
         if fc_weights != "fp32":
             if fc_weights == self.fc_weights:
-                arrays = {**quantised.recovered(arrays, self.variant, fc_weights), **self._levels}
-            arrays, added = quantised.to_file(arrays, self.variant, fc_weights)
+                arrays = {**quantized.recovered(arrays, self.variant, fc_weights), **self._levels}
+            arrays, added = quantized.to_file(arrays, self.variant, fc_weights)
             metadata.update(added)
         weights_files.save(path, arrays, metadata)
 
@@ -455,7 +463,7 @@ def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Option
     """The names of the classes: the file's own, ImageNet's for a network of its size, else None."""
     names = loaded.labels() if loaded else None
     if names is None and variant.num_classes == 1000:
-        names = imagenet.imagenet_labels()
+        names = imagenet_labels.imagenet_labels()
     return names if names is not None and len(names) == variant.num_classes else None
 
 

@@ -24,9 +24,11 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from . import __version__, image_files, profiles, taps
+from . import __version__
+from ._util.files import replacing
 from .errors import UserError
-from .files import replacing
+from .images import listing, profiles
+from .networks import taps
 
 BATCH = 16
 SAVE_EVERY_S = 1.0  # so much work is lost at most when the machine stops
@@ -52,7 +54,7 @@ def read_out(
     :param net: an :class:`~fastalex.AlexNet`.
     :param output: the folder for the results, made if need be. A run with the same images, network and settings that
         stopped there goes on; a complete one is not repeated.
-    :param layers: names of :mod:`fastalex.taps`.
+    :param layers: names of :mod:`fastalex.networks.taps`.
     :param profile: preprocessing; default: the variant's own.
     :param dtype: of the files, ``"float32"`` or ``"float16"``; what float16 cannot hold becomes infinite.
     :param restart: drop what is in ``output`` from another run.
@@ -70,7 +72,7 @@ def read_out(
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
         raise UserError("batch must be a whole number above 0, not %r" % (batch,))
     row = profiles.get(net.variant.profile if profile is None else profile)
-    paths = [os.path.relpath(path, folder) for path in image_files.below(folder)]
+    paths = [os.path.relpath(path, folder) for path in listing.below(folder)]
     settings = {
         "version": __version__,
         "folder": os.path.abspath(folder),

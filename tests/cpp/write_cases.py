@@ -15,11 +15,11 @@ from typing import BinaryIO, Sequence
 
 import numpy as np
 
-from fastalex import cases, selftest
-from fastalex.placement import PRECISIONS
+from fastalex.runtime.precisions import PRECISIONS
+from fastalex.selftest import cases, checks
 
 
-def write_problem(stream: BinaryIO, name: str, shape: Sequence[int], problem: selftest.Problem) -> None:
+def write_problem(stream: BinaryIO, name: str, shape: Sequence[int], problem: checks.Problem) -> None:
     table = problem.table.encode() + b"\n"
     sizes = [*shape, cases.STORAGES.index(problem.storage), PRECISIONS.index(problem.precision)]
     sizes += [problem.reference.size, len(table), len(problem.params), *(param.size for param in problem.params)]
@@ -32,13 +32,13 @@ def write_problem(stream: BinaryIO, name: str, shape: Sequence[int], problem: se
 
 def write_case(stream: BinaryIO, case: cases.Case) -> None:
     """``case`` in every precision that has something to say about it."""
-    write_problem(stream, case.name, case.shape, selftest.problem(case))
+    write_problem(stream, case.name, case.shape, checks.problem(case))
     if case.op in ("conv", "fc"):
-        write_problem(stream, case.name + "-bf16", case.shape, selftest.problem(case, "bf16"))
+        write_problem(stream, case.name + "-bf16", case.shape, checks.problem(case, "bf16"))
     if case.op == "conv":
         for unsigned in (False, True):
             name = "%s-int8-%s" % (case.name, "unsigned" if unsigned else "signed")
-            write_problem(stream, name, case.shape, selftest.problem(case, "int8", unsigned))
+            write_problem(stream, name, case.shape, checks.problem(case, "int8", unsigned))
 
 
 def main() -> None:

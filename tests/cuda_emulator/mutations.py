@@ -492,8 +492,8 @@ def check_cases(chosen: Cases) -> int:
     sys.path.insert(0, str(ROOT / "tests"))
     import emulated
     import test_cuda_kernels as tests
-    from fastalex import selftest
-    from fastalex.cases import small
+    from fastalex.selftest import checks
+    from fastalex.selftest.cases import small
 
     def matches(text, patterns):
         return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns.split())
@@ -511,7 +511,7 @@ def check_cases(chosen: Cases) -> int:
                 checked += 1
                 label = "%s, %s" % (case.name, rule.partition(" 1-")[2].partition(" ")[2])
                 if layer is None:
-                    outcome = selftest.check(case, emulated.BACKEND, precision=chosen.precision, tuning=rule)
+                    outcome = checks.check(case, emulated.BACKEND, precision=chosen.precision, tuning=rule)
                     reason = outcome.reason
                 else:
                     reason = failure(layer, rule, tests.SAMPLED_BLOCKS)

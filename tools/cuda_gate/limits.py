@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import List, Mapping, Optional
 
-from fastalex import devices
+from fastalex.hardware import devices
 
 from .families import Instance
 from .toolchain import Usage

@@ -78,7 +78,7 @@ def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
     import numpy as np  # not needed by the process that asks
 
     from fastalex import _core, variants
-    from fastalex.layers import layer_table
+    from fastalex.networks.layers import layer_table
 
     before = {row["name"] for row in _core.backends()}
     _core.load_backend(library)

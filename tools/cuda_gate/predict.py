@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from fastalex import devices, layers, roofline
+from fastalex.hardware import devices, roofline
+from fastalex.networks import layers
 
 from . import limits
 from .families import Instance

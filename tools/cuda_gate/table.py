@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-from fastalex import devices, variants
+from fastalex import variants
+from fastalex.hardware import devices
 
 from . import families, limits, plans, predict
 from .toolchain import write_whole

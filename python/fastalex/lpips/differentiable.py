@@ -7,27 +7,41 @@ there.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from ..errors import UserError
-from ..reference import pytorch
+from ..networks.torch_reference import pytorch
 from . import inputs
-from .conventions import affine
+from .conventions import Convention, affine
 from .features import Features
+from .trunk import Trunk
 
 if TYPE_CHECKING:
     import torch
 
-    from .metric import LPIPS
-
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
-def build(metric: LPIPS) -> torch.nn.Module:
-    """See :meth:`LPIPS.module`."""
-    return _classes()["Module"](metric)
+class Spec(NamedTuple):
+    """The options of a metric that its module follows too; their values are those of :class:`~fastalex.LPIPS`."""
+
+    version: str
+    convention: Convention
+    spatial: bool
+    reduction: Optional[str]
+    range_check: str
+    precision: str
+
+
+def build(spec: Spec, trunk: Trunk, heads: Sequence[np.ndarray], made_by: str) -> torch.nn.Module:
+    """The metric of ``trunk`` and ``heads`` as a module; see :meth:`fastalex.LPIPS.module`.
+
+    :param heads: float32 ``[C]`` of each tapped layer.
+    :param made_by: what :class:`Features` that the module accepts say that they come from.
+    """
+    return _classes()["Module"](spec, trunk, heads, made_by)
 
 
 def unit_vectors(x: torch.Tensor, eps: float, inside: bool) -> torch.Tensor:
@@ -49,17 +63,16 @@ def _classes() -> Any:
     class Module(torch.nn.Module):
         """LPIPS as a module; its weights are buffers, so that no optimizer trains them."""
 
-        def __init__(self, metric: LPIPS) -> None:
+        def __init__(self, spec: Spec, trunk: Trunk, heads: Sequence[np.ndarray], made_by: str) -> None:
             super().__init__()
-            trunk, engine = metric._trunk, metric._engine
-            self.layers, self.taps, self.made_by = trunk.layers, set(trunk.taps), engine.made_by
+            self.layers, self.taps, self.made_by = trunk.layers, set(trunk.taps), made_by
             self.least = trunk.geometry
-            self.convention, self.version = metric.convention, metric.version
-            self.spatial, self.reduction, self.range_check = metric.spatial, metric.reduction, metric.range_check
-            self.dtype = getattr(torch, DTYPES[metric.precision])
+            self.convention, self.version = spec.convention, spec.version
+            self.spatial, self.reduction, self.range_check = spec.spatial, spec.reduction, spec.range_check
+            self.dtype = getattr(torch, DTYPES[spec.precision])
             for name, array in trunk.parameters().items():
                 self.register_buffer(name.replace(".", "_"), torch.from_numpy(array).to(self.dtype), persistent=False)
-            for index, head in enumerate(metric.heads):
+            for index, head in enumerate(heads):
                 self.register_buffer("head%d" % index, torch.from_numpy(head).reshape(1, -1, 1, 1), persistent=False)
 
         def forward(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import UserError
-from ..layers import Layer
+from ..networks.layers import Layer
 
 
 class Field(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .. import streams
 from ..errors import UserError
+from ..runtime import cuda_streams
 
 GUARDS = ("warn", "raise", "off")
 # Resampling overshoots the range of its input, a cubic by about a tenth; that is no mistake.
@@ -18,7 +18,7 @@ SLACK = 0.1
 
 def is_tensor(x: Any) -> bool:
     """Whether ``x`` is a tensor of PyTorch, which is not imported for the question."""
-    return streams.library_of(x) == "torch" or _is_subclass_of_tensor(x)
+    return cuda_streams.library_of(x) == "torch" or _is_subclass_of_tensor(x)
 
 
 def _is_subclass_of_tensor(x: Any) -> bool:

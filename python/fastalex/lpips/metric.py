@@ -7,8 +7,9 @@ from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .. import placement
+from .._util import arguments
 from ..errors import UserError
+from ..runtime import device_spec
 from . import conventions, heads, inputs
 from .cache import FeatureCache
 from .engine import Engine, Images, Source
@@ -93,16 +94,16 @@ class LPIPS:
         cache_bytes: int = 0,
     ) -> None:
         _check_client_options(pretrained, net, pnet_rand, pnet_tune, eval_mode, weights, model_path, heads)
-        placement.one_of("version", version, conventions.VERSIONS)
-        placement.one_of("eps", eps, list(conventions.CONVENTIONS))
-        placement.one_of("range_check", range_check, inputs.GUARDS)
+        arguments.one_of("version", version, conventions.VERSIONS)
+        arguments.one_of("eps", eps, list(conventions.CONVENTIONS))
+        arguments.one_of("range_check", range_check, inputs.GUARDS)
         if reduction not in REDUCTIONS:
             raise UserError("reduction must be None, 'none', 'mean' or 'sum', not %r" % (reduction,))
         self.version, self.spatial, self.lpips, self.eps = version, bool(spatial), bool(lpips), eps
         self.reduction = None if reduction == "none" else reduction
         self.range_check = range_check
         self.convention = conventions.CONVENTIONS[eps]
-        self._options = (precision, placement.thread_count(threads), exact)
+        self._options = (precision, device_spec.thread_count(threads), exact)
         given = "random" if pnet_rand else "torchvision" if weights is None else weights
         self._tile = _check_count("tile", tile, 64, or_none=True)
         self.cache = FeatureCache(cache_bytes) if _check_count("cache_bytes", cache_bytes, 0) else None
@@ -191,7 +192,10 @@ class LPIPS:
         """
         from . import differentiable
 
-        return differentiable.build(self)
+        spec = differentiable.Spec(
+            self.version, self.convention, self.spatial, self.reduction, self.range_check, self.precision
+        )
+        return differentiable.build(spec, self._trunk, self.heads, self._engine.made_by)
 
     def to(self, device: Any) -> LPIPS:
         """This metric, on ``device`` from now on: a name as :class:`fastalex.AlexNet` takes it, or a device of PyTorch.
@@ -200,7 +204,7 @@ class LPIPS:
         :raises BackendError: if it cannot be used here.
         """
         name = str(device)
-        chosen = placement.choose(name)
+        chosen = device_spec.choose(name)
         if chosen.name != self.device:
             self._module = None
             arrays = self._trunk.parameters()

@@ -8,12 +8,17 @@ from typing import Any, Dict, List, Mapping, Sequence, Union
 
 import numpy as np
 
-from .. import _core, placement, taps, tuning, variants
+from .. import _core
 from .. import weights as weights_files
+from .._util import arguments
 from ..errors import UserError
-from ..layers import FC_STORAGES, Layer, layer_table
-from ..placement import PRECISIONS
-from ..weights import adapt, initial, mapped, registry
+from ..networks import taps, variants
+from ..networks.layers import Layer, layer_table
+from ..runtime import device_spec, precisions
+from ..runtime.precisions import FC_STORAGES, PRECISIONS
+from ..tuning import rules
+from ..weights import adapt, initial, registry
+from ..weights.readers import mapped
 from .conventions import MODULES
 from .geometry import Geometry
 
@@ -36,10 +41,10 @@ class Trunk:
         self.channels = [layer.out_shape[0] for layer in self.layers if layer.name in self.taps]
         self.geometry = Geometry(self.layers, self.taps)
         self.threads = threads
-        self.placement = placement.choose(device)
-        placement.one_of("precision", precision, LPIPS_PRECISIONS)
-        self.precision, fc_weights = placement.numbers(self.placement, precision, None)
-        exact = placement.check_exact(self.placement, exact)
+        self.placement = device_spec.choose(device)
+        arguments.one_of("precision", precision, LPIPS_PRECISIONS)
+        self.precision, fc_weights = precisions.numbers(self.placement, precision, None)
+        exact = device_spec.check_exact(self.placement, exact)
         params = _parameters(given, self.layers)
         with mapped.reading_once(params.values()):
             self.digest = _digest(params)
@@ -52,7 +57,7 @@ class Trunk:
                 threads,
                 PRECISIONS.index(self.precision),
                 self.placement.index,
-                tuning.choose(self.placement).text,
+                rules.choose(self.placement).text,
                 exact=exact,
             )
         self._names = list(params)

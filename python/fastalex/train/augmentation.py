@@ -8,8 +8,9 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from .. import images, profiles
-from ..variants import Variant
+from .. import images
+from ..images import profiles
+from ..networks.architecture import Variant
 from .colour import Statistics
 from .recipes import Recipe
 

@@ -10,9 +10,9 @@ import io
 import os
 from typing import Any, Dict, List
 
+from .._util.files import replacing
 from ..errors import UserError
-from ..files import replacing
-from ..reference import pytorch
+from ..networks.torch_reference import pytorch
 from .parallel import Scheme
 
 FORMAT = 1

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from .. import images, profiles
+from .. import images
 from ..errors import UserError
-from ..variants import Variant
+from ..images import profiles
+from ..networks.architecture import Variant
 
 
 class Statistics(NamedTuple):

@@ -15,9 +15,9 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 
 import numpy as np
 
-from .. import image_files
 from ..errors import UserError
-from ..reference import pytorch
+from ..images import listing
+from ..networks.torch_reference import pytorch
 
 IGNORED = -100  # the target of a row that is no image; torch.nn.functional.cross_entropy leaves it out
 _LABEL_SUFFIX = ".cls"  # WebDataset's: a class number as text
@@ -100,7 +100,7 @@ def _from_folders(place: str) -> Images:
     samples = []
     for label, name in enumerate(classes):
         try:
-            paths = image_files.below(os.path.join(place, name))
+            paths = listing.below(os.path.join(place, name))
         except UserError as error:
             raise UserError("the class folder '%s' cannot be used: %s" % (name, error)) from None
         samples += [Sample(path, label) for path in paths]
@@ -150,7 +150,7 @@ def _read_shard(path: str) -> List[Sample]:
                     continue
                 if dot + suffix == _LABEL_SUFFIX:
                     labels[key] = int(archive.extractfile(member).read(32))
-                elif image_files.is_image(base):
+                elif listing.is_image(base):
                     pictures[key] = (member.offset_data, member.size, member.name)
     except (OSError, tarfile.TarError, ValueError) as error:
         raise UserError("the shard %s cannot be read: %s" % (path, error)) from None

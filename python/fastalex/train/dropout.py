@@ -10,7 +10,7 @@ from typing import Any, Tuple
 
 import numpy as np
 
-from ..reference import pytorch
+from ..networks.torch_reference import pytorch
 from .initial import KEEP
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import images
 from ..errors import UserError
+from ..networks.imagenet_labels import imagenet_wnids
 from . import data
 
 TOP = 5
@@ -21,8 +22,8 @@ def class_numbers(classes: Sequence[str], labels: Optional[Sequence[str]], count
     """
     if labels is not None and set(classes) <= set(labels):
         return [list(labels).index(name) for name in classes]
-    if count == 1000 and set(classes) <= set(images.imagenet_wnids()):
-        return [images.imagenet_wnids().index(name) for name in classes]
+    if count == 1000 and set(classes) <= set(imagenet_wnids()):
+        return [imagenet_wnids().index(name) for name in classes]
     if labels is None and len(classes) == count:
         return list(range(count))
     if labels is None:

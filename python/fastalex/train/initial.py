@@ -7,7 +7,7 @@ from typing import Dict, List, Tuple
 
 import numpy as np
 
-from ..variants import Variant
+from ..networks.architecture import Variant
 from ..weights import Weights, adapt, initial
 from .recipes import Recipe
 

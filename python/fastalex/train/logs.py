@@ -11,8 +11,8 @@ import os
 import time
 from typing import Any, Dict, List, Optional, Sequence
 
+from .._util.files import replacing
 from ..errors import UserError
-from ..files import replacing
 
 STEP_COLUMNS = ("step", "epoch", "loss", "lr")
 REDRAW_S = 10  # the curves are drawn at most so often, and at the end: it takes half a second

@@ -11,9 +11,11 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from .. import console, reference, variants, weights
+from .. import weights
+from .._util import console
 from ..errors import UserError
-from ..variants import Variant
+from ..networks import torch_reference, variants
+from ..networks.architecture import Variant
 from ..weights import adapt, registry
 from . import checkpoint, data, initial, parallel, report, statistics, update
 from .augmentation import Evaluation, Training, mean_image
@@ -52,7 +54,7 @@ class Run:
         validation: Optional[data.Images] = None,
     ) -> None:
         self.settings, self.recipe = settings, recipe
-        self.torch = reference.pytorch()
+        self.torch = torch_reference.pytorch()
         devices = parallel.start(settings.parallel, settings.device)
         if training is None or validation is None:
             training, validation = data.train_and_validation(
@@ -115,7 +117,9 @@ class Run:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         os.makedirs(settings.out, exist_ok=True)
         state = self._resumed()
-        self.statistics = statistics.of_training_set(self)
+        self.statistics = statistics.of_training_set(
+            self.recipe, self.row, self.training, self.scheme, settings, self.found_bad
+        )
         self.scheme.prepare()
         self.optimizer = update.optimizer(
             self.recipe, self.row, [(own.name, own.tensor) for own in self.scheme.owned()]
@@ -124,7 +128,7 @@ class Run:
         self.logs = Logs(settings.out, self.first, settings.tensorboard, self.step, self.epoch, state is not None)
         with contextlib.closing(self.logs):
             self._epochs()
-        return report.summary(self)
+        return self._summary()
 
     def _epochs(self) -> None:
         recipe, going = self.recipe, True
@@ -135,7 +139,8 @@ class Run:
             rate = (self.sums.images - before) / (time.perf_counter() - began_epoch)
             going = self._finish_epoch(rate)
             left = (time.perf_counter() - began) / (self.epoch - at) * (recipe.epochs - self.epoch)
-            report.epoch(self, rate, left if going else 0)
+            if self.first and not self.settings.quiet:
+                report.epoch(self.epoch, recipe.epochs, self.last_row, rate, left if going else 0)
 
     def _ended(self) -> bool:
         return self.recipe.iterations is not None and self.step >= self.recipe.iterations
@@ -267,6 +272,26 @@ class Run:
         size = self.row.input_size
         dataset = data.Dataset(images, prepare, np.zeros((self.row.channels, size, size), np.float32))
         return data.loader(dataset, share, self.settings.workers, self.scheme.device.type == "cuda")
+
+    def _summary(self) -> Dict[str, Any]:
+        """The facts of a finished run."""
+        row = self.last_row
+        return {
+            "out": self.settings.out,
+            "variant": self.row.name,
+            "recipe": self.recipe.name,
+            "classes": list(self.training.classes),
+            "training_images": len(self.training.samples),
+            "validation_images": len(self.validation.samples),
+            "epochs": self.epoch,
+            "steps": self.step,
+            "bad_images": len(self.bad.seen),
+            "parallel": self.scheme.kind,
+            "processes": self.scheme.world,
+            "bytes_sent_a_step": self.bytes_a_step,
+            "best_top1": self.best,
+            **{key: row[key] for key in ("train_loss", "train_error", "val_loss", "top1", "top5") if row},
+        }
 
     # What is kept ----------------------------------------------------------------------------------------------------
 

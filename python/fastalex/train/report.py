@@ -1,25 +1,24 @@
-"""What a run says of itself."""
+"""The lines that a training run prints."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict
+from typing import Any, Mapping
 
-from .. import console
-
-if TYPE_CHECKING:
-    from .loop import Run
+from .._util import console
 
 
-def epoch(run: Run, rate: float, left: float) -> None:
-    """One line about the epoch that has ended, from the first process."""
-    if run.settings.quiet or not run.first:
-        return
-    row = run.last_row
+def epoch(number: int, epochs: int, row: Mapping[str, Any], rate: float, left: float) -> None:
+    """Print one line about epoch ``number`` of ``epochs``, which has ended.
+
+    :param row: its figures, as they are logged.
+    :param rate: images per second.
+    :param left: seconds to the end of the run.
+    """
     console.write(
         "epoch %3d of %d  loss %.4f  training error %6.2f%%  top-1 %6.2f%%  top-5 %6.2f%%  %.0f images/s  %s left"
         % (
-            run.epoch,
-            run.recipe.epochs,
+            number,
+            epochs,
             row["train_loss"],
             100 * row["train_error"],
             100 * row["top1"],
@@ -28,26 +27,6 @@ def epoch(run: Run, rate: float, left: float) -> None:
             clock(left),
         )
     )
-
-
-def summary(run: Run) -> Dict[str, Any]:
-    """What is to be said of a finished run."""
-    return {
-        "out": run.settings.out,
-        "variant": run.row.name,
-        "recipe": run.recipe.name,
-        "classes": list(run.training.classes),
-        "training_images": len(run.training.samples),
-        "validation_images": len(run.validation.samples),
-        "epochs": run.epoch,
-        "steps": run.step,
-        "bad_images": len(run.bad.seen),
-        "parallel": run.scheme.kind,
-        "processes": run.scheme.world,
-        "bytes_sent_a_step": run.bytes_a_step,
-        "best_top1": run.best,
-        **{key: run.last_row[key] for key in ("train_loss", "train_error", "val_loss", "top1", "top5") if run.last_row},
-    }
 
 
 def clock(seconds: float) -> str:

@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, List, Optional, Tuple
+import os
+from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 
-from .. import console, profiles
-from ..files import replacing
-from ..reference import pytorch
+from .._util import console
+from .._util.files import replacing
+from ..images import profiles
+from ..networks.architecture import Variant
+from ..networks.torch_reference import pytorch
 from . import colour, data
-
-if TYPE_CHECKING:
-    from .loop import Run
+from .parallel import Scheme
+from .recipes import Recipe
+from .settings import Settings
 
 BATCH = 64  # images of each process at once
+TakeBad = Callable[[List[Tuple[str, str]], int], Any]  # (path, reason) of unreadable images, number of processes
 
 
-def of_training_set(run: Run) -> Optional[colour.Statistics]:
-    """None if the recipe uses neither mean nor colours. A collective call."""
-    rules = run.recipe.augmentation
-    takes_mean = rules.mean_image and profiles.get(run.row.profile).mean_image is not None
+def of_training_set(
+    recipe: Recipe, row: Variant, training: data.Images, scheme: Scheme, settings: Settings, take_bad: TakeBad
+) -> Optional[colour.Statistics]:
+    """The statistics of ``training``; None if the recipe uses neither mean nor colours. A collective call.
+
+    :param take_bad: called with the unreadable images of this process, and the number of processes.
+    """
+    rules = recipe.augmentation
+    takes_mean = rules.mean_image and profiles.get(row.profile).mean_image is not None
     if not takes_mean and rules.colour == "off":
         return None
-    path, key = run.path("statistics.npz"), "%s %s" % (data.fingerprint(run.training), run.row.input_size)
+    path = os.path.join(settings.out, "statistics.npz")
+    key = "%s %s" % (data.fingerprint(training), row.input_size)
     found = colour.load(path, key)
     if found is None:
-        found = _gather(run)
-        if run.first:
+        found = _gather(row, training, scheme, settings, take_bad)
+        if scheme.rank == 0:
             with replacing(path) as stream:
                 colour.save(stream, found, key)
     return found
 
 
-def _gather(run: Run) -> colour.Statistics:
-    torch, scheme = pytorch(), run.scheme
-    canvas = colour.Canvas(run.row)
+def _gather(
+    row: Variant, training: data.Images, scheme: Scheme, settings: Settings, take_bad: TakeBad
+) -> colour.Statistics:
+    torch = pytorch()
+    canvas = colour.Canvas(row)
     sums = colour.Gatherer(canvas.side)
-    dataset = data.Dataset(run.training, canvas, np.zeros((canvas.side, canvas.side, 3), np.uint8))
-    indices = np.arange(len(run.training.samples))
+    dataset = data.Dataset(training, canvas, np.zeros((canvas.side, canvas.side, 3), np.uint8))
+    indices = np.arange(len(training.samples))
     share = data.Batches(indices, BATCH * scheme.world, 0, scheme.rank, scheme.world)
     bad: List[Tuple[str, str]] = []
-    with console.progress("mean and colours", len(share), run.settings.quiet or not run.first) as show:
-        for number, part in enumerate(data.loader(dataset, share, run.settings.workers)):
+    with console.progress("mean and colours", len(share), settings.quiet or scheme.rank != 0) as show:
+        for number, part in enumerate(data.loader(dataset, share, settings.workers)):
             bad += part.bad
             for image, label in zip(part.images.numpy(), part.labels):
                 if label != data.IGNORED:
                     sums.add(image)
             show(number + 1)
-    run.found_bad(bad, scheme.world)
+    take_bad(bad, scheme.world)
     if scheme.world > 1:
         for array in sums.arrays():
             array[...] = scheme.link.added(torch.from_numpy(array).to(scheme.device)).cpu().numpy()

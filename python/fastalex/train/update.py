@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 from typing import Any, Dict, Iterable, List, Sequence, Tuple
 
-from ..reference import pytorch
-from ..variants import Variant
+from ..networks.architecture import Variant
+from ..networks.torch_reference import pytorch
 from .recipes import Recipe
 
 

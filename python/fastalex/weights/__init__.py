@@ -20,14 +20,15 @@ from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Union
 
 import numpy as np
 
-from ..calibration import Calibration
-from ..calibration import from_json as calibration_from
+from .._util.files import replacing
 from ..errors import UserError
-from ..files import replacing
-from ..variants import Variant, from_dict
-from . import quantised
-from .safetensors_file import FormatError
-from .steps import Step
+from ..networks.architecture import Variant
+from ..networks.variants import from_dict
+from ..quantize.calibration import Calibration
+from ..quantize.calibration import from_json as calibration_from
+from . import quantized
+from .errors import FormatError
+from .readers.steps import Step
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -36,15 +37,15 @@ LABELS_KEY = "fastalex.labels"  # JSON list of the class names
 CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
-FORMATS = {".safetensors": "safetensors_file", ".npz": "npz_file"}  # suffix -> module, imported when needed
-READ_ONLY = {".caffemodel": "caffe_file", ".onnx": "onnx_file"}  # these two cannot be told from their first bytes
+FORMATS = {".safetensors": "safetensors", ".npz": "npz"}  # suffix -> module of readers/, imported when needed
+READ_ONLY = {".caffemodel": "caffe", ".onnx": "onnx"}  # these two cannot be told from their first bytes
 READABLE = ".safetensors, .npz, .pth, .pt, .pth.tar, .caffemodel and .onnx"
 
 
 @dataclass(frozen=True)
 class Weights:
     """What a weights file holds. The arrays are read-only; where the format allows it they are views of its mapping.
-    Fully connected weights of a quantised file are :class:`~fastalex.weights.quantised.QuantisedWeight`.
+    Fully connected weights of a quantised file are :class:`~fastalex.weights.quantized.QuantisedWeight`.
 
     ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none.
     """
@@ -127,7 +128,7 @@ def load(path: PathLike) -> Weights:
             reader = _reader(name, stream)
             arrays, metadata, *steps = reader.read(stream, os.fstat(stream.fileno()).st_size)
             found = Weights(arrays, metadata, name, *steps)
-            return dataclasses.replace(found, arrays=quantised.read(arrays, metadata, found.variant))
+            return dataclasses.replace(found, arrays=quantized.read(arrays, metadata, found.variant))
     except FormatError as error:
         raise UserError("%s cannot be used: %s" % (name, error)) from None
     except FileNotFoundError:
@@ -197,7 +198,7 @@ def _writer(name: str) -> Any:
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in FORMATS:
         raise UserError("%s must end in %s to be written" % (name, " or ".join(FORMATS)))
-    return importlib.import_module("." + FORMATS[suffix], __name__)
+    return importlib.import_module(".readers." + FORMATS[suffix], __name__)
 
 
 def _reader(name: str, stream: BinaryIO) -> Any:
@@ -206,11 +207,11 @@ def _reader(name: str, stream: BinaryIO) -> Any:
     if module is None:
         start = stream.read(512)
         stream.seek(0)
-        torch_file = importlib.import_module(".torch_file", __name__)
-        if not torch_file.recognises(start):
+        pytorch = importlib.import_module(".readers.pytorch", __name__)
+        if not pytorch.recognises(start):
             raise FormatError("it is of none of the formats that are read: " + READABLE)
-        return torch_file
-    return importlib.import_module("." + module, __name__)
+        return pytorch
+    return importlib.import_module(".readers." + module, __name__)
 
 
 def _plain(name: Any, given: Any) -> np.ndarray:

@@ -15,9 +15,10 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from ..errors import UserError
-from ..variants import LRN, VARIANTS, Variant, get
+from ..networks.architecture import LRN, Variant
+from ..networks.variants import VARIANTS, get
 from . import Weights
-from .steps import Step
+from .readers.steps import Step
 
 CONVOLUTIONS, FULLY_CONNECTED = 5, 3
 _STRUCTURE = ("columns", "conv1_pad", "pool_rounding", "blocks", "lrn", "activation")  # fields that change the network

@@ -8,8 +8,9 @@ from typing import Any, Dict, List, Mapping, Union
 import numpy as np
 
 from ..errors import UserError
-from ..variants import Variant, get
-from .quantised import QuantisedWeight
+from ..networks.architecture import Variant
+from ..networks.variants import get
+from .quantized import QuantisedWeight
 
 BIAS_STD = 0.05  # small, but not zero: a bias that an engine forgets must show in its tests
 
@@ -38,7 +39,7 @@ def random_arrays(shapes: Mapping[str, tuple], seed: int = 0) -> Dict[str, np.nd
 def check(variant: Union[str, Variant], arrays: Mapping[str, Any], storage: str = "fp32") -> List[Any]:
     """The arrays in the order of :meth:`Variant.parameter_shapes`, float32 and C-contiguous.
 
-    Of a :class:`~fastalex.weights.quantised.QuantisedWeight` in ``storage`` it is the levels and the scales, as the
+    Of a :class:`~fastalex.weights.quantized.QuantisedWeight` in ``storage`` it is the levels and the scales, as the
     engine takes them; another one is dequantised.
 
     An array that is so already is passed on without a copy (a memory-mapped one stays mapped). Integers and other

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
 
-from .. import cache
+from .._util import cache_folder
 from ..errors import UserError
 from . import BUNDLED, bundled, download
 
@@ -115,7 +115,7 @@ def folder() -> str:
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return os.path.abspath(os.path.expanduser(chosen))
-    return cache.folder()
+    return cache_folder.folder()
 
 
 def fetch(name: str, quiet: bool = False) -> str:

@@ -20,8 +20,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from ...errors import UserError
-from ...reference import pytorch
-from ...variants import Variant
+from ...networks.architecture import Variant
+from ...networks.torch_reference import pytorch
 from ..dropout import Masks
 from .link import Devices, Processes, Traffic
 from .networks import Own, classes, column_error, pieces

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 from typing import Any, Dict, List, Sequence
 
-from ...reference import pytorch
+from ...networks.torch_reference import pytorch
 
 
 class Traffic:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
-from ...layers import Layer
-from ...reference import module, pytorch
-from ...variants import Variant
+from ...networks.architecture import Variant
+from ...networks.layers import Layer
+from ...networks.torch_reference import module, pytorch
 from ..dropout import Masks, dropout_class
 from .shards import Shard, Step, shards, split
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from ...errors import UserError
-from ...layers import Layer
+from ...networks.layers import Layer
 
 
 class Step(NamedTuple):

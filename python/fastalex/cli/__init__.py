@@ -1,0 +1,1 @@
+"""The command ``fastalex``: one file a command, with its options and its action."""

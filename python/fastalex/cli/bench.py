@@ -1,0 +1,73 @@
+"""The command ``fastalex bench``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Dict
+
+from .._util import console
+from ..errors import UserError
+from .common import MAX_BATCH, OK, device_line, net_facts, net_from
+from .options import add_command, add_net, positive
+
+WARM_UP_S = 0.5
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(commands, "bench", run, "measure the time of a batch on this machine")
+    add_net(parser, "default: alexnet2012, or the one the weights are for")
+    parser.add_argument("--weights", default="random", metavar="W", help="a file, 'digits', or 'random' (default)")
+    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
+    parser.add_argument("--repeat", type=positive, default=20, metavar="N", help="measured runs of each batch (20)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the time of a batch: seeded random images in, logits out, everything warm."""
+    largest = max(options.batch)
+    if largest > MAX_BATCH:
+        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, largest))
+    net = net_from(options)
+    rows = [_measure(net, batch, options.repeat) for batch in options.batch]
+    if options.json:
+        console.write_json(dict(net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
+        return OK
+    console.write(
+        "%s, variant %s, %s%s, fc weights %s\n"
+        % (
+            device_line(net, options),
+            net.variant.name,
+            net.precision,
+            ", exact" if net.exact else "",
+            net.fc_weights,
+        )
+    )
+    columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
+    keys = ("median_ms", "p10_ms", "p90_ms")
+    cells = [
+        (row["batch"], *("%.3f" % row[key] for key in keys), "%.1f" % row["images_per_s"], row["runs"]) for row in rows
+    ]
+    console.table("", columns, cells, right=columns)
+    return OK
+
+
+def _measure(net: Any, batch: int, repeat: int) -> Dict[str, Any]:
+    """Times of ``repeat`` runs in ms, after at least one run and :data:`WARM_UP_S`."""
+    import time
+
+    import numpy as np
+
+    row = net.variant
+    images = np.random.default_rng(0).standard_normal((batch, row.channels, row.input_size, row.input_size), np.float32)
+    start = time.perf_counter()
+    net(images)
+    while time.perf_counter() - start < WARM_UP_S:
+        net(images)
+    times = []
+    for _ in range(repeat):
+        before = time.perf_counter()
+        net(images)
+        times.append(1e3 * (time.perf_counter() - before))
+    p10, median, p90 = (float(value) for value in np.percentile(times, (10, 50, 90)))
+    figures = {"median_ms": median, "p10_ms": p10, "p90_ms": p90, "images_per_s": 1e3 * batch / median}
+    return dict(figures, batch=batch, runs=repeat)

@@ -1,0 +1,173 @@
+"""The command ``fastalex classify``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, Dict, Iterator, List, Tuple
+
+from .._util import console
+from ..errors import UserError
+from .common import MISTAKE, OK, device_line, net_facts, net_from, profile_name, read_labels
+from .options import add_command, add_net, number, positive
+from .predictions import Item, above
+
+CLASSIFY_BATCH = 16  # images in memory at once
+TOPK = 5
+
+# github.com/dusty-nv/jetson-inference, c/imageNet.h (IMAGENET_USAGE_STRING) and python/examples/imagenet.py.
+JETSON_TOPK, JETSON_THRESHOLD = 1, 0.01
+JETSON_ONNX = (".onnx", ".pt", ".pth", ".tar")  # PyTorch's networks come to it as ONNX
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(commands, "classify", run, "name what is on images, videos or a camera")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="SOURCE",
+        help="an image; a folder: the images in it, sorted; a pattern, '*.jpg'; a video; a camera: /dev/video0, or "
+        "csi://0 on a Jetson; rtsp://...; a GStreamer pipeline",
+    )
+    add_net(parser, "default: the one the weights are for")
+    parser.add_argument(
+        "--weights", "--model", metavar="W", help="a weights file, 'digits', or what 'fastalex weights' lists"
+    )
+    parser.add_argument(
+        "--network", metavar="N", help="'alexnet': weights, preprocessing and defaults of jetson-inference"
+    )
+    parser.add_argument(
+        "--topk", "--topK", type=positive, metavar="K", help="classes to show, best first (5; with --network 1)"
+    )
+    parser.add_argument(
+        "--threshold", type=_share, metavar="P", help="leave out what is less probable (0; with --network 0.01)"
+    )
+    parser.add_argument(
+        "--smoothing",
+        type=_smoothing,
+        metavar="W",
+        help="of a video's or camera's probabilities: weight of the newest frame, or over how many frames (off)",
+    )
+    parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, UTF-8")
+    parser.add_argument("--headless", action="store_true", help="no window; one line of JSON for each frame or image")
+    parser.add_argument(
+        "--output", metavar="OUT", help="write frames with their overlay: .mp4, .avi or .mkv, or a folder for pictures"
+    )
+    parser.add_argument(
+        "--input-width", type=positive, metavar="N", help="pixels that a camera is asked for (csi: 1280)"
+    )
+    parser.add_argument(
+        "--input-height", type=positive, metavar="N", help="pixels that a camera is asked for (csi: 720)"
+    )
+    parser.add_argument("--input-rate", type=positive, metavar="N", help="frames a second, likewise (csi: 30)")
+    parser.add_argument("--frames", type=positive, metavar="N", help="stop each video or camera after N frames")
+
+
+def _share(text: str) -> float:
+    return number(text, 1.0, "a number from 0 to 1")
+
+
+def _smoothing(text: str) -> float:
+    return number(text, float("inf"), "a number from 0 to 1, or a number of frames")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the most probable classes of each image or frame; what cannot be read is complained about and left out."""
+    from ..video import sources
+    from ..weights import registry
+
+    as_jetson_inference(options)
+    if options.weights in (None, "random"):
+        raise UserError("classify needs trained weights: --weights FILE, or --weights digits, which is built in")
+    options.weights = registry.locate(options.weights)
+    items = list(sources.expanded(options.images))
+    frames = options.headless or options.output is not None or any(kind != sources.IMAGES for kind, _, _ in items)
+    if options.smoothing and not frames:
+        raise UserError("--smoothing is for videos and cameras")
+    net = net_from(options, profile=profile_name(options.profile))
+    if options.labels is not None:
+        net.labels = read_labels(options.labels, net.variant.num_classes)
+    if frames:
+        from . import classify_video
+
+        return classify_video.classify(options, net, items)
+    return _images(options, net, items)
+
+
+def as_jetson_inference(options: argparse.Namespace) -> None:
+    """Set what ``--network`` stands for, and the defaults where it is not given."""
+    if options.network is None:
+        options.topk = options.topk or TOPK
+        options.threshold = options.threshold or 0.0
+        return
+    if options.network.lower() != "alexnet":
+        raise UserError(
+            "of jetson-inference's networks there is only --network alexnet here, not '%s'" % options.network
+        )
+    from ..weights import registry
+
+    options.topk = options.topk or JETSON_TOPK
+    options.threshold = JETSON_THRESHOLD if options.threshold is None else options.threshold
+    if options.weights is None:
+        options.weights = registry.locate("bvlc_alexnet")
+    if options.profile is None:  # c/imageNet.cpp, preProcess: by the kind of the model
+        onnx = os.path.splitext(options.weights)[1].lower() in JETSON_ONNX
+        options.profile = "jetson-inference-onnx" if onnx else "jetson-inference"
+
+
+def _images(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
+    """Images alone: in batches, as tables or as one JSON document."""
+    if not options.json:
+        console.write(
+            "%s, variant %s, profile %s\n" % (device_line(net, options), net.variant.name, net.variant.profile)
+        )
+    results: List[Dict[str, Any]] = []
+    failed = False
+    for entry in _classified(net, items, options):
+        failed = failed or "error" in entry
+        if "error" in entry:
+            console.complain(entry["error"])
+        elif not options.json:
+            _print_predictions(entry)
+        if options.json:
+            results.append(entry)
+    if options.json:
+        console.write_json(dict(net_facts(net), profile=net.variant.profile, images=results))
+    return MISTAKE if failed else OK
+
+
+def _classified(net: Any, items: List[Item], options: argparse.Namespace) -> Iterator[Dict[str, Any]]:
+    """``{"path", "predictions"}`` or ``{"path", "error"}`` for each image, in order."""
+    waiting: List[Tuple[str, Any]] = []  # path, preprocessed image or the error
+    for _, path, error in items:
+        waiting.append((path, error or _preprocessed(net, path)))
+        if len(waiting) == CLASSIFY_BATCH:
+            yield from _classify_batch(net, waiting, options)
+            waiting = []
+    yield from _classify_batch(net, waiting, options)
+
+
+def _classify_batch(net: Any, waiting: List[Tuple[str, Any]], options: argparse.Namespace) -> Iterator[Dict[str, Any]]:
+    import numpy as np
+
+    good = [image for _, image in waiting if not isinstance(image, UserError)]
+    rows = iter(net.classify(np.concatenate(good), options.topk) if good else ())
+    for path, image in waiting:
+        if isinstance(image, UserError):
+            yield {"path": path, "error": str(image)}
+            continue
+        yield {"path": path, "predictions": above(next(rows), options.threshold)}
+
+
+def _preprocessed(net: Any, path: str) -> Any:
+    try:
+        return net.preprocess(path)
+    except UserError as error:
+        return error
+
+
+def _print_predictions(entry: Dict[str, Any]) -> None:
+    rows = [(item["rank"], item["label"], "%.2f" % (100 * item["probability"])) for item in entry["predictions"]]
+    console.table(entry["path"], ("rank", "label", "probability %"), rows, right=("rank", "probability %"))

@@ -1,0 +1,90 @@
+"""What the commands share: the network that the options ask for, and what is said of it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import Any, Dict, List, Optional
+
+from .. import __version__
+from ..errors import UserError
+
+OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
+MAX_BATCH = 4096
+
+_SYNSET = re.compile(r"n\d{8} ")
+
+
+def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
+    from ..model import AlexNet
+
+    return AlexNet(
+        options.variant,
+        weights=options.weights,
+        device=options.device,
+        precision=options.precision,
+        fc_weights=options.fc_weights,
+        threads=options.threads,
+        exact=options.exact,
+        engine=options.engine,
+        **overrides,
+    )
+
+
+def net_facts(net: Any) -> Dict[str, Any]:
+    return {
+        "version": __version__,
+        "variant": net.variant.name,
+        "device": net.device,
+        "isa": isa(net),
+        "threads": net.threads,
+        "precision": net.precision,
+        "fc_weights": net.fc_weights,
+        "exact": net.exact,
+        "tuning": net.tuning,
+    }
+
+
+def isa(net: Any) -> Optional[str]:
+    from .. import _core
+
+    return _core.cpu_isa() if net.device == "cpu" else None
+
+
+def device_line(net: Any, options: argparse.Namespace) -> str:
+    """``device auto chose cpu (v3, 2 threads)``: no choice is made in silence."""
+    chosen = "device auto chose %s" % net.device if options.device == "auto" else "device %s" % net.device
+    level = isa(net)
+    threads = "1 thread" if net.threads == 1 else "%d threads" % net.threads
+    return "%s (%s, %s)" % (chosen, level, threads) if level else chosen
+
+
+def profile_name(name: Optional[str]) -> Optional[str]:
+    from ..images import profiles
+
+    return profiles.get(name).name if name is not None else None
+
+
+def read_labels(path: str, count: int) -> List[str]:
+    """The names in a file, one a line; WordNet identifiers before them, as in ``ilsvrc12_synset_words.txt``, are cut.
+
+    :raises UserError: if it cannot be read or has not ``count`` names.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            labels = [_SYNSET.sub("", line) for line in stream.read().splitlines()]
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the path
+        raise UserError(
+            "the labels '%s' cannot be read: %s" % (path, getattr(error, "strerror", None) or error)
+        ) from None
+    while labels and not labels[-1].strip():
+        labels.pop()
+    if len(labels) != count:
+        raise UserError("the labels '%s' are %d, but the network has %d classes" % (path, len(labels), count))
+    return labels
+
+
+def not_negative(name: str, value: Optional[int]) -> int:
+    if value is None or value < 0:
+        raise UserError("%s must not be below 0, not %s" % (name, value))
+    return value

@@ -1,0 +1,69 @@
+"""The commands ``fastalex convert`` and ``fastalex weights``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from .._util import console
+from ..errors import UserError
+from .common import read_labels
+from .options import add_command, positive
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(commands, "convert", run, "write weights of any format as .safetensors or .npz")
+    parser.add_argument("input", metavar="IN", help="a weights file, or a name that 'fastalex weights' lists")
+    parser.add_argument("output", metavar="OUT", help="the file to write, .safetensors or .npz")
+    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
+    parser.add_argument("--num-classes", type=positive, metavar="N", help="refuse weights of another number")
+    parser.add_argument("--labels", metavar="FILE", help="names of the classes to write with them, one a line, UTF-8")
+    parser.add_argument(
+        "--conv-only", action="store_true", help="write the convolutions alone, which are all that LPIPS needs"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the weights ``options.input`` in another format, with the variant that they are for."""
+    from .. import weights
+    from ..networks import variants
+    from ..weights import adapt, initial, quantized, registry
+
+    if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
+        raise UserError("%s must end in %s" % (options.output, " or ".join(weights.FORMATS)))
+    loaded = weights.load(registry.locate(options.input))
+    if options.variant is None:
+        found = adapt.find(loaded)
+        base, note = found.variant, found.note
+    else:
+        base, note = options.variant, "as you said"
+    classes = options.num_classes or (adapt.class_count(loaded) if isinstance(base, str) else None)
+    row = variants.get(base, num_classes=classes)
+    arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
+    if options.conv_only:
+        convolutions = (layer for layer in row.layers() if layer.op == "conv")
+        arrays = {name: arrays[name] for layer in convolutions for name in layer.param_shapes}
+    metadata = dict(loaded.metadata)  # source and licence stay with the weights
+    for key in quantized.KEYS:  # what is written is float32
+        metadata.pop(key, None)
+    labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
+    metadata.update(weights.metadata_for(row, labels if labels and len(labels) == row.num_classes else None))
+    weights.save(options.output, arrays, metadata)
+    facts = {
+        "output": options.output,
+        "variant": row.name,
+        "how": note,
+        "num_classes": row.num_classes,
+        "arrays": len(arrays),
+        "bytes": os.path.getsize(options.output),
+    }
+    if options.json:
+        console.write_json(facts)
+    else:
+        console.write(
+            "%(output)s: variant %(variant)s (%(how)s), %(num_classes)d classes, %(arrays)d arrays, %(bytes)d bytes"
+            % {key: console.printable(value) if isinstance(value, str) else value for key, value in facts.items()}
+        )
+    return 0

@@ -1,0 +1,169 @@
+"""What ``fastalex info`` finds out about this installation and this machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from importlib import metadata
+from typing import Any, Dict, List, Optional
+
+from .. import __version__
+from ..errors import BackendError, UserError
+
+#: Module, distributions that may hold it, what it is for.
+OPTIONAL = (
+    ("rich", ("rich",), "tables on the command line"),
+    ("torch", ("torch",), "the PyTorch reference, tensors as input, training"),
+    ("tensorboard", ("tensorboard",), "events of training runs"),
+    ("matplotlib", ("matplotlib",), "learning curves of training runs"),
+    ("sklearn", ("scikit-learn",), "examples/digits.py"),
+    ("cuda.bindings", ("cuda-python", "cuda-bindings"), "streams of several libraries at once"),
+    ("cupy", ("cupy", "cupy-cuda12x", "cupy-cuda11x"), "arrays of a GPU as input"),
+    ("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "comparison in the tests"),
+)
+REQUIRED = (("numpy", ("numpy",), "arrays"), ("PIL", ("Pillow", "pillow"), "images"))
+
+
+def collect() -> Dict[str, Any]:
+    """Everything ``info`` shows, as plain values. Raises nothing for what it finds.
+
+    ``ok`` is false if the native engine cannot be loaded, no backend works, the bundled weights are damaged, or a
+    self-test fails; ``problems`` then holds the sentences that say so.
+    """
+    report: Dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "location": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+        "cpu": _cpu(),
+        "device": _device(),
+        "packages": [_package(*entry) for entry in REQUIRED + OPTIONAL],
+        "weights": _weights(),
+    }
+    report.update(_engine())
+    report["problems"] = _problems(report)
+    report["ok"] = not report["problems"]
+    return report
+
+
+def _engine() -> Dict[str, Any]:
+    try:
+        from .. import _core
+    except ImportError as error:
+        return {"engine": str(error), "build": {}, "isa": None, "backends": [], "gpus": [], "selftest": []}
+    found = {"engine": "", "build": _core.build_info(), "backends": _core.backends()}
+    found["gpus"] = _gpus([entry["name"] for entry in found["backends"] if entry["available"]])
+    try:
+        found["isa"] = _core.cpu_isa()
+    except BackendError:  # the cpu backend's entry has the reason
+        found["isa"] = None
+    found["selftest"] = _selftest([entry["name"] for entry in found["backends"] if entry["available"]])
+    return found
+
+
+def _gpus(backends: List[str]) -> List[Dict[str, Any]]:
+    """Every GPU of every backend: its facts, the device file that knows it, and where its tuning rules come from."""
+    from ..runtime import device_spec
+    from ..tuning import rules
+
+    found = []
+    for place in (device_spec.DeviceSpec(name, gpu) for name in backends for gpu in device_spec.gpus(name)):
+        gpu = place.gpu
+        known = rules.known_as(gpu)
+        entry = dict(vars(gpu), device=place.name, driver_cuda=gpu.driver_version)
+        entry.update(
+            recognised=known.device.name if known.device else None,
+            card=known.card.name if known.card else None,
+            tuning=rules.choose(place).source,
+        )
+        found.append(entry)
+    return found
+
+
+def _selftest(backends: List[str]) -> List[Dict[str, Any]]:
+    from ..runtime import precisions
+    from ..selftest import checks
+
+    quick = [name for name in backends if not precisions.runs_engines(name)]  # an engine for each case takes minutes
+    return [outcome._asdict() for outcome in checks.run_all(quick)]
+
+
+def _problems(report: Dict[str, Any]) -> List[str]:
+    if report["engine"]:
+        return ["the native engine cannot be loaded (%s); install fastalex again" % report["engine"]]
+    problems = []
+    from ..runtime.device_spec import AUTO_ORDER
+
+    status = {entry["name"]: entry for entry in report["backends"]}
+    if not any(status[name]["available"] for name in AUTO_ORDER):
+        problems.append("no backend works here: %s" % status["cpu"]["reason"])
+    problems += [
+        "the bundled weights '%(name)s' cannot be used: %(reason)s" % row for row in report["weights"] if row["reason"]
+    ]
+    failed = [entry for entry in report["selftest"] if not entry["ok"]]
+    if failed:
+        first = failed[0]
+        problems.append(
+            "%d of %d self-tests failed, the first is %s on %s: %s"
+            % (len(failed), len(report["selftest"]), first["case"], first["backend"], first["reason"])
+        )
+    return problems
+
+
+def _cpu() -> Dict[str, Any]:
+    from ..hardware import devices
+
+    found = devices.cpu()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else found.cores
+    return {"model": found.model, "machine": found.machine, "cores": found.cores, "usable_cores": usable}
+
+
+def _device() -> Dict[str, Any]:
+    from ..hardware import devices
+
+    try:
+        found = devices.recognise()
+    except UserError as error:
+        return {"name": None, "title": None, "card": None, "reason": str(error)}
+    return {
+        "name": found.device.name if found.device else None,
+        "title": found.device.title if found.device else None,
+        "card": found.card.name if found.card else None,
+        "reason": found.reason,
+    }
+
+
+def _package(module: str, distributions: Any, purpose: str) -> Dict[str, Any]:
+    """Looks without importing: importing some of these takes seconds."""
+    try:
+        found = importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        found = False
+    return {"name": module, "found": found, "version": _version(distributions) if found else None, "purpose": purpose}
+
+
+def _version(distributions: Any) -> Optional[str]:
+    for name in distributions:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _weights() -> List[Dict[str, Any]]:
+    from .. import weights
+
+    found = []
+    for name in weights.BUNDLED:
+        entry: Dict[str, Any] = {"name": name, "path": str(weights.bundled(name))}
+        try:
+            loaded = weights.load(entry["path"])
+            row = loaded.variant()
+            entry.update(variant=row.name if row else None, classes=row.num_classes if row else None)
+            entry.update(bytes=os.path.getsize(entry["path"]), reason="")
+        except (UserError, OSError) as error:
+            entry.update(variant=None, classes=None, bytes=None, reason=str(error))
+        found.append(entry)
+    return found

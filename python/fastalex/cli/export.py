@@ -1,0 +1,110 @@
+"""The command ``fastalex export``: a network as a file for other programs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any, Dict
+
+from .._util import console
+from ..errors import UserError
+from .common import read_labels
+from .options import add_command, add_engine, positive
+
+ANY_BATCH = "any"
+SUFFIXES = {".onnx": "onnx", ".engine": "engine", ".plan": "engine"}
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(
+        commands, "export", run, "write a network for other programs: an ONNX file or a TensorRT engine"
+    )
+    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, 'digits', or what 'fastalex weights' lists")
+    parser.add_argument("output", metavar="OUT", help="the file to write")
+    parser.add_argument("--to", choices=("onnx", "engine"), help="default: by OUT's suffix, .onnx, .engine or .plan")
+    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
+    parser.add_argument("--input-size", type=positive, metavar="S", help="side of the input; default: the variant's")
+    parser.add_argument(
+        "--batch", type=_batch, default=1, metavar="N", help="images at a time (1); onnx: 'any'; engine: the most"
+    )
+    parser.add_argument("--softmax", action="store_true", help="probabilities instead of logits")
+    parser.add_argument("--labels", metavar="FILE", help="onnx: names of the classes to write with it, one a line")
+    parser.add_argument("--device", default="tensorrt", metavar="D", help="engine: tensorrt (default) or tensorrt:1")
+    parser.add_argument("--precision", metavar="T", help="engine: fp32 (default) or fp16")
+    parser.add_argument("--fc-weights", metavar="T", help="engine: as --precision (default), int8 or int4")
+    add_engine(parser)
+
+
+def _batch(text: str) -> Any:
+    return text if text == ANY_BATCH else positive(text)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the network that ``options.weights`` are for as ``options.output``."""
+    kind = options.to or SUFFIXES.get(os.path.splitext(options.output)[1].lower())
+    if kind is None:
+        raise UserError("say what %s is to be: --to onnx or --to engine" % options.output)
+    facts = _onnx(options) if kind == "onnx" else _engine(options)
+    facts = dict(facts, output=options.output, to=kind, bytes=os.path.getsize(options.output))
+    if options.json:
+        console.write_json(facts)
+    else:
+        console.write(
+            "%s: %s, variant %s, batch %s, %d bytes; %s"
+            % (console.printable(options.output), kind, facts["variant"], facts["batch"], facts["bytes"], facts["note"])
+        )
+    return 0
+
+
+def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
+    """The weights as float32, dequantised where they are kept in fewer bits."""
+    from .. import weights
+    from .._util.files import replacing
+    from ..networks import onnx_export, variants
+    from ..weights import adapt, initial, registry
+
+    for name, value in (
+        ("precision", options.precision),
+        ("fc-weights", options.fc_weights),
+        ("engine", options.engine),
+    ):
+        if value is not None:
+            raise UserError("an ONNX file holds float32 for whatever reads it; leave out --%s" % name)
+    loaded = weights.load(registry.locate(options.weights))
+    base = options.variant or adapt.find(loaded).variant
+    classes = adapt.class_count(loaded) if isinstance(base, str) else None
+    row = variants.get(base, num_classes=classes, input_size=options.input_size)
+    arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
+    labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
+    known = labels if labels and len(labels) == row.num_classes else None
+    batch = None if options.batch == ANY_BATCH else options.batch
+    model = onnx_export.graph_of(row, arrays, batch, options.softmax, weights.metadata_for(row, known))
+    with replacing(options.output) as stream:
+        stream.write(model.SerializeToString())
+    note = "input x, output %s" % model.graph.output[0].name
+    return {"variant": row.name, "batch": options.batch, "note": note}
+
+
+def _engine(options: argparse.Namespace) -> Dict[str, Any]:
+    """An engine for this machine's GPU and TensorRT."""
+    from ..model import AlexNet
+    from ..weights import registry
+
+    if options.batch == ANY_BATCH:
+        raise UserError("an engine needs its largest batch: --batch 8 serves 1 to 8 images")
+    if options.labels:
+        raise UserError("an engine holds no class names; leave out --labels")
+    sizes = {"input_size": options.input_size} if options.input_size else {}
+    net = AlexNet(
+        options.variant,
+        weights=registry.locate(options.weights),
+        device=options.device,
+        precision=options.precision or "fp32",
+        fc_weights=options.fc_weights,
+        engine=options.engine,
+        **sizes,
+    )
+    net.save_engine(options.output, options.batch, options.softmax)
+    note = "%s, %s, fc weights %s, %s" % (net.device, net.precision, net.fc_weights, net.tuning)
+    return {"variant": net.variant.name, "batch": options.batch, "note": note}

@@ -1,0 +1,85 @@
+"""The command ``fastalex info``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Dict, List
+
+from .._util import console
+from .common import BROKEN, OK
+from .options import add_command
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    add_command(commands, "info", run, "what was found here, what was refused and why, and a self-test")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the diagnosis; exit code 1 if something is broken."""
+    from . import diagnosis
+
+    report = diagnosis.collect()
+    if options.json:
+        console.write_json(report)
+    else:
+        _print_report(report)
+    for problem in report["problems"]:
+        console.complain(problem)
+    return OK if report["ok"] else BROKEN
+
+
+def _print_report(report: Dict[str, Any]) -> None:
+    cpu, device, build = report["cpu"], report["device"], report["build"]
+    rows = [("fastalex", "%s in %s" % (report["version"], report["location"]))]
+    rows += [("python", "%s on %s" % (report["python"], report["platform"]))]
+    rows += [("build: " + key, build[key]) for key in build]
+    rows += [
+        ("CPU", "%s, %s, %d cores, %d usable" % tuple(cpu[k] for k in ("model", "machine", "cores", "usable_cores")))
+    ]
+    rows += [("instruction set", report["isa"] or "none")]
+    rows += [("device", device["card"] or device["title"] or "no device of devices/*.toml")]
+    rows += [("", device["reason"])]
+    console.table("", ("", ""), rows)
+    _print_gpus(report)
+    backends = [
+        (row["name"], "available" if row["available"] else "refused", row["reason"]) for row in report["backends"]
+    ]
+    console.table("Backends", ("name", "state", "reason"), backends)
+    packages = [
+        (row["name"], (row["version"] or "found") if row["found"] else "-", row["purpose"])
+        for row in report["packages"]
+    ]
+    console.table("Python packages", ("name", "version", "used for"), packages)
+    weights = [(row["name"], row["variant"] or "-", row["bytes"] or "-", row["path"]) for row in report["weights"]]
+    console.table("Weights that come with fastalex", ("name", "variant", "bytes", "path"), weights, right=("bytes",))
+    _print_selftest(report["selftest"])
+
+
+def _print_gpus(report: Dict[str, Any]) -> None:
+    """The GPUs that a backend can use; nothing where there is none, the backends' table then says why."""
+    rows = []
+    for gpu in report["gpus"]:
+        about = "sm_%d, %d SMs, %d MHz, %.1f GiB" % (
+            gpu["sm"],
+            gpu["sms"],
+            gpu["clock_khz"] // 1000,
+            gpu["memory_bytes"] / 2**30,
+        )
+        rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognised"] or "-", gpu["tuning"]))
+    if rows:
+        console.table("GPUs", ("device", "name", "what it is", "known as", "tuning"), rows)
+
+
+def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
+    """One row for each op of each backend, and one for each case that failed."""
+    rows = []
+    for backend, op in dict.fromkeys((row["backend"], row["op"]) for row in outcomes):
+        group = [row for row in outcomes if (row["backend"], row["op"]) == (backend, op)]
+        failed = [row for row in group if not row["ok"]]
+        shares = [row["share"] for row in group if row["share"] is not None]
+        share = "%.3f" % max(shares) if shares else "-"
+        rows.append((backend, op, len(group), share, "%d failed" % len(failed) if failed else "passed"))
+        rows += [("", row["case"], "", "", "FAILED: " + row["reason"]) for row in failed]
+    columns = ("backend", "op", "cases", "error / bound", "result")
+    console.table("Self-test against the naive backend", columns, rows, right=("cases", "error / bound"))

@@ -1,0 +1,147 @@
+"""The command ``fastalex summary``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+from .._util import console
+from ..errors import UserError
+from .common import MAX_BATCH, OK, net_facts, net_from
+from .options import add_command, add_numbers, positive
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(commands, "summary", run, "the layers of a network, or the list of networks")
+    parser.add_argument("variant", nargs="?", metavar="VARIANT", help="left out: list the variants")
+    parser.add_argument("--num-classes", type=positive, metavar="N", help="width of the last layer")
+    parser.add_argument("--input-size", type=positive, metavar="S", help="side of the input in pixels")
+    parser.add_argument("--weights", metavar="W", help="take the variant from this file, or check that it fits")
+    parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
+    parser.add_argument("--kernels", action="store_true", help="print which kernel serves each layer on --device")
+    add_numbers(parser)
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="with --kernels: batch size (1)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the layers of a variant, the native layer table, or the list of variants."""
+    from ..networks import variants
+    from ..networks.layers import layer_table
+
+    loaded = _load_weights(options.weights)
+    if options.variant is None and loaded is None:
+        return _list_variants(options)
+    if options.kernels:
+        return _summarize_kernels(options)
+    base, classes = options.variant, options.num_classes
+    if loaded is not None:
+        from ..weights import adapt, initial
+
+        base = base or adapt.find(loaded).variant
+        classes = classes or adapt.class_count(loaded)
+    row = variants.get(base, num_classes=classes, input_size=options.input_size)
+    if loaded is not None:
+        initial.check(row, adapt.fit(loaded, row))
+    layers = row.layers()
+    facts = _summary_facts(row, layers)
+    if options.json:
+        console.write_json(dict(facts, table=layer_table(layers)) if options.table else facts)
+    elif options.table:
+        console.write(layer_table(layers).rstrip("\n"))
+    else:
+        _print_layers(facts)
+    return OK
+
+
+def _summarize_kernels(options: argparse.Namespace) -> int:
+    options.threads = None
+    sizes = {"num_classes": options.num_classes, "input_size": options.input_size}
+    net = net_from(options, **{key: value for key, value in sizes.items() if value})
+    if options.batch > MAX_BATCH:
+        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, options.batch))
+    facts = dict(net_facts(net), batch=options.batch, **net.kernels(options.batch))
+    if options.json:
+        console.write_json(facts)
+    else:
+        _print_kernels(facts)
+    return OK
+
+
+def _summary_facts(row: Any, layers: List[Any]) -> Dict[str, Any]:
+    rows = [
+        {
+            "name": layer.name,
+            "op": layer.op,
+            "output_shape": list(layer.out_shape),
+            "params": layer.params,
+            "macs": layer.macs,
+            "weight_bytes": 4 * layer.params,
+        }
+        for layer in layers
+    ]
+    totals = {key: sum(layer[key] for layer in rows) for key in ("params", "macs", "weight_bytes")}
+    facts = {"variant": row.name, "summary": row.summary, "input_shape": list(layers[0].in_shape), "layers": rows}
+    return dict(facts, num_classes=row.num_classes, total=totals)
+
+
+def _print_layers(facts: Dict[str, Any]) -> None:
+    columns = ("layer", "op", "output", "parameters", "MACs", "bytes (fp32)")
+    numbers = columns[3:]
+
+    def figures(row: Dict[str, Any]) -> Tuple[str, ...]:
+        return tuple(f"{row[key]:,}" if row[key] else "" for key in ("params", "macs", "weight_bytes"))
+
+    rows = [(row["name"], row["op"], _shape(row["output_shape"]), *figures(row)) for row in facts["layers"]]
+    rows.append(("total", "", "", *figures(facts["total"])))
+    title = "%s: %s; input %s" % (facts["variant"], facts["summary"], _shape(facts["input_shape"]))
+    console.table(title, columns, rows, right=numbers)
+
+
+def _list_variants(options: argparse.Namespace) -> int:
+    from ..networks import variants
+
+    if options.num_classes or options.input_size or options.table or options.kernels:
+        raise UserError("name a variant: fastalex summary VARIANT (there are: %s)" % ", ".join(variants.VARIANTS))
+    rows = list(variants.VARIANTS.values())
+    if options.json:
+        keys = ("name", "summary", "input_size", "num_classes", "params", "macs")
+        console.write_json({"variants": [{key: getattr(row, key) for key in keys} for row in rows]})
+        return OK
+    cells = [(row.name, row.input_size, f"{row.params:,}", row.summary) for row in rows]
+    console.table("", ("variant", "input", "parameters", "what it is"), cells, right=("input", "parameters"))
+    return OK
+
+
+def _load_weights(given: Optional[str]) -> Any:
+    if given is None:
+        return None
+    from .. import weights
+
+    return weights.load_named(given)
+
+
+def _shape(sides: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in sides)
+
+
+def _print_kernels(facts: Dict[str, Any]) -> None:
+    """The kernels of one network: what ``AlexNet.kernels`` found."""
+    cells = []
+    for step in facts["steps"]:
+        cells.append((", ".join(step["layers"]), step["candidate"], step.get("split", 1), *_kernel(step, 0)))
+        cells += [("", "", "", *_kernel(step, index)) for index in range(1, len(step["kernels"]))]
+    title = "%(variant)s on %(device)s, %(precision)s, fc weights %(fc_weights)s, batch %(batch)d" % facts
+    title += "; one CUDA graph" if facts["graph"] else ""
+    console.table(
+        title, ("layers", "chosen", "split", "kernel", "grid", "threads", "shared B"), cells, right=("split",)
+    )
+    if facts["tuning"]:
+        console.write("tuning: %s" % console.printable(facts["tuning"]))
+
+
+def _kernel(step: Dict[str, Any], index: int) -> Any:
+    if index >= len(step["kernels"]):
+        return "", "", "", ""
+    one = step["kernels"][index]
+    return one["name"], " x ".join(map(str, one["grid"])), one["threads"], one["shared_bytes"]

@@ -1,0 +1,44 @@
+"""The command ``fastalex weights``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Dict, List
+
+from .._util import console
+from ..errors import UserError
+from .options import add_command
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = add_command(commands, "weights", run, "list the published weights, or fetch some")
+    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
+
+
+def run(options: argparse.Namespace) -> int:
+    """List the registered weights, or fetch some."""
+    from ..weights import registry
+
+    if options.action == "fetch":
+        if not options.names:
+            raise UserError("name the weights to fetch (there are: %s)" % ", ".join(registry.FILES))
+        paths = {name: registry.fetch(name, quiet=options.json) for name in options.names}
+        if options.json:
+            console.write_json(paths)
+        else:
+            console.write("\n".join(console.printable(path) for path in paths.values()))
+        return 0
+    rows = registry.listing()
+    if options.json:
+        console.write_json({"folder": registry.folder(), "weights": rows})
+    else:
+        columns = ("name", "variant", "here", "bytes", "licence", "file")
+        console.table("Weights in %s" % registry.folder(), columns, [_cells(row) for row in rows], right=("bytes",))
+    return 0
+
+
+def _cells(row: Dict[str, Any]) -> List[str]:
+    size = "-" if row["bytes"] is None else f"{row['bytes']:,}"
+    return [row["name"], row["variant"], "yes" if row["present"] else "no", size, row["licence"], row["filename"]]

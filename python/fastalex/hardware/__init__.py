@@ -1,0 +1,1 @@
+"""What is known of devices: the device files, the rules of tuning as text, the roofline."""

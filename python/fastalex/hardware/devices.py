@@ -1,0 +1,376 @@
+"""Devices as data: what a board or card can do, and which one this machine is.
+
+The facts are in ``devices/<name>.toml`` (installed as ``fastalex/devices/``), each number with its source. Peaks are
+not written down anywhere: they follow from SMs, clock and the rate per SM and clock (:meth:`Card.peak_tflops`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import platform
+import re
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+from ..errors import UserError
+from .tuning_rule import parse_rule
+
+try:
+    import tomllib
+except ImportError:  # Python < 3.11
+    import tomli as tomllib
+
+KINDS = ("jetson", "card")
+BASES = ("predicted", "measured")  # of tuning rules and of the choice of plugins
+RATES = ("fp32", "fp16", "fp16_tensor", "fp16_tensor_fp32", "int8_tensor")
+_SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+_SMI_TIMEOUT_S = 10.0
+# The system sees less than the nominal memory: 14486 MiB on an Orin NX 16GB (its deviceQuery, devices/orin.toml).
+_MEMORY_SEEN = (0.75, 1.05)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One member of a device family.
+
+    ``clock_mhz`` is the highest (boost) clock, ``tensor_clock_mhz`` the one under tensor-core load where it differs.
+    ``bandwidth_gb_s`` is DRAM bandwidth in 1e9 bytes per second. ``rates`` are fused multiply-adds per SM and clock,
+    by kind (:data:`RATES`); a kind that has no sourced rate is missing. ``match`` is a regular expression on the name
+    that nvidia-smi (or, on a Jetson, the device tree) gives; empty: every member of the family.
+    """
+
+    name: str
+    device: str
+    sms: int
+    clock_mhz: float
+    bandwidth_gb_s: float
+    rates: Mapping[str, int]
+    l2_kib: Optional[int] = None
+    memory_gib: Optional[float] = None
+    power_w: Optional[float] = None
+    tensor_clock_mhz: Optional[float] = None
+    match: str = ""
+
+    def peak_tflops(self, rate: str) -> Optional[float]:
+        """Peak in 1e12 operations per second (a multiply-add is two): SMs x clock x rate x 2; None if not known."""
+        if rate not in RATES:
+            raise UserError("there is no rate '%s' (there are: %s)" % (rate, ", ".join(RATES)))
+        if rate not in self.rates:
+            return None
+        clock = self.tensor_clock_mhz if "tensor" in rate and self.tensor_clock_mhz else self.clock_mhz
+        return self.sms * clock * 1e6 * self.rates[rate] * 2 / 1e12
+
+    def fits(self, name: str, memory_mib: Optional[float]) -> bool:
+        """Whether a GPU or board of this ``name`` and memory (None: not known) can be this card."""
+        if not re.search(self.match, name):
+            return False
+        if memory_mib is None or self.memory_gib is None:
+            return True
+        return _MEMORY_SEEN[0] <= memory_mib / (self.memory_gib * 1024) <= _MEMORY_SEEN[1]
+
+
+@dataclass(frozen=True)
+class DeviceTuning:
+    """How the CUDA engine is set up: ``graphs`` says whether a network runs as one CUDA graph, ``rules`` which kernels
+    serve which layers (:mod:`.tuning_rule`), ``basis`` whether the rules were ``measured`` or are ``predicted``,
+    ``source`` by what."""
+
+    graphs: bool
+    rules: Tuple[str, ...] = ()
+    basis: str = "predicted"
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """Which of fastalex's plugins serve a TensorRT engine wherever they can, whether that was ``measured`` or is
+    ``predicted`` (``basis``), and why (``source``). Layers of other plugins are TensorRT's own where it has any."""
+
+    plugins: Tuple[str, ...]
+    basis: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Device:
+    """A board or a family of cards: one file in ``devices/``.
+
+    ``limits`` are per SM and per block (KiB, registers, threads), ``abilities`` say which instructions to use,
+    ``software`` is the last JetPack, CUDA and TensorRT that serve it.
+    """
+
+    name: str
+    title: str
+    kind: str
+    compute_capability: Tuple[int, int]
+    limits: Mapping[str, int]
+    abilities: Mapping[str, Any]
+    software: Mapping[str, str]
+    cards: Tuple[Card, ...]
+    device_tree: Tuple[str, ...] = ()
+    device_tree_not: Tuple[str, ...] = ()
+    gpu_name: str = ""
+    tuning: Optional[DeviceTuning] = None
+    engine: Optional[EngineChoice] = None
+
+    def card(self, name: str) -> Card:
+        """The card called ``name`` (case and a leading vendor or family word do not matter).
+
+        :raises UserError: if there is none.
+        """
+        wanted = _plain(name)
+        for card in self.cards:
+            if wanted in (_plain(card.name), _plain(card.name).replace("geforce", "", 1)):
+                return card
+        names = [card.name for card in self.cards]
+        raise UserError(
+            "%s has no card '%s'%s (there are: %s)" % (self.name, name, _hint(name, names), ", ".join(names))
+        )
+
+    def owns_board(self, model: str) -> bool:
+        """Whether ``model``, the text of /proc/device-tree/model, is one of this device's boards."""
+        return any(word in model for word in self.device_tree) and not any(no in model for no in self.device_tree_not)
+
+    def owns_gpu(self, name: str) -> bool:
+        """Whether ``name``, as nvidia-smi prints it, is one of this family."""
+        return bool(self.gpu_name and re.search(self.gpu_name, name))
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """A processor: ``isa`` are the flags (x86) or features (Arm) that the kernel reports."""
+
+    model: str
+    machine: str
+    cores: int
+    isa: Tuple[str, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Where :func:`recognise` and :func:`cpu` look. Each returns text, or None where there is nothing; none raises."""
+
+    device_tree_model: Callable[[], Optional[str]] = lambda: read_text("/proc/device-tree/model")
+    nvidia_smi: Callable[[], Optional[str]] = lambda: run_nvidia_smi()
+    cpuinfo: Callable[[], Optional[str]] = lambda: read_text("/proc/cpuinfo")
+    meminfo: Callable[[], Optional[str]] = lambda: read_text("/proc/meminfo")
+    machine: Callable[[], str] = platform.machine
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What this machine is: ``device`` and ``card`` (None where it cannot be told) and one sentence why."""
+
+    device: Optional[Device]
+    card: Optional[Card]
+    reason: str
+
+
+def directory() -> Path:
+    """The folder of the device files: in the installed package, else in a source checkout.
+
+    :raises UserError: if neither is there.
+    """
+    here = Path(__file__).resolve()
+    for folder in (here.parents[1] / "data" / "devices", here.parents[3] / "devices"):
+        if folder.is_dir():
+            return folder
+    raise UserError("the device files are missing: install fastalex again")
+
+
+@functools.lru_cache(maxsize=None)
+def load_all() -> Mapping[str, Device]:
+    """Every device by name: boards first, then cards, each by compute capability."""
+    found = [_load(path) for path in sorted(directory().glob("*.toml"))]
+    found.sort(key=lambda device: (KINDS.index(device.kind), device.compute_capability, device.name))
+    return MappingProxyType({device.name: device for device in found})
+
+
+def get(name: str) -> Device:
+    """The device called ``name``.
+
+    :raises UserError: if there is none; the sentence names the nearest one.
+    """
+    devices = load_all()
+    if name not in devices:
+        raise UserError("there is no device '%s'%s (there are: %s)" % (name, _hint(name, devices), ", ".join(devices)))
+    return devices[name]
+
+
+def recognise(probes: Optional[Probes] = None) -> Recognition:
+    """Which device this machine is. Never raises for what it finds on the machine.
+
+    The device tree is asked first: a Jetson has one, and its nvidia-smi (where it has any) says little.
+    """
+    probes = probes or Probes()
+    model = _clean(probes.device_tree_model())
+    for device in load_all().values():
+        if model and device.owns_board(model):
+            return _with_card(device, model, _total_memory_mib(probes.meminfo()), "the board says '%s'" % model)
+    listing = probes.nvidia_smi()
+    gpus = _gpus(listing)
+    for name, memory in gpus:
+        for device in load_all().values():
+            if device.owns_gpu(name):
+                return _with_card(device, name, memory, "nvidia-smi names '%s'" % name)
+    board = "the board says '%s'" % model if model else "there is no /proc/device-tree/model"
+    if gpus:
+        cards = "nvidia-smi names %s" % ", ".join("'%s'" % name for name, _ in gpus)
+    else:
+        cards = "nvidia-smi is missing or fails" if listing is None else "nvidia-smi names no GPU"
+    return Recognition(None, None, "%s, and %s" % (board, cards))
+
+
+def recognise_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: bool) -> Recognition:
+    """Which device a GPU is that the CUDA runtime calls ``name``, of compute capability ``sm`` (75: 7.5).
+
+    The GPU of a Jetson has no telling name: the board of its compute capability is taken, without a card.
+    """
+    said = "CUDA names '%s', sm_%d" % (name, sm)
+    for device in load_all().values():
+        major, minor = device.compute_capability
+        if 10 * major + minor != sm:
+            continue
+        if integrated and device.kind == "jetson":
+            return Recognition(device, None, said)
+        if not integrated and device.owns_gpu(name):
+            return _with_card(device, name, memory_mib, said)
+    return Recognition(None, None, said + ", which no file of devices/ describes")
+
+
+def cpu(probes: Optional[Probes] = None) -> Cpu:
+    """This machine's processor, from /proc/cpuinfo (x86 and Arm spell it differently); unknown parts stay general."""
+    probes = probes or Probes()
+    text = probes.cpuinfo() or ""
+    fields: Dict[str, str] = {}
+    cores = 0
+    for line in text.splitlines():
+        key, _, value = (part.strip() for part in line.partition(":"))
+        cores += key == "processor"
+        fields.setdefault(key, value)
+    flags = fields.get("flags") or fields.get("Features") or ""
+    model = fields.get("model name") or ""
+    if not model and "CPU part" in fields:  # aarch64 kernels print numbers only
+        model = "Arm implementer %s part %s" % (fields.get("CPU implementer", "?"), fields["CPU part"])
+        board = _clean(probes.device_tree_model())
+        model += " (%s)" % board if board else ""
+    machine = probes.machine()
+    return Cpu(model or "unknown %s" % machine, machine, cores or os.cpu_count() or 1, tuple(flags.split()))
+
+
+def read_text(path: str) -> Optional[str]:
+    """The text of a file of the kernel, or None if it cannot be read."""
+    try:
+        return Path(path).read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def run_nvidia_smi(command: Tuple[str, ...] = _SMI, timeout_s: float = _SMI_TIMEOUT_S) -> Optional[str]:
+    """The output of nvidia-smi, one line a GPU (``name, memory in MiB``), or None if it is missing, fails or hangs."""
+    try:
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=timeout_s
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else None
+
+
+def _load(path: Path) -> Device:
+    try:
+        row = _read(path)
+        rates = MappingProxyType(dict(row["rates"]))
+        unknown = sorted(set(rates) - set(RATES))
+        if unknown or row["kind"] not in KINDS:
+            raise ValueError("unknown rate or kind: %s" % (unknown or row["kind"]))
+        cards = tuple(Card(device=path.stem, rates=rates, **values) for values in row["card"])
+        major, minor = row["compute_capability"].split(".")
+        rules = row["recognise"]
+        return Device(
+            name=path.stem,
+            title=row["title"],
+            kind=row["kind"],
+            compute_capability=(int(major), int(minor)),
+            limits=MappingProxyType(row["limits"]),
+            abilities=MappingProxyType(row["abilities"]),
+            software=MappingProxyType(row["software"]),
+            cards=cards,
+            device_tree=tuple(rules.get("device_tree", ())),
+            device_tree_not=tuple(rules.get("device_tree_not", ())),
+            gpu_name=rules.get("gpu_name", ""),
+            tuning=_tuning(row.get("tuning"), path.parent / "tuning" / path.name),
+            engine=_engine(row.get("engine")),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError("the device file %s is not valid: %s" % (path, error)) from None
+
+
+def _read(path: Path) -> Dict[str, Any]:
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _tuning(row: Optional[Dict[str, Any]], generated: Path) -> Optional[DeviceTuning]:
+    """The table ``[tuning]`` of a device file, with what its ``generated`` file of rules has, if there is one."""
+    if row is None:
+        return None
+    row = {**row, **(_read(generated) if generated.exists() else {})}
+    found = DeviceTuning(**{**row, "rules": tuple(row.get("rules", ()))})
+    for line in found.rules:
+        parse_rule(line)
+    if not isinstance(found.graphs, bool) or found.basis not in BASES:
+        raise ValueError("[tuning] must have graphs = true or false, and its rules a basis of %s" % " or ".join(BASES))
+    if found.rules and not found.source:
+        raise ValueError("%s has rules, so it must name their source" % generated)
+    return found
+
+
+def _engine(row: Optional[Dict[str, Any]]) -> Optional[EngineChoice]:
+    if row is None:
+        return None
+    found = EngineChoice(**{**row, "plugins": tuple(row["plugins"])})
+    if found.basis not in BASES or not found.source:
+        raise ValueError("[engine] must have a basis of %s, and a source" % " or ".join(BASES))
+    return found
+
+
+def _with_card(device: Device, name: str, memory_mib: Optional[float], reason: str) -> Recognition:
+    fitting = [card for card in device.cards if card.fits(name, memory_mib)]
+    if len(fitting) == 1:
+        return Recognition(device, fitting[0], reason)
+    if not fitting:
+        return Recognition(device, None, reason + ", a member of %s that has no row of its own" % device.title)
+    names = " or ".join(card.name for card in fitting)
+    return Recognition(device, None, reason + ", which may be %s" % names)
+
+
+def _gpus(listing: Optional[str]) -> List[Tuple[str, Optional[float]]]:
+    gpus = []
+    for line in (listing or "").splitlines():
+        name, _, memory = (part.strip() for part in line.rpartition(",")) if "," in line else (line.strip(), "", "")
+        if name:
+            gpus.append((name, float(memory) if re.fullmatch(r"\d+(\.\d+)?", memory) else None))
+    return gpus
+
+
+def _total_memory_mib(meminfo: Optional[str]) -> Optional[float]:
+    found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo or "", re.MULTILINE)
+    return int(found.group(1)) / 1024 if found else None
+
+
+def _clean(text: Optional[str]) -> str:
+    return (text or "").replace("\0", " ").strip()  # the device tree ends its strings with a zero byte
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("nvidia", "", 1))
+
+
+def _hint(name: str, names: Any) -> str:
+    close = difflib.get_close_matches(str(name), list(names), 1, 0.5)
+    return "; did you mean '%s'?" % close[0] if close else ""

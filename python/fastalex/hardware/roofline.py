@@ -1,0 +1,162 @@
+"""Predicted times: the roofline of a network on a card, layer by layer. A floor, not a measurement.
+
+What is counted:
+
+* the convolutions and the fully connected layers, one after another (nothing overlaps); activation, LRN, pooling and
+  softmax cost nothing, as if they were fused into their neighbours, and so do launches;
+* for each layer ``max(FLOP / peak, bytes / bandwidth)``. FLOP = 2 x MACs x batch, direct convolution (no Winograd).
+  Bytes = weights and bias once, inputs and outputs once per image. Nothing stays in a cache between layers;
+* the peak is the card's highest clock x SMs x rate. ``fp32`` uses the fp32 units. The other precisions compute in fp16:
+  on tensor cores with fp32 accumulation where the card has them, else with half2 and fp16 accumulation
+  (Nano, TX2, GTX 1650);
+* ``fp16``: weights and activations of 2 bytes. ``int8`` and ``int4`` are weight-only and only in the fully connected
+  layers: 1 byte a weight (the scale of a row is neglected), or half a byte and an fp16 scale for every 128 weights;
+  convolutions and activations stay fp16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Dict, Optional, Tuple, Union
+
+from ..errors import UserError
+from ..networks.architecture import Variant
+from ..networks.layers import Layer
+from ..networks.variants import get as get_variant
+from .devices import Card
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bytes of a weight (in a convolution, in a fully connected layer) and of an activation; whether fp16 computes."""
+
+    conv_bytes: float
+    fc_bytes: float
+    activation_bytes: float
+    half: bool
+
+
+PRECISIONS: Dict[str, Precision] = {
+    "fp32": Precision(4, 4, 4, False),
+    "fp16": Precision(2, 2, 2, True),
+    "int8": Precision(2, 1, 2, True),
+    "int4": Precision(2, 0.5 + 2 / 128, 2, True),
+}
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """One layer's share: FLOP and bytes of the whole batch, and the time that each alone would take, in ms."""
+
+    name: str
+    op: str
+    flop: float
+    bytes: float
+    compute_ms: float
+    memory_ms: float
+
+    @property
+    def ms(self) -> float:
+        """The slower of the two."""
+        return max(self.compute_ms, self.memory_ms)
+
+    @property
+    def bound(self) -> str:
+        """What limits the layer: ``compute`` or ``memory``."""
+        return "compute" if self.compute_ms >= self.memory_ms else "memory"
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The predicted time of one batch on one card."""
+
+    variant: str
+    device: str
+    card: str
+    precision: str
+    batch: int
+    layers: Tuple[LayerTime, ...]
+
+    @property
+    def ms(self) -> float:
+        """Sum over the layers, in ms a batch."""
+        return sum(layer.ms for layer in self.layers)
+
+    @property
+    def images_per_s(self) -> float:
+        """Images per second at that time."""
+        return self.batch * 1000.0 / self.ms
+
+    @property
+    def fc_share(self) -> float:
+        """The fully connected layers' part of the time, 0 to 1."""
+        return sum(layer.ms for layer in self.layers if layer.op == "fc") / self.ms
+
+    def to_dict(self) -> Dict[str, Any]:
+        """Plain values, marked as predicted, for JSON."""
+        return {
+            "predicted": True,
+            "variant": self.variant,
+            "device": self.device,
+            "card": self.card,
+            "precision": self.precision,
+            "batch": self.batch,
+            "ms": self.ms,
+            "images_per_s": self.images_per_s,
+            "fc_share": self.fc_share,
+            "layers": [dict(vars(layer), ms=layer.ms, bound=layer.bound) for layer in self.layers],
+        }
+
+
+def math_peak_tflops(card: Card, precision: str) -> Optional[float]:
+    """The peak that ``precision`` computes at on ``card``, in TFLOPS; None where the card's rate is not known.
+
+    :raises UserError: for an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise UserError("there is no precision '%s' (there are: %s)" % (precision, ", ".join(PRECISIONS)))
+    if not PRECISIONS[precision].half:
+        return card.peak_tflops("fp32")
+    tensor = card.peak_tflops("fp16_tensor_fp32")
+    return tensor if tensor is not None else card.peak_tflops("fp16")
+
+
+def roofline(variant: Union[str, Variant], card: Card, precision: str = "fp32", batch: int = 1) -> Roofline:
+    """The per-layer roofline of ``variant`` on ``card`` (the module's text says what is counted).
+
+    :raises UserError: for an unknown variant or precision, a batch below 1, or a card whose rate is not known.
+    """
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise UserError("batch must be a whole number above 0, not %r" % (batch,))
+    row = get_variant(variant)
+    peak = math_peak_tflops(card, precision)
+    if peak is None:
+        raise UserError(
+            "%s: the rate that %s computes at is not known, so nothing is predicted" % (card.name, precision)
+        )
+    layers = tuple(_layer_time(layer, card, precision, peak, batch) for layer in row.layers() if layer.macs)
+    return Roofline(row.name, card.device, card.name, precision, batch, layers)
+
+
+def _layer_time(layer: Layer, card: Card, precision: str, peak_tflops: float, batch: int) -> LayerTime:
+    sizes = PRECISIONS[precision]
+    bias = layer.out_shape[0]
+    weights = layer.params - bias
+    moved = weights * (sizes.conv_bytes if layer.op == "conv" else sizes.fc_bytes)
+    moved += (bias + batch * (_count(layer.in_shape) + layer.activation_count)) * sizes.activation_bytes
+    flop = 2.0 * layer.macs * batch
+    return LayerTime(
+        name=layer.name,
+        op=layer.op,
+        flop=flop,
+        bytes=moved,
+        compute_ms=flop / (peak_tflops * 1e12) * 1e3,
+        memory_ms=moved / (card.bandwidth_gb_s * 1e9) * 1e3,
+    )
+
+
+def _count(shape: Tuple[int, ...]) -> int:
+    product = 1
+    for side in shape:
+        product *= side
+    return product

@@ -1,0 +1,46 @@
+"""From a file, bytes, a PIL image or an array to the network's input: open, orient, resize, crop, normalise.
+
+The conventions are the rows of :mod:`.profiles`, which :mod:`.preprocessing` carries out on what :mod:`.decode` opens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .._util import lazy
+
+if TYPE_CHECKING:
+    from .decode import MAX_PIXELS, open_image
+    from .preprocessing import (
+        Mean,
+        canvas_of,
+        geometry,
+        linear_resize,
+        nearest_resize,
+        normalise,
+        prepare_frame,
+        preprocess,
+        ten_crop,
+    )
+    from .profiles import PROFILES, Profile
+
+__all__ = [
+    "MAX_PIXELS",
+    "PROFILES",
+    "Mean",
+    "Profile",
+    "canvas_of",
+    "geometry",
+    "linear_resize",
+    "nearest_resize",
+    "normalise",
+    "open_image",
+    "prepare_frame",
+    "preprocess",
+    "ten_crop",
+]
+
+_HOMES = dict.fromkeys(__all__, "preprocessing")
+_HOMES.update(MAX_PIXELS="decode", open_image="decode", PROFILES="profiles", Profile="profiles")
+
+__getattr__ = lazy.attributes(__name__, _HOMES)  # Pillow, which a program that has its own arrays need not load

@@ -1,0 +1,181 @@
+"""Decoding: a file, bytes, a PIL image or an array as an upright 8-bit RGB picture."""
+
+from __future__ import annotations
+
+import os
+import stat
+from io import BytesIO
+from typing import IO, Any, Tuple, Union
+
+import numpy as np
+from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+
+from ..errors import UserError
+
+Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
+#: The largest picture that is decoded, in pixels (width x height): the size from which Pillow
+#: itself warns of a decompression bomb, a quarter of a gigabyte as RGB.
+MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+# Start of the file, offset and bytes -> reader. Pillow's classes are used directly because Image.open warns through
+# the process-wide warning filters before a caller can look at the size; these classes read the header only.
+_READERS = (
+    (0, b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
+    (0, b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
+    (8, b"WEBP", WebPImagePlugin.WebPImageFile),
+    (0, b"BM", BmpImagePlugin.BmpImageFile),
+)
+_FORMATS = "JPEG, PNG, WebP or BMP"
+_ORIENTATION = 0x0112  # the EXIF tag; how a picture with this value is turned upright
+_UPRIGHT = {
+    2: Image.FLIP_LEFT_RIGHT,
+    3: Image.ROTATE_180,
+    4: Image.FLIP_TOP_BOTTOM,
+    5: Image.TRANSPOSE,
+    6: Image.ROTATE_270,
+    7: Image.TRANSVERSE,
+    8: Image.ROTATE_90,
+}
+
+
+def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """``source`` as an upright 8-bit RGB picture that shares nothing with it.
+
+    ``source`` is the path of a JPEG, PNG, WebP or BMP file (the first frame of a moving one), the bytes of one, a PIL
+    image, or a uint8 array ``[H, W]`` (grey), ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha).
+    ``bgr`` says that the colours of an array are blue, green, red, as OpenCV's and JetBot's cameras deliver them.
+
+    * EXIF orientation is applied, and gone from the result; EXIF data that cannot be read counts as none.
+    * Alpha and palette transparency are dropped, not composited: hidden pixels show the colours that are stored under
+      them. That is what ``convert("RGB")`` does, with which torchvision's users open their images.
+    * CMYK and other colour spaces go through Pillow's conversion to RGB; colour profiles are ignored.
+    * 16-bit grey is scaled to 8 bits, ``round(value / 257)`` (Pillow's own conversion cuts it off at 255).
+      16-bit colour keeps its high byte, as Pillow reads it.
+
+    :raises UserError: if the source is missing, no image, truncated, corrupt, or of another kind, or if a file or
+        bytes have more than ``max_pixels`` pixels. Nothing else is raised for a bad image.
+    """
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(_array_rgb(source, bgr))
+    if bgr:
+        raise UserError("bgr=True is for arrays; files and PIL images say themselves what their channels are")
+    if isinstance(source, Image.Image):
+        return _decoded(source, "the PIL image")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        with BytesIO(bytes(source)) as stream:
+            return _read(stream, "the image given as bytes", max_pixels)
+    if not isinstance(source, (str, os.PathLike)):
+        raise UserError(
+            "an image is a path, the bytes of a file, a PIL image or a uint8 array, not %s" % type(source).__name__
+        )
+    path = os.fsdecode(source)
+    name = "'%s'" % path.encode("utf-8", "backslashreplace").decode("utf-8")
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a directory or a device would fail later, a pipe might hang
+            raise UserError("%s is not a file; give the path of an image" % name)
+        with open(path, "rb") as stream:
+            return _read(stream, name, max_pixels)
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path
+        raise UserError("cannot read %s: %s" % (name, getattr(error, "strerror", None) or error)) from None
+
+
+def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
+    """A uint8 array of any accepted shape as contiguous RGB ``[H, W, 3]``."""
+    if array.dtype != np.uint8:
+        raise UserError(
+            "an image array must be uint8 with values 0 to 255, not %s; scale it first, "
+            "or pass an already preprocessed [N, 3, H, W] batch to the network itself" % array.dtype
+        )
+    pixels = array[..., None] if array.ndim == 2 else array
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
+        raise UserError(
+            "an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with at least one pixel, not %s"
+            % list(array.shape)
+        )
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1] if bgr else pixels[..., :3])
+
+
+def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+    """Decode an open file; ``name`` is how errors call it."""
+    start = stream.read(30)
+    stream.seek(0)
+    if not start:
+        raise UserError("%s is empty; it should be a %s image" % (name, _FORMATS))
+    readers = [reader for offset, magic, reader in _READERS if start[offset : offset + len(magic)] == magic]
+    if not readers:
+        raise UserError("%s is not a %s image; convert it, or pass it as a PIL image" % (name, _FORMATS))
+    if readers[0] is WebPImagePlugin.WebPImageFile:  # the one reader that makes room for the pixels when it opens
+        _check_size(_webp_size(start), name, max_pixels)
+    try:
+        image = readers[0](stream)
+    except Exception as error:  # noqa: BLE001 (see _decoded)
+        raise _unreadable(name, error) from None
+    _check_size(image.size, name, max_pixels)
+    return _decoded(image, name)
+
+
+def _check_size(size: Tuple[int, int], name: str, max_pixels: int) -> None:
+    if size[0] * size[1] > max_pixels:
+        raise UserError(
+            "%s has %d x %d pixels, more than the limit of %d; make it smaller first" % (name, *size, max_pixels)
+        )
+
+
+def _webp_size(start: bytes) -> Tuple[int, int]:
+    """(width, height) from the first 30 bytes of a WebP file: RFC 9649 (VP8X, VP8L) and RFC 6386 (VP8)."""
+    kind = start[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
+    if kind == b"VP8L":
+        bits = int.from_bytes(start[21:25], "little")
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
+
+
+def _decoded(image: Image.Image, name: str) -> Image.Image:
+    """Decode a (lazy) PIL image and return it upright in RGB, without metadata (a second pass must not turn it)."""
+    try:
+        image.load()
+        orientation = _orientation(image)
+        rgb = _rgb(image, name)
+        if orientation in _UPRIGHT:
+            rgb = rgb.transpose(_UPRIGHT[orientation])
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001
+        # Pillow's decoders meet bad data with OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+        # OverflowError, MemoryError, KeyError, ...: there is no shorter list that is complete.
+        raise _unreadable(name, error) from None
+    if 0 in rgb.size:
+        raise UserError("%s has no pixels" % name)
+    rgb.info = {}
+    return rgb
+
+
+def _unreadable(name: str, error: Exception) -> UserError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError("cannot decode %s, it is truncated or corrupt: %s" % (name, reason))
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation, or None; damaged EXIF data is common on photographs whose pixels are fine."""
+    try:
+        return image.getexif().get(_ORIENTATION)
+    except Exception:  # noqa: BLE001
+        return None
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    """A decoded PIL image of any mode as a new RGB image."""
+    # Pillow before 10.3 or so opens a 16-bit grey PNG as 32-bit "I"; every version does so with a 16-bit PGM.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        grey = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UserError("%s has 32-bit pixels of unknown range (mode %s); scale it to 8 bits" % (name, image.mode))
+    if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow converts in two steps only
+        image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
+    return image.convert("RGB")

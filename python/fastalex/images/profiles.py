@@ -1,0 +1,268 @@
+"""Preprocessing profiles as data: one literal row for each convention that AlexNet's users have.
+
+A profile says how an image becomes the network's input: how it is resized, what is cut out, the order of the channels
+and the arithmetic ``(pixel / divisor - mean) / std``. :mod:`fastalex.images` carries the rows out.
+
+Sources of the constants, named in the rows:
+
+* [paper] Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
+  NIPS 2012, sections 2 and 4.1.
+* [source] github.com/computerhistory/AlexNet-Source-Code: ``convdata.py`` (``CroppedImageNetDP``).
+* [cuda-convnet2] github.com/akrizhevsky/cuda-convnet2: ``make-data/pyext/src/pyext.cpp`` (``makeJPEG``).
+* [caffe] github.com/BVLC/caffe: ``src/caffe/data_transformer.cpp``, ``models/bvlc_alexnet/train_val.prototxt``.
+* [caffe-cpp] github.com/BVLC/caffe: ``examples/cpp_classification/classification.cpp``.
+* [torchvision] github.com/pytorch/vision: ``torchvision/transforms/functional.py`` (``resize``, ``center_crop``) and
+  the evaluation preset of ``AlexNet_Weights``.
+* [jetson-inference] github.com/dusty-nv/jetson-inference: ``c/imageNet.cpp`` (``preProcess``),
+  ``c/tensorConvert.cu`` (``gpuTensorMean``, ``gpuTensorNormMean``).
+* [jetbot] github.com/NVIDIA-AI-IOT/jetbot: ``notebooks/collision_avoidance/live_demo.ipynb``,
+  ``notebooks/object_following/live_demo.ipynb``.
+* [brainscore] github.com/brain-score/vision: ``brainscore_vision/models/alexnet/model.py``.
+* [net2brain] github.com/cvai-roig-lab/Net2Brain.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Dict, Optional, Tuple, Union
+
+from ..errors import UserError
+
+Triple = Tuple[float, float, float]
+
+# The means of the three channels of ILSVRC 2012's training images, 0 to 255, in the order blue, green, red:
+# the triple in [jetson-inference] c/imageNet.cpp, which is the channel average of Caffe's imagenet_mean.binaryproto.
+CAFFE_MEAN_BGR: Triple = (104.0069879317889, 116.66876761696767, 122.6789143406786)
+CAFFE_MEAN_RGB: Triple = (CAFFE_MEAN_BGR[2], CAFFE_MEAN_BGR[1], CAFFE_MEAN_BGR[0])
+
+# The means and deviations of red, green, blue on a 0 to 1 scale that [torchvision], [jetbot] and others use.
+IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
+IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
+
+RESIZES = ("shorter", "stretch")
+RESAMPLINGS = ("antialias", "linear", "nearest")
+CENTRES = ("half-even", "floor")
+ORDERS = ("RGB", "BGR")
+MEAN_IMAGES = (None, "crop", "centre", "average")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A preprocessing convention; a changed copy comes from :func:`dataclasses.replace`.
+
+    ``size`` is the side of the square that the network sees, in pixels.
+    ``resize`` is ``shorter`` (the shorter side becomes ``side``, the shape is kept) or ``stretch`` (both sides do).
+    ``resample`` is ``antialias`` (Pillow's bilinear filter, which widens when it shrinks), ``linear`` (two by two
+    neighbours whatever the scale, OpenCV's INTER_LINEAR) or ``nearest`` (pixel ``int(x * scale)``).
+    Results are 8-bit again after resizing, as in each of the sources.
+    ``square`` cuts the central ``side`` x ``side`` square before anything is cropped from it; the long side is then
+    rounded to nearest ([cuda-convnet2]); without it the long side is truncated ([torchvision]).
+    ``centre`` says where the central crop starts if an odd number of pixels is left over: ``half-even`` (Python's
+    ``round``, [torchvision]) or ``floor`` ([caffe], [cuda-convnet2]).
+    ``order`` is the order of the planes; ``mean`` and ``std`` are in that order.
+    ``reciprocal``: the pixel is multiplied by the float32 ``1 / divisor``, as a source in CUDA does, not divided.
+    ``mean_image`` is what a per-pixel mean given by the caller means: ``crop`` (the part under each crop), ``centre``
+    (the central part, for every crop), ``average`` (its three channel means), or None (not accepted).
+    """
+
+    name: str
+    source: str
+    size: int
+    resize: str
+    side: int
+    resample: str
+    order: str
+    mean: Triple
+    std: Triple = (1.0, 1.0, 1.0)
+    divisor: float = 1.0
+    reciprocal: bool = False
+    square: bool = False
+    centre: str = "floor"
+    mean_image: Optional[str] = None
+
+    def __post_init__(self) -> None:
+        _one_of(self, "resize", RESIZES)
+        _one_of(self, "resample", RESAMPLINGS)
+        _one_of(self, "centre", CENTRES)
+        _one_of(self, "order", ORDERS)
+        _one_of(self, "mean_image", MEAN_IMAGES)
+        if not 1 <= self.size <= self.side:
+            raise UserError(
+                "profile %s cannot cut %d pixels out of %d; size must be from 1 to side"
+                % (self.name, self.size, self.side)
+            )
+        if 0 in self.std or self.divisor == 0:
+            raise UserError("std and divisor of profile %s must not be 0" % self.name)
+
+    @property
+    def crops(self) -> bool:
+        """Whether the input is cut out of a larger picture, so that ten crops of it differ."""
+        return self.side > self.size or self.resize == "shorter"
+
+    def side_for(self, size: int) -> int:
+        """``side`` scaled in proportion to an input of another ``size``, rounded to nearest, in pixels."""
+        return (2 * self.side * size + self.size) // (2 * self.size)
+
+
+def _one_of(row: Profile, field: str, allowed: Tuple[Optional[str], ...]) -> None:
+    if getattr(row, field) not in allowed:
+        choices = ", ".join(str(value) for value in allowed)
+        raise UserError(
+            "%s of profile %s must be one of %s, not '%s'" % (field, row.name, choices, getattr(row, field))
+        )
+
+
+PROFILES: Dict[str, Profile] = {
+    row.name: row
+    for row in (
+        Profile(
+            name="torchvision",
+            source="[torchvision] Resize(256), CenterCrop(224), ToTensor, Normalize on a PIL image",
+            size=224,
+            resize="shorter",
+            side=256,
+            resample="antialias",
+            order="RGB",
+            divisor=255.0,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            centre="half-even",
+        ),
+        Profile(
+            name="caffe",
+            source="[caffe] test phase: images stored as 256 x 256 by cv::resize, crop 227 at (256 - 227) / 2 = 14",
+            size=227,
+            resize="stretch",
+            side=256,
+            resample="linear",
+            order="BGR",
+            mean=CAFFE_MEAN_BGR,
+            mean_image="crop",  # the data layer subtracts the mean of the same place
+        ),
+        Profile(
+            name="caffe-cpp",
+            source="[caffe-cpp] cv::resize straight to the input size, channel averages of the mean image",
+            size=227,
+            resize="stretch",
+            side=227,
+            resample="linear",
+            order="BGR",
+            mean=CAFFE_MEAN_BGR,
+            mean_image="average",  # SetMean
+        ),
+        Profile(
+            name="jetson-inference",
+            source="[jetson-inference] Caffe models: cudaTensorMeanBGR",
+            size=227,
+            resize="stretch",
+            side=227,
+            resample="nearest",
+            order="BGR",
+            mean=CAFFE_MEAN_BGR,
+        ),
+        Profile(
+            name="jetson-inference-onnx",
+            source="[jetson-inference] ONNX models: cudaTensorNormMeanRGB, range 0 to 1",
+            size=224,
+            resize="stretch",
+            side=224,
+            resample="nearest",
+            order="RGB",
+            divisor=255.0,
+            reciprocal=True,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        ),
+        Profile(
+            # The camera delivers 224 x 224, which is not resampled; other frames go through cv2.resize.
+            name="jetbot",
+            source="[jetbot] preprocess(): Normalize(255 * mean, 255 * std) of the frame, turned from BGR to RGB",
+            size=224,
+            resize="stretch",
+            side=224,
+            resample="linear",
+            order="RGB",
+            mean=(255.0 * 0.485, 255.0 * 0.456, 255.0 * 0.406),
+            std=(255.0 * 0.229, 255.0 * 0.224, 255.0 * 0.225),
+        ),
+        # [paper] section 2 names no resampling filter; its successor [cuda-convnet2] averages areas when it shrinks,
+        # to which Pillow's antialiased filter is the nearest at hand. The mean image of the 2012 training set was not
+        # published with the source, so without one from the caller the channel means of Caffe's are subtracted.
+        Profile(
+            name="paper-227",
+            source="[paper] sections 2 and 4.1, [source]; 227 is the effective input of the paper's 55 x 55 maps",
+            size=227,
+            resize="shorter",
+            side=256,
+            square=True,
+            resample="antialias",
+            order="RGB",
+            mean=CAFFE_MEAN_RGB,
+            mean_image="centre",  # data_mean_crop is subtracted from every view
+        ),
+        Profile(
+            name="paper-224",
+            source="[paper] sections 2 and 4.1, [source] with its border of 16 pixels",
+            size=224,
+            resize="shorter",
+            side=256,
+            square=True,
+            resample="antialias",
+            order="RGB",
+            mean=CAFFE_MEAN_RGB,
+            mean_image="centre",
+        ),
+        Profile(
+            name="brainscore",
+            source="[brainscore] Resize((224, 224)), ToTensor, Normalize",
+            size=224,
+            resize="stretch",
+            side=224,
+            resample="antialias",
+            order="RGB",
+            divisor=255.0,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+        ),
+        Profile(
+            name="net2brain",
+            source="[net2brain] Resize((256, 256)), CenterCrop(224), ToTensor, Normalize",
+            size=224,
+            resize="stretch",
+            side=256,
+            resample="antialias",
+            order="RGB",
+            divisor=255.0,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            centre="half-even",
+        ),
+        Profile(
+            name="digits",
+            source="examples/digits.py: grey levels spread over -1 to 1",
+            size=131,
+            resize="stretch",
+            side=131,
+            resample="antialias",
+            order="RGB",
+            divisor=255.0,
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+    )
+}
+
+
+def get(profile: Union[str, Profile]) -> Profile:
+    """The row called ``profile``, or the row itself.
+
+    :raises UserError: for a name that is not in :data:`PROFILES`.
+    """
+    if isinstance(profile, Profile):
+        return profile
+    if isinstance(profile, str) and profile in PROFILES:
+        return PROFILES[profile]
+    close = difflib.get_close_matches(str(profile), PROFILES, 1)
+    hint = "; did you mean '%s'?" % close[0] if close else ""
+    raise UserError("there is no preprocessing profile '%s'%s (there are: %s)" % (profile, hint, ", ".join(PROFILES)))

@@ -1,0 +1,315 @@
+"""The architecture of a network of the family: the fields of a :class:`Variant`, and the layers that follow from them.
+
+Sources named in brackets are listed in :mod:`fastalex.networks.variants`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from ..errors import UserError
+from .layers import Layer, Shape, first_fc_input
+
+ROUNDINGS = ("floor", "ceil")
+ACTIVATIONS = ("relu", "tanh")
+BLOCK_OPS = ("conv", "act", "lrn", "spatial_norm", "pool")
+OVERLAPPING = 3  # side of a pool's window, with stride 2 [paper] section 3.4
+
+
+@dataclass(frozen=True)
+class LRN:
+    """Local response normalisation across channels: ``b = a / (k + alpha' * sum(a^2)) ** beta``.
+
+    The sum runs over ``size`` neighbouring channels, cut at the first and last channel.
+    ``alpha' = alpha / size`` if ``alpha_divided`` (every released implementation: [source], [caffe], torch, ONNX)
+    and ``alpha`` if not (the formula as [paper] section 3.3 prints it). ``crosses_columns`` says whether the window
+    runs across the boundary between the columns of a grouped network (Caffe's single device: yes; two GPUs: no).
+    """
+
+    size: int = 5
+    alpha: float = 1e-4
+    alpha_divided: bool = True
+    beta: float = 0.75
+    k: float = 2.0
+    crosses_columns: bool = False
+
+    @property
+    def effective_alpha(self) -> float:
+        """The factor in front of the sum of squares."""
+        return self.alpha / self.size if self.alpha_divided else self.alpha
+
+
+@dataclass(frozen=True)
+class SpatialNorm:
+    """Response normalisation within a channel: ``b = a / (k + alpha / size^2 * sum(a^2)) ** beta``.
+
+    The sum runs over a ``size`` x ``size`` window, cut at the borders. [source] ``cnorm2a/b`` of configuration 145:
+    scale 0.001, divided by ``size ** 2`` in ``layer.py``; the constant 1 is in the CUDA kernel.
+    """
+
+    size: int = 5
+    alpha: float = 1e-3
+    beta: float = 0.75
+    k: float = 1.0
+
+    @property
+    def effective_alpha(self) -> float:
+        """The factor in front of the sum of squares."""
+        return self.alpha / self.size**2
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A member of the family. Every field may be overridden with :func:`get`.
+
+    ``widths`` are the outputs of conv1 to conv5, fc6 and fc7. ``columns`` is the number of groups of conv2, conv4 and
+    conv5. ``blocks`` gives the order of the steps in each convolutional block. ``*_rounding`` says how a window count
+    that does not come out even is rounded: ``floor`` drops the rest, ``ceil`` lets the last window overhang (zeros
+    for a convolution, ignored by a pool). ``adaptive_pool`` averages the last map to this size, so that any input from
+    ``min_input_size`` up works. ``pool_kernel`` is the side of a pool's window, with stride 2: 3 overlaps ([paper]
+    section 3.4), 2 does not. ``naming`` chooses the parameter names: ``caffe`` (``conv1.weight``) or
+    ``torchvision`` (``features.0.weight``). ``profile`` is the preprocessing that :mod:`fastalex.images` applies.
+    """
+
+    name: str
+    summary: str
+    input_size: int
+    widths: Tuple[int, ...]
+    num_classes: int
+    columns: int
+    conv1_pad: int
+    conv_rounding: str
+    pool_rounding: str
+    blocks: Tuple[str, ...]
+    lrn: Optional[LRN]
+    profile: str
+    naming: str
+    spatial_norm: Optional[SpatialNorm] = None
+    adaptive_pool: Optional[int] = None
+    activation: str = "relu"
+    dropout_first: bool = False
+    pool_kernel: int = OVERLAPPING
+    channels: int = 3
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def layers(self, input_size: Union[int, Tuple[int, int], None] = None) -> List[Layer]:
+        """The expanded table for an input of ``input_size`` (a side or ``(height, width)``; default: the row's own).
+
+        :raises UserError: if the input is too small, or the flattened size no longer fits the first fc layer.
+        """
+        size = self.input_size if input_size is None else input_size
+        height, width = (size, size) if isinstance(size, int) else size
+        table = expand(self, (self.channels, height, width))
+        fc6_in = first_fc_input(table)
+        if self.adaptive_pool is None and (height, width) != (self.input_size, self.input_size):
+            native = first_fc_input(expand(self, (self.channels, self.input_size, self.input_size)))
+            if native != fc6_in:
+                raise UserError(
+                    "%s has no adaptive pool, so its first fc layer needs %d x %d images; got %d x %d"
+                    % (self.name, self.input_size, self.input_size, height, width)
+                )
+        return table
+
+    def parameter_shapes(self) -> Dict[str, Shape]:
+        """Parameter name -> shape, in the order of the layers."""
+        shapes: Dict[str, Shape] = {}
+        for layer in self.layers():
+            shapes.update(layer.param_shapes)
+        return shapes
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return sum(layer.params for layer in self.layers())
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates for one image of the row's own input size."""
+        return sum(layer.macs for layer in self.layers())
+
+    def to_dict(self) -> Dict[str, Any]:
+        """The row as plain values, for the header of a weights file; :func:`from_dict` reads it back."""
+        values = dataclasses.asdict(self)
+        if self.pool_kernel == OVERLAPPING:  # releases that know no other read the row, too
+            del values["pool_kernel"]
+        return values
+
+
+def _check(row: Variant) -> None:
+    """Refuse a row that makes no network, with one sentence that says why."""
+
+    def positive(name: str, *values: Any) -> None:
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError("%s of %s must be a whole number above 0, not %r" % (name, row.name, value))
+
+    if len(row.widths) != 7:
+        raise UserError("widths of %s must be seven numbers (conv1-5, fc6, fc7), not %d" % (row.name, len(row.widths)))
+    positive("widths", *row.widths)
+    positive("num_classes", row.num_classes)
+    positive("columns", row.columns)
+    positive("input_size", row.input_size)
+    positive("channels", row.channels)
+    positive("pool_kernel", row.pool_kernel)
+    positive("conv1_pad", row.conv1_pad if row.conv1_pad != 0 else 1)
+    positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
+    if row.activation not in ACTIVATIONS:
+        raise UserError("activation must be one of %s, not '%s'" % (", ".join(ACTIVATIONS), row.activation))
+    for rounding in (row.conv_rounding, row.pool_rounding):
+        if rounding not in ROUNDINGS:
+            raise UserError("rounding must be one of %s, not '%s'" % (", ".join(ROUNDINGS), rounding))
+    if row.naming not in ("caffe", "torchvision"):
+        raise UserError("naming must be caffe or torchvision, not '%s'" % row.naming)
+    if len(row.blocks) != 5:
+        raise UserError("%s must have five convolutional blocks, not %d" % (row.name, len(row.blocks)))
+    for block in row.blocks:
+        words = block.split()
+        if words[:1] != ["conv"] or words.count("conv") != 1 or not set(words) <= set(BLOCK_OPS):
+            raise UserError("'%s' is not a block: start with conv, then any of %s" % (block, ", ".join(BLOCK_OPS[1:])))
+        if "lrn" in words and row.lrn is None:
+            raise UserError("%s has a block with lrn but no lrn constants" % row.name)
+        if "spatial_norm" in words and row.spatial_norm is None:
+            raise UserError("%s has a block with spatial_norm but no spatial_norm constants" % row.name)
+    for index, grouped in enumerate(GROUPED):
+        reads = row.channels if index == 0 else row.widths[index - 1]
+        if grouped and (row.widths[index] % row.columns or reads % row.columns):
+            raise UserError(
+                "conv%d of %s cannot be split into %d columns: %d inputs, %d outputs"
+                % (index + 1, row.name, row.columns, reads, row.widths[index])
+            )
+    if row.lrn is not None and not row.lrn.crosses_columns and row.widths[0] % row.columns:
+        raise UserError("norm1 of %s cannot be split into %d columns" % (row.name, row.columns))
+
+
+_SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel, stride of conv1..conv5 [paper] section 3.5
+_PADS = (None, 2, 1, 1, 1)  # conv1's is the row's own
+_POOL_STRIDE = 2  # [paper] section 3.4; the kernel is the row's own
+GROUPED = (False, True, False, True, True)  # conv3 reads both columns [paper] section 3.5
+
+
+def expand(row: Variant, in_shape: Shape) -> List[Layer]:
+    """The layers of ``row`` for one image of ``in_shape``.
+
+    :raises UserError: if the input is too small for a layer.
+    """
+    table: List[Layer] = []
+    shape = in_shape
+
+    def add(op: str, name: str, out_shape: Shape, param: str = "", **options: Any) -> None:
+        nonlocal shape
+        table.append(Layer(op, name, shape, out_shape, options, param))
+        shape = out_shape
+
+    for index, block in enumerate(row.blocks):
+        number = index + 1
+        for op in block.split():
+            if op == "conv":
+                kernel, stride = _SIDES[index]
+                pad = row.conv1_pad if index == 0 else _PADS[index]
+                sides = _windows(row, "conv%d" % number, shape, kernel, stride, pad, row.conv_rounding)
+                add(
+                    "conv",
+                    "conv%d" % number,
+                    (row.widths[index], *sides),
+                    _param_name(row, table, "conv%d" % number),
+                    out=row.widths[index],
+                    kernel=kernel,
+                    stride=stride,
+                    pad=pad,
+                    groups=row.columns if GROUPED[index] else 1,
+                    rounding=row.conv_rounding,
+                )
+            elif op == "act":
+                add(row.activation, "%s%d" % (row.activation, number), shape)
+            elif op == "lrn":
+                lrn = row.lrn
+                groups = 1 if lrn.crosses_columns else row.columns
+                add(
+                    "lrn",
+                    "norm%d" % number,
+                    shape,
+                    size=lrn.size,
+                    alpha=lrn.effective_alpha,
+                    beta=lrn.beta,
+                    k=lrn.k,
+                    groups=groups,
+                )
+            elif op == "spatial_norm":
+                norm = row.spatial_norm
+                add(
+                    "spatial_norm",
+                    "cnorm%d" % number,
+                    shape,
+                    size=norm.size,
+                    alpha=norm.effective_alpha,
+                    beta=norm.beta,
+                    k=norm.k,
+                )
+            else:
+                kernel, stride = row.pool_kernel, _POOL_STRIDE
+                sides = _windows(row, "pool%d" % number, shape, kernel, stride, 0, row.pool_rounding)
+                add(
+                    "maxpool",
+                    "pool%d" % number,
+                    shape[:1] + sides,
+                    kernel=kernel,
+                    stride=stride,
+                    rounding=row.pool_rounding,
+                )
+    if row.adaptive_pool:
+        add("adaptive_avgpool", "avgpool", (shape[0],) + (row.adaptive_pool,) * 2, out=row.adaptive_pool)
+    classifier = len(table)
+    for number, width in ((6, row.widths[5]), (7, row.widths[6]), (8, row.num_classes)):
+        if number < 8 and row.dropout_first:
+            add("dropout", "drop%d" % number, shape, p=0.5)
+        add("fc", "fc%d" % number, (width,), _param_name(row, table[classifier:], "fc%d" % number), out=width)
+        if number < 8:
+            add(row.activation, "%s%d" % (row.activation, number), shape)
+            if not row.dropout_first:
+                add("dropout", "drop%d" % number, shape, p=0.5)
+    return table
+
+
+def module_paths(row: Variant) -> List[Tuple[str, Layer]]:
+    """Each layer of ``row`` with the path of its module: torchvision's (``features.0``) or the layer's own name.
+
+    The paths of layers with parameters agree with ``Layer.param``.
+    """
+    table = row.layers()
+    if row.naming == "caffe":
+        return [(layer.name, layer) for layer in table]
+    classifier = next(index for index, layer in enumerate(table) if layer.op in ("dropout", "fc"))
+    paths = []
+    for index, layer in enumerate(table):
+        if layer.op == "adaptive_avgpool":
+            path = "avgpool"
+        elif index < classifier:
+            path = "features.%d" % index
+        else:
+            path = "classifier.%d" % (index - classifier)
+        paths.append((path, layer))
+    return paths
+
+
+def _param_name(row: Variant, before: List[Layer], name: str) -> str:
+    """torchvision names a parameter by its place in ``features`` or ``classifier``, Caffe by its layer."""
+    if row.naming == "caffe":
+        return name
+    return "%s.%d" % ("features" if name.startswith("conv") else "classifier", len(before))
+
+
+def _windows(
+    row: Variant, name: str, shape: Shape, kernel: int, stride: int, pad: int, rounding: str
+) -> Tuple[int, int]:
+    sides = []
+    for side in shape[1:]:
+        room = side + 2 * pad - kernel
+        if room < 0:
+            raise UserError("the input is too small for %s: %s gets a side of %d" % (row.name, name, side))
+        count = -(-room // stride) if rounding == "ceil" else room // stride
+        sides.append(count + 1)
+    return sides[0], sides[1]

@@ -1,0 +1,184 @@
+"""An ONNX graph of a variant, by which other engines run the same network.
+
+The package ``onnx`` is imported inside the functions: fastalex itself needs none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from ..errors import UserError
+from .architecture import Variant
+from .layers import Layer
+
+if TYPE_CHECKING:
+    import onnx
+
+BATCH = "N"  # what a batch of any size is called
+
+
+def graph_of(
+    row: Variant,
+    arrays: Mapping[str, Any],
+    batch: Optional[int] = 1,
+    softmax: bool = False,
+    metadata: Optional[Mapping[str, str]] = None,
+) -> onnx.ModelProto:
+    """``row`` with ``arrays`` as an ONNX model of opset 13, of that opset's own operators alone.
+
+    Its input is ``x`` [batch, C, H, W]; its only output has the name of the last layer and is [batch, num_classes].
+
+    :param batch: None: any, by the name :data:`BATCH`.
+    :param softmax: the output is probabilities, ``prob``.
+    :param metadata: text to text, for the model's ``metadata_props``.
+    :raises UserError: where ``onnx`` is not installed.
+    """
+    onnx = _onnx()
+    from onnx import TensorProto, helper, numpy_helper
+
+    builder = _Builder()
+    value = "x"
+    for layer in row.layers():
+        value = _ADD[layer.op](builder, layer, value)
+    if softmax:
+        value = builder.node("Softmax", [value], "prob", axis=1)
+    count: Any = BATCH if batch is None else batch
+    shape = [count, row.channels, row.input_size, row.input_size]
+    constants = {**arrays, **builder.constants}
+    graph = helper.make_graph(
+        builder.nodes,
+        row.name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, [count, row.num_classes])],
+        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], producer_name="fastalex")
+    model.ir_version = 8
+    helper.set_model_props(model, dict(metadata or {}))
+    onnx.checker.check_model(model)
+    return model
+
+
+def _onnx() -> Any:
+    try:
+        import onnx
+    except ImportError:
+        raise UserError("this needs the package onnx: pip install 'fastalex[onnx]'") from None
+    return onnx
+
+
+class _Builder:
+    """The nodes so far, and the constants that are no parameters of the network."""
+
+    def __init__(self) -> None:
+        self.nodes: List[Any] = []
+        self.constants: Dict[str, np.ndarray] = {}
+
+    def node(self, op: str, inputs: List[str], output: str, **attributes: Any) -> str:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, values: Any) -> str:
+        self.constants[name] = np.asarray(values, np.float32)
+        return name
+
+
+def _conv(builder: _Builder, layer: Layer, value: str) -> str:
+    options = layer.options
+    pads = [options["pad"]] * 2
+    for axis in (1, 2):  # a window that overhangs reads zeros
+        reach = (layer.out_shape[axis] - 1) * options["stride"] + options["kernel"]
+        pads.append(max(0, reach - options["pad"] - layer.in_shape[axis]))
+    inputs = [value, layer.param + ".weight", layer.param + ".bias"]
+    strides, kernel = [options["stride"]] * 2, [options["kernel"]] * 2
+    return builder.node(
+        "Conv", inputs, layer.name, group=options["groups"], kernel_shape=kernel, strides=strides, pads=pads
+    )
+
+
+def _lrn(builder: _Builder, layer: Layer, value: str) -> str:
+    options = layer.options
+    constants = {
+        "size": options["size"],
+        "alpha": options["alpha"] * options["size"],  # ONNX divides by the size
+        "beta": options["beta"],
+        "bias": options["k"],
+    }
+    if options["groups"] == 1:
+        return builder.node("LRN", [value], layer.name, **constants)
+    from onnx import helper
+
+    parts = ["%s.%d" % (layer.name, group) for group in range(options["groups"])]
+    builder.nodes.append(helper.make_node("Split", [value], [part + ".in" for part in parts], axis=1))
+    for part in parts:
+        builder.node("LRN", [part + ".in"], part, **constants)
+    return builder.node("Concat", parts, layer.name, axis=1)
+
+
+def _spatial_norm(builder: _Builder, layer: Layer, value: str) -> str:
+    """ONNX has no such operator: the sum of squares is an average that counts the padding, times the window."""
+    options, name = layer.options, layer.name
+    size = options["size"]
+    squares = builder.node("Mul", [value, value], name + ".squares")
+    mean = builder.node(
+        "AveragePool",
+        [squares],
+        name + ".mean",
+        kernel_shape=[size] * 2,
+        pads=[size // 2] * 4,
+        strides=[1, 1],
+        count_include_pad=1,
+    )
+    scaled = builder.node("Mul", [mean, builder.constant(name + ".alpha", options["alpha"] * size**2)], name + ".sum")
+    shifted = builder.node("Add", [scaled, builder.constant(name + ".k", options["k"])], name + ".base")
+    power = builder.node("Pow", [shifted, builder.constant(name + ".beta", options["beta"])], name + ".power")
+    return builder.node("Div", [value, power], name)
+
+
+def _maxpool(builder: _Builder, layer: Layer, value: str) -> str:
+    options = layer.options
+    ceil = int(options["rounding"] == "ceil")
+    sides = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
+    return builder.node("MaxPool", [value], layer.name, ceil_mode=ceil, **sides)
+
+
+def _avgpool(builder: _Builder, layer: Layer, value: str) -> str:
+    """Means over windows of several sizes are products with matrices: rows from the left, columns from the right."""
+    if layer.in_shape == layer.out_shape:
+        return value
+    rows = builder.constant(layer.name + ".rows", _means(layer.in_shape[1], layer.out_shape[1]))
+    columns = builder.constant(layer.name + ".columns", _means(layer.in_shape[2], layer.out_shape[2]).swapaxes(2, 3))
+    half = builder.node("MatMul", [rows, value], layer.name + ".half")
+    return builder.node("MatMul", [half, columns], layer.name)
+
+
+def _means(side: int, out: int) -> np.ndarray:
+    """[1, 1, out, side]: the windows of adaptive_avgpool in csrc/ops.h."""
+    matrix = np.zeros((1, 1, out, side))
+    for i in range(out):
+        first, end = i * side // out, -(-(i + 1) * side // out)
+        matrix[0, 0, i, first:end] = 1 / (end - first)
+    return matrix
+
+
+def _fc(builder: _Builder, layer: Layer, value: str) -> str:
+    if len(layer.in_shape) == 3:
+        value = builder.node("Flatten", [value], layer.name + ".flat", axis=1)
+    return builder.node("Gemm", [value, layer.param + ".weight", layer.param + ".bias"], layer.name, transB=1)
+
+
+_ADD = {
+    "conv": _conv,
+    "relu": lambda builder, layer, value: builder.node("Relu", [value], layer.name),
+    "tanh": lambda builder, layer, value: builder.node("Tanh", [value], layer.name),
+    "lrn": _lrn,
+    "spatial_norm": _spatial_norm,
+    "maxpool": _maxpool,
+    "adaptive_avgpool": _avgpool,
+    "dropout": lambda builder, layer, value: value,
+    "fc": _fc,
+}

@@ -1,0 +1,190 @@
+"""The AlexNet family as data: one literal row per network, each a :class:`~fastalex.networks.architecture.Variant`.
+
+Everything that needs to know the architecture (the plan of the native engine, the PyTorch reference, the
+parameter shapes, the layer summary, the predicted timings) is derived from these rows by :meth:`Variant.layers`.
+There is no second description.
+
+Sources of the constants, named in the rows:
+
+* [paper] Krizhevsky, Sutskever, Hinton, "ImageNet Classification with Deep Convolutional Neural Networks",
+  NIPS 2012, sections 3.3 to 3.5.
+* [source] github.com/computerhistory/AlexNet-Source-Code: ``layers/layers-145.cfg``,
+  ``layers/layer-params-145.cfg`` and ``layer.py`` (``NormLayerParser`` divides ``scale`` by the window size).
+* [cuda-convnet2] github.com/akrizhevsky/cuda-convnet2: ``layers/layers-imagenet-1gpu.cfg`` and
+  ``layers/layer-params-imagenet-1gpu.cfg``.
+* [caffe] github.com/BVLC/caffe: ``models/bvlc_alexnet/deploy.prototxt``,
+  ``models/bvlc_reference_caffenet/deploy.prototxt``; ``src/caffe/layers/pooling_layer.cpp`` rounds up.
+* [torchvision] github.com/pytorch/vision: ``torchvision/models/alexnet.py``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any, Dict, Mapping, Union
+
+from ..errors import UserError
+from .architecture import LRN, SpatialNorm, Variant
+
+_CONV_RELU = "conv act"
+_PAPER_WIDTHS = (96, 256, 384, 384, 256, 4096, 4096)
+_OWT_WIDTHS = (64, 192, 384, 256, 256, 4096, 4096)
+
+VARIANTS: Dict[str, Variant] = {
+    row.name: row
+    for row in (
+        Variant(
+            name="alexnet2012",
+            summary="the network of the 2012 paper: two columns, LRN within a column",
+            input_size=227,  # [paper] prints 224; 55 x 55 maps without padding need 227
+            widths=_PAPER_WIDTHS,
+            num_classes=1000,
+            columns=2,
+            conv1_pad=0,
+            conv_rounding="floor",
+            pool_rounding="floor",
+            blocks=("conv act lrn pool", "conv act lrn pool", _CONV_RELU, _CONV_RELU, "conv act pool"),
+            lrn=LRN(size=5, alpha=1e-4, alpha_divided=True, beta=0.75, k=2.0, crosses_columns=False),
+            profile="paper-227",
+            naming="caffe",
+        ),
+        Variant(
+            name="alexnet2012-original",
+            summary="configuration 145 of the released 2012 source: LRN before pool and ReLU, spatial normalisation",
+            input_size=224,  # [source] convolutions round up: 1 + ceil((224 - 11) / 4) = 55
+            widths=_PAPER_WIDTHS,
+            num_classes=1000,
+            columns=2,
+            conv1_pad=0,
+            conv_rounding="ceil",
+            pool_rounding="ceil",
+            blocks=("conv lrn pool act", "conv act lrn spatial_norm pool", _CONV_RELU, _CONV_RELU, "conv pool act"),
+            lrn=LRN(size=5, alpha=1e-4, alpha_divided=True, beta=0.75, k=2.0, crosses_columns=False),
+            spatial_norm=SpatialNorm(size=5, alpha=1e-3, beta=0.75, k=1.0),
+            profile="paper-224",
+            naming="caffe",
+        ),
+        Variant(
+            name="bvlc_alexnet",
+            summary="Caffe's AlexNet: LRN with k=1 across the column boundary",
+            input_size=227,
+            widths=_PAPER_WIDTHS,
+            num_classes=1000,
+            columns=2,
+            conv1_pad=0,
+            conv_rounding="floor",
+            pool_rounding="ceil",
+            blocks=("conv act lrn pool", "conv act lrn pool", _CONV_RELU, _CONV_RELU, "conv act pool"),
+            lrn=LRN(size=5, alpha=1e-4, alpha_divided=True, beta=0.75, k=1.0, crosses_columns=True),
+            profile="caffe",
+            naming="caffe",
+        ),
+        Variant(
+            name="caffenet",
+            summary="Caffe's reference network: pool before LRN",
+            input_size=227,
+            widths=_PAPER_WIDTHS,
+            num_classes=1000,
+            columns=2,
+            conv1_pad=0,
+            conv_rounding="floor",
+            pool_rounding="ceil",
+            blocks=("conv act pool lrn", "conv act pool lrn", _CONV_RELU, _CONV_RELU, "conv act pool"),
+            lrn=LRN(size=5, alpha=1e-4, alpha_divided=True, beta=0.75, k=1.0, crosses_columns=True),
+            profile="caffe",
+            naming="caffe",
+        ),
+        Variant(
+            name="torchvision",
+            summary="torchvision's alexnet: one column, no LRN, adaptive average pool, any input from 63 up",
+            input_size=224,
+            widths=_OWT_WIDTHS,
+            num_classes=1000,
+            columns=1,
+            conv1_pad=2,
+            conv_rounding="floor",
+            pool_rounding="floor",
+            blocks=("conv act pool", "conv act pool", _CONV_RELU, _CONV_RELU, "conv act pool"),
+            lrn=None,
+            adaptive_pool=6,
+            dropout_first=True,
+            profile="torchvision",
+            naming="torchvision",
+        ),
+        Variant(
+            name="owt",
+            summary="the one-GPU network of cuda-convnet2 ('one weird trick'): one column, LRN before pool and ReLU",
+            input_size=224,  # [cuda-convnet2] rounds up as [source] does
+            widths=_OWT_WIDTHS,
+            num_classes=1000,
+            columns=1,
+            conv1_pad=0,
+            conv_rounding="ceil",
+            pool_rounding="ceil",
+            blocks=("conv lrn pool act", "conv act lrn pool", _CONV_RELU, _CONV_RELU, "conv pool act"),
+            lrn=LRN(size=5, alpha=1e-4, alpha_divided=True, beta=0.75, k=2.0, crosses_columns=True),
+            profile="paper-224",
+            naming="caffe",
+        ),
+        Variant(
+            name="alexnet-digits",
+            summary="alexnet2012 made narrow, for 8 x 8 handwritten digits; its trained weights ship with fastalex",
+            input_size=131,  # maps 31, 15, 7, 3
+            widths=(24, 64, 96, 96, 64, 192, 192),
+            num_classes=10,
+            columns=2,
+            conv1_pad=0,
+            conv_rounding="floor",
+            pool_rounding="floor",
+            blocks=("conv act lrn pool", "conv act lrn pool", _CONV_RELU, _CONV_RELU, "conv act pool"),
+            lrn=LRN(size=5, alpha=1e-4, alpha_divided=True, beta=0.75, k=2.0, crosses_columns=False),
+            profile="digits",
+            naming="caffe",
+        ),
+    )
+}
+
+
+def get(variant: Union[str, Variant], **overrides: Any) -> Variant:
+    """The row called ``variant`` (or the row itself), with any of its fields replaced.
+
+    ``lrn_alpha_divided`` is accepted as a shorthand for the undivided reading of the paper's formula.
+
+    :raises UserError: for an unknown name or field, or a combination that makes no network.
+    """
+    if isinstance(variant, Variant):
+        row = variant
+    elif variant in VARIANTS:
+        row = VARIANTS[variant]
+    else:
+        close = difflib.get_close_matches(str(variant), VARIANTS, 1)
+        hint = "; did you mean '%s'?" % close[0] if close else ""
+        raise UserError("there is no variant '%s'%s (there are: %s)" % (variant, hint, ", ".join(VARIANTS)))
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    if "lrn_alpha_divided" in overrides:
+        divided = overrides.pop("lrn_alpha_divided")
+        if row.lrn is None:
+            raise UserError("%s has no LRN, so lrn_alpha_divided does not apply" % row.name)
+        overrides["lrn"] = dataclasses.replace(row.lrn, alpha_divided=bool(divided))
+    unknown = sorted(set(overrides) - {f.name for f in dataclasses.fields(Variant)})
+    if unknown:
+        raise UserError("a variant has no field '%s'" % unknown[0])
+    if "widths" in overrides:
+        overrides["widths"] = tuple(int(width) for width in overrides["widths"])
+    return dataclasses.replace(row, **overrides) if overrides else row
+
+
+def from_dict(values: Mapping[str, Any]) -> Variant:
+    """The inverse of :meth:`Variant.to_dict`.
+
+    :raises UserError: if a field is missing, unknown or of the wrong kind.
+    """
+    fields = dict(values)
+    try:
+        fields["widths"] = tuple(fields["widths"])
+        fields["blocks"] = tuple(fields["blocks"])
+        fields["lrn"] = LRN(**fields["lrn"]) if fields.get("lrn") else None
+        fields["spatial_norm"] = SpatialNorm(**fields["spatial_norm"]) if fields.get("spatial_norm") else None
+        return Variant(**fields)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError("the variant row is not valid: %s" % error) from None

@@ -1,0 +1,9 @@
+"""Quantization for precision int8: the steps of a network's activations, and finding them from images."""
+
+from __future__ import annotations
+
+from .calibrating import calibrate
+from .calibration import METHODS, Calibration
+from .histogram import PERCENTILE
+
+__all__ = ["METHODS", "PERCENTILE", "Calibration", "calibrate"]

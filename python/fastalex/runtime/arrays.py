@@ -1,0 +1,234 @@
+"""Arrays of callers as the engine takes them: numpy, DLPack, and on a GPU also ``__cuda_array_interface__``.
+
+An array on the GPU is used in place. Unless the call names a stream, its work goes to the stream that the array's
+library works on, so that it comes after what computed the array and before what uses the result.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from typing import Any, Callable, Optional, Tuple
+
+import numpy as np
+
+from .. import _core
+from ..errors import UserError
+from . import cuda_streams, dlpack
+from .device_array import DeviceArray
+from .device_spec import DeviceSpec
+
+Shape = Tuple[int, ...]
+
+# What arrays mostly hold: numpy takes long to name a type.
+_PLAIN = {np.dtype(name).str: (name, np.dtype(name).itemsize) for name in ("float32", "uint8")}
+
+
+@dataclass
+class Given:
+    """An input. ``host`` is the numpy array, None for one on the GPU; ``owner`` is what the caller passed.
+
+    ``strides`` count bytes. ``capsule`` keeps a DLPack tensor while it is used.
+    """
+
+    owner: Any
+    ptr: int
+    shape: Shape
+    dtype: str
+    itemsize: int
+    strides: Optional[Shape] = None
+    host: Optional[np.ndarray] = None
+    stream: int = cuda_streams.LEGACY
+    capsule: Any = field(default=None, repr=False)
+
+    @property
+    def on_device(self) -> bool:
+        return self.host is None
+
+    @property
+    def row_major(self) -> bool:
+        """Whether the values lie one after another in the order of the indices."""
+        return self.strides is None or _same_layout(self.strides, dense_strides(self.shape, self.itemsize), self.shape)
+
+    def like(self, result: Any) -> Any:
+        """A result as an array of the library that the input came from."""
+        return result if isinstance(self.owner, np.ndarray) else _from_dlpack(self.owner, result)
+
+
+@dataclass
+class Target:
+    """Where a result goes: ``array``, of which the caller gets what ``given`` makes of it once work is queued."""
+
+    array: Any
+    ptr: int
+    count: int
+    on_device: bool
+    given: Callable[[Any], Any] = lambda array: array
+
+
+def dense_strides(shape: Shape, itemsize: int) -> Shape:
+    """Bytes from one value to the next along each axis of a dense array."""
+    strides = []
+    step = itemsize
+    for side in reversed(shape):
+        strides.append(step)
+        step *= side
+    return tuple(reversed(strides))
+
+
+def _same_layout(strides: Shape, dense: Shape, shape: Shape) -> bool:
+    return 0 in shape or all(a == b for a, b, side in zip(strides, dense, shape) if side > 1)
+
+
+def is_array(x: Any) -> bool:
+    """Whether ``x`` speaks one of the array interfaces."""
+    return isinstance(x, np.ndarray) or hasattr(x, "__dlpack__") or _cuda_interface(x) is not None
+
+
+def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
+    """``x`` as the engine takes it, without a copy.
+
+    :param stream: the caller's CUDA stream; None: that of the array's library.
+    :raises UserError: for what is no array, is on another device, or cannot be read.
+    """
+    if isinstance(x, np.ndarray):
+        return _host(x, x, stream)
+    if type(x) is DeviceArray and placement.gpu is not None and stream is None:  # the quick way
+        _check_gpu(x.device, placement)
+        return Given(x, x.ptr, x.shape, "float32", 4, stream=cuda_streams.handle(x.stream))
+    if not is_array(x):
+        raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
+    if getattr(x, "requires_grad", False):
+        raise UserError("the input requires grad; pass x.detach()")
+    try:
+        kind, index = (int(part) for part in x.__dlpack_device__()) if hasattr(x, "__dlpack__") else (dlpack.CUDA, None)
+        if kind == dlpack.CPU:
+            return _host(x, np.from_dlpack(x), stream)
+        if kind != dlpack.CUDA or placement.gpu is None:
+            raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
+        _check_gpu(index, placement)
+        interface = _cuda_interface(x)
+        handle = cuda_streams.current(x) if stream is None else cuda_streams.handle(stream)
+        if interface is not None and (stream is None or not hasattr(x, "__dlpack__")):
+            return _cuda(x, interface, None if stream is None else handle)
+        return _dlpack(x, handle)
+    except UserError:
+        raise
+    except (AttributeError, BufferError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError("the input cannot be read through DLPack: %s" % error) from None
+
+
+def output(out: Any, shape: Shape, placement: DeviceSpec, stream: int) -> Target:
+    """The caller's own array as the target of a result of ``shape``.
+
+    :raises UserError: if it cannot hold the result, or is elsewhere.
+    """
+    if isinstance(out, np.ndarray):
+        found = _host(out, out, None)
+        writable = out.flags.writeable
+    elif type(out) is DeviceArray:
+        found = read(out, placement)
+        writable = True
+    else:
+        if not is_array(out):
+            raise UserError("out must be an array, not %s" % type(out).__name__)
+        found = read(out, placement, stream)
+        interface = _cuda_interface(out)
+        writable = found.on_device and not (interface and interface["data"][1])
+        if not found.on_device:
+            raise UserError("out must be a numpy array or on the GPU; pass a numpy view of it")
+    if found.shape != shape or found.dtype != "float32" or not found.row_major or not writable:
+        raise UserError(
+            "out must be a writable C-contiguous float32 array of shape %s, not %s%s %s"
+            % (shape, "" if found.row_major else "strided ", found.dtype, found.shape)
+        )
+    if type(out) is DeviceArray:
+        if out.stream is not None:
+            cuda_streams.order(stream, out.stream)
+        out.stream = stream
+    return Target(out, found.ptr, math.prod(shape), found.on_device)
+
+
+def fresh(like: Given, shape: Shape, net: _core.Net, placement: DeviceSpec) -> Target:
+    """New memory on the GPU for a result, as an array of the library that the input came from."""
+    count = math.prod(shape)
+    if cuda_streams.library_of(like.owner) == "torch":
+        tensor = _torch_tensor(like, shape)
+        return Target(tensor, int(tensor.data_ptr()), count, True)
+    array = DeviceArray(_core.DeviceBuffer(net, 4 * count), shape, placement.index, like.stream)
+    # Another library takes the array over when the work is queued, and has its own stream wait for it.
+    given = like.like if cuda_streams.library_of(like.owner) != "fastalex" else lambda same: same
+    return Target(array, array.ptr, count, True, given)
+
+
+def _torch_tensor(like: Given, shape: Shape) -> Any:
+    """New memory of PyTorch's allocator, which is quick, but orders its uses by PyTorch's current stream only."""
+    torch = sys.modules["torch"]
+    tensor = torch.empty(shape, dtype=torch.float32, device=like.owner.device)
+    if cuda_streams.current(like.owner) != like.stream:
+        other = torch.cuda.ExternalStream(like.stream, device=like.owner.device)
+        other.wait_stream(torch.cuda.current_stream(like.owner.device))
+        tensor.record_stream(other)
+    return tensor
+
+
+def _host(owner: Any, array: np.ndarray, stream: Any) -> Given:
+    name, itemsize = _described(array.dtype)
+    return Given(
+        owner, array.ctypes.data, array.shape, name, itemsize, array.strides, array, cuda_streams.handle(stream)
+    )
+
+
+def _described(dtype: np.dtype) -> Tuple[str, int]:
+    return _PLAIN.get(dtype.str) or (str(dtype), dtype.itemsize)
+
+
+def _cuda_interface(x: Any) -> Any:
+    if getattr(x, "requires_grad", False):  # PyTorch raises something else then
+        return None
+    return getattr(x, "__cuda_array_interface__", None)
+
+
+def _cuda(x: Any, interface: Any, stream: Optional[int]) -> Given:
+    """The version 2 has no stream, and the library's current one is meant; in version 3 None means: no order needed."""
+    if interface.get("mask") is not None:
+        raise UserError("the input on the GPU has a mask; pass an array without one")
+    own = cuda_streams.current(x)
+    producer = interface.get("stream")
+    if producer is not None:
+        if producer == 0:
+            raise UserError("the input's __cuda_array_interface__ has the stream 0, which the interface forbids")
+        own = cuda_streams.handle(producer)
+    if stream is not None and (producer is not None or interface["version"] < 3):
+        cuda_streams.order(stream, own)
+    name, itemsize = _PLAIN.get(interface["typestr"]) or _described(np.dtype(interface["typestr"]))
+    strides = interface.get("strides")
+    shape = tuple(int(side) for side in interface["shape"])
+    strides = None if strides is None else tuple(int(step) for step in strides)
+    used = own if stream is None else stream
+    return Given(x, int(interface["data"][0]), shape, name, itemsize, strides, None, used)
+
+
+def _dlpack(x: Any, stream: int) -> Given:
+    """The producer sees to it that its data is there before what comes next on ``stream``."""
+    capsule = x.__dlpack__(stream=cuda_streams.for_interface(stream))
+    view = dlpack.read(capsule)
+    strides = None if view.strides is None else tuple(step * view.itemsize for step in view.strides)
+    return Given(x, view.ptr, view.shape, view.dtype, view.itemsize, strides, None, stream, capsule)
+
+
+def _check_gpu(index: Optional[int], placement: DeviceSpec) -> None:
+    if index is not None and index != placement.index:
+        raise UserError(
+            "the input is on GPU %d and the net on %s; move it, or make a net with device='%s:%d'"
+            % (index, placement.name, placement.backend, index)
+        )
+
+
+def _from_dlpack(owner: Any, result: Any) -> Any:
+    """``result`` by ``from_dlpack`` of the library that defines the class of ``owner``; itself where it has none."""
+    convert: Callable[[Any], Any] = getattr(
+        sys.modules.get(cuda_streams.library_of(owner)), "from_dlpack", lambda value: value
+    )
+    return convert(result)

@@ -1,0 +1,59 @@
+"""Camera frames: how a profile becomes one pass over the pixels on the GPU.
+
+Resizing, cropping, the order of the channels and the normalisation ``(v / divisor - mean) / std`` are those of
+:mod:`fastalex.images`; the last is done as ``v * scale - shift``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict
+
+import numpy as np
+
+from .. import images
+from ..errors import UserError
+from ..images.profiles import ORDERS, Profile
+from .arrays import Given
+
+FILTERS = ("nearest", "linear", "antialias")  # in the order of fastalex_filter
+
+
+def check(given: Given, order: str) -> None:
+    """:raises UserError: for what is no frame of 8-bit pixels of three channels, or an unknown order of them."""
+    if order not in ORDERS:
+        raise UserError("order must be one of %s, not %r" % (", ".join(ORDERS), order))
+    if given.dtype != "uint8":
+        raise UserError("a frame must be uint8 with values 0 to 255, not %s" % given.dtype)
+    if len(given.shape) != 3 or given.shape[2] != 3 or 0 in given.shape:
+        raise UserError("a frame must be [H, W, 3] with at least one pixel, not %s" % list(given.shape))
+
+
+def row_bytes(given: Given) -> int:
+    """Bytes from one row to the next; 0 if the pixels of a row are not next to each other."""
+    height, width, _ = given.shape
+    strides = given.strides or (3 * width, 3, 1)
+    dense = (width == 1 or strides[1] == 3) and strides[2] == 1
+    if height == 1:
+        return 3 * width if dense else 0
+    return strides[0] if dense and strides[0] >= 3 * width else 0
+
+
+def spec(given: Given, order: str, profile: Profile, size: int) -> Dict[str, Any]:
+    """What the native engine needs to make its input, ``size`` pixels square, from the frame."""
+    height, width = given.shape[:2]
+    place = images.geometry((width, height), profile, size)
+    top, left = place.crop
+    std = np.array(profile.std, np.float64)
+    return {
+        "height": height,
+        "width": width,
+        "row_bytes": row_bytes(given),
+        "filter": FILTERS.index(profile.resample),
+        "resized_h": place.height,
+        "resized_w": place.width,
+        "crop_y": top,
+        "crop_x": left,
+        "swap": int(order != profile.order),
+        "scale": [float(value) for value in 1 / (profile.divisor * std)],
+        "shift": [float(value) for value in np.array(profile.mean, np.float64) / std],
+    }

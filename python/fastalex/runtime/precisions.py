@@ -1,0 +1,78 @@
+"""Precisions: of activations, of fully connected weights, and which of them each backend computes in."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict, Iterable, Optional, Tuple
+
+from .._util.arguments import one_of
+from ..errors import UserError
+from .device_spec import DeviceSpec, runs_engines
+
+# How the engine keeps the weights of fc layers, in the order of fastalex_storage (csrc/include/fastalex.h); which of
+# them go with which precision and backend: NUMBERS.
+FC_STORAGES = ("fp32", "fp16", "int8", "int4", "bf16")
+# Of activations and convolutions, in the order of fastalex_precision (csrc/include/fastalex.h).
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+# What a backend computes in: precision -> the kinds of fully connected weights that go with it, the default first.
+NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
+    "cpu": {
+        "fp32": ("fp32", "fp16", "bf16", "int8", "int4"),
+        "bf16": ("bf16", "fp16", "int8", "int4"),
+        "int8": ("int8", "int4"),
+    },
+    "cuda": {"fp32": ("fp32", "fp16", "int8", "int4"), "fp16": ("fp16", "int8", "int4")},
+    "naive": {"fp32": ("fp32",)},
+    "tensorrt": {"fp32": ("fp32", "int8", "int4"), "fp16": ("fp16", "int8", "int4")},
+}
+
+
+def numbers(
+    placement: DeviceSpec, precision: str, fc_weights: Optional[str], stored: Optional[str] = None
+) -> Tuple[str, str]:
+    """(precision, kind of fully connected weights). The latter is by default ``stored``, how a file has them, where
+    :data:`NUMBERS` lets it go with the precision, else the first that does.
+
+    :raises UserError: for values that there are none of, or that this backend does not compute in.
+    """
+    one_of("precision", precision, PRECISIONS)
+    if fc_weights is not None:
+        one_of("fc_weights", fc_weights, FC_STORAGES)
+    known = _numbers_of(placement.backend)
+    if precision not in known:
+        raise UserError(
+            "precision='%s' is not for device='%s', which computes in %s; use device='%s' or precision='fp32'"
+            % (precision, placement.name, _either(known), _first(lambda rows: precision in rows))
+        )
+    if fc_weights is None:
+        return precision, stored if stored in known[precision] else known[precision][0]
+    if fc_weights in known[precision]:
+        return precision, fc_weights
+    fits = [other for other in known if fc_weights in known[other]]
+    if not fits:
+        raise UserError(
+            "fc_weights='%s' is not for device='%s'; use device='%s', or fc_weights %s"
+            % (
+                fc_weights,
+                placement.name,
+                _first(lambda rows: any(fc_weights in kinds for kinds in rows.values())),
+                _either(known[precision]),
+            )
+        )
+    raise UserError(
+        "fc_weights='%s' does not go with precision='%s'; use %s, or precision='%s'"
+        % (fc_weights, precision, _either(known[precision]), fits[0])
+    )
+
+
+def _numbers_of(backend: str) -> Dict[str, Tuple[str, ...]]:
+    return NUMBERS.get(backend) or NUMBERS["tensorrt" if runs_engines(backend) else "cuda"]  # of the tests
+
+
+def _first(has: Callable[[Dict[str, Tuple[str, ...]]], bool]) -> str:
+    return next(backend for backend, rows in NUMBERS.items() if has(rows))
+
+
+def _either(words: Iterable[str]) -> str:
+    """``fp32``, ``fp32 or fp16``, ``fp32, fp16 or int8``."""
+    *others, last = words
+    return "%s or %s" % (", ".join(others), last) if others else last

@@ -1,0 +1,156 @@
+"""Every op on every backend against the naive one, within bounds that follow from the arithmetic (:mod:`.bounds`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Iterable, List, NamedTuple, Optional
+
+import numpy as np
+
+from ..errors import BackendError, UserError
+from .bounds import FUNCTION, error_bound, gamma
+from .cases import Case, served, small
+from .native import REFERENCE, Runner, arithmetic_of, kept_params, make_net, run_native
+
+SMALLEST = 1e-3  # a reference whose largest value is below this tells nothing
+MARGIN = 10.0  # and so does one that is nowhere this much larger than its bound: zeros would pass
+
+
+class Outcome(NamedTuple):
+    """One case on one backend. ``error`` is the largest absolute error, ``share`` the largest error in parts of its
+    bound (both None if there is none to give), ``reason`` one sentence where it is not ``ok``."""
+
+    backend: str
+    case: str
+    op: str
+    ok: bool
+    error: Optional[float]
+    share: Optional[float]
+    reason: str
+
+
+def to_bf16(x: np.ndarray) -> np.ndarray:
+    """float32 with 8 bits, rounded to nearest, of ties to even."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def check(
+    case: Case,
+    backend: str,
+    seed: int = 0,
+    run: Runner = run_native,
+    precision: str = "fp32",
+    tuning: str = "",
+    exact: bool = False,
+) -> Outcome:
+    """Run ``case`` on ``backend`` and on the naive backend, and compare. Raises nothing that a backend may do wrong.
+
+    Weights that are kept in fewer bits are compared with what they became, so quantisation is no excuse; neither is
+    the rounding of an input that becomes fp16 or bf16.
+
+    :param precision: of the activations, ``fp32``, ``fp16`` or ``bf16``; with the latter two no weights are kept in
+        fp32.
+    :param tuning: rules that choose the kernels (``csrc/include/fastalex.h``).
+    :param exact: no Winograd.
+    """
+    x, params = case.random(seed)
+    if precision != "fp32":
+        x = x.astype(np.float16).astype(np.float32) if precision == "fp16" else to_bf16(x)
+        case = dataclasses.replace(case, storage=precision) if case.storage == "fp32" else case
+    try:
+        arithmetic = arithmetic_of(case, backend, precision, tuning, exact)
+        if precision == "fp32" and not tuning and not exact:
+            result = run(case.table, x, params, backend, case.storage)
+        else:
+            result = run_native(case.table, x, params, backend, case.storage, precision, tuning, exact)
+        if case.storage != "fp32":
+            params = kept_params(case, params, backend, precision, exact)
+        reference = run_native(case.table, x, params, REFERENCE).astype(np.float64)
+        bound = error_bound(case, x, params, reference, arithmetic)
+    except (BackendError, UserError, MemoryError, RuntimeError, ValueError) as error:
+        return Outcome(backend, case.name, case.op, False, None, None, str(error) or type(error).__name__)
+    return compare(case, backend, result, reference, bound)
+
+
+class Problem(NamedTuple):
+    """A case for one precision of the CPU: what to run, what must come out (float64) and how far from it."""
+
+    table: str
+    storage: str
+    precision: str
+    x: np.ndarray
+    params: List[np.ndarray]
+    reference: np.ndarray
+    bound: np.ndarray
+
+    def run(self) -> np.ndarray:
+        """What the CPU makes of it."""
+        return run_native(self.table, self.x, self.params, "cpu", self.storage, self.precision)
+
+
+def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Problem:
+    """``case`` in ``precision``. With ``bf16`` the input and the weights are rounded to it, so that it does not matter
+    whether an instruction set multiplies in bf16 or by Winograd's algorithm in fp32; the bound allows both. With
+    ``int8``, for convolutions, the input is on its levels: of either sign, or ``unsigned`` after a relu.
+
+    With weights and inputs on their levels every sum is one of integers. What is rounded: the input's and the weights'
+    values as they are given, the scale of a product (twice), the sum as a float, its product with the scale, the sum
+    with the bias, and the reference.
+    """
+    x, params = case.random()
+    table, storage = case.table, case.storage
+    if precision == "int8":
+        x = np.abs(x) if unsigned else x
+        step = np.float32(np.abs(x).max() / (255 if unsigned else 127))
+        x = np.rint(x / step) * step
+        first, *rest = table.splitlines()
+        relu = ["relu name=before"] if unsigned else []
+        table, storage = "\n".join([*relu, "%s step=%.9g" % (first, step), *rest]), "int8"
+    elif precision == "bf16":
+        x, params = to_bf16(x), [to_bf16(params[0]), params[1]]
+        storage = "bf16" if storage == "fp32" else storage
+    net = make_net(table, x, params, "cpu", storage, precision)
+    kept = [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
+    reference = run_native(case.table, x, kept, REFERENCE).astype(np.float64)
+    if precision != "int8":
+        kept_as = dataclasses.replace(case, storage=storage)
+        ways = {arithmetic_of(kept_as, "cpu", precision), arithmetic_of(case, "cpu")}
+        bound = np.max([error_bound(case, x, kept, reference, way) for way in ways], axis=0)
+        return Problem(table, storage, precision, x, params, reference, bound)
+    sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], REFERENCE).astype(np.float64)
+    own = gamma(FUNCTION) if case.ops[-1] == "tanh" else 0.0
+    return Problem(table, storage, precision, x, params, reference, gamma(8) * sizes + own)
+
+
+def run_all(backends: Iterable[str], cases: Optional[Iterable[Case]] = None, run: Runner = run_native) -> List[Outcome]:
+    """:func:`check` for each case (default: the small ones) on each backend but the naive one, the reference."""
+    chosen = list(small() if cases is None else cases)
+    others = [backend for backend in backends if backend != REFERENCE]
+    return [check(case, backend, run=run) for backend in others for case in chosen if served(case, backend)]
+
+
+def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray, bound: np.ndarray) -> Outcome:
+    """Whether ``result`` is within ``bound`` of ``reference`` everywhere; arrays of one shape."""
+
+    def outcome(reason: str, error: Optional[float] = None, share: Optional[float] = None) -> Outcome:
+        return Outcome(backend, case.name, case.op, not reason, error, share, reason)
+
+    if result.shape != reference.shape:
+        return outcome("the shape is %s instead of %s" % (result.shape, reference.shape))
+    if not np.abs(reference).max() >= SMALLEST or not (np.abs(reference) > MARGIN * bound).any():
+        return outcome("the reference is too small to compare with")
+    difference = np.abs(result.astype(np.float64) - reference)
+    error, share = float(difference.max()), _share(difference, bound)
+    if not np.isfinite(error):
+        return outcome("the result is not finite")
+    if not (difference <= bound).all():
+        return outcome("%d of %d values are wrong" % ((difference > bound).sum(), bound.size), error, share)
+    return outcome("", error, share)
+
+
+def _share(difference: np.ndarray, bound: np.ndarray) -> Optional[float]:
+    """The largest difference in parts of its bound; None where exact values differ."""
+    if (difference[bound == 0] > 0).any():
+        return None
+    return float((difference[bound > 0] / bound[bound > 0]).max()) if (bound > 0).any() else 0.0

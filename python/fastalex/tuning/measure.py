@@ -1,0 +1,254 @@
+"""Measuring, on the GPU at hand, which kernel serves each layer best.
+
+The engine names its candidates for each step (``describe``), and times the steps of a whole run with its own events
+(``profile``). Trial i is a net in which every step has its i-th candidate and split, so a few nets measure them all;
+the net as it is without the user's rules is the base, measured first and last. A candidate counts only if the results
+of its net agree with the base's, and wins only if it is quicker by more than either of the two varies.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from .. import _core
+from ..errors import BackendError, UserError
+from ..hardware.tuning_rule import Rule
+from ..networks.architecture import Variant
+from ..networks.layers import layer_table, name_fused
+from ..runtime.device_spec import DeviceSpec
+from ..runtime.precisions import FC_STORAGES, PRECISIONS
+from .rules import of_device_file
+
+ROUNDS = 3  # of `repeat` runs; how much the medians of the rounds differ is the noise
+WARM_UP = 3  # runs
+#: What results may differ by, of the largest value: other orders of fp32 sums and Winograd, or sums in half.
+AGREEMENT = {"fp32": 1e-3, "fp16": 3e-2}
+DEFAULT, SLOWER, WINNER, WRONG, FAILED = "default", "slower", "winner", "wrong", "failed"
+
+
+class Option(NamedTuple):
+    """One way of computing a step."""
+
+    candidate: str
+    split: int
+
+
+class Work(NamedTuple):
+    """What is tuned: a network in one kind of numbers at one batch."""
+
+    variant: Variant
+    parameters: Sequence[np.ndarray]
+    placement: DeviceSpec
+    precision: str
+    fc_weights: str
+    batch: int
+    threads: int = 1
+
+
+class Timing(NamedTuple):
+    """Median over the rounds, and the distance between the fastest and the slowest, in ms."""
+
+    ms: float
+    noise: float
+
+
+Trial = Dict[str, Any]  # precision, key, layers, batch, candidate, split, ms, noise_ms, verdict, reason
+
+
+def tune(
+    work: Work, repeat: int = 20, say: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
+) -> List[Trial]:
+    """Every option of every key with its time and verdict; the best of each key is its ``winner`` or ``default``.
+
+    :param skip: keys that are left out, because another network's measurement had them.
+    :raises UserError: for a network that the backend cannot run.
+    """
+    base = _Net(work, [])
+    steps = {key: step for key, step in _by_key(base.describe()).items() if key not in skip}
+    expected = base.result()
+    before = base.times(repeat)
+    del base
+    measured: Dict[Tuple[str, Option], Any] = {}
+    for number, chosen in enumerate(_trials(steps)):
+        say("batch %d, %s: trial %d, %d layers" % (work.batch, work.precision, number + 1, len(chosen)))
+        measured.update(_measure(work, chosen, expected, repeat))
+    after = _Net(work, []).times(repeat)
+    trials: List[Trial] = []
+    for key, step in steps.items():
+        trials += _verdicts(work, key, step, _joined(before[key], after[key]), measured)
+    return trials
+
+
+def rules(trials: Sequence[Trial]) -> List[Rule]:
+    """The winners as rules, each for the batch it was measured at: another batch may have other candidates."""
+    return [
+        Rule(trial["precision"], trial["key"], trial["batch"], trial["batch"], trial["candidate"], trial["split"])
+        for trial in trials
+        if trial["verdict"] == WINNER
+    ]
+
+
+class _Step(NamedTuple):
+    layers: List[str]
+    chosen: Option
+    options: List[Option]
+
+
+class _Net:
+    """A native net with some rules in front of the device file's."""
+
+    def __init__(self, work: Work, forced: Sequence[Rule]) -> None:
+        self.work = work
+        size = work.variant.input_size
+        text = "".join(rule.text + "\n" for rule in forced)
+        if work.placement.gpu is not None:
+            text += of_device_file(work.placement.gpu).text
+        self.net = _core.Net(
+            layer_table(work.variant.layers()),
+            [work.variant.channels, size, size],
+            list(work.parameters),
+            work.placement.backend,
+            FC_STORAGES.index(work.fc_weights),
+            work.threads,
+            PRECISIONS.index(work.precision),
+            work.placement.index,
+            text,
+        )
+        shape = (work.batch, work.variant.channels, size, size)
+        self.images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+    def describe(self) -> List[Dict[str, Any]]:
+        size = self.work.variant.input_size
+        steps = json.loads(self.net.describe(self.work.batch, size, size))["steps"]
+        name_fused(self.work.variant.layers(), steps)
+        return steps
+
+    def result(self) -> np.ndarray:
+        return self.net.run(self.images)
+
+    def times(self, repeat: int) -> Dict[str, Timing]:
+        """Key -> time of its steps together."""
+        keys = {layer: _key(step) for step in self.describe() for layer in step["layers"]}
+        for _ in range(WARM_UP):
+            self.net.profile(self.images)
+        rounds: Dict[str, List[float]] = {key: [] for key in keys.values()}
+        for _ in range(ROUNDS):
+            runs: Dict[str, List[float]] = {key: [] for key in rounds}
+            for _ in range(repeat):
+                sums = dict.fromkeys(rounds, 0.0)
+                for layer, seconds in self.net.profile(self.images):
+                    sums[keys[layer]] += 1e3 * seconds
+                for key, ms in sums.items():
+                    runs[key].append(ms)
+            for key, values in runs.items():
+                rounds[key].append(float(np.median(values)))
+        return {key: Timing(float(np.median(values)), max(values) - min(values)) for key, values in rounds.items()}
+
+
+def _by_key(steps: Sequence[Dict[str, Any]]) -> Dict[str, _Step]:
+    found: Dict[str, _Step] = {}
+    for step in steps:
+        key = _key(step)
+        if key in found:
+            found[key].layers.extend(step["layers"])
+            continue
+        options = [
+            Option(candidate["name"], split)
+            for candidate in step["candidates"]
+            for split in _splits(candidate["max_split"])
+        ]
+        chosen = Option(step["candidate"], step["split"])
+        found[key] = _Step(list(step["layers"]), chosen, [one for one in options if one != chosen])
+    return found
+
+
+def _key(step: Dict[str, Any]) -> str:
+    return step["key"].split(" ", 1)[1]  # after the precision
+
+
+def _splits(largest: int) -> List[int]:
+    """1, 2, 4, ... and the largest."""
+    return sorted({min(2**power, largest) for power in range(largest.bit_length() + 1)})
+
+
+def _trials(steps: Dict[str, _Step]) -> List[Dict[str, Option]]:
+    """Trial i: the i-th option of each key that has as many."""
+    count = max((len(step.options) for step in steps.values()), default=0)
+    return [{key: step.options[i] for key, step in steps.items() if i < len(step.options)} for i in range(count)]
+
+
+def _measure(work: Work, chosen: Dict[str, Option], expected: np.ndarray, repeat: int) -> Dict[Any, Any]:
+    """(key, option) -> its timing, or the (verdict, reason) why it does not count.
+
+    Where a net of several options fails or is wrong, each is tried alone.
+    """
+    forced = [
+        Rule(work.precision, key, work.batch, work.batch, option.candidate, option.split)
+        for key, option in chosen.items()
+    ]
+    try:
+        net = _Net(work, forced)
+        reason = disagreement(net.result(), expected, AGREEMENT[work.precision])
+        outcome: Any = (WRONG, reason) if reason else None
+        if not reason:
+            times = net.times(repeat)
+            return {(key, option): times[key] for key, option in chosen.items()}
+    except (UserError, BackendError, RuntimeError, MemoryError) as error:
+        outcome = (FAILED, str(error) or type(error).__name__)
+    if len(chosen) == 1:
+        return dict.fromkeys(chosen.items(), outcome)
+    found: Dict[Any, Any] = {}
+    for key, option in chosen.items():
+        found.update(_measure(work, {key: option}, expected, repeat))
+    return found
+
+
+def disagreement(result: np.ndarray, expected: np.ndarray, relative: float) -> str:
+    """Why ``result`` is not taken for ``expected``; empty if it is."""
+    largest = float(np.abs(expected).max())
+    difference = float(np.abs(result.astype(np.float64) - expected).max())
+    if difference <= relative * largest:  # false for NaN
+        return ""
+    return "the result differs by %.2g of the largest value" % (difference / largest if largest else difference)
+
+
+def _joined(before: Timing, after: Timing) -> Timing:
+    """The base, measured twice: what the machine drifts by in between is noise too."""
+    noise = max(before.noise, after.noise, abs(before.ms - after.ms))
+    return Timing((before.ms + after.ms) / 2, noise)
+
+
+def _verdicts(work: Work, key: str, step: _Step, base: Timing, measured: Dict[Any, Any]) -> List[Trial]:
+    """The rows of one key, the base first."""
+    timed = {option: measured[key, option] for option in step.options if isinstance(measured[key, option], Timing)}
+    best: Optional[Option] = min(timed, key=lambda option: timed[option].ms) if timed else None
+    if best is not None and timed[best].ms + max(base.noise, timed[best].noise) >= base.ms:
+        best = None
+    rows = [_row(work, key, step, step.chosen, base, DEFAULT, "")]
+    for option in step.options:
+        result = measured[key, option]
+        if isinstance(result, Timing):
+            rows.append(_row(work, key, step, option, result, WINNER if option == best else SLOWER, ""))
+        else:
+            rows.append(_row(work, key, step, option, None, *result))
+    return rows
+
+
+def _row(
+    work: Work, key: str, step: _Step, option: Option, timing: Optional[Timing], verdict: str, reason: str
+) -> Trial:
+    return {
+        "precision": work.precision,
+        "key": key,
+        "layers": list(step.layers),
+        "batch": work.batch,
+        "candidate": option.candidate,
+        "split": option.split,
+        "ms": timing.ms if timing else None,
+        "noise_ms": timing.noise if timing else None,
+        "verdict": verdict,
+        "reason": reason,
+    }

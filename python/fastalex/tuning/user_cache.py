@@ -1,0 +1,98 @@
+"""The user's tuning cache: what ``fastalex tune`` measured on this GPU, one JSON file for each GPU and backend."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import Any, Dict, List, Sequence
+
+from .. import __version__, _core
+from .._util import cache_folder
+from .._util.files import replacing
+from ..errors import UserError
+from ..hardware.tuning_rule import Rule, parse_rule
+from ..runtime.device_spec import DeviceSpec
+
+CACHE_VERSION = 1
+
+
+def cache_path(placement: DeviceSpec) -> str:
+    """The file for this GPU; :func:`cache_key` is written inside."""
+    assert placement.gpu is not None
+    name = re.sub(r"[^a-z0-9]+", "-", placement.gpu.name.lower()).strip("-")
+    return os.path.join(cache_folder.folder(), "tuning", "%s-%s.json" % (placement.backend, name or "gpu"))
+
+
+def cache_key(placement: DeviceSpec) -> Dict[str, Any]:
+    """What measurements are good for: another GPU, driver, version or library may have other winners."""
+    gpu = placement.gpu
+    assert gpu is not None
+    library = os.path.join(os.path.dirname(_core.__file__), "libfastalex_%s.so" % placement.backend)
+    size = os.path.getsize(library) if os.path.exists(library) else 0
+    return {
+        "gpu": gpu.name,
+        "sm": gpu.sm,
+        "driver": gpu.driver,
+        "runtime": gpu.runtime,
+        "fastalex": __version__,
+        "library_bytes": size,
+    }
+
+
+def read_cache(placement: DeviceSpec) -> Dict[str, Any]:
+    """``{"rules": [lines], "trials": [...]}`` that were measured with this key; empty lists where there are none."""
+    empty: Dict[str, Any] = {"rules": [], "trials": []}
+    try:
+        with open(cache_path(placement), encoding="utf-8") as stream:
+            found = json.load(stream)
+        if found["version"] != CACHE_VERSION or found["key"] != cache_key(placement):
+            return empty
+        rules = [parse_rule(line).text for line in found["rules"]]
+        return {"rules": rules, "trials": [dict(trial) for trial in found["trials"]]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return empty
+
+
+def cached_rules(placement: DeviceSpec) -> List[Rule]:
+    """The rules that the user measured on this GPU."""
+    return [parse_rule(line) for line in read_cache(placement)["rules"]]
+
+
+def write_cache(placement: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict[str, Any]]) -> str:
+    """Put ``rules`` and every trial of the measurement, losers included, into the cache; returns its path.
+
+    What was measured before of the same layers, precision and batches is replaced; other measurements stay.
+
+    :raises UserError: if the folder cannot be written.
+    """
+    before = read_cache(placement)
+    kept = [rule for rule in map(parse_rule, before["rules"]) if not _measured_again(rule, trials)]
+    old = [trial for trial in before["trials"] if _place(trial) not in {_place(one) for one in trials}]
+    content = {
+        "version": CACHE_VERSION,
+        "key": cache_key(placement),
+        "rules": [rule.text for rule in [*rules, *kept]],
+        "trials": [*trials, *old],
+    }
+    path = cache_path(placement)
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with replacing(path) as stream:
+            stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
+    except (OSError, UserError) as error:
+        raise UserError(
+            "the tuning cannot be kept in %s: %s" % (path, getattr(error, "strerror", None) or error)
+        ) from None
+    return path
+
+
+def _place(trial: Dict[str, Any]) -> Any:
+    return trial["precision"], trial["key"], trial["batch"]
+
+
+def _measured_again(rule: Rule, trials: Sequence[Dict[str, Any]]) -> bool:
+    return any(
+        (trial["precision"], trial["key"]) == (rule.precision, rule.key) and rule.first <= trial["batch"] <= rule.last
+        for trial in trials
+    )

@@ -1,0 +1,135 @@
+"""Where frames with their overlay go: a window, a video file, a folder of pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Optional
+
+import numpy as np
+from PIL import Image
+
+from .._util import console
+from .._util.files import replacing
+from ..errors import UserError
+from .sources import DEFAULT_RATE, VIDEO_SUFFIXES, opencv
+
+#: Suffix -> the codec that every build of OpenCV can write into such a file.
+CODECS = {".avi": "MJPG", ".mkv": "MJPG", ".mp4": "mp4v"}
+_STEM = 80  # letters of a source's name in that of its pictures; it may be a whole pipeline
+_QUIT = (ord("q"), ord("Q"), 27)  # 27: escape
+
+
+def open_sink(output: Optional[str]) -> Any:
+    """A video file or a folder for pictures, by the name of ``output``; a window if it is None.
+
+    :raises UserError: if it cannot be had.
+    """
+    if output is None:
+        return Window()
+    suffix = os.path.splitext(output)[1].lower()
+    if suffix in CODECS:
+        return VideoFile(output, CODECS[suffix])
+    if suffix in VIDEO_SUFFIXES:
+        raise UserError("a video can be written as %s, not as %s" % (", ".join(CODECS), suffix))
+    return Pictures(output)
+
+
+class Window:
+    """A window of OpenCV. Each sink has ``put``, which is False when the user has seen enough, and ``close``."""
+
+    def __init__(self, title: str = "fastalex") -> None:
+        self._cv2, self._title = opencv(), title
+        if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise UserError("there is no display for a window; add --headless, or --output FILE")
+        try:
+            self._cv2.namedWindow(title, self._cv2.WINDOW_NORMAL)
+        except self._cv2.error:
+            raise UserError(
+                "this OpenCV has no windows; pip install opencv-python, or add --headless or --output FILE"
+            ) from None
+
+    def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
+        self._cv2.imshow(self._title, frame)
+        if self._cv2.waitKey(1) & 0xFF in _QUIT:
+            return False
+        return self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1  # 0: it was closed
+
+    def close(self, whole: bool) -> None:
+        self._cv2.destroyAllWindows()
+
+
+class VideoFile:
+    """A video that appears under its name when it is complete; it has the size of its first frame.
+
+    Frames keep their time: one that stands for longer is written several times.
+    """
+
+    def __init__(self, path: str, codec: str) -> None:
+        self._cv2, self._path, self._codec = opencv(), path, codec
+        folder, name = os.path.split(os.path.realpath(path))
+        if not os.path.isdir(folder):
+            raise UserError("there is no folder '%s' for the video" % folder)
+        self._temporary = os.path.join(folder, ".%s.%s" % (os.urandom(8).hex(), name))
+        self._writer: Any = None
+        self._size = (0, 0)
+        self._rate = 0.0
+        self._source, self._began, self._written = "", 0, 0
+
+    def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
+        if self._writer is None:
+            self._start(frame, rate or DEFAULT_RATE)
+        if name != self._source:
+            self._source, self._began = name, self._written
+        shape = (frame.shape[1], frame.shape[0])
+        if shape != self._size:
+            frame = self._cv2.resize(frame, self._size)
+        due = self._began + round(time_s * self._rate) + 1
+        for _ in range(max(1, due - self._written)):
+            self._writer.write(frame)
+            self._written += 1
+        return True
+
+    def _start(self, frame: np.ndarray, rate: float) -> None:
+        self._size, self._rate = (frame.shape[1], frame.shape[0]), rate
+        writer = self._cv2.VideoWriter(self._temporary, self._cv2.VideoWriter_fourcc(*self._codec), rate, self._size)
+        if not writer.isOpened():
+            raise UserError("the video '%s' cannot be written" % self._path)
+        self._writer = writer
+
+    def close(self, whole: bool) -> None:
+        """Keep the video if it is ``whole``: that includes one that the user ended."""
+        if self._writer is not None:
+            self._writer.release()
+        if whole and self._writer is not None:
+            if not os.path.getsize(self._temporary):
+                os.unlink(self._temporary)
+                raise UserError("the video '%s' cannot be written; the disk may be full" % self._path)
+            os.replace(self._temporary, os.path.realpath(self._path))
+            return
+        if os.path.exists(self._temporary):
+            os.unlink(self._temporary)
+        if whole:
+            console.complain("no frame came, so '%s' is not written" % self._path)
+
+
+class Pictures:
+    """Numbered PNG files in a folder, which is made if need be."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder, self._count = folder, 0
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise UserError("the folder '%s' cannot be made: %s" % (folder, error.strerror)) from None
+
+    def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
+        stem = re.sub(r"[^\w.-]+", "-", os.path.splitext(os.path.basename(name))[0])[:_STEM] or "frame"
+        path = os.path.join(self._folder, "%06d-%s.png" % (self._count, stem))
+        with replacing(path) as stream:
+            Image.fromarray(np.ascontiguousarray(frame[..., ::-1])).save(stream, "PNG", compress_level=1)
+        self._count += 1
+        return True
+
+    def close(self, whole: bool) -> None:
+        pass

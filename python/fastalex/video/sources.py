@@ -1,0 +1,342 @@
+"""Where frames come from: image files, video files, cameras, network streams, GStreamer pipelines.
+
+A source is named by one word of the command line (:func:`kind_of`). OpenCV reads all but images; it is an extra, and
+imported when the first such source is opened. GStreamer goes through OpenCV where that was built with it, else through
+:mod:`fastalex.video.gstreamer`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import re
+import stat
+import threading
+import time
+from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from ..errors import UserError
+from ..images import listing
+from . import gstreamer
+
+VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+EXACT_COUNTS = (".avi", ".m4v", ".mov", ".mp4")  # containers that say how many frames they have
+IMAGES, VIDEO, CAMERA, CSI, NETWORK, PIPELINE = "images", "video", "camera", "csi", "network", "pipeline"
+LIVE = (CAMERA, CSI, NETWORK, PIPELINE)  # they go on while a frame is worked on
+_NETWORK = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.I)
+_CSI = re.compile(r"csi://(\d+)$", re.I)
+
+#: github.com/dusty-nv/jetson-inference, examples/imagenet/imagenet.cpp: the size a camera is asked for.
+DEFAULT_WIDTH, DEFAULT_HEIGHT = 1280, 720
+DEFAULT_RATE = 30  # frames a second
+
+
+class Size(NamedTuple):
+    """What a camera is asked for: pixels and frames a second; None: what it delivers by itself."""
+
+    width: Optional[int] = None
+    height: Optional[int] = None
+    rate: Optional[int] = None
+
+
+class Frame(NamedTuple):
+    """One picture: uint8 ``[H, W, 3]``, blue, green, red; its number in the source, from 0; seconds since the first."""
+
+    pixels: np.ndarray
+    index: int
+    time_s: float
+
+
+def kind_of(word: str) -> Tuple[str, str]:
+    """What kind of source ``word`` names, and its path, address or pipeline.
+
+    The prefixes ``file://``, ``v4l2://`` and ``csi://`` are those of jetson-inference.
+    """
+    for prefix in ("file://", "v4l2://"):
+        if word.lower().startswith(prefix):
+            word = word[len(prefix) :]
+    if _CSI.match(word):
+        return CSI, word
+    if _NETWORK.match(word):
+        return NETWORK, word
+    if " ! " in word and not os.path.exists(word):
+        return PIPELINE, word
+    if word.startswith("/dev/video") or _is_device(word):
+        return CAMERA, word
+    return (VIDEO if word.lower().endswith(VIDEO_SUFFIXES) and not os.path.isdir(word) else IMAGES), word
+
+
+def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserError]]]:
+    """(kind, path, error) of each source: patterns become what they match, folders the images in them."""
+    for word in words:
+        kind, path = kind_of(word)
+        if kind not in (IMAGES, VIDEO):
+            yield kind, path, None
+            continue
+        matches = (
+            [path] if os.path.lexists(path) or not glob.has_magic(path) else sorted(glob.glob(path, recursive=True))
+        )
+        if not matches:
+            yield kind, path, UserError("no file matches '%s'" % path)
+        for match in matches:
+            if kind_of(match)[0] == VIDEO:
+                yield VIDEO, match, None
+                continue
+            for file, error in listing.listed([match]):
+                yield IMAGES, file, error
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def opencv() -> Any:
+    """The module ``cv2``, told not to write to the terminal.
+
+    :raises UserError: if it is not installed.
+    """
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
+    try:
+        import cv2
+    except ModuleNotFoundError:
+        raise UserError("videos and cameras need OpenCV: pip install 'fastalex[video]'") from None
+    except ImportError as error:  # its windows need libraries that a machine without a screen may lack
+        raise UserError("OpenCV cannot be loaded (%s); pip install opencv-python-headless instead" % error) from None
+    return cv2
+
+
+class Source:
+    """An iterator of :class:`Frame`; :meth:`close` it, or use ``with``.
+
+    :attr:`reader` says what reads it. A live source delivers its newest frame each time; :attr:`dropped` counts those
+    that were older than another by then. :attr:`rate` is that of a video, in frames a second, 0 if it does not say.
+    """
+
+    def __init__(self, name: str, kind: str, frames: Any, reader: str, rate: float = 0.0) -> None:
+        self.name, self.kind, self.reader, self.rate = name, kind, reader, rate
+        self._frames = frames
+        self._newest = _Newest(iter(frames)) if kind in LIVE else None
+
+    @property
+    def dropped(self) -> int:
+        return self._newest.dropped if self._newest else 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        began = None
+        for index, pixels in self._newest or enumerate(self._frames):
+            now = time.monotonic()
+            began = now if began is None else began
+            known = index / self.rate if self.kind == VIDEO and self.rate > 0 else now - began
+            yield Frame(pixels, index, known)
+
+    def close(self) -> None:
+        self._frames.stop()  # a read that waits in the other thread ends by it
+        if self._newest:
+            self._newest.join()
+        self._frames.close()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B008 (it cannot be changed)
+    """Start a source that is not an image.
+
+    :param kind: and ``path``, of :func:`kind_of`.
+    :raises UserError: if it cannot be opened; while iterating, if it stops in a way that it should not.
+    """
+    if kind in (CSI, PIPELINE):
+        return _gstreamer(kind, path, size)
+    if kind == CAMERA:
+        _check_device(path)
+    elif kind == VIDEO and not os.path.isfile(path):
+        raise UserError("there is no video '%s'" % path)
+    cv2 = opencv()
+    with _in_one_sentence():
+        capture = cv2.VideoCapture(_camera(path), cv2.CAP_V4L2) if kind == CAMERA else cv2.VideoCapture(path)
+    if not capture.isOpened():
+        raise UserError(
+            {
+                CAMERA: "the camera '%s' cannot be opened; it may be in use by another program, or no camera",
+                VIDEO: "the video '%s' cannot be read; it is cut off, damaged or of an unknown kind",
+                NETWORK: "nothing can be received from '%s'",
+            }[kind]
+            % path
+        )
+    if kind == CAMERA:
+        _ask(cv2, capture, size)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return Source(path, kind, _Capture(cv2, capture, kind, path), "OpenCV", rate if 0 < rate < 1000 else 0.0)
+
+
+def _gstreamer(kind: str, path: str, size: Size) -> Source:
+    width, height = size.width or DEFAULT_WIDTH, size.height or DEFAULT_HEIGHT
+    if kind == CSI:
+        pipeline = gstreamer.csi_pipeline(int(path[len("csi://") :]), width, height, size.rate or DEFAULT_RATE)
+    else:
+        pipeline = gstreamer.without_sink(path)
+    cv2 = _opencv_with_gstreamer()
+    if cv2 is not None:
+        whole = pipeline + " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
+        capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)
+        if not capture.isOpened():
+            raise UserError("GStreamer cannot start '%s'" % pipeline)
+        return Source(path, kind, _Capture(cv2, capture, kind, path), "OpenCV with GStreamer")
+    if not gstreamer.available():
+        raise UserError(
+            "'%s' needs GStreamer: install the package gstreamer1.0-tools, or an OpenCV that is built with it" % path
+        )
+    frames = gstreamer.GstPipe(pipeline, width, height)
+    return Source(path, kind, _Piped(frames, kind, path), gstreamer.PROGRAM)
+
+
+def _opencv_with_gstreamer() -> Any:
+    """``cv2`` if it is there and was built with GStreamer, else None."""
+    try:
+        cv2 = opencv()
+    except UserError:
+        return None
+    return cv2 if re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) else None
+
+
+def _camera(path: str) -> Union[int, str]:
+    """The number in ``/dev/video0``, also of a link to it: not every build of OpenCV takes the path."""
+    found = re.match(r"/dev/video(\d+)$", os.path.realpath(path))
+    return int(found.group(1)) if found else path
+
+
+def _check_device(path: str) -> None:
+    if not os.path.exists(path):
+        there = ", ".join(sorted(glob.glob("/dev/video*")))
+        raise UserError("there is no camera '%s' (%s)" % (path, "there are: " + there if there else "there is none"))
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise UserError("the camera '%s' may not be used; add yourself to its group, usually 'video'" % path)
+
+
+def _ask(cv2: Any, capture: Any, size: Size) -> None:
+    """What a camera cannot do it replaces by what is nearest; each frame says its own size."""
+    wanted = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+    for key, value in zip(wanted, size):
+        if value:
+            capture.set(key, value)
+
+
+@contextlib.contextmanager
+def _in_one_sentence() -> Iterator[None]:
+    """Some builds of OpenCV raise errors of their own for what cannot be opened."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (cv2.error, which cannot be named before cv2 is there)
+        raise UserError("OpenCV failed: %s" % " ".join(str(error).split())) from None
+
+
+class _Capture:
+    """The frames of an OpenCV capture, and what its end means."""
+
+    def __init__(self, cv2: Any, capture: Any, kind: str, name: str) -> None:
+        self._cv2, self._capture, self._kind, self._name = cv2, capture, kind, name
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        count = 0
+        while not self._stopped:
+            good, pixels = self._capture.read()
+            if not good:
+                self._check_end(count)
+                return
+            count += 1
+            yield pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=2)
+
+    def _check_end(self, count: int) -> None:
+        if self._kind in (CAMERA, CSI):
+            raise _gone(self._name, count)
+        if self._kind != VIDEO:
+            return
+        said = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
+        # Other containers tell a duration only, and OpenCV multiplies it by the rate.
+        unsure = 0 if self._name.lower().endswith(EXACT_COUNTS) else self._capture.get(self._cv2.CAP_PROP_FPS) / 2
+        if count < said - unsure:
+            raise UserError(
+                "the video '%s' ends after %d of %d frames; it is cut off or damaged" % (self._name, count, said)
+            )
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _Piped:
+    """The frames of a :class:`~fastalex.video.gstreamer.GstPipe`; a camera has no end."""
+
+    def __init__(self, pipe: gstreamer.GstPipe, kind: str, name: str) -> None:
+        self._pipe, self._kind, self._name = pipe, kind, name
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from self._pipe
+        if self._kind == CSI:
+            raise _gone(self._name, self._pipe.frames)
+
+    def stop(self) -> None:
+        self._pipe.stop()
+
+    def close(self) -> None:
+        self._pipe.close()
+
+
+def _gone(name: str, count: int) -> UserError:
+    return UserError("the camera '%s' stopped delivering frames after %d; is it still connected?" % (name, count))
+
+
+class _Newest:
+    """Reads in a thread of its own and keeps the newest frame only: an iterator of (index, pixels)."""
+
+    def __init__(self, frames: Iterator[np.ndarray]) -> None:
+        self.dropped = 0
+        self._frames = frames
+        self._ready = threading.Condition()
+        self._waiting: List[Tuple[int, np.ndarray]] = []
+        self._error: Optional[BaseException] = None
+        self._ended = False
+        self._thread = threading.Thread(target=self._read, name="fastalex-frames", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        error: Optional[BaseException] = None
+        try:
+            for index, pixels in enumerate(self._frames):
+                with self._ready:
+                    self.dropped += len(self._waiting)
+                    self._waiting[:] = [(index, pixels)]
+                    self._ready.notify()
+        except BaseException as raised:  # noqa: BLE001 (it is raised again where the frames are used)
+            error = raised
+        with self._ready:
+            self._error, self._ended = error, True
+            self._ready.notify()
+
+    def __iter__(self) -> Iterator[Tuple[int, np.ndarray]]:
+        while True:
+            with self._ready:
+                while not self._waiting and not self._ended:
+                    self._ready.wait()
+                if not self._waiting:
+                    break
+                newest = self._waiting.pop()
+            yield newest
+        if self._error is not None:
+            raise self._error
+
+    def join(self) -> None:
+        self._thread.join(timeout=gstreamer.STALLED_S)

@@ -1,0 +1,1 @@
+"""Readers of weights files, one a format, and what they share."""

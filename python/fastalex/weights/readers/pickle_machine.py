@@ -1,0 +1,269 @@
+"""A pickle machine of its own that can build plain containers and call a given list of functions, and nothing else.
+
+``pickle.Unpickler`` with ``find_class`` overridden was not used: it would still run ``__setstate__`` and ``__reduce__``
+protocols of whatever it is given, and has no limits. Here an instruction that is not in the table below is refused;
+a global is looked up in the caller's table only, never imported; REDUCE calls nothing but a :class:`Function` of that
+table; BUILD changes nothing. There is no recursion, and instructions, marks, memo, text and numbers are all bounded, so
+that a hostile file costs a second and some megabytes at most.
+
+The instructions are those of protocols 2 to 5 in Python's ``Lib/pickletools.py``; ``torch.save`` writes protocol 2
+unless it is told another.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+
+from ..errors import FormatError
+
+MAX_STEPS = 300_000  # instructions of one pickle; a checkpoint with its optimizer has some thousand
+MAX_TEXT = 16 << 20  # bytes of all strings of one pickle
+MAX_LINE = 512  # bytes of the name of a module or of a global
+MAX_NUMBER = 16  # bytes of an integer: PyTorch's magic number has ten
+MAX_DEPTH = 1000  # marks that are open at once
+MAX_PROTOCOL = 5
+
+_KEYS = (str, int, float, bool, bytes, type(None))  # as the key of a dict; hashing a tuple would recurse
+
+
+class Function(NamedTuple):
+    """What a global may stand for when REDUCE calls it: ``call`` gets the arguments of the pickle and checks them."""
+
+    name: str
+    call: Callable[..., Any]
+
+
+class Name(NamedTuple):
+    """A global that is only a name: the type of a storage, a dtype."""
+
+    name: str
+
+
+def load(
+    data: memoryview,
+    position: int = 0,
+    names: Optional[Mapping[str, Any]] = None,
+    persistent: Optional[Callable[[Any], Any]] = None,
+) -> Tuple[Any, int]:
+    """The object pickled at ``position`` of ``data``, and the position after it.
+
+    :param names: ``"module.name"`` -> :class:`Function` or :class:`Name`; all other globals are refused.
+    :param persistent: what turns a persistent id into an object; without it they are refused.
+    :raises FormatError: if the pickle is damaged or asks for anything else.
+    """
+    return _Machine(data, position, names or {}, persistent).run()
+
+
+class _Machine:
+    def __init__(self, data: memoryview, position: int, names: Mapping[str, Any], persistent: Any) -> None:
+        self.data, self.position = data, position
+        self.names, self.persistent = names, persistent
+        self.stack: List[Any] = []
+        self.marks: List[int] = []
+        self.memo: Dict[int, Any] = {}
+        self.text_left = MAX_TEXT
+
+    def run(self) -> Tuple[Any, int]:
+        for _ in range(MAX_STEPS):
+            code = self.take(1)[0]
+            if code == _STOP:
+                return self.pop(), self.position
+            handler = _HANDLERS.get(code)
+            if handler is None:
+                raise FormatError("its pickle has the instruction 0x%02x, which no tensor needs" % code)
+            handler(self)
+        raise FormatError("its pickle has more than %d instructions" % MAX_STEPS)
+
+    # Bytes
+
+    def take(self, count: int) -> memoryview:
+        end = self.position + count
+        if end > len(self.data):
+            raise FormatError("its pickle ends early")
+        taken = self.data[self.position : end]
+        self.position = end
+        return taken
+
+    def number(self, code: str) -> int:
+        return struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
+
+    def raw(self, count: int) -> bytes:
+        self.text_left -= count
+        if count < 0 or self.text_left < 0:
+            raise FormatError("its pickle has more than %d bytes of text" % MAX_TEXT)
+        return bytes(self.take(count))
+
+    def line(self) -> str:
+        start = self.position
+        window = bytes(self.data[start : start + MAX_LINE])
+        length = window.find(b"\n")
+        if length < 0:
+            raise FormatError("its pickle has a line without an end")
+        self.position = start + length + 1
+        return window[:length].decode("utf-8", "replace")
+
+    # Stack
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise FormatError("its pickle takes more than it has put")
+        return self.stack.pop()
+
+    def top(self) -> Any:
+        value = self.pop()
+        self.stack.append(value)
+        return value
+
+    def pop_mark(self) -> List[Any]:
+        if not self.marks:
+            raise FormatError("its pickle closes a mark that it has not set")
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    # Instructions
+
+    def mark(self) -> None:
+        if len(self.marks) >= MAX_DEPTH:
+            raise FormatError("its pickle is nested more than %d deep" % MAX_DEPTH)
+        self.marks.append(len(self.stack))
+
+    def protocol(self) -> None:
+        if self.number("B") > MAX_PROTOCOL:
+            raise FormatError("its pickle has a protocol above %d" % MAX_PROTOCOL)
+
+    def string(self, code: str, encoding: str) -> None:
+        raw = self.raw(self.number(code))
+        try:
+            self.push(raw.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict"))
+        except UnicodeDecodeError:
+            raise FormatError("its pickle has text that is not %s" % encoding) from None
+
+    def long(self, code: str) -> None:
+        size = self.number(code)
+        if not 0 <= size <= MAX_NUMBER:
+            raise FormatError("its pickle has a number of %d bytes" % size)
+        self.push(int.from_bytes(self.take(size), "little", signed=True))
+
+    def tuple_of(self, count: int) -> None:
+        values = [self.pop() for _ in range(count)]
+        self.push(tuple(reversed(values)))
+
+    def append(self, values: List[Any]) -> None:
+        target = self.top()
+        if type(target) is not list:
+            raise FormatError("its pickle appends to something that is no list")
+        target.extend(values)
+
+    def set_items(self, values: List[Any]) -> None:
+        target = self.top()
+        if type(target) not in (dict, OrderedDict) or len(values) % 2:
+            raise FormatError("its pickle sets an item of something that is no dict")
+        for key, value in zip(values[::2], values[1::2]):
+            if type(key) not in _KEYS:
+                raise FormatError("its pickle has a key that is no plain value")
+            target[key] = value
+
+    def set_item(self) -> None:
+        value, key = self.pop(), self.pop()
+        self.set_items([key, value])
+
+    def put(self, index: int) -> None:
+        if index < 0 or len(self.memo) >= MAX_STEPS:
+            raise FormatError("its pickle has a memo that cannot be")
+        self.memo[index] = self.top()
+
+    def get(self, index: int) -> None:
+        if index not in self.memo:
+            raise FormatError("its pickle asks for what it has not kept")
+        self.push(self.memo[index])
+
+    def find(self, module: Any, name: Any) -> None:
+        full = "%s.%s" % (module, name)
+        if type(module) is not str or type(name) is not str or full not in self.names:
+            raise FormatError(
+                "it asks for %.100r, which is no tensor; load it where it comes from and save model.state_dict()" % full
+            )
+        self.push(self.names[full])
+
+    def find_stacked(self) -> None:
+        name, module = self.pop(), self.pop()
+        if type(module) is not str or type(name) is not str:
+            raise FormatError("its pickle names something that is no text")
+        self.find(module, name)
+
+    def find_line(self) -> None:
+        module = self.line()
+        self.find(module, self.line())
+
+    def reduce(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if type(function) is not Function or type(arguments) is not tuple:
+            raise FormatError("its pickle calls something that is no function")
+        self.push(function.call(*arguments))
+
+    def build(self) -> None:
+        """PyTorch's state dict has an attribute ``_metadata`` that holds version numbers: looked at, and dropped."""
+        state, target = self.pop(), self.top()
+        if type(target) is not OrderedDict or type(state) is not dict or set(state) != {"_metadata"}:
+            raise FormatError("its pickle sets the state of something that is no state dict")
+
+    def persistent_id(self) -> None:
+        key = self.pop()
+        if self.persistent is None:
+            raise FormatError("its pickle refers to an object outside")
+        self.push(self.persistent(key))
+
+
+_STOP = ord(".")
+_HANDLERS: Dict[int, Callable[[_Machine], None]] = {
+    0x80: _Machine.protocol,
+    0x95: lambda m: m.number("Q") and None,  # FRAME: a hint
+    ord("("): _Machine.mark,
+    ord("0"): lambda m: m.pop() and None,
+    ord("1"): lambda m: m.pop_mark() and None,
+    ord("2"): lambda m: m.push(m.top()),
+    ord("N"): lambda m: m.push(None),
+    0x88: lambda m: m.push(True),
+    0x89: lambda m: m.push(False),
+    ord("J"): lambda m: m.push(m.number("i")),
+    ord("K"): lambda m: m.push(m.number("B")),
+    ord("M"): lambda m: m.push(m.number("H")),
+    0x8A: lambda m: m.long("B"),
+    ord("G"): lambda m: m.push(struct.unpack(">d", m.take(8))[0]),
+    ord("X"): lambda m: m.string("I", "utf-8"),
+    0x8C: lambda m: m.string("B", "utf-8"),
+    0x8D: lambda m: m.string("Q", "utf-8"),
+    ord("T"): lambda m: m.string("I", "latin-1"),  # str of Python 2
+    ord("U"): lambda m: m.string("B", "latin-1"),
+    ord("B"): lambda m: m.push(m.raw(m.number("I"))),
+    ord("C"): lambda m: m.push(m.raw(m.number("B"))),
+    ord(")"): lambda m: m.push(()),
+    ord("t"): lambda m: m.push(tuple(m.pop_mark())),
+    0x85: lambda m: m.tuple_of(1),
+    0x86: lambda m: m.tuple_of(2),
+    0x87: lambda m: m.tuple_of(3),
+    ord("]"): lambda m: m.push([]),
+    ord("l"): lambda m: m.push(m.pop_mark()),
+    ord("a"): lambda m: m.append([m.pop()]),
+    ord("e"): lambda m: m.append(m.pop_mark()),
+    ord("}"): lambda m: m.push({}),
+    ord("s"): _Machine.set_item,
+    ord("u"): lambda m: m.set_items(m.pop_mark()),
+    ord("q"): lambda m: m.put(m.number("B")),
+    ord("r"): lambda m: m.put(m.number("I")),
+    0x94: lambda m: m.put(len(m.memo)),
+    ord("h"): lambda m: m.get(m.number("B")),
+    ord("j"): lambda m: m.get(m.number("I")),
+    ord("c"): _Machine.find_line,
+    0x93: _Machine.find_stacked,
+    ord("R"): _Machine.reduce,
+    ord("b"): _Machine.build,
+    ord("Q"): _Machine.persistent_id,
+}

@@ -1,0 +1,117 @@
+"""The tar container of the first ``torch.save``: members ``storages``, ``tensors`` and ``pickle``."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Dict
+
+from ...errors import FormatError
+from .. import mapped, pickle_machine
+from ..pickle_machine import Name
+from .tensors import DTYPES, MAX_MEMBERS, MAX_TENSORS, NAMES, Storage, Tensor, counted, counted_bytes, storage_type
+
+
+def recognises(data: memoryview) -> bool:
+    """Whether ``data`` starts with the header of a tar member: its checksum counts the rest of it."""
+    header = bytes(data[:512])
+    if len(header) < 512 or not header[0]:
+        return False
+    return _octal(header[148:156]) == sum(header) - sum(header[148:156]) + 8 * ord(" ")
+
+
+def read(data: memoryview) -> Any:
+    """What the pickle makes.
+
+    :raises FormatError: if anything is wrong.
+    """
+    members = tar_members(data)
+    for name in ("storages", "tensors", "pickle"):
+        if name not in members:
+            raise FormatError("the archive lacks the member '%s'" % name)
+    tensors = _tensors(members["tensors"], _storages(members["storages"]))
+
+    def persistent(given: Any) -> Tensor:
+        key = given if type(given) is int else int(given) if type(given) is str and given.isdigit() else None
+        if key not in tensors:
+            raise FormatError("its pickle refers to something that is no tensor")
+        return tensors[key]
+
+    return pickle_machine.load(members["pickle"], 0, NAMES, persistent)[0]
+
+
+def _storages(data: memoryview) -> Dict[Any, Storage]:
+    count, position = pickle_machine.load(data)
+    storages: Dict[Any, Storage] = {}
+    for _ in range(min(counted(count), MAX_TENSORS)):
+        entry, position = pickle_machine.load(data, position, NAMES)
+        if type(entry) is not tuple or len(entry) != 3 or type(entry[0]) is not int:
+            raise FormatError("it has a storage without a key and a type")
+        kind = storage_type(entry[2])
+        if position + 8 > len(data):
+            raise FormatError("it ends before its storages do (is the file cut short?)")
+        (numbers,) = struct.unpack("<q", data[position : position + 8])
+        place, position = counted_bytes(data, position, "<", kind, counted(numbers))
+        storages[entry[0]] = Storage(kind, numbers, entry[0], 0, lambda key, place=place: (place, "<"))
+    views, _ = pickle_machine.load(data, position)
+    for view in views if type(views) is list else ():
+        if type(view) is not tuple or len(view) != 4 or any(type(part) is not int for part in view):
+            raise FormatError("it has a view that is none")
+        target, root, offset, numbers = view
+        if root not in storages:
+            raise FormatError("it has a view of a storage that is missing")
+        storages[target] = storages[root]._replace(offset=counted(offset), count=counted(numbers))
+    return storages
+
+
+def _tensors(data: memoryview, storages: Dict[Any, Storage]) -> Dict[int, Tensor]:
+    count, position = pickle_machine.load(data)
+    tensors: Dict[int, Tensor] = {}
+    for _ in range(min(counted(count), MAX_TENSORS)):
+        entry, position = pickle_machine.load(data, position, _TENSOR_TYPES)
+        if type(entry) is not tuple or len(entry) != 3 or type(entry[0]) is not int or type(entry[1]) is not int:
+            raise FormatError("it has a tensor without a key and a storage")
+        if entry[1] not in storages:
+            raise FormatError("it has a tensor of a storage that is missing")
+        head = bytes(data[position : position + 8])
+        sides = struct.unpack("<i4x", head)[0] if len(head) == 8 else -1
+        end = position + 8 + 16 * sides + 8
+        if not 0 <= sides <= mapped.MAX_DIMENSIONS or end > len(data):
+            raise FormatError("it ends before its tensors do (is the file cut short?)")
+        numbers = struct.unpack("<%dq" % (2 * sides + 1), data[position + 8 : end])
+        position = end
+        tensors[entry[0]] = Tensor(storages[entry[1]], numbers[-1], numbers[:sides], numbers[sides:-1])
+    return tensors
+
+
+_TENSOR_TYPES = {"%s.%sTensor" % (module, kind): Name(kind) for module in ("torch", "torch.cuda") for kind in DTYPES}
+
+
+def tar_members(data: memoryview) -> Dict[str, memoryview]:
+    """Name -> bytes of the plain files in a tar archive.
+
+    :raises FormatError: for a header that does not fit the file.
+    """
+    members: Dict[str, memoryview] = {}
+    position = 0
+    for _ in range(MAX_MEMBERS):
+        if position + 512 > len(data) or not data[position]:
+            return members
+        header = data[position : position + 512]
+        size = _octal(bytes(header[124:136]))
+        if not recognises(header) or size < 0 or position + 512 + size > len(data):
+            raise FormatError("its archive is damaged or cut short")
+        if bytes(header[156:157]) in (b"0", b"\0"):
+            name = bytes(header[:100]).split(b"\0")[0].decode("utf-8", "replace")
+            members[name[2:] if name.startswith("./") else name] = data[position + 512 : position + 512 + size]
+        position += 512 + -(-size // 512) * 512
+    raise FormatError("it has more than %d members" % MAX_MEMBERS)
+
+
+def _octal(field: bytes) -> int:
+    """A number of a tar header, -1 if it is none. Sizes from 8 GiB on are stored in binary, with the first bit set."""
+    if field[0] & 0x80:
+        return int.from_bytes(field[1:], "big")
+    try:
+        return int(field.strip(b" \0") or b"0", 8)
+    except ValueError:
+        return -1

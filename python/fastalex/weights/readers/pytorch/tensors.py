@@ -1,0 +1,170 @@
+"""Tensors and storages as a pickle of ``torch.save`` names them, and the globals that it may name."""
+
+from __future__ import annotations
+
+import struct
+from collections import OrderedDict
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from ...errors import FormatError
+from ..pickle_machine import Function, Name
+
+MAX_MEMBERS = 100_000  # of an archive
+MAX_TENSORS = 100_000
+DTYPES = {
+    "Float": "f4",
+    "Double": "f8",
+    "Half": "f2",
+    "BFloat16": "bf16",
+    "Long": "i8",
+    "Int": "i4",
+    "Short": "i2",
+    "Char": "i1",
+    "Byte": "u1",
+    "Bool": "?",
+}
+_NEW_DTYPES = {  # torch.<name> of an untyped storage
+    "float32": "f4",
+    "float64": "f8",
+    "float16": "f2",
+    "bfloat16": "bf16",
+    "int64": "i8",
+    "int32": "i4",
+    "int16": "i2",
+    "int8": "i1",
+    "uint8": "u1",
+    "uint16": "u2",
+    "uint32": "u4",
+    "uint64": "u8",
+    "bool": "?",
+}
+_UNTYPED = "u1"
+
+
+class Storage(NamedTuple):
+    """Numbers in a row: where they are is asked for when the whole pickle is read."""
+
+    dtype: str
+    count: int
+    key: Any
+    offset: int = 0  # in elements, of a view in the storage ``key``
+    locate: Optional[Callable[[Any], Tuple[memoryview, str]]] = None  # key -> bytes, byte order
+
+
+class Tensor(NamedTuple):
+    storage: Storage
+    offset: int
+    shape: Tuple[int, ...]
+    stride: Tuple[int, ...]
+
+
+def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Tensor:
+    if type(storage) is not Storage or type(shape) is not tuple or type(stride) is not tuple:
+        raise FormatError("its pickle makes a tensor of something else")
+    return Tensor(storage, offset, shape, stride)
+
+
+def _rebuild_typed(
+    storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
+) -> Any:
+    """The tensor of an untyped storage; the offset counts elements of ``dtype``."""
+    tensor = _rebuild(storage, offset, shape, stride)
+    if type(dtype) is not Name or dtype.name not in _NEW_DTYPES or storage.dtype != _UNTYPED:
+        raise FormatError("its pickle makes a tensor of an unknown type")
+    kind = _NEW_DTYPES[dtype.name]
+    width = 2 if kind == "bf16" else np.dtype(kind).itemsize
+    return tensor._replace(storage=storage._replace(dtype=kind, count=storage.count // width))
+
+
+def _parameter(data: Any = None, *_: Any) -> Tensor:
+    if type(data) is not Tensor:
+        raise FormatError("its pickle makes a parameter of something else")
+    return data
+
+
+def _ordered(pairs: Any = (), *rest: Any) -> Dict[Any, Any]:
+    """``OrderedDict()``; Python 2 gives the pairs as its argument."""
+    result: Dict[Any, Any] = OrderedDict()
+    if rest or type(pairs) not in (tuple, list):
+        raise FormatError("its pickle makes a dict of something else")
+    for pair in pairs:
+        if type(pair) not in (tuple, list) or len(pair) != 2 or type(pair[0]) not in (str, int):
+            raise FormatError("its pickle makes a dict of something else")
+        result[pair[0]] = pair[1]
+    return result
+
+
+def _default_dict(*factory: Any) -> Dict[Any, Any]:
+    """``defaultdict(dict)``, as optimizers have it, as a plain dict."""
+    if factory not in ((), (Name("dict"),)):
+        raise FormatError("its pickle makes a dict of something else")
+    return {}
+
+
+def _size(sides: Any = (), *rest: Any) -> Tuple[Any, ...]:
+    if rest or type(sides) is not tuple:
+        raise FormatError("its pickle makes a size of something else")
+    return sides
+
+
+def _device(kind: Any = "", *_: Any) -> str:
+    return kind if type(kind) is str else ""
+
+
+def _guarded(name: str, function: Callable[..., Any]) -> Function:
+    def call(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except TypeError:
+            raise FormatError("its pickle calls %s with %d arguments" % (name, len(arguments))) from None
+
+    return Function(name, call)
+
+
+_FUNCTIONS = {
+    "torch._utils._rebuild_tensor": _rebuild,
+    "torch._utils._rebuild_tensor_v2": _rebuild,
+    "torch._utils._rebuild_tensor_v3": _rebuild_typed,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "collections.OrderedDict": _ordered,
+    "collections.defaultdict": _default_dict,
+    "torch.Size": _size,
+    "torch.device": _device,
+}
+NAMES: Dict[str, Any] = {name: _guarded(name, function) for name, function in _FUNCTIONS.items()}
+NAMES.update({"torch.%sStorage" % kind: Name(kind) for kind in DTYPES})
+NAMES.update({"torch.cuda.%sStorage" % kind: Name(kind) for kind in DTYPES})
+NAMES.update({"torch.%s" % kind: Name(kind) for kind in _NEW_DTYPES})
+NAMES["torch.storage.UntypedStorage"] = Name("Untyped")
+NAMES["builtins.dict"] = NAMES["__builtin__.dict"] = Name("dict")
+
+
+def storage_type(name: Any) -> str:
+    if type(name) is Name and name.name == "Untyped":
+        return _UNTYPED
+    if type(name) is not Name or name.name not in DTYPES:
+        raise FormatError("its pickle has a storage of an unknown type")
+    return DTYPES[name.name]
+
+
+def counted(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise FormatError("its pickle has a size that is no whole number from 0 up")
+    return value
+
+
+def counted_bytes(data: memoryview, position: int, order: str, kind: str, count: int) -> Tuple[memoryview, int]:
+    """The bytes of a storage that follow its count, and the position after them."""
+    if position + 8 > len(data):
+        raise FormatError("it ends before its storages do (is the file cut short?)")
+    (stored,) = struct.unpack(order + "q", data[position : position + 8])
+    if stored != count:
+        raise FormatError("a storage has %d numbers where its tensor says %d" % (stored, count))
+    width = 2 if kind == "bf16" else np.dtype(kind).itemsize
+    end = position + 8 + count * width
+    if end > len(data):
+        raise FormatError("it ends before its storages do (is the file cut short?)")
+    return data[position + 8 : end], end
