@@ -258,7 +258,7 @@ def test_licences_are_installed():
 def test_version_is_written_alike():
     version = metadata.version("fastalex")
     assert 'version = "%s"' % version in text("pyproject.toml")
-    assert '__version__ = "%s"' % version in text("python/fastalex/__init__.py")
+    assert '__version__ = "%s"' % version in text("python/fastalex/_version.py")
     assert re.search(r"^## \[%s\] - (unreleased|\d{4}-\d\d-\d\d)$" % re.escape(version), text("CHANGELOG.md"), re.M)
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, List
 
 from ._util import lazy
+from ._version import __version__
 from .errors import BackendError, UserError
 
-__version__ = "0.1.0"
 __all__ = [
     "LPIPS",
     "VARIANTS",

@@ -24,8 +24,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
-from . import __version__
 from ._util.files import replacing
+from ._version import __version__
 from .errors import UserError
 from .images import listing, profiles
 from .networks import taps

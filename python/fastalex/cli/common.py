@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any, Dict, List, Optional
 
-from .. import __version__
+from .._version import __version__
 from ..errors import UserError
 
 OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes

@@ -8,7 +8,7 @@ import platform
 from importlib import metadata
 from typing import Any, Dict, List, Optional
 
-from .. import __version__
+from .._version import __version__
 from ..errors import BackendError, UserError
 
 #: Module, distributions that may hold it, what it is for.

@@ -11,8 +11,8 @@ import argparse
 import sys
 from typing import Any, List, NoReturn, Optional, Sequence
 
-from .. import __version__
 from .._util import console
+from .._version import __version__
 from ..errors import BackendError, UserError
 from . import (
     bench,

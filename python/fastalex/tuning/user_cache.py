@@ -7,9 +7,10 @@ import os
 import re
 from typing import Any, Dict, List, Sequence
 
-from .. import __version__, _core
+from .. import _core
 from .._util import cache_folder
 from .._util.files import replacing
+from .._version import __version__
 from ..errors import UserError
 from ..hardware.tuning_rule import Rule, parse_rule
 from ..runtime.device_spec import DeviceSpec

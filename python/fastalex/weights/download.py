@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from typing import Any, BinaryIO, Callable, Iterator, Optional, Sequence, Tuple
 
-from .. import __version__
+from .._version import __version__
 from ..errors import UserError
 
 TIMEOUT_S = 30.0  # without a byte
