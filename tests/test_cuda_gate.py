@@ -60,7 +60,7 @@ def test_runtime_calls_are_in_one_file():
 
 
 def test_a_changed_signature_is_told_apart_by_version():
-    text = code(CUDA / "runtime.cpp")
+    text = code(CUDA / "runtime" / "runtime.cpp")
     before, _, after = text.partition("cudaGraphInstantiate(&exec, graph, 0)")
     assert before.rstrip().endswith("CHECK(")
     assert "CUDART_VERSION >= 12000" in before.splitlines()[-2]

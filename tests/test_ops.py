@@ -15,7 +15,7 @@ from fastalex import _core, selftest, winograd_bound
 from fastalex.cases import CASES, STORAGES, real, served, small
 
 ALL = [case for case in CASES.values() if served(case, "cpu")]
-PART = 64  # kPartUnits of csrc/cpu/kernels.h
+PART = 64  # kPartUnits of csrc/cpu/kernels/kernel_table.h
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 

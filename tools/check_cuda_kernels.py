@@ -52,7 +52,7 @@ def nvcc_task(task: Tuple[str, str, int]) -> Tuple[str, int, Dict[str, toolchain
     """One .cu file for one architecture with nvcc."""
     nvcc, source, architecture = task
     path = Path(source)
-    includes = [families.KERNELS, families.ROOT / "csrc" / "include"]
+    includes = [families.CSRC, families.CSRC / "include"]
     with tempfile.TemporaryDirectory() as folder:
         try:
             usage = toolchain.run_nvcc(Path(nvcc), path, architecture, includes, Path(folder, "out.cubin"))
@@ -95,7 +95,7 @@ def check_all(wanted: Sequence[str], architectures: Sequence[int], processes: in
 
 def check_nvcc(nvcc: Path, wanted: Sequence[str], architectures: Sequence[int], processes: int) -> List[str]:
     """The product's .cu files, as the product is built."""
-    everything = sorted((families.ROOT / "csrc" / "cuda").glob("*.cu"))
+    everything = sorted((families.CSRC / "cuda" / "candidates").glob("*.cu"))
     files = [path for path in everything if path.stem in wanted or set(wanted) == set(families.families())]
     first = NVCC_FIRST if toolchain.nvcc_version(nvcc).startswith("13") else ARCHITECTURES[0]
     tasks = [(str(nvcc), str(path), one) for path in files for one in architectures if one >= first]
@@ -140,7 +140,9 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", type=numbers, default=list(ARCHITECTURES), help="such as 53,75; default: all")
     parser.add_argument("--family", type=lambda text: text.split(","), default=known, help="default: all")
-    parser.add_argument("--nvcc", help="compile csrc/cuda/*.cu with this nvcc as well (sm_75 and later with nvcc 13)")
+    parser.add_argument(
+        "--nvcc", help="compile csrc/cuda/candidates/*.cu with this nvcc as well (sm_75 and later with nvcc 13)"
+    )
     parser.add_argument("--json", type=Path, help="write what every kernel uses here")
     parser.add_argument("--table", type=Path, help="write which kernel serves which layer here")
     parser.add_argument("--library", type=Path, help="libfastalex_emulated.so, for --table (tests/cuda_emulator)")

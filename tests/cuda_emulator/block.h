@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "launch.h"
+#include "cuda/runtime/launch.h"
 
 namespace fastalex {
 namespace emulator {

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/ptx.h"
-#include "runtime.h"
+#include "cuda/kernels/ptx.h"
+#include "cuda/runtime/runtime.h"
 
 namespace fastalex {
 namespace check {

@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "error.h"
+#include "common/error.h"
 
 namespace fastalex {
 namespace check {

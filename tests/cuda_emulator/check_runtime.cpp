@@ -6,7 +6,7 @@
 #include <thread>
 
 #include "check.h"
-#include "error.h"
+#include "common/error.h"
 
 namespace fastalex {
 namespace check {

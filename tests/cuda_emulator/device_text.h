@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "runtime.h"
+#include "cuda/runtime/runtime.h"
 
 namespace fastalex {
 namespace emulator {

@@ -1,4 +1,4 @@
-// engine_runtime.h without TensorRT: an engine is its plan and weights as bytes, and runs its layers one after the
+// tensorrt/engine/runtime.h without TensorRT: an engine is its plan and weights as bytes, and runs its layers one after the
 // other, each as TensorRT's documentation defines it, in double; plugins run as they are.
 //
 // FASTALEX_EMULATED_TENSORRT is the version that it says it is (10.3.0): before 10 networks are weakly typed.
@@ -12,10 +12,10 @@
 #include <map>
 #include <thread>
 
-#include "cpu/half.h"
-#include "error.h"
-#include "tensorrt/engine_runtime.h"
-#include "tensorrt/plugin_op.h"
+#include "common/error.h"
+#include "common/half.h"
+#include "tensorrt/engine/runtime.h"
+#include "tensorrt/plugins/plugin_op.h"
 
 namespace fastalex {
 namespace tensorrt {

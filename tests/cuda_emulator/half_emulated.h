@@ -3,7 +3,7 @@
 #ifndef FASTALEX_HALF_EMULATED_H
 #define FASTALEX_HALF_EMULATED_H
 
-#include "defs.cuh"
+#include "cuda/kernels/defs.cuh"
 
 #ifdef __F16C__
 #include <immintrin.h>

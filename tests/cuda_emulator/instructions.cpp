@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "block.h"
-#include "kernels/ptx.h"
+#include "cuda/kernels/ptx.h"
 #include "race_check.h"
 
 namespace fastalex {

@@ -1,4 +1,4 @@
-// runtime.h without a GPU: memory of the host, kernels on fibers. A launch is over when it returns.
+// cuda/runtime/runtime.h without a GPU: memory of the host, kernels on fibers. A launch is over when it returns.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +13,11 @@
 #include <utility>
 
 #include "block.h"
+#include "common/error.h"
 #include "crash.h"
+#include "cuda/runtime/runtime.h"
 #include "device_text.h"
-#include "error.h"
 #include "memory.h"
-#include "runtime.h"
 
 namespace fastalex {
 namespace cuda {
