@@ -9,9 +9,11 @@
 #include "core/backend_registry.h"
 #include "core/net.h"
 #include "core/plan.h"
+#include "cpu/backend.h"
 #include "cpu/distance.h"
 #include "cpu/isa.h"
 #include "fastalex.h"
+#include "reference/naive.h"
 #include "weights/dequantize.h"
 #include "weights/quantize.h"
 
@@ -26,6 +28,13 @@ using fastalex::invalid;
 using fastalex::Net;
 
 const int32_t kMaxThreads = 1024;
+
+// The backends of this process.
+fastalex::BackendRegistry& registry() {
+  // Never destroyed: nets may outlive static destructors.
+  static auto* instance = new fastalex::BackendRegistry({fastalex::cpu_backend(), fastalex::naive_backend()});
+  return *instance;
+}
 
 Net::Request request_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
   if (flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", flags);
@@ -98,7 +107,7 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
   model.device_index = options->device_index;
   model.exact = options->exact != 0;
   model.tuning = options->tuning ? options->tuning : "";
-  return new fastalex_net{{table, channels, height, width, params, fastalex::find_backend(options->backend), model}};
+  return new fastalex_net{{table, channels, height, width, params, registry().find(options->backend), model}};
 }
 
 fastalex_backend_call host_call(const float* input, float* const* outputs) {
@@ -292,7 +301,7 @@ int fastalex_save_engine(fastalex_net* net, int32_t batch, int32_t height, int32
 int fastalex_device_info(const char* backend, int32_t index, char* text, size_t capacity, size_t* size) {
   return guarded([&] {
     need(backend && size && (text || !capacity), "backend, text and size");
-    const fastalex_backend_api* api = fastalex::find_backend(backend);
+    const fastalex_backend_api* api = registry().find(backend);
     const int status = api->device_info(index, text, capacity, size);
     if (status != FASTALEX_OK) throw fastalex::Error(status, api->last_error());
   });
@@ -354,7 +363,7 @@ int fastalex_map_distances(const fastalex_distances* distances) {
 int fastalex_backend(size_t index, const char** name, const char** reason) {
   return guarded([&] {
     need(name && reason, "name and reason");
-    std::vector<const fastalex::BackendStatus*> all = fastalex::backends();
+    std::vector<const fastalex::BackendStatus*> all = registry().all();
     if (index >= all.size()) invalid("there are ", all.size(), " backends, there is no ", index);
     *name = all[index]->name.c_str();
     *reason = all[index]->reason.c_str();
@@ -364,7 +373,7 @@ int fastalex_backend(size_t index, const char** name, const char** reason) {
 int fastalex_load_backend(const char* path) {
   return guarded([&] {
     need(path, "path");
-    fastalex::load_backend(path);
+    registry().load(path);
   });
 }
 

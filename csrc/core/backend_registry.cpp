@@ -2,25 +2,21 @@
 
 #include <unistd.h>
 
-#include <deque>
-#include <mutex>
-
 #include "backend/dynamic_library.h"
 #include "common/error.h"
-#include "cpu/backend.h"
-#include "reference/naive.h"
 
 namespace fastalex {
-namespace {
 
 // Libraries that may be beside this one, by backend, the first that works: TensorRT has one a major release.
-struct Optional {
+struct OptionalBackend {
   const char* name;
   std::vector<const char*> libraries;
 };
 
-const std::vector<Optional>& optional_backends() {
-  static const std::vector<Optional> list = {
+namespace {
+
+const std::vector<OptionalBackend>& optional_backends() {
+  static const std::vector<OptionalBackend> list = {
       {"cuda", {"cuda"}},
       {"tensorrt", {"tensorrt11", "tensorrt10", "tensorrt8"}},
   };
@@ -35,7 +31,7 @@ BackendStatus open_library(const std::string& name, const std::string& path) {
 }
 
 // An optional backend, looked for next to the library this code is in.
-BackendStatus find_optional(const Optional& wanted) {
+BackendStatus find_optional(const OptionalBackend& wanted) {
   BackendStatus status{wanted.name, nullptr, ""};
   const std::string folder = own_folder();
   std::string names;
@@ -53,52 +49,37 @@ BackendStatus find_optional(const Optional& wanted) {
   return status;
 }
 
-// Opening a library may cost much, so an optional one is opened when it is asked for.
-struct Registry {
-  struct Entry {
-    BackendStatus status;
-    const Optional* unopened;
-  };
-  std::mutex mutex;
-  std::deque<Entry> entries;  // a deque: addresses stay valid
-
-  Registry() {
-    for (const fastalex_backend_api* api : {cpu_backend(), naive_backend()}) {
-      std::string reason = backend_refusal(api);
-      entries.push_back({BackendStatus{api->name, reason.empty() ? api : nullptr, reason}, nullptr});
-    }
-    for (const Optional& each : optional_backends()) entries.push_back({BackendStatus{each.name, nullptr, ""}, &each});
-  }
-
-  const BackendStatus& opened(Entry* entry) {  // mutex held
-    if (entry->unopened) entry->status = find_optional(*entry->unopened);
-    entry->unopened = nullptr;
-    return entry->status;
-  }
-};
-
-Registry& registry() {
-  static Registry* instance = new Registry;  // never destroyed: nets may outlive static destructors
-  return *instance;
-}
-
 }  // namespace
 
-std::vector<const BackendStatus*> backends() {
-  Registry& all = registry();
-  std::lock_guard<std::mutex> lock(all.mutex);
+BackendRegistry::BackendRegistry(std::initializer_list<const fastalex_backend_api*> built_in) {
+  for (const fastalex_backend_api* api : built_in) {
+    std::string reason = backend_refusal(api);
+    entries_.push_back({BackendStatus{api->name, reason.empty() ? api : nullptr, reason}, nullptr});
+  }
+  for (const OptionalBackend& each : optional_backends())
+    entries_.push_back({BackendStatus{each.name, nullptr, ""}, &each});
+}
+
+// Opening a library may cost much, so an optional one is opened when it is asked for.
+const BackendStatus& BackendRegistry::opened(Entry* entry) {
+  if (entry->unopened) entry->status = find_optional(*entry->unopened);
+  entry->unopened = nullptr;
+  return entry->status;
+}
+
+std::vector<const BackendStatus*> BackendRegistry::all() {
+  std::lock_guard<std::mutex> lock(mutex_);
   std::vector<const BackendStatus*> list;
-  for (Registry::Entry& entry : all.entries) list.push_back(&all.opened(&entry));
+  for (Entry& entry : entries_) list.push_back(&opened(&entry));
   return list;
 }
 
-const fastalex_backend_api* find_backend(const std::string& name) {
-  Registry& all = registry();
-  std::lock_guard<std::mutex> lock(all.mutex);
+const fastalex_backend_api* BackendRegistry::find(const std::string& name) {
+  std::lock_guard<std::mutex> lock(mutex_);
   std::string known;
-  for (Registry::Entry& entry : all.entries) {
+  for (Entry& entry : entries_) {
     if (entry.status.name == name) {
-      const BackendStatus& status = all.opened(&entry);
+      const BackendStatus& status = opened(&entry);
       if (status.api) return status.api;
       throw Error(FASTALEX_UNAVAILABLE, "the " + name + " backend cannot be used: " + status.reason);
     }
@@ -107,15 +88,14 @@ const fastalex_backend_api* find_backend(const std::string& name) {
   invalid("there is no backend ", name, " (there are: ", known, ")");
 }
 
-void load_backend(const std::string& path) {
-  Registry& all = registry();
+void BackendRegistry::load(const std::string& path) {
   BackendStatus status = open_library("", path);
   if (!status.api) throw Error(FASTALEX_UNAVAILABLE, status.reason);
-  std::lock_guard<std::mutex> lock(all.mutex);
-  for (const Registry::Entry& entry : all.entries)
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const Entry& entry : entries_)
     if (entry.status.name == status.name)
       throw Error(FASTALEX_INVALID, "there is a backend " + status.name + " already");
-  all.entries.push_back({status, nullptr});
+  entries_.push_back({status, nullptr});
 }
 
 }  // namespace fastalex
