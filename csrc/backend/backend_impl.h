@@ -1,5 +1,5 @@
-// The C++ side of backend.h: a backend derives these classes and gets the C functions, with every exception turned into
-// a status. Included by each backend; nothing here crosses a library's border.
+// The C++ side of backend_api.h: a backend derives these classes and gets the C functions, with every exception turned
+// into a status. Included by each backend; nothing here crosses a library's border.
 #ifndef FASTALEX_BACKEND_BACKEND_IMPL_H
 #define FASTALEX_BACKEND_BACKEND_IMPL_H
 
@@ -8,7 +8,7 @@
 #include <memory>
 #include <string>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 #include "common/error.h"
 
 namespace fastalex {
@@ -84,7 +84,7 @@ class BackendApi {
  public:
   static const fastalex_backend_api* get() {
     static const fastalex_backend_api api = {
-        FASTALEX_BACKEND_ABI,  // the order is backend.h's
+        FASTALEX_BACKEND_ABI,  // the order is backend_api.h's
         sizeof(fastalex_backend_api),
         Parts::parts().name,
         Parts::parts().top_k,

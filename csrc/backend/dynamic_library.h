@@ -1,10 +1,10 @@
-// Opening a backend's library (backend.h) with dlopen.
+// Opening a backend's library (backend_api.h) with dlopen.
 #ifndef FASTALEX_BACKEND_DYNAMIC_LIBRARY_H
 #define FASTALEX_BACKEND_DYNAMIC_LIBRARY_H
 
 #include <string>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 
 namespace fastalex {
 

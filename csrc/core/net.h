@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 #include "common/fork_guard.h"
 #include "core/plan.h"
 

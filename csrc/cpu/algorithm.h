@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 #include "cpu/kernels/kernel_table.h"
 
 namespace fastalex {

@@ -1,4 +1,4 @@
-// The tuned CPU backend behind backend/backend.h.
+// The tuned CPU backend behind backend/backend_api.h.
 #include "cpu/backend.h"
 
 #include <memory>

@@ -2,7 +2,7 @@
 #ifndef FASTALEX_CPU_BACKEND_H
 #define FASTALEX_CPU_BACKEND_H
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 
 namespace fastalex {
 

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 #include "cpu/pack.h"
 #include "cpu/thread_pool.h"
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 #include "cpu/algorithm.h"
 #include "cpu/buffer.h"
 #include "cpu/kernels/kernel_table.h"

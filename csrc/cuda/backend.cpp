@@ -1,4 +1,4 @@
-// The CUDA backend behind backend/backend.h: devices, models, and the one symbol that the library exports.
+// The CUDA backend behind backend/backend_api.h: devices, models, and the one symbol that the library exports.
 #include <memory>
 
 #include "backend/backend_impl.h"

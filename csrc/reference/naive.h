@@ -2,7 +2,7 @@
 #ifndef FASTALEX_REFERENCE_NAIVE_H
 #define FASTALEX_REFERENCE_NAIVE_H
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 
 namespace fastalex {
 

@@ -1,5 +1,5 @@
-// The TensorRT backend behind backend/backend.h: one engine for the plans of a range of batches, and one execution of it for
-// each running call.
+// The TensorRT backend behind backend/backend_api.h: one engine for the plans of a range of batches, and one execution
+// of it for each running call.
 #include "backend/backend_impl.h"
 #include "cuda/runtime/device_arrays.h"
 #include "tensorrt/engine/call.h"

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 
 namespace fastalex {
 

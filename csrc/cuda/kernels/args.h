@@ -117,8 +117,8 @@ struct LayoutArgs {
 };
 
 // A camera frame to the network's input: resize, crop, (v / divisor - mean) / std as v * scale - shift. The tables are
-// those of candidates/frame.h: for each row (column) of the output its first and number of the frame's rows (columns), and the
-// weights of these, row_taps (column_taps) apart.
+// those of candidates/frame.h: for each row (column) of the output its first and number of the frame's rows (columns),
+// and the weights of these, row_taps (column_taps) apart.
 struct FrameArgs {
   const u8* pixels;  // [height, width, 3], rows row_bytes apart
   void* out;         // tensor [1, out_h, out_w, 3]

@@ -1,7 +1,7 @@
 // A camera's frame to the network's input in one pass: resize, crop, order of the planes, normalisation. Which of the
-// frame's pixels go into an output pixel, and with which weights, stands in tables that the host computes (candidates/frame.h).
-// Resized values are rounded to 8 bits as every source of a profile rounds them, so that the results are those of
-// python/fastalex/images.py up to the rounding of the normalisation.
+// frame's pixels go into an output pixel, and with which weights, stands in tables that the host computes
+// (candidates/frame.h). Resized values are rounded to 8 bits as every source of a profile rounds them, so that the
+// results are those of python/fastalex/images.py up to the rounding of the normalisation.
 #ifndef FASTALEX_CUDA_KERNELS_FRAME_CUH
 #define FASTALEX_CUDA_KERNELS_FRAME_CUH
 

@@ -5,7 +5,8 @@
 //   A^T[i][j] = p_j^i                     and 1 for i = m - 1 at infinity (i < m)
 //   G[j][i]   = p_j^i / N_j               and 1 for i = r - 1 at infinity (i < r)
 //   B^T[j][i] = coefficient of x^i in prod_{k != j} (x - p_k), all finite k at infinity
-// csrc/weights/winograd_transforms.cpp computes the three from the points and is what the constants below were printed from.
+// csrc/weights/winograd_transforms.cpp computes the three from the points and is what the constants below were printed
+// from.
 #ifndef FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
 #define FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
 

@@ -1,5 +1,5 @@
-// TensorRT 8.2 to 11 as the rest of csrc/tensorrt sees it. No other file asks for a version; which adapter is compiled is
-// the build's decision (CMakeLists.txt).
+// TensorRT 8.2 to 11 as the rest of csrc/tensorrt sees it. No other file asks for a version; which adapter is compiled
+// is the build's decision (CMakeLists.txt).
 #ifndef FASTALEX_TENSORRT_ADAPTERS_COMPAT_H
 #define FASTALEX_TENSORRT_ADAPTERS_COMPAT_H
 

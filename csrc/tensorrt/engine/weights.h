@@ -14,7 +14,7 @@ namespace tensorrt {
 
 class EngineWeights {
  public:
-  // params: of model_create (backend/backend.h).
+  // params: of model_create (backend/backend_api.h).
   EngineWeights(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count,
                 int fc_storage);
 

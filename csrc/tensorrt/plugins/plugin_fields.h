@@ -1,13 +1,13 @@
 // What the plugins are called and the fields that each is made from: the one description for their creators, for the
-// engine builder and for the serialised form. Nothing of TensorRT is included here; adapters/compat.h turns a FieldSet into a
-// PluginFieldCollection and adds a plugin to a network.
+// engine builder and for the serialised form. Nothing of TensorRT is included here; adapters/compat.h turns a FieldSet
+// into a PluginFieldCollection and adds a plugin to a network.
 //
 // Every plugin has one input and one output. n is the batch, which may be dynamic; all else is known when the engine is
 // built. Weights are fields, so they are part of the engine.
 //
-//   FastAlexConvReLU          x [n, c, h, w] -> [n, k, oh, ow]: conv of backend/ops.h and its activation
-//   FastAlexLRNPool           x [n, c, h, w] -> [n, c, oh, ow]: lrn and maxpool of backend/ops.h in the order that `order` says
-//   FastAlexFullyConnectedW8  x [n, c, h, w] -> [n, k, 1, 1]: fully_connected of backend/ops.h with int8 or int4 weights
+//   FastAlexConvReLU          x [n, c, h, w] -> [n, k, oh, ow]: conv of ops.h and its activation
+//   FastAlexLRNPool           x [n, c, h, w] -> [n, c, oh, ow]: lrn and maxpool of ops.h in the order that `order` says
+//   FastAlexFullyConnectedW8  x [n, c, h, w] -> [n, k, 1, 1]: fully_connected of ops.h with int8 or int4 weights
 //   FastAlexPreprocess        frames [n, h, w, 3] of bytes (kUINT8 from TensorRT 10 on; kINT8, whose bits are taken for
 //                             unsigned bytes, in any) -> [n, 3, oh, ow] in the type that `precision` says
 //
@@ -77,7 +77,7 @@ struct FieldRow {
 //   order       kINT32   NormPoolOrder
 //   size        kINT32   window of the normalisation in channels, odd
 //   alpha, beta, k  kFLOAT64
-//   divide_alpha    kINT32   1: alpha is divided by the window (Caffe, PyTorch, ONNX); 0: it is the factor of backend/ops.h
+//   divide_alpha    kINT32   1: alpha is divided by the window (Caffe, PyTorch, ONNX); 0: it is the factor of ops.h
 //   groups      kINT32   channel groups that the window stays inside of
 //   kernel, stride, rounding  of the pool; 0 where order is kLrnOnly
 //   between     kINT32   fastalex_activation between the two

@@ -11,7 +11,7 @@
 #include <tuple>
 #include <vector>
 
-#include "backend/backend.h"
+#include "backend/backend_api.h"
 #include "core/plan.h"
 #include "tensorrt/plugins/field_values.h"
 
@@ -77,8 +77,8 @@ class PluginOp {
   mutable std::map<LayerKey, std::unique_ptr<void, Release>> layers_;
 };
 
-// The three that compute steps of a plan: their fields become rows of a layer table, which csrc/core/plan.cpp checks and
-// shapes, so that a plugin's shapes and limits are those of a net.
+// The three that compute steps of a plan: their fields become rows of a layer table, which csrc/core/plan.cpp checks
+// and shapes, so that a plugin's shapes and limits are those of a net.
 class StepsOp : public PluginOp {
  public:
   using PluginOp::PluginOp;

@@ -3,8 +3,8 @@
 //
 // A model (packed parameters) and a plan (static shapes) never change after their creation and may be used by any
 // number of threads at once. A context is the memory of one running call; the core lends each call its own.
-#ifndef FASTALEX_BACKEND_BACKEND_H
-#define FASTALEX_BACKEND_BACKEND_H
+#ifndef FASTALEX_BACKEND_BACKEND_API_H
+#define FASTALEX_BACKEND_BACKEND_API_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -92,4 +92,4 @@ typedef const fastalex_backend_api* (*fastalex_backend_entry_fn)(void);
 #ifdef __cplusplus
 }
 #endif
-#endif  // FASTALEX_BACKEND_BACKEND_H
+#endif  // FASTALEX_BACKEND_BACKEND_API_H
