@@ -6,21 +6,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from fastalex import devices, variants
+from tools import check_cuda_kernels
+from tools.cuda_gate import families, limits, plans, predict, sass, table, toolchain
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = ROOT / "csrc" / "cuda"
 CALL = re.compile(r"\b(cuda[A-Z]\w+)\(")
-
-sys.path.insert(0, str(ROOT / "tools"))
-
-import check_cuda_kernels  # noqa: E402
-from cuda_gate import families, limits, plans, predict, sass, table, toolchain  # noqa: E402
 
 
 def host_calls():

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, UserError, _core, cli, devices, placement, tune, tuning
 from fastalex.layers import FC_STORAGES
 from fastalex.placement import Gpu, Placement

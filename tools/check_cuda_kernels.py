@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Compile every CUDA kernel for every architecture, without a GPU, and check what it uses.
 
-    python tools/check_cuda_kernels.py                       all families, all architectures
-    python tools/check_cuda_kernels.py --arch 53,62 --family conv_simt
-    python tools/check_cuda_kernels.py --nvcc /usr/local/cuda/bin/nvcc     also the product's own .cu files
-    python tools/check_cuda_kernels.py --table docs/cuda-kernels.md        also which kernel serves which layer
+    python -m tools.check_cuda_kernels                       all families, all architectures
+    python -m tools.check_cuda_kernels --arch 53,62 --family conv_simt
+    python -m tools.check_cuda_kernels --nvcc /usr/local/cuda/bin/nvcc     also the product's own .cu files
+    python -m tools.check_cuda_kernels --table docs/cuda-kernels.md        also which kernel serves which layer
 
 The kernels are compiled with NVRTC 12.9, which reaches from sm_53 to sm_120, and assembled by its ptxas:
 
@@ -27,10 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from cuda_gate import families, limits, table, toolchain
-from cuda_gate.toolchain import ToolError
+from tools.cuda_gate import families, limits, table, toolchain
+from tools.cuda_gate.toolchain import ToolError
 
 ARCHITECTURES = (53, 62, 75, 80, 86, 87, 89, 90, 120)
 NVCC_FIRST = 75  # nvcc 13 has nothing older
@@ -145,7 +142,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     )
     parser.add_argument("--json", type=Path, help="write what every kernel uses here")
     parser.add_argument("--table", type=Path, help="write which kernel serves which layer here")
-    parser.add_argument("--library", type=Path, help="libfastalex_emulated.so, for --table (tests/cuda_emulator)")
+    parser.add_argument("--library", type=Path, help="libfastalex_emulated.so, for --table (cuda_emulator)")
     parser.add_argument("--check-table", action="store_true", help="with --table: compare with the file, write nothing")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     wish = parser.parse_args(argv)

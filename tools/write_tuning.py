@@ -1,7 +1,8 @@
-#!/usr/bin/env python3
 """Writes the predicted rules of ``[tuning]`` into devices/*.toml: the kernel of each standard layer at each batch.
 
-The CUDA library's cost models choose, asked through the emulated backend (tests/cuda_emulator) that pretends to be each
+    python -m tools.write_tuning [DEVICE ...]
+
+The CUDA library's cost models choose, asked through the emulated backend (cuda_emulator) that pretends to be each
 card. A rule is written where all cards of a file agree; where they do not, the library chooses by the card's size. A
 file whose rules are measured is left alone. How a sum is split is not in a rule, since it follows the number of SMs.
 """
@@ -12,20 +13,17 @@ import argparse
 import json
 import os
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from cuda_emulator import emulated
+from fastalex import _core, devices
+from fastalex.layers import FC_STORAGES, layer_table
+from fastalex.placement import NUMBERS
+from fastalex.variants import VARIANTS
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import emulated  # noqa: E402
-from fastalex import _core, devices  # noqa: E402
-from fastalex.layers import FC_STORAGES, layer_table  # noqa: E402
-from fastalex.placement import NUMBERS  # noqa: E402
-from fastalex.variants import VARIANTS  # noqa: E402
-
 PRECISIONS = ("fp32", "fp16")
 LAST = (1, 2, 4, 8, 16, 32, 64, 128)  # last batches of the ranges
 SOURCE = "tools/write_tuning.py: the cost models in csrc/cuda/, where all cards of this file agree"

@@ -1,5 +1,5 @@
 // All that fastalex asks of the CUDA runtime. runtime.cpp answers with cudart (static; only calls that CUDA 10.2 has),
-// tests/cuda_emulator/runtime_emulated.cpp with host memory and fibers. Every failure is an Error that names the call.
+// cuda_emulator/src/runtime_emulated.cpp with host memory and fibers. Every failure is an Error that names the call.
 #ifndef FASTALEX_CUDA_RUNTIME_RUNTIME_H
 #define FASTALEX_CUDA_RUNTIME_RUNTIME_H
 

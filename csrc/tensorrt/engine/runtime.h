@@ -1,5 +1,5 @@
 // What the backend asks of TensorRT: build, load, run. runtime.cpp answers with TensorRT;
-// tests/cuda_emulator/engine_emulated.cpp by computing the layers of the plan one after the other.
+// cuda_emulator/src/engine_emulated.cpp by computing the layers of the plan one after the other.
 #ifndef FASTALEX_TENSORRT_ENGINE_RUNTIME_H
 #define FASTALEX_TENSORRT_ENGINE_RUNTIME_H
 

@@ -1,4 +1,4 @@
-"""The CUDA backend on the CPU: builds tests/cuda_emulator once and pretends to have any of the devices."""
+"""The CUDA backend on the CPU: builds the emulator once and pretends to have any of the devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def build(folder: Path, *definitions: str) -> Path:
     """Builds the emulated backend, or what has changed of it; returns the library."""
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
-    source = str(ROOT / "tests/cuda_emulator")
+    source = str(ROOT / "cuda_emulator")
     _quiet([*command, "-S", source, "-B", str(folder), *("-D" + one for one in definitions)])
     _quiet([*command, "--build", str(folder), "-j", str(len(os.sched_getaffinity(0)))])
     return folder / "libfastalex_emulated.so"

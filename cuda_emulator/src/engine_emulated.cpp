@@ -1,5 +1,5 @@
-// tensorrt/engine/runtime.h without TensorRT: an engine is its plan and weights as bytes, and runs its layers one after the
-// other, each as TensorRT's documentation defines it, in double; plugins run as they are.
+// tensorrt/engine/runtime.h without TensorRT: an engine is its plan and weights as bytes, and runs its layers one after
+// the other, each as TensorRT's documentation defines it, in double; plugins run as they are.
 //
 // FASTALEX_EMULATED_TENSORRT is the version that it says it is (10.3.0): before 10 networks are weakly typed.
 // FASTALEX_EMULATED_BUILD_S is how long a build takes at least.

@@ -1,6 +1,6 @@
 """Tests the tests of the CUDA kernels: each of the mistakes below, put into a copy of the sources, must be noticed.
 
-    python tests/cuda_emulator/mutations.py [NAME ...]
+    python -m cuda_emulator.mutations [NAME ...]
 
 Prints what noticed each; fails if a mistake is not noticed, not found in the sources or not compiled. It needs what the
 tests need. Two mistakes are tried at a time, in temporary folders; the sources stay as they are.
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable, Deque, Dict, Iterable, List, NamedTuple, Tuple, Union
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NOTHING_CHECKED = 5  # exit code, as pytest has it
 LONGEST = 300  # seconds for the checks of one mistake
 
@@ -489,9 +489,8 @@ MUTATIONS = (
 
 def check_cases(chosen: Cases) -> int:
     """Prints the first failure, and how many rules were checked."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import emulated
     import test_cuda_kernels as tests
+    from cuda_emulator import emulated
     from fastalex import selftest
     from fastalex.cases import small
 
@@ -552,14 +551,14 @@ class Tree:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for part in ("csrc", "tests/cuda_emulator"):
+        for part in ("csrc", "cuda_emulator"):
             shutil.copytree(str(ROOT / part), str(folder / part))
 
     def library(self, check: str) -> Path:
         """Builds what has changed."""
         build = self.folder / check
         if not build.is_dir():
-            source = str(self.folder / "tests/cuda_emulator")
+            source = str(self.folder / "cuda_emulator")
             self._run("cmake", "-S", source, "-B", str(build), "-DFASTALEX_EMULATOR_CHECK=" + check)
         self._run("cmake", "--build", str(build), "--target", "fastalex_emulated")
         return build / "libfastalex_emulated.so"
@@ -574,11 +573,11 @@ class Tree:
     def check(self, mutation: Mutation) -> Tuple[int, str]:
         """Exit code and last words of the mutation's checks on what is built."""
         kind = type(mutation.noticed_by).__name__
-        command = [sys.executable, __file__, "--check", kind, json.dumps(mutation.noticed_by)]
+        command = [sys.executable, "-m", "cuda_emulator.mutations", "--check", kind, json.dumps(mutation.noticed_by)]
         library = str(self.library(mutation.build))
         done = subprocess.run(
             command,
-            env=dict(os.environ, FASTALEX_EMULATOR_LIBRARY=library),
+            env=dict(os.environ, FASTALEX_EMULATOR_LIBRARY=library, PYTHONPATH=str(ROOT / "tests")),
             cwd=str(ROOT),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
