@@ -1,4 +1,4 @@
-# The per-ISA objects: csrc/cpu/isa_kernels.cpp, once for each level, with that level's flags and no others.
+# The per-ISA objects: csrc/cpu/kernels/isa_kernels.cpp, once for each level, with that level's flags and no others.
 # The flags are spelled out because -march=x86-64-v3 is unknown to the GCC 10 of manylinux2014.
 
 include(CheckCXXSourceCompiles)
@@ -33,8 +33,8 @@ endif()
 
 function(fastalex_add_isa_objects target)
   foreach(isa IN LISTS FASTALEX_ISAS)
-    add_library(fastalex_isa_${isa} OBJECT csrc/cpu/isa_kernels.cpp)
-    target_include_directories(fastalex_isa_${isa} PRIVATE csrc/include)
+    add_library(fastalex_isa_${isa} OBJECT csrc/cpu/kernels/isa_kernels.cpp)
+    target_include_directories(fastalex_isa_${isa} PRIVATE csrc csrc/include)
     target_link_libraries(fastalex_isa_${isa} PRIVATE fastalex_flags)
     target_compile_definitions(fastalex_isa_${isa} PRIVATE FASTALEX_ISA=${isa} FASTALEX_ISA_${isa})
     # Contraction gives a * b + c one rounding where the ISA has a fused multiply-add; -fno-math-errno and

@@ -38,7 +38,7 @@ def pytest_addoption(parser):
 @pytest.fixture(scope="session")
 def emulated():
     """The CUDA backend on the CPU, under the name of ``emulated.BACKEND``."""
-    import emulated as module
+    from cuda_emulator import emulated as module
 
     module.load()
     return module

@@ -19,9 +19,9 @@ from fastalex import _core
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("FastAlexConvReLU", "FastAlexLRNPool", "FastAlexFullyConnectedW8", "FastAlexPreprocess")
-TYPES = ("float", "half", "int8", "uint8", "other")  # TensorType of csrc/tensorrt/plugin_op.h
+TYPES = ("float", "half", "int8", "uint8", "other")  # TensorType of csrc/tensorrt/plugins/plugin_op.h
 FORMATS = ("linear", "hwc8", "hwc", "other")  # TensorFormat
-_FIELD_TYPES = {"float32": 0, "float64": 1, "int8": 2, "int32": 3}  # FieldType of csrc/tensorrt/plugin_fields.h
+_FIELD_TYPES = {"float32": 0, "float64": 1, "int8": 2, "int32": 3}  # FieldType of csrc/tensorrt/plugins/plugin_fields.h
 _CHAR, _UNKNOWN = 4, 5
 _DTYPES = {"float": np.float32, "half": np.float16, "int8": np.int8, "uint8": np.uint8}
 #: A field of a type that no plugin has.
@@ -253,7 +253,7 @@ class Plugin:
 
 
 class Plans:
-    """Fields as csrc/tensorrt/plugin_fields.h makes them from a plan's step. Of libharness_op.so."""
+    """Fields as csrc/tensorrt/plugins/plugin_fields.h makes them from a plan's step. Of libharness_op.so."""
 
     def __init__(self, library: Path):
         self._lib = ctypes.CDLL(str(library))

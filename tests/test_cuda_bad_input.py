@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, BackendError, UserError, _core
 from fastalex.variants import get
 from fastalex.weights import initial

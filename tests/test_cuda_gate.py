@@ -6,22 +6,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from fastalex import variants
 from fastalex.hardware import devices
+from tools import check_cuda_kernels
+from tools.cuda_gate import families, limits, plans, predict, sass, table, toolchain
 
 ROOT = Path(__file__).resolve().parent.parent
 CUDA = ROOT / "csrc" / "cuda"
 CALL = re.compile(r"\b(cuda[A-Z]\w+)\(")
-
-sys.path.insert(0, str(ROOT / "tools"))
-
-import check_cuda_kernels  # noqa: E402
-from cuda_gate import families, limits, plans, predict, sass, table, toolchain  # noqa: E402
 
 
 def host_calls():
@@ -61,7 +57,7 @@ def test_runtime_calls_are_in_one_file():
 
 
 def test_a_changed_signature_is_told_apart_by_version():
-    text = code(CUDA / "runtime.cpp")
+    text = code(CUDA / "runtime" / "runtime.cpp")
     before, _, after = text.partition("cudaGraphInstantiate(&exec, graph, 0)")
     assert before.rstrip().endswith("CHECK(")
     assert "CUDART_VERSION >= 12000" in before.splitlines()[-2]

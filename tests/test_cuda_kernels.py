@@ -1,4 +1,4 @@
-"""Every CUDA kernel on the emulator (tests/cuda_emulator), through the whole backend, against the naive one."""
+"""Every CUDA kernel on the emulator (cuda_emulator), through the whole backend, against the naive one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from emulated import BACKEND, DEVICES, pretend
+from cuda_emulator.emulated import BACKEND, DEVICES, pretend
 from fastalex import _core
 from fastalex.runtime.precisions import NUMBERS
 from fastalex.selftest import bounds, checks, native

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, BackendError, DeviceArray, UserError, images
 from fastalex.cli import diagnosis
 from fastalex.cli.main import main

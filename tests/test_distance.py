@@ -8,7 +8,7 @@ import pytest
 from fastalex import UserError, _core
 
 U = 2.0**-24
-PART = 32  # kPartChannels in csrc/cpu/ops/distance.h
+PART = 32  # kPartChannels in csrc/cpu/kernels/distance.h
 ZIPPED, ALL, TRIANGLE = range(3)
 # Channels; positions: fewer than a vector, a strip and a rest of every instruction set, several units of work.
 SHAPES = [(1, 1), (3, 5), (64, 63), (64, 64), (100, 67), (384, 225), (64, 961)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex.errors import UserError
 from fastalex.hardware import devices
 from fastalex.runtime import device_spec

@@ -16,7 +16,7 @@ from fastalex.selftest import bounds, checks, native, winograd_bounds
 from fastalex.selftest.cases import CASES, STORAGES, real, served, small
 
 ALL = [case for case in CASES.values() if served(case, "cpu")]
-PART = 64  # kPartUnits of csrc/cpu/kernels.h
+PART = 64  # kPartUnits of csrc/cpu/kernels/kernel_table.h
 X86 = platform.machine() in ("x86_64", "AMD64")
 
 

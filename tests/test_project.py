@@ -158,7 +158,8 @@ def test_readme_lists_every_profile():
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "NOTICE"])
 def test_named_files_exist(document):
-    pattern = r"(?:^|[\s`(])((?:csrc|python|cmake|devices|tests|benchmarks|examples|tools|\.ci)/[\w./<>*-]*[\w>*/])"
+    folders = r"csrc|python|cmake|devices|tests|benchmarks|examples|tools|cuda_emulator|\.ci"
+    pattern = r"(?:^|[\s`(])((?:%s)/[\w./<>*-]*[\w>*/])" % folders
     names = set(re.findall(pattern, text(document))) - NOT_THERE_YET
     for name in names:
         wanted = name

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, _core, variants
 from fastalex.runtime.precisions import FC_STORAGES, NUMBERS
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import emulated
+from cuda_emulator import emulated
 from fastalex.selftest import bounds
 from plugins import NAMES, Harness, Tensor, build
 

@@ -1,4 +1,4 @@
-"""TensorRT engines without TensorRT: the plan of layers, its cache and its calls, run by tests/cuda_emulator.
+"""TensorRT engines without TensorRT: the plan of layers, its cache and its calls, run by cuda_emulator.
 
 engine_emulated.cpp computes each layer as TensorRT's documentation defines it, and checks what TensorRT would refuse:
 types that do not match, shapes, batches outside the profile, damaged engines. The plugins run their real kernels on the
@@ -383,9 +383,7 @@ def test_timings_are_kept_for_each_gpu_and_release(trt):
 
 
 WORKER = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet
 emulated.load_tensorrt()
 print(AlexNet(weights="digits", device=emulated.TENSORRT).kernels()["engine"].split()[0], flush=True)
@@ -393,10 +391,15 @@ print(AlexNet(weights="digits", device=emulated.TENSORRT).kernels()["engine"].sp
 
 
 def start(trt, build_s):
-    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent)]
+    command = [sys.executable, "-c", WORKER]
     library = {"FASTALEX_EMULATOR_LIBRARY": trt.library(), "FASTALEX_EMULATED_BUILD_S": str(build_s)}
     return subprocess.Popen(
-        command, env={**os.environ, **library}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True
+        command,
+        cwd=str(trt.ROOT),
+        env={**os.environ, **library},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
     )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import emulated
 import plugin_checks
+from cuda_emulator import emulated
 from fastalex.selftest.cases import CASES
 from plugins import NAMES, Harness, Plans, PluginError, Tensor, build
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from plugins import build
 
 #: The adapter of TensorRT 8 is run in TensorRT 10, whose registry still takes it: no package has an older runtime.
@@ -57,15 +57,15 @@ def test_plugins_of_a_registry(adapter):
     assert len(found) == 1, found
     script = "import sys; sys.path.insert(0, sys.argv[1]); import test_tensorrt_registry as t; t.main(*sys.argv[2:])"
     arguments = [str(Path(__file__).parent), str(built), str(found[0] / harness), str(lean), str(found[0] / library)]
-    done = subprocess.run([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, cwd=str(emulated.ROOT), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = done.stdout.decode(errors="replace")
     assert done.returncode == 0 and said.endswith("all checks passed\n"), said
 
 
 ENGINES = """
 import ctypes, sys
-sys.path.insert(0, sys.argv[1])
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, _core
 
 def attempt(device):
@@ -74,8 +74,8 @@ def attempt(device):
     except RuntimeError as error:
         print(error)
 
-runtime = ctypes.CDLL(sys.argv[2], mode=ctypes.RTLD_GLOBAL)
-_core.load_backend(sys.argv[3])
+runtime = ctypes.CDLL(sys.argv[1], mode=ctypes.RTLD_GLOBAL)
+_core.load_backend(sys.argv[2])
 attempt("lean-tensorrt")
 emulated.load_tensorrt()
 version = runtime.getInferLibVersion()
@@ -96,10 +96,11 @@ def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
         pytest.skip("no headers and lean runtime of TensorRT %s" % major)
     built = build(Path(emulated.library()), [include], "plugins-" + major)
     (library,) = built.glob("*/libengines.so")
-    command = [sys.executable, "-c", ENGINES, str(Path(__file__).parent), str(lean), str(library)]
+    command = [sys.executable, "-c", ENGINES, str(lean), str(library)]
     with emulated.pretend("rtx30"):
         environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        root = str(emulated.ROOT)
+        done = subprocess.run(command, env=environment, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = done.stdout.decode(errors="replace")
     assert done.returncode == 0, said
     first, second, third = said.strip().split("\n")

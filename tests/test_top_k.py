@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, UserError, _core, images
 from test_cuda_python import Foreign
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-import emulated
+from cuda_emulator import emulated
 from fastalex import AlexNet, UserError, _core
 from fastalex.cli.main import main
 from fastalex.hardware import devices

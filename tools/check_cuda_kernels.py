@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Compile every CUDA kernel for every architecture, without a GPU, and check what it uses.
 
-    python tools/check_cuda_kernels.py                       all families, all architectures
-    python tools/check_cuda_kernels.py --arch 53,62 --family conv_simt
-    python tools/check_cuda_kernels.py --nvcc /usr/local/cuda/bin/nvcc     also the product's own .cu files
-    python tools/check_cuda_kernels.py --table docs/cuda-kernels.md        also which kernel serves which layer
+    python -m tools.check_cuda_kernels                       all families, all architectures
+    python -m tools.check_cuda_kernels --arch 53,62 --family conv_simt
+    python -m tools.check_cuda_kernels --nvcc /usr/local/cuda/bin/nvcc     also the product's own .cu files
+    python -m tools.check_cuda_kernels --table docs/cuda-kernels.md        also which kernel serves which layer
 
 The kernels are compiled with NVRTC 12.9, which reaches from sm_53 to sm_120, and assembled by its ptxas:
 
@@ -27,10 +26,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from cuda_gate import families, limits, table, toolchain
-from cuda_gate.toolchain import ToolError
+from tools.cuda_gate import families, limits, table, toolchain
+from tools.cuda_gate.toolchain import ToolError
 
 ARCHITECTURES = (53, 62, 75, 80, 86, 87, 89, 90, 120)
 NVCC_FIRST = 75  # nvcc 13 has nothing older
@@ -52,7 +49,7 @@ def nvcc_task(task: Tuple[str, str, int]) -> Tuple[str, int, Dict[str, toolchain
     """One .cu file for one architecture with nvcc."""
     nvcc, source, architecture = task
     path = Path(source)
-    includes = [families.KERNELS, families.ROOT / "csrc" / "include"]
+    includes = [families.CSRC, families.CSRC / "include"]
     with tempfile.TemporaryDirectory() as folder:
         try:
             usage = toolchain.run_nvcc(Path(nvcc), path, architecture, includes, Path(folder, "out.cubin"))
@@ -95,7 +92,7 @@ def check_all(wanted: Sequence[str], architectures: Sequence[int], processes: in
 
 def check_nvcc(nvcc: Path, wanted: Sequence[str], architectures: Sequence[int], processes: int) -> List[str]:
     """The product's .cu files, as the product is built."""
-    everything = sorted((families.ROOT / "csrc" / "cuda").glob("*.cu"))
+    everything = sorted((families.CSRC / "cuda" / "candidates").glob("*.cu"))
     files = [path for path in everything if path.stem in wanted or set(wanted) == set(families.families())]
     first = NVCC_FIRST if toolchain.nvcc_version(nvcc).startswith("13") else ARCHITECTURES[0]
     tasks = [(str(nvcc), str(path), one) for path in files for one in architectures if one >= first]
@@ -140,10 +137,12 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--arch", type=numbers, default=list(ARCHITECTURES), help="such as 53,75; default: all")
     parser.add_argument("--family", type=lambda text: text.split(","), default=known, help="default: all")
-    parser.add_argument("--nvcc", help="compile csrc/cuda/*.cu with this nvcc as well (sm_75 and later with nvcc 13)")
+    parser.add_argument(
+        "--nvcc", help="compile csrc/cuda/candidates/*.cu with this nvcc as well (sm_75 and later with nvcc 13)"
+    )
     parser.add_argument("--json", type=Path, help="write what every kernel uses here")
     parser.add_argument("--table", type=Path, help="write which kernel serves which layer here")
-    parser.add_argument("--library", type=Path, help="libfastalex_emulated.so, for --table (tests/cuda_emulator)")
+    parser.add_argument("--library", type=Path, help="libfastalex_emulated.so, for --table (cuda_emulator)")
     parser.add_argument("--check-table", action="store_true", help="with --table: compare with the file, write nothing")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     wish = parser.parse_args(argv)

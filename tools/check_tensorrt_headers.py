@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
 """Compiles the TensorRT plugins against real headers, one release after the other.
 
-    python tools/check_tensorrt_headers.py --headers DIR
+    python -m tools.check_tensorrt_headers --headers DIR
 
 ``DIR`` has a folder for each release, with ``include/NvInfer.h`` in it; or it is such a folder. Warnings are errors.
 Each library must load in a process without TensorRT and CUDA, and export what TensorRT looks for. Needs CMake, a C++

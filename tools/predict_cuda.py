@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 """Predict the time of a network on a Jetson Nano or TX2 from the machine code of its kernels. Not a measurement.
 
-    python tools/predict_cuda.py --device nano
-    python tools/predict_cuda.py --device tx2 --fc int4 --batch 16
+    python -m tools.predict_cuda --device nano
+    python -m tools.predict_cuda --device tx2 --fc int4 --batch 16
 
-The plan comes from the emulated backend (tests/cuda_emulator), the machine code from NVRTC and ptxas 12.9, its text
+The plan comes from the emulated backend (cuda_emulator), the machine code from NVRTC and ptxas 12.9, its text
 from nvdisasm, which PyPI does not have: the package nvidia-cuda-toolkit of Debian (non-free) and Ubuntu brings one, and
 so does any CUDA toolkit up to 12.9. Either have it on PATH or give --nvdisasm.
 
@@ -22,13 +21,10 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from cuda_gate import families, limits, plans, predict, sass, toolchain
-from cuda_gate.toolchain import ToolError
-
 from fastalex import variants
 from fastalex.hardware import devices
+from tools.cuda_gate import families, limits, plans, predict, sass, toolchain
+from tools.cuda_gate.toolchain import ToolError
 
 RESULTS = families.ROOT / "benchmarks" / "predicted"
 NVDISASM = "give --nvdisasm, or install the package nvidia-cuda-toolkit of Debian (non-free) or Ubuntu"

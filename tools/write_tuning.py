@@ -1,7 +1,8 @@
-#!/usr/bin/env python3
 """Writes devices/tuning/*.toml, the predicted rules: the kernel of each standard layer at each batch.
 
-The CUDA library's cost models choose, asked through the emulated backend (tests/cuda_emulator) that pretends to be each
+    python -m tools.write_tuning [DEVICE ...]
+
+The CUDA library's cost models choose, asked through the emulated backend (cuda_emulator) that pretends to be each
 card. A rule is written where all cards of a file agree; where they do not, the library chooses by the card's size. A
 device whose rules are measured is left alone. How a sum is split is not in a rule, since it follows the number of SMs.
 """
@@ -11,24 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
-
-import emulated  # noqa: E402
+from cuda_emulator import emulated
 from fastalex import _core
-from fastalex.hardware import devices  # noqa: E402
-from fastalex.networks.layers import layer_table  # noqa: E402
-from fastalex.runtime.precisions import (
-    FC_STORAGES,
-    NUMBERS,  # noqa: E402
-)
-from fastalex.variants import VARIANTS  # noqa: E402
+from fastalex.hardware import devices
+from fastalex.networks.layers import layer_table
+from fastalex.runtime.precisions import FC_STORAGES, NUMBERS
+from fastalex.variants import VARIANTS
 
+ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = ("fp32", "fp16")
 LAST = (1, 2, 4, 8, 16, 32, 64, 128)  # last batches of the ranges
 HEAD = """\

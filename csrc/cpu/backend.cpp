@@ -1,11 +1,13 @@
-// The tuned CPU backend behind backend.h.
+// The tuned CPU backend behind backend/backend_api.h.
+#include "cpu/backend.h"
+
 #include <memory>
 #include <sstream>
 
-#include "../backend_impl.h"
-#include "cpu.h"
-#include "model.h"
-#include "network.h"
+#include "backend/backend_impl.h"
+#include "cpu/isa.h"
+#include "cpu/model.h"
+#include "cpu/plan.h"
 
 namespace fastalex {
 namespace {

@@ -1,12 +1,12 @@
-#include "distance.h"
+#include "cpu/distance.h"
 
 #include <algorithm>
 #include <limits>
 #include <vector>
 
-#include "../error.h"
-#include "cpu.h"
-#include "thread_pool.h"
+#include "common/error.h"
+#include "cpu/isa.h"
+#include "cpu/thread_pool.h"
 
 namespace fastalex {
 namespace {

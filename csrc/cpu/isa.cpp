@@ -1,12 +1,13 @@
 // Which per-ISA kernels this processor runs.
+#include "cpu/isa.h"
+
 #include <sched.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <thread>
 
-#include "../error.h"
-#include "cpu.h"
+#include "common/error.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>

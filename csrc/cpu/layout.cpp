@@ -1,4 +1,4 @@
-#include "layout.h"
+#include "cpu/layout.h"
 
 #include <algorithm>
 

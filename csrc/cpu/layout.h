@@ -4,8 +4,8 @@
 
 #include <vector>
 
-#include "../backend.h"
-#include "kernels.h"
+#include "backend/backend_api.h"
+#include "cpu/kernels/kernel_table.h"
 
 namespace fastalex {
 

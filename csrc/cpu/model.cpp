@@ -1,8 +1,8 @@
-#include "model.h"
+#include "cpu/model.h"
 
-#include "../dequantise.h"
-#include "../error.h"
-#include "cpu.h"
+#include "common/error.h"
+#include "cpu/isa.h"
+#include "weights/dequantize.h"
 
 namespace fastalex {
 namespace {

@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
-#include "../backend.h"
-#include "pack.h"
-#include "thread_pool.h"
+#include "backend/backend_api.h"
+#include "cpu/pack.h"
+#include "cpu/thread_pool.h"
 
 namespace fastalex {
 

@@ -1,4 +1,4 @@
-#include "pack.h"
+#include "cpu/pack.h"
 
 #include <algorithm>
 #include <atomic>
@@ -6,12 +6,12 @@
 #include <cstring>
 #include <limits>
 
-#include "../cook_toom.h"
-#include "../dequantise.h"
-#include "../error.h"
-#include "../quantise.h"
-#include "half.h"
-#include "layout.h"
+#include "common/error.h"
+#include "common/half.h"
+#include "cpu/layout.h"
+#include "weights/dequantize.h"
+#include "weights/quantize.h"
+#include "weights/winograd_transforms.h"
 
 namespace fastalex {
 namespace {

@@ -1,15 +1,15 @@
-// Weights in the layouts of the kernels (kernels.h), and back.
+// Weights in the layouts of the kernels (kernels/kernel_table.h), and back.
 #ifndef FASTALEX_CPU_PACK_H
 #define FASTALEX_CPU_PACK_H
 
 #include <vector>
 
-#include "../backend.h"
-#include "../cook_toom.h"
-#include "buffer.h"
-#include "choose.h"
-#include "kernels.h"
-#include "thread_pool.h"
+#include "backend/backend_api.h"
+#include "cpu/algorithm.h"
+#include "cpu/buffer.h"
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/thread_pool.h"
+#include "weights/winograd_transforms.h"
 
 namespace fastalex {
 
@@ -29,7 +29,7 @@ struct Panels {
 class PackedLayer {
  public:
   virtual ~PackedLayer() = default;
-  virtual void unpack_weight(float* weight) const = 0;  // as ops.h has it, dequantised
+  virtual void unpack_weight(float* weight) const = 0;  // as backend/ops.h has it, dequantised
   void unpack_bias(float* bias) const;
   virtual size_t bytes() const { return weights.bytes() + scale.bytes() + bias.bytes(); }
 

@@ -1,8 +1,8 @@
-#include "stages.h"
+#include "cpu/stages.h"
 
 #include <algorithm>
 
-#include "../error.h"
+#include "common/error.h"
 
 namespace fastalex {
 namespace {

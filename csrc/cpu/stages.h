@@ -5,10 +5,10 @@
 #include <memory>
 #include <vector>
 
-#include "kernels.h"
-#include "layout.h"
-#include "pack.h"
-#include "thread_pool.h"
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/layout.h"
+#include "cpu/pack.h"
+#include "cpu/thread_pool.h"
 
 namespace fastalex {
 

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "../fork_guard.h"
+#include "common/fork_guard.h"
 
 namespace fastalex {
 

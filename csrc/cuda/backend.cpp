@@ -1,12 +1,12 @@
-// The CUDA backend behind backend.h: devices, models, and the one symbol that the library exports.
+// The CUDA backend behind backend/backend_api.h: devices, models, and the one symbol that the library exports.
 #include <memory>
 
-#include "../backend_impl.h"
-#include "../dequantise.h"
-#include "device_arrays.h"
-#include "device_layer.h"
-#include "device_plan.h"
-#include "layout.h"
+#include "backend/backend_impl.h"
+#include "cuda/candidates/layout.h"
+#include "cuda/plan/device_plan.h"
+#include "cuda/plan/device_step.h"
+#include "cuda/runtime/device_arrays.h"
+#include "weights/dequantize.h"
 
 #ifndef FASTALEX_BACKEND_NAME
 #define FASTALEX_BACKEND_NAME "cuda"

@@ -266,7 +266,7 @@ FASTALEX_API int fastalex_map_distances(const fastalex_distances* distances);
 /* Backends known to this build: name and why it cannot be used ("" if it can). FASTALEX_INVALID past the last. */
 FASTALEX_API int fastalex_backend(size_t index, const char** name, const char** reason);
 
-/* Registers the backend in the shared library at `path` (see csrc/backend.h) under its own name. */
+/* Registers the backend in the shared library at `path` (see csrc/backend/backend_api.h) under its own name. */
 FASTALEX_API int fastalex_load_backend(const char* path);
 
 /* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels), "v4vnni", "v4bf16" (v4 with products of

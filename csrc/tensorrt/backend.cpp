@@ -1,13 +1,13 @@
-// The TensorRT backend behind backend.h: one engine for the plans of a range of batches, and one execution of it for
-// each running call.
-#include "../backend_impl.h"
-#include "../cuda/device_arrays.h"
-#include "engine_call.h"
-#include "engine_plan.h"
-#include "engine_runtime.h"
-#include "engine_settings.h"
-#include "engine_store.h"
-#include "engine_weights.h"
+// The TensorRT backend behind backend/backend_api.h: one engine for the plans of a range of batches, and one execution
+// of it for each running call.
+#include "backend/backend_impl.h"
+#include "cuda/runtime/device_arrays.h"
+#include "tensorrt/engine/call.h"
+#include "tensorrt/engine/plan.h"
+#include "tensorrt/engine/runtime.h"
+#include "tensorrt/engine/settings.h"
+#include "tensorrt/engine/store.h"
+#include "tensorrt/engine/weights.h"
 
 #ifndef FASTALEX_TENSORRT_BACKEND_NAME
 #define FASTALEX_TENSORRT_BACKEND_NAME "tensorrt"

@@ -1,31 +1,34 @@
 # The files of libfastalex_tensorrt<major>.so, for csrc/tensorrt/CMakeLists.txt and tests/tensorrt/CMakeLists.txt.
 
 set(FASTALEX_TENSORRT_FOLDER ${CMAKE_CURRENT_LIST_DIR})
+set(FASTALEX_TENSORRT_INCLUDES ${CMAKE_CURRENT_LIST_DIR}/.. ${CMAKE_CURRENT_LIST_DIR}/../include)
 set(FASTALEX_TENSORRT_KERNELS "libfastalex_cuda.so" CACHE STRING
     "Library whose kernels the plugins run: a name in their own folder, or a path")
 mark_as_advanced(FASTALEX_TENSORRT_KERNELS)
 
 # They include nothing of TensorRT.
 set(FASTALEX_TENSORRT_OP_SOURCES
-  conv_relu.cpp field_values.cpp fully_connected_w8.cpp lrn_pool.cpp plugin_fields.cpp plugin_op.cpp preprocess.cpp
-  ../backend_library.cpp ../plan.cpp)
-# The backend, which includes nothing of TensorRT either, but asks for csrc/cuda/runtime.h.
+  plugins/conv_relu.cpp plugins/field_values.cpp plugins/fully_connected_w8.cpp plugins/lrn_pool.cpp
+  plugins/plugin_fields.cpp plugins/plugin_op.cpp plugins/preprocess.cpp
+  ../backend/dynamic_library.cpp ../core/plan.cpp)
+# The backend, which includes nothing of TensorRT either, but asks for csrc/cuda/runtime/runtime.h.
 set(FASTALEX_TENSORRT_BACKEND_SOURCES
-  backend.cpp engine_cache.cpp engine_call.cpp engine_plan.cpp engine_progress.cpp engine_settings.cpp engine_store.cpp
-  engine_weights.cpp frame_input.cpp ../cuda/device_arrays.cpp ../dequantise.cpp ../quantise.cpp ../xxhash.cpp)
+  backend.cpp engine/cache.cpp engine/call.cpp engine/frame_input.cpp engine/plan.cpp engine/progress.cpp
+  engine/settings.cpp engine/store.cpp engine/weights.cpp
+  ../common/xxhash.cpp ../cuda/runtime/device_arrays.cpp ../weights/dequantize.cpp ../weights/quantize.cpp)
 list(TRANSFORM FASTALEX_TENSORRT_BACKEND_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
 # These do, whatever its release: of the plugins, of the backend.
-set(FASTALEX_TENSORRT_SOURCES compat.cpp)
-set(FASTALEX_TENSORRT_ENGINE_SOURCES engine_network.cpp engine_tensorrt.cpp)
+set(FASTALEX_TENSORRT_SOURCES adapters/compat.cpp)
+set(FASTALEX_TENSORRT_ENGINE_SOURCES engine/network.cpp engine/runtime.cpp)
 list(TRANSFORM FASTALEX_TENSORRT_ENGINE_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
 # The plugins for TensorRT's interfaces, by major release.
-set(FASTALEX_TENSORRT_ADAPTER_8 adapter_v2.cpp)
-set(FASTALEX_TENSORRT_ADAPTER_10 adapter_v3.cpp)
-set(FASTALEX_TENSORRT_ADAPTER_11 adapter_v3.cpp)
+set(FASTALEX_TENSORRT_ADAPTER_8 adapters/adapter_v2.cpp)
+set(FASTALEX_TENSORRT_ADAPTER_10 adapters/adapter_v3.cpp)
+set(FASTALEX_TENSORRT_ADAPTER_11 adapters/adapter_v3.cpp)
 
 list(TRANSFORM FASTALEX_TENSORRT_OP_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
 add_library(fastalex_tensorrt_ops OBJECT ${FASTALEX_TENSORRT_OP_SOURCES})
-target_include_directories(fastalex_tensorrt_ops PRIVATE ${FASTALEX_TENSORRT_FOLDER}/../include)
+target_include_directories(fastalex_tensorrt_ops PRIVATE ${FASTALEX_TENSORRT_INCLUDES})
 target_compile_definitions(fastalex_tensorrt_ops PRIVATE "FASTALEX_TENSORRT_KERNELS=\"${FASTALEX_TENSORRT_KERNELS}\"")
 target_compile_options(fastalex_tensorrt_ops PRIVATE -Wall -Wextra $<$<BOOL:${FASTALEX_WERROR}>:-Werror>)
 
@@ -35,7 +38,7 @@ function(fastalex_add_tensorrt_library target adapter tensorrt_headers cuda_head
   set(sources ${FASTALEX_TENSORRT_SOURCES} ${adapter})
   list(TRANSFORM sources PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
   add_library(${target} MODULE ${sources})
-  target_include_directories(${target} PRIVATE ${FASTALEX_TENSORRT_FOLDER}/../include)
+  target_include_directories(${target} PRIVATE ${FASTALEX_TENSORRT_INCLUDES})
   target_include_directories(${target} SYSTEM PRIVATE ${tensorrt_headers} ${cuda_headers})
   # What a release calls deprecated is all that an older one has.
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wno-deprecated-declarations

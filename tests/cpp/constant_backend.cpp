@@ -1,5 +1,5 @@
 // A backend in a shared library, for tests/test_engine.py: whatever the net, every output is 42.
-#include "backend_impl.h"
+#include "backend/backend_impl.h"
 
 namespace {
 

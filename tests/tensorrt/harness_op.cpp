@@ -1,10 +1,10 @@
 // The interface of harness.h on the ops, without TensorRT; and the fields that a plan's step gives.
 #include <cstring>
 
-#include "error.h"
+#include "common/error.h"
+#include "core/plan.h"
 #include "harness.h"
-#include "plan.h"
-#include "tensorrt/plugin_op.h"
+#include "tensorrt/plugins/plugin_op.h"
 
 using namespace fastalex;
 using namespace fastalex::tensorrt;

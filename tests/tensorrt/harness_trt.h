@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "harness.h"
-#include "tensorrt/field_values.h"
-#include "tensorrt/plugin_op.h"
+#include "tensorrt/plugins/field_values.h"
+#include "tensorrt/plugins/plugin_op.h"
 
 namespace harness {
 

@@ -12,12 +12,13 @@ from typing import Dict, List, Sequence, Tuple
 from .toolchain import Nvrtc, ToolError, Usage, assemble, fingerprint, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNELS = ROOT / "csrc" / "cuda" / "kernels"
+CSRC = ROOT / "csrc"
+KERNELS = CSRC / "cuda" / "kernels"
 CACHE = ROOT / "build" / "cuda_gate"
 # What a list says of an instance is read at the least architecture of NVRTC 12.9 that has half arithmetic.
 FACTS_ARCHITECTURE = 53
 # No --use_fast_math: the product is compiled without it.
-OPTIONS = ("-std=c++14", "-I%s" % KERNELS)
+OPTIONS = ["-std=c++14", "-I%s" % CSRC]
 
 
 @dataclass(frozen=True)
@@ -42,27 +43,28 @@ class Instance:
         return above and below and (tensor_cores or not self.tensor)
 
 
-def families(folder: Path = KERNELS) -> List[str]:
-    """Names of the lists in ``folder``."""
-    return sorted(path.name[: -len("_instances.h")] for path in folder.glob("*_instances.h"))
+def families() -> List[str]:
+    """Names of the lists."""
+    return sorted(path.name[: -len("_instances.h")] for path in KERNELS.glob("*_instances.h"))
 
 
-def sources(folder: Path = KERNELS) -> List[Path]:
+def sources() -> List[Path]:
     """Everything that a kernel can include."""
-    return sorted(path for path in folder.iterdir() if path.suffix in (".h", ".cuh"))
+    return sorted(path for path in KERNELS.iterdir() if path.suffix in (".h", ".cuh"))
 
 
 def list_macro(family: str) -> str:
     return "FASTALEX_%s_INSTANCES" % family.upper()
 
 
-def unit(family: str, folder: Path = KERNELS) -> str:
+def unit(family: str) -> str:
     """The head of a translation unit with a family's kernels and its list."""
-    header = (folder / (family + "_instances.h")).read_text(encoding="utf-8")
+    header = (KERNELS / (family + "_instances.h")).read_text(encoding="utf-8")
     if list_macro(family) not in header:
         raise ToolError("%s_instances.h does not define %s" % (family, list_macro(family)))
-    kernels = '#include "%s.cuh"\n' % family if (folder / (family + ".cuh")).is_file() else ""
-    return kernels + '#include "%s_instances.h"\nusing namespace fastalex;\nusing namespace fastalex::cuda;\n' % family
+    own = [name for name in (family + ".cuh", family + "_instances.h") if (KERNELS / name).is_file()]
+    includes = "".join('#include "cuda/kernels/%s"\n' % name for name in own)
+    return includes + "using namespace fastalex;\nusing namespace fastalex::cuda;\n"
 
 
 # Each instance becomes one element of an array in the PTX, from which read_facts takes it again: so that the compiler
@@ -84,10 +86,10 @@ FASTALEX_LIST(FACT)
 """ % (NUMBERS, TEXTS, TEXT_BYTES)
 
 
-def read_list(nvrtc: Nvrtc, family: str, folder: Path = KERNELS) -> List[Instance]:
+def read_list(nvrtc: Nvrtc, family: str) -> List[Instance]:
     """What the list of a family says, in its order."""
-    source = unit(family, folder) + "#define FASTALEX_LIST %s\n" % list_macro(family) + FACTS
-    options = ["--gpu-architecture=compute_%d" % FACTS_ARCHITECTURE, "-std=c++14", "-I%s" % folder]
+    source = unit(family) + "#define FASTALEX_LIST %s\n" % list_macro(family) + FACTS
+    options = ["--gpu-architecture=compute_%d" % FACTS_ARCHITECTURE, *OPTIONS]
     return read_facts(family, nvrtc.compile(source, options).text)
 
 
@@ -128,27 +130,27 @@ class Compiled:
     cubin: Path
 
 
-def compile_family(family: str, architecture: int, folder: Path = KERNELS, cache: Path = CACHE) -> Compiled:
+def compile_family(family: str, architecture: int) -> Compiled:
     """Every instance of ``family`` that is for ``architecture``; from the cache where nothing changed since.
 
     :raises ToolError: if a compiler refuses.
     """
     nvrtc = Nvrtc()
-    key = fingerprint([*sources(folder), Path(__file__)], nvrtc.version, family, str(architecture))
-    record = cache / ("%s_sm%d_%s.json" % (family, architecture, key))
+    key = fingerprint([*sources(), Path(__file__)], nvrtc.version, family, str(architecture))
+    record = CACHE / ("%s_sm%d_%s.json" % (family, architecture, key))
     cubin = record.with_suffix(".cubin")
     if record.is_file() and cubin.is_file():
         return _from_json(json.loads(record.read_text(encoding="utf-8")), cubin)
-    instances = [one for one in read_list(nvrtc, family, folder) if one.fits(architecture)]
-    cache.mkdir(parents=True, exist_ok=True)
-    for old in cache.glob("%s_sm%d_*" % (family, architecture)):
+    instances = [one for one in read_list(nvrtc, family) if one.fits(architecture)]
+    CACHE.mkdir(parents=True, exist_ok=True)
+    for old in CACHE.glob("%s_sm%d_*" % (family, architecture)):
         old.unlink(missing_ok=True)
     symbols: Dict[str, str] = {}
     usage: Dict[str, Usage] = {}
     temporary = cubin.with_name("%d_%s" % (os.getpid(), cubin.name))
     if instances:
-        options = ["--gpu-architecture=compute_%d" % architecture, "-std=c++14", "-I%s" % folder]
-        ptx = nvrtc.compile(unit(family, folder), options, [one.expression for one in instances])
+        options = ["--gpu-architecture=compute_%d" % architecture, *OPTIONS]
+        ptx = nvrtc.compile(unit(family), options, [one.expression for one in instances])
         said = assemble(ptx.text, architecture, temporary)
         symbols = {one.name: symbol for one, symbol in zip(instances, ptx.lowered)}
         usage = {name: said[symbol] for name, symbol in symbols.items()}

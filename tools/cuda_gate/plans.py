@@ -1,7 +1,7 @@
 """Which kernels serve the standard networks on each device, asked of the library itself.
 
-The emulated backend (tests/cuda_emulator) is the CUDA backend over an emulated runtime that pretends to be a device of
-devices/*.toml; tests/emulated.py builds it and says what it pretends. Each device has a process of its own.
+The emulated backend (cuda_emulator) is the CUDA backend over an emulated runtime that pretends to be a device of
+devices/*.toml; cuda_emulator/emulated.py builds it and says what it pretends. Each device has a process of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
+
+from cuda_emulator import emulated
 
 from .toolchain import ToolError
 
@@ -45,16 +47,9 @@ def default_library() -> Path:
     :raises ToolError: if it cannot be built.
     """
     try:
-        return _emulated().build(ROOT / "build" / "cuda_emulator")
+        return emulated.build(ROOT / "build" / "cuda_emulator")
     except (OSError, RuntimeError) as error:
         raise ToolError("the emulated backend: %s" % error) from None
-
-
-def _emulated() -> Any:
-    sys.path.insert(0, str(ROOT / "tests"))
-    import emulated
-
-    return emulated
 
 
 def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, Dict[str, Any]]:
@@ -62,11 +57,9 @@ def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, 
 
     :raises ToolError: with what the library says if it refuses one.
     """
-    environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=_emulated().device_text(device))
-    paths = [str(ROOT / "tools"), os.environ.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-    command = [sys.executable, "-m", "cuda_gate.plans", str(library.resolve()), json.dumps(list(cases))]
-    done = subprocess.run(command, env=environment, capture_output=True)
+    environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=emulated.device_text(device))
+    command = [sys.executable, "-m", "tools.cuda_gate.plans", str(library.resolve()), json.dumps(list(cases))]
+    done = subprocess.run(command, env=environment, cwd=str(ROOT), capture_output=True)
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise ToolError("no plans for %s: %s" % (device, "".join(last)))

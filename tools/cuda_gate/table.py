@@ -13,7 +13,7 @@ from .toolchain import write_whole
 
 HEAD = """# The CUDA kernel of every standard layer
 
-Written by `python tools/check_cuda_kernels.py --table docs/cuda-kernels.md`; edit nothing here. The choice is the
+Written by `python -m tools.check_cuda_kernels --table docs/cuda-kernels.md`; edit nothing here. The choice is the
 library's own, without a tuning file. Registers are of a thread, as ptxas 12.9 gives them; shared memory is of a block;
 the share is of a multiprocessor's threads that blocks of the kernel can fill at a time (occupancy), from the limits in
 `devices/`. "x 4" behind a name: the sum is split over four layers of blocks. Nothing in this file is a measurement.

@@ -4,10 +4,10 @@
 // A tensor in device memory is NHWC: element (n, y, x, c) at ((n h + y) w + x) pitch + c, pitch = channel_pitch(c)
 // values of the tensor's type (float or Half). The channels c .. pitch - 1 are zeros, always: every kernel that writes
 // a tensor writes them. A feature vector is a tensor with h = w = 1. Tensors start at multiples of 256 bytes.
-#ifndef FASTALEX_CUDA_ARGS_H
-#define FASTALEX_CUDA_ARGS_H
+#ifndef FASTALEX_CUDA_KERNELS_ARGS_H
+#define FASTALEX_CUDA_KERNELS_ARGS_H
 
-#include "defs.cuh"
+#include "cuda/kernels/defs.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -15,7 +15,7 @@ namespace cuda {
 // The three colours are padded to four, so that a pixel is one aligned load of 8 (half) or 16 bytes (float).
 FASTALEX_HOST_DEVICE constexpr int channel_pitch(int channels) { return channels <= 4 ? 4 : round_up(channels, 8); }
 
-// fastalex_activation of ops.h
+// fastalex_activation of backend/ops.h
 enum { kActNone = 0, kActRelu = 1, kActTanh = 2 };
 
 // Convolution as implicit GEMM: pixels M = n out_h out_w, channels N = out_c / groups, products K.
@@ -30,7 +30,7 @@ struct ConvArgs {
   int n, in_h, in_w, in_pitch, out_h, out_w, out_pitch;
   int in_c_group, out_c_group;  // channels of one group
   int groups, kernel, stride, pad;
-  int w_rows, w_pitch;  // kWeightRows, kWeightProducts (candidate.h)
+  int w_rows, w_pitch;  // kWeightRows, kWeightProducts (candidates/candidate.h)
   int split;            // K is cut into this many ranges of whole tiles, one grid layer each
   int activation;
 };
@@ -117,8 +117,8 @@ struct LayoutArgs {
 };
 
 // A camera frame to the network's input: resize, crop, (v / divisor - mean) / std as v * scale - shift. The tables are
-// those of frame.h: for each row (column) of the output its first and number of the frame's rows (columns), and the
-// weights of these, row_taps (column_taps) apart.
+// those of candidates/frame.h: for each row (column) of the output its first and number of the frame's rows (columns),
+// and the weights of these, row_taps (column_taps) apart.
 struct FrameArgs {
   const u8* pixels;  // [height, width, 3], rows row_bytes apart
   void* out;         // tensor [1, out_h, out_w, 3]
@@ -136,4 +136,4 @@ struct FrameArgs {
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_ARGS_H
+#endif  // FASTALEX_CUDA_KERNELS_ARGS_H

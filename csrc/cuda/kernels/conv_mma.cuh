@@ -8,10 +8,10 @@
 // products a stage; of each pixel it keeps where its window starts and which of its rows and columns lie in the image.
 //
 // Grid: x = tiles of channels fastest, then tiles of pixels; z = groups x split.
-#ifndef FASTALEX_CUDA_CONV_MMA_CUH
-#define FASTALEX_CUDA_CONV_MMA_CUH
+#ifndef FASTALEX_CUDA_KERNELS_CONV_MMA_CUH
+#define FASTALEX_CUDA_KERNELS_CONV_MMA_CUH
 
-#include "mma_tile.cuh"
+#include "cuda/kernels/mma_tile.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -280,4 +280,4 @@ __global__ void __launch_bounds__(Tile::THREADS, 1) conv_mma(const ConvArgs a) {
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_CONV_MMA_CUH
+#endif  // FASTALEX_CUDA_KERNELS_CONV_MMA_CUH

@@ -1,8 +1,8 @@
 // The compiled instances of conv_mma.cuh.
-#ifndef FASTALEX_CUDA_CONV_MMA_INSTANCES_H
-#define FASTALEX_CUDA_CONV_MMA_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_CONV_MMA_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_CONV_MMA_INSTANCES_H
 
-#include "conv_mma.cuh"
+#include "cuda/kernels/conv_mma.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -54,4 +54,4 @@ using MmaTile256x128 = MmaTile<256, 128, 32, 4, 2, 4, G>;
   FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c8", Window8)           \
   FASTALEX_CONV_MMA_BOTH(X, "128x64", MmaTile128x64, "c8", Window8)
 
-#endif  // FASTALEX_CUDA_CONV_MMA_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_CONV_MMA_INSTANCES_H

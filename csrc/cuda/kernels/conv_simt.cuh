@@ -6,12 +6,12 @@
 // factors lie there as in global memory, k fastest, so nothing is transposed: a thread reads 16 bytes along k of each
 // of its TM pixels and TN channels and multiplies them all. In half the two sums of an accumulator are those of even
 // and odd k; after kHalfSum products they are added to a sum in float.
-#ifndef FASTALEX_CUDA_CONV_SIMT_CUH
-#define FASTALEX_CUDA_CONV_SIMT_CUH
+#ifndef FASTALEX_CUDA_KERNELS_CONV_SIMT_CUH
+#define FASTALEX_CUDA_KERNELS_CONV_SIMT_CUH
 
-#include "conv_simt_first.cuh"
-#include "simt_copies.cuh"
-#include "simt_tile.cuh"
+#include "cuda/kernels/conv_simt_first.cuh"
+#include "cuda/kernels/simt_copies.cuh"
+#include "cuda/kernels/simt_tile.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -127,4 +127,4 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_general(const Co
 }  // namespace simt
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_CONV_SIMT_CUH
+#endif  // FASTALEX_CUDA_KERNELS_CONV_SIMT_CUH

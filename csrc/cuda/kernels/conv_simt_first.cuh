@@ -1,8 +1,8 @@
 // The first layer, 11x11 windows of three colours at stride 4, otherwise as conv_simt.cuh computes the others.
-#ifndef FASTALEX_CUDA_CONV_SIMT_FIRST_CUH
-#define FASTALEX_CUDA_CONV_SIMT_FIRST_CUH
+#ifndef FASTALEX_CUDA_KERNELS_CONV_SIMT_FIRST_CUH
+#define FASTALEX_CUDA_KERNELS_CONV_SIMT_FIRST_CUH
 
-#include "simt_tile.cuh"
+#include "cuda/kernels/simt_tile.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -126,4 +126,4 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
 }  // namespace simt
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_CONV_SIMT_FIRST_CUH
+#endif  // FASTALEX_CUDA_KERNELS_CONV_SIMT_FIRST_CUH

@@ -1,9 +1,9 @@
 // The compiled instances of conv_simt.cuh and split_reduce.cuh.
-#ifndef FASTALEX_CUDA_CONV_SIMT_INSTANCES_H
-#define FASTALEX_CUDA_CONV_SIMT_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_CONV_SIMT_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_CONV_SIMT_INSTANCES_H
 
-#include "conv_simt.cuh"
-#include "split_reduce.cuh"
+#include "cuda/kernels/conv_simt.cuh"
+#include "cuda/kernels/split_reduce.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -61,4 +61,4 @@ typedef Tile<1, 3, 7, 8, 4> TileFirst96;
   FASTALEX_SPLIT_REDUCE(X, "split_reduce_float", float, kFloat)                              \
   FASTALEX_SPLIT_REDUCE(X, "split_reduce_half", Half, kHalf)
 
-#endif  // FASTALEX_CUDA_CONV_SIMT_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_CONV_SIMT_INSTANCES_H

@@ -1,14 +1,14 @@
 // Winograd convolution of stride 1 with bias and activation: Y = A^T [ sum_c (G g G^T) . (B^T d B) ] A for each tile of
 // m x m outputs and r x r weights, F(m x m, r x r) in the terms of Lavin & Gray (arXiv 1509.09308): n^2 = (m + r - 1)^2
 // products instead of m^2 r^2. Three kernels: input transform, n^2 matrix products along c, output transform. The
-// weights G g G^T come transformed from the host (winograd.h).
+// weights G g G^T come transformed from the host (weights/winograd.h).
 //
 // A NaN or an infinity in the input spoils all outputs of the tiles that read it, not only those whose window does.
-#ifndef FASTALEX_CUDA_CONV_WINOGRAD_CUH
-#define FASTALEX_CUDA_CONV_WINOGRAD_CUH
+#ifndef FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_CUH
+#define FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_CUH
 
-#include "winograd_algorithms.cuh"
-#include "winograd_gemm.cuh"
+#include "cuda/kernels/winograd_algorithms.cuh"
+#include "cuda/kernels/winograd_gemm.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -141,4 +141,4 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_output(con
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_CONV_WINOGRAD_CUH
+#endif  // FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_CUH

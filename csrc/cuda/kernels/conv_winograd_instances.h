@@ -1,8 +1,8 @@
 // The compiled instances of conv_winograd.cuh.
-#ifndef FASTALEX_CUDA_CONV_WINOGRAD_INSTANCES_H
-#define FASTALEX_CUDA_CONV_WINOGRAD_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_INSTANCES_H
 
-#include "conv_winograd.cuh"
+#include "cuda/kernels/conv_winograd.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -36,4 +36,4 @@ typedef WinogradShape<12, 8, 7, 8> Winograd84x64;
   FASTALEX_WINOGRAD_TRANSFORM(X, "winograd_output_3x5_float", (winograd_output<Winograd3x5, float>), 0, 0) \
   FASTALEX_WINOGRAD_TRANSFORM(X, "winograd_output_2x3_half", (winograd_output<Winograd2x3, Half>), 53, 75)
 
-#endif  // FASTALEX_CUDA_CONV_WINOGRAD_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_INSTANCES_H

@@ -1,7 +1,7 @@
 // What every kernel file starts with. No host header may be included from here or from any .cuh: nvcc, NVRTC and the
 // g++ emulator (tests/cuda_emulator) compile the same sources.
-#ifndef FASTALEX_CUDA_DEFS_CUH
-#define FASTALEX_CUDA_DEFS_CUH
+#ifndef FASTALEX_CUDA_KERNELS_DEFS_CUH
+#define FASTALEX_CUDA_KERNELS_DEFS_CUH
 
 #ifdef FASTALEX_CUDA_EMULATOR
 #include "cuda_emulator.h"
@@ -71,4 +71,4 @@ FASTALEX_HOST_DEVICE constexpr T larger(T a, T b) {
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_DEFS_CUH
+#endif  // FASTALEX_CUDA_KERNELS_DEFS_CUH

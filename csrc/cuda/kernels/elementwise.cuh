@@ -1,8 +1,8 @@
 // Activations that could not be fused, and the ways between dense NCHW arrays and tensors.
-#ifndef FASTALEX_CUDA_ELEMENTWISE_CUH
-#define FASTALEX_CUDA_ELEMENTWISE_CUH
+#ifndef FASTALEX_CUDA_KERNELS_ELEMENTWISE_CUH
+#define FASTALEX_CUDA_KERNELS_ELEMENTWISE_CUH
 
-#include "vector.cuh"
+#include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -116,4 +116,4 @@ __global__ void __launch_bounds__(kThreads) from_vectors(const LayoutArgs a) {
 }  // namespace elementwise
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_ELEMENTWISE_CUH
+#endif  // FASTALEX_CUDA_KERNELS_ELEMENTWISE_CUH

@@ -1,7 +1,7 @@
 // The instances of elementwise.cuh: X(name, kernel, arguments, threads, shared bytes, min sm, max sm, tensor cores,
 // kind, dtype, dtype of the dense array).
-#ifndef FASTALEX_CUDA_ELEMENTWISE_INSTANCES_H
-#define FASTALEX_CUDA_ELEMENTWISE_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_ELEMENTWISE_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_ELEMENTWISE_INSTANCES_H
 
 // clang-format off
 #define FASTALEX_ELEMENTWISE_LAYOUTS(X, NAME, KERNEL, SHARED, KIND)                                                    \
@@ -24,4 +24,4 @@
   FASTALEX_ELEMENTWISE_LAYOUTS(X, "from_vectors", from_vectors, 0, kFromVectors)
 // clang-format on
 
-#endif  // FASTALEX_CUDA_ELEMENTWISE_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_ELEMENTWISE_INSTANCES_H

@@ -1,11 +1,11 @@
 // A camera's frame to the network's input in one pass: resize, crop, order of the planes, normalisation. Which of the
-// frame's pixels go into an output pixel, and with which weights, stands in tables that the host computes (frame.h).
-// Resized values are rounded to 8 bits as every source of a profile rounds them, so that the results are those of
-// python/fastalex/images/preprocessing.py up to the rounding of the normalisation.
-#ifndef FASTALEX_CUDA_FRAME_CUH
-#define FASTALEX_CUDA_FRAME_CUH
+// frame's pixels go into an output pixel, and with which weights, stands in tables that the host computes
+// (candidates/frame.h). Resized values are rounded to 8 bits as every source of a profile rounds them, so that the
+// results are those of python/fastalex/images/preprocessing.py up to the rounding of the normalisation.
+#ifndef FASTALEX_CUDA_KERNELS_FRAME_CUH
+#define FASTALEX_CUDA_KERNELS_FRAME_CUH
 
-#include "vector.cuh"
+#include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -112,4 +112,4 @@ __global__ void __launch_bounds__(kThreads) antialiased(const FrameArgs a) {
 }  // namespace frame
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_FRAME_CUH
+#endif  // FASTALEX_CUDA_KERNELS_FRAME_CUH

@@ -1,7 +1,7 @@
 // The instances of frame.cuh: X(name, kernel, arguments, threads, shared bytes, min sm, max sm, tensor cores, filter,
 // dtype).
-#ifndef FASTALEX_CUDA_FRAME_INSTANCES_H
-#define FASTALEX_CUDA_FRAME_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_FRAME_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_FRAME_INSTANCES_H
 
 // clang-format off
 #define FASTALEX_FRAME_BOTH(X, NAME, KERNEL, SHARED, FILTER)                                                           \
@@ -14,4 +14,4 @@
   FASTALEX_FRAME_BOTH(X, "frame_antialiased", antialiased, frame::kSharedBytes, kAntialiased)
 // clang-format on
 
-#endif  // FASTALEX_CUDA_FRAME_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_FRAME_INSTANCES_H

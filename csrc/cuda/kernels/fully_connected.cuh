@@ -1,9 +1,9 @@
 // Fully connected layers on a few vectors: every weight is read once, in its storage, and unpacked in registers.
-#ifndef FASTALEX_CUDA_FULLY_CONNECTED_CUH
-#define FASTALEX_CUDA_FULLY_CONNECTED_CUH
+#ifndef FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_CUH
+#define FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_CUH
 
-#include "args.h"
-#include "ptx.h"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
 
 namespace fastalex {
 namespace cuda {
@@ -385,4 +385,4 @@ __global__ void __launch_bounds__(kReduceThreads) reduce(const ReduceArgs a) {
 }  // namespace fully_connected
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_FULLY_CONNECTED_CUH
+#endif  // FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_CUH

@@ -2,8 +2,8 @@
 // dtype, storage, vectors of a pass, rows of a block, values of a segment, products summed in half); storage -1: the
 // sum of a split's parts. Wide blocks of 32 rows stream large layers, thin ones of 4 rows spread few outputs over many
 // multiprocessors. Several vectors of floats and int4 need more than the 128 registers that sm_53 gives 256 threads.
-#ifndef FASTALEX_CUDA_FULLY_CONNECTED_INSTANCES_H
-#define FASTALEX_CUDA_FULLY_CONNECTED_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_INSTANCES_H
 
 // clang-format off
 #define FASTALEX_STREAM(X, NAME, DTYPE, T, STORAGE, VECTORS, ROW_WARPS, K_WARPS)                                   \
@@ -33,4 +33,4 @@
   X("stream_sum_half", (fully_connected::reduce<Half>), ReduceArgs, fully_connected::kReduceThreads, 0, 0, 0, false, kHalf, -1, 0, 0, 0, 0)
 // clang-format on
 
-#endif  // FASTALEX_CUDA_FULLY_CONNECTED_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_INSTANCES_H

@@ -6,11 +6,11 @@
 // gemm_fc_simt: every type, in float.
 //
 // Grid of both: x = tiles of outputs, y = tiles of vectors, z = ranges of the sum.
-#ifndef FASTALEX_CUDA_GEMM_FC_CUH
-#define FASTALEX_CUDA_GEMM_FC_CUH
+#ifndef FASTALEX_CUDA_KERNELS_GEMM_FC_CUH
+#define FASTALEX_CUDA_KERNELS_GEMM_FC_CUH
 
-#include "fully_connected.cuh"
-#include "mma_tile.cuh"
+#include "cuda/kernels/fully_connected.cuh"
+#include "cuda/kernels/mma_tile.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -396,4 +396,4 @@ __global__ void __launch_bounds__(kSimtThreads, 1) gemm_fc_simt(const FullyConne
 }  // namespace gemm_fc
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_GEMM_FC_CUH
+#endif  // FASTALEX_CUDA_KERNELS_GEMM_FC_CUH

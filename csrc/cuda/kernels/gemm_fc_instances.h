@@ -1,8 +1,8 @@
 // The compiled instances of gemm_fc.cuh.
-#ifndef FASTALEX_CUDA_GEMM_FC_INSTANCES_H
-#define FASTALEX_CUDA_GEMM_FC_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_GEMM_FC_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_GEMM_FC_INSTANCES_H
 
-#include "gemm_fc.cuh"
+#include "cuda/kernels/gemm_fc.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -48,4 +48,4 @@ struct GemmFcSimtTile {  // as mma_shape reads it
   FASTALEX_GEMM_FC_SIMT(X, "half_int8", kHalf, Half, kInt8)          \
   FASTALEX_GEMM_FC_SIMT(X, "half_int4", kHalf, Half, kInt4)
 
-#endif  // FASTALEX_CUDA_GEMM_FC_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_GEMM_FC_INSTANCES_H

@@ -2,11 +2,11 @@
 //   acc[m, n] = sum_k a[m, k] b[n, k], m < BM, n < BN
 // Both operands pass through shared memory in stages of BK products, rows of k-contiguous halves. What they are and
 // where they come from is a Loader's affair; what becomes of the sums, the epilogue's (store_tile, store_partial).
-#ifndef FASTALEX_CUDA_MMA_TILE_CUH
-#define FASTALEX_CUDA_MMA_TILE_CUH
+#ifndef FASTALEX_CUDA_KERNELS_MMA_TILE_CUH
+#define FASTALEX_CUDA_KERNELS_MMA_TILE_CUH
 
-#include "args.h"
-#include "ptx.h"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
 
 namespace fastalex {
 namespace cuda {
@@ -303,4 +303,4 @@ FASTALEX_DEVICE void store_partial(const MmaSums<Tile>& sums, float* partial, in
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_MMA_TILE_CUH
+#endif  // FASTALEX_CUDA_KERNELS_MMA_TILE_CUH

@@ -6,10 +6,10 @@
 // square, three additions), the base 6 u (alpha, one fused multiply-add), of which the power takes 3/4; the power
 // itself has 6.2 u (power_three_quarters), the last product u. Together 11.7 u = 7.0e-7; the rounding to half
 // is 4.9e-4.
-#ifndef FASTALEX_CUDA_NORM_POOL_CUH
-#define FASTALEX_CUDA_NORM_POOL_CUH
+#ifndef FASTALEX_CUDA_KERNELS_NORM_POOL_CUH
+#define FASTALEX_CUDA_KERNELS_NORM_POOL_CUH
 
-#include "vector.cuh"
+#include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -355,4 +355,4 @@ __global__ void __launch_bounds__(kThreads, kBlocks) average_pool(const AverageP
 }  // namespace norm_pool
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_NORM_POOL_CUH
+#endif  // FASTALEX_CUDA_KERNELS_NORM_POOL_CUH

@@ -1,7 +1,7 @@
 // The instances of norm_pool.cuh: X(name, kernel, arguments, threads, shared bytes, min sm, max sm, tensor cores,
 // kind, dtype, channels of a thread, size 5 and beta 3/4 only).
-#ifndef FASTALEX_CUDA_NORM_POOL_INSTANCES_H
-#define FASTALEX_CUDA_NORM_POOL_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_NORM_POOL_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_NORM_POOL_INSTANCES_H
 
 // clang-format off
 #define FASTALEX_NORM_POOL_ROW(X, NAME, KERNEL, SHARED, KIND, DTYPE, VECTOR, FIVE)                                     \
@@ -29,4 +29,4 @@
   FASTALEX_PLAIN_ROWS(X, "average_pool", average_pool, AveragePoolArgs, 0, kAveragePool)
 // clang-format on
 
-#endif  // FASTALEX_CUDA_NORM_POOL_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_NORM_POOL_INSTANCES_H

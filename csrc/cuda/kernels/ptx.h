@@ -1,10 +1,10 @@
 // Every piece of inline PTX, one wrapper an instruction. tests/cuda_emulator/ptx_emulated.h has the same functions in
 // C++, written from the PTX manual; a kernel sees one of the two. Manual:
 // docs.nvidia.com/cuda/parallel-thread-execution.
-#ifndef FASTALEX_CUDA_PTX_H
-#define FASTALEX_CUDA_PTX_H
+#ifndef FASTALEX_CUDA_KERNELS_PTX_H
+#define FASTALEX_CUDA_KERNELS_PTX_H
 
-#include "defs.cuh"
+#include "cuda/kernels/defs.cuh"
 
 #ifdef FASTALEX_CUDA_EMULATOR
 #include "ptx_emulated.h"
@@ -217,4 +217,4 @@ FASTALEX_DEVICE void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], const u32 (&
 }  // namespace cuda
 }  // namespace fastalex
 #endif  // FASTALEX_CUDA_EMULATOR
-#endif  // FASTALEX_CUDA_PTX_H
+#endif  // FASTALEX_CUDA_KERNELS_PTX_H

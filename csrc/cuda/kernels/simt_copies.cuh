@@ -1,8 +1,8 @@
 // The stages of conv_simt.cuh on their way from global to shared memory, through registers.
-#ifndef FASTALEX_CUDA_SIMT_COPIES_CUH
-#define FASTALEX_CUDA_SIMT_COPIES_CUH
+#ifndef FASTALEX_CUDA_KERNELS_SIMT_COPIES_CUH
+#define FASTALEX_CUDA_KERNELS_SIMT_COPIES_CUH
 
-#include "simt_tile.cuh"
+#include "cuda/kernels/simt_tile.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -129,4 +129,4 @@ struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads> {
 }  // namespace simt
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_SIMT_COPIES_CUH
+#endif  // FASTALEX_CUDA_KERNELS_SIMT_COPIES_CUH

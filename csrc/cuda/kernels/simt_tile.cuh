@@ -1,11 +1,11 @@
 // Tiles, sums and results of the convolutions of conv_simt.cuh: which thread owns what, a stage's products in float or
 // in pairs of halves, bias and activation.
-#ifndef FASTALEX_CUDA_SIMT_TILE_CUH
-#define FASTALEX_CUDA_SIMT_TILE_CUH
+#ifndef FASTALEX_CUDA_KERNELS_SIMT_TILE_CUH
+#define FASTALEX_CUDA_KERNELS_SIMT_TILE_CUH
 
-#include "args.h"
-#include "ptx.h"
-#include "vector.cuh"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
+#include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -172,4 +172,4 @@ FASTALEX_DEVICE int part_begin(const ConvArgs& a, int count, int part) {
 }  // namespace simt
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_SIMT_TILE_CUH
+#endif  // FASTALEX_CUDA_KERNELS_SIMT_TILE_CUH

@@ -1,9 +1,9 @@
 // Softmax and the k largest values of each row of a tensor with h = w = 1.
-#ifndef FASTALEX_CUDA_SOFTMAX_TOPK_CUH
-#define FASTALEX_CUDA_SOFTMAX_TOPK_CUH
+#ifndef FASTALEX_CUDA_KERNELS_SOFTMAX_TOPK_CUH
+#define FASTALEX_CUDA_KERNELS_SOFTMAX_TOPK_CUH
 
-#include "args.h"
-#include "ptx.h"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
 
 namespace fastalex {
 namespace cuda {
@@ -107,4 +107,4 @@ __global__ void __launch_bounds__(kThreads) top_k(const TopKArgs a) {
 }  // namespace softmax_topk
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_SOFTMAX_TOPK_CUH
+#endif  // FASTALEX_CUDA_KERNELS_SOFTMAX_TOPK_CUH

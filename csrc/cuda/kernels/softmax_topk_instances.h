@@ -1,7 +1,7 @@
 // The instances of softmax_topk.cuh: X(name, kernel, arguments, threads, shared bytes, min sm, max sm, tensor cores,
 // kind, dtype).
-#ifndef FASTALEX_CUDA_SOFTMAX_TOPK_INSTANCES_H
-#define FASTALEX_CUDA_SOFTMAX_TOPK_INSTANCES_H
+#ifndef FASTALEX_CUDA_KERNELS_SOFTMAX_TOPK_INSTANCES_H
+#define FASTALEX_CUDA_KERNELS_SOFTMAX_TOPK_INSTANCES_H
 
 // clang-format off
 #define FASTALEX_SOFTMAX_TOPK_INSTANCES(X)                                                                                                                    \
@@ -11,4 +11,4 @@
   X("top_k_half", (softmax_topk::top_k<Half>), TopKArgs, softmax_topk::kThreads, softmax_topk::kTopKShared, 0, 0, false, kTopK, kHalf)
 // clang-format on
 
-#endif  // FASTALEX_CUDA_SOFTMAX_TOPK_INSTANCES_H
+#endif  // FASTALEX_CUDA_KERNELS_SOFTMAX_TOPK_INSTANCES_H

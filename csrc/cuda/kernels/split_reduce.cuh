@@ -2,12 +2,12 @@
 // padding channels. The parts are added in their order.
 //
 // A thread makes 4 neighbouring channels of one pixel; channels run fastest. Grid: (pixels out_pitch / 4 / 128).
-#ifndef FASTALEX_CUDA_SPLIT_REDUCE_CUH
-#define FASTALEX_CUDA_SPLIT_REDUCE_CUH
+#ifndef FASTALEX_CUDA_KERNELS_SPLIT_REDUCE_CUH
+#define FASTALEX_CUDA_KERNELS_SPLIT_REDUCE_CUH
 
-#include "args.h"
-#include "ptx.h"
-#include "vector.cuh"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
+#include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -50,4 +50,4 @@ __global__ void __launch_bounds__(kReduceThreads) split_reduce(const ReduceArgs 
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_SPLIT_REDUCE_CUH
+#endif  // FASTALEX_CUDA_KERNELS_SPLIT_REDUCE_CUH

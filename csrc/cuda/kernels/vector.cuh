@@ -1,9 +1,9 @@
 // Neighbouring channels in registers: loads and stores of up to 16 bytes, and activations.
-#ifndef FASTALEX_CUDA_VECTOR_CUH
-#define FASTALEX_CUDA_VECTOR_CUH
+#ifndef FASTALEX_CUDA_KERNELS_VECTOR_CUH
+#define FASTALEX_CUDA_KERNELS_VECTOR_CUH
 
-#include "args.h"
-#include "ptx.h"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
 
 namespace fastalex {
 namespace cuda {
@@ -79,4 +79,4 @@ FASTALEX_DEVICE void activate(float (&v)[V], int activation) {
 }  // namespace vector
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_VECTOR_CUH
+#endif  // FASTALEX_CUDA_KERNELS_VECTOR_CUH

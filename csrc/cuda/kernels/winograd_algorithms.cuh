@@ -5,13 +5,14 @@
 //   A^T[i][j] = p_j^i                     and 1 for i = m - 1 at infinity (i < m)
 //   G[j][i]   = p_j^i / N_j               and 1 for i = r - 1 at infinity (i < r)
 //   B^T[j][i] = coefficient of x^i in prod_{k != j} (x - p_k), all finite k at infinity
-// winograd.cpp computes the three from the points and is what the constants below were printed from.
-#ifndef FASTALEX_CUDA_WINOGRAD_ALGORITHMS_CUH
-#define FASTALEX_CUDA_WINOGRAD_ALGORITHMS_CUH
+// csrc/weights/winograd_transforms.cpp computes the three from the points and is what the constants below were printed
+// from.
+#ifndef FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
+#define FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
 
-#include "args.h"
-#include "ptx.h"
-#include "vector.cuh"
+#include "cuda/kernels/args.h"
+#include "cuda/kernels/ptx.h"
+#include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -131,4 +132,4 @@ FASTALEX_DEVICE void winograd_add(float factor, float v, bool& first, float& sum
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_WINOGRAD_ALGORITHMS_CUH
+#endif  // FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH

@@ -1,8 +1,8 @@
 // The matrix products of conv_winograd.cuh, one for each position of a tile.
-#ifndef FASTALEX_CUDA_WINOGRAD_GEMM_CUH
-#define FASTALEX_CUDA_WINOGRAD_GEMM_CUH
+#ifndef FASTALEX_CUDA_KERNELS_WINOGRAD_GEMM_CUH
+#define FASTALEX_CUDA_KERNELS_WINOGRAD_GEMM_CUH
 
-#include "winograd_algorithms.cuh"
+#include "cuda/kernels/winograd_algorithms.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -204,4 +204,4 @@ __global__ void __launch_bounds__(S::kThreads, 1) winograd_gemm(const WinogradAr
 
 }  // namespace cuda
 }  // namespace fastalex
-#endif  // FASTALEX_CUDA_WINOGRAD_GEMM_CUH
+#endif  // FASTALEX_CUDA_KERNELS_WINOGRAD_GEMM_CUH

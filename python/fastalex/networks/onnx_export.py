@@ -157,7 +157,7 @@ def _avgpool(builder: _Builder, layer: Layer, value: str) -> str:
 
 
 def _means(side: int, out: int) -> np.ndarray:
-    """[1, 1, out, side]: the windows of adaptive_avgpool in csrc/ops.h."""
+    """[1, 1, out, side]: the windows of adaptive_avgpool in csrc/backend/ops.h."""
     matrix = np.zeros((1, 1, out, side))
     for i in range(out):
         first, end = i * side // out, -(-(i + 1) * side // out)

@@ -1,0 +1,176 @@
+#include "core/net.h"
+
+#include <algorithm>
+
+#include "common/error.h"
+#include "core/top_k.h"
+
+namespace fastalex {
+namespace {
+// Plans kept by a net. Eight covers a few batch sizes and image sizes; older ones are made again when needed.
+const size_t kPlanCacheSize = 8;
+}  // namespace
+
+struct Net::CachedPlan {
+  CachedPlan(const fastalex_backend_api* backend_, const Request& request_) : backend(backend_), request(request_) {}
+  ~CachedPlan() {
+    for (void* context : free_contexts) backend->context_destroy(context);
+    if (plan) backend->plan_destroy(plan);
+  }
+  CachedPlan(const CachedPlan&) = delete;
+  CachedPlan& operator=(const CachedPlan&) = delete;
+
+  const fastalex_backend_api* backend;
+  Request request;
+  std::vector<fastalex_step> outputs;
+  std::vector<std::string> names;
+  void* plan = nullptr;
+  std::vector<void*> free_contexts;  // guarded by the net's mutex
+};
+
+class Net::Call {
+ public:
+  Call(Net* net, const Request& request) : net_(net) {
+    std::lock_guard<std::mutex> lock(net_->mutex_);
+    plan_ = net_->find_plan(request);
+    if (plan_->free_contexts.empty()) {
+      net_->check(net_->backend_->context_create(plan_->plan, &context_));
+    } else {
+      context_ = plan_->free_contexts.back();
+      plan_->free_contexts.pop_back();
+    }
+    ++net_->running_;
+  }
+
+  ~Call() {
+    std::lock_guard<std::mutex> lock(net_->mutex_);
+    plan_->free_contexts.push_back(context_);
+    plan_.reset();  // a plan that has left the cache dies here, while the net still lives
+    if (--net_->running_ == 0) net_->idle_.notify_all();
+  }
+
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  void run(const fastalex_backend_call& call) {
+    const fastalex_step& output = plan_->outputs[0];
+    if (!output.top_k || net_->backend_->top_k) return run_plan(call);
+    std::vector<float> values(static_cast<size_t>(output.n) * output.out_c);
+    float* const outputs[] = {values.data()};
+    fastalex_backend_call whole = call;
+    whole.outputs = outputs;
+    whole.indices = nullptr;
+    run_plan(whole);
+    select_top_k(values.data(), output.n, output.out_c, output.top_k, call.outputs[0], call.indices);
+  }
+
+ private:
+  void run_plan(const fastalex_backend_call& call) { net_->check(net_->backend_->run(plan_->plan, context_, &call)); }
+
+  Net* net_;
+  std::shared_ptr<CachedPlan> plan_;
+  void* context_ = nullptr;
+};
+
+Net::Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
+         const fastalex_backend_api* backend, const fastalex_model_options& options)
+    : backend_(backend), rows_(parse_table(table)), channels_(c) {
+  Plan native = build_plan(rows_, 1, c, h, w, Wish());
+  param_counts_ = native.param_counts;
+  if (params.size() != param_counts_.size())
+    invalid("the layer table has ", param_counts_.size(), " parameters, ", params.size(), " were given");
+  for (size_t i = 0; i < params.size(); ++i)
+    if (params[i].count != param_counts_[i])
+      invalid("parameter ", i, " must have ", param_counts_[i], " values, it has ", params[i].count);
+  for (const fastalex_step& step : native.steps)
+    for (int i = step.param; i >= 0 && i < step.param + 2; ++i)
+      if (params[i].storage != FASTALEX_FP32 && (step.op != FASTALEX_OP_FULLY_CONNECTED || i != step.param))
+        invalid("parameter ", i, " is quantised, but only weights of fully connected layers may be");
+  check(backend_->model_create(native.steps.data(), native.steps.size(), params.data(), params.size(), &options,
+                               &model_));
+  register_fork_guarded(this);
+}
+
+Net::~Net() {
+  unregister_fork_guarded(this);
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    idle_.wait(lock, [this] { return running_ == 0; });
+  }
+  plans_.clear();
+  backend_->model_destroy(model_);
+}
+
+void Net::check(int status) const {
+  if (status != FASTALEX_OK) throw Error(status, backend_->last_error());
+}
+
+std::shared_ptr<Net::CachedPlan> Net::find_plan(const Request& request) {
+  for (auto it = plans_.begin(); it != plans_.end(); ++it) {
+    if ((*it)->request == request) {
+      plans_.splice(plans_.begin(), plans_, it);
+      return plans_.front();
+    }
+  }
+  Plan plan = build_plan(rows_, request.n, channels_, request.h, request.w, request.wish);
+  std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, request);
+  made->names = plan.names;
+  made->outputs.resize(std::max<size_t>(1, request.wish.taps.size()));
+  for (fastalex_step& step : plan.steps) {
+    if (step.output < 0) continue;
+    made->outputs[step.output] = step;
+    if (!backend_->top_k) step.top_k = 0;
+  }
+  check(backend_->plan_create(model_, plan.steps.data(), plan.steps.size(), &made->plan));
+  plans_.push_front(made);
+  if (plans_.size() > kPlanCacheSize) plans_.pop_back();
+  return made;
+}
+
+std::vector<fastalex_step> Net::output_steps(const Request& request) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return find_plan(request)->outputs;
+}
+
+std::vector<std::string> Net::step_names(const Request& request) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return find_plan(request)->names;
+}
+
+void Net::run(const Request& request, const fastalex_backend_call& call) { Call(this, request).run(call); }
+
+void Net::describe(const Request& request, char* text, size_t capacity, size_t* size) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const std::shared_ptr<CachedPlan> plan = find_plan(request);
+  std::vector<const char*> names;
+  for (const std::string& name : plan->names) names.push_back(name.c_str());
+  check(backend_->plan_describe(plan->plan, names.data(), text, capacity, size));
+}
+
+void Net::save(const Request& request, const char* path) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  check(backend_->plan_save(find_plan(request)->plan, path));
+}
+
+void* Net::allocate(size_t bytes) {
+  void* memory = nullptr;
+  check(backend_->memory_create(model_, bytes, &memory));
+  return memory;
+}
+
+void Net::copy(void* to, const void* from, size_t bytes, bool to_host) {
+  check(backend_->memory_copy(model_, to, from, bytes, to_host));
+}
+
+void Net::get_param(size_t index, float* out) const {
+  if (index >= param_counts_.size()) invalid("the net has ", param_counts_.size(), " parameters, there is no ", index);
+  check(backend_->model_param(model_, index, out));
+}
+
+void Net::after_fork_in_child() {
+  // The threads that were computing do not exist here; the contexts they had borrowed are left to them.
+  running_ = 0;
+  mutex_.unlock();
+}
+
+}  // namespace fastalex

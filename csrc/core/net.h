@@ -1,0 +1,72 @@
+// A net: immutable packed parameters, a cache of plans by shape, and a pool of contexts for each plan.
+#ifndef FASTALEX_CORE_NET_H
+#define FASTALEX_CORE_NET_H
+
+#include <condition_variable>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "backend/backend_api.h"
+#include "common/fork_guard.h"
+#include "core/plan.h"
+
+namespace fastalex {
+
+class Net final : private ForkGuarded {
+ public:
+  // What a plan is made for.
+  struct Request {
+    int n, h, w;
+    Wish wish;
+    bool operator==(const Request& o) const { return n == o.n && h == o.h && w == o.w && wish == o.wish; }
+  };
+
+  // See fastalex.h for the order of the parameters.
+  Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
+      const fastalex_backend_api* backend, const fastalex_model_options& options);
+  ~Net();  // waits for running calls
+  Net(const Net&) = delete;
+  Net& operator=(const Net&) = delete;
+
+  int channels() const { return channels_; }
+  const std::vector<size_t>& param_counts() const { return param_counts_; }
+  std::vector<fastalex_step> output_steps(const Request& request);  // the steps whose results are the outputs, in order
+  // call.step_seconds, if given, has a place for each of step_names(request).
+  void run(const Request& request, const fastalex_backend_call& call);
+  std::vector<std::string> step_names(const Request& request);  // the last layer in each step
+  void describe(const Request& request, char* text, size_t capacity, size_t* size);
+  void save(const Request& request, const char* path);
+  void get_param(size_t index, float* out) const;
+  size_t param_bytes() const { return backend_->model_bytes(model_); }
+  void* allocate(size_t bytes);
+  void release(void* memory) { backend_->memory_destroy(model_, memory); }
+  void copy(void* to, const void* from, size_t bytes, bool to_host);
+
+ private:
+  struct CachedPlan;
+  class Call;  // a borrowed plan and context, counted among the running calls
+
+  std::shared_ptr<CachedPlan> find_plan(const Request& request);  // mutex_ held
+  void check(int status) const;
+
+  void before_fork() override { mutex_.lock(); }
+  void after_fork_in_parent() override { mutex_.unlock(); }
+  void after_fork_in_child() override;
+
+  const fastalex_backend_api* backend_;
+  std::vector<LayerRow> rows_;
+  int channels_;
+  std::vector<size_t> param_counts_;
+  void* model_ = nullptr;
+
+  std::mutex mutex_;
+  std::condition_variable idle_;
+  int running_ = 0;
+  std::list<std::shared_ptr<CachedPlan>> plans_;  // most recently used first
+};
+
+}  // namespace fastalex
+#endif  // FASTALEX_CORE_NET_H

@@ -1,0 +1,16 @@
+// The k largest values of each row on the host, for backends that give all of them.
+#ifndef FASTALEX_CORE_TOP_K_H
+#define FASTALEX_CORE_TOP_K_H
+
+#include <stdint.h>
+
+namespace fastalex {
+
+// In falling order; of equals the lower index first. A NaN counts as larger than any number.
+void select_top_k(const float* values,  // [n, c]
+                  int n, int c, int k,  // k <= c
+                  float* largest,       // [n, k]
+                  int32_t* indices);    // [n, k]
+
+}  // namespace fastalex
+#endif  // FASTALEX_CORE_TOP_K_H

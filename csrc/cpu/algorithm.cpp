@@ -1,0 +1,105 @@
+#include "cpu/algorithm.h"
+
+#include <algorithm>
+
+#include "common/error.h"
+
+namespace fastalex {
+namespace {
+
+// Kernel rows that lie in the border are left out (kernels/conv.h).
+double direct_products(const fastalex_step& s) {
+  double rows = 0;
+  for (int y = 0; y < s.out_h; ++y) {
+    const int top = y * s.stride - s.pad;
+    rows += std::min(s.in_h, top + s.kernel) - std::max(0, top);
+  }
+  return rows * s.out_w * s.out_c * (s.in_c / s.groups) * s.kernel;
+}
+
+int tiles_of(int side, int edge) { return (side + edge - 1) / edge; }
+
+double winograd_products(const fastalex_step& s, const WinogradForm& form, int block) {
+  const int in = form.out + form.kernel - 1;
+  return 1.0 * in * in * tiles_of(s.out_h, form.out) * tiles_of(s.out_w, form.out) * (s.in_c / s.groups) * block *
+         block * s.out_c;
+}
+
+// What the transforms cost in products: each of a tile's values takes about this many multiply-adds, as fast as those
+// of the products, there and back.
+double transform_cost(const fastalex_step& s, const WinogradForm& form, int block) {
+  const int in = form.out + form.kernel - 1, tiles = tiles_of(s.out_h, form.out) * tiles_of(s.out_w, form.out);
+  return 1.0 * tiles * in * in * (2.0 * in * s.in_c * block * block + 1.5 * in * s.out_c);
+}
+
+// bf16 products cost half of a float's where the processor has them, else a little more than one.
+double cost_of_product(int numeric, const CpuKernels& kernels) {
+  if (numeric == kFloat32) return 1;
+  return kernels.bf16 ? 0.5 : 1.25;
+}
+
+int numeric_of(int precision) {
+  return precision == FASTALEX_PRECISION_INT8 ? kLevels : precision == FASTALEX_PRECISION_BF16 ? kBfloat16 : kFloat32;
+}
+
+}  // namespace
+
+ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
+                       bool first) {
+  const int numeric = numeric_of(options.precision);
+  ConvChoice best = {numeric, -1, 1, step.kernel};
+  if (options.exact || numeric == kLevels) return best;
+  const int block = step.stride;
+  if (block > 1 && (!first || step.groups > 1)) return best;
+  double least = direct_products(step) * cost_of_product(numeric, kernels);
+  for (int form = 0; form < kWinogradForms; ++form) {
+    const WinogradForm& winograd = kernels.winograd[form];
+    const int kernel = (step.kernel + block - 1) / block;
+    if (winograd.kernel != kernel) continue;
+    const double cost = winograd_products(step, winograd, block) + transform_cost(step, winograd, block);
+    if (cost >= least) continue;
+    least = cost;
+    best = {kFloat32, form, block, kernel};
+  }
+  return best;
+}
+
+double products_of(const fastalex_step& step, const ConvChoice& choice, const CpuKernels& kernels) {
+  if (choice.form < 0) return direct_products(step);
+  return winograd_products(step, kernels.winograd[choice.form], choice.block);
+}
+
+int value_bytes(int numeric, const CpuKernels& kernels) {
+  return numeric == kFloat32 ? 4 : numeric == kBfloat16 ? 2 : kernels.level_bytes;
+}
+
+FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {
+  // Digits of fp32's precision; of bf16's, and more; of int8's.
+  const int digits = options.precision == FASTALEX_PRECISION_INT8   ? 1
+                     : options.precision == FASTALEX_PRECISION_BF16 ? 2
+                                                                    : static_cast<int>(kMaxDigits);
+  const int fixed = digits == 1 ? 1 : 0;  // int8 precision rounds the input on every processor
+  switch (options.fc_storage) {
+    case FASTALEX_INT8:
+      return kernels.digits ? FcChoice{kFcDigits, digits} : FcChoice{kFcFloats, fixed};
+    case FASTALEX_INT4:
+      return kernels.digits ? FcChoice{kFcDigits4, digits} : FcChoice{kFcNibbles, fixed};
+    case FASTALEX_BF16:
+      return {options.precision == FASTALEX_PRECISION_BF16 && kernels.bf16 ? kFcBf16 : kFcFloats, fixed};
+    default:
+      return {kFcFloats, fixed};
+  }
+}
+
+std::vector<bool> signed_inputs(const fastalex_step* steps, size_t count) {
+  std::vector<bool> result;
+  bool negative = true;  // the network's input
+  for (const fastalex_step* step = steps; step < steps + count; ++step) {
+    result.push_back(negative);
+    if (step->op == FASTALEX_OP_CONV || step->op == FASTALEX_OP_FULLY_CONNECTED) negative = true;
+    if (step->activation == FASTALEX_ACT_RELU) negative = false;
+  }
+  return result;
+}
+
+}  // namespace fastalex

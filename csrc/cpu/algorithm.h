@@ -1,0 +1,41 @@
+// Which algorithm and which numbers serve a layer on this processor.
+#ifndef FASTALEX_CPU_ALGORITHM_H
+#define FASTALEX_CPU_ALGORITHM_H
+
+#include <string>
+#include <vector>
+
+#include "backend/backend_api.h"
+#include "cpu/kernels/kernel_table.h"
+
+namespace fastalex {
+
+struct ConvChoice {
+  int numeric;  // Numeric of the input and the products
+  int form;     // index into CpuKernels::winograd; -1: direct
+  int block;    // edge of the blocks of pixels that become channels first (ImportTask), which leaves a stride of 1
+  int kernel;   // edge of the weights after that
+};
+
+// Multiply-accumulates that an image of the step takes, those with a tile's padding included.
+double products_of(const fastalex_step& step, const ConvChoice& choice, const CpuKernels& kernels);
+
+// first: the layer reads the network's input.
+ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
+                       bool first);
+
+// Bytes of a value of `numeric`.
+int value_bytes(int numeric, const CpuKernels& kernels);
+
+struct FcChoice {
+  int form;    // FcForm
+  int digits;  // of the input; 0: it stays in floating point
+};
+
+FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options);
+
+// For each step, whether its input can be negative: what follows a relu cannot, and pools and normalisation keep that.
+std::vector<bool> signed_inputs(const fastalex_step* steps, size_t count);
+
+}  // namespace fastalex
+#endif  // FASTALEX_CPU_ALGORITHM_H

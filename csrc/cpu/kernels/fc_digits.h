@@ -1,0 +1,265 @@
+// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is cut into digits of 8
+// bits, x = step * sum_d digit[d] 256^d, and sum_k w[k] x[k] = step * sum_d 256^d (sum_k w[k] digit[d][k]), where every
+// inner sum is exact. Three digits keep 24 bits of a row's largest value, as fp32 does, at three quarters of an
+// instruction for 16 products; the weights are never widened. Only where there are products of bytes (VNNI).
+#ifndef FASTALEX_CPU_KERNELS_FC_DIGITS_H
+#define FASTALEX_CPU_KERNELS_FC_DIGITS_H
+
+#include "cpu/kernels/tile.h"
+#include "cpu/kernels/values.h"
+
+namespace {
+
+// Preparing the input ---------------------------------------------------------------------------------------------
+
+struct RowScale {
+  float step;
+  int zero;  // of the top digit
+};
+
+// A step that gives the row's largest magnitude all bits of the digits. Values below 0 cost one bit, for the sign.
+RowScale row_scale(const fastalex::FcTask& task, const float* in) {
+  if (task.digits == 1) return {task.fixed_step, task.fixed_zero};
+  float largest = 0;
+  int finite = 1, negative = 0;
+  for (int i = 0; i < task.k; ++i) {
+    const float magnitude = __builtin_fabsf(in[i]);
+    finite &= magnitude <= __FLT_MAX__;
+    negative |= in[i] < 0;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  if (!finite) return {__builtin_nanf(""), 0};
+  const int bits = 8 * task.digits - negative;
+  const float step = largest / static_cast<float>((1 << bits) - 1);
+  return {step > __FLT_MIN__ ? step : __FLT_MIN__, negative ? 128 : 0};
+}
+
+// The levels of a row's values, as Activations has them.
+fastalex::Activations row_levels(const fastalex::FcTask& task, const RowScale& scale) {
+  fastalex::Activations levels = {};
+  levels.inverse = scale.step == scale.step ? 1.0f / scale.step : 0.0f;
+  const int bits = 8 * task.digits;
+  levels.low = !scale.zero ? 0.0f : task.digits == 1 ? -127.0f : -static_cast<float>(1 << (bits - 1));
+  levels.high = static_cast<float>((1 << (bits - (scale.zero ? 1 : 0))) - 1);
+  levels.zero = scale.zero << 8 * (task.digits - 1);
+  return levels;
+}
+
+// Groups of products that share a scale in int4.
+inline int groups_of(const fastalex::FcTask& task) {
+  return (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
+}
+
+void sum_digits(const fastalex::FcTask& task, const uint8_t* planes, int32_t* sums) {
+  for (int begin = 0; begin < task.k; begin += fastalex::kNibbleGroup)
+    for (int d = 0; d < task.digits; ++d) {
+      int32_t sum = 0;
+      for (int i = begin; i < begin + fastalex::kNibbleGroup && i < 8 * task.units; ++i)
+        sum += planes[d * task.plane + i];
+      *sums++ = sum;
+    }
+}
+
+void prepare_digits(const fastalex::FcTask& task, int row) {
+  const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
+  uint8_t* planes = task.prepared + row * task.digits * task.plane;
+  const RowScale scale = row_scale(task, in);
+  const fastalex::Activations to = row_levels(task, scale);
+  task.row_step[row] = scale.step;
+  task.row_zero[row] = scale.zero;
+  for (int i = 0; i < task.plane; i += kLanes) {
+    float values[kLanes] = {};  // zeros past the end, whose weights are zeros, too
+    const int count = task.k - i;
+    if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
+    const IntVec level = levels_of(to, load(values));
+    for (int d = 0; d < task.digits; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
+  }
+  const int groups = groups_of(task);
+  if (task.form == fastalex::kFcDigits4)
+    sum_digits(task, planes, task.digit_sums + static_cast<int64_t>(row) * groups * task.digits);
+}
+
+// int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
+void round_to_levels(const fastalex::FcTask& task, float* in) {
+  const fastalex::Activations to = row_levels(task, {task.fixed_step, task.fixed_zero});
+  for (int k = 0; k < task.k; k += kLanes)
+    store(in + k, to_float(levels_of(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_step));
+}
+
+void fc_prepare(const void* erased, int row, int) {
+  const fastalex::FcTask& task = *static_cast<const fastalex::FcTask*>(erased);
+  float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
+  if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return prepare_digits(task, row);
+  if (task.form != fastalex::kFcBf16) {
+    if (task.digits == 1) round_to_levels(task, in);
+    // A unit may reach past the last product, where a zero weight waits.
+    const int width = task.form == fastalex::kFcNibbles ? 8 : 2;
+    for (int k = task.k; k % width; ++k) in[k] = 0;
+    return;
+  }
+  fastalex::Activations to = {};
+  to.data = task.prepared + row * task.plane;
+  to.numeric = fastalex::kBfloat16;
+  for (int k = 0; k < task.k; k += kLanes) store_values(to, k, load(in + k), task.k - k);
+  if (task.k % 2) static_cast<uint16_t*>(to.data)[task.k] = 0;
+}
+
+// Products --------------------------------------------------------------------------------------------------------
+
+#if defined(FASTALEX_USE_VNNI)
+
+// The digits' sums of one row and vector as one number, before the step.
+template <int DIGITS>
+inline Vec joined_digits(const IntVec (&sum)[DIGITS]) {
+  Vec value = to_float(sum[DIGITS - 1]);
+  for (int d = DIGITS - 2; d >= 0; --d) value = value * splat(256.0f) + to_float(sum[d]);
+  return value;
+}
+
+inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) { return Products<fastalex::kLevels>::add(sum, unit, w); }
+
+inline void store_fc(const fastalex::FcTask& task, int panel, int row, int j, Vec value) {
+  const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
+  store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
+        activate(value * splat(task.row_step[row]) + load(task.bias + lane), task.activation));
+}
+
+template <int DIGITS, int ROWS>
+void int8_rows(const fastalex::FcTask& task, int panel, int row) {
+  IntVec sum[ROWS][kVectors][DIGITS] = {};
+  const uint8_t* in[ROWS][DIGITS];
+  for (int i = 0; i < ROWS; ++i)
+    for (int d = 0; d < DIGITS; ++d) in[i][d] = task.prepared + ((row + i) * DIGITS + d) * task.plane;
+  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
+  for (int64_t u = 0; u < 4 * static_cast<int64_t>(task.units); u += 4, w += kPanel) {
+    IntVec weight[kVectors];
+    for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + j * kLanes);
+#pragma GCC unroll 4
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+      for (int d = 0; d < DIGITS; ++d) {
+        const int32_t unit = unit_at(in[i][d] + u);
+        for (int j = 0; j < kVectors; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, weight[j]);
+      }
+  }
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < kVectors; ++j) {
+      const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
+      sum[i][j][DIGITS - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row + i]);
+      store_fc(task, panel, row + i, j, joined_digits(sum[i][j]) * load(task.scale + lane));
+    }
+}
+
+// The levels of a unit, + 8, of products 0 to 3 and of 4 to 7.
+inline IntVec low_nibbles(IntVec w) { return w & splat_unit(0x0f0f0f0f); }
+inline IntVec high_nibbles(IntVec w) { return (w >> 4) & splat_unit(0x0f0f0f0f); }
+
+// sum_k (nibble - 8) (digit - zero) = sum nibble digit - 8 sum digit - zero (sum nibble - 8 count). The last term needs
+// products with ones, and is there only where a row has a zero (SHIFTED).
+template <int DIGITS, int ROWS, bool SHIFTED>
+void int4_rows(const fastalex::FcTask& task, int panel, int row) {
+  enum { kGroupUnits = fastalex::kNibbleGroup / 8 };
+  Vec total[ROWS][kVectors] = {};
+  const uint8_t* in[ROWS][DIGITS];
+  for (int i = 0; i < ROWS; ++i)
+    for (int d = 0; d < DIGITS; ++d) in[i][d] = task.prepared + ((row + i) * DIGITS + d) * task.plane;
+  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
+  const int groups = groups_of(task);
+  const float* scale = task.scale + static_cast<int64_t>(panel) * groups * kPanel;
+  for (int group = 0; group < groups; ++group, scale += kPanel) {
+    IntVec sum[ROWS][kVectors][DIGITS] = {}, ones[kVectors] = {};
+    const int begin = group * kGroupUnits;
+    const int units = task.units - begin < kGroupUnits ? task.units - begin : static_cast<int>(kGroupUnits);
+    for (int64_t u = 8 * static_cast<int64_t>(begin); u < 8 * static_cast<int64_t>(begin + units);
+         u += 8, w += kPanel) {
+      IntVec low[kVectors], high[kVectors];
+      for (int j = 0; j < kVectors; ++j) {
+        low[j] = low_nibbles(load_units(w + j * kLanes));
+        high[j] = high_nibbles(load_units(w + j * kLanes));
+        if (SHIFTED) ones[j] = add_bytes(add_bytes(ones[j], 0x01010101, low[j]), 0x01010101, high[j]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+        for (int d = 0; d < DIGITS; ++d) {
+          const int32_t first = unit_at(in[i][d] + u), second = unit_at(in[i][d] + u + 4);
+          for (int j = 0; j < kVectors; ++j)
+            sum[i][j][d] = add_bytes(add_bytes(sum[i][j][d], first, low[j]), second, high[j]);
+        }
+    }
+    for (int i = 0; i < ROWS; ++i) {
+      const int32_t* digit_sums = task.digit_sums + (static_cast<int64_t>(row + i) * groups + group) * DIGITS;
+      for (int j = 0; j < kVectors; ++j) {
+        for (int d = 0; d < DIGITS; ++d) sum[i][j][d] -= splat_unit(8 * digit_sums[d]);
+        if (SHIFTED)
+          sum[i][j][DIGITS - 1] -= splat_unit(task.row_zero[row + i]) * (ones[j] - splat_unit(8 * 8 * units));
+        total[i][j] += joined_digits(sum[i][j]) * load(scale + j * kLanes);
+      }
+    }
+  }
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < kVectors; ++j) store_fc(task, panel, row + i, j, total[i][j]);
+}
+
+// A row with a NaN or an infinity has no digits: its products are done one by one.
+void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
+  const bool nibbles = task.form == fastalex::kFcDigits4;
+  const int in_unit = nibbles ? 8 : 4, groups = groups_of(task);
+  const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
+  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
+  for (int j = 0; j < kVectors; ++j) {
+    const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
+    Vec sum = Vec{};
+    for (int k = 0; k < task.k; ++k) {
+      const IntVec unit = load_units(w + static_cast<int64_t>(k / in_unit) * kPanel + j * kLanes);
+      const int i = k % in_unit;
+      const IntVec level =
+          nibbles ? ((unit >> (i % 4 * 8 + i / 4 * 4)) & splat_unit(15)) - splat_unit(8) : (unit << (24 - 8 * i)) >> 24;
+      const float* scale =
+          nibbles
+              ? task.scale + (static_cast<int64_t>(panel) * groups + k / fastalex::kNibbleGroup) * kPanel + j * kLanes
+              : task.scale + lane;
+      sum += splat(in[k]) * (to_float(level) * load(scale));
+    }
+    store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
+          activate(sum + load(task.bias + lane), task.activation));
+  }
+}
+
+template <int DIGITS, int ROWS>
+inline void digit_rows(const fastalex::FcTask& task, int panel, int row) {
+  if (task.form == fastalex::kFcDigits) return int8_rows<DIGITS, ROWS>(task, panel, row);
+  bool shifted = false;
+  for (int i = 0; i < ROWS; ++i) shifted |= task.row_zero[row + i] != 0;
+  if (shifted)
+    int4_rows<DIGITS, ROWS, true>(task, panel, row);
+  else
+    int4_rows<DIGITS, ROWS, false>(task, panel, row);
+}
+
+template <int DIGITS>
+void digit_panel(const fastalex::FcTask& task, int panel) {
+  int row = 0;
+  for (; row + 4 <= task.n; row += 4) digit_rows<DIGITS, 4>(task, panel, row);
+  for (; row < task.n; ++row) digit_rows<DIGITS, 1>(task, panel, row);
+  for (row = 0; row < task.n; ++row)
+    if (task.row_step[row] != task.row_step[row]) unbounded_row(task, panel, row);
+}
+
+void fc_digits(const fastalex::FcTask& task, int panel) {
+  if (task.digits == 1)
+    digit_panel<1>(task, panel);
+  else if (task.digits == 2)
+    digit_panel<2>(task, panel);
+  else
+    digit_panel<fastalex::kMaxDigits>(task, panel);
+}
+
+#else
+
+void fc_digits(const fastalex::FcTask&, int) {}  // CpuKernels::digits is 0: no layer has this form
+
+#endif
+
+}  // namespace
+#endif  // FASTALEX_CPU_KERNELS_FC_DIGITS_H

@@ -1,0 +1,220 @@
+// The interface between the CPU backend and its per-ISA objects: plain structs and functions over units of work.
+//
+// This header is included by code compiled for newer processors than the one that runs it, so it holds no inline
+// function and includes nothing of the C++ library.
+//
+// Layout of activations: one image is NHWC with a zero border ("padded"), [ph][pw][c], the images of a chunk one after
+// the other. Every buffer has room for kSlack more floats at its end, so that a vector may read past the last channel.
+// Layout of weights: panels of `panel` output channels. Products are done in units of 4 bytes: one float, two bf16, or
+// 8-bit levels, four or two as `level_bytes` says. A panel is [unit of k][panel][values of a unit].
+// A unit of work computes outputs that no other computes, always in the same order: results depend neither on the
+// number of threads nor on an image's place in a batch.
+#ifndef FASTALEX_CPU_KERNELS_KERNEL_TABLE_H
+#define FASTALEX_CPU_KERNELS_KERNEL_TABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+namespace fastalex {
+
+enum { kSlack = 64 };
+
+// Sums of rounded products are cut into parts of so many units, which are added up apart: a sum of short sums, whose
+// rounding error grows with the length of a part plus their number instead of their product.
+enum { kPartUnits = 64 };
+
+// How values lie in memory.
+enum Numeric {
+  kFloat32 = 0,
+  kBfloat16 = 1,
+  kLevels = 2,  // of int8 precision: x = (level - zero) * step, level a uint8_t or an int16_t by `level_bytes`
+  kNumerics = 3
+};
+
+struct Activations {
+  void* data;           // position (0, 0), channel 0, of the first image proper
+  int64_t image;        // values from one image to the next
+  int32_t c, row;       // values from one column, and from one row, to the next
+  int32_t h, w;         // of the image proper
+  int32_t numeric;      // Numeric
+  int32_t zero;         // kLevels: the level of 0
+  float step, inverse;  // kLevels: of a level, and its reciprocal
+  float low, high;      // kLevels: the least and the largest level, before `zero` is added
+};
+
+struct ConvTask {
+  Activations in;  // data: top left of the padded input
+  Activations out;
+  int32_t stride;
+  const void* weights;    // [group][panel index][unit][panel]
+  const float* bias;      // [group][panel index][panel], zero in the tail
+  const float* scale;     // likewise, kLevels: of a product of levels
+  const int32_t* offset;  // likewise, kLevels: what the input's zero adds to the sum of products, negated
+  int32_t groups, units, in_per_group, out_per_group, panels_per_group;
+  const int32_t* offsets;  // [units]: bytes from the window's start to each unit, kernel row by kernel row
+  int32_t kernel, pad;     // rows of the window that lie in the border are left out
+  int32_t rows_per_unit, units_per_panel;
+  int32_t activation;
+};
+
+// Winograd's algorithm (winograd.h), fp32 only, of stride 1: a strip of a chunk's tiles. `in` begins at the padded
+// input's top left and has every value that a tile reads, past the bottom and right too.
+struct WinogradTask {
+  Activations in, out;
+  int32_t form;            // index into CpuKernels::winograd
+  int32_t tiles, tiles_x;  // of an image; of a row of an image
+  int32_t first_tile, strip_tiles;
+  float* transformed;    // [position][group][tile of the strip][pitch]
+  int32_t pitch;         // of a group's channels, a multiple of the vectors' length
+  const float* weights;  // [group][panel index][position][channel of the group][panel]
+  const float* bias;     // [group][panel index][panel]
+  int32_t groups, in_per_group, out_per_group, panels_per_group;
+  float* scratch;          // [worker][scratch_floats]
+  int64_t scratch_floats;  // positions * block_tiles * panel
+  int32_t block_tiles;     // tiles of one unit of the products
+  int32_t activation;
+};
+
+// How a fully connected layer's weights are kept and multiplied. A panel's weights are [unit][panel]; a unit is
+enum FcForm {
+  kFcFloats = 0,   // one weight of fp32, fp16, or int8 (`storage`), or two of bf16, times fp32
+  kFcNibbles = 1,  // eight of int4, times fp32
+  kFcBf16 = 2,     // two of bf16, times bf16
+  kFcDigits = 3,   // four of int8, times the input's digits
+  kFcDigits4 = 4,  // eight of int4, times the input's digits
+};
+// A unit of int4: level + 8 of products 0 to 3 in the low halves of its bytes, of 4 to 7 in the high ones.
+enum { kNibbleGroup = 128 };  // products that share a scale
+
+// The digits of a row of features, x = step * sum_d digit[d] * 256^d: unsigned bytes, of the top one `zero` is to be
+// subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.
+enum { kMaxDigits = 3 };
+
+struct FcTask {
+  float* in;   // [n][in_stride], with room for a vector past the last unit
+  float* out;  // [n][out_stride], with room for whole panels
+  int32_t n, in_stride, out_stride, k, units, activation;
+  int32_t form, storage;  // FcForm, fastalex_storage
+  const void* weights;    // [panel index][unit][panel]
+  const float* scale;     // [panel index][panel] for int8; [panel index][group][panel] for int4
+  const int32_t* sums;    // kFcDigits: [panel index][panel], the sum of an output's levels
+  const float* bias;      // [panel index][panel]
+  int32_t digits;         // of the input, at most kMaxDigits; 0: it stays in floating point
+  float fixed_step;       // digits == 1: step and zero of every row
+  int32_t fixed_zero;
+  uint8_t* prepared;    // [n][digits][plane], the top digit last; kFcBf16: [n][plane]
+  int64_t plane;        // bytes
+  float* row_step;      // [n]; NaN where a value of the row is not finite
+  int32_t* row_zero;    // [n]
+  int32_t* digit_sums;  // kFcDigits4: [n][group][digits]
+};
+
+struct NormTask {
+  Activations in, out;
+  int32_t groups, size;
+  float alpha, beta, k;
+};
+
+struct PoolTask {
+  Activations in, out;
+  int32_t kernel, stride, activation;
+};
+
+// LRN and max-pool in one, in either order. A unit is `rows_per_unit` rows of the output of one image.
+struct NormPoolTask {
+  NormTask norm;
+  PoolTask pool;
+  int32_t pool_first;
+  int32_t rows_per_unit, units_per_image;
+  float* scratch;  // [worker][scratch_floats]: normalised rows for the pool, or one pooled pixel
+  int64_t scratch_floats;
+};
+
+struct ActivationTask {
+  Activations in, out;
+  int32_t activation;
+};
+
+// A unit is a row of one image. A network's input becomes [h][w][c] of `to`, or, where `block` > 1, its pixels are put
+// into channels first: channel c block^2 + dy block + dx of (y, x) is channel c of (y block + dy - pad, x block + dx -
+// pad), so that a convolution of stride `block` becomes one of stride 1.
+struct ImportTask {
+  const float* from;  // [image][channels][h][w]
+  int32_t channels, h, w;
+  int32_t block, pad;
+  Activations to;
+};
+
+// Maps of features, [image][channels][positions]. A unit is `positions_per_unit` positions of one image.
+struct UnitNormTask {
+  float* maps;
+  int32_t channels, positions;
+  int32_t positions_per_unit, units_per_image;
+  float eps;
+  int32_t eps_inside;  // 1: x / sqrt(sum x^2 + eps); 0: x / (sqrt(sum x^2) + eps)
+};
+
+// Distances between maps of features. A unit is `positions_per_unit` positions of a square of up to `tile` x `tile`
+// pairs, of which each image's positions are read once from memory.
+struct MapDistanceTask {
+  const float* const* a;  // [rows]: [channels][positions]
+  const float* const* b;  // [columns]: likewise
+  const float* weights;   // [channels]
+  int32_t channels, positions;
+  int32_t rows, columns;
+  int32_t pairing;  // fastalex_pairing; the zipped pair i is row i, column 0
+  int32_t tile, tiles_across;
+  int32_t positions_per_unit, units_per_tile;
+  double* partial;  // [row][column][unit of the tile]
+  float* maps;      // [row][column][positions]; null: nobody wants them
+};
+
+struct WinogradForm {
+  int32_t out, kernel;  // edges of a tile's outputs and of the weights
+  const float* points;  // out + kernel - 2 of them, the last one is infinity
+  const float* bt;      // [in][in], in = out + kernel - 1
+  const float* at;      // [out][in]
+};
+enum { kWinogradForms = 2 };
+
+typedef void (*UnitWork)(const void* task, int unit, int worker);
+
+struct CpuKernels {
+  const char* isa;
+  int32_t panel;        // output channels of a weight panel
+  int32_t lanes;        // floats of a vector
+  int32_t rows;         // output positions a tile computes at once
+  int32_t level_bytes;  // of an activation in int8 precision: 1 or 2
+  int32_t digits;       // kFcDigits and kFcDigits4 are there
+  int32_t bf16;         // bf16 products are as fast as two of fp32
+  WinogradForm winograd[kWinogradForms];
+  UnitWork import_image;
+  UnitWork conv[kNumerics];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
+  UnitWork winograd_input;   // unit = tile of the strip
+  UnitWork winograd_output;  // unit = block of tiles * panels + panel
+  UnitWork fc_prepare;       // unit = row
+  UnitWork fully_connected;  // unit = panel
+  UnitWork lrn;              // unit = row of the output, counted over the images, here and below
+  UnitWork spatial_norm;
+  UnitWork maxpool;
+  UnitWork norm_pool;
+  UnitWork adaptive_avgpool;
+  UnitWork activation;
+  UnitWork unit_norm;
+  UnitWork map_distance;
+};
+
+}  // namespace fastalex
+
+// One per ISA, each the only exported symbol of its object.
+extern "C" {
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v2;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v3;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v4;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v4vnni;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v4bf16;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;  // tests only: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_neon;
+}
+
+#endif  // FASTALEX_CPU_KERNELS_KERNEL_TABLE_H

@@ -1,0 +1,122 @@
+// The one inner loop of convolutions: ROWS input positions times a panel of outputs.
+//
+//   sum[i][j] = sum_u in[i][u] * w[u][j]    over units u of 4 bytes: one float, two bf16, two or four levels
+#ifndef FASTALEX_CPU_KERNELS_TILE_H
+#define FASTALEX_CPU_KERNELS_TILE_H
+
+#include "cpu/kernels/kernel_table.h"
+#include "cpu/kernels/simd.h"
+
+namespace {
+
+template <int NUMERIC>
+struct Products;
+
+template <>
+struct Products<fastalex::kFloat32> {
+  typedef Vec Sum;
+  static Sum add(Sum sum, int32_t unit, IntVec w) {
+    float value;
+    memcpy(&value, &unit, sizeof value);
+    return sum + splat(value) * as_floats(w);
+  }
+};
+
+template <>
+struct Products<fastalex::kBfloat16> {
+  typedef Vec Sum;
+  static Sum add(Sum sum, int32_t unit, IntVec w) {
+#if defined(FASTALEX_USE_BF16)
+    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(splat_unit(unit)), reinterpret_cast<__m512bh>(w));
+#else
+    sum += even_bf16(splat_unit(unit)) * even_bf16(w);
+    return sum + odd_bf16(splat_unit(unit)) * odd_bf16(w);
+#endif
+  }
+};
+
+template <>
+struct Products<fastalex::kLevels> {
+  typedef IntVec Sum;
+  static Sum add(Sum sum, int32_t unit, IntVec w) {
+#if defined(FASTALEX_USE_VNNI)
+    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(
+        reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(splat_unit(unit)), reinterpret_cast<__m512i>(w)));
+#else
+    return add_pairs(sum, splat_unit(unit), w);
+#endif
+  }
+};
+
+// to[i][j] = the sum above; in[i]: the window's start. offsets: bytes from there to each unit, null: the units lie side
+// by side. The accumulators stay in registers over a part (kPartUnits), whose sums are then added to `to`; levels' sums
+// are exact and need no parts.
+template <int NUMERIC, int ROWS>
+inline __attribute__((always_inline)) void multiply(const char* const* in, const int32_t* offsets, int units,
+                                                    const char* w, typename Products<NUMERIC>::Sum* to) {
+  typedef typename Products<NUMERIC>::Sum Sum;
+  const int part = NUMERIC == fastalex::kLevels ? units : static_cast<int>(fastalex::kPartUnits);
+  const char* base[ROWS];
+#pragma GCC unroll 14
+  for (int i = 0; i < ROWS; ++i) base[i] = in[i];
+  int64_t begin = 0;
+  do {
+    const int64_t end = begin + part < units ? begin + part : units;
+    Sum sum[ROWS][kVectors];
+#pragma GCC unroll 14
+    for (int i = 0; i < ROWS; ++i)
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Sum{};
+    for (int64_t u = begin; u < end; ++u, w += 4 * kPanel) {
+      const int64_t offset = offsets ? offsets[u] : 4 * u;
+      IntVec weight[kVectors];
+#pragma GCC unroll 2
+      for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + 4 * j * kLanes);
+#pragma GCC unroll 14
+      for (int i = 0; i < ROWS; ++i) {
+        const int32_t unit = unit_at(base[i] + offset);
+#pragma GCC unroll 2
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = Products<NUMERIC>::add(sum[i][j], unit, weight[j]);
+      }
+    }
+    if (begin > 0) {
+#pragma GCC unroll 14
+      for (int i = 0; i < ROWS; ++i)
+        for (int j = 0; j < kVectors; ++j) sum[i][j] += to[i * kVectors + j];
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < ROWS; ++i)
+      for (int j = 0; j < kVectors; ++j) to[i * kVectors + j] = sum[i][j];
+    begin = end;
+  } while (begin < units);
+}
+
+template <int ROWS>
+struct RowCount {
+  enum { kCount = ROWS };
+};
+
+template <int ROWS, typename Body>
+struct RowTile {
+  static void run(int rows, int first, const Body& body) {
+    if (rows == ROWS) return body(RowCount<ROWS>(), first);
+    RowTile<ROWS - 1, Body>::run(rows, first, body);
+  }
+};
+template <typename Body>
+struct RowTile<0, Body> {
+  static void run(int, int, const Body&) {}
+};
+
+// Calls body(RowCount<ROWS>, first row) for as few tiles of at most kRows rows as cover `count` rows, all alike.
+template <typename Body>
+inline void for_row_tiles(int count, const Body& body) {
+  int tiles = (count + kRows - 1) / kRows;
+  for (int first = 0; tiles > 0; --tiles) {
+    const int rows = (count - first + tiles - 1) / tiles;
+    RowTile<kRows, Body>::run(rows, first, body);
+    first += rows;
+  }
+}
+
+}  // namespace
+#endif  // FASTALEX_CPU_KERNELS_TILE_H

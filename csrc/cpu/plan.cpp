@@ -1,0 +1,167 @@
+#include "cpu/plan.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "common/error.h"
+#include "cpu/algorithm.h"
+#include "weights/dequantize.h"
+
+namespace fastalex {
+namespace {
+
+// Images of a chunk where there are large weights.
+const int kChunkImages = 8;
+
+bool works_on_batch(const fastalex_step& step) {
+  return step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_SOFTMAX;
+}
+
+// A fully connected layer's weights are packed for one shape of its input.
+void check_same_features(const fastalex_step& step, const FcLayer& layer) {
+  if (layer.in_c == step.in_c && layer.in_h == step.in_h && layer.in_w == step.in_w) return;
+  invalid("this image size gives a fully connected layer a map of ", step.in_h, " x ", step.in_w, ", it needs ",
+          layer.in_h, " x ", layer.in_w);
+}
+
+// The tensor of c x h x w that `reader` takes; null: nobody but the caller.
+Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLayer* conv, const CpuKernels& kernels) {
+  Tensor tensor = plain_tensor(c, h, w);
+  if (!conv) return tensor;
+  const ConvChoice& choice = conv->choice;
+  if (choice.form >= 0) {
+    const WinogradForm& form = kernels.winograd[choice.form];
+    const int margin = form.kernel - 1;
+    if (choice.block > 1) {
+      tensor = plain_tensor(c * choice.block * choice.block, reader->out_h + margin, reader->out_w + margin);
+    } else {
+      tensor.border = reader->pad;
+    }
+    tensor.padded_h = (reader->out_h + form.out - 1) / form.out * form.out + margin;
+    tensor.padded_w = (reader->out_w + form.out - 1) / form.out * form.out + margin;
+    return tensor;
+  }
+  tensor.border = reader->pad;
+  tensor.padded_h = std::max(h + reader->pad, (reader->out_h - 1) * reader->stride + reader->kernel);
+  tensor.padded_w = std::max(w + reader->pad, (reader->out_w - 1) * reader->stride + reader->kernel);
+  tensor.numeric = choice.numeric;
+  tensor.bytes = value_bytes(choice.numeric, kernels);
+  tensor.negative = conv->in_negative;
+  tensor.step = reader->in_step;
+  return tensor;
+}
+
+// The first step whose weights are large; a pair of steps that are one stage is not parted.
+size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, size_t image_steps) {
+  for (size_t i = 0; i < image_steps; ++i) {
+    const ConvLayer* conv = model.conv(steps[i]);
+    if (conv && conv->weights.bytes() > kSmallWeights) return i;
+  }
+  return image_steps;
+}
+
+// The largest level is the level of the largest value, so what goes through a pool into levels may be levels before it.
+bool pools_levels(const fastalex_step& before, const fastalex_step& pool, const Tensor& pooled) {
+  return pool.op == FASTALEX_OP_MAXPOOL && pool.activation == FASTALEX_ACT_NONE && pooled.numeric == kLevels &&
+         before.op == FASTALEX_OP_CONV && before.output < 0;
+}
+
+size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
+    : model(model_),
+      steps(steps_, steps_ + count),
+      image_steps(std::find_if(steps_, steps_ + count, works_on_batch) - steps_),
+      single_steps(first_large(*model_, steps, image_steps)),
+      input_block(1),
+      chunk_images(single_steps == image_steps ? 1 : std::min(kChunkImages, steps_[0].n)),
+      by_chunks(false),
+      workspace_bytes(0),
+      transformed_bytes(0),
+      scratch_bytes(0),
+      features_pitch(0),
+      prepared_bytes(0),
+      digit_sums(0) {
+  for (const fastalex_step& step : steps)
+    if (const FcLayer* layer = model->fc(step)) check_same_features(step, *layer);
+  by_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
+  make_tensors();
+  make_stages();
+  size_batch_part();
+}
+
+void Network::make_tensors() {
+  for (size_t i = 0; i <= image_steps; ++i) {
+    const bool input = i == 0;
+    const fastalex_step& step = steps[input ? 0 : i - 1];
+    const fastalex_step* reader = i < image_steps ? &steps[i] : nullptr;
+    const ConvLayer* conv = reader ? model->conv(*reader) : nullptr;
+    Tensor tensor = input ? tensor_for(step.in_c, step.in_h, step.in_w, reader, conv, *model->kernels)
+                          : tensor_for(step.out_c, step.out_h, step.out_w, reader, conv, *model->kernels);
+    if (input && conv) input_block = conv->choice.block;
+    // Offsets within an image are 32-bit.
+    if (1.0 * tensor.padded_h * tensor.padded_w * tensor.c * tensor.bytes > std::numeric_limits<int32_t>::max())
+      invalid("an image of ", tensor.c, " x ", tensor.h, " x ", tensor.w, " is too large with its border");
+    tensor.images = i < single_steps ? 1 : chunk_images;
+    tensors.push_back(tensor);
+  }
+  for (size_t i = 1; i < image_steps; ++i)
+    if (pools_levels(steps[i - 1], steps[i], tensors[i + 1])) tensors[i].take_values_of(tensors[i + 1]);
+  for (Tensor& tensor : tensors) {
+    tensor.offset = workspace_bytes;
+    workspace_bytes += tensor.image_bytes() * tensor.images;
+  }
+  workspace_bytes += kSlack * sizeof(float);
+}
+
+void Network::make_stages() {
+  const StageParts parts = {model->kernels, steps.data(), tensors.data(), has_batch_part(), image_steps};
+  int64_t transformed = 0, scratch = 0;
+  for (size_t i = 0; i < image_steps;) {
+    const bool pair = norm_pool_pair(steps.data(), image_steps, i);
+    stages.push_back(make_stage(parts, i, model->conv(steps[i]), pair));
+    const int images = i < single_steps ? 1 : chunk_images;
+    transformed = std::max(transformed, stages.back()->transformed_floats * images);
+    scratch = std::max(scratch, stages.back()->scratch_floats);
+    i += pair ? 2 : 1;
+  }
+  transformed_bytes = static_cast<size_t>(transformed) * sizeof(float);
+  scratch_bytes = round_up(static_cast<size_t>(scratch) * sizeof(float), 64);
+}
+
+void Network::size_batch_part() {
+  for (size_t i = image_steps; i < steps.size(); ++i) {
+    const size_t in = static_cast<size_t>(steps[i].in_c) * steps[i].in_h * steps[i].in_w;
+    const size_t widest = std::max(in, static_cast<size_t>(steps[i].out_c));
+    // A cache line more than the panels need: rows 4 KiB apart would fall into the same few sets of the L1.
+    features_pitch = std::max(features_pitch, round_up(widest, model->kernels->panel) + 16);
+    const FcLayer* layer = model->fc(steps[i]);
+    if (!layer) continue;
+    prepared_bytes = std::max(prepared_bytes, layer->plane() * std::max(2, layer->choice.digits));
+    digit_sums = std::max(digit_sums, int4_groups(layer->k) * std::max(1, layer->choice.digits));
+  }
+}
+
+NetworkContext::NetworkContext(const Network& network) {
+  const size_t n = network.batch(), concurrent = network.by_chunks ? network.model->threads : 1;
+  for (size_t i = 0; i < concurrent; ++i) {
+    workspaces.emplace_back(network.workspace_bytes);
+    transformed.emplace_back(network.transformed_bytes);
+    // A border holds the level of 0, and so does all else until it is written.
+    for (const Tensor& tensor : network.tensors)
+      if (tensor.zero())
+        std::fill_n(workspaces.back().as<unsigned char>() + tensor.offset, tensor.image_bytes() * tensor.images,
+                    static_cast<unsigned char>(tensor.zero()));
+  }
+  scratch = Buffer(network.scratch_bytes * network.model->threads);
+  if (!network.has_batch_part()) return;
+  for (Buffer& buffer : features) buffer = Buffer((network.features_pitch * n + kSlack) * sizeof(float));
+  prepared = Buffer(network.prepared_bytes * n);
+  row_steps = Buffer(n * sizeof(float));
+  row_zeros = Buffer(n * sizeof(int32_t));
+  digit_sums = Buffer(network.digit_sums * n * sizeof(int32_t));
+}
+
+}  // namespace fastalex

@@ -1,0 +1,60 @@
+// A plan of the CPU backend: its tensors, its stages, and how a call runs them.
+#ifndef FASTALEX_CPU_PLAN_H
+#define FASTALEX_CPU_PLAN_H
+
+#include <memory>
+#include <vector>
+
+#include "backend/backend_impl.h"
+#include "cpu/buffer.h"
+#include "cpu/model.h"
+#include "cpu/stages.h"
+
+namespace fastalex {
+
+// Steps up to the first fully connected one work on chunks of images, tensors[i] -> tensors[i + 1]; the later ones on
+// the whole batch. Of a chunk, the steps before the first large weights are done image by image, so that one image's
+// activations stay in the caches, the others for all its images, so that the weights are read once for them. A batch
+// with chunks for every thread is dealt out by chunks; else the threads share each step.
+struct Network {
+  // Throws Error(FASTALEX_INVALID) for images that the model's weights do not fit.
+  Network(const Model* model, const fastalex_step* steps, size_t count);
+
+  bool has_batch_part() const { return image_steps < steps.size(); }
+  int batch() const { return steps[0].n; }
+  int chunks() const { return (batch() + chunk_images - 1) / chunk_images; }
+
+  const Model* model;
+  std::vector<fastalex_step> steps;
+  size_t image_steps;           // number of steps that work on chunks
+  size_t single_steps;          // number of those that work image by image
+  std::vector<Tensor> tensors;  // image_steps + 1
+  std::vector<std::unique_ptr<Stage>> stages;
+  int input_block;  // of the import of the network's input (ImportTask)
+  int chunk_images;
+  bool by_chunks;                           // the threads take a chunk each
+  size_t workspace_bytes;                   // of a chunk
+  size_t transformed_bytes, scratch_bytes;  // of a chunk; of a worker
+  size_t features_pitch;                    // floats from one row of the batch part to the next
+  size_t prepared_bytes, digit_sums;        // of a row of the batch part
+
+ private:
+  void make_tensors();
+  void make_stages();
+  void size_batch_part();
+};
+
+struct NetworkContext final : BackendContext {
+  explicit NetworkContext(const Network& network);
+
+  std::vector<Buffer> workspaces, transformed;  // one of each for a chunk that is being computed; borders stay zero
+  Buffer scratch;                               // [worker][scratch_bytes]
+  Buffer features[2];
+  Buffer prepared, row_steps, row_zeros, digit_sums;
+};
+
+void run_network(const Network& network, NetworkContext* context, const float* input, float* const* outputs,
+                 double* step_seconds);
+
+}  // namespace fastalex
+#endif  // FASTALEX_CPU_PLAN_H

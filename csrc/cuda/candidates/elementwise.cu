@@ -1,0 +1,108 @@
+// Candidates of the activation that could not be fused, and the launches of the layout kernels.
+#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/layout.h"
+#include "cuda/kernels/elementwise.cuh"
+#include "cuda/kernels/elementwise_instances.h"
+
+namespace fastalex {
+namespace cuda {
+namespace {
+
+enum Kind { kActivation, kPixelsToTensor, kToTensor, kFromTensor, kToVectors, kFromVectors };
+
+struct Row {
+  KernelInfo kernel;
+  Kind kind;
+  Dtype dtype;
+  Dtype dense;  // of the array
+};
+
+const std::vector<Row>& rows() {
+  static const std::vector<Row> table = {
+#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, DENSE) \
+  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE, DENSE},
+      FASTALEX_ELEMENTWISE_INSTANCES(FASTALEX_ROW)
+#undef FASTALEX_ROW
+  };
+  return table;
+}
+
+const KernelInfo& kernel_of(Kind kind, Dtype dtype, Dtype dense) {
+  const Row* found = nullptr;
+  for (const Row& row : rows())
+    if (row.kind == kind && row.dtype == dtype && row.dense == dense) found = &row;
+  return found->kernel;
+}
+
+u64 values_of(const fastalex_step& s) { return u64(s.n) * s.in_h * s.in_w * channel_pitch(s.in_c); }
+
+bool serves(const Candidate&, const Problem& problem) { return problem.second.op < 0; }
+
+// What the memory moves. A Jetson's multiprocessor has 25 GB/s, others' at least 9 GB/s.
+double cost(const Candidate&, const Problem& problem, const DeviceFacts& device, int) {
+  return 2.0 * values_of(problem.step) * size_of(problem.dtype) / (device.sms * (device.integrated ? 25e3 : 9e3));
+}
+
+void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
+              std::vector<KernelLaunch>* out) {
+  const ActivationArgs a = {buffers.in, buffers.out, values_of(problem.step), problem.step.activation};
+  const int blocks = static_cast<int>(ceil_div(a.count, u64(4 * elementwise::kThreads)));
+  out->push_back(KernelLaunch::make(candidate.kernels[0], Grid{blocks, 1, 1}, a));
+}
+
+std::vector<Candidate> make_candidates() {
+  std::vector<Candidate> list;
+  for (Dtype dtype : {kFloat, kHalf}) {
+    Candidate c = {};
+    c.kernels = {kernel_of(kActivation, dtype, dtype)};
+    c.name = c.kernels[0].name;
+    c.op = FASTALEX_OP_ACTIVATION;
+    c.dtype = dtype;
+    c.format = kNoWeights;
+    c.serves = serves;
+    c.cost = cost;
+    c.launches = launches;
+    list.push_back(c);
+  }
+  return list;
+}
+
+KernelLaunch layout_launch(Dtype dtype, Dtype dense, const LayoutArgs& a, bool to_tensor) {
+  using elementwise::kSide;
+  using elementwise::kThreads;
+  const long long plane = static_cast<long long>(a.h) * a.w;
+  if (plane == 1) {
+    const Grid grid = {a.n, ceil_div(to_tensor ? a.pitch : a.c, kThreads), 1};
+    return KernelLaunch::make(kernel_of(to_tensor ? kToVectors : kFromVectors, dtype, dense), grid, a);
+  }
+  if (to_tensor && a.pitch == 4) {
+    const Grid grid = {static_cast<int>(ceil_div(plane * a.n, kThreads)), 1, 1};
+    return KernelLaunch::make(kernel_of(kPixelsToTensor, dtype, dense), grid, a);
+  }
+  const Grid grid = {static_cast<int>(a.n * ceil_div(plane, kSide)), ceil_div(a.pitch, kSide), 1};
+  return KernelLaunch::make(kernel_of(to_tensor ? kToTensor : kFromTensor, dtype, dense), grid, a);
+}
+
+}  // namespace
+
+const std::vector<Candidate>& elementwise_candidates() {
+  static const std::vector<Candidate> list = make_candidates();
+  return list;
+}
+
+KernelLaunch to_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense) {
+  return layout_launch(dtype, dense, args, true);
+}
+KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense) {
+  return layout_launch(dtype, dense, args, false);
+}
+
+std::vector<const KernelInfo*> layout_kernels() {
+  std::vector<const KernelInfo*> list;
+  for (const Row& row : rows())
+    if (row.kind != kActivation) list.push_back(&row.kernel);
+  return list;
+}
+
+}  // namespace cuda
+}  // namespace fastalex

@@ -1,0 +1,52 @@
+// Which candidate serves a problem on a device: the first tuning rule that fits, else the least predicted cost.
+#ifndef FASTALEX_CUDA_PLAN_CHOOSE_H
+#define FASTALEX_CUDA_PLAN_CHOOSE_H
+
+#include <string>
+#include <vector>
+
+#include "cuda/candidates/candidate.h"
+
+namespace fastalex {
+namespace cuda {
+
+// One line of the tuning text (grammar: fastalex.h).
+struct TuningRule {
+  Dtype dtype;
+  std::string key;
+  int first, last;  // batches
+  std::string candidate;
+  int split;  // 0: not said, the cost model's
+};
+
+struct Tuning {
+  std::vector<TuningRule> rules;
+  int graphs = -1;  // 0 or 1; -1: not said
+};
+
+// Throws Error(FASTALEX_INVALID) with the line's number.
+Tuning parse_tuning(const std::string& text);
+
+// What a rule calls the problem, without its precision.
+std::string tuning_key(const Problem& problem);
+
+struct Choice {
+  const Candidate* candidate;
+  int split;
+};
+
+// Candidates that can serve the problem on the device. A general one is among them only if there is nothing else.
+std::vector<const Candidate*> eligible(const Problem& problem, const DeviceFacts& device);
+
+// The split with the least predicted cost.
+Choice best_split(const Candidate& candidate, const Problem& problem, const DeviceFacts& device);
+
+// Throws Error(FASTALEX_INVALID) for a rule that names a candidate which is not eligible, and if nothing is.
+Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& tuning);
+
+// Every candidate of every op.
+const std::vector<const Candidate*>& all_candidates();
+
+}  // namespace cuda
+}  // namespace fastalex
+#endif  // FASTALEX_CUDA_PLAN_CHOOSE_H

@@ -1,0 +1,14 @@
+// backend/step_api.h on the device.
+#ifndef FASTALEX_CUDA_PLAN_DEVICE_STEP_H
+#define FASTALEX_CUDA_PLAN_DEVICE_STEP_H
+
+#include "backend/step_api.h"
+
+namespace fastalex {
+namespace cuda {
+
+const fastalex_layer_api* layer_api();
+
+}  // namespace cuda
+}  // namespace fastalex
+#endif  // FASTALEX_CUDA_PLAN_DEVICE_STEP_H

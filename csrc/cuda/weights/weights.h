@@ -1,0 +1,49 @@
+// The parameters of one layer in device memory. The direct or streamed form is made with the layer and is what param()
+// gives back; a Winograd form is made from it when a plan first asks, and kept.
+#ifndef FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
+#define FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
+
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "cuda/candidates/candidate.h"
+#include "cuda/weights/quantized.h"
+
+namespace fastalex {
+namespace cuda {
+
+// Values of one packed row of convolution weights before padding: kernel x kernel x channels (4 for the three colours).
+int conv_products(const fastalex_step& step);
+
+class LayerWeights {
+ public:
+  // weight, bias: dense float32 at any address. The device of the memory is the current one.
+  LayerWeights(const fastalex_step& step, Dtype dtype, int storage, const float* weight, const float* bias);
+  // Of a fully connected layer, in int8 or int4, whose levels are kept.
+  LayerWeights(const fastalex_step& step, Dtype dtype, const fastalex_param& weight, const float* bias);
+
+  const fastalex_step& step() const { return step_; }
+  DeviceWeights get(WeightFormat format);  // for any thread; the memory lives as long as this object
+  void unpack_weight(float* out) const;    // dense float32, dequantised
+  void unpack_bias(float* out) const;
+  size_t bytes() const;
+
+ private:
+  void pack_conv(const float* weight, const float* bias);
+  void upload_streamed(const StreamedWeights& packed);
+  StreamedLayout streamed() const;
+  std::vector<char> download(const DeviceMemory& from) const;
+
+  fastalex_step step_;  // of the net's own image size, n = 1
+  Dtype dtype_;
+  int storage_;
+  DeviceMemory values_, scale_, bias_;
+
+  mutable std::mutex mutex_;  // guards others_
+  std::map<WeightFormat, DeviceMemory> others_;
+};
+
+}  // namespace cuda
+}  // namespace fastalex
+#endif  // FASTALEX_CUDA_WEIGHTS_WEIGHTS_H

@@ -1,0 +1,43 @@
+// A net's parameters on the host, as engines are built from them: convolutions in float32, fully connected weights as
+// fc_storage says.
+#ifndef FASTALEX_TENSORRT_ENGINE_WEIGHTS_H
+#define FASTALEX_TENSORRT_ENGINE_WEIGHTS_H
+
+#include <string>
+#include <vector>
+
+#include "backend/ops.h"
+#include "fastalex.h"
+
+namespace fastalex {
+namespace tensorrt {
+
+class EngineWeights {
+ public:
+  // params: of model_create (backend/backend_api.h).
+  EngineWeights(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count,
+                int fc_storage);
+
+  // Of a convolution's weight or any bias.
+  const float* floats(int param) const;
+  // Of any parameter: fp32; fully connected weights also fp16 [k, c h w], int8 and int4 as fastalex.h lays them out.
+  fastalex_param get(int param) const;
+  void unpack(size_t param, float* out) const;  // dense float32
+  size_t bytes() const;
+  const std::string& hash() const { return hash_; }
+
+ private:
+  struct Stored {
+    fastalex_step step;
+    int storage;
+    size_t count;
+    std::vector<char> values, scale;
+  };
+
+  std::vector<Stored> stored_;
+  std::string hash_;
+};
+
+}  // namespace tensorrt
+}  // namespace fastalex
+#endif  // FASTALEX_TENSORRT_ENGINE_WEIGHTS_H

@@ -1,0 +1,32 @@
+// Parameters of any storage (fastalex_param) as the float32 that backend/ops.h describes.
+#ifndef FASTALEX_WEIGHTS_DEQUANTIZE_H
+#define FASTALEX_WEIGHTS_DEQUANTIZE_H
+
+#include <vector>
+
+#include "backend/backend_api.h"
+
+namespace fastalex {
+
+// Weights that share one scale in int4, along an output's weights in the order y, x, channel.
+enum { kInt4Group = 128 };
+
+inline size_t int4_groups(size_t inputs) { return (inputs + kInt4Group - 1) / kInt4Group; }
+
+// The level of value `index` of an output's int4 weights, -8 .. 7; row: the output's first byte.
+inline int int4_level_at(const unsigned char* row, size_t index) { return (row[index / 2] >> index % 2 * 4 & 15) - 8; }
+
+// Every parameter as dense float32: the caller's own array where it is that already.
+class FloatParams {
+ public:
+  // steps: those of model_create, which say what each parameter is.
+  FloatParams(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count);
+  const float* operator[](size_t index) const { return pointers_.at(index); }
+
+ private:
+  std::vector<std::vector<float>> owned_;
+  std::vector<const float*> pointers_;
+};
+
+}  // namespace fastalex
+#endif  // FASTALEX_WEIGHTS_DEQUANTIZE_H

@@ -1,0 +1,102 @@
+"""The include contract of csrc: every include is written from csrc/, and runs to a room that stands below.
+
+    python -m tools.check_includes [CSRC]
+
+A room is a folder. Refused are: a folder that is not in ROOMS; an include of a header of csrc that is not written from
+csrc/ (only "fastalex.h" is included as an installed user does); an include of a room that ROOMS does not allow; an
+include that means another file where the includer stands.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Dict, Iterator, List, Tuple
+
+CSRC = Path(__file__).resolve().parents[1] / "csrc"
+PUBLIC = "fastalex.h"  # of include/
+#: What a build with the CUDA emulator adds; it is not in csrc.
+EMULATOR = {"cuda_emulator.h", "ptx_emulated.h"}
+SUFFIXES = (".h", ".cpp", ".cu", ".cuh")
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]*)"', re.MULTILINE)
+
+#: Room -> the rooms whose headers it may include, each of which stands above it in this table.
+ROOMS: Dict[str, Tuple[str, ...]] = {
+    "include": (),
+    "common": ("include",),
+    "backend": ("include", "common"),
+    "weights": ("include", "common", "backend"),
+    "core": ("include", "common", "backend"),
+    "reference": ("include", "common", "backend", "weights"),
+    "cpu/kernels": ("include", "backend"),
+    "cpu": ("include", "common", "backend", "weights", "cpu/kernels"),
+    "cuda/kernels": (),
+    "cuda/runtime": ("include", "common", "backend", "cuda/kernels"),
+    "cuda/candidates": ("include", "common", "backend", "cuda/kernels", "cuda/runtime"),
+    "cuda/weights": ("include", "common", "backend", "weights", "cuda/runtime", "cuda/candidates"),
+    "cuda/plan": ("include", "common", "backend", "cuda/runtime", "cuda/candidates", "cuda/weights"),
+    "cuda": ("include", "common", "backend", "weights", "cuda/runtime", "cuda/candidates", "cuda/plan"),
+    "tensorrt/plugins": ("include", "common", "backend", "weights", "core"),
+    "tensorrt/adapters": ("include", "common", "backend", "tensorrt/plugins"),
+    "tensorrt/engine": (
+        *("include", "common", "backend", "weights"),
+        *("cuda/runtime", "tensorrt/plugins", "tensorrt/adapters"),
+    ),
+    "tensorrt": ("include", "common", "backend", "cuda/runtime", "tensorrt/engine"),
+    "api": ("include", "common", "backend", "weights", "core", "reference", "cpu"),
+}
+
+
+def room_of(path: str) -> str:
+    """The folder of a file, both from csrc/."""
+    return path.rpartition("/")[0]
+
+
+def problem_of(csrc: Path, path: str, name: str) -> str:
+    """What is wrong with the include of ``name`` in the file ``path`` of ``csrc``; empty if nothing is."""
+    here = (csrc / path).parent
+    if name == PUBLIC:
+        room = "include"
+    elif name in EMULATOR:
+        return ""
+    elif (csrc / name).is_file() and not name.startswith("include/") and ".." not in name.split("/"):
+        room = room_of(name)
+        if (here / name).is_file() and not (here / name).samefile(csrc / name):
+            return '"%s" also names a file of %s, which the compiler finds first: rename one' % (name, room_of(path))
+    elif (here / name).is_file() or [one for one in csrc.rglob(Path(name).name) if one.is_file()]:
+        return 'write "%s" from csrc/' % name
+    else:
+        return '"%s" is not in csrc: write headers of others in angle brackets' % name
+    if room != room_of(path) and room not in ROOMS[room_of(path)]:
+        return '%s may not include "%s": ROOMS in tools/check_includes.py does not allow it' % (room_of(path), name)
+    return ""
+
+
+def problems(csrc: Path = CSRC) -> Iterator[str]:
+    """One sentence for each offence."""
+    above: List[str] = []
+    for room, below in ROOMS.items():
+        for wrong in sorted(set(below) - set(above)):
+            yield "ROOMS: %s may include %s, which does not stand above it in the table" % (room, wrong)
+        above.append(room)
+    for file in sorted(file for file in csrc.rglob("*") if file.suffix in SUFFIXES):
+        path = file.relative_to(csrc).as_posix()
+        if room_of(path) not in ROOMS:
+            yield "%s: its folder is not in ROOMS of tools/check_includes.py: add it, or put the file elsewhere" % path
+            continue
+        for name in INCLUDE.findall(file.read_text(encoding="utf-8")):
+            problem = problem_of(csrc, path, name)
+            if problem:
+                yield "%s: %s" % (path, problem)
+
+
+def main(arguments: List[str]) -> int:
+    found = list(problems(Path(arguments[0]) if arguments else CSRC))
+    for sentence in found:
+        print(sentence)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
