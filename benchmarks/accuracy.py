@@ -5,7 +5,7 @@
     python benchmarks/accuracy.py --report     # docs/accuracy.md again, from the results
 
 Images: views of the two photographs that come with scikit-learn (china.jpg, flower.jpg) and this repository's digits.
-``alexnet-digits`` has its trained weights, and its accuracy on the digits that examples/digits.py holds out; the
+``alexnet-digits`` has its trained weights, and its accuracy on the digits that examples/train_digits.py holds out; the
 standard networks have random weights, since none of the published ones come with fastalex: their figures show what the
 arithmetic does, not what a user's photographs would be taken for. The reference has float32 weights and accumulates in
 double, so what quantising the weights costs is in the figures.
@@ -28,9 +28,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 sys.path.insert(0, str(HERE.parent / "examples"))
 
-import digits  # noqa: E402
 import fastalex  # noqa: E402
 import results_table  # noqa: E402
+import train_digits  # noqa: E402
 from fastalex import AlexNet, BackendError, UserError, _core, devices, placement, quantize, weights  # noqa: E402
 from fastalex.calibration import METHODS, Calibration  # noqa: E402
 from fastalex.weights import initial  # noqa: E402
@@ -115,12 +115,15 @@ def data_for(net: AlexNet, quick: bool) -> Data:
     count = CALIBRATION_IMAGES // 8 if quick else CALIBRATION_IMAGES
     if net.variant.name != TRAINED:
         return Data(images, net.preprocess(random_views(pictures, count)))
-    grey, labels = digits.load_images()
-    training, held = digits.held_out_split(labels)
+    grey, labels = train_digits.load_images()
+    training, held = train_digits.held_out_split(labels)
     training = np.random.RandomState(SEED).permutation(training)[:count]
     held = held[:: 8 if quick else 1]
     return Data(
-        images, digits.prepare(grey[training], net.variant), digits.prepare(grey[held], net.variant), labels[held]
+        images,
+        train_digits.prepare(grey[training], net.variant),
+        train_digits.prepare(grey[held], net.variant),
+        labels[held],
     )
 
 
@@ -220,7 +223,7 @@ backend: float32 weights, sums in double.
   of all images.
 - **Cosine**: between the logits and the reference's; the least of all images.
 - **Same top-1**: images whose most probable class is the reference's.
-- **Held-out digits**: the accuracy on the handwritten digits that `examples/digits.py` never trained on.
+- **Held-out digits**: the accuracy on the handwritten digits that `examples/train_digits.py` never trained on.
 
 Images: twelve views of each photograph that comes with scikit-learn, and the digits in `examples/digits`. int8 is
 calibrated on other images: of `alexnet-digits` on digits that it was trained on, of the others on random crops of the

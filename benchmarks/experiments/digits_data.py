@@ -2,7 +2,7 @@
 
     python benchmarks/experiments/digits_data.py FOLDER     # writes FOLDER/train/<digit> and FOLDER/val/<digit>
 
-The images, their source, licence and split are those of ``examples/digits.py``.
+The images, their source, licence and split are those of ``examples/train_digits.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "examples"))
 
-import digits  # noqa: E402
+import train_digits  # noqa: E402
 from fastalex.train.data import Images  # noqa: E402
 
 
@@ -37,11 +37,11 @@ class Held(NamedTuple):
 
 def sets() -> List[Images]:
     """``[training, validation]``."""
-    grey, labels = digits.load_images()
+    grey, labels = train_digits.load_images()
     found = []
-    for chosen in digits.held_out_split(labels):
+    for chosen in train_digits.held_out_split(labels):
         samples = [Held(grey[i], int(labels[i]), "digit-%d-sample-%04d.png" % (labels[i], i)) for i in chosen]
-        found.append(Images(samples, list(digits.LABELS)))
+        found.append(Images(samples, list(train_digits.LABELS)))
     return found
 
 

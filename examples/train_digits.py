@@ -1,8 +1,8 @@
 """Train a member of the AlexNet family on real handwritten digits and compare PyTorch with the native engine.
 
-    python examples/digits.py                                             # the network that ships with fastalex
-    python examples/digits.py --evaluate digits                           # the comparison alone
-    python examples/digits.py --variant torchvision --weights alexnet.safetensors --epochs 3 --output mine.safetensors
+    python examples/train_digits.py                        # the network that ships with fastalex
+    python examples/train_digits.py --evaluate digits      # the comparison alone
+    python examples/train_digits.py --variant torchvision --weights alexnet.pth --epochs 3 --output mine.safetensors
 
 Data: the 1797 images of ``sklearn.datasets.load_digits``, 8 x 8 pixels with levels 0 to 16, which comes with
 scikit-learn, so nothing is downloaded. They are the test set of E. Alpaydin and C. Kaynak, "Optical Recognition of
@@ -286,7 +286,7 @@ def learn(data: Dict[str, np.ndarray], args: argparse.Namespace) -> None:
     metadata = {
         weights.VARIANT_KEY: json.dumps(row.to_dict()),
         weights.LABELS_KEY: json.dumps(LABELS),
-        "training": "examples/digits.py, %d epochs, seed %d, started from %s; held-out accuracy %.2f%%"
+        "training": "examples/train_digits.py, %d epochs, seed %d, started from %s; held-out accuracy %.2f%%"
         % (args.epochs, args.seed, start, 100 * accuracy),
     }
     metadata.update(SOURCE)
@@ -301,7 +301,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         run(args)
     except UserError as error:
-        print("digits.py: %s" % error, file=sys.stderr)
+        print("train_digits.py: %s" % error, file=sys.stderr)
         return 2
     return 0
 
