@@ -46,7 +46,9 @@ from benchmarks.measure import (  # noqa: E402
     timing,
     worker,
 )
+from benchmarks.measure.budget import Budget  # noqa: E402
 from benchmarks.measure.errors import EngineError  # noqa: E402
+from benchmarks.measure.preparation import OWN_FILES  # noqa: E402
 from benchmarks.numeric_classes import CLASSES, FC8, FP32  # noqa: E402
 from benchmarks.report import charts, compose, peer_tables  # noqa: E402
 from benchmarks.report import peers as peers_report  # noqa: E402
@@ -137,7 +139,7 @@ def no_pauses(monkeypatch):
 
 def compare(tools, *names, quick=False, budget=None, batches=(1,), networks=("torchvision",), threads=(1,)):
     lines = []
-    budget = budget or peers.Budget(None, tools.clock)
+    budget = budget or Budget(None, tools.clock)
     cpus = list(range(max(threads)))
     one = peers.Comparison(chosen(*names), cpus, threads, quick, tools, lines.append, budget)
     one.run(list(networks), list(batches))
@@ -238,12 +240,10 @@ def test_quick_runs_end_in_time():
     clock = Clock()
     names = list(engines.ENGINES)
     tools = PlayedTools(dict.fromkeys(names, (10.0, 1)), clock, step_s=4.0)
-    one, _ = compare(
-        tools, *names, quick=True, budget=peers.Budget(200, clock), batches=(1, 32), networks=records.VARIANTS
-    )
+    one, _ = compare(tools, *names, quick=True, budget=Budget(200, clock), batches=(1, 32), networks=records.VARIANTS)
     # every step is 4 s here, 13 times too long for all; what a network may overrun is one step of each live engine, and
     # what is done for fastalex in any case: its own files, and the reference
-    assert clock.now < 200 + 4 * (len(names) + 2 * (len(peers.OWN_FILES) + 1))
+    assert clock.now < 200 + 4 * (len(names) + 2 * (len(OWN_FILES) + 1))
     assert {row["note"] for row in one.rows if row["status"] == "skipped"} == {"the time of a quick run was spent"}
     assert all(row["status"] == "ok" for row in one.rows if row["peer"] == "fastalex")
     assert {row["variant"] for row in one.rows if row["median_ms"]} == set(records.VARIANTS)
@@ -251,19 +251,19 @@ def test_quick_runs_end_in_time():
 
 def test_budget():
     clock = Clock()
-    budget = peers.Budget(10, clock)
+    budget = Budget(10, clock)
     assert budget.share(2).left == 5
     clock.now = 11
     assert budget.spent
     assert budget.share(2).spent
-    assert peers.Budget(None, clock).left == float("inf")
-    assert not peers.Budget(None, clock).share(3).spent
+    assert Budget(None, clock).left == float("inf")
+    assert not Budget(None, clock).share(3).spent
 
 
 def test_quick_stops_after_the_time_of_a_case():
     clock = Clock()
     tools = PlayedTools({"fastalex fp32": (50.0, 1)}, clock, step_s=5.0)
-    one, _ = compare(tools, "fastalex fp32", quick=True, budget=peers.Budget(10_000, clock))
+    one, _ = compare(tools, "fastalex fp32", quick=True, budget=Budget(10_000, clock))
     assert one.rows[0]["runs"] == 3 * max(peers.QUICK_ROUNDS, -(-int(peers.QUICK_CASE_S) // 5))
 
 

@@ -10,18 +10,19 @@ from __future__ import annotations
 import os
 import random
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from benchmarks import floors
-from benchmarks.measure import conversions, limits, power, timing
+from benchmarks.measure import limits, power, timing
 from benchmarks.measure.agreement import agreement
+from benchmarks.measure.budget import Budget
 from benchmarks.measure.engine_processes import Tools
 from benchmarks.measure.engines import ENGINES, Engine
 from benchmarks.measure.errors import EngineError
+from benchmarks.measure.preparation import Preparation
 from benchmarks.measure.processes import CHILD_TIMEOUT_S
 from benchmarks.records import FAILED, MISSING, OK, SKIPPED, WRONG
 from fastalex import variants
@@ -38,28 +39,7 @@ QUICK_S = 165.0
 QUICK_CASE_S = 6.0
 QUICK_ROUNDS = 2
 
-OWN_FILES = {"weights", *(file for one in ENGINES.values() if one.peer == "fastalex" for file in one.files)}
 Ask = Callable[..., Dict[str, Any]]
-
-
-class Budget:
-    """Time that may be spent; without a limit all of it is always left."""
-
-    def __init__(self, seconds: Optional[float] = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
-        self.end = None if seconds is None else clock() + seconds
-
-    @property
-    def left(self) -> float:
-        return float("inf") if self.end is None else self.end - self.clock()
-
-    def share(self, parts: int) -> Budget:
-        """An equal share of what is left, from now on."""
-        return self if self.end is None else Budget(max(0.0, self.left) / parts, self.clock)
-
-    @property
-    def spent(self) -> bool:
-        return self.left <= 0
 
 
 class Comparison:
@@ -111,7 +91,7 @@ class Comparison:
             with self.tools.folder(name, self.quick) as folder:
                 out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
                 spec = self._spec(name, folder)
-                self._convert(spec, out)
+                Preparation(self.tools, self.budget, self.quick, self.say).make(spec, self.chosen, out)
                 self._cold_starts(spec, [engine.name for engine in self.chosen if engine.name not in out])
 
     def _spec(self, name: str, folder: str) -> Dict[str, Any]:
@@ -126,7 +106,7 @@ class Comparison:
 
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
         spec = self._spec(name, folder)
-        self._convert(spec, out)
+        Preparation(self.tools, self.budget, self.quick, self.say).make(spec, self.chosen, out)
         self.tools.once("reference", spec, CHILD_TIMEOUT_S)
         reference = self.tools.result(spec["path"])
         whole = self.budget
@@ -143,49 +123,6 @@ class Comparison:
         self.budget = whole
         right = {row["engine"] for row in self.rows if row["variant"] == name and row["median_ms"] is not None}
         self._cold_starts(spec, [engine.name for engine in self.chosen if engine.name in right])
-
-    def _convert(self, spec: Mapping[str, Any], out: Dict[str, Tuple[str, str]]) -> None:
-        """Make the files, as many at a time as there are CPUs; an engine whose file cannot be made is out, with the
-        reason. A folder that is kept has a mark for each conversion that was finished there.
-        """
-        ready = [engine for engine in self.chosen if engine.name not in out]
-        made: Dict[str, Future] = {}
-        # In order, so that what a task waits for was begun before it: all need the weights, which come first.
-        with ThreadPoolExecutor(max(1, len(self.cpus))) as pool:
-            for name in conversions.conversions(ready):
-                needs = [made[need] for need in ("weights", *conversions.NEEDS.get(name, ())) if need in made]
-                made[name] = pool.submit(self._convert_one, spec, name, needs)
-        done = {name: one.result() for name, one in made.items()}
-        for engine in ready:
-            for name in engine.files:
-                if done.get(name):
-                    out.setdefault(engine.name, done[name])
-
-    def _convert_one(self, spec: Mapping[str, Any], name: str, needs: Sequence[Future]) -> Optional[Tuple[str, str]]:
-        """Why there is no file, as the status and note of a row; None for success."""
-        missing = [reason for reason in (need.result() for need in needs) if reason]
-        if missing:
-            return missing[0]
-        mark = Path(spec["folder"]) / (name.replace(" ", "-") + ".done")
-        if mark.exists():
-            return None
-        if self.budget.spent and name not in OWN_FILES:
-            return SKIPPED, "the time of a quick run was spent"
-        self.say("%s: files for %s" % (spec["variant"], name))
-        try:
-            self.tools.once("prepare", dict(spec, conversion=name), self._limit(name))
-        except EngineError as error:
-            if name == "weights":
-                raise
-            status = SKIPPED if self.budget.spent else FAILED
-            return status, "the conversion for %s failed: %s" % (name, error)
-        if self.quick:
-            mark.touch()
-        return None
-
-    def _limit(self, conversion: str) -> float:
-        """Seconds for a conversion; fastalex's own files are written in any case."""
-        return CHILD_TIMEOUT_S if conversion in OWN_FILES else max(1.0, self.budget.left)
 
     def _case(
         self,
