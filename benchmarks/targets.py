@@ -6,11 +6,10 @@ fastalex, or if fastalex comes near enough to the limit of the machine that was 
 
 from __future__ import annotations
 
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import peers_table
-import results_table
-from engines import BITS16, CLASSES, FC8, FP32, INT8
+from benchmarks import ranking
+from benchmarks.numeric_classes import BITS16, CLASSES, FC8, FP32, INT8
 
 #: (class, batch) -> the least ratio of the fastest peer's time to fastalex's, by network or for all.
 RATIOS: Dict[Tuple[str, int], Dict[Optional[str], float]] = {
@@ -28,13 +27,8 @@ PERCENT_OF_LIMIT = 85.0
 #: A fresh process with 8-bit fully connected weights from a file that holds them so; the installed size without numpy.
 COLD_TOTAL_MS, COLD_PEAK_MIB = 250.0, 150e6 / 2**20
 INSTALLED_MB = 30.0
-
-EXPLAINED = (
-    "Ratio: the fastest peer's time over fastalex's, the peer in its fastest mode. %% of limit: the floor of\n"
-    "fastalex's own algorithm over its time. The floor: summed over the layers, the longer of its products at the\n"
-    "measured rate of arithmetic and its weights' bytes at the measured rate of reading. Met: the ratio is the target\n"
-    "or more, or %.0f %% of the limit is shown. Blank: not measured, or no target.\n" % PERCENT_OF_LIMIT
-)
+#: Case of LPIPS -> times as fast as the package lpips, on a CPU.
+LPIPS = {"batch 1": 2.0, "batch 16": 2.0, "50 x 50 matrix": 10.0}
 
 
 def ratio_target(numeric_class: str, variant: str, batch: int, one_of_many: bool) -> Optional[float]:
@@ -53,9 +47,9 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
     most = max((row["threads"] for row in rows), default=1)
     found = []
     for numeric_class in CLASSES:
-        for case in peers_table.cases(rows):
+        for case in ranking.cases(rows):
             variant, batch, threads = case
-            ranked = peers_table.ranking(rows, case, numeric_class)
+            ranked = ranking.ranked(rows, case, numeric_class)
             own = next((row for row in ranked if row["peer"] == "fastalex"), None)
             if own is None:
                 continue
@@ -84,57 +78,3 @@ def is_met(ratio: Optional[float], target: Optional[float], of_limit: Optional[f
     if target is None or (ratio is None and not near):
         return None
     return near or (ratio is not None and ratio >= target)
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]]:
-    """Head and lines."""
-    head = ["class", "network", "threads", "batch", "fastalex, ms/image", "fastest peer", "ms/image", "ratio", "target"]
-    head += ["% of limit", "met"]
-    digits = results_table.digits
-    lines = []
-    for one in verdicts(rows):
-        cells = [one["numeric_class"], one["variant"], str(one["threads"]), str(one["batch"])]
-        cells += [digits(one["ms_per_image"]), one["peer"] or "", digits(one["peer_ms_per_image"])]
-        cells += ["" if one[key] is None else "%.2f" % one[key] for key in ("ratio", "target")]
-        cells += ["" if one["percent"] is None else "%.0f" % one["percent"], MET[one["met"]]]
-        lines.append(cells)
-    return head, lines
-
-
-MET = {True: "yes", False: "no", None: ""}
-
-
-def count(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many of the targets are met."""
-    known = [one["met"] for one in verdicts(rows) if one["met"] is not None]
-    return "%d of %d targets met" % (sum(known), len(known))
-
-
-def start_and_size(record: Mapping[str, Any]) -> List[str]:
-    """Lines on the cold process and the installed size: what was measured, what it may be, and whether it is."""
-    lines = [
-        "%s, %s: cold process %s ms (at most %.0f): %s; peak %s MiB (at most %.0f): %s"
-        % (
-            row["variant"],
-            row["engine"],
-            results_table.digits(row["total_ms"]),
-            COLD_TOTAL_MS,
-            MET[row["total_ms"] <= COLD_TOTAL_MS],
-            results_table.digits(row["peak_rss_mib"]),
-            COLD_PEAK_MIB,
-            MET[None if row["peak_rss_mib"] is None else row["peak_rss_mib"] <= COLD_PEAK_MIB],
-        )
-        for row in _int8_fc(record["cold"])
-    ]
-    size = record["packages"].get("fastalex", {}).get("without_numpy_mb")
-    if size is not None:
-        words = (results_table.digits(size), INSTALLED_MB, MET[size <= INSTALLED_MB])
-        lines.append("installed without numpy: %s MB (at most %.0f): %s" % words)
-    return lines
-
-
-def _int8_fc(cold: Iterable[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
-    from engines import ENGINES
-
-    names = [name for name, one in ENGINES.items() if one.peer == "fastalex" and one.options["fc_weights"] == "int8"]
-    return [row for row in cold if row["engine"] in names]

@@ -1,10 +1,8 @@
-"""benchmarks/accuracy.py: its figures, its images, its document."""
+"""The benchmark of accuracy: its figures, its images, its document."""
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +10,11 @@ import pytest
 from fastalex import AlexNet, UserError
 from fastalex.runtime import precisions
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "benchmarks"))
 pytest.importorskip("sklearn")
-import accuracy
+from benchmarks.commands import accuracy as command
+from benchmarks.commands import main
+from benchmarks.measure import accuracy, accuracy_images
+from benchmarks.report import accuracy as report
 
 SETTINGS = [accuracy.Setting("fp32", "fp32"), accuracy.Setting("fp32", "fp16"), accuracy.Setting("fp32", "int8")]
 
@@ -38,20 +38,20 @@ def test_every_combination_of_the_cpu_is_measured():
 
 def test_images_and_calibration_images_are_different():
     net = AlexNet(weights="digits", device="cpu")
-    data = accuracy.data_for(net, True)
+    data = accuracy_images.data_for(net, True)
     assert len(data.images) == 11 and len(data.calibration) == 16 and len(data.held) == len(data.labels) == 45
     everything = np.concatenate((data.calibration, data.held))
     assert len(np.unique(everything.reshape(len(everything), -1), axis=0)) >= len(everything) - 1
-    pictures = accuracy.photographs()
+    pictures = accuracy_images.photographs()
     assert [picture.size for picture in pictures] == [(640, 427), (640, 427)]
-    assert len(accuracy.views(pictures[0])) == 12
+    assert len(accuracy_images.views(pictures[0])) == 12
 
 
 def test_a_quick_run_of_the_trained_network(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(accuracy, "settings", lambda: SETTINGS)
     out = tmp_path / "result.json"
-    words = ["--quick", "--networks", "alexnet-digits", "--threads", "1", "--output", str(out)]
-    assert accuracy.main(words) == 0
+    words = ["accuracy", "--quick", "--networks", "alexnet-digits", "--threads", "1", "--output", str(out)]
+    assert main.main(words) == 0
     rows = json.loads(out.read_text())["rows"]
     errors = [row["max_relative_error"] for row in rows]
     assert 0 < errors[0] < 1e-5 and errors[0] < errors[1] < 1e-2 and errors[0] < errors[2] < 0.1
@@ -60,14 +60,14 @@ def test_a_quick_run_of_the_trained_network(monkeypatch, capsys, tmp_path):
 
 
 def test_the_document_is_that_of_the_results():
-    records = accuracy.load_records()
-    assert accuracy.REPORT.read_text(encoding="utf-8") == accuracy.render(records)
+    records = report.load()
+    assert report.REPORT.read_text(encoding="utf-8") == report.render(records)
     for record in records:
         found = {(row["variant"], *(row[key] for key in accuracy.Setting._fields)) for row in record["rows"]}
-        assert found == {(name, *one) for name in accuracy.NETWORKS for one in accuracy.settings()}
+        assert found == {(name, *one) for name in command.NETWORKS for one in accuracy.settings()}
 
 
 def test_a_wrong_result_file_is_one_sentence(tmp_path):
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(UserError, match=r"x.json is not a result of accuracy.py"):
-        accuracy.load_records(tmp_path)
+    with pytest.raises(UserError, match=r"x.json is not a result of the command accuracy"):
+        report.load(tmp_path)

@@ -17,12 +17,14 @@ from fastalex.hardware import devices
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
 
-import engines  # noqa: E402
-import results_table  # noqa: E402
-import run  # noqa: E402
-import timing  # noqa: E402
+from benchmarks import files, records  # noqa: E402
+from benchmarks.commands import cpu, gpu, main  # noqa: E402
+from benchmarks.measure import cold, machine, timing  # noqa: E402
+from benchmarks.measure import cpu as measuring  # noqa: E402
+from benchmarks.measure.errors import ChildError  # noqa: E402
+from benchmarks.numeric_classes import MODES  # noqa: E402
+from benchmarks.report import compose, markdown  # noqa: E402
 
 HEAD = "AlexNet image classification | Nano (optimized) | TX2 (optimized) | RTX (optimized) | GTX-1650 (optimized)"
 COLD = {"total_ms": 9.0, "start_ms": 1.0, "import_ms": 2.0, "build_ms": 3.0, "first_run_ms": 3.0, "peak_rss_mib": 50.0}
@@ -57,7 +59,7 @@ class FakeChild:
 
 
 def options(*words):
-    return run.parse(list(words))
+    return main.parse(["cpu", *words])
 
 
 def test_summarize():
@@ -101,22 +103,22 @@ def test_peak_memory_is_read(tmp_path):
 
 def test_cold_is_the_median_of_fresh_processes():
     totals = iter((30.0, 10.0, 20.0))
-    found = timing.measure_cold({}, lambda task, spec: dict(COLD, total_ms=next(totals), peak_rss_mib=None))
+    found = cold.measure_cold({}, lambda task, spec: dict(COLD, total_ms=next(totals), peak_rss_mib=None))
     assert found["total_ms"] == 20.0
     assert found["repeats"] == 3
     assert found["peak_rss_mib"] is None
 
 
 def test_child_failures_are_one_sentence():
-    with pytest.raises(timing.ChildError, match="KeyError"):
-        timing.run_child("no such task", {"cpus": []})
-    compile(timing.COLD_PROGRAM, "cold", "exec")
+    with pytest.raises(ChildError, match="KeyError"):
+        measuring.run_child("no such task", {"cpus": []})
+    compile(cold.COLD_PROGRAM, "cold", "exec")
 
 
 def test_correctness_comes_before_every_time():
     child = FakeChild()
     spec = {"variant": "torchvision", "precision": "fp32", "fc_weights": "int8", "threads": 1}
-    rows = run.measure_variant(spec, (1, 32), child)
+    rows = measuring.measure_variant(spec, (1, 32), child)
     assert [call[0] for call in child.calls] == ["correct", "time", "cold", "cold", "cold", "correct", "time"]
     assert rows[0]["cold"]["repeats"] == 3
     assert rows[1]["cold"] is None
@@ -125,23 +127,23 @@ def test_correctness_comes_before_every_time():
 
 def test_a_wrong_result_is_not_timed_and_not_written(monkeypatch, tmp_path, capsys):
     child = FakeChild(wrong=("int8",))
-    monkeypatch.setattr(run, "publish", lambda *_: pytest.fail("published a wrong result"))
-    monkeypatch.setattr(run, "dispatch", lambda chosen: run.measure(chosen, child))
-    assert run.main(["--fc-weights", "int8", "--output", str(tmp_path / "out.json")]) == 1
+    monkeypatch.setattr(cpu, "publish", lambda *_: pytest.fail("published a wrong result"))
+    monkeypatch.setattr(cpu, "run", lambda chosen, run=cpu.run: run(chosen, child))
+    assert main.main(["--fc-weights", "int8", "--output", str(tmp_path / "out.json")]) == 1
     assert [call[0] for call in child.calls] == ["save", "quantise", "correct"]
     assert "naive backend" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
 def test_measure_writes_what_was_measured(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(run, "make_record", lambda base, rows: dict(record(), rows=rows))
-    monkeypatch.setattr(results_table, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(results_table, "write_report", lambda: results_table.write_atomically(tmp_path / "R.md", "x"))
+    monkeypatch.setattr(machine, "make_record", lambda base, rows: dict(record(), rows=rows))
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(compose, "write", lambda: files.write_atomically(tmp_path / "R.md", "x"))
     child = FakeChild()
-    assert run.measure(options("--threads", "1"), child) == 0
+    assert cpu.run(options("--threads", "1"), child) == 0
     rows = json.loads((tmp_path / "results/cpu/some-v3.json").read_text())["rows"]
     cases = {(row["variant"], row["precision"], row["fc_weights"], row["batch"]) for row in rows}
-    assert cases == {(v, *mode, b) for v in results_table.VARIANTS for mode in engines.MODES for b in (1, 8, 32)}
+    assert cases == {(v, *mode, b) for v in records.VARIANTS for mode in MODES for b in (1, 8, 32)}
     assert len(rows) == len(cases)
     assert (tmp_path / "R.md").exists()
     assert [call[0] for call in child.calls].count("save") == 2
@@ -153,10 +155,10 @@ def test_measure_writes_what_was_measured(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize("words", [("--no-write",), ("--quick",), ("--output", "out.json")])
 def test_the_committed_results_are_left_alone(words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run, "make_record", lambda base, rows: dict(record(), rows=rows))
-    monkeypatch.setattr(results_table, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(results_table, "write_report", lambda: pytest.fail("wrote the report"))
-    assert run.measure(options("--threads", "1", "--batches", "1", *words), FakeChild()) == 0
+    monkeypatch.setattr(machine, "make_record", lambda base, rows: dict(record(), rows=rows))
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(compose, "write", lambda: pytest.fail("wrote the report"))
+    assert cpu.run(options("--threads", "1", "--batches", "1", *words), FakeChild()) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == (["out.json"] if "--output" in words else [])
 
 
@@ -171,16 +173,40 @@ def test_another_machine_is_refused_without_a_traceback():
     assert said.count("\n") == 1
 
 
+def test_a_call_without_a_command_measures_the_device(tmp_path):
+    words = [
+        "--variants",
+        "torchvision",
+        "--batches",
+        "1",
+        "2",
+        "--fc-weights",
+        "fp16",
+        "--quick",
+        "--no-write",
+        "--json",
+    ]
+    for device in ([], ["--device", "cpu"]):
+        assert main.parse([*device, *words]) == main.parse(["cpu", *words])
+    assert main.parse([]) == main.parse(["cpu"])
+    assert main.parse([*words, "--device", "h200"]) == main.parse(["gpu", "--device", "h200", *words])
+    help_of = [sys.executable, str(BENCHMARKS / "run.py"), "--help"]
+    said = subprocess.run(help_of, capture_output=True, cwd=str(tmp_path), check=True).stdout.decode()
+    assert all("\n    %s " % name in said or "\n    %s\n" % name in said for name in main.COMMANDS)
+    module = [sys.executable, "-m", "benchmarks", "--help"]
+    assert subprocess.run(module, capture_output=True, cwd=str(BENCHMARKS.parent), check=True).stdout.decode() == said
+
+
 def test_the_right_machine_has_no_engine_yet(monkeypatch, capsys):
     found = devices.Recognition(devices.get("rtx30"), None, "nvidia-smi names it")
     monkeypatch.setattr(devices, "recognise", lambda: found)
-    monkeypatch.setattr(run, "engine_reason", lambda: "built without CUDA")
-    assert run.main(["--device", "rtx30"]) == 2
+    monkeypatch.setattr(gpu, "engine_reason", lambda: "built without CUDA")
+    assert main.main(["--device", "rtx30"]) == 2
     said = capsys.readouterr().err
     assert "no CUDA engine" in said
     assert "built without CUDA" in said
     assert said.count("\n") == 1
-    assert run.main(["--device", "rtx40"]) == 2
+    assert main.main(["--device", "rtx40"]) == 2
     assert "it is rtx30" in capsys.readouterr().err
 
 
@@ -194,13 +220,16 @@ def test_the_right_machine_has_no_engine_yet(monkeypatch, capsys):
         (("--threads", "-1"), "--threads"),
         (("--threads", "1", "0"), "--threads"),
         (("--precisions", "int8", "--fc-weights", "fp32"), "no such precision"),
-        (("--card", "RTX 3090"), "--predict"),
-        (("--predict",), "--predict needs a device"),
-        (("--device", "rtx30", "--predict", "--card", "RTX 3091"), "did you mean"),
+        (("--card", "RTX 3090"), "does not take '--card"),
+        (("cpus",), "invalid choice: 'cpus'"),
+        (("report", "--quick"), "report does not take '--quick'"),
+        (("--device",), "--device: expected one argument"),
+        (("predict",), "predict needs a --device"),
+        (("predict", "--device", "rtx30", "--card", "RTX 3091"), "did you mean"),
     ],
 )
 def test_mistakes_exit_2(words, said, capsys):
-    assert run.main(list(words)) == 2
+    assert main.main(list(words)) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -208,7 +237,7 @@ def test_mistakes_exit_2(words, said, capsys):
 
 @pytest.mark.parametrize("device", sorted(devices.load_all()))
 def test_every_prediction_says_predicted(device, capsys):
-    assert run.main(["--device", device, "--predict", "--variants", "torchvision", "--batches", "1", "64"]) == 0
+    assert main.main(["predict", "--device", device, "--variants", "torchvision", "--batches", "1", "64"]) == 0
     tables = capsys.readouterr().out.strip().split("\n\n")
     assert len(tables) == 2 * len(devices.get(device).cards)
     assert all(text.startswith("predicted, not measured: ") and "\npredicted ms" in text for text in tables)
@@ -217,8 +246,8 @@ def test_every_prediction_says_predicted(device, capsys):
 
 
 def test_prediction_as_json(capsys):
-    words = ["--device", "rtx30", "--card", "RTX 3090", "--predict", "--json", "--variants", "alexnet2012"]
-    assert run.main(words) == 0
+    words = ["predict", "--device", "rtx30", "--card", "RTX 3090", "--json", "--variants", "alexnet2012"]
+    assert main.main(words) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["predicted"] is True
     assert [one["precision"] for one in found["rooflines"]] == ["fp32", "fp16", "int8", "int4"]
@@ -227,12 +256,12 @@ def test_prediction_as_json(capsys):
 
 def test_the_report_is_what_the_results_generate():
     written = (BENCHMARKS / "RESULTS.md").read_text(encoding="utf-8")
-    assert written == results_table.render(results_table.load_records()), "run: python benchmarks/run.py --report"
+    assert written == compose.render(records.load()), "run: python benchmarks/run.py report"
     assert written.splitlines()[0] == HEAD
 
 
 def test_cells_are_measured_or_blank():
-    empty = results_table.render([]).splitlines()
+    empty = compose.render([]).splitlines()
     assert empty[0] == HEAD
     assert [line for line in empty if line.startswith("| alexnet2012, batch 1 ")] == [
         "| alexnet2012, batch 1 (ms, images/s) |  |  |  |  |"
@@ -243,29 +272,29 @@ def test_cells_are_measured_or_blank():
         record("tx2", "Jetson TX2", quick=True),
         record(),
     ]
-    line = results_table.render(records).splitlines()[2]
+    line = compose.render(records).splitlines()[2]
     assert line == "| alexnet2012, batch 1 (ms, images/s) |  |  | 0.250 ms, 4000 images/s (RTX 4090, fc fp16) |  |"
 
 
 def test_cpu_section_shows_versions_and_cold_start():
-    text = results_table.render([record(cold=dict(COLD, repeats=3))])
+    text = compose.render([record(cold=dict(COLD, repeats=3))])
     measured = text.split("## Predicted", 1)[0]
     assert "fastalex 0, Python 3, numpy 1; Linux; 2 threads pinned to CPUs 0, 1;" in measured
     assert "engine ISA v3; compiler gcc" in measured
     assert "| alexnet2012 | bf16 | int8 | 2 | 1 | 4.00 | 3.50 | 5.00 | 250 | 80.0 | 0.100 | 0.0200 |" in measured
     assert "| alexnet2012 | bf16 | int8 | 9.00 | 1.00 | 2.00 | 3.00 | 3.00 | 50.0 |" in measured
-    assert "## NVIDIA H200, measured: H200 SXM" in results_table.render([record("h200", "H200 SXM")])
+    assert "## NVIDIA H200, measured: H200 SXM" in compose.render([record("h200", "H200 SXM")])
     assert "quick run" not in measured
-    assert "quick run" in results_table.render([record(quick=True)])
+    assert "quick run" in compose.render([record(quick=True)])
     old = record()
     del old["rows"][0]["precision"]
-    assert "| alexnet2012 | fp32 | int8 | 2 | 1 | 4.00 |" in results_table.render([old])
+    assert "| alexnet2012 | fp32 | int8 | 2 | 1 | 4.00 |" in compose.render([old])
     old["machine"]["thread_counts"] = [1, 2]
-    assert "1 and 2 threads pinned to CPUs 0, 1;" in results_table.render([old])
+    assert "1 and 2 threads pinned to CPUs 0, 1;" in compose.render([old])
 
 
 def test_predictions_stand_apart():
-    text = results_table.render([])
+    text = compose.render([])
     for section in text.split("\n## ")[1:]:
         assert section.startswith("Predicted, not measured: ")
         assert "| predicted ms a batch |" in section
@@ -277,7 +306,7 @@ def test_predictions_stand_apart():
     [(None, ""), (0.0079, "0.00790"), (7.4, "7.40"), (99.94, "99.9"), (99.96, "100"), (1234.5, "1234"), (25, "25.0")],
 )
 def test_digits(value, text):
-    assert results_table.digits(value) == text
+    assert markdown.digits(value) == text
 
 
 def test_bad_result_files_are_named(tmp_path):
@@ -285,25 +314,25 @@ def test_bad_result_files_are_named(tmp_path):
     folder.mkdir()
     (folder / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"a\.json is not a result file"):
-        results_table.load_records(tmp_path)
+        records.load(tmp_path)
     (folder / "a.json").write_text(json.dumps(dict(record(), machine=None, rows=[{}])))
     with pytest.raises(UserError, match="it has no variant"):
-        results_table.load_records(tmp_path)
+        records.load(tmp_path)
     (folder / "a.json").write_text(json.dumps(record("tx2")))
     with pytest.raises(UserError, match="results/tx2"):
-        results_table.load_records(tmp_path)
+        records.load(tmp_path)
 
 
 def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file.json"
-    results_table.write_atomically(path, "old")
+    files.write_atomically(path, "old")
 
     def fail(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError, match="No space left"):
-        results_table.write_atomically(path, "new")
+        files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(str(path.parent)) == ["file.json"]
 
@@ -313,14 +342,14 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     [("Intel(R) Core(TM) i7-8700 CPU @ 3.20GHz", "intel-core-i7-8700"), ("AMD EPYC", "amd-epyc"), ("@", "cpu")],
 )
 def test_slug(name, slug):
-    assert results_table.slug(name) == slug
+    assert records.slug(name) == slug
 
 
 def test_whole_run_on_the_small_network(tmp_path):
     pytest.importorskip("fastalex._core")
     path = tmp_path / "out.json"
     words = ["--variants", "alexnet-digits", "--precisions", "fp32", "--fc-weights", "int8", "--batches", "1", "3"]
-    assert run.main([*words, "--quick", "--threads", "1", "--output", str(path)]) == 0
+    assert main.main([*words, "--quick", "--threads", "1", "--output", str(path)]) == 0
     found = json.loads(path.read_text())
     assert found["quick"] is True
     assert found["machine"]["threads"] == 1

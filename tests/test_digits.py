@@ -28,7 +28,7 @@ def bundled():
 def script():
     pytest.importorskip("sklearn")
     pytest.importorskip("torch")
-    spec = importlib.util.spec_from_file_location("digits_example", ROOT / "examples" / "digits.py")
+    spec = importlib.util.spec_from_file_location("digits_example", ROOT / "examples" / "train_digits.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -19,20 +19,26 @@ from fastalex.runtime import device_spec
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
 
-import engines  # noqa: E402
-import gpu_clock  # noqa: E402
-import gpu_engines  # noqa: E402
-import gpu_run  # noqa: E402
-import gpu_table  # noqa: E402
-import gpu_worker  # noqa: E402
-import peers  # noqa: E402
-import power  # noqa: E402
-import results_table  # noqa: E402
-import run  # noqa: E402
-import timing  # noqa: E402
-import worker  # noqa: E402
+from benchmarks import records  # noqa: E402
+from benchmarks.commands import gpu as gpu_command  # noqa: E402
+from benchmarks.commands import main  # noqa: E402
+from benchmarks.measure import (  # noqa: E402
+    conversions,
+    engine_processes,
+    gpu_clock,
+    gpu_engines,
+    gpu_worker,
+    machine,
+    power,
+    processes,
+    timing,
+    worker,
+)
+from benchmarks.measure import gpu as gpu_run  # noqa: E402
+from benchmarks.measure.errors import ChildError, WrongResultError  # noqa: E402
+from benchmarks.numeric_classes import GPU_CLASSES  # noqa: E402
+from benchmarks.report import gpu as gpu_table  # noqa: E402
 
 PEAKS = {"gb_s": 4000.0, "fp32_tflops": 50.0, "fp16_tflops": 700.0}
 SMI = "NVIDIA H200, P0, Enabled, 1980, 3201, 1980, 3201, 120.5, 700.00, 31, 575.57.08, 96.00"
@@ -152,7 +158,7 @@ def test_which_engines_are_measured():
         "torch eager fp16",
         "torch compile fp16",
     ]
-    assert {engine.numeric_class for engine in gpu_engines.ENGINES.values()} == set(gpu_engines.CLASSES)
+    assert {engine.numeric_class for engine in gpu_engines.ENGINES.values()} == set(GPU_CLASSES)
 
 
 def test_pytorch_is_run_at_its_best(tmp_path):
@@ -160,8 +166,8 @@ def test_pytorch_is_run_at_its_best(tmp_path):
     torch = pytest.importorskip("torch")
     row = "alexnet-digits"
     spec = {"variant": row, "folder": str(tmp_path), "torch_device": "cpu", "shape": [3, 131, 131]}
-    engines.write_weights(spec)
-    engines.write_torch(spec)
+    conversions.write_weights(spec)
+    conversions.write_torch(spec)
     net = gpu_engines.Torch(spec, "fp32", False)
     images = timing.random_images(spec["shape"], 2)
     net.load(images)
@@ -187,7 +193,7 @@ class PlayedChild:
             versions = {"torch": "2.9", "cuda": "12.8", "cudnn": 91002}
             return {"peaks": self.peaks, "reason": "" if self.peaks else "no torch", "versions": versions}
         if spec["engine"] in self.broken:
-            raise timing.ChildError("out of memory")
+            raise ChildError("out of memory")
         own = spec["engine"].startswith("fastalex")
         rows = []
         for batch in spec["batches"]:
@@ -200,7 +206,7 @@ class PlayedChild:
         return {"rows": rows, "tuning": "devices/h200.toml" if own else None}
 
 
-class PlayedTools(peers.Tools):
+class PlayedTools(engine_processes.Tools):
     def __init__(self):
         self.log = []
 
@@ -231,12 +237,12 @@ def test_every_engine_has_a_process_and_a_row_for_each_batch():
 
 def test_a_peer_that_fails_is_noted_and_fastalex_is_not_forgiven():
     one, _, _ = measured(broken=("torch compile fp16",))
-    failed = [row for row in one.rows if row["status"] == peers.FAILED]
+    failed = [row for row in one.rows if row["status"] == records.FAILED]
     assert [(row["engine"], row["batch"], row["note"]) for row in failed] == [
         ("torch compile fp16", 1, "out of memory"),
         ("torch compile fp16", 8, "out of memory"),
     ]
-    with pytest.raises(timing.ChildError):
+    with pytest.raises(ChildError):
         measured(broken=("fastalex fp16",))
     one, _, _ = measured(wrong=("fastalex fp16", "torch eager fp16"))
     assert {row["engine"] for row in one.wrong()} == {"fastalex fp16"}
@@ -244,14 +250,14 @@ def test_a_peer_that_fails_is_noted_and_fastalex_is_not_forgiven():
 
 def test_a_record_and_its_tables(tmp_path):
     one, _, _ = measured(broken=("torch compile fp16",))
-    record = gpu_run.record(one, "h200", run.make_record(one.base, []))
+    record = gpu_run.record(one, "h200", machine.make_record(one.base, []))
     assert (record["device"], record["title"]) == ("h200", "H200 SXM")
     assert {row["peer"] for row in record["rows"]} == {"fastalex"}
     assert {row["peer"] for row in record["peers"]} == {"torch"}
     folder = tmp_path / "h200"
     folder.mkdir()
     (folder / "h200.json").write_text(json.dumps(record))
-    assert results_table.load_records(tmp_path) == [json.loads(json.dumps(record))]
+    assert records.load(tmp_path) == [json.loads(json.dumps(record))]
     text = gpu_table.section(record)
     assert text.startswith("\n## NVIDIA H200, measured: H200 SXM\n")
     assert "Ceilings, by PyTorch: 4000 GB/s, 50.0 TFLOPS fp32, 700.0 fp16." in text
@@ -293,28 +299,28 @@ def test_the_gpu_is_found_by_its_device_file(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--device", "rtx30", "--peers"), "leave out --peers and --layers"),
-        (("--device", "rtx30", "--layers"), "leave out --peers and --layers"),
-        (("--device", "rtx30", "--threads", "2"), "--threads is for CPUs"),
-        (("--device", "h200", "--precisions", "bf16"), "--precisions is for the CPU"),
+        (("peers", "--device", "rtx30"), "peers does not take '--device"),
+        (("layers", "--device", "rtx30"), "layers does not take '--device"),
+        (("--device", "rtx30", "--threads", "2"), "gpu does not take '--threads 2'"),
+        (("--device", "h200", "--precisions", "bf16"), "gpu does not take '--precisions bf16'"),
     ],
 )
 def test_mistakes_exit_2(words, said, capsys):
-    assert run.main(list(words)) == 2
+    assert main.main(list(words)) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
 
 
 def test_a_wrong_result_is_not_written(monkeypatch, capsys):
-    monkeypatch.setattr(run, "publish", lambda *_: pytest.fail("published a wrong result"))
-    options = run.parse(["--device", "h200", "--variants", "alexnet2012", "--batches", "1"])
+    monkeypatch.setattr(gpu_command, "publish", lambda *_: pytest.fail("published a wrong result"))
+    options = main.parse(["--device", "h200", "--variants", "alexnet2012", "--batches", "1"])
     tools = {"child": PlayedChild(wrong=("fastalex fp32",)), "tools": PlayedTools()}
-    with emulated.pretend("h200"), pytest.raises(run.WrongResultError, match="fastalex fp32, alexnet2012, batch 1"):
-        run.measure_gpu(options, "emulated", **tools)
+    with emulated.pretend("h200"), pytest.raises(WrongResultError, match="fastalex fp32, alexnet2012, batch 1"):
+        gpu_command.run(options, "emulated", **tools)
     options.device = "rtx40"
     with emulated.pretend("h200"), pytest.raises(UserError, match="this machine is not rtx40"):
-        run.measure_gpu(options, "emulated", **tools)
+        gpu_command.run(options, "emulated", **tools)
 
 
 # On the emulated backend ------------------------------------------------------------------------------------------
@@ -324,12 +330,12 @@ def in_this_process(task, spec):
     return json.loads(json.dumps({"measure": gpu_worker.measure, "peaks": gpu_worker.peaks}[task](spec)))
 
 
-class Here(peers.Tools):
+class Here(engine_processes.Tools):
     """Conversions and the reference without processes."""
 
     def once(self, task, spec, timeout):
         if task == "prepare":
-            engines.CONVERSIONS[spec["conversion"]](spec)
+            conversions.CONVERSIONS[spec["conversion"]](spec)
         else:
             worker.reference(spec)
         return {}
@@ -341,8 +347,8 @@ def test_the_whole_run_on_the_emulated_backend(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gpu_clock, "WARM_UP", 1)
     path = tmp_path / "out.json"
     words = ["--device", "rtx30", "--variants", "alexnet-digits", "--fc-weights", "fp32", "int4", "--batches", "1"]
-    options = run.parse([*words, "--quick", "--output", str(path)])
-    assert run.measure_gpu(options, "emulated", child=in_this_process, tools=Here()) == 0
+    options = main.parse([*words, "--quick", "--output", str(path)])
+    assert gpu_command.run(options, "emulated", child=in_this_process, tools=Here()) == 0
     record = json.loads(path.read_text())
     assert (record["device"], record["title"], record["peers"]) == ("rtx30", "GeForce RTX 3090", [])
     assert record["peers_missing"] == "torch sees no GPU"
@@ -361,10 +367,10 @@ def test_the_whole_run_on_the_emulated_backend(tmp_path, monkeypatch, capsys):
 
 
 def test_a_measuring_process_that_fails_is_one_sentence():
-    with pytest.raises(timing.ChildError, match="KeyError"):
+    with pytest.raises(ChildError, match="KeyError"):
         gpu_run.run_child("no such task", {})
     if not devices.recognise().device:
         found = gpu_run.run_child("peaks", {"torch_device": "cuda:0"})
         assert found["peaks"] is None
     assert device_spec.gpus("naive") == []
-    assert os.path.basename(str(gpu_run.WORKER)) == "gpu_worker.py"
+    assert os.path.isfile(processes.command("measure.gpu_worker")[1])

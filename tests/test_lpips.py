@@ -7,10 +7,8 @@ heads where the packages are not there.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import pickle
-import sys
 import threading
 import warnings
 from pathlib import Path
@@ -801,17 +799,17 @@ def test_the_example_compares_files(tmp_path, capsys):
 
 
 def test_the_table_of_the_comparison():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    import lpips_peers
+    from benchmarks.measure import lpips as measuring
+    from benchmarks.report import lpips as report
 
     document = (ROOT / "docs" / "lpips.md").read_text(encoding="utf-8")
-    records = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(lpips_peers.RESULTS.glob("*.json"))]
-    assert document.split(lpips_peers.BEGIN)[1].split(lpips_peers.END)[0].strip() == lpips_peers.render(records).strip()
+    records = report.load()
+    assert document.split(report.BEGIN)[1].split(report.END)[0].strip() == report.render(records).strip()
     for record in records:
-        assert not record["quick"] and {row["case"] for row in record["times"]} == set(lpips_peers.CASES)
+        assert not record["quick"] and {row["case"] for row in record["times"]} == set(measuring.CASES)
     with pytest.raises(RuntimeError, match="differ"):
-        lpips_peers.compare(np.ones(3), np.full(3, 1.001))
-    assert lpips_peers.compare(np.ones(3), np.full(3, 1 + 1e-6)) < 2e-6
+        measuring.compare(np.ones(3), np.full(3, 1.001))
+    assert measuring.compare(np.ones(3), np.full(3, 1 + 1e-6)) < 2e-6
 
 
 def test_resized_as_torch_does():

@@ -27,20 +27,33 @@ from fastalex.weights import initial
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
-sys.path.insert(0, str(BENCHMARKS))
 
-import charts  # noqa: E402
-import engines  # noqa: E402
-import layer_times  # noqa: E402
-import limits  # noqa: E402
-import peers  # noqa: E402
-import peers_table  # noqa: E402
-import power  # noqa: E402
-import results_table  # noqa: E402
-import run  # noqa: E402
-import targets  # noqa: E402
-import timing  # noqa: E402
-import worker  # noqa: E402
+from benchmarks import floors, ranking, records, targets  # noqa: E402
+from benchmarks.commands import main  # noqa: E402
+from benchmarks.commands import peers as peers_command  # noqa: E402
+from benchmarks.measure import (  # noqa: E402
+    agreement,
+    conversions,
+    engine_files,
+    engine_processes,
+    engines,
+    layer_times,
+    limits,
+    packages,
+    peers,
+    power,
+    runtimes,
+    selection,
+    timing,
+    worker,
+)
+from benchmarks.measure.budget import Budget  # noqa: E402
+from benchmarks.measure.errors import EngineError  # noqa: E402
+from benchmarks.measure.preparation import OWN_FILES  # noqa: E402
+from benchmarks.numeric_classes import CLASSES, FC8, FP32  # noqa: E402
+from benchmarks.report import charts, compose, peer_tables  # noqa: E402
+from benchmarks.report import peers as peers_report  # noqa: E402
+from benchmarks.report import targets as targets_report  # noqa: E402
 
 RATES = {"fp32": 100.0, "bf16": None, "int8": 400.0, "read_4k": 10.0, "read_huge": 20.0}
 LOGITS = np.array([[1.0, -2.0, 3.0], [2.0, 1.0, -1.0]], np.float32)
@@ -55,7 +68,7 @@ class Clock:
         return self.now
 
 
-class PlayedTools(peers.Tools):
+class PlayedTools(engine_processes.Tools):
     """Engines that answer from a table: name -> (ms a call, factor on the right result)."""
 
     def __init__(self, table, clock=None, step_s=0.0, absent=(), broken=(), steps=None):
@@ -77,7 +90,7 @@ class PlayedTools(peers.Tools):
         self.log.append((task, spec.get("conversion") or spec.get("engine")))
         self.clock.now += self.step_s
         if spec.get("conversion") in self.broken:
-            raise peers.EngineError("it cannot be converted")
+            raise EngineError("it cannot be converted")
         keys = ("total_ms", "start_ms", "import_ms", "load_ms", "first_run_ms")
         return dict(dict.fromkeys(keys, 1.0), peak_rss_mib=None) if task == "cold" else {}
 
@@ -127,7 +140,7 @@ def no_pauses(monkeypatch):
 
 def compare(tools, *names, quick=False, budget=None, batches=(1,), networks=("torchvision",), threads=(1,)):
     lines = []
-    budget = budget or peers.Budget(None, tools.clock)
+    budget = budget or Budget(None, tools.clock)
     cpus = list(range(max(threads)))
     one = peers.Comparison(chosen(*names), cpus, threads, quick, tools, lines.append, budget)
     one.run(list(networks), list(batches))
@@ -138,10 +151,10 @@ def test_turns_ranking_and_ratio():
     tools = PlayedTools({"fastalex fp32": (10.0, 1), "torch eager": (30.0, 1), "torch channels_last": (20.0, 1)})
     one, _ = compare(tools, *tools.table, batches=(1, 32))
     assert [row["engine"] for row in one.rows] == 2 * list(tools.table)
-    assert {row["status"] for row in one.rows} == {peers.OK}
-    ranked = peers_table.ranking(one.rows, ("torchvision", 1, 1), engines.FP32)
+    assert {row["status"] for row in one.rows} == {records.OK}
+    ranked = ranking.ranked(one.rows, ("torchvision", 1, 1), FP32)
     assert [row["engine"] for row in ranked] == ["fastalex fp32", "torch channels_last"]  # a peer's fastest mode
-    assert peers_table.ratio(one.rows[1], one.rows) == pytest.approx(3)
+    assert ranking.ratio(one.rows[1], one.rows) == pytest.approx(3)
     assert one.rows[4]["ms_per_image"] == pytest.approx(30 / 32)
     assert one.rows[0]["runs"] == peers.ROUNDS[1] * int(peers.BURST_S * 1e3 / 10)
     bursts = [name for do, name in tools.log if do == "burst"]
@@ -150,7 +163,7 @@ def test_turns_ranking_and_ratio():
     assert len(set(rounds)) > 1, "the turns are shuffled"
     do = [word for word, _ in tools.log]
     assert max(at for at, word in enumerate(do[: do.index("burst")]) if word == "load") < do.index("burst")
-    head, lines = peers_table.summary(one.rows)
+    head, lines = peer_tables.summary(one.rows)
     assert head == ["class", "engine", "torchvision, batch 1", "torchvision, batch 32"]
     assert lines[0][2:] == ["**10.0 ms**", "**0.312 ms**"]
     assert lines[1] == ["fp32", "torch", "20.0 ms (channels_last, 2.00)", "0.625 ms (channels_last, 2.00)"]
@@ -159,11 +172,11 @@ def test_turns_ranking_and_ratio():
 def test_a_wrong_peer_is_marked_and_not_timed():
     tools = PlayedTools({"fastalex fp32": (10.0, 1), "ncnn fp32": (1.0, 1.01), "onnxruntime": (5.0, np.nan)})
     one, lines = compare(tools, *tools.table)
-    assert [row["status"] for row in one.rows] == [peers.OK, peers.WRONG, peers.WRONG]
+    assert [row["status"] for row in one.rows] == [records.OK, records.WRONG, records.WRONG]
     assert one.rows[1]["median_ms"] is None
     assert ("burst", "ncnn fp32") not in tools.log
-    assert [row["peer"] for row in peers_table.ranking(one.rows, ("torchvision", 1, 1), engines.FP32)] == ["fastalex"]
-    assert "WRONG" in peers_table.summary(one.rows)[1][1]
+    assert [row["peer"] for row in ranking.ranked(one.rows, ("torchvision", 1, 1), FP32)] == ["fastalex"]
+    assert "WRONG" in peer_tables.summary(one.rows)[1][1]
     assert any("not finite" in line for line in lines)
     assert [engine for task, engine in tools.log if task == "cold"] == peers.COLD_REPEATS * ["fastalex fp32"]
 
@@ -184,9 +197,9 @@ def test_a_wrong_peer_is_marked_and_not_timed():
 )
 def test_what_counts_as_the_same(numeric_class, factor, status):
     expected = LOGITS[[0, 1, 0]]
-    assert peers.agreement(expected * np.float32(factor), expected, numeric_class)["status"] == status
-    assert peers.agreement(expected[:2], expected, numeric_class)["status"] == "wrong"
-    assert peers.agreement(expected[:, ::-1], expected, numeric_class)["status"] == "wrong"
+    assert agreement.agreement(expected * np.float32(factor), expected, numeric_class)["status"] == status
+    assert agreement.agreement(expected[:2], expected, numeric_class)["status"] == "wrong"
+    assert agreement.agreement(expected[:, ::-1], expected, numeric_class)["status"] == "wrong"
 
 
 def test_missing_and_broken_peers_leave_blanks():
@@ -197,10 +210,10 @@ def test_missing_and_broken_peers_leave_blanks():
     assert [line.split("  ")[-1] for line in lines if "left blank" in line] == [
         "ncnn fp32 is left blank: a-module is not installed"
     ]
-    cells = {line[1]: line[2:] for line in peers_table.summary(one.rows)[1]}
+    cells = {line[1]: line[2:] for line in peer_tables.summary(one.rows)[1]}
     assert cells["ncnn"] == cells["openvino"] == ["", ""]
     assert cells["opencv"][0].startswith("**7.00 ms")
-    assert peers_table.notes(one.rows) == [
+    assert peer_tables.notes(one.rows) == [
         "ncnn fp32: a-module is not installed",
         "openvino f32: the conversion for openvino failed: it cannot be converted",
     ]
@@ -214,7 +227,7 @@ def test_an_engine_that_dies_is_a_row():
 
             def answer(do, **command):
                 if do == "burst" and played.name == "torch eager":
-                    raise peers.EngineError("it ended or hung: killed")
+                    raise EngineError("it ended or hung: killed")
                 return played(do, **command)
 
             answer.close = played.close
@@ -228,32 +241,30 @@ def test_quick_runs_end_in_time():
     clock = Clock()
     names = list(engines.ENGINES)
     tools = PlayedTools(dict.fromkeys(names, (10.0, 1)), clock, step_s=4.0)
-    one, _ = compare(
-        tools, *names, quick=True, budget=peers.Budget(200, clock), batches=(1, 32), networks=results_table.VARIANTS
-    )
+    one, _ = compare(tools, *names, quick=True, budget=Budget(200, clock), batches=(1, 32), networks=records.VARIANTS)
     # every step is 4 s here, 13 times too long for all; what a network may overrun is one step of each live engine, and
     # what is done for fastalex in any case: its own files, and the reference
-    assert clock.now < 200 + 4 * (len(names) + 2 * (len(peers.OWN_FILES) + 1))
+    assert clock.now < 200 + 4 * (len(names) + 2 * (len(OWN_FILES) + 1))
     assert {row["note"] for row in one.rows if row["status"] == "skipped"} == {"the time of a quick run was spent"}
     assert all(row["status"] == "ok" for row in one.rows if row["peer"] == "fastalex")
-    assert {row["variant"] for row in one.rows if row["median_ms"]} == set(results_table.VARIANTS)
+    assert {row["variant"] for row in one.rows if row["median_ms"]} == set(records.VARIANTS)
 
 
 def test_budget():
     clock = Clock()
-    budget = peers.Budget(10, clock)
+    budget = Budget(10, clock)
     assert budget.share(2).left == 5
     clock.now = 11
     assert budget.spent
     assert budget.share(2).spent
-    assert peers.Budget(None, clock).left == float("inf")
-    assert not peers.Budget(None, clock).share(3).spent
+    assert Budget(None, clock).left == float("inf")
+    assert not Budget(None, clock).share(3).spent
 
 
 def test_quick_stops_after_the_time_of_a_case():
     clock = Clock()
     tools = PlayedTools({"fastalex fp32": (50.0, 1)}, clock, step_s=5.0)
-    one, _ = compare(tools, "fastalex fp32", quick=True, budget=peers.Budget(10_000, clock))
+    one, _ = compare(tools, "fastalex fp32", quick=True, budget=Budget(10_000, clock))
     assert one.rows[0]["runs"] == 3 * max(peers.QUICK_ROUNDS, -(-int(peers.QUICK_CASE_S) // 5))
 
 
@@ -272,36 +283,36 @@ def test_every_number_of_threads_has_processes_and_limits_of_its_own():
     first = turns[: turns.index("load", 3)]  # of the first case, whose two loads come before
     at = [index for index, do in enumerate(first[2:]) if do == "limits"]
     assert at == [0, 1 + 2 * (peers.ROUNDS[1] // 2), 2 + 2 * peers.ROUNDS[1]], "at the start, the middle and the end"
-    assert [len(peers_table.summary([r for r in one.rows if r["threads"] == n])[0]) for n in (1, 2)] == [4, 4]
-    assert peers_table.counts(one.rows) == [2, 1]
+    assert [len(peer_tables.summary([r for r in one.rows if r["threads"] == n])[0]) for n in (1, 2)] == [4, 4]
+    assert ranking.counts(one.rows) == [2, 1]
 
 
 def test_the_floor_of_a_layer_by_hand():
-    machine = limits.combine([dict(RATES, fp32=90.0), dict(RATES, fp32=200.0), dict(RATES, read_4k=None), RATES])
+    machine = floors.combine([dict(RATES, fp32=90.0), dict(RATES, fp32=200.0), dict(RATES, read_4k=None), RATES])
     assert machine["gflop_s"]["fp32"] == 100.0, "the median of 90, 100, 100 and 200"
     assert machine["gb_s"] == 20.0, "reading from huge pages is the faster way"
     # 9216 x 4096 weights of a byte at 20e9 bytes a second; as many products, twice as many operations, at 400e9
     fc6 = step("fc6", numeric="int8", products=9216 * 4096, weight_bytes=9216 * 4096)
-    one = limits.step_floor_ms(fc6, 1, machine)
+    one = floors.step_floor_ms(fc6, 1, machine)
     assert (one["read_ms"], one["math_ms"]) == (pytest.approx(1.8874368), pytest.approx(0.18874368))
     assert (one["ms"], one["bound"]) == (one["read_ms"], "read")
-    many = limits.step_floor_ms(fc6, 32, machine)
+    many = floors.step_floor_ms(fc6, 32, machine)
     assert (many["ms"], many["bound"]) == (pytest.approx(32 * 0.18874368), "math"), "the weights are read once a batch"
     conv = step("conv1", products=50_000_000)
-    assert limits.floor_ms([conv, {"layers": ["pool1"]}, fc6], ["conv1", "fc6"], 1, machine) == pytest.approx(2.8874368)
+    assert floors.floor_ms([conv, {"layers": ["pool1"]}, fc6], ["conv1", "fc6"], 1, machine) == pytest.approx(2.8874368)
 
 
 def test_what_is_unknown_has_no_floor():
-    machine = limits.combine([RATES])
+    machine = floors.combine([RATES])
     conv, heavy = step("conv1", products=1), ["conv1"]
-    assert limits.floor_ms([conv], heavy, 1, machine) is not None
-    assert limits.floor_ms([conv], ["conv1", "fc6"], 1, machine) is None, "a layer is missing"
-    assert limits.floor_ms([dict(conv, numeric="bf16")], heavy, 1, machine) is None, "a rate that was not measured"
+    assert floors.floor_ms([conv], heavy, 1, machine) is not None
+    assert floors.floor_ms([conv], ["conv1", "fc6"], 1, machine) is None, "a layer is missing"
+    assert floors.floor_ms([dict(conv, numeric="bf16")], heavy, 1, machine) is None, "a rate that was not measured"
     for key in ("products", "numeric", "weight_bytes"):
-        assert limits.floor_ms([{k: v for k, v in conv.items() if k != key}], heavy, 1, machine) is None
-    assert limits.floor_ms(None, heavy, 1, machine) is None
-    assert limits.floor_ms([conv], heavy, 1, None) is None
-    assert limits.combine([]) is None
+        assert floors.floor_ms([{k: v for k, v in conv.items() if k != key}], heavy, 1, machine) is None
+    assert floors.floor_ms(None, heavy, 1, machine) is None
+    assert floors.floor_ms([conv], heavy, 1, None) is None
+    assert floors.combine([]) is None
 
 
 def test_percent_of_the_limit_comes_from_the_steps():
@@ -329,7 +340,7 @@ def test_without_a_compiler_the_columns_stay_blank():
     assert (one.limits, one.rows[0]["floor_ms"]) == ([], None)
     assert [do for do, _ in tools.log].count("limits") == 1
     assert len([line for line in lines if "no C++ compiler" in line]) == 1
-    assert peers_table.limit_lines({"without_limits": one.without_limits}) == [one.without_limits]
+    assert peers_report.limit_lines({"without_limits": one.without_limits}) == [one.without_limits]
 
 
 def test_targets():
@@ -340,7 +351,7 @@ def test_targets():
     assert targets.ratio_target("16-bit", "torchvision", 1, False) == 1.3
     assert targets.ratio_target("int8", "alexnet2012", 1, False) == 1.15
     assert targets.ratio_target("int8", "alexnet2012", 8, False) is None
-    assert {name for name, _ in targets.RATIOS} == set(engines.CLASSES)
+    assert {name for name, _ in targets.RATIOS} == set(CLASSES)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +373,7 @@ def test_a_target_is_met_by_the_ratio_or_near_the_limit(ratio, target, percent, 
 def test_the_targets_of_start_and_size_are_held_against_the_figures():
     cold = [{"variant": "torchvision", "engine": "fastalex fp32, int8 fc", "total_ms": 251.0, "peak_rss_mib": 143.0}]
     cold.append(dict(cold[0], engine="fastalex fp32"))
-    lines = targets.start_and_size({"cold": cold, "packages": {"fastalex": {"without_numpy_mb": 29.0}}})
+    lines = targets_report.start_and_size({"cold": cold, "packages": {"fastalex": {"without_numpy_mb": 29.0}}})
     assert len(lines) == 2
     assert "251 ms (at most 250): no; peak 143 MiB (at most 143): yes" in lines[0]
     assert lines[1] == "installed without numpy: 29.0 MB (at most 30): yes"
@@ -370,7 +381,7 @@ def test_the_targets_of_start_and_size_are_held_against_the_figures():
 
 def test_a_quick_run_takes_the_fastest_of_the_committed_results():
     def names(record, threads=1):
-        return [engine.name for engine in peers.fastest(record, (1,), (threads,))]
+        return [engine.name for engine in selection.fastest(record, (1,), (threads,))]
 
     usual = names(None)
     assert usual[:4] == ["fastalex fp32", "fastalex fp32, int8 fc", "fastalex bf16, int8 fc", "fastalex int8"]
@@ -388,7 +399,7 @@ def test_a_quick_run_takes_the_fastest_of_the_committed_results():
     found = names(record)
     assert "torch eager" in found
     assert not {"onnxruntime", "ncnn fp32", "openvino NNCF PTQ"} & set(found)
-    assert {"onnxruntime static QDQ", *engines.USUALLY_FASTEST[engines.FC8]} <= set(found)
+    assert {"onnxruntime static QDQ", *engines.USUALLY_FASTEST[FC8]} <= set(found)
 
 
 def test_quick_runs_keep_their_files(tmp_path):
@@ -404,16 +415,16 @@ def test_quick_runs_keep_their_files(tmp_path):
 def test_the_kept_folder_is_the_users_own(tmp_path, monkeypatch):
     pytest.importorskip("fastalex._core")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    folder = Path(peers.kept_folder("torchvision"))
+    folder = Path(engine_processes.kept_folder("torchvision"))
     assert folder.is_dir()
     assert folder.parent.stat().st_mode & 0o077 == 0
     old = folder.with_name("torchvision-0123")
     old.mkdir()
-    assert peers.kept_folder("torchvision") == str(folder)
+    assert engine_processes.kept_folder("torchvision") == str(folder)
     assert not old.exists()
     folder.parent.chmod(0o777)
     with pytest.raises(UserError, match="only you"):
-        peers.kept_folder("torchvision")
+        engine_processes.kept_folder("torchvision")
 
 
 class PlayedNet:
@@ -443,14 +454,14 @@ def test_own_files_hold_their_mode(monkeypatch):
     monkeypatch.setattr(fastalex, "quantize", Quantize, raising=False)
     monkeypatch.setattr(PlayedNet, "made", [])
     spec = {"variant": "torchvision", "folder": "f", "threads": 2, "shape": [3, 4, 5]}
-    engines.CONVERSIONS["any-int4.safetensors"](spec)
+    conversions.CONVERSIONS["any-int4.safetensors"](spec)
     assert not seen, "only activations need calibration"
     assert [PlayedNet.made[0][key] for key in ("fc_weights", "saved")] == ["int4", "any-int4.safetensors"]
     assert PlayedNet.made[0]["levels"] == "int4"
     assert "precision" not in PlayedNet.made[0]
-    engines.CONVERSIONS["int8-int8.safetensors"](spec)
-    assert seen[0][0]["weights"] == os.path.join("f", engines.WEIGHTS)
-    assert seen[0][1] == (1, engines.CALIBRATION_IMAGES, 3, 4, 5), "one batch"
+    conversions.CONVERSIONS["int8-int8.safetensors"](spec)
+    assert seen[0][0]["weights"] == os.path.join("f", engine_files.WEIGHTS)
+    assert seen[0][1] == (1, conversions.CALIBRATION_IMAGES, 3, 4, 5), "one batch"
     keys = ("precision", "fc_weights", "calibration", "saved")
     assert [PlayedNet.made[-1][key] for key in keys] == ["int8", "int8", "calibration", "int8-int8.safetensors"]
     for mode, name in (
@@ -475,8 +486,8 @@ def test_steps_are_what_the_engine_tells():
         def kernels(self, batch):
             raise UserError("the cpu backend does not describe its plans")
 
-    assert engines.steps_of(Told(), 3) == [step("conv1", products=3), {"layers": ["pool1"]}]
-    assert engines.steps_of(Silent(), 3) is None
+    assert runtimes.steps_of(Told(), 3) == [step("conv1", products=3), {"layers": ["pool1"]}]
+    assert runtimes.steps_of(Silent(), 3) is None
 
 
 def test_the_limits_program_measures_this_machine(tmp_path):
@@ -485,7 +496,7 @@ def test_the_limits_program_measures_this_machine(tmp_path):
     found = {}
     for threads in (1, len(cpus)):
         found[threads] = limits.measure(program, cpus, threads, True)
-        assert set(found[threads]) == {*limits.NUMBERS, *limits.READS}
+        assert set(found[threads]) == {*floors.NUMBERS, *floors.READS}
         assert min(value for value in found[threads].values() if value is not None) > 0
         assert found[threads]["fp32"] > 0.5 and found[threads]["read_4k"] > 0.1
         assert found[threads]["fp32"] < 1e4 and found[threads]["read_4k"] < 1e4
@@ -520,7 +531,7 @@ def example(**changes):
 
 
 def test_the_report_has_the_comparison():
-    text = results_table.render([example()])
+    text = compose.render([example()])
     section = text.split("\n## Peers, measured: Some CPU\n")[1].split("\n## ")[0]
     assert "governor schedutil; 1479 MHz at the start; clocks held; nvpmodel 0 MAXN." in section
     assert "| fp32 | torch | 30.0 ms (eager, 3.00) |" in section
@@ -542,7 +553,7 @@ def test_energy_is_shown_where_it_was_metered():
     record = example()
     record["rows"][0].update(peers.figures([10.0, 10.0], [4.0, 6.0], 2))
     assert record["rows"][0]["mj_per_image"] == pytest.approx(25)  # 5 W for 5 ms
-    head, lines = peers_table.details(record["rows"])
+    head, lines = peer_tables.details(record["rows"])
     assert head[:3] == ["engine", "class", "threads 1, batch 1"]
     assert lines[0][2] == "10.0 (10.0 to 10.0), 25.0 mJ"
     assert [line[2] for line in lines[1:]] == ["6.00 (6.00 to 6.00)", "30.0 (30.0 to 30.0)", "WRONG"]
@@ -552,11 +563,11 @@ def test_records_are_checked(tmp_path):
     folder = tmp_path / "peers"
     folder.mkdir()
     (folder / "a.json").write_text(json.dumps(example()))
-    assert results_table.load_records(tmp_path)[0]["device"] == "peers"
+    assert records.load(tmp_path)[0]["device"] == "peers"
     record = dict(example(), rows=[{"variant": "torchvision"}])
     (folder / "a.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="it has no batch"):
-        results_table.load_records(tmp_path)
+        records.load(tmp_path)
 
 
 def test_charts_are_deterministic(tmp_path, monkeypatch):
@@ -577,12 +588,12 @@ def test_charts_are_deterministic(tmp_path, monkeypatch):
 
 def test_committed_charts_are_what_the_results_generate():
     matplotlib = pytest.importorskip("matplotlib")
-    for record in results_table.load_records():
-        if record["device"] == results_table.PEERS:
+    for record in records.load():
+        if record["device"] == records.PEERS:
             path = charts.FOLDER / (charts.name(record) + ".svg")
             written = path.read_bytes()
             if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
-                assert written == charts.draw(record)[".svg"], "run: python benchmarks/run.py --report"
+                assert written == charts.draw(record)[".svg"], "run: python benchmarks/run.py report"
             assert path.with_suffix(".png").exists()
 
 
@@ -669,20 +680,21 @@ def test_state_of_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--peers", "onnxruntim"), "did you mean 'onnxruntime'"),
-        (("--peers", "--layers"), "one of --peers and --layers"),
-        (("--peers", "--threads", "0"), "--threads"),
-        (("--layers", "--threads", "100000"), "--threads"),
-        (("--peers", "--batches", "-1"), "--batches"),
-        (("--peers", "--fc-weights", "int8"), "--fc-weights"),
-        (("--peers", "--precisions", "int8"), "--precisions"),
-        (("--layers", "--precisions", "bf16", "--fc-weights", "int4"), "no such precision"),
-        (("--peers", "--variants", "torchvison"), "did you mean"),
-        (("--layers", "--predict"), "--predict needs a device"),
+        (("peers", "onnxruntim"), "did you mean 'onnxruntime'"),
+        (("peers", "--layers"), "peers does not take '--layers'"),
+        (("peers", "--threads", "0"), "--threads"),
+        (("layers", "--threads", "100000"), "--threads"),
+        (("peers", "--batches", "-1"), "--batches"),
+        (("peers", "--fc-weights", "int8"), "peers does not take '--fc-weights"),
+        (("peers", "--precisions", "int8"), "peers does not take '--precisions"),
+        (("layers", "--precisions", "bf16", "--fc-weights", "int4"), "no such precision"),
+        (("peers", "--variants", "torchvison"), "did you mean"),
+        (("layers", "--predict"), "layers does not take '--predict'"),
+        (("peers", "--cold", "--quick"), "one of --cold and --quick"),
     ],
 )
 def test_mistakes_exit_2(words, said, capsys):
-    assert run.main(list(words)) == 2
+    assert main.main(list(words)) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
@@ -690,10 +702,10 @@ def test_mistakes_exit_2(words, said, capsys):
 
 def test_peers_are_written_where_the_options_say(tmp_path, monkeypatch, capsys):
     tools = PlayedTools(dict.fromkeys(engines.ENGINES, (10.0, 1)))
-    monkeypatch.setattr(run, "dispatch", lambda options: run.compare(options, tools))
+    monkeypatch.setattr(peers_command, "run", lambda options, run=peers_command.run: run(options, tools))
     path = tmp_path / "out.json"
-    words = ["--peers", "torch", "--variants", "torchvision", "--batches", "1", "--threads", "1"]
-    assert run.main([*words, "--output", str(path)]) == 0
+    words = ["peers", "torch", "--variants", "torchvision", "--batches", "1", "--threads", "1"]
+    assert main.main([*words, "--output", str(path)]) == 0
     record = json.loads(path.read_text())
     assert record["device"] == "peers"
     assert {row["peer"] for row in record["rows"]} == {"fastalex", "torch"}
@@ -702,11 +714,11 @@ def test_peers_are_written_where_the_options_say(tmp_path, monkeypatch, capsys):
     assert record["machine"]["thread_counts"] == [1]
     assert record["limits"][0]["gflop_s"] == {"fp32": 100.0, "bf16": None, "int8": 400.0}
     assert set(record["rows"][0]["state"]) == {"governor", "clock_mhz", "nvpmodel", "clocks_held"}
-    assert set(peers_table.ROW_KEYS) <= set(record["rows"][0])
+    assert set(records.PEER_KEYS) <= set(record["rows"][0])
     assert "10.0 ms (eager, 1.00)" in capsys.readouterr().out
     tools.table["fastalex fp32"] = (10.0, 2)
     path.unlink()
-    assert run.main([*words, "--output", str(path)]) == 1
+    assert main.main([*words, "--output", str(path)]) == 1
     assert "relative error" in capsys.readouterr().err
     assert not path.exists()
 
@@ -715,39 +727,39 @@ def test_cold_processes_are_measured_again_alone(tmp_path, monkeypatch):
     table = {"fastalex fp32": (10.0, 1), "torch eager": (30.0, 1)}
     record = example()
     record["cold"] = [{"variant": "torchvision", "engine": name, "repeats": 3, "total_ms": 99.0} for name in table]
-    monkeypatch.setattr(run, "committed", lambda device: record)
+    monkeypatch.setattr(peers_command, "committed", lambda: record)
     tools = PlayedTools(dict.fromkeys(engines.ENGINES, (10.0, 1)))
-    monkeypatch.setattr(run, "dispatch", lambda options: run.cold_again(options, tools))
+    monkeypatch.setattr(peers_command, "run", lambda options, run=peers_command.run: run(options, tools))
     path = tmp_path / "out.json"
-    words = ["--peers", "--cold", "--variants", "torchvision", "--threads", "1", "--output", str(path)]
-    assert run.main(words) == 0
+    words = ["peers", "--cold", "--variants", "torchvision", "--threads", "1", "--output", str(path)]
+    assert main.main(words) == 0
     written = json.loads(path.read_text())
     assert [row["total_ms"] for row in written["cold"]] == [1.0, 99.0], "the peers' stay"
     assert len(written["rows"]) == len(record["rows"])
     assert {task for task, _ in tools.log} == {"prepare", "cold"}
-    monkeypatch.setattr(run, "committed", lambda device: None)
-    assert run.main(words) == 2
+    monkeypatch.setattr(peers_command, "committed", lambda: None)
+    assert main.main(words) == 2
 
 
 def test_size_counts_what_is_required():
     alone = sum(Path(str(file.locate())).stat().st_size for file in metadata.files("numpy") if file.locate().exists())
-    assert engines.installed_mb(["numpy"]) == pytest.approx(alone / 1e6, rel=1e-6)
-    assert engines.installed_mb(["no-such-package"]) is None
-    assert engines.installed_mb(["numpy"], without=["numpy"]) == 0
-    if engines.installed_mb(["fastalex"]) is not None:
-        assert engines.installed_mb(["no-such-package", "fastalex"]) > alone / 1e6
+    assert packages.installed_mb(["numpy"]) == pytest.approx(alone / 1e6, rel=1e-6)
+    assert packages.installed_mb(["no-such-package"]) is None
+    assert packages.installed_mb(["numpy"], without=["numpy"]) == 0
+    if packages.installed_mb(["fastalex"]) is not None:
+        assert packages.installed_mb(["no-such-package", "fastalex"]) > alone / 1e6
 
 
 def test_conversions_come_in_order():
-    assert engines.conversions(chosen("ncnn fp32")) == ["weights", "torch", "ncnn"]
-    assert engines.conversions(chosen("openvino f32")) == ["weights", "onnx", "openvino"]
-    assert engines.conversions(chosen("openvino NNCF PTQ")) == ["weights", "onnx", "openvino", "openvino int8"]
-    assert engines.conversions(chosen("fastalex bf16, int8 fc", "fastalex int8")) == [
+    assert conversions.conversions(chosen("ncnn fp32")) == ["weights", "torch", "ncnn"]
+    assert conversions.conversions(chosen("openvino f32")) == ["weights", "onnx", "openvino"]
+    assert conversions.conversions(chosen("openvino NNCF PTQ")) == ["weights", "onnx", "openvino", "openvino int8"]
+    assert conversions.conversions(chosen("fastalex bf16, int8 fc", "fastalex int8")) == [
         "weights",
         "any-int8.safetensors",
         "int8-int8.safetensors",
     ]
-    assert engines.conversions(chosen("fastalex fp32")) == ["weights"]
+    assert conversions.conversions(chosen("fastalex fp32")) == ["weights"]
 
 
 def test_onnx_graph_refuses_with_a_sentence(monkeypatch):
@@ -769,14 +781,14 @@ def test_real_peers_agree_at_small_widths(name, variant, tmp_path):
         pytest.skip("%s is not installed" % absent)
     row = variants.get(variant, **NARROW)
     spec = {"variant": row, "folder": str(tmp_path), "threads": 1, "shape": [3, row.input_size, row.input_size]}
-    for conversion in engines.conversions([engine]):
-        engines.CONVERSIONS[conversion](spec)
+    for conversion in conversions.conversions([engine]):
+        conversions.CONVERSIONS[conversion](spec)
     net = engine.make(spec, **engine.options)
     net.load(2)  # a file serves every batch
     net.load(3)
     x = np.random.default_rng(3).standard_normal((3, 3, row.input_size, row.input_size), np.float32)
     expected = AlexNet(row, weights=initial.random_weights(row), device="naive")(x)
-    assert peers.agreement(net.run(x), expected, worker.numeric_class(engine, net))["status"] == peers.OK
+    assert agreement.agreement(net.run(x), expected, worker.numeric_class(engine, net))["status"] == records.OK
 
 
 def test_a_worker_serves_an_engine(tmp_path):
@@ -785,8 +797,8 @@ def test_a_worker_serves_an_engine(tmp_path):
     size = variants.get("alexnet-digits").input_size
     spec = {"variant": "alexnet-digits", "shape": [3, size, size], "folder": str(tmp_path), "threads": 1, "cpus": []}
     spec.update(path=str(tmp_path / "reference.npy"), engine="fastalex fp32, int8 fc")
-    tools = peers.Tools()
-    for conversion in engines.conversions(chosen(spec["engine"])):
+    tools = engine_processes.Tools()
+    for conversion in conversions.conversions(chosen(spec["engine"])):
         tools.once("prepare", dict(spec, conversion=conversion), 60)
     tools.once("reference", spec, 60)
     process = tools.start(spec)
@@ -794,19 +806,19 @@ def test_a_worker_serves_an_engine(tmp_path):
     for batch in (1, 3):
         answer = process(do="load", batch=batch, path=path)
         expected = tools.result(spec["path"])[[0, 1 if batch > 2 else 0, 0]]
-        assert peers.agreement(tools.result(path), expected, answer["numeric_class"])["status"] == peers.OK
+        assert agreement.agreement(tools.result(path), expected, answer["numeric_class"])["status"] == records.OK
     assert len(process(do="burst", calls=4)["times_ms"]) == 4
-    with pytest.raises(peers.EngineError, match="FileNotFoundError"):
+    with pytest.raises(EngineError, match="FileNotFoundError"):
         process(do="load", batch=1, path=str(tmp_path / "none" / "y.npy"))
     process.process.kill()
-    with pytest.raises(peers.EngineError, match="ended or hung"):
+    with pytest.raises(EngineError, match="ended or hung"):
         process(do="burst", calls=1)
     process.close()
     cold = tools.once("cold", spec, 60)
     assert cold["total_ms"] >= cold["import_ms"] + cold["load_ms"] + cold["first_run_ms"] > 0
-    with pytest.raises(peers.EngineError, match="KeyError"):
+    with pytest.raises(EngineError, match="KeyError"):
         tools.once("prepare", dict(spec, conversion="none"), 60)
-    with pytest.raises(peers.EngineError, match="more than"):
+    with pytest.raises(EngineError, match="more than"):
         tools.once("reference", spec, 0.01)
 
 
@@ -821,7 +833,7 @@ def test_layer_times_are_medians_with_activations_in_their_layer():
     assert times == pytest.approx({"conv1": 3.0, "pool1": 5.0})
 
     layers = [layer for layer in row.layers() if layer.name in ("conv1", "pool1", "fc6")]
-    spec = {"batch": 2, "limits": limits.combine([RATES])}
+    spec = {"batch": 2, "limits": floors.combine([RATES])}
     times = {"conv1": 2.0, "pool1": 0.1, "fc6": 10.0}
     steps = [step("conv1", "relu1", products=25_000_000, weight_bytes=1000, format="winograd 4x3")]
     steps += [{"layers": ["pool1"]}, step("fc6", products=1000, numeric="int8", weight_bytes=40_000_000)]
@@ -840,9 +852,9 @@ def test_layer_times_are_medians_with_activations_in_their_layer():
 def test_layers_of_the_small_network(tmp_path, capsys, monkeypatch):
     pytest.importorskip("fastalex._core")
     path = tmp_path / "layers.json"
-    monkeypatch.setattr(peers.Tools, "limits", lambda self, cpus, threads, quick: dict(RATES))
-    words = ["--layers", "--quick", "--variants", "alexnet-digits", "--batches", "1", "--threads", "1"]
-    assert run.main([*words, "--precisions", "fp32", "--fc-weights", "int8", "--output", str(path)]) == 0
+    monkeypatch.setattr(engine_processes.Tools, "limits", lambda self, cpus, threads, quick: dict(RATES))
+    words = ["layers", "--quick", "--variants", "alexnet-digits", "--batches", "1", "--threads", "1"]
+    assert main.main([*words, "--precisions", "fp32", "--fc-weights", "int8", "--output", str(path)]) == 0
     record = json.loads(path.read_text())
     row = record["rows"][0]
     assert record["device"] == "layers"
@@ -851,7 +863,7 @@ def test_layers_of_the_small_network(tmp_path, capsys, monkeypatch):
     assert row["limits"]["gb_s"] == 20
     assert [row[key] for key in ("precision", "fc_weights", "threads")] == ["fp32", "int8", 1]
     assert "alexnet-digits, batch 1, threads 1, fp32, int8 fc" in capsys.readouterr().out
-    text = results_table.render([record])
+    text = compose.render([record])
     assert "\n## Layers of fastalex, measured: " in text
     assert "| total | " in text
 
@@ -864,6 +876,6 @@ def test_requirements_name_every_peer():
 
 
 def test_help_names_the_peers():
-    done = subprocess.run([sys.executable, str(BENCHMARKS / "run.py"), "--help"], capture_output=True)
+    done = subprocess.run([sys.executable, str(BENCHMARKS / "run.py"), "peers", "--help"], capture_output=True)
     said = " ".join(done.stdout.decode().split())
     assert "torch, onnxruntime, openvino, opencv, ncnn" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import resource
@@ -24,6 +23,7 @@ from fastalex.weights import initial
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from benchmarks.experiments import digits_data  # noqa: E402
 from fastalex.train import loop  # noqa: E402
 from fastalex.train.settings import Settings  # noqa: E402
 
@@ -42,10 +42,7 @@ def one_thread():
 
 @pytest.fixture(scope="module")
 def script():
-    spec = importlib.util.spec_from_file_location("digits_data", ROOT / "benchmarks" / "experiments" / "digits_data.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return digits_data
 
 
 @pytest.fixture(scope="module")

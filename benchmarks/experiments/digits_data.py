@@ -1,24 +1,18 @@
 """scikit-learn's handwritten digits as folders of PNG files, for ``fastalex train`` and the experiments.
 
-    python benchmarks/experiments/digits_data.py FOLDER     # writes FOLDER/train/<digit> and FOLDER/val/<digit>
-
-The images, their source, licence and split are those of ``examples/digits.py``.
+The images, their source, licence and split are those of ``examples/train_digits.py``.
 """
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any, List, NamedTuple, Optional, Sequence
+from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "examples"))
-
-import digits  # noqa: E402
-from fastalex.train.data import Images  # noqa: E402
+from benchmarks import neighbors
+from fastalex.train.data import Images
 
 
 class Held(NamedTuple):
@@ -37,11 +31,12 @@ class Held(NamedTuple):
 
 def sets() -> List[Images]:
     """``[training, validation]``."""
-    grey, labels = digits.load_images()
+    train_digits = neighbors.load(neighbors.TRAIN_DIGITS)
+    grey, labels = train_digits.load_images()
     found = []
-    for chosen in digits.held_out_split(labels):
+    for chosen in train_digits.held_out_split(labels):
         samples = [Held(grey[i], int(labels[i]), "digit-%d-sample-%04d.png" % (labels[i], i)) for i in chosen]
-        found.append(Images(samples, list(digits.LABELS)))
+        found.append(Images(samples, list(train_digits.LABELS)))
     return found
 
 
@@ -52,16 +47,3 @@ def write(folder: Path, limit: Optional[int] = None) -> None:
             place = folder / name / found.classes[sample.label]
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(sample.pixels).save(place / sample.name)
-
-
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    arguments = sys.argv[1:] if argv is None else list(argv)
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: digits_data.py FOLDER", file=sys.stderr)
-        return 2
-    write(Path(arguments[0]))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

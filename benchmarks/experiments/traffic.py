@@ -1,27 +1,23 @@
 """The bytes that a process sends in one step of training, by scheme: counted from the calls of a whole alexnet2012.
 
-python benchmarks/experiments/traffic.py     # writes results/traffic.json and the table of docs/training.md
+It writes results/traffic.json and the table of docs/training.md.
 """
 
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List
 
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+from benchmarks import files, records
+from fastalex import variants
+from fastalex.train.dropout import Masks
+from fastalex.train.parallel import Scheme
 
-import results_table  # noqa: E402
-from fastalex import variants  # noqa: E402
-from fastalex.train.dropout import Masks  # noqa: E402
-from fastalex.train.parallel import Scheme  # noqa: E402
-
-RESULT, DOCUMENT = HERE / "results" / "traffic.json", HERE.parent.parent / "docs" / "training.md"
+RESULT, DOCUMENT = Path(__file__).resolve().parent / "results" / "traffic.json", records.DOCS / "training.md"
 VARIANT, BATCH = "alexnet2012", 128
 CASES = (("data", 2), ("columns", 2), ("hybrid", 2), ("data", 4), ("hybrid", 4))
 
@@ -43,7 +39,7 @@ def step(rank: int, world: int, kind: str, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def main() -> int:
+def measure() -> None:
     found: List[Dict[str, Any]] = []
     for kind, world in CASES:
         with tempfile.TemporaryDirectory() as folder:
@@ -52,16 +48,11 @@ def main() -> int:
         found.append({"scheme": kind, "processes": world, "sent": sent})
         print(found[-1], flush=True)
     record = {"variant": VARIANT, "batch": BATCH, "torch": torch.__version__, "cases": found}
-    results_table.write_atomically(RESULT, json.dumps(record, indent=1) + "\n")
+    files.write_atomically(RESULT, json.dumps(record, indent=1) + "\n")
     lines = ["| scheme | processes | MB a step from each | all-reduce | all-gather | all-to-all |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
     for case in found:
         parts = [case["sent"].get(name, 0) for name in ("all_reduce", "all_gather", "all_to_all")]
         cells = ["%.1f" % (count / 1e6) for count in (sum(parts), *parts)]
         lines.append("| `%s` | %d | %s |" % (case["scheme"], case["processes"], " | ".join(cells)))
-    results_table.replace_between(DOCUMENT, "traffic", "\n".join(lines) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    files.replace_between(DOCUMENT, "traffic", "\n".join(lines) + "\n")

@@ -17,7 +17,7 @@ OPTIONAL = (
     ("torch", ("torch",), "the PyTorch reference, tensors as input, training"),
     ("tensorboard", ("tensorboard",), "events of training runs"),
     ("matplotlib", ("matplotlib",), "learning curves of training runs"),
-    ("sklearn", ("scikit-learn",), "examples/digits.py"),
+    ("sklearn", ("scikit-learn",), "examples/train_digits.py"),
     ("cuda.bindings", ("cuda-python", "cuda-bindings"), "streams of several libraries at once"),
     ("cupy", ("cupy", "cupy-cuda12x", "cupy-cuda11x"), "arrays of a GPU as input"),
     ("onnxruntime", ("onnxruntime", "onnxruntime-gpu"), "comparison in the tests"),

@@ -240,7 +240,7 @@ PROFILES: Dict[str, Profile] = {
         ),
         Profile(
             name="digits",
-            source="examples/digits.py: grey levels spread over -1 to 1",
+            source="examples/train_digits.py: grey levels spread over -1 to 1",
             size=131,
             resize="stretch",
             side=131,

@@ -1,0 +1,82 @@
+"""``peers``: compare fastalex with other engines on this CPU."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Dict, Optional
+
+from benchmarks import records
+from benchmarks.commands import options as shared
+from benchmarks.commands.publish import publish
+from benchmarks.measure import machine, packages, power, selection
+from benchmarks.measure import peers as measuring
+from benchmarks.measure.engine_processes import Tools
+from benchmarks.measure.engines import PEERS
+from benchmarks.measure.errors import WrongResultError
+from benchmarks.report import peers as text
+from fastalex.errors import UserError
+from fastalex.hardware import devices
+
+HELP = "compare with other engines (requirements.txt) on this CPU, where they are installed"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help="of %s; default: all" % ", ".join(PEERS))
+    shared.add_cases(parser, "1 8 32; --quick: 1 32")
+    shared.add_threads(parser, ", and 1 (not --quick)")
+    text = "fastalex's cold processes alone, into the committed result"
+    parser.add_argument("--cold", action="store_true", help=text)
+    shared.add_output(parser, "peers/<cpu>")
+
+
+def run(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
+    shared.check_cases(options)
+    if options.cold and options.quick:
+        raise UserError("give one of --cold and --quick")
+    return cold_again(options, tools) if options.cold else compare(options, tools)
+
+
+def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
+    """The whole comparison; in a quick run, with the fastest of each class in under 3 minutes."""
+    base = machine.setting(options.threads, options.quick, () if options.quick else (1,))
+    batches = shared.cpu_batches(options)
+    if options.quick and not options.names:
+        chosen = selection.fastest(committed(), batches, base["counts"])
+    else:
+        chosen = selection.choose(options.names)
+    state = power.state(base["cpus"])
+    one = measuring.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, say=shared.to_stderr)
+    one.run(options.variants, batches)
+    record = machine.make_record(base, one.rows)
+    record["machine"].update(state=state, gpu=power.gpu())  # the state before, not after
+    record.update(device=records.PEERS, cold=one.cold, packages=packages.facts(chosen))
+    record.update(limits=one.limits, steps=one.steps, without_limits=one.without_limits)
+    wrong = [row for row in one.rows if row["peer"] == "fastalex" and row["status"] != records.OK]
+    if wrong:
+        raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(note)s" % wrong[0])
+    publish(record, options, (text.quick if options.quick else text.terminal)(record))
+    return 0
+
+
+def cold_again(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
+    """Measure fastalex's cold processes again; they take no part in the ratios, which stay."""
+    record = committed()
+    if record is None:
+        raise UserError("there is no comparison of this processor yet; run peers without --cold first")
+    base = machine.setting(options.threads, options.quick, (1,))
+    own = [engine for engine in selection.choose(()) if engine.peer == "fastalex"]
+    one = measuring.Comparison(own, base["cpus"], base["counts"], False, tools, say=shared.to_stderr)
+    one.run_cold(options.variants)
+    again = {(row["variant"], row["engine"]): row for row in one.cold}
+    record["cold"] = [again.get((row["variant"], row["engine"]), row) for row in record["cold"]]
+    publish(record, options, text.terminal(record))
+    return 0
+
+
+def committed() -> Optional[Dict[str, Any]]:
+    """The comparison in results/ of this very processor and instruction set, if there is one."""
+    from fastalex import _core
+
+    this = (records.PEERS, devices.cpu().model, str(_core.cpu_isa()))
+    found = [one for one in records.load() if (one["device"], one["title"], one["machine"].get("isa")) == this]
+    return found[-1] if found else None

@@ -1,0 +1,1 @@
+"""Experiments in training: what the ideas of the 2012 paper do."""

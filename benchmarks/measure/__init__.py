@@ -1,0 +1,1 @@
+"""What measures: each module a subject, or the program of a process of its own."""

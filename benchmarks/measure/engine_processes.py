@@ -1,0 +1,144 @@
+"""Processes of engines: one that serves an engine, those that do one task, and the folders of their files."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import select
+import shutil
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, ContextManager, Dict, Mapping, Optional, Sequence
+
+import numpy as np
+
+from benchmarks.measure import conversions, engine_files, engines, limits, packages, processes, runtimes
+from benchmarks.measure.engines import Engine, missing_module
+from benchmarks.measure.errors import EngineError
+from fastalex.errors import UserError
+
+ANSWER_TIMEOUT_S = 900.0  # torch.compile on a small board
+
+
+class Process:
+    """A worker that serves one engine."""
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self.process = subprocess.Popen(
+            processes.command("measure.worker", "serve", json.dumps(spec)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            env=processes.environment(spec["threads"]),
+        )
+
+    def __call__(self, **command: Any) -> Dict[str, Any]:
+        """The answer to ``command``. :raises EngineError: if it is an error, or does not come."""
+        line = b""
+        try:
+            self.process.stdin.write(json.dumps(command).encode() + b"\n")
+            self.process.stdin.flush()
+            if select.select([self.process.stdout], [], [], ANSWER_TIMEOUT_S)[0]:
+                line = self.process.stdout.readline()
+        except OSError:
+            pass  # it has ended: the line is empty
+        if not line:
+            self.process.kill()
+            raise EngineError("it ended or hung: " + last_line(self.errors))
+        answer = json.loads(line.decode())
+        if "error" in answer:
+            raise EngineError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # what could not be sent to a process that has ended
+            self.process.stdin.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self.errors.close()
+
+
+class Tools:
+    """What touches processes; the tests bring their own."""
+
+    def once(self, task: str, spec: Mapping[str, Any], timeout: float) -> Dict[str, Any]:
+        """A worker that does one task. :raises EngineError: if it fails or takes longer."""
+        command = processes.command("measure.worker", task, json.dumps(dict(spec, started=time.monotonic())))
+        limit = min(timeout, processes.CHILD_TIMEOUT_S)
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=limit, env=processes.environment(spec["threads"])
+            )
+        except subprocess.TimeoutExpired:
+            raise EngineError("it took more than %.0f s" % limit) from None
+        if done.returncode:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise EngineError(said[-1] if said else "it failed with code %d" % done.returncode)
+        return json.loads(done.stdout.decode())
+
+    def start(self, spec: Mapping[str, Any]) -> Any:
+        return Process(spec)
+
+    def missing(self, engine: Engine) -> Optional[str]:
+        return missing_module(engine)
+
+    def folder(self, variant: str, quick: bool) -> ContextManager[str]:
+        """Where the converted files of a network are: a temporary folder, or for quick runs one that is kept."""
+        if quick:
+            return contextlib.nullcontext(kept_folder(variant))
+        return tempfile.TemporaryDirectory(prefix="fastalex-peers-")
+
+    def limits(self, cpus: Sequence[int], threads: int, quick: bool) -> Dict[str, Optional[float]]:
+        """What the machine can do now. :raises NoLimitsError: where it cannot be measured."""
+        if self._limits is None:
+            self._limits = tempfile.TemporaryDirectory(prefix="fastalex-limits-")  # removed with this object
+            self._program = limits.compile_program(self._limits.name)
+        return limits.measure(self._program, cpus, threads, quick)
+
+    _limits: Optional[tempfile.TemporaryDirectory] = None
+    _program = ""
+
+    def result(self, path: str) -> np.ndarray:
+        return np.load(path)
+
+
+def last_line(file: Any) -> str:
+    file.seek(0)
+    lines = file.read().decode("utf-8", "replace").strip().splitlines()
+    return lines[-1][:200] if lines else "it said nothing"
+
+
+def kept_folder(variant: str) -> str:
+    """A folder of this user's under the temporary one, for the files of ``variant`` as these packages convert them.
+
+    It takes about 1.3 GB; what other versions of the packages left there is removed.
+
+    :raises UserError: if somebody else could write there.
+    """
+    base = Path(tempfile.gettempdir()) / ("fastalex-peers-%d" % os.getuid())
+    base.mkdir(mode=0o700, exist_ok=True)
+    state = base.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
+        raise UserError("%s is not a folder that only you can use; remove it" % base)
+    from fastalex import _core
+
+    makers = (conversions, engine_files, engines, runtimes)
+    parts = [Path(module.__file__).read_text(encoding="utf-8") for module in makers]
+    parts += [str(os.path.getmtime(_core.__file__))]
+    parts += ["%s %s" % (name, packages.version(engine)) for name, engine in engines.ENGINES.items()]
+    folder = base / ("%s-%s" % (variant, hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]))
+    for other in base.glob(variant + "-*"):
+        if other != folder:
+            shutil.rmtree(str(other), ignore_errors=True)
+    folder.mkdir(exist_ok=True)
+    return str(folder)

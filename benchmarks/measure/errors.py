@@ -1,0 +1,19 @@
+"""Measurements that failed: the command ends with 1."""
+
+from __future__ import annotations
+
+
+class MeasurementError(RuntimeError):
+    """A measurement failed; the message is one sentence."""
+
+
+class ChildError(MeasurementError):
+    """A measuring process failed; the message ends with the last line it wrote to stderr."""
+
+
+class EngineError(MeasurementError):
+    """An engine could not do what it was asked."""
+
+
+class WrongResultError(MeasurementError):
+    """A result differs from the one that it is held against by more than the tolerance."""

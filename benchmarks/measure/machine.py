@@ -1,0 +1,97 @@
+"""The machine and how it is used: threads and CPUs, and what a record says of them."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import re
+from typing import Any, Dict, List, Optional, Sequence
+
+import numpy as np
+
+from benchmarks.measure import power, timing
+from fastalex.errors import UserError
+from fastalex.hardware import devices
+
+SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|asimd\w*|sve\w*|bf16|i8mm|fphp)$")
+
+
+def setting(threads: Optional[Sequence[int]], quick: bool, also: Sequence[int] = ()) -> Dict[str, Any]:
+    """Numbers of threads (``counts``; ``threads`` is the highest), the CPUs to pin to, and quick.
+
+    :param threads: the numbers that are wanted; None for one thread on each CPU, and the numbers of ``also``.
+    :raises UserError: for more threads than there are CPUs.
+    """
+    cpus = timing.available_cpus()
+    counts = threads or [*also, len(cpus) or os.cpu_count() or 1]
+    if min(counts) < 1 or (cpus and max(counts) > len(cpus)):
+        raise UserError("--threads must be 1 to %d, the CPUs this process may use" % len(cpus))
+    counts = sorted(set(counts))
+    return {"counts": counts, "threads": counts[-1], "cpus": cpus[: counts[-1]], "quick": quick}
+
+
+def today() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
+
+
+def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:
+    """The result file: what was measured, where, and with what."""
+    import fastalex
+    from fastalex import _core
+
+    cpu = devices.cpu()
+    clocks = re.findall(r"^cpu MHz\s*:\s*([\d.]+)", devices.read_text("/proc/cpuinfo") or "", re.MULTILINE)
+    return {
+        "schema": 2,
+        "device": "cpu",
+        "title": cpu.model,
+        "quick": base["quick"],
+        "date": today(),
+        "machine": {
+            "cores": cpu.cores,
+            "architecture": cpu.machine,
+            "simd": sorted(flag for flag in cpu.isa if SIMD.match(flag)),
+            "isa": str(_core.cpu_isa()),
+            "clock_mhz": max(map(float, clocks)) if clocks else None,
+            "threads": base["threads"],
+            "thread_counts": base.get("counts", [base["threads"]]),
+            "pinned_cpus": ", ".join(map(str, base["cpus"])),
+            "state": power.state(base["cpus"]),
+            "os": operating_system(),
+        },
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "fastalex": str(getattr(fastalex, "__version__", "unknown")),
+            "build": {key: str(value) for key, value in _core.build_info().items()},
+        },
+        "rows": rows,
+    }
+
+
+def operating_system() -> str:
+    """The distribution and the kernel."""
+    named = re.search(r'^PRETTY_NAME="?([^"\n]+)', devices.read_text("/etc/os-release") or "", re.MULTILINE)
+    kernel = "%s %s" % (platform.system(), platform.release())
+    return "%s, %s" % (named.group(1), kernel) if named else kernel
+
+
+def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Dict[str, str]) -> Dict[str, Any]:
+    """A record without rows that says little of the machine: beside architecture and instruction set, what ``machine``
+    and ``versions`` add.
+    """
+    import fastalex
+    from fastalex import _core
+
+    cpu = devices.cpu()
+    found = {"python": platform.python_version(), "numpy": np.__version__, "fastalex": fastalex.__version__}
+    return {
+        "schema": 1,
+        "device": device,
+        "title": cpu.model,
+        "quick": quick,
+        "date": today(),
+        "machine": {"architecture": cpu.machine, "isa": str(_core.cpu_isa()), **machine},
+        "versions": {**found, **versions},
+    }

@@ -1,0 +1,44 @@
+"""Processes of their own, in which everything is measured: how they are started, and how their answer is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Sequence
+
+from benchmarks.measure.errors import ChildError
+
+RUN = Path(__file__).resolve().parents[1] / "run.py"
+CHILD_TIMEOUT_S = 1800.0
+
+
+def command(module: str, *words: str) -> List[str]:
+    """The command that runs ``module`` of this package (``measure.worker``) as a program, from any folder."""
+    return [sys.executable, str(RUN), module, *words]
+
+
+def environment(threads: int) -> Dict[str, str]:
+    """The environment of a process whose libraries are to use so many threads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    return dict(os.environ, **{name: str(threads) for name in names})
+
+
+def answer(task: str, words: Sequence[str]) -> Dict[str, Any]:
+    """The JSON object that the command ``words`` prints last.
+
+    :param task: what it does, for the message.
+    :raises ChildError: if it fails, hangs or prints nothing.
+    """
+    try:
+        done = subprocess.run(words, capture_output=True, timeout=CHILD_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ChildError("the %s process did not end within %.0f s" % (task, CHILD_TIMEOUT_S)) from None
+    lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
+    if done.returncode or not lines:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = said[-1][:300] if said else "no message"
+        raise ChildError("the %s process failed (%d): %s" % (task, done.returncode, reason))
+    return json.loads(lines[-1])

@@ -1,0 +1,42 @@
+"""Which engines take part in a comparison."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any, List, Mapping, Optional, Sequence
+
+from benchmarks import ranking
+from benchmarks.measure.engines import ENGINES, PEERS, USUALLY_FASTEST, Engine
+from benchmarks.numeric_classes import CLASSES
+from fastalex.errors import UserError
+
+
+def fastest(record: Optional[Mapping[str, Any]], batches: Sequence[int], threads: Sequence[int]) -> List[Engine]:
+    """fastalex in the classes that are compared, and what was fastest in each class in the rows of ``record`` with
+    these batches and threads, whatever the network; where it has no such class, what usually is.
+    """
+    rows = record["rows"] if record and record["schema"] > 1 else []  # schema 1 had other classes
+    rows = [row for row in rows if row["batch"] in batches and row["threads"] in threads]
+    names = {name for name, one in ENGINES.items() if one.numeric_class in CLASSES}
+    names = {name for name in names if ENGINES[name].peer == "fastalex"}
+    for numeric_class in CLASSES:
+        found = set()
+        for case in ranking.cases(rows):
+            ranked = [row for row in ranking.ranked(rows, case, numeric_class) if row["peer"] != "fastalex"]
+            found.update(row["engine"] for row in ranked[:1] if row["engine"] in ENGINES)
+        names |= found or set(USUALLY_FASTEST[numeric_class])
+    return [engine for engine in ENGINES.values() if engine.name in names]
+
+
+def choose(names: Sequence[str]) -> List[Engine]:
+    """The engines of the peers called ``names`` (none: all), fastalex's first.
+
+    :raises UserError: for a peer that is not known.
+    """
+    for name in names:
+        if name not in PEERS:
+            close = difflib.get_close_matches(name, PEERS, 1)
+            hint = "; did you mean '%s'?" % close[0] if close else ""
+            raise UserError("there is no peer '%s'%s (there are: %s)" % (name, hint, ", ".join(PEERS)))
+    wanted = ("fastalex", *(names or PEERS))
+    return [engine for engine in ENGINES.values() if engine.peer in wanted]

@@ -1,0 +1,25 @@
+"""Code of the folders beside this one that the benchmarks use, loaded by its path: another package of such a name, and
+the folder from which a program was started, have no say.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from types import ModuleType
+
+from benchmarks.records import ROOT
+
+TRAIN_DIGITS = "examples/train_digits.py"
+JETBOT_DEMO = "examples/jetbot_demo.py"
+PYTORCH_ALEXNET = "examples/pytorch_alexnet.py"
+ORIGINALS = "tests/originals.py"
+
+
+@functools.lru_cache(maxsize=None)
+def load(path: str) -> ModuleType:
+    """The module in a file of this repository."""
+    spec = importlib.util.spec_from_file_location(path[: -len(".py")].replace("/", "."), str(ROOT / path))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

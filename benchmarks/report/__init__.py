@@ -1,0 +1,1 @@
+"""Text and charts from records, for the terminal and for documents."""

@@ -1,0 +1,53 @@
+"""The tables of the layers of fastalex on a CPU."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional, Tuple
+
+from benchmarks.numeric_classes import mode_name
+from benchmarks.report import machine
+from benchmarks.report.markdown import digits, table, text_table
+
+
+def report_table(one: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
+    """Head and lines of one network, batch and mode, the total last."""
+    keys = ("ms", "gflop_s", "gb_s", "percent")
+    lines = [
+        [row["layer"], row.get("format") or "", *(digits(row[key]) for key in keys), row["bound"] or ""]
+        for row in one["layers"]
+    ]
+    head = [title(one), "kernel", "ms", "GFLOP/s", "GB/s of weights", "%", "of"]
+    return head, [*lines, ["total", "", digits(one["total_ms"]), "", "", "", ""]]
+
+
+def title(one: Mapping[str, Any]) -> str:
+    """Records of schema 1 knew one precision, and one number of threads, which stands above them."""
+    mode = mode_name(one.get("precision", "fp32"), one["fc_weights"])
+    threads = ", threads %d" % one["threads"] if "threads" in one else ""
+    return "%s, batch %d%s, %s" % (one["variant"], one["batch"], threads, mode)
+
+
+def limits_line(one: Mapping[str, Any]) -> str:
+    found: Optional[Mapping[str, Any]] = one["limits"]
+    if found and not isinstance(found["gflop_s"], dict):  # schema 1: of numpy's BLAS
+        return "limits: fp32 %.0f Gop/s; read %.1f GB/s" % (found["gflop_s"], found["gb_s"])
+    return machine.limits_line(found)
+
+
+def terminal(record: Mapping[str, Any]) -> str:
+    """What run.py prints."""
+    parts = [text_table(*report_table(one)) + limits_line(one) + "\n" for one in record["rows"]]
+    return machine.machine_line(record) + "\n\n" + "\n".join(parts)
+
+
+def section(record: Mapping[str, Any]) -> str:
+    """The Markdown of one record."""
+    text = "\n## Layers of fastalex, measured: %s\n\n%s\n\n" % (record["title"], machine.machine_line(record))
+    text += (
+        "Median times by the engine's own clock; activations are part of the layer before them. GFLOP/s: of a direct\n"
+        "convolution, whatever the kernel does. Last columns: percent of what was measured in the same run, of the\n"
+        "products that the kernel makes in its kind of number (FMA: fp32), or of reading the weights (read).\n"
+    )
+    for one in record["rows"]:
+        text += "\n" + table(*report_table(one), left=2) + "\n" + limits_line(one) + "\n"
+    return text

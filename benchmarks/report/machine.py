@@ -1,0 +1,31 @@
+"""Lines on the machine: where a record was measured and with what, and the limits that were measured beside it."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional
+
+from benchmarks.floors import NUMBERS, READS
+
+
+def machine_line(record: Dict[str, Any]) -> str:
+    """One paragraph: versions, system, compiler, threads and where they were pinned."""
+    machine, versions = record["machine"], record["versions"]
+    pinned, counts = machine.get("pinned_cpus"), machine.get("thread_counts") or [machine["threads"]]
+    parts = [
+        "fastalex %s, Python %s, numpy %s" % (versions["fastalex"], versions["python"], versions["numpy"]),
+        machine["os"],
+        "%s threads %s" % (" and ".join(map(str, counts)), "pinned to CPUs %s" % pinned if pinned else "not pinned"),
+        "engine ISA %s" % machine["isa"],
+        "compiler %s" % versions["build"].get("compiler", "unknown"),
+        "measured %s" % record["date"],
+    ]
+    return "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
+
+
+def limits_line(limits: Optional[Mapping[str, Any]]) -> str:
+    """One line of figures."""
+    if not limits:
+        return "limits: not measured"
+    rates = ["%s %.0f" % (key, limits["gflop_s"][key]) for key in NUMBERS if limits["gflop_s"].get(key)]
+    reads = ["%.1f from %s" % (limits[key], pages) for key, pages in READS.items() if limits.get(key)]
+    return "limits: %s Gop/s; read %s GB/s" % (", ".join(rates), ", ".join(reads))

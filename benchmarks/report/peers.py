@@ -1,0 +1,108 @@
+"""The text of a comparison with other engines: its part of RESULTS.md, and what the terminal shows."""
+
+from __future__ import annotations
+
+from typing import Any, List, Mapping, Optional
+
+from benchmarks import floors, ranking
+from benchmarks.numeric_classes import BITS16, FC8, INT8
+from benchmarks.report import peer_tables, targets
+from benchmarks.report.machine import limits_line, machine_line
+from benchmarks.report.markdown import table, text_table
+
+EXPLAINED = (
+    "Each engine in a process of its own on the same CPUs, asleep while another is timed; bursts in shuffled turns,\n"
+    "the first call of a burst thrown away; same random weights and images; a result that is not that of fastalex's\n"
+    "naive backend is WRONG and has no rank. Ratio: to fastalex's time in the same class of arithmetic (above 1:\n"
+    "fastalex is faster). Blank: not measured.\n"
+)
+CLASSES_EXPLAINED = (
+    "Classes: %s has fp32 activations; %s has 16-bit activations and weights of 16 or 8 bits, whichever is faster,\n"
+    "fastalex's fully connected ones of 8; %s has 8-bit activations and weights, calibrated on random images.\n"
+    % (FC8, BITS16, INT8)
+)
+
+
+def setting(record: Mapping[str, Any]) -> str:
+    """One sentence: how the machine was set, as far as it can be read."""
+    state = record["machine"].get("state") or {}
+    held = {True: "clocks held", False: "clocks not held", None: None}[state.get("clocks_held")]
+    clock = state.get("clock_mhz")
+    parts = [
+        "governor %s" % state["governor"] if state.get("governor") else None,
+        "%.0f MHz at the start" % clock if clock else None,
+        held,
+        "nvpmodel %s" % state["nvpmodel"] if state.get("nvpmodel") else None,
+    ]
+    known = [part for part in parts if part]
+    return "Clocks: %s." % ("; ".join(known) if known else "not readable here")
+
+
+def limit_lines(record: Mapping[str, Any]) -> List[str]:
+    """The machine's limits, by number of threads: the median over the cases."""
+    found = record.get("limits", [])
+    if not found:
+        return [record["without_limits"]] if record.get("without_limits") else []
+    lines = []
+    for threads in ranking.counts(found):
+        of_count = [one for one in found if one["threads"] == threads]
+        runs = [dict(one["gflop_s"], **{key: one[key] for key in floors.READS}) for one in of_count]
+        lines.append("%d thread%s: %s" % (threads, "" if threads == 1 else "s", limits_line(floors.combine(runs))))
+    return lines
+
+
+def quick(record: Mapping[str, Any]) -> str:
+    """What run.py prints for a quick run: the ratios, and what they rest on."""
+    rows = record["rows"]
+    text = "%s\n\n%s\n" % (machine_line(record), text_table(*targets.table(rows)))
+    lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
+    lines += ["note: %s" % note for note in peer_tables.notes(rows)]
+    return text + "".join("%s\n" % line for line in lines)
+
+
+def terminal(record: Mapping[str, Any]) -> str:
+    """What run.py prints."""
+    text = ""
+    for threads in ranking.counts(record["rows"]):
+        rows = [row for row in record["rows"] if row["threads"] == threads]
+        text += "threads: %d\n%s\n" % (threads, text_table(*peer_tables.summary(rows)).replace("**", ""))
+    if record["cold"]:
+        text += "cold start\n%s\n" % text_table(*peer_tables.cold_table(record))
+    return text + text_table(*peer_tables.package_table(record)) + "\n" + quick(record)
+
+
+def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
+    """The Markdown of one record."""
+    rows = record["rows"]
+    text = "\n## Peers, measured: %s\n\n%s\n%s\n\n" % (
+        record["title"],
+        machine_line(record),
+        setting(record),
+    )
+    text += EXPLAINED
+    if record.get("schema", 1) > 1:  # before, the classes were others
+        text += CLASSES_EXPLAINED
+        text += "\n### Ratios and targets\n\n%s\n" % targets.EXPLAINED
+        text += table(*targets.table(rows), left=2) + "\n"
+        lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
+        text += "".join("- %s\n" % line for line in lines)
+    if chart:
+        text += "\n![ms per image of each engine](%s)\n" % chart
+    for threads in ranking.counts(rows):
+        text += (
+            "\n### The fastest mode of each peer, threads: %d\n\nms per image (mode, ratio to fastalex):\n\n" % threads
+        )
+        text += table(*peer_tables.summary([row for row in rows if row["threads"] == threads]), left=2)
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        text += "\n### Every mode, %s\n\nms per image: median (10th to 90th percentile).\n\n" % variant
+        text += table(*peer_tables.details([row for row in rows if row["variant"] == variant]), left=2)
+    if record["cold"]:
+        text += (
+            "\nCold process, start to first result at batch 1 (median of %d; files converted before and in the page\n"
+            "cache, each engine's own format; the import of numpy is left out for all):\n\n"
+            % record["cold"][0]["repeats"]
+        ) + table(*peer_tables.cold_table(record), left=2)
+    text += "\nInstalled size: the files of the package and of all that it requires, with numpy and without.\n\n"
+    text += table(*peer_tables.package_table(record))
+    blanks = peer_tables.notes(rows)
+    return text + ("\n" + "".join("- %s\n" % note for note in blanks) if blanks else "")

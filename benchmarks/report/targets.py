@@ -1,0 +1,65 @@
+"""What was to be reached on a CPU and what was: a table and lines."""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, List, Mapping, Sequence, Tuple
+
+from benchmarks import targets
+from benchmarks.numeric_classes import MODES, own_engine
+from benchmarks.report.markdown import digits
+
+EXPLAINED = (
+    "Ratio: the fastest peer's time over fastalex's, the peer in its fastest mode. %% of limit: the floor of\n"
+    "fastalex's own algorithm over its time. The floor: summed over the layers, the longer of its products at the\n"
+    "measured rate of arithmetic and its weights' bytes at the measured rate of reading. Met: the ratio is the target\n"
+    "or more, or %.0f %% of the limit is shown. Blank: not measured, or no target.\n" % targets.PERCENT_OF_LIMIT
+)
+MET = {True: "yes", False: "no", None: ""}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]]:
+    """Head and lines."""
+    head = ["class", "network", "threads", "batch", "fastalex, ms/image", "fastest peer", "ms/image", "ratio", "target"]
+    head += ["% of limit", "met"]
+    lines = []
+    for one in targets.verdicts(rows):
+        cells = [one["numeric_class"], one["variant"], str(one["threads"]), str(one["batch"])]
+        cells += [digits(one["ms_per_image"]), one["peer"] or "", digits(one["peer_ms_per_image"])]
+        cells += ["" if one[key] is None else "%.2f" % one[key] for key in ("ratio", "target")]
+        cells += ["" if one["percent"] is None else "%.0f" % one["percent"], MET[one["met"]]]
+        lines.append(cells)
+    return head, lines
+
+
+def count(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many of the targets are met."""
+    known = [one["met"] for one in targets.verdicts(rows) if one["met"] is not None]
+    return "%d of %d targets met" % (sum(known), len(known))
+
+
+def start_and_size(record: Mapping[str, Any]) -> List[str]:
+    """Lines on the cold process and the installed size: what was measured, what it may be, and whether it is."""
+    lines = [
+        "%s, %s: cold process %s ms (at most %.0f): %s; peak %s MiB (at most %.0f): %s"
+        % (
+            row["variant"],
+            row["engine"],
+            digits(row["total_ms"]),
+            targets.COLD_TOTAL_MS,
+            MET[row["total_ms"] <= targets.COLD_TOTAL_MS],
+            digits(row["peak_rss_mib"]),
+            targets.COLD_PEAK_MIB,
+            MET[None if row["peak_rss_mib"] is None else row["peak_rss_mib"] <= targets.COLD_PEAK_MIB],
+        )
+        for row in _int8_fc(record["cold"])
+    ]
+    size = record["packages"].get("fastalex", {}).get("without_numpy_mb")
+    if size is not None:
+        words = (digits(size), targets.INSTALLED_MB, MET[size <= targets.INSTALLED_MB])
+        lines.append("installed without numpy: %s MB (at most %.0f): %s" % words)
+    return lines
+
+
+def _int8_fc(cold: Iterable[Mapping[str, Any]]) -> List[Mapping[str, Any]]:
+    names = [own_engine(*mode) for mode in MODES if mode[1] == "int8"]
+    return [row for row in cold if row["engine"] in names]
