@@ -22,7 +22,8 @@ import numpy as np
 from fastalex import AlexNet, UserError, images, taps
 
 TOOL = taps.TOOLS["brain-score"]
-#: Of the largest activation: sums of up to 9216 products in float32, in another order; see tests/clients/test_readout.py.
+#: Of the largest activation: sums of up to 9216 products in float32, in another order; as in
+#: tests/clients/test_readout.py.
 TOLERANCE = 1e-4
 
 

@@ -16,6 +16,11 @@ from tests import emulated as emulator
 from tests.support import small_net
 from tests.support.locks import locked
 
+# Processes that share the tests share the processors: each computes PyTorch's part on its own.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    processors = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors)))
+
 # What the command line sets before it loads OpenCV, which some tests load themselves: no messages of its own.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
@@ -38,12 +43,13 @@ def pytest_addoption(parser):
 # Markers --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Whatever runs on the emulator is slow: it takes a minute to compile."""
+    """Whole layers are slow, and whatever runs on the emulator: it takes a minute to compile."""
     for item in items:
         if "emulated" in item.fixturenames:
             item.add_marker(pytest.mark.emulator)
-        if item.get_closest_marker("emulator"):
+        if item.get_closest_marker("emulator") or item.get_closest_marker("whole_layer"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -316,6 +316,7 @@ def test_slug(name, slug):
     assert results_table.slug(name) == slug
 
 
+@pytest.mark.slow
 def test_whole_run_on_the_small_network(tmp_path):
     pytest.importorskip("fastalex._core")
     path = tmp_path / "out.json"

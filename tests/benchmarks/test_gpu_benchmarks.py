@@ -361,6 +361,7 @@ def test_the_whole_run_on_the_emulated_backend(tmp_path, monkeypatch, capsys):
     assert set(record["machine"]["gpu"]) >= {"name", "sm", "l2_bytes", "driver"}
 
 
+@pytest.mark.slow
 def test_a_measuring_process_that_fails_is_one_sentence():
     with pytest.raises(timing.ChildError, match="KeyError"):
         gpu_run.run_child("no such task", {})

@@ -478,6 +478,7 @@ def test_steps_are_what_the_engine_tells():
     assert engines.steps_of(Silent(), 3) is None
 
 
+@pytest.mark.slow
 def test_the_limits_program_measures_this_machine(tmp_path):
     program = limits.compile_program(str(tmp_path))
     cpus = timing.available_cpus()[:2]
@@ -558,6 +559,7 @@ def test_records_are_checked(tmp_path):
         results_table.load_records(tmp_path)
 
 
+@pytest.mark.slow
 def test_charts_are_deterministic(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     record = example()
@@ -574,6 +576,7 @@ def test_charts_are_deterministic(tmp_path, monkeypatch):
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.slow
 def test_committed_charts_are_what_the_results_generate():
     matplotlib = pytest.importorskip("matplotlib")
     for record in results_table.load_records():
@@ -687,6 +690,7 @@ def test_mistakes_exit_2(words, said, capsys):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_peers_are_written_where_the_options_say(tmp_path, monkeypatch, capsys):
     tools = PlayedTools(dict.fromkeys(engines.ENGINES, (10.0, 1)))
     monkeypatch.setattr(run, "dispatch", lambda options: run.compare(options, tools))
@@ -778,6 +782,7 @@ def test_real_peers_agree_at_small_widths(name, variant, tmp_path):
     assert peers.agreement(net.run(x), expected, worker.numeric_class(engine, net))["status"] == peers.OK
 
 
+@pytest.mark.slow
 def test_a_worker_serves_an_engine(tmp_path):
     """A whole network, small: its files, the reference, two batches, a burst, an error, and a cold start."""
     pytest.importorskip("fastalex._core")

@@ -224,6 +224,7 @@ def test_summary_of_weights(capsys, tmp_path):
 # bench
 
 
+@pytest.mark.slow
 def test_bench(capsys, either_way):
     arguments = ("bench", "--weights", "digits", "--batch", 1, 3, "--repeat", 4, "--threads", 1, "--device", "cpu")
     code, out, err = run(capsys, *arguments)
@@ -237,6 +238,7 @@ def test_bench(capsys, either_way):
         assert images_per_s == pytest.approx(1e3 * int(row[0]) / median, rel=0.05)
 
 
+@pytest.mark.slow
 def test_exact_is_for_the_cpu(capsys):
     words = ("--weights", "digits", "--threads", 1, "--repeat", 2)
     assert run_json(capsys, "bench", *words, "--device", "cpu", "--exact")["exact"] is True

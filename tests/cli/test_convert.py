@@ -77,6 +77,7 @@ def test_every_format(tmp_path, capsys, suffix, target):
     np.testing.assert_array_equal(AlexNet(weights=out)(x), AlexNet(weights=path)(x))
 
 
+@pytest.mark.slow
 def test_the_variant_may_be_chosen_and_is_checked(tmp_path, capsys):
     row = variants.get("alexnet2012", num_classes=3, widths=(96, 256, 384, 384, 256, 4096, 4096))
     small = {name: np.zeros(shape, np.float32) for name, shape in row.parameter_shapes().items() if "fc6" not in name}

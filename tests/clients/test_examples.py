@@ -58,6 +58,7 @@ def robot(tmp_path_factory):
     return folder, model
 
 
+@pytest.mark.slow
 def test_jetbot_against_the_notebooks_code_in_torch(robot, run_here):
     folder, model = robot
     pictures = sorted((folder / "pictures").iterdir())
@@ -71,6 +72,7 @@ def test_jetbot_against_the_notebooks_code_in_torch(robot, run_here):
     assert {line.split(": ")[1].split(",")[0] for line in lines} == {"free", "blocked"}
 
 
+@pytest.mark.slow
 def test_thingsvision_against_hooks_in_torch(robot, run_here):
     folder, _ = robot
     out = run_here("thingsvision_demo.py", folder / "best_model.pth", folder / "pictures", "--check")
@@ -78,6 +80,7 @@ def test_thingsvision_against_hooks_in_torch(robot, run_here):
     assert out.count("largest difference from PyTorch") == 2
 
 
+@pytest.mark.slow
 def test_brain_score_against_hooks_in_torch(robot, run_here):
     folder, _ = robot
     pictures = sorted((folder / "pictures").iterdir())[:2]
@@ -134,6 +137,7 @@ def execute(name, folder, environment=(), extra=""):
     return "".join(part.get("text", "") for part in notebook.cells[-1].outputs)
 
 
+@pytest.mark.slow
 def test_the_live_demo_drives_as_the_original_in_torch(robot):
     """Each frame of the camera moves the robot once, the way the original's probability says."""
     folder, model = robot
@@ -157,6 +161,7 @@ print(json.dumps({"moves": robot.moves, "slider": blocked_slider.value, "jpeg": 
     assert found["slider"] == pytest.approx(last, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_notebook_of_layers_runs():
     assert execute("layer_readouts.ipynb", EXAMPLES, extra="print(features.shape, on_disk.shape)").split() == [
         *"(20, 192) (20, 192)".split()

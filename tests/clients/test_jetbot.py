@@ -32,6 +32,7 @@ def best_model(original, tmp_path_factory):
     return str(path)
 
 
+@pytest.mark.slow
 def test_the_probability_is_that_of_the_notebook_in_torch(original, best_model):
     """At most twice PyTorch's fp32 error against float64, and the softmax's own roundings."""
     avoid = CollisionAvoidance(best_model, device="cpu", exact=True)
@@ -48,6 +49,7 @@ def test_the_probability_is_that_of_the_notebook_in_torch(original, best_model):
     assert usual.net.labels == list(LABELS) and usual.net.variant.profile == "jetbot"
 
 
+@pytest.mark.slow
 def test_it_answers_alike_each_time_which_the_notebook_in_torch_does_not(original, best_model):
     avoid = CollisionAvoidance(best_model, device="cpu")
     frame = frames(1)[0]

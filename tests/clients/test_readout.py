@@ -216,6 +216,7 @@ def test_a_full_disk_is_one_sentence(net, folder, tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "fc7.npy"), expected(net, folder, NAMES, "fc7"))
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path):
     """40 images, 1.7 MB of results for each: what a process has of its own must not grow with them."""
     folder = tmp_path / "images"
@@ -301,6 +302,7 @@ def assert_close(got, exact, single, name):
     assert np.abs(got - exact).max() <= 2 * np.abs(single - exact).max() + 4 * U * scale, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", list(taps.TOOLS))
 def test_a_folder_read_out_as_a_tool_does_it_is_torch_with_hooks(torchvision_net, original, tmp_path, tool):
     layers, profile = taps.TOOLS[tool]
@@ -324,6 +326,7 @@ def test_the_tools_layers_are_those_of_the_tools():
     assert list(taps.TOOLS["net2brain"].layers) == tool_layers.NET2BRAIN
 
 
+@pytest.mark.slow
 def test_a_hook_without_a_clone_reads_what_the_next_relu_in_torch_made_of_it(original, torchvision_net):
     """Why Brain-Score's own wrapper reads features.10 after its ReLU on a CPU, and what is read here."""
     kept = []
@@ -341,6 +344,7 @@ def test_a_hook_without_a_clone_reads_what_the_next_relu_in_torch_made_of_it(ori
 # the extractor
 
 
+@pytest.mark.slow
 def test_the_extractor_is_thingsvision_in_torch(torchvision_net, original, tmp_path):
     extractor = Extractor(torchvision_net)
     transform = extractor.get_transformations()
@@ -386,6 +390,7 @@ def test_the_extractor_writes_files_as_thingsvision_names_them(net, tmp_path):
     np.testing.assert_array_equal(loaded.numpy(), whole["fc7"])
 
 
+@pytest.mark.slow
 def test_get_extractor(tmp_path, monkeypatch, net):
     extractor = get_extractor(model_name="alexnet", source="torchvision", device="cpu", pretrained=False)
     assert extractor.model.variant.name == "torchvision" and extractor.device == "cpu"

@@ -87,6 +87,7 @@ TABLES = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(TABLES)
 def test_any_text_makes_a_net_or_one_sentence(table):
@@ -340,6 +341,7 @@ print(entry["available"], entry["reason"].replace(sys.argv[1], ""))
 """
 
 
+@pytest.mark.slow
 def test_tensorrts_library_is_the_newest_that_works(tmp_path):
     """One a major release beside the engine; those that do not work are passed over, and their reasons kept."""
     package = tmp_path / "fastalex"

@@ -135,6 +135,7 @@ def test_int4_from_a_file_is_int4_from_floats(tmp_path):
         np.testing.assert_array_equal(np.asarray(values[key]), array)
 
 
+@pytest.mark.slow
 def test_exact_is_said_and_does_not_use_winograd():
     row = variants.get("torchvision", widths=(64, 192, 384, 256, 256, 40, 40), num_classes=5)
     arrays = initial.random_weights(row, seed=6)
@@ -149,6 +150,7 @@ def test_exact_is_said_and_does_not_use_winograd():
     assert errors[1] != errors[0]  # another algorithm
 
 
+@pytest.mark.slow
 def test_a_cold_start_takes_little_memory(tmp_path):
     """Import, load of a quantised file of full size, first result. The seconds are for the benchmarks to say."""
     path = tmp_path / "net.safetensors"

@@ -110,6 +110,7 @@ def on_gpu(emulated):
     return AlexNet(weights="digits", device="emulated")
 
 
+@pytest.mark.emulator
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("card", ["nano", "rtx30"])  # memory that CPU and GPU share, no graph; a graph
 def test_arrays_on_the_device_are_classified(card, precision):
@@ -137,6 +138,7 @@ def test_a_frame_on_the_device_is_classified(on_gpu):
     assert len(whole) == 10
 
 
+@pytest.mark.emulator
 def test_results_may_stay_on_the_device():
     net = _core.Net(TABLE, [1, 1, 1], [np.zeros((6, 1), np.float32), ROW], "emulated")
     x = np.zeros((2, 1, 1, 1), np.float32)

@@ -213,6 +213,7 @@ def test_lpips_itself(version, spatial, baseline):
         compare_with(theirs, got, x, y, allowed, retPerLayer=True, normalize=normalize)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize", [False, True] if originals.installed("torchmetrics") else [])
 def test_torchmetrics_itself(normalize):
     theirs = originals.torchmetrics(ARRAYS, normalize=normalize).net
@@ -395,6 +396,7 @@ def test_all_pairs(metric):
     np.testing.assert_array_equal(metric(b, a[0])[:, 0, 0, 0], got[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", [1, 3, 4, 7, 100])
 def test_all_pairs_in_little_memory(metric, room):
     a, b = images(7), images(5, seed=1)
@@ -499,6 +501,7 @@ def test_a_tile_sees_what_its_outputs_see():
                 assert covered == list(range(sides[k]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(190, 201), (64, 300)])
 def test_tiles_are_the_whole_image(size):
     a, b = images(2, *size), noisy(images(2, *size))
@@ -560,6 +563,7 @@ def test_equal_images_have_a_finite_gradient(eps):
         assert torch.isfinite(x.grad).all()
 
 
+@pytest.mark.slow
 def test_training_with_it(metric):
     """A target's features are computed once, without a graph; half precision and autocast keep the sums in float32."""
     target = images(1, seed=2)
@@ -614,6 +618,7 @@ def test_bf16_sums_in_float32():
 # Weights and heads ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_file_of_the_convolutions_alone(tmp_path, metric, capsys):
     whole = initial.random_arrays(ROW.parameter_shapes())
     whole.update(ARRAYS)
@@ -641,6 +646,7 @@ def test_little_memory_is_taken(metric):
     assert metric._trunk.net.param_bytes < 60e6  # Winograd's weights are four times the file's; all of AlexNet is 244
 
 
+@pytest.mark.slow
 def test_heads_that_are_not_the_published_ones(tmp_path):
     path = tmp_path / "alex.pth"
     torch.save({name: torch.from_numpy(array) for name, array in HEADS.items()}, path)
@@ -757,6 +763,7 @@ def test_what_is_no_image_is_one_sentence(metric, given, sentence):
     assert sentence in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_example_compares_files(tmp_path, capsys):
     spec = importlib.util.spec_from_file_location("lpips_distance", ROOT / "examples" / "lpips_distance.py")
     example = importlib.util.module_from_spec(spec)

@@ -15,6 +15,8 @@ from fastalex.variants import get
 from fastalex.weights import initial
 
 SAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "digits").glob("*.png"))
+#: All variants, the small one in the quick tier too.
+FAMILY = [pytest.param(name, marks=[] if name == "alexnet-digits" else pytest.mark.slow) for name in VARIANTS]
 U = 2.0**-24
 
 
@@ -63,7 +65,7 @@ def digits():
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("name", list(VARIANTS))
+@pytest.mark.parametrize("name", FAMILY)
 def test_variant_is_pytorch_in_float64(name):
     """naive: one rounding away. Tuned: over three networks at most twice PyTorch's fp32 error, and a rounding.
 
@@ -88,6 +90,7 @@ def test_variant_is_pytorch_in_float64(name):
     assert rms(fast) <= 2 * max(1, worst_winograd_factor(row)) * rms(theirs) + 2 * U
 
 
+@pytest.mark.slow
 @pytest.mark.peers
 @pytest.mark.parametrize("fc_weights", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["alexnet2012", "torchvision"])
@@ -105,7 +108,7 @@ def test_quantised_net_is_pytorch_with_its_own_weights(name, fc_weights):
 
 
 @pytest.mark.peers
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", FAMILY)
 def test_variant_is_onnxruntime(name):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")

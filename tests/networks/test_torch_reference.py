@@ -100,6 +100,7 @@ def torchvision_by_hand():
     return model
 
 
+@pytest.mark.slow
 def test_torchvision_against_its_tree_written_by_hand():
     by_hand = torchvision_by_hand().eval()
     ours = reference.build("torchvision").eval()

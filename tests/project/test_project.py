@@ -96,14 +96,16 @@ def test_the_tool_prints_a_command(capsys):
 
 
 def test_ci_takes_the_commands_from_the_readme():
-    ci = text(".ci/run")
+    ci = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / ".ci").rglob("*.sh")))
     for name in tool("readme_command").commands(text("README.md")):
         assert "readme_command %s" % name in ci
     assert "classify --weights digits examples" not in ci
-    assert subprocess.run(["bash", "-n", str(ROOT / ".ci/run")]).returncode == 0
-    assert os.access(str(ROOT / ".ci/run"), os.X_OK)
+    for path in (ROOT / ".ci" / "run", ROOT / ".ci" / "lib.sh", *(ROOT / ".ci" / "steps").iterdir()):
+        assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+        assert path.name == "lib.sh" or os.access(str(path), os.X_OK)
 
 
+@pytest.mark.slow
 def test_quick_start_runs():
     code = text("README.md").split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line]) == 6
@@ -209,6 +211,7 @@ def test_tensorrt_without_headers_says_where_to_get_them(tmp_path):
         assert source in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "macro"), [("8.2.1", "NV_TENSORRT_%s"), ("10.3.0", "NV_TENSORRT_%s"), ("11.1.0", "TRT_%s_ENTERPRISE")]
 )

@@ -34,6 +34,7 @@ def logits(params, x):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", [pytest.param("emulated", marks=pytest.mark.emulator), "cpu"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_real_layers_on_random_weights(backend, seed, capsys):

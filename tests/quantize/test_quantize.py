@@ -529,6 +529,7 @@ def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
     assert np.isnan(net(images(net.variant))).all()
 
 
+@pytest.mark.slow
 def test_loading_lets_go_of_the_files_pages(tmp_path):
     """After the net is made, hardly anything of the mapped file counts as memory of the process."""
     path = tmp_path / "net.safetensors"

@@ -18,6 +18,8 @@ import pytest
 from tests import emulated
 from tests.support.plugins import build
 
+pytestmark = pytest.mark.emulator
+
 ROOT = Path(__file__).resolve().parents[2]
 #: The adapter of TensorRT 8 is run in TensorRT 10, whose registry still takes it: no package has an older runtime.
 ADAPTERS = {
@@ -69,8 +71,6 @@ ENGINES = """
 import ctypes, sys
 from fastalex import AlexNet, _core
 from tests import emulated
-
-pytestmark = pytest.mark.emulator
 
 def attempt(device):
     try:

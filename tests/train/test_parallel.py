@@ -40,6 +40,7 @@ def same(found, expected):
             assert (one[name] - tensor).abs().max() <= LIMIT, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("world", "kinds"), [(2, ("columns", "data", "hybrid")), (4, ("data", "hybrid"))])
 def test_processes_equal_the_single_device(single, world, kinds, tmp_path):
     torch.multiprocessing.spawn(train_steps.run, (world, str(tmp_path), kinds), world)
@@ -71,10 +72,12 @@ def check_bytes(sent, world):
         assert sent["columns"]["all_gather"] == sent["columns"]["all_to_all"] == pytest.approx(columns)
 
 
+@pytest.mark.slow
 def test_two_devices_in_one_process_equal_the_single_one(single):
     same(train_steps.steps("columns", (train_steps.CPU,) * 2), single)
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_equal_those_of_the_whole_batch():
     small = {"row": SMALL}
     same(train_steps.steps("none", accumulate=2, **small), train_steps.steps("none", **small))

@@ -91,6 +91,7 @@ def trained(script, tmp_path_factory):
     return found, found.run(), validation
 
 
+@pytest.mark.slow
 def test_it_learns_and_the_native_engine_is_as_good_as_pytorch(trained):
     found, facts, validation = trained
     assert facts["top1"] > 0.8
@@ -109,6 +110,7 @@ def test_it_learns_and_the_native_engine_is_as_good_as_pytorch(trained):
     assert np.abs(net(images) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_curves_and_logs_are_written(trained):
     found, facts, _ = trained
     out = Path(found.settings.out)
@@ -191,6 +193,7 @@ def test_a_broken_mean_image_is_refused(tmp_path, text):
         weights.load(tmp_path / "x.npz").mean_image()
 
 
+@pytest.mark.slow
 def test_jetbot_s_case_in_one_command(tmp_path, capsys):
     """Fine-tune torchvision's network to two classes, then classify by the native engine."""
     generator = np.random.default_rng(0)
@@ -262,6 +265,7 @@ def test_finetuned_weights_compute_what_they_did_before():
 # Breaking off and going on ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_nothing_had_been(folder, tmp_path):
     """kill -9 in mid-epoch; losses, metrics and weights are those of the unbroken one, bit for bit."""
     arguments = [str(folder), *QUICK, "--epochs", "3", "--lr", "0.005", "--save-every", "3"]
@@ -289,6 +293,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(folder, tmp_path):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["train", folder, *QUICK, "--epochs", 1, "--lr", 0.005, "--out", out, "--json"]
@@ -313,6 +318,7 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     assert code == 2 and "is no checkpoint of this version" in err
 
 
+@pytest.mark.slow
 def test_a_longer_run_may_go_on(folder, tmp_path, capsys):
     arguments = ["train", folder, *QUICK, "--lr", 0.005, "--out", tmp_path, "--json"]
     assert run(capsys, *arguments, "--epochs", 1)[0] == 0
@@ -354,6 +360,7 @@ def test_a_row_that_a_crash_cut_off_is_dropped(tmp_path):
 # Other ways to run ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_accumulation_and_workers_change_nothing_but_rounding(folder, tmp_path):
     """At a rate at which rounding does not grow from step to step; tests/train/test_parallel.py has the proof."""
     found = []
@@ -370,6 +377,7 @@ def test_accumulation_and_workers_change_nothing_but_rounding(folder, tmp_path):
     np.testing.assert_allclose(*found, rtol=8 * 1728**0.5 * 2**-24)
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains(folder, tmp_path):
     recipe = recipes.get("paper", init="he", batch=16, lr=0.005, epochs=1, flip=False, colour="off")
     losses = []
@@ -397,6 +405,7 @@ def test_tensorboard_events_are_written(folder, tmp_path):
     assert "validation/top1" in events.Tags()["scalars"]
 
 
+@pytest.mark.slow
 def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
     """The same losses as on one device, up to float32's rounding, and the bytes of the step are said."""
     arguments = [str(folder), *QUICK, "--epochs", "2", "--lr", "0.003", "--out"]
@@ -458,6 +467,7 @@ def test_evaluate_matches_classes_by_name():
         evaluate.class_numbers(["x", "y"], None, 3)
 
 
+@pytest.mark.slow
 def test_evaluate_leaves_out_what_it_cannot_read(trained, script, tmp_path, capsys):
     found, _, validation = trained
     for sample in validation.samples[:30]:

@@ -53,6 +53,7 @@ def test_every_generation(tmp_path, name, version, options):
     assert "layers" in found.note
 
 
+@pytest.mark.slow
 def test_packed_data_is_a_view_of_the_file(tmp_path):
     row = variants.get("bvlc_alexnet", widths=(96, 256, 384, 384, 256, 512, 512))
     path, arrays = saved(tmp_path, row)
@@ -152,6 +153,7 @@ def test_other_bytes_are_refused(tmp_path, data, sentence):
     refused(path, sentence)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bvlc_alexnet", "caffenet"])
 def test_opencv_and_onnxruntime_agree(tmp_path, name):
     """One set of weights, written as a caffemodel and as ONNX, read by three engines."""

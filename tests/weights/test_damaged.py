@@ -1,4 +1,4 @@
-"""Damage at random, 2,000 times for each format: sound arrays or one sentence, in little memory and time."""
+"""Damage at random, 2,000 times a format (`--mutations N`): sound arrays or one sentence, in little memory and time."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from tests.support import file_writers  # noqa: E402
 
 pytestmark = pytest.mark.peers
 
-EXAMPLES = 2000
 EACH = 8  # files of one drawn number: drawing costs more than reading
 MEMORY = 40 << 20  # bytes beyond the mapping of a file of some kilobytes
 SECONDS = 2.0  # of one file
@@ -89,8 +88,10 @@ def damaged(data, places, chance):
     return data[: place()] if chance.random() < 0.3 else data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_damaged_file_is_refused_or_read(tmp_path, name):
+def test_a_damaged_file_is_refused_or_read(tmp_path, name, request):
+    examples = request.config.getoption("--mutations")
     path = tmp_path / name
     sound = MAKERS[name]()
     path.write_bytes(sound)
@@ -98,7 +99,7 @@ def test_a_damaged_file_is_refused_or_read(tmp_path, name):
     outcomes = {"read": 0, "refused": 0}
     places = structure(sound)
 
-    @hypothesis.settings(max_examples=EXAMPLES // EACH, deadline=None, database=None, derandomize=True)
+    @hypothesis.settings(max_examples=examples // EACH, deadline=None, database=None, derandomize=True)
     @hypothesis.given(st.integers(0, 2**32))
     def run(seed):
         for index in range(EACH):
@@ -132,4 +133,4 @@ def test_a_damaged_file_is_refused_or_read(tmp_path, name):
                 assert "\n" not in str(error)
 
     run()
-    assert outcomes["refused"] > EXAMPLES // 10, outcomes
+    assert outcomes["refused"] > examples // 10, outcomes

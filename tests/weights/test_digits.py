@@ -157,6 +157,7 @@ def test_augmentation_keeps_black_outside_and_the_shape(script):
     assert not torch.allclose(moved[0], moved[1])
 
 
+@pytest.mark.slow
 @pytest.mark.peers
 def test_script_trains_saves_and_starts_from_what_it_saved(script, tmp_path, capsys):
     out, log = tmp_path / "out.npz", tmp_path / "log.txt"

@@ -347,6 +347,7 @@ def test_a_broken_npz_is_refused(tmp_path, members, sentence):
     refused(archive(tmp_path, members), sentence)
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     data = npy_header(b"{'descr': '|u1', 'fortran_order': False, 'shape': (%d,), }" % (100 << 20)) + bytes(100 << 20)
     path = archive(tmp_path, [("a.npy", data)], compression=zipfile.ZIP_DEFLATED)
@@ -393,6 +394,7 @@ def mutations(suffix):
     return st.tuples(st.sampled_from(examples(suffix)), st.lists(edit, min_size=1, max_size=4), cut)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_damaged_files_never_crash(tmp_path, suffix):
     path = tmp_path / ("damaged" + suffix)
@@ -421,6 +423,7 @@ def test_damaged_files_never_crash(tmp_path, suffix):
     assert outcomes["refused"] > 300, outcomes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_every_flipped_header_byte_and_every_cut(tmp_path, suffix):
     path = tmp_path / ("damaged" + suffix)

@@ -353,6 +353,7 @@ def test_a_pickle_that_wants_more_is_refused_and_runs_nothing(tmp_path, name, co
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_the_attacks_work_where_nothing_guards(tmp_path):
     marker = tmp_path / "marker"
     for name in ("os.system", "posix by name", "eval", "exec, protocol 0", "INST", "OBJ", "STACK_GLOBAL"):
@@ -539,6 +540,7 @@ print(seconds, peak - before, net.param_bytes, net.variant.name)
 """
 
 
+@pytest.mark.slow
 def test_torchvisions_size_loads_fast_and_in_little_memory(tmp_path):
     """Anonymous memory is what a board runs out of: pages of the mapped file can be dropped and read again."""
     arrays = initial.random_weights("torchvision")

@@ -1,4 +1,4 @@
-// The plugins for tests/support/plugins.py: one C interface, implemented on the ops themselves (harness_op.cpp) and on the
+// The plugins for ../plugins.py: one C interface, implemented on the ops themselves (harness_op.cpp) and on the
 // objects that TensorRT's registry gives (harness_v2.cpp, harness_v3.cpp).
 #ifndef FASTALEX_HARNESS_H
 #define FASTALEX_HARNESS_H
