@@ -13,7 +13,7 @@ from benchmarks.records import ROOT
 TRAIN_DIGITS = "examples/train_digits.py"
 JETBOT_DEMO = "examples/jetbot_demo.py"
 PYTORCH_ALEXNET = "examples/pytorch_alexnet.py"
-ORIGINALS = "tests/originals.py"
+ORIGINALS = "tests/support/originals.py"
 
 
 @functools.lru_cache(maxsize=None)

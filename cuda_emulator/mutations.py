@@ -28,8 +28,8 @@ LONGEST = 300  # seconds for the checks of one mistake
 
 
 class Cases(NamedTuple):
-    """``test_cuda_kernels.py`` for these cases and kernels alone: patterns, separated by spaces. A layer of the family
-    runs in blocks."""
+    """Every candidate for these cases and kernels alone: patterns, separated by spaces. A layer of the family runs in
+    blocks."""
 
     cases: str
     device: str
@@ -62,13 +62,13 @@ class Mutation(NamedTuple):
 
 
 BARRIER = "__syncthreads();\n"
-FRAMES = Tests("test_cuda_python.py", "frames_are_preprocessed and BGR and size0")
+FRAMES = Tests("runtime/test_frames.py", "frames_are_preprocessed and BGR and size0")
 LRN = Cases("lrn-*", "nano", "fp32")
 POOL = Cases("maxpool-*", "nano", "fp32")
-NANS = Tests("test_cuda_kernels.py", "nan_passes and nano and fp32")
-PADDING = Tests("test_cuda_kernels.py", "padding_channels and rtx30 and fp32")
-FUSED = Tests("test_cuda_kernels.py", "fused and fp32")
-TOP_K = Tests("test_cuda_kernels.py", "top_k and nano and fp32")
+NANS = Tests("cuda/test_kernels.py", "nan_passes and nano and fp32")
+PADDING = Tests("cuda/test_kernels.py", "padding_channels and rtx30 and fp32")
+FUSED = Tests("cuda/test_kernels.py", "fused and fp32")
+TOP_K = Tests("cuda/test_kernels.py", "top_k and nano and fp32")
 
 MUTATIONS = (
     # Pools and normalisations
@@ -92,7 +92,7 @@ MUTATIONS = (
         "norm_pool.cuh",
         "static_cast<int>(word << 16)",
         "static_cast<int>(word << 15)",
-        Tests("test_cuda_kernels.py", "positive and fp16"),
+        Tests("cuda/test_kernels.py", "positive and fp16"),
     ),
     Mutation("pool: NaN lost", "norm_pool.cuh", "if (v[i] > y[i] || v[i] != v[i])", "if (v[i] > y[i])", NANS),
     Mutation(
@@ -454,7 +454,7 @@ MUTATIONS = (
         "softmax_topk.cuh",
         "float_to_bits(v + 0.0f)",
         "float_to_bits(v)",
-        Tests("test_cuda_kernels.py", "top_k and nano and fp16"),
+        Tests("cuda/test_kernels.py", "top_k and nano and fp16"),
     ),
     Mutation(
         "top-k: barrier behind a choice",
@@ -489,10 +489,10 @@ MUTATIONS = (
 
 def check_cases(chosen: Cases) -> int:
     """Prints the first failure, and how many rules were checked."""
-    import test_cuda_kernels as tests
     from cuda_emulator import emulated
     from fastalex.selftest import checks
     from fastalex.selftest.cases import small
+    from tests.support import kernels
 
     def matches(text, patterns):
         return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns.split())
@@ -500,11 +500,11 @@ def check_cases(chosen: Cases) -> int:
     emulated.load()
     checked = 0
     with emulated.pretend(chosen.device):
-        for case in [*small(), *tests.layers()]:
+        for case in [*small(), *kernels.layers()]:
             if not matches(case.name, chosen.cases):
                 continue
-            layer = None if case.small else tests.StandardLayer(case, chosen.precision)
-            for rule, kernel in tests.rules(case, chosen.precision):
+            layer = None if case.small else kernels.StandardLayer(case, chosen.precision)
+            for rule, kernel in kernels.rules(case, chosen.precision):
                 if not matches(kernel, chosen.kernels):
                     continue
                 checked += 1
@@ -513,7 +513,7 @@ def check_cases(chosen: Cases) -> int:
                     outcome = checks.check(case, emulated.BACKEND, precision=chosen.precision, tuning=rule)
                     reason = outcome.reason
                 else:
-                    reason = failure(layer, rule, tests.SAMPLED_BLOCKS)
+                    reason = failure(layer, rule, kernels.SAMPLED_BLOCKS)
                 if reason:
                     print("%s: %s" % (label, reason.splitlines()[0]))
                     return 1
@@ -577,7 +577,7 @@ class Tree:
         library = str(self.library(mutation.build))
         done = subprocess.run(
             command,
-            env=dict(os.environ, FASTALEX_EMULATOR_LIBRARY=library, PYTHONPATH=str(ROOT / "tests")),
+            env=dict(os.environ, FASTALEX_EMULATOR_LIBRARY=library),
             cwd=str(ROOT),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -23,7 +23,8 @@ from fastalex import AlexNet, UserError, images
 from fastalex.networks import taps
 
 TOOL = taps.TOOLS["brain-score"]
-#: Of the largest activation: sums of up to 9216 products in float32, in another order; see tests/test_readout.py.
+#: Of the largest activation: sums of up to 9216 products in float32, in another order; as in
+#: tests/clients/test_readout.py.
 TOLERANCE = 1e-4
 
 

@@ -1,27 +1,30 @@
-"""Skips are an exception: only the tests of allowed_skips.txt may, and `--require WORD` forbids those too."""
+"""The suite's rules and what all of its folders share.
+
+Skips are an exception: only tests with a marker of allowed_skips.txt may, and `--require WORD` forbids those too.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
-from typing import Dict
+from typing import Set
 
 import pytest
+
+from cuda_emulator import emulated as emulator
+from tests.support import small_net
+from tests.support.locks import locked
+
+# Processes that share the tests share the processors: each computes PyTorch's part on its own.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    processors = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors)))
 
 # What the command line sets before it loads OpenCV, which some tests load themselves: no messages of its own.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
-
-
-def allowed_skips() -> Dict[str, str]:
-    """Test id -> reason, from lines of the form ``id  # reason``."""
-    allowed = {}
-    for line in ALLOWED_SKIPS.read_text(encoding="utf-8").splitlines():
-        test, _, reason = line.partition("#")
-        if test.strip():
-            allowed[test.strip()] = reason.strip()
-    return allowed
 
 
 def pytest_addoption(parser):
@@ -30,18 +33,48 @@ def pytest_addoption(parser):
         action="append",
         default=[],
         metavar="WORD",
-        help="fail instead of skip where the allowed reason has this word, for example cuda",
+        help="fail the tests that would be skipped for want of this: a marker of allowed_skips.txt, "
+        "or one with what it names, for example cuda, tensorrt, tensorrt10",
     )
     parser.addoption("--full", action="store_true", help="run whole layers on the CUDA emulator, not blocks of them")
+    parser.addoption("--mutations", type=int, default=2000, metavar="N", help="damaged files a format (default: 2000)")
+
+
+# Markers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """Whole layers are slow, and whatever runs on the emulator: it takes a minute to compile."""
+    for item in items:
+        if "emulated" in item.fixturenames:
+            item.add_marker(pytest.mark.emulator)
+        if item.get_closest_marker("emulator") or item.get_closest_marker("whole_layer"):
+            item.add_marker(pytest.mark.slow)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("emulator"):
+        load_emulator()
+
+
+# The emulator ---------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=None)
+def load_emulator() -> None:
+    """Builds the emulated CUDA backend, unless another process does, and makes it known to this one."""
+    with locked("cuda_emulator"):
+        # Processes that a test starts have it, and need not look whether it is built.
+        os.environ["FASTALEX_EMULATOR_LIBRARY"] = emulator.library()
+    emulator.load()
 
 
 @pytest.fixture(scope="session")
 def emulated():
     """The CUDA backend on the CPU, under the name of ``emulated.BACKEND``."""
-    from cuda_emulator import emulated as module
-
-    module.load()
-    return module
+    load_emulator()
+    return emulator
 
 
 @pytest.fixture(scope="session")
@@ -57,16 +90,50 @@ def full_grids(request):
     return request.config.getoption("--full")
 
 
+# What several folders use ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own, so that nobody's tuning is read."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="session")
+def parameters():
+    """Weights of the small network of tests/support/small_net.py."""
+    return small_net.random_parameters()
+
+
+# Skips ----------------------------------------------------------------------------------------------------------------
+
+
+def allowed_skips() -> Set[str]:
+    """The markers in allowed_skips.txt, from lines of the form ``marker  # reason``."""
+    lines = ALLOWED_SKIPS.read_text(encoding="utf-8").splitlines()
+    return {line.partition("#")[0].strip() for line in lines} - {""}
+
+
+def needs(item) -> Set[str]:
+    """Words for what the test cannot run without: of ``tensorrt(10)`` they are tensorrt and tensorrt10."""
+    words = set()
+    for marker in item.iter_markers():
+        if marker.name in allowed_skips():
+            words.add(marker.name)
+            words.update(marker.name + str(argument) for argument in marker.args)
+    return words
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if not report.skipped or hasattr(report, "wasxfail"):
         return
-    reason = allowed_skips().get(item.nodeid)
-    if reason is None:
-        problem = "skipped, but it is not in tests/allowed_skips.txt"
-    elif any(word in reason for word in item.config.getoption("--require")):
+    words = needs(item)
+    if not words:
+        problem = "skipped, but none of its markers is in tests/allowed_skips.txt"
+    elif words & set(item.config.getoption("--require")):
         problem = "skipped, but --require forbids it"
     else:
         return

@@ -59,7 +59,7 @@ def check(include: Path, build: Path, cmake: List[str], cuda: str) -> bool:
     definitions = ["-DFASTALEX_TENSORRT_HEADERS=%s" % include, "-DFASTALEX_HARNESSES=OFF"]
     definitions += ["-DTensorRT_CUDA_INCLUDE_DIR=" + cuda] if cuda else []
     for command in (
-        [*cmake, "-S", str(ROOT / "tests/tensorrt"), "-B", str(build), *definitions],
+        [*cmake, "-S", str(ROOT / "tests/support/tensorrt_harness"), "-B", str(build), *definitions],
         [*cmake, "--build", str(build)],
     ):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

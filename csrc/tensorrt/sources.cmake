@@ -1,4 +1,4 @@
-# The files of libfastalex_tensorrt<major>.so, for csrc/tensorrt/CMakeLists.txt and tests/tensorrt/CMakeLists.txt.
+# The files of libfastalex_tensorrt<major>.so, for csrc/tensorrt/CMakeLists.txt and tests/support/tensorrt_harness/CMakeLists.txt.
 
 set(FASTALEX_TENSORRT_FOLDER ${CMAKE_CURRENT_LIST_DIR})
 set(FASTALEX_TENSORRT_INCLUDES ${CMAKE_CURRENT_LIST_DIR}/.. ${CMAKE_CURRENT_LIST_DIR}/../include)

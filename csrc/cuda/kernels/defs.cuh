@@ -1,5 +1,5 @@
 // What every kernel file starts with. No host header may be included from here or from any .cuh: nvcc, NVRTC and the
-// g++ emulator (tests/cuda_emulator) compile the same sources.
+// g++ emulator (cuda_emulator) compile the same sources.
 #ifndef FASTALEX_CUDA_KERNELS_DEFS_CUH
 #define FASTALEX_CUDA_KERNELS_DEFS_CUH
 

@@ -1,4 +1,4 @@
-// Every piece of inline PTX, one wrapper an instruction. tests/cuda_emulator/ptx_emulated.h has the same functions in
+// Every piece of inline PTX, one wrapper an instruction. cuda_emulator/src/ptx_emulated.h has the same functions in
 // C++, written from the PTX manual; a kernel sees one of the two. Manual:
 // docs.nvidia.com/cuda/parallel-thread-execution.
 #ifndef FASTALEX_CUDA_KERNELS_PTX_H

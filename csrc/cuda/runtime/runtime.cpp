@@ -1,4 +1,4 @@
-// runtime.h over the CUDA runtime. Only calls that CUDA 10.2 has: tests/cuda_host_calls.txt lists them.
+// runtime.h over the CUDA runtime. Only calls that CUDA 10.2 has: tests/tools/cuda_host_calls.txt lists them.
 #include "cuda/runtime/runtime.h"
 
 #include <cuda_runtime_api.h>

@@ -1,0 +1,116 @@
+# What .ci/run and its steps share. A step is a process of its own and reads this first.
+# shellcheck shell=bash
+set -euo pipefail
+
+SUITE_LIMIT=${SUITE_LIMIT:-25m} # a hang ends here
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+x86=$([[ $(uname -m) == x86_64 ]] && echo yes || echo no)
+export root x86 DEBIAN_FRONTEND=noninteractive PIP_RETRIES=10 PIP_DISABLE_PIP_VERSION_CHECK=1
+unset FASTALEX_CPU_ISA
+
+say() { printf '\n=== %s\n' "$*"; }
+
+retry() { # COMMAND...: up to four times, for registries that are briefly not there
+  local pause
+  for pause in 5 20 60; do
+    if "$@"; then return 0; fi
+    echo "failed, again in $pause s: $*" >&2
+    sleep "$pause"
+  done
+  "$@"
+}
+
+prepare() { # what every step needs: a scratch folder, compiler, sudo, a clone
+  scratch=$(mktemp -d)
+  clone=$scratch/clone
+  export scratch clone PATH
+  # README's commands call apt-get themselves, so its patience comes from a configuration file.
+  printf 'Acquire::Retries "5";\nDPkg::Lock::Timeout "300";\n' >"$scratch/apt.conf"
+  export APT_CONFIG=$scratch/apt.conf
+  # They say sudo; in a container there is often none, and no need of one.
+  if ! command -v sudo >/dev/null; then
+    mkdir -p "$scratch/bin"
+    printf '#!/bin/sh\nexec "$@"\n' >"$scratch/bin/sudo"
+    chmod +x "$scratch/bin/sudo"
+    PATH=$scratch/bin:$PATH
+  fi
+  retry sudo apt-get update -q
+  retry sudo apt-get install -yq git build-essential binutils python3-dev python3-venv
+  git clone -q "$root" "$clone"
+}
+
+venv() { # NAME PACKAGE...: makes $scratch/NAME on the first call, installs the packages
+  local name=$1
+  shift
+  [[ -d $scratch/$name ]] || python3 -m venv "$scratch/$name"
+  if (($#)); then retry "$scratch/$name/bin/pip" install -q "$@"; fi
+}
+
+# A command that must fail with a sentence: refused SENTENCE COMMAND...
+refused() {
+  local sentence=$1 said
+  shift
+  if said=$("$@" 2>&1); then
+    echo "this should have failed: $*" >&2
+    return 1
+  fi
+  if ! grep -qF -- "$sentence" <<<"$said"; then
+    printf 'this failed without saying "%s": %s\n%s\n' "$sentence" "$*" "$said" >&2
+    return 1
+  fi
+}
+
+build_wheel() { # once: $wheel
+  wheel=$(find "$scratch/dist" -name 'fastalex-*.whl' 2>/dev/null || true)
+  [[ -z $wheel ]] || return 0
+  venv tools auditwheel
+  "$scratch/tools/bin/pip" wheel -q --no-deps -w "$scratch/dist" "$clone"
+  wheel=$(find "$scratch/dist" -name 'fastalex-*.whl')
+}
+
+readme_command() { # NAME: in the clone, as a reader would run it
+  local command
+  command=$(python3 "$clone/tools/readme_command.py" "$1")
+  echo "$command"
+  (cd "$clone" && timeout "$SUITE_LIMIT" bash -euo pipefail -c "$command" </dev/null)
+}
+
+suite() { # PYTHON ARGUMENT...: some of the suite, in the clone
+  local python=$1
+  shift
+  (cd "$clone" && timeout "$SUITE_LIMIT" "$python" -m pytest -q -p no:cacheprovider "$@" </dev/null)
+}
+
+find_nvcc() { # $nvcc: the one on PATH, or the compiler from PyPI
+  nvcc=$(command -v nvcc || true)
+  [[ -z $nvcc ]] || return 0
+  venv nvcc 'nvidia-cuda-nvcc==13.0.*' 'nvidia-cuda-crt==13.0.*' 'nvidia-nvvm==13.0.*' 'nvidia-cuda-runtime==13.0.*'
+  local toolkit
+  toolkit=$(echo "$scratch"/nvcc/lib/python3*/site-packages/nvidia/cu13)
+  ln -sfn lib "$toolkit/lib64" # where nvcc looks for the static runtime
+  nvcc=$toolkit/bin/nvcc
+}
+
+kernels_venv() { # $scratch/kernels: the package, and NVIDIA's compilers as packages
+  build_wheel
+  venv kernels -c "$clone/constraints.txt" "$wheel" pytest cmake 'nvidia-cuda-nvrtc-cu12==12.9.*' \
+    'nvidia-cuda-nvcc-cu12==12.9.*' 'nvidia-cuda-runtime-cu12==12.9.*'
+}
+
+test_venv() { # $clone/.venv as README's second command makes it, unless that has run
+  if [[ -x $clone/.venv/bin/pytest ]]; then return 0; fi
+  python3 -m venv "$clone/.venv"
+  (cd "$clone" && retry .venv/bin/pip install -q -c constraints.txt '.[test]')
+}
+
+# A step by itself prepares and cleans up; one of .ci/run finds what that has prepared. Either says how long it took.
+finish() { # EXIT_CODE
+  printf -- '--- %s: %d s\n' "$(basename "$0" .sh)" "$SECONDS"
+  if [[ -z ${CI_RUN:-} ]]; then rm -rf "$scratch"; fi
+  exit "$1"
+}
+
+if [[ $0 == */steps/*.sh ]]; then
+  trap 'finish $?' EXIT
+  if [[ -z ${CI_RUN:-} ]]; then prepare; fi
+fi

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The ops with each instruction set of this machine that the engine would not have chosen by itself.
+# shellcheck source=.ci/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+if [[ $x86 == no ]]; then
+  echo "not x86-64: there is one instruction set"
+  exit 0
+fi
+test_venv
+chosen=$("$clone/.venv/bin/python" -c 'from fastalex import _core; print(_core.cpu_isa())')
+for isa in v2 v3 v4 v4vnni v4bf16; do
+  if [[ $isa == "$chosen" ]]; then break; fi # those after it are not on this machine
+  say "isa $isa"
+  FASTALEX_CPU_ISA=$isa suite "$clone/.venv/bin/python" -m "not naive" \
+    tests/engine/test_ops.py tests/engine/test_precisions.py tests/engine/test_distance.py
+done

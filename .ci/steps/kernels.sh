@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# The CUDA kernels without a GPU: compiled for every device, run on the emulator with its checks on.
+# shellcheck source=.ci/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+kernels_venv
+bin=$scratch/kernels/bin
+for check in race address; do
+  say "emulator, $check"
+  "$bin/cmake" -S "$clone/cuda_emulator" -B "$scratch/emulator-$check" -DFASTALEX_EMULATOR_CHECK=$check
+  "$bin/cmake" --build "$scratch/emulator-$check" -j "$(nproc)"
+  "$scratch/emulator-$check/check_emulator"
+done
+say "kernels: compiled for every device, and which serves what"
+(cd "$clone" && PATH=$bin:$PATH "$bin/python" -m tools.check_cuda_kernels --table docs/cuda-kernels.md --check-table \
+  --library "$scratch/emulator-race/libfastalex_emulated.so")
+say "kernels: races, addresses"
+FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-race/libfastalex_emulated.so suite "$bin/python" \
+  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py >"$scratch/race.log" 2>&1 &
+race=$!
+failed=0
+FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-address/libfastalex_emulated.so ASAN_OPTIONS=detect_leaks=0 \
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" suite "$bin/python" \
+  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py -m 'not whole_layer' || failed=1 # the race check sees those
+wait "$race" || failed=1
+tail -n 40 "$scratch/race.log"
+((!failed))

@@ -1,0 +1,127 @@
+"""``fastalex convert``: any format in, the variant with it, the same network out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from fastalex import AlexNet, variants, weights
+from fastalex.cli.main import main
+from fastalex.weights import initial
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+from fastalex.networks.onnx_export import graph_of
+from tests.support import file_writers
+
+pytestmark = pytest.mark.peers
+
+WIDTHS = (16, 32, 48, 48, 32, 64, 64)
+
+
+def inputs(folder):
+    """Suffix -> (path, row, arrays) of the same kind of network in each format."""
+    import torch
+
+    made = {}
+    for suffix, name in (
+        (".pth", "torchvision"),
+        (".tar", "torchvision"),
+        (".caffemodel", "caffenet"),
+        (".onnx", "owt"),
+        (".npz", "torchvision"),
+        (".safetensors", "torchvision"),
+    ):
+        row = variants.get(name, widths=WIDTHS, num_classes=3)
+        arrays = initial.random_weights(row, seed=4)
+        path = folder / ("in" + suffix)
+        if suffix in weights.FORMATS:
+            weights.save(path, arrays)
+        elif suffix == ".onnx":
+            path.write_bytes(graph_of(row, arrays).SerializeToString())
+        elif suffix == ".caffemodel":
+            path.write_bytes(file_writers.caffemodel_bytes(row, arrays))
+        else:
+            tensors = {key: torch.from_numpy(array) for key, array in arrays.items()}
+            data = file_writers.tar_bytes(tensors) if suffix == ".tar" else file_writers.torch_bytes(tensors, "zip")
+            path.write_bytes(data)
+        made[suffix] = (path, row, arrays)
+    return made
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".tar", ".caffemodel", ".onnx", ".npz", ".safetensors"])
+@pytest.mark.parametrize("target", [".safetensors", ".npz"])
+def test_every_format(tmp_path, capsys, suffix, target):
+    path, row, arrays = inputs(tmp_path)[suffix]
+    names = tmp_path / "names.txt"
+    names.write_text("cat\ndog\nbird\n")
+    out = tmp_path / ("out" + target)
+    code, said, err = run(capsys, "convert", path, out, "--labels", names)
+    assert (code, err) == (0, "")
+    assert "variant %s" % row.name in said
+    assert "3 classes" in said
+    loaded = weights.load(out)
+    assert loaded.variant() == row
+    assert loaded.labels() == ["cat", "dog", "bird"]
+    assert set(loaded.arrays) == set(row.parameter_shapes())
+    for key, array in arrays.items():
+        assert np.array_equal(loaded.arrays[key], array)
+    x = np.random.default_rng(0).standard_normal((1, 3, row.input_size, row.input_size), dtype=np.float32)
+    np.testing.assert_array_equal(AlexNet(weights=out)(x), AlexNet(weights=path)(x))
+
+
+@pytest.mark.slow
+def test_the_variant_may_be_chosen_and_is_checked(tmp_path, capsys):
+    row = variants.get("alexnet2012", num_classes=3, widths=(96, 256, 384, 384, 256, 4096, 4096))
+    small = {name: np.zeros(shape, np.float32) for name, shape in row.parameter_shapes().items() if "fc6" not in name}
+    path = tmp_path / "in.npz"
+    weights.save(path, dict(small, **{"fc6.weight": np.zeros((4096, 9216), np.float16), "fc6.bias": np.zeros(4096)}))
+    out = tmp_path / "out.safetensors"
+    code, said, _ = run(capsys, "convert", path, out, "--json")
+    facts = json.loads(said)
+    assert (code, facts["variant"], facts["num_classes"]) == (0, "alexnet2012", 3)
+    assert "assumed" in facts["how"]
+    code, said, _ = run(capsys, "convert", path, out, "--variant", "caffenet", "--json")
+    assert (code, json.loads(said)["variant"]) == (0, "caffenet")
+    assert weights.load(out).variant() == variants.get("caffenet", num_classes=3)
+    code, _, err = run(capsys, "convert", path, out, "--num-classes", "10")
+    assert code == 2
+    assert "pass num_classes=3" in err or "10" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["digits", "out.pth"], "out.pth must end in .safetensors or .npz"),
+        (["nothing.pth", "out.npz"], "no weights file nothing.pth"),
+        (["digits", "out.npz", "--variant", "alexnet2013"], "did you mean"),
+        (["digits", "no/such/folder/out.npz"], "cannot be written"),
+        (["digits"], "OUT"),
+    ],
+)
+def test_mistakes_are_one_sentence(capsys, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "convert", *arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_converting_a_file_onto_itself(capsys, tmp_path):
+    path = tmp_path / "net.safetensors"
+    assert run(capsys, "convert", "digits", path)[0] == 0
+    before = weights.load(path)
+    assert run(capsys, "convert", path, path)[0] == 0
+    after = weights.load(path)
+    assert after.metadata == before.metadata == weights.load(weights.bundled("digits")).metadata
+    for name, array in before.arrays.items():
+        assert np.array_equal(after.arrays[name], array)

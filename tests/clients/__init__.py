@@ -1,0 +1,1 @@
+"""Tests of what other projects use: readouts, extractors, JetBot, the examples."""

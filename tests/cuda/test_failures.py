@@ -1,0 +1,226 @@
+"""What may go wrong on a GPU, made to happen on the emulator: an exception with its reason; the net stays usable."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from cuda_emulator import emulated
+from fastalex import AlexNet, BackendError, UserError, _core
+from tests.support.small_net import Foreign, batch_of, small
+
+MIB = 1 << 20
+CARDS = ("rtx30", "nano")  # one CUDA graph and staged copies; single launches and memory that CPU and GPU share
+OUT_OF_MEMORY = (
+    r"^(device memory|page-locked host memory) of \d+ MiB \(\d+ bytes\) cannot be had: "
+    r"\d+ MiB of the device's \d+ MiB are free; use a smaller batch or image$"
+)
+
+pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("own_cache")]
+
+
+# Memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_weights_that_do_not_fit(parameters):
+    with emulated.pretend("memory_bytes=%d" % (8 * 1024)), pytest.raises(MemoryError, match=OUT_OF_MEMORY):
+        small(parameters)
+
+
+def test_a_batch_that_does_not_fit_leaves_the_net_usable(parameters):
+    x = batch_of(1)
+    with emulated.pretend("memory_bytes=%d" % (4 * MIB)):
+        net = small(parameters)
+        expected = net(x)
+        for _ in range(20):  # whatever was had before the failure is given back, or the small batch would not fit
+            with pytest.raises(MemoryError, match=OUT_OF_MEMORY):
+                net(np.zeros((64, 3, 63, 63), np.float32))
+            np.testing.assert_array_equal(net(x), expected)
+
+
+def test_every_allocation_may_fail(parameters):
+    """Of a net and of its first call: the same failure each time, then a right result without it."""
+    x = batch_of(1)
+    expected = small(parameters)(x)
+    failures = 0
+    for number in range(1, 100):
+        net = None
+        with emulated.pretend(fault="alloc:%d" % number):
+            try:
+                net = small(parameters)
+                result = net(x)
+            except MemoryError as error:
+                assert "cannot be had" in str(error)
+                failures += 1
+                result = None
+        if net is not None:
+            np.testing.assert_array_equal(net(x), expected)
+        if result is not None:
+            np.testing.assert_array_equal(result, expected)
+            break
+    assert failures >= 10
+
+
+def test_an_array_that_does_not_fit(parameters):
+    with emulated.pretend("memory_bytes=%d" % (4 * MIB)):
+        net = small(parameters)
+        with pytest.raises(MemoryError, match=OUT_OF_MEMORY):
+            net.to_device(np.zeros(4 * MIB, np.float32))
+        assert net.to_device(np.ones(7, np.float32)).numpy().tolist() == [1] * 7
+
+
+# Launches ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_a_failed_launch_is_an_exception_and_leaves_the_net_usable(parameters, card):
+    x = batch_of(2)
+    with emulated.pretend(card):
+        net = small(parameters)
+        there, expected = net.to_device(x), net(x)
+        kernels = [kernel["name"] for step in net.kernels(2)["steps"] for kernel in step["kernels"]]
+        for name in sorted({kernels[0], kernels[-1], "top_k"}):
+            with emulated.pretend(fault="launch:" + name):
+                for call in (lambda: net.top_k(x), lambda: net.top_k(there)):
+                    with pytest.raises(RuntimeError, match="launch of .*%s.*: unspecified launch failure" % name):
+                        call()
+                if name != "top_k":
+                    with pytest.raises(RuntimeError, match="unspecified launch failure"):
+                        net(there)
+            np.testing.assert_array_equal(net(x), expected)
+            np.testing.assert_array_equal(net(there).numpy(), expected)
+            np.testing.assert_array_equal(net.top_k(there)[1], np.argsort(-expected, axis=1)[:, :5])
+
+
+def test_a_library_without_the_devices_code_is_refused(parameters):
+    with emulated.pretend(fault="prepare:stream"), pytest.raises(BackendError, match="no code"):
+        small(parameters)(batch_of(1))
+
+
+def test_a_library_that_cannot_run_here_is_refused_when_it_is_loaded():
+    """With the reason, before anything else is asked of it."""
+    with emulated.pretend(fault="prepare:tensor"), pytest.raises(BackendError, match="no code for NVIDIA GeForce RTX"):
+        _core.load_backend(emulated.library())
+    with emulated.pretend("devices=0"), pytest.raises(BackendError, match="the NVIDIA driver sees no GPU"):
+        _core.load_backend(emulated.library())
+
+
+# Devices ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("index", "sentence"),
+    [
+        (1, "there is no CUDA device 1: this machine has 1, counted from 0"),
+        (-1, "options->device_index must not be negative"),
+    ],
+)
+def test_an_index_without_a_device(index, sentence):
+    with pytest.raises(UserError) as error:
+        _core.Net("relu name=r", [1, 2, 2], [], "emulated", device_index=index)
+    assert str(error.value) == sentence
+
+
+def test_a_machine_without_a_gpu():
+    with emulated.pretend("devices=0"):
+        with pytest.raises(BackendError, match="the NVIDIA driver sees no GPU on this machine"):
+            _core.Net("relu name=r", [1, 2, 2], [], "emulated")
+        with pytest.raises(BackendError, match="sees no GPU"):
+            AlexNet(device="emulated")
+
+
+def test_memory_of_another_device(parameters):
+    """Told by the array where it says so, by the runtime where only its address is known."""
+    x = batch_of(1)
+    with emulated.pretend("devices=2"):
+        net, other = small(parameters), small(parameters, device="emulated:1")
+        expected, elsewhere = net(x), other.to_device(x)
+        np.testing.assert_array_equal(other(elsewhere).numpy(), expected)
+        with pytest.raises(UserError, match="the input is on GPU 1 and the net on emulated:0"):
+            net(elsewhere)
+        sentence = "is in the memory of device 1, the net is on device 0"
+        for call in (net, net.top_k):
+            with pytest.raises(UserError, match="the input " + sentence):
+                call(Foreign(elsewhere))
+        with pytest.raises(UserError, match="an output " + sentence):
+            net(net.to_device(x), out=Foreign(other.to_device(np.zeros((1, 7), np.float32))))
+        pixels = Foreign(elsewhere, typestr="|u1", shape=(20, 30, 3), strides=None)
+        with pytest.raises(UserError, match="the input " + sentence):
+            net.run_frame(pixels)
+        np.testing.assert_array_equal(net(x), expected)
+
+
+# Ends of nets -----------------------------------------------------------------------------------------------------
+
+
+class Options(ctypes.Structure):
+    """``fastalex_options``"""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_uint32),
+        ("backend", ctypes.c_char_p),
+        ("fc_storage", ctypes.c_int32),
+        ("precision", ctypes.c_int32),
+        ("threads", ctypes.c_int32),
+        ("device_index", ctypes.c_int32),
+        ("tuning", ctypes.c_char_p),
+        ("exact", ctypes.c_int32),
+    ]
+
+
+@pytest.mark.parametrize("device", ["naive", "emulated"])
+def test_a_net_is_destroyed_while_threads_run_it(device):
+    """In C, where nothing keeps it: the end waits for the calls, whose results are whole when it returns."""
+    library = ctypes.CDLL(_core.__file__)
+    side, channels = 24, 16
+    weight = np.random.default_rng(0).standard_normal((64, channels, 3, 3), np.float32)
+    bias = np.zeros(64, np.float32)
+    x = np.random.default_rng(1).standard_normal((8, channels, side, side), np.float32)
+    table = b"conv name=c out=64 kernel=3 stride=1 pad=1 groups=1 rounding=floor"
+    expected = _core.Net(table.decode(), [channels, side, side], [weight, bias], device).run(x)
+
+    options = Options(ctypes.sizeof(Options), device.encode(), 0, 0, 1, 0, None)
+    params = (ctypes.c_void_p * 2)(weight.ctypes.data, bias.ctypes.data)
+    counts = (ctypes.c_size_t * 2)(weight.size, bias.size)
+    net = ctypes.c_void_p()
+    assert not library.fastalex_create(
+        table, channels, side, side, params, counts, ctypes.c_size_t(2), ctypes.byref(options), ctypes.byref(net)
+    )
+    results, started = [np.full(expected.shape, np.nan, np.float32) for _ in range(3)], []
+
+    def run(result):
+        pointer = ctypes.c_void_p(result.ctypes.data)
+        started.append(None)
+        library.fastalex_run(
+            net, ctypes.c_void_p(x.ctypes.data), 8, side, side, 0, pointer, ctypes.c_size_t(result.size)
+        )
+
+    threads = [threading.Thread(target=run, args=(result,)) for result in results]
+    for thread in threads:
+        thread.start()
+    while len(started) < 3:
+        pass
+    threads[0].join(0.05)  # the calls begin at once and take longer than this
+    library.fastalex_destroy.restype = None
+    library.fastalex_destroy(net)
+    copies = [result.copy() for result in results]
+    for thread in threads:
+        thread.join()
+    for copy in copies:
+        np.testing.assert_array_equal(copy, expected)
+
+
+def test_a_net_is_dropped_while_a_thread_runs_it(parameters):
+    x = batch_of(4)
+    net = small(parameters)
+    expected, results = net(x), []
+    thread = threading.Thread(target=lambda own: results.append(own(x)), args=(net,))
+    thread.start()
+    del net
+    gc.collect()
+    thread.join()
+    np.testing.assert_array_equal(results[0], expected)

@@ -1,0 +1,1 @@
+"""Tests of the native engine on a CPU."""

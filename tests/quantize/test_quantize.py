@@ -1,0 +1,679 @@
+"""Calibration, quantised weights files, and the command that writes them.
+
+Their levels are checked in tests/engine/test_quantize_rows.py, what nets compute from them in
+tests/engine/test_precisions.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastalex import VARIANTS, AlexNet, UserError, _core, variants, weights
+from fastalex.cli.main import main
+from fastalex.networks.layers import layer_table, signed_inputs
+from fastalex.quantize import calibrating, histogram
+from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration, from_json, steps_for
+from fastalex.quantize.histogram import Histogram, threshold
+from fastalex.runtime import precisions
+from fastalex.weights import initial, quantized
+from fastalex.weights.quantized import QuantisedWeight
+
+NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}  # 35 and 29: rows of int4 with half a byte left
+U = 2.0**-24
+
+
+def images(row, batch=2, seed=3):
+    shape = (batch, row.channels, row.input_size, row.input_size)
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return AlexNet(weights="digits", device="cpu", threads=1)
+
+
+# Names and combinations -------------------------------------------------------------------------------------------
+
+
+def test_every_name_is_at_the_number_that_the_c_interface_gives_it():
+    import re
+    from pathlib import Path
+
+    header = (Path(__file__).resolve().parents[2] / "csrc" / "include" / "fastalex.h").read_text(encoding="utf-8")
+    numbers = dict(re.findall(r"FASTALEX_(\w+) = (\d+),? *(?:\n|/\*)", header))
+    for name in precisions.FC_STORAGES:
+        assert int(numbers[name.upper()]) == precisions.FC_STORAGES.index(name)
+    for name in precisions.PRECISIONS:
+        assert int(numbers["PRECISION_" + name.upper()]) == precisions.PRECISIONS.index(name)
+
+
+# Sign of the activations ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_inputs_called_unsigned_are_never_negative(name, activation):
+    """By the table, against what the network gives: unsigned ones have no negative value, signed ones have some."""
+    row = variants.get(name, **NARROW, activation=activation)
+    net = AlexNet(row, device="naive", weights=initial.random_weights(row, seed=2))
+    signed = signed_inputs(row.layers())
+    assert list(signed) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+    assert signed["conv1"] and all(signed[layer] == (activation == "tanh") for layer in signed if layer != "conv1")
+    x = images(row)
+    for layer, source in calibrating._inputs(net).items():
+        values = net.taps(x, [source])[source] if source else x
+        assert (values.min() < 0) == signed[layer], layer
+
+
+def test_a_layer_without_activation_gives_signed_values():
+    row = variants.get("alexnet2012", blocks=("conv lrn pool", "conv act", "conv", "conv act", "conv pool"), **NARROW)
+    signed = signed_inputs(row.layers())
+    assert [name for name in signed if signed[name]] == ["conv1", "conv2", "conv4", "fc6"]
+
+
+# Histograms and thresholds ----------------------------------------------------------------------------------------
+
+
+def test_a_histogram_grows_and_keeps_its_counts():
+    """Parts in any order of size, against one exact histogram with the same edges."""
+    generator = np.random.default_rng(5)
+    parts = [generator.standard_normal((3, 50)).astype(np.float32) * scale for scale in (1e-3, 1, 0.1, 37, 5)]
+    parts[1][0, :20] = 0
+    histogram = Histogram()
+    for part in parts:
+        histogram.add(part)
+    everything = np.sort(np.abs(np.concatenate([part.reshape(-1) for part in parts])))
+    everything = everything[everything > 0].astype(np.float64)
+    assert histogram.largest == everything.max() <= histogram.limit < 2 * everything.max()
+    edges = histogram.limit * np.arange(1, Histogram.BINS + 1) / Histogram.BINS
+    np.testing.assert_array_equal(np.cumsum(histogram.counts), np.searchsorted(everything, edges, "right"))
+    backwards = Histogram()
+    for part in parts[::-1]:
+        backwards.add(part[0])
+        backwards.add(part[1:])
+    np.testing.assert_array_equal(backwards.counts, histogram.counts)
+
+
+def test_values_on_an_edge_are_below_it():
+    histogram = Histogram()
+    for value in (0.25, -0.5, 1, 4, 4.001, 8):
+        histogram.add(np.array([value, 0], np.float32))
+    assert histogram.limit == histogram.largest == 8
+    used = {int(index): int(count) for index, count in enumerate(histogram.counts) if count}
+    assert used == {255: 1, 511: 1, 1023: 1, 4095: 1, 4097: 1, 8191: 1}
+
+
+def test_zeros_and_empty_parts_count_as_nothing():
+    histogram = Histogram()
+    for part in (np.zeros((2, 3), np.float32), np.zeros(0, np.float32)):
+        histogram.add(part)
+    assert histogram.counts.sum() == 0
+    assert [threshold(histogram, 255, method) for method in ("max", "percentile", "entropy")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_histogram_takes_finite_values_only(bad):
+    with pytest.raises(UserError, match="NaN or infinity"):
+        Histogram().add(np.array([1, bad], np.float32))
+
+
+def of_values(values):
+    histogram = Histogram()
+    histogram.add(np.asarray(values, np.float32))
+    return histogram
+
+
+@pytest.mark.parametrize("percent", [50, 90, 99, 99.9, 99.99, 100])
+def test_percentile_is_numpys_within_a_bin(percent):
+    values = np.abs(np.random.default_rng(1).standard_normal(100_000)).astype(np.float32)
+    histogram = of_values(np.concatenate((values, np.zeros(300_000, np.float32))))
+    found = threshold(histogram, 255, "percentile", percent)
+    assert (values <= found).mean() >= percent / 100 - 1e-9
+    assert abs(found - np.percentile(values, percent, method="inverted_cdf")) <= 1.01 * histogram.limit / Histogram.BINS
+
+
+def test_max_is_the_largest():
+    assert threshold(of_values([-3, 2.5, 0]), 127, "max") == 3
+
+
+def divergence_by_hand(counts, last, levels):
+    """KL(P || Q) for a threshold above bin ``last``, word by word as _divergences describes it."""
+    n = last + 1
+    p = [float(count) for count in counts[:n]]
+    groups = {}
+    for j in range(n):
+        groups.setdefault(math.floor(levels * (j + 0.5) / n + 0.5), []).append(j)
+    q = [0.0] * n
+    for bins in groups.values():
+        used = [j for j in bins if p[j] > 0]
+        for j in used:
+            q[j] = sum(p[i] for i in used) / len(used)
+    p[last] += float(sum(counts[n:]))
+    total_p, total_q = sum(p), sum(q)
+    return sum(a / total_p * math.log((a / total_p) / (b / total_q)) for a, b in zip(p, q) if a > 0)
+
+
+@pytest.mark.parametrize("levels", [3, 7, 16])
+@pytest.mark.parametrize("kind", ["normal", "sparse", "uniform"])
+def test_divergences_are_those_worked_out_by_hand(levels, kind):
+    generator = np.random.default_rng([levels, len(kind)])
+    counts = generator.integers(1, 50, 64)
+    if kind == "normal":
+        counts = np.histogram(np.abs(generator.standard_normal(5000)), 64)[0]
+    elif kind == "sparse":
+        counts = counts * (generator.random(64) < 0.3)
+        counts[40] = 5
+    found = histogram._divergences(counts, levels)
+    for last in range(64):
+        if counts[last] == 0 or last < levels:
+            assert found[last] == np.inf
+        else:
+            assert found[last] == pytest.approx(divergence_by_hand(counts, last, levels), abs=1e-12)
+    assert np.isfinite(found).sum() > 10
+
+
+def test_entropy_of_known_distributions():
+    """A uniform one loses by any clipping; a normal one with a far outlier gains by leaving that out."""
+    generator = np.random.default_rng(8)
+    uniform = generator.random(400_000)
+    assert threshold(of_values(uniform), 127, "entropy") > 0.97
+    normal = generator.standard_normal(400_000)
+    clipped = threshold(of_values(np.append(normal, 40.0)), 127, "entropy")
+    assert 2.5 < clipped < 8
+    few = of_values([1.0, 2.0])  # fewer bins in use than levels: nothing is clipped
+    assert threshold(few, 255, "entropy") == 2
+
+
+# Calibration ------------------------------------------------------------------------------------------------------
+
+
+def test_steps_are_those_of_the_layers_inputs(digits):
+    """method max: the largest magnitude of each input, read out layer by layer, over the levels it may use."""
+    x = images(digits.variant, 11)
+    seen = []
+    found = calibrating.calibrate(digits, [x[:5], x[5:]], "max", report=seen.append)
+    assert seen == [8, 11] and found.images == 11 and found.method == "max" and found.percentile is None
+    sources = ("", "pool1", "pool2", "relu3", "relu4", "pool5", "relu6", "relu7")
+    for name, source in zip(found.steps, sources):
+        values = digits.taps(x, [source])[source] if source else x
+        levels = SIGNED_LEVELS if name == "conv1" else UNSIGNED_LEVELS
+        assert found.steps[name] == pytest.approx(float(np.abs(values).max()) / levels, rel=1e-6)
+
+
+def test_methods_clip_less_than_max(digits):
+    x = images(digits.variant, 8)
+    steps = {method: calibrating.calibrate(digits, [x], method).steps for method in ("max", "percentile", "entropy")}
+    wider = calibrating.calibrate(digits, [x], "percentile", 100).steps
+    for name, largest in steps["max"].items():
+        assert 0 < steps["percentile"][name] <= largest and 0 < steps["entropy"][name] <= largest
+        assert wider[name] == pytest.approx(largest, rel=1e-3)
+    assert steps["percentile"]["conv1"] < steps["max"]["conv1"]
+
+
+def test_paths_and_batches_give_the_same_steps(digits):
+    from pathlib import Path
+
+    paths = sorted((Path(__file__).resolve().parents[2] / "examples" / "digits").glob("*.png"))
+    from_paths = calibrating.calibrate(digits, paths)
+    from_batch = calibrating.calibrate(digits, [digits.preprocess(paths)])
+    mixed = calibrating.calibrate(digits, [digits.preprocess(paths[:3]), *paths[3:]])
+    assert from_paths.steps == from_batch.steps == mixed.steps
+    assert from_paths.images == from_batch.images == mixed.images == len(paths)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"method": "minmax"}, "method must be one of percentile, entropy, max, not 'minmax'"),
+        ({"percentile": 0}, "percentile must be a number above 0, at most 100, not 0"),
+        ({"percentile": float("nan")}, "percentile must be a number above 0"),
+        ({"percentile": True}, "percentile must be a number above 0"),
+        ({"images": []}, "there are no images to calibrate with"),
+        ({"images": [np.full((1, 3, 131, 131), np.nan, np.float32)]}, "the input of layer conv1 has NaN or infinity"),
+        ({"images": ["no-such.png"]}, "no-such.png"),
+    ],
+)
+def test_what_cannot_be_calibrated_is_one_sentence(digits, arguments, sentence):
+    arguments = {"images": [images(digits.variant)], **arguments}
+    with pytest.raises(UserError) as error:
+        calibrating.calibrate(digits, **arguments)
+    assert sentence in str(error.value) and "\n" not in str(error.value)
+
+
+def test_calibrations_as_text():
+    found = Calibration({"conv1": 1 / 3, "fc6": 1e-7}, "percentile", 12, 99.99)
+    assert from_json(found.to_json()) == found
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"steps": []}',
+        '{"steps": {"conv1": 0}, "method": "max", "images": 1}',
+        '{"steps": {"conv1": NaN}, "method": "max", "images": 1}',
+        '{"steps": {"conv1": "1"}, "method": "max", "images": 1}',
+        '{"steps": {"conv1": true}, "method": "max", "images": 1}',
+        '{"steps": {}, "method": 3, "images": 1}',
+        '{"steps": {}, "method": "max", "images": 1.5}',
+        '{"steps": {}, "method": "max", "images": 1, "percentile": "x"}',
+        '{"steps": {}, "method": "max", "images": 1, "more": 1}',
+        "[" * 100_000,
+    ):
+        with pytest.raises(UserError, match="calibration"):
+            from_json(text)
+
+
+def test_a_calibration_must_be_for_the_network():
+    row = variants.get("alexnet2012")
+    steps = dict.fromkeys(signed_inputs(row.layers()), 0.5)
+    assert steps_for(row, Calibration(steps, "max", 1)) == steps
+    with pytest.raises(UserError, match="run fastalex quantize WEIGHTS OUT.safetensors --calibrate DIR"):
+        steps_for(row, None)
+    for wrong in ({}, {"conv1": 1.0}, {**steps, "fc9": 1.0}):
+        with pytest.raises(UserError, match="the calibration is for the layers"):
+            steps_for(row, Calibration(wrong, "max", 1))
+
+
+def test_steps_travel_in_the_layer_table():
+    layers = VARIANTS["torchvision"].layers()
+    steps = {name: 0.1 * (index + 1) / 3 for index, name in enumerate(signed_inputs(layers))}
+    lines = layer_table(layers, steps).splitlines()
+    assert [line.rpartition(" step=")[0] for line in lines if "step=" in line] == [
+        line for line in layer_table(layers).splitlines() if line.split()[0] in ("conv", "fc")
+    ]
+    assert {line.split()[1][5:]: float(line.rpartition("step=")[2]) for line in lines if "step=" in line} == steps
+    assert "step=" not in layer_table(layers)
+
+
+def test_int8_without_a_calibration_says_what_to_run():
+    with pytest.raises(UserError, match="run fastalex quantize WEIGHTS OUT.safetensors --calibrate DIR"):
+        AlexNet(weights="digits", device="cpu", precision="int8")
+    with pytest.raises(UserError, match="calibration must be a Calibration or a mapping"):
+        AlexNet(weights="digits", device="cpu", precision="int8", calibration=[1])
+    with pytest.raises(UserError, match=r"step of layer 'conv1' must be a number above 0, not -1"):
+        AlexNet(weights="digits", device="cpu", precision="int8", calibration={"conv1": -1})
+
+
+# Files ------------------------------------------------------------------------------------------------------------
+
+
+def dequantised(row, arrays, storage):
+    """What a quantised file of ``arrays`` means, in numpy: levels of int8 are rounded here, of int4 asked for."""
+    expected = dict(arrays)
+    for layer in row.layers():
+        if layer.op != "fc":
+            continue
+        name = layer.param + ".weight"
+        w = arrays[name]
+        channels = layer.in_shape[0]
+        ordered = w.reshape(len(w), channels, -1).transpose(0, 2, 1).reshape(w.shape)
+        if storage == "int8":
+            scale = np.abs(ordered).max(axis=1, keepdims=True) / np.float32(127)
+            values = np.rint(ordered / scale).astype(np.float32) * scale
+        else:
+            levels, scale = _core.quantise_rows(np.ascontiguousarray(ordered), 3)
+            values = np.empty_like(ordered)
+            for i in range(ordered.shape[1]):
+                level = (levels[:, i // 2] >> (4 * (i % 2)) & 15).astype(np.float32) - 8
+                values[:, i] = level * scale[:, i // 128].astype(np.float32)
+        expected[name] = values.reshape(len(w), -1, channels).transpose(0, 2, 1).reshape(w.shape)
+    return expected
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+@pytest.mark.parametrize("name", ["alexnet2012", "torchvision"])
+def test_a_quantised_file_has_the_levels_of_its_weights(tmp_path, name, storage, suffix):
+    row = variants.get(name, **NARROW)
+    arrays = initial.random_weights(row, seed=4)
+    net = AlexNet(row, weights=arrays, device="cpu")
+    path = tmp_path / ("net" + suffix)
+    net.save(path, fc_weights=storage)
+    loaded = weights.load(path)
+    expected = dequantised(row, arrays, storage)
+    assert list(loaded.variant().parameter_shapes()) == list(expected)
+    for key, array in expected.items():
+        got = loaded.arrays[key]
+        assert isinstance(got, QuantisedWeight) == (got.ndim == 2)
+        assert got.shape == array.shape
+        np.testing.assert_array_equal(np.asarray(got), array)
+    if suffix == ".safetensors":
+        st = pytest.importorskip("safetensors.numpy")
+        plain = st.load_file(path)  # any reader of the format reads it
+        fc6 = next(layer for layer in row.layers() if layer.op == "fc").param + ".weight"
+        assert plain[fc6].dtype == (np.int8 if storage == "int8" else np.uint8)
+        assert plain[fc6 + ".scale"].dtype == (np.float32 if storage == "int8" else np.float16)
+        np.testing.assert_array_equal(plain[fc6], loaded.arrays[fc6].levels)
+
+
+def test_a_quantised_file_is_loaded_as_it_is(tmp_path, monkeypatch):
+    """Its storage is the default, the engine gets the file's own levels, and the net computes with their values."""
+    row = variants.get("torchvision", **NARROW)
+    net = AlexNet(row, weights=initial.random_weights(row, seed=4), device="cpu")
+    path = tmp_path / "net.safetensors"
+    net.save(path, fc_weights="int8")
+    given = []
+    real = _core.Net
+
+    def spy(table, shape, params, *rest, **options):
+        given.extend(params)
+        return real(table, shape, params, *rest, **options)
+
+    monkeypatch.setattr(_core, "Net", spy)
+    again = AlexNet(weights=path, device="cpu")
+    assert again.fc_weights == "int8" and again.precision == "fp32"
+    pairs = [param for param in given if isinstance(param, tuple)]
+    assert [len(pair) for pair in pairs] == [2, 2, 2]
+    assert not any(array.flags.writeable for pair in pairs for array in pair)  # the mapping, no copy
+    expected = dequantised(row, net.state_dict(), "int8")
+    for key, array in again.state_dict().items():
+        np.testing.assert_array_equal(array, expected[key])
+    x = images(row)
+    reference = AlexNet(row, weights=expected, device="naive")(x)
+    assert np.abs(again(x) - reference).max() <= 96 * U * np.abs(reference).max()
+
+
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+def test_another_storage_dequantises(tmp_path, storage):
+    row = variants.get("alexnet-digits")
+    net = AlexNet(weights="digits", device="cpu")
+    path = tmp_path / "net.safetensors"
+    net.save(path, fc_weights=storage)
+    expected = dequantised(row, net.state_dict(), storage)
+    for device in ("cpu", "naive"):
+        plain = AlexNet(weights=path, device=device, fc_weights="fp32")
+        assert plain.labels == net.labels and plain.trained
+        for key, array in plain.state_dict().items():
+            np.testing.assert_array_equal(array, expected[key])
+    assert AlexNet(weights=path, device="naive").fc_weights == "fp32"  # it keeps no other
+
+
+def test_saving_again_keeps_the_levels(tmp_path):
+    """A net from the file, from arrays in int8, and from what the net gives back: the same file each time."""
+    first, second, third = (tmp_path / ("%d.safetensors" % i) for i in range(3))
+    AlexNet(weights="digits", device="cpu").save(first, fc_weights="int8")
+    AlexNet(weights=first, device="cpu").save(second, fc_weights="int8")
+    AlexNet(weights="digits", device="cpu", fc_weights="int8").save(third, fc_weights="int8")
+    assert first.read_bytes() == second.read_bytes() == third.read_bytes()
+
+
+@pytest.mark.parametrize("storage", ["int8", "int4"])
+def test_levels_are_recovered_from_values(storage):
+    row = variants.get("alexnet2012", **NARROW)
+    arrays = initial.random_weights(row, seed=9)
+    arrays["fc7.weight"][3] = 0
+    arrays["fc7.weight"][4] *= 1e-4
+    values = dequantised(
+        row,
+        {**arrays, "fc7.weight": np.where(arrays["fc7.weight"] == 0, 0, arrays["fc7.weight"])}
+        if storage == "int4"
+        else {**arrays, "fc7.weight": arrays["fc7.weight"] + np.float32(1e-9)},
+        storage,
+    )
+    found = quantized.recovered(values, row, storage)
+    for key, array in values.items():
+        np.testing.assert_array_equal(np.asarray(found[key]), array)
+
+
+def test_a_calibration_is_saved_with_the_weights(tmp_path, digits):
+    found = calibrating.calibrate(digits, [images(digits.variant)])
+    net = AlexNet(weights="digits", device="cpu", calibration=found)
+    for storage in ("fp32", "int8"):
+        path = tmp_path / (storage + ".safetensors")
+        net.save(path, fc_weights=storage)
+        again = AlexNet(weights=path, device="cpu")
+        assert again.calibration == found
+        mine = dict.fromkeys(found.steps, 1.0)
+        assert AlexNet(weights=path, device="cpu", calibration=mine).calibration.steps == mine
+
+
+def test_a_weight_without_a_level_is_not_written(tmp_path):
+    arrays = initial.random_weights("alexnet-digits")
+    arrays["fc7.weight"][0, 0] = np.nan
+    net = AlexNet("alexnet-digits", weights=arrays, device="cpu")
+    with pytest.raises(UserError, match="'fc7.weight' cannot be written as int8: a fully connected layer holds NaN"):
+        net.save(tmp_path / "net.safetensors", fc_weights="int8")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="fc_weights must be one of fp32, int8, int4, not 'fp16'"):
+        net.save(tmp_path / "net.safetensors", fc_weights="fp16")
+
+
+def rewritten(path, change):
+    """The file with its header changed by ``change(header)``, the data as it was."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    change(header)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+def metadata(**values):
+    def change(header):
+        for key, value in values.items():
+            key = "fastalex." + key
+            if value is None:
+                del header["__metadata__"][key]
+            else:
+                header["__metadata__"][key] = value
+
+    return change
+
+
+def retyped(name, kind, shape):
+    def change(header):
+        header[name].update(dtype=kind, shape=shape)
+
+    return change
+
+
+def renamed(old, new):
+    def change(header):
+        header[new] = header.pop(old)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (metadata(quantised="2"), "it is quantised in the format '2', this fastalex reads '1'"),
+        (metadata(quantised=None), "it is quantised in the format None, this fastalex reads '1'"),
+        (metadata(fc_storage="int2"), "its weights are kept as 'int2', not as int8 or int4"),
+        (metadata(fc_storage=None), "its weights are kept as None"),
+        (metadata(fc_storage="int4"), "its array 'fc6.weight' is int8 (192, 576), but should be uint8 (192, 288)"),
+        (metadata(variant=None), "it is quantised, but names no variant"),
+        (metadata(variant="{}"), "the variant row is not valid"),
+        (metadata(calibration="{}"), "the calibration is not valid"),
+        (retyped("fc6.weight", "U8", [192, 576]), "its array 'fc6.weight' is uint8 (192, 576), but should be int8"),
+        (
+            retyped("fc6.weight", "I8", [576, 192]),
+            "its array 'fc6.weight' is int8 (576, 192), but should be int8 (192,",
+        ),
+        (
+            retyped("fc8.weight.scale", "I32", [10]),
+            "its array 'fc8.weight.scale' is int32 (10,), but should be float32",
+        ),
+        (retyped("fc8.weight.scale", "F16", [20]), "its array 'fc8.weight.scale' is float16 (20,), but should be"),
+        (renamed("fc7.weight.scale", "fc7.scale"), "it is quantised, but lacks the array 'fc7.weight.scale'"),
+        (renamed("fc7.weight", "fc9.weight"), "it is quantised, but lacks the array 'fc7.weight'"),
+    ],
+)
+def test_a_wrong_quantised_file_is_one_sentence(tmp_path, digits, change, sentence):
+    path = tmp_path / "net.safetensors"
+    net = AlexNet(weights="digits", device="cpu", calibration=calibrating.calibrate(digits, [images(digits.variant)]))
+    net.save(path, fc_weights="int8")
+    rewritten(path, change)
+    with pytest.raises(UserError) as error:
+        AlexNet(weights=path, device="cpu")
+    assert sentence in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
+    """Values are not looked at when a file is loaded, quantised or not."""
+    path = tmp_path / "net.safetensors"
+    AlexNet(weights="digits", device="cpu").save(path, fc_weights="int8")
+    loaded = weights.load(path)
+    scale = loaded.arrays["fc8.weight"].scale.copy()
+    scale[:] = np.nan
+    broken = dict(loaded.arrays)
+    old = broken["fc8.weight"]
+    broken["fc8.weight"] = QuantisedWeight(old.levels, scale, old.shape, old.channels)
+    net = AlexNet("alexnet-digits", weights=broken, device="cpu", fc_weights="fp32")
+    assert np.isnan(net(images(net.variant))).all()
+
+
+@pytest.mark.slow
+def test_loading_lets_go_of_the_files_pages(tmp_path):
+    """After the net is made, hardly anything of the mapped file counts as memory of the process."""
+    path = tmp_path / "net.safetensors"
+    row = variants.get("torchvision")
+    AlexNet(row, device="cpu", weights="random").save(path, fc_weights="int8")
+    program = (
+        "import sys\nfrom fastalex import AlexNet\nnet = AlexNet(weights=sys.argv[1], device='cpu', threads=1)\n"
+        "kb, inside = 0, False\n"
+        "for line in open('/proc/self/smaps'):\n"
+        "    if '-' in line.split()[0] and ':' not in line.split()[0]: inside = line.rstrip().endswith(sys.argv[1])\n"
+        "    elif inside and line.startswith('Rss:'): kb += int(line.split()[1])\n"
+        "print(kb)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 1024
+
+
+def test_copying_out_of_a_mapped_file_keeps_little_of_it(tmp_path):
+    """The peak while 60 MB are copied, row by row: the copy, and a part of the file."""
+    path = tmp_path / "net.safetensors"
+    weights.save(path, {"a": np.ones((60, 1 << 20), np.int8)})
+    program = (
+        "import sys, time\nimport numpy as np\nfrom fastalex import weights\n"
+        "from fastalex.weights.readers import mapped\n"
+        "arrays = weights.load(sys.argv[1]).arrays\ncopy = np.empty_like(arrays['a'])\n"
+        "peak = lambda: int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\nbefore = peak()\n"
+        "with mapped.reading_once(arrays.values()):\n"
+        "    for row in range(60):\n        copy[row] = arrays['a'][row]\n        time.sleep(0.002)\n"
+        "print(peak() - before)\n"
+        "assert copy.sum() == copy.size and arrays['a'].sum() == copy.size"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True)
+    assert 58 * 1024 < int(done.stdout) < 95 * 1024
+
+
+# The command ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Images in a folder and below it, one of them damaged, and a file that is none."""
+    place = tmp_path / "images"
+    (place / "deeper").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for index in range(5):
+        pixels = generator.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(place / ("deeper" if index % 2 else "") / ("%d.png" % index))
+    (place / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (place / "notes.txt").write_text("no image")
+    return place
+
+
+def run(capsys, *words):
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_quantize_writes_levels_and_a_calibration(capsys, tmp_path, folder, digits):
+    out = tmp_path / "out.safetensors"
+    code, text, complaint = run(capsys, "quantize", "digits", out, "--calibrate", folder, "--json")
+    assert code == 0
+    assert complaint.startswith("fastalex: 1 of 6 images cannot be read and are left out; the first: cannot decode")
+    facts = json.loads(text)
+    assert facts["calibration"]["images"] == 5 and facts["calibration"]["skipped"] == 1
+    assert facts["fc_weights"] == "int8" and facts["bytes"] == out.stat().st_size
+    good = sorted(folder.rglob("*.png"))
+    assert calibrating.calibrate(digits, good).steps == facts["calibration"]["steps"]
+    net = AlexNet(weights=out, device="cpu")
+    assert net.fc_weights == "int8" and net.labels == digits.labels
+    assert net.calibration.steps == facts["calibration"]["steps"]
+    expected = dequantised(net.variant, digits.state_dict(), "int8")
+    for key, array in net.state_dict().items():
+        np.testing.assert_array_equal(array, expected[key])
+    metadata = weights.load(out).metadata
+    assert set(weights.load_named("digits").metadata) <= set(metadata)  # source and licence stay
+
+
+def test_quantize_without_images_and_in_other_storages(capsys, tmp_path, folder):
+    eight, four, plain = (tmp_path / (name + ".safetensors") for name in ("eight", "four", "plain"))
+    code, text, complaint = run(capsys, "quantize", "digits", eight, "--calibrate", folder, "--method", "entropy")
+    assert code == 0 and "Calibration: entropy, 5 images" in text
+    calibration = weights.load(eight).calibration()
+    code, text, complaint = run(capsys, "quantize", "digits", four, "--fc-weights", "int4")
+    assert (code, complaint) == (0, "") and "no calibration (--calibrate DIR for precision int8)" in text
+    assert four.stat().st_size < eight.stat().st_size
+    code, text, complaint = run(capsys, "quantize", eight, plain, "--fc-weights", "fp32")
+    assert code == 0
+    loaded = weights.load(plain)
+    assert loaded.calibration() == calibration and quantized.storage_of(loaded.arrays) is None
+    same = tmp_path / "same.safetensors"
+    assert run(capsys, "quantize", eight, same)[0] == 0
+    assert same.read_bytes() == eight.read_bytes()
+    code, text, complaint = run(capsys, "convert", eight, tmp_path / "float.npz")
+    assert code == 0
+    np.testing.assert_array_equal(
+        weights.load(tmp_path / "float.npz").arrays["fc6.weight"], np.asarray(loaded.arrays["fc6.weight"])
+    )
+
+
+def test_quantize_looks_at_images_of_every_folder(capsys, tmp_path):
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+        for index in range(6):
+            Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(tmp_path / name / ("%d.png" % index))
+    from fastalex.cli import quantize
+    from fastalex.images import listing
+
+    chosen = quantize._spread(listing.below(str(tmp_path)), 4)
+    assert [path.split("/")[-2] for path in chosen] == list("abcd")
+    out = tmp_path / "out.safetensors"
+    code, text, _ = run(capsys, "quantize", "digits", out, "--calibrate", tmp_path, "--images", 4, "--json")
+    assert code == 0 and json.loads(text)["calibration"]["images"] == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["digits", "out.png"], "out.png must end in .safetensors or .npz"),
+        (["digits", "out.safetensors", "--fc-weights", "int2"], "--fc-weights must be one of fp32, int8, int4"),
+        (["digits", "out.safetensors", "--method", "mse"], "--method must be one of percentile, entropy, max"),
+        (["digits", "out.safetensors", "--percentile", "99"], "--percentile goes with --calibrate DIR"),
+        (["digits", "out.safetensors", "--calibrate", "none"], "'none' is not a folder; give one with images"),
+        (
+            ["digits", "out.safetensors", "--calibrate", "empty"],
+            "there is no image (.bmp, .jpeg, .jpg, .png, .webp) in",
+        ),
+        (["digits", "out.safetensors", "--calibrate", "bad"], "none of the 2 images in 'bad' can be read; the first:"),
+        (["digits", "out.safetensors", "--calibrate", "bad", "--profile", "x"], "no preprocessing profile 'x'"),
+        (["digits", "out.safetensors", "--calibrate", "bad", "--percentile", "101"], "at most 100, not 101"),
+        (["nothing", "out.safetensors"], "there is no weights file nothing"),
+        (["digits", "out.safetensors", "--images", "0"], "must be a whole number above 0"),
+        (["digits", "no/such/out.safetensors"], "no/such/out.safetensors cannot be written"),
+    ],
+)
+def test_mistakes_of_quantize_are_one_sentence(capsys, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    for name in ("1.png", "2.jpg"):
+        (tmp_path / "bad" / name).write_bytes(b"nothing")
+    code, out, complaint = run(capsys, "quantize", *words)
+    assert code == 2 and out == "" and complaint.count("\n") == 1
+    assert sentence in complaint
+    assert not (tmp_path / "out.safetensors").exists()

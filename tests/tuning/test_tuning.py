@@ -1,0 +1,414 @@
+"""Tuning rules: reading them, the user's cache, the device files', and measuring which kernels are best."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import operator
+import os
+import re
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from cuda_emulator import emulated
+from fastalex import UserError, _core
+from fastalex.cli.main import main
+from fastalex.hardware import devices
+from fastalex.hardware.tuning_rule import Rule, parse_rule
+from fastalex.runtime import device_spec, precisions
+from fastalex.runtime.device_spec import DeviceSpec, Gpu
+from fastalex.runtime.precisions import FC_STORAGES
+from fastalex.tuning import measure, rules, user_cache
+from fastalex.variants import get
+from tests.support.small_net import GPU, OPTIONS, PLACE, batch_of, small
+
+LINES = {  # of layer tables, by the op of a rule's key
+    "activation": "relu name=r",
+    "adaptive_avgpool": "adaptive_avgpool name=p out=6",
+    "lrn": "lrn name=n size=5 alpha=2e-5 beta=0.75 k=1 groups=1",
+    "maxpool": "maxpool name=q kernel=3 stride=2 rounding=floor",
+    "spatial_norm": "spatial_norm name=n size=9 alpha=1e-3 beta=0.75 k=1",
+}
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def run(capsys, *arguments):
+    code = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, out, err
+
+
+# Tuning rules -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["fp16 conv:48x5x5/1:128 1-8 hfma2_64x64 split=4", "fp32 fc:9216:4096:int8 1-1 gemv", "fp32 lrn+maxpool 3-9 a"],
+)
+def test_rules_are_read_and_written(line):
+    assert parse_rule(line).text == line
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "fp8 lrn 1-2 a", "fp32 lrn 2-1 a", "fp32 lrn 0-1 a", "fp32 lrn 1-2", "fp32 lrn 1-2 a split=0", "graphs on"],
+)
+def test_what_is_no_rule_is_refused(line):
+    with pytest.raises(ValueError, match="is not a tuning rule|names no batches"):
+        parse_rule(line)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("name", sorted(devices.load_all()))
+def test_the_rules_of_every_device_file_name_kernels_of_its_gpu(name, tmp_path):
+    device = devices.get(name)
+    assert device.tuning is not None
+    assert device.tuning.graphs == (device.kind != "jetson")
+    parsed = [parse_rule(line) for line in device.tuning.rules]
+    with emulated.pretend(name):
+        (gpu,) = device_spec.gpus("emulated")
+        found = rules.of_device_file(gpu)
+        assert found.source.startswith("devices/tuning/%s.toml" % name)
+        assert found.text.splitlines()[0] == "graphs %s" % ("on" if device.tuning.graphs else "off")
+        layer = operator.attrgetter("precision", "key")
+        for _, of_layer in itertools.groupby(sorted(parsed, key=layer), layer):
+            check_rules(list(of_layer))
+
+
+def check_rules(rules):
+    """A net of the layer that the rules are for is served by each rule's kernel, at its first and last batch."""
+    net, size = net_of(rules)
+    for rule in rules:
+        for batch in {rule.first, min(rule.last, 256)}:
+            steps = json.loads(net.describe(batch, size, size, rule.key == "softmax"))["steps"]
+            served = [step["candidate"] for step in steps if step["key"] == "%s %s" % (rule.precision, rule.key)]
+            assert served == [rule.candidate], rule
+
+
+def net_of(rules):
+    """A native net with one layer of the rules' key (two where the key joins two), and its input's side."""
+    rule = rules[0]
+    op, _, sizes = rule.key.partition(":")
+    storage = precisions.PRECISIONS.index(rule.precision)  # fully connected weights of the same type
+    shape, params = [96, 27, 27], []
+    if op == "conv":
+        c, r, stride, k = (int(number) for number in re.match(r"(\d+)x(\d+)x\2/(\d+):(\d+)$", sizes).groups())
+        side = {11: 227, 5: 27}.get(r, 13)
+        shape, params = [c, side, side], [np.zeros((k, c, r, r), np.float32), np.zeros(k, np.float32)]
+        lines = [
+            "conv name=a out=%d kernel=%d stride=%d pad=%d groups=1 rounding=floor"
+            % (k, r, stride, 0 if r == 11 else r // 2)
+        ]
+    elif op in ("fc", "softmax"):  # a softmax follows a fully connected layer
+        inputs, outputs, kind = (sizes or "8:1000:" + rule.precision).split(":")
+        storage = FC_STORAGES.index(kind)
+        shape = [int(inputs), 1, 1]
+        params = [np.zeros((int(outputs), int(inputs)), np.float32), np.zeros(int(outputs), np.float32)]
+        lines = ["fc name=a out=%s" % outputs]
+    else:
+        lines = [LINES[one] for one in op.split("+")]
+    table = "".join(line + "\n" for line in lines)
+    numbers = (storage, 1, precisions.PRECISIONS.index(rule.precision), 0)
+    return _core.Net(table, shape, params, "emulated", *numbers, "".join(one.text + "\n" for one in rules)), shape[1]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("precision", list(precisions.NUMBERS["cuda"]))
+@pytest.mark.parametrize(
+    "key",
+    [
+        "conv:3x11x11/4:96",
+        "conv:48x5x5/1:128",
+        "conv:256x3x3/1:384",
+        "fc:9216:512:int8",
+        "fc:4096:256:int4",
+        "lrn+maxpool",
+        "maxpool",
+        "activation",
+        "adaptive_avgpool",
+        "softmax",
+    ],
+)
+def test_the_check_of_rules_finds_the_layer_of_each_key(precision, key):
+    """With a rule for no batch that is asked for, the net says what serves the key; a rule for that is then right."""
+    net, size = net_of([Rule(precision, key, 1 << 20, 1 << 20, "any")])
+    steps = json.loads(net.describe(1, size, size, key == "softmax"))["steps"]
+    (step,) = [one for one in steps if one["key"] == "%s %s" % (precision, key)]
+    check_rules([Rule(precision, key, 1, 1, step["candidate"], step["split"])])
+    with pytest.raises(UserError, match="a tuning rule names no_such_kernel"):
+        check_rules([Rule(precision, key, 1, 1, "no_such_kernel")])
+
+
+def test_bad_tuning_sections_are_named(tmp_path):
+    files = {
+        name: (devices.directory() / name).read_text(encoding="utf-8") for name in ("nano.toml", "tuning/nano.toml")
+    }
+    (tmp_path / "tuning").mkdir()
+    for name, old, new in (
+        ("nano.toml", "graphs = false", "graphs = 1"),
+        ("tuning/nano.toml", "rules = [\n", 'rules = [\n  "fp32 nonsense",\n'),
+        ("tuning/nano.toml", 'basis = "predicted"', 'basis = "guessed"'),
+        ("tuning/nano.toml", "source = ", "# source = "),
+        ("nano.toml", "graphs = false\n", "graphs = false\nspeed = 3\n"),
+    ):
+        assert old in files[name]
+        for path, text in dict(files, **{name: files[name].replace(old, new, 1)}).items():
+            (tmp_path / path).write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match="nano.toml is not valid"):
+            devices._load(tmp_path / "nano.toml")
+
+
+def test_a_device_needs_no_file_of_rules(tmp_path):
+    (tmp_path / "nano.toml").write_bytes((devices.directory() / "nano.toml").read_bytes())
+    tuning = devices._load(tmp_path / "nano.toml").tuning
+    assert tuning is not None
+    assert (tuning.graphs, tuning.rules) == (False, ())
+
+
+def test_gpus_are_recognised_by_what_cuda_says():
+    def known(name, sm, memory_gib=None, integrated=False):
+        found = devices.recognise_gpu(name, sm, memory_gib and memory_gib * 1024, integrated)
+        return found.device.name if found.device else None, found.card.name if found.card else None
+
+    assert known("NVIDIA H200", 90, 140) == ("h200", "H200 SXM")
+    assert known("NVIDIA GeForce GTX 1650", 75, 4)[0] == "gtx1650"
+    assert known("NVIDIA GeForce RTX 2060", 75, 6)[0] == "rtx20"
+    assert known("NVIDIA Tegra X1", 53, 4, integrated=True) == ("nano", None)
+    assert known("Orin", 87, 15, integrated=True) == ("orin", None)
+    assert known("NVIDIA GH200 480GB", 90) == known("NVIDIA H200", 80) == (None, None)
+
+
+def trial(batch=1, key="lrn", verdict=measure.WINNER, candidate="lrn_b", **changes):
+    row = {"precision": "fp32", "key": key, "layers": ["norm1"], "batch": batch, "candidate": candidate, "split": 1}
+    return dict(row, ms=0.5, noise_ms=0.01, verdict=verdict, reason="", **changes)
+
+
+def test_the_cache_is_for_one_gpu_driver_and_version(monkeypatch):
+    assert user_cache.read_cache(PLACE) == {"rules": [], "trials": []}
+    winners = measure.rules([trial(), trial(8), trial(key="softmax", verdict=measure.SLOWER)])
+    assert winners == [Rule("fp32", "lrn", 1, 1, "lrn_b", 1), Rule("fp32", "lrn", 8, 8, "lrn_b", 1)]
+    path = user_cache.write_cache(PLACE, winners, [trial(), trial(8)])
+    assert path.startswith(os.environ["XDG_CACHE_HOME"])
+    assert os.listdir(os.path.dirname(path)) == ["emulated-nvidia-geforce-rtx-3090.json"]
+    assert user_cache.cached_rules(PLACE) == winners
+    chosen = rules.choose(PLACE)
+    assert chosen.cached
+    assert path in chosen.source
+    assert chosen.text.startswith("fp32 lrn 1-1 lrn_b split=1\nfp32 lrn 8-8 lrn_b split=1\ngraphs on\n")
+    # measured again without a winner: the old rule goes, that of the other batch stays
+    user_cache.write_cache(PLACE, [], [trial(verdict=measure.SLOWER)])
+    assert user_cache.cached_rules(PLACE) == winners[1:]
+    assert [one["batch"] for one in user_cache.read_cache(PLACE)["trials"]] == [1, 8]
+    other = DeviceSpec("emulated", Gpu(**dict(vars(GPU), driver=13000)))
+    assert user_cache.cached_rules(other) == []
+    monkeypatch.setattr(user_cache, "__version__", "9.9")
+    assert user_cache.cached_rules(PLACE) == []
+    assert not rules.choose(PLACE).cached
+
+
+def test_without_device_files_the_cost_model_chooses(monkeypatch):
+    def missing():
+        raise UserError("the device files are missing: install fastalex again")
+
+    monkeypatch.setattr(devices, "load_all", missing)
+    assert rules.choose(PLACE) == ("", "none: the device files are missing: install fastalex again", False)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\ud800"])
+def test_a_broken_cache_counts_as_none(text):
+    path = Path(user_cache.cache_path(PLACE))
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    assert not rules.choose(PLACE).cached
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="the tuning cannot be kept in"):
+        user_cache.write_cache(PLACE, [], [])
+
+
+@pytest.mark.emulator
+def test_the_net_follows_the_cache(parameters):
+    plain = small(parameters)
+    assert plain.tuning.startswith("devices/tuning/rtx30.toml")
+    step = next(step for step in plain.kernels()["steps"] if len(step["candidates"]) > 1)
+    other = next(one for one in step["candidates"] if one["name"] != step["candidate"])
+    rule = Rule("fp32", step["key"].split(" ")[1], 1, 1, other["name"], 1)
+    user_cache.write_cache(plain._placement, [rule], [])
+    tuned = small(parameters)
+    assert "fastalex tune" in tuned.tuning
+    chosen = {layer: one["candidate"] for one in tuned.kernels()["steps"] for layer in one["layers"]}
+    assert chosen[step["layers"][0]] == other["name"]
+    x = batch_of(1)
+    assert np.abs(tuned(x) - plain(x)).max() <= 1e-3 * np.abs(plain(x)).max()
+
+
+@pytest.mark.emulator
+def test_a_cache_of_unknown_kernels_is_not_followed(parameters):
+    user_cache.write_cache(PLACE, [Rule("fp32", "conv:3x11x11/4:8", 1, 1, "no_such_kernel", 1)], [])
+    with pytest.warns(UserWarning, match="the cached tuning is not used .*no_such_kernel.*run fastalex tune again"):
+        net = small(parameters)
+    assert net.tuning.startswith("devices/tuning/rtx30.toml")
+
+
+# fastalex tune ----------------------------------------------------------------------------------------------------
+
+
+class PlayedNet:
+    """A net of two steps whose kernels take known times; ``broken`` ones fail, ``wrong`` ones compute nonsense."""
+
+    times: ClassVar = {"a1": 3.0, "a2": 1.0, "a3": 2.9, "b1": 5.0, "b2": 6.0}
+    broken = wrong = ()
+    jitter = 0.0
+    made: ClassVar = []
+
+    def __init__(self, table, shape, params, backend, storage, threads, precision, index, text):
+        self.chosen = {"a": ("a1", 1), "b": ("b1", 1)}
+        for line in text.splitlines():
+            if not line.startswith("graphs"):
+                rule = parse_rule(line)
+                if rule.key in self.chosen:  # and not one of the device file
+                    self.chosen[rule.key] = (rule.candidate, rule.split)
+        PlayedNet.made.append(dict(self.chosen))
+        names = [name for name, _ in self.chosen.values()]
+        if any(name in self.broken for name in names):
+            raise UserError("too many registers")
+        self.right = not any(name in self.wrong for name in names)
+        self.calls = 0
+
+    def describe(self, n, h, w):
+        candidates = {"a": [("a1", 1), ("a2", 4), ("a3", 1)], "b": [("b1", 1), ("b2", 1)]}
+        steps = [
+            {
+                "layers": layers,
+                "key": "fp32 " + key,
+                "candidate": self.chosen[key][0],
+                "split": self.chosen[key][1],
+                "candidates": [{"name": name, "max_split": split, "cost": 1} for name, split in candidates[key]],
+            }
+            for layers, key in ((["relu1", "pool1"], "a"), (["relu2", "pool2"], "a"), (["fc6"], "b"))
+        ]
+        return json.dumps({"steps": steps, "graph": False})
+
+    def run(self, x):
+        return np.full((1, 3), 1.0 if self.right else np.nan, np.float32)
+
+    def profile(self, x):
+        self.calls += 1
+        a, b = (
+            1e-3 * self.times[name] / split + self.jitter * (self.calls % 7) for name, split in self.chosen.values()
+        )
+        return [("relu1", 0.0), ("pool1", a / 2), ("relu2", 0.0), ("pool2", a / 2), ("fc6", b)]
+
+
+@pytest.fixture
+def played(monkeypatch):
+    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    monkeypatch.setattr(PlayedNet, "made", [])
+    work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
+    return lambda: {(one["candidate"], one["split"]): one for one in measure.tune(work, repeat=2)}
+
+
+def test_the_quickest_kernel_wins(played):
+    found = played()
+    assert list(found) == [("a1", 1), ("a2", 1), ("a2", 2), ("a2", 4), ("a3", 1), ("b1", 1), ("b2", 1)]
+    assert {key: one["verdict"] for key, one in found.items() if one["verdict"] != measure.SLOWER} == {
+        ("a1", 1): measure.DEFAULT,
+        ("a2", 4): measure.WINNER,
+        ("b1", 1): measure.DEFAULT,
+    }
+    assert found["a2", 4]["ms"] == pytest.approx(0.25)
+    assert found["a1", 1]["layers"] == ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2"]
+    assert len(PlayedNet.made) == 2 + 4  # the base twice, and as many trials as the longest list of options
+    assert measure.rules(list(found.values())) == [Rule("fp32", "a", 1, 1, "a2", 4)]
+
+
+def test_keys_that_were_measured_are_left_out(monkeypatch):
+    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
+    assert {one["key"] for one in measure.tune(work, 1, skip={"a"})} == {"b"}
+
+
+def test_a_gain_within_the_noise_is_none(played, monkeypatch):
+    monkeypatch.setattr(PlayedNet, "times", dict(PlayedNet.times, a2=40.0))
+    monkeypatch.setattr(PlayedNet, "jitter", 2e-4)
+    assert all(one["verdict"] != measure.WINNER for one in played().values())
+
+
+def test_kernels_that_fail_or_are_wrong_do_not_count(played, monkeypatch):
+    monkeypatch.setattr(PlayedNet, "broken", ("a2",))
+    monkeypatch.setattr(PlayedNet, "wrong", ("a3",))
+    monkeypatch.setattr(PlayedNet, "times", dict(PlayedNet.times, b2=1.0))
+    found = played()
+    assert (found["a2", 4]["verdict"], found["a2", 4]["reason"]) == (measure.FAILED, "too many registers")
+    assert found["a3", 1]["verdict"] == measure.WRONG
+    assert found["b2", 1]["verdict"] == measure.WINNER  # its trial was shared with a kernel that fails
+    assert found["a2", 1]["ms"] is None
+
+
+def test_disagreement():
+    expected = np.array([[1.0, -2.0]], np.float32)
+    assert measure.disagreement(expected, expected, 1e-3) == ""
+    assert "differs by 0.5" in measure.disagreement(expected + 1, expected, 1e-3)
+    assert measure.disagreement(np.full_like(expected, np.nan), expected, 1e-3)
+
+
+def tune_command(*extra):
+    return ["tune", "--device", "emulated", "--variant", "alexnet-digits", "--precision", "fp32", "--repeat", 1, *extra]
+
+
+@pytest.mark.emulator
+def test_the_command_tunes_and_keeps(capsys, monkeypatch):
+    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    code, out, err = run(capsys, *tune_command("--dry-run"))
+    assert (code, err) == (0, "")
+    assert "not kept (--dry-run)" in out
+    assert not os.path.exists(user_cache.cache_path(PLACE))
+    for word in ("a2", "winner", "slower", "default", "relu1, "):
+        assert word in out
+    code, out, err = run(capsys, *tune_command("--batch", 4, 1, "--json"))
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert found["cache"] == user_cache.cache_path(PLACE)
+    assert found["rules"] == ["fp32 a 1-1 a2 split=4", "fp32 a 4-4 a2 split=4"]
+    kept = json.loads(Path(found["cache"]).read_text())
+    assert kept["rules"] == found["rules"]
+    assert {one["verdict"] for one in kept["trials"]} == {"winner", "slower", "default"}
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["tune", "--device", "tensorrt"], "device='tensorrt' cannot be used"),
+        (["tune", "--device", "cpu"], "device='cpu' has one set of kernels; tune is for a GPU"),
+        (["tune", "--device", "emulated", "--batch", 5000], "--batch may be at most 4096"),
+        (["tune", "--device", "emulated", "--variant", "alexnet2021"], "did you mean"),
+        (["tune", "--device", "emulated", "--precision", "fp16", "--fc-weights", "fp32"], "does not go with"),
+        (["summary", "--kernels"], "name a variant"),
+        (["summary", "alexnet-digits", "--kernels", "--device", "tensorrt"], "cannot be used"),
+        (["bench", "--device", "cpu", "--precision", "fp16"], "use device='cuda' or precision='fp32'"),
+    ],
+)
+def test_mistakes_on_the_command_line(capsys, arguments, sentence):
+    code, out, err = run(capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.emulator
+def test_tuning_the_real_candidates(parameters):
+    work = measure.Work(get("torchvision", **OPTIONS), list(parameters.values()), PLACE, "fp32", "fp32", 1)
+    trials = measure.tune(work, repeat=1)
+    reasons = [one for one in trials if one["verdict"] in (measure.WRONG, measure.FAILED)]
+    assert not reasons
+    assert {one["key"].split(":")[0] for one in trials} >= {"conv", "fc", "maxpool"}
+    assert sum(one["verdict"] == measure.DEFAULT for one in trials) == len({one["key"] for one in trials})

@@ -1,0 +1,1 @@
+"""Tests of weights: files, downloads, the bundled network."""

@@ -1,0 +1,186 @@
+"""Caffe files: every generation, as protobuf's own runtime writes them, and the same answers as OpenCV."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fastalex import AlexNet, variants, weights
+from fastalex.errors import UserError
+from fastalex.weights import adapt, initial
+
+pytest.importorskip("google.protobuf")
+from tests.support import file_writers
+
+pytestmark = pytest.mark.peers
+
+U = 2.0**-24
+WIDTHS = (16, 32, 48, 48, 32, 64, 64)
+ROWS = {name: variants.get(name, widths=WIDTHS, num_classes=5) for name in ("bvlc_alexnet", "caffenet")}
+
+
+def saved(folder, row, arrays=None, **options):
+    arrays = initial.random_weights(row, seed=1) if arrays is None else arrays
+    path = folder / "net.caffemodel"
+    path.write_bytes(file_writers.caffemodel_bytes(row, arrays, **options))
+    return path, arrays
+
+
+def refused(path, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        weights.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("version", [2, 1, 0])
+@pytest.mark.parametrize(
+    "options", [{}, {"packed": False}, {"double": True}, {"old_shape": True}, {"packed": False, "old_shape": True}]
+)
+def test_every_generation(tmp_path, name, version, options):
+    path, arrays = saved(tmp_path, ROWS[name], version=version, **options)
+    loaded = weights.load(path)
+    assert list(loaded.arrays) == list(arrays)
+    for key, array in arrays.items():
+        assert loaded.arrays[key].dtype == (np.float64 if options.get("double") else np.float32)
+        assert np.array_equal(loaded.arrays[key], array), key
+    found = adapt.find(loaded)
+    assert found.variant == ROWS[name]
+    assert found.others == ()
+    assert "layers" in found.note
+
+
+@pytest.mark.slow
+def test_packed_data_is_a_view_of_the_file(tmp_path):
+    row = variants.get("bvlc_alexnet", widths=(96, 256, 384, 384, 256, 512, 512))
+    path, arrays = saved(tmp_path, row)
+    total = sum(array.nbytes for array in arrays.values())
+    tracemalloc.start()
+    loaded = weights.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total > 20 << 20
+    assert peak < 1 << 18
+    assert not any(array.flags.owndata or array.flags.writeable for array in loaded.arrays.values())
+
+
+def test_places365_is_caffenet_with_other_classes(tmp_path):
+    path, _ = saved(tmp_path, variants.get("caffenet", widths=WIDTHS, num_classes=365))
+    net = AlexNet(weights=path)
+    assert (net.variant.name, net.variant.num_classes, net.variant.profile) == ("caffenet", 365, "caffe")
+
+
+def test_the_input_size_and_constants_of_the_file_count(tmp_path):
+    import dataclasses
+
+    row = variants.get(ROWS["bvlc_alexnet"], lrn=dataclasses.replace(ROWS["bvlc_alexnet"].lrn, k=2.0, alpha=5e-4))
+    path, _ = saved(tmp_path, row)
+    found = adapt.find(weights.load(path))
+    assert found.variant.lrn.k == 2.0
+    assert found.variant.lrn.alpha == pytest.approx(5e-4)
+    assert "lrn differs" in found.note
+    net = file_writers.caffe_messages()["NetParameter"].FromString(path.read_bytes())
+    net.input_dim.extend([10, 3, 224, 224])
+    path.write_bytes(net.SerializeToString())
+    assert adapt.find(weights.load(path)).variant.input_size == 224
+
+
+def test_a_shared_trunk_and_other_layers(tmp_path):
+    row = ROWS["caffenet"]
+    path, _ = saved(tmp_path, row)
+    net = file_writers.caffe_messages()["NetParameter"].FromString(path.read_bytes())
+    for kind in ("Data", "SoftmaxWithLoss", "Accuracy", "Dropout"):
+        net.layer.add(name="x", type=kind)
+    path.write_bytes(net.SerializeToString())
+    assert adapt.find(weights.load(path)).variant == row
+    net.layer[1].type = "Sigmoid"
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(UserError, match=r"the layer 'relu1' \(Sigmoid\) of .* has no place"):
+        AlexNet(weights=path)
+    net.layer[1].type = "ReLU"
+    net.layer[0].convolution_param.stride[0] = 2
+    path.write_bytes(net.SerializeToString())
+    with pytest.raises(UserError, match="the layer 'conv1' of .* has stride 2, caffenet has 4"):
+        AlexNet(weights=path)
+
+
+def damaged(folder, change):
+    path, _ = saved(folder, ROWS["caffenet"])
+    net = file_writers.caffe_messages()["NetParameter"].FromString(path.read_bytes())
+    change(net)
+    path.write_bytes(net.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda n: n.layer[0].blobs[0].data.append(1), r"'conv1' has 5809 values, but its shape .* needs 5808"),
+        (lambda n: n.layer[0].blobs[0].shape.dim.__setitem__(0, -1), "not a whole number"),
+        (lambda n: n.layer[0].blobs[0].shape.dim.__setitem__(0, 2**62), "too large"),
+        (lambda n: n.layer[0].blobs[0].shape.dim.extend([1] * 40), "44 dimensions"),
+        (lambda n: n.layer[0].blobs[1].shape.dim.extend([1]), "not 1 dimensions"),
+        (lambda n: n.layer[0].blobs.add(), "'conv1' has 0 values|'conv1' has 3 blobs"),
+        (lambda n: n.layer.add().CopyFrom(n.layer[0]), "twice"),
+        (lambda n: n.ClearField("layer"), "no layers"),
+    ],
+)
+def test_damage_is_one_sentence(tmp_path, change, sentence):
+    refused(damaged(tmp_path, change), sentence)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b"", "empty"),
+        (b"\xff" * 20, "more than ten bytes"),
+        (b"\x0a\xff\xff\xff\xff\x7f", "claims"),
+        (b"\x0b", "wire type 3"),
+        (b"\x00\x00", "without a number"),
+        (b"\x08", "ends within a number"),
+        (b"\x0d\x00", "ends within a number"),
+        (b"\x18\x01" * 600_000, "more than 500000 fields"),
+        (b"\x12\x06\x28\x04\x32\x02\x2a\x01", "claims"),
+        (b"hello, this is not a network", None),
+    ],
+)
+def test_other_bytes_are_refused(tmp_path, data, sentence):
+    path = tmp_path / "x.caffemodel"
+    path.write_bytes(data)
+    refused(path, sentence)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["bvlc_alexnet", "caffenet"])
+def test_opencv_and_onnxruntime_agree(tmp_path, name):
+    """One set of weights, written as a caffemodel and as ONNX, read by three engines."""
+    cv2 = pytest.importorskip("cv2")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from fastalex.networks.onnx_export import graph_of
+
+    row = variants.get(name, widths=(96, 256, 384, 384, 256, 512, 512))
+    path, arrays = saved(tmp_path, row)
+    (tmp_path / "net.prototxt").write_text(file_writers.prototxt(row, row.input_size))
+    onnx.save(graph_of(row, arrays), str(tmp_path / "net.onnx"))
+    x = 30 * np.random.default_rng(2).standard_normal((1, 3, 227, 227), dtype=np.float32)
+
+    theirs = cv2.dnn.readNetFromCaffe(str(tmp_path / "net.prototxt"), str(path))
+    theirs.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+    theirs.setInput(x)
+    opencv = theirs.forward()
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    runtime = session.run(None, {session.get_inputs()[0].name: x})[0]
+
+    for file in (path, tmp_path / "net.onnx"):
+        net = AlexNet(weights=file, device="cpu")
+        assert net.variant.name == name
+        ours = net(x)
+        for other in (opencv, runtime):
+            # Two fp32 engines, each a few units of the largest value off, as in tests/model/test_model.py.
+            assert np.abs(ours - other).max() <= 96 * U * np.abs(other).max()
+    wrong = AlexNet("caffenet" if name == "bvlc_alexnet" else "bvlc_alexnet", weights=path, widths=row.widths)
+    assert np.abs(wrong(x) - opencv).max() > 0.01 * np.abs(opencv).max()

@@ -1,0 +1,137 @@
+"""Damage at random, 2,000 times a format (`--mutations N`): sound arrays or one sentence, in little memory and time."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from fastalex import variants, weights
+from fastalex.errors import UserError
+from fastalex.quantize.calibration import Calibration
+from fastalex.weights import adapt, initial, quantized
+from fastalex.weights.readers import npz, safetensors
+
+hypothesis = pytest.importorskip("hypothesis")
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("google.protobuf")
+from hypothesis import strategies as st  # noqa: E402
+
+from fastalex.networks.onnx_export import graph_of  # noqa: E402
+from tests.support import file_writers  # noqa: E402
+
+pytestmark = pytest.mark.peers
+
+EACH = 8  # files of one drawn number: drawing costs more than reading
+MEMORY = 40 << 20  # bytes beyond the mapping of a file of some kilobytes
+SECONDS = 2.0  # of one file
+ROW = variants.get("caffenet", widths=(2, 2, 2, 2, 2, 3, 3), num_classes=2)
+ARRAYS = initial.random_weights(ROW)
+TENSORS = {name: torch.from_numpy(array) for name, array in ARRAYS.items()}
+
+
+def of_module(module):
+    stream = io.BytesIO()
+    module.write(stream, ARRAYS, {"k": "v"})
+    return stream.getvalue()
+
+
+def quantised_by(module, storage):
+    steps = {layer.name: 0.5 for layer in ROW.layers() if layer.param}
+    arrays, metadata = quantized.to_file(ARRAYS, ROW, storage)
+    metadata.update(weights.metadata_for(ROW, ["a", "b"], Calibration(steps, "max", 1)))
+    stream = io.BytesIO()
+    module.write(stream, arrays, metadata)
+    return stream.getvalue()
+
+
+MAKERS = {
+    "zip.pth": lambda: file_writers.torch_bytes({"state_dict": TENSORS, "epoch": 3}, "zip"),
+    "stream.pth": lambda: file_writers.torch_bytes({"state_dict": TENSORS, "epoch": 3}, "stream"),
+    "tar.pth": lambda: file_writers.tar_bytes(TENSORS),
+    "net.caffemodel": lambda: file_writers.caffemodel_bytes(ROW, ARRAYS),
+    "v1.caffemodel": lambda: file_writers.caffemodel_bytes(ROW, ARRAYS, version=1, packed=False),
+    "net.onnx": lambda: graph_of(ROW, ARRAYS).SerializeToString(),
+    "net.safetensors": lambda: of_module(safetensors),
+    "net.npz": lambda: of_module(npz),
+    "int8.safetensors": lambda: quantised_by(safetensors, "int8"),
+    "int4.safetensors": lambda: quantised_by(safetensors, "int4"),
+    "int4.npz": lambda: quantised_by(npz, "int4"),
+}
+
+
+def structure(data):
+    """Places of the file that are not plain zeros or numbers of a large array: where damage matters most."""
+    text = np.frombuffer(data, np.uint8)
+    runs = np.convolve((text >= 32) & (text < 127), np.ones(4), "same") >= 3
+    return [int(place) for place in np.flatnonzero(runs)] or [0]
+
+
+LIES = [b"\xff", b"\xff\xff\xff\xff", b"\x00" * 4, b"\x7f\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x10", b""]
+
+
+def damaged(data, places, chance):
+    """``data`` with one to four pieces replaced, inserted or taken away, and sometimes cut."""
+
+    def place():
+        return chance.choice([chance.choice(places), chance.randrange(len(data)), chance.randrange(64)])
+
+    for _ in range(chance.randint(1, 4)):
+        position = max(0, place() + chance.randint(-4, 4))
+        insert = chance.choice([bytes(chance.choices(range(256), k=chance.randint(0, 9))), chance.choice(LIES)])
+        data = data[:position] + insert + data[position + chance.choice([len(insert), chance.randint(0, 9)]) :]
+    return data[: place()] if chance.random() < 0.3 else data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_damaged_file_is_refused_or_read(tmp_path, name, request):
+    examples = request.config.getoption("--mutations")
+    path = tmp_path / name
+    sound = MAKERS[name]()
+    path.write_bytes(sound)
+    assert adapt.find(weights.load(path)).variant.widths == ROW.widths
+    outcomes = {"read": 0, "refused": 0}
+    places = structure(sound)
+
+    @hypothesis.settings(max_examples=examples // EACH, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(st.integers(0, 2**32))
+    def run(seed):
+        for index in range(EACH):
+            one(seed + index)
+
+    def one(seed):
+        path.write_bytes(damaged(sound, places, random.Random(seed)))
+        tracemalloc.start()
+        start = time.perf_counter()
+        try:
+            loaded = weights.load(path)
+        except UserError as error:
+            loaded = None
+            assert str(path) in str(error) and "\n" not in str(error)
+            outcomes["refused"] += 1
+        seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < MEMORY
+        assert seconds < SECONDS
+        if loaded is not None:
+            outcomes["read"] += 1
+            assert sum(array.nbytes for array in loaded.arrays.values()) < MEMORY
+            for array in loaded.arrays.values():
+                assert array.size == math.prod(array.shape)
+                with np.errstate(all="ignore"):
+                    np.asarray(array).sum()  # every byte can be touched
+            try:
+                loaded.calibration()
+                adapt.fit(loaded, adapt.find(loaded).variant)
+            except UserError as error:
+                assert "\n" not in str(error)
+
+    run()
+    assert outcomes["refused"] > examples // 10, outcomes

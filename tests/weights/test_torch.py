@@ -1,0 +1,559 @@
+"""What torch.save writes, read without PyTorch: three containers, awkward tensors, and pickles that want more."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+
+from fastalex import AlexNet, variants, weights
+from fastalex.errors import UserError
+from fastalex.weights import adapt, initial
+from fastalex.weights.errors import FormatError
+from fastalex.weights.readers import pickle_machine
+from fastalex.weights.readers.pytorch import stream_container, tensors
+
+torch = pytest.importorskip("torch")
+from tests.support import file_writers  # noqa: E402
+
+pytestmark = pytest.mark.peers
+
+CONTAINERS = ["zip", "stream"]
+SMALL = variants.get("torchvision", widths=(8, 16, 24, 16, 16, 32, 32), num_classes=2)
+
+
+def written(folder, value, container="zip", name="net.pth"):
+    path = folder / name
+    path.write_bytes(file_writers.torch_bytes(value, container))
+    return path
+
+
+def refused(path, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        weights.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def same(arrays, tensors):
+    assert list(arrays) == list(tensors)
+    for name, tensor in tensors.items():
+        expected = tensor.detach().float().numpy() if tensor.dtype == torch.bfloat16 else tensor.detach().numpy()
+        assert arrays[name].dtype == expected.dtype, name
+        assert arrays[name].shape == expected.shape, name
+        assert np.array_equal(arrays[name], expected, equal_nan=expected.dtype.kind == "f"), name
+        assert not arrays[name].flags.writeable
+
+
+def awkward():
+    base = torch.arange(60, dtype=torch.float32).reshape(3, 4, 5)
+    return {
+        "plain": base,
+        "turned": base.permute(2, 0, 1),
+        "strided": base[:, ::2, 1::2],
+        "offset": base[2, 3, 4:],
+        "shared": base[1],
+        "scalar": torch.tensor(2.5),
+        "number": torch.tensor(7),
+        "empty": torch.zeros(0, 4),
+        "expanded": torch.ones(1).expand(3, 5),
+        "parameter": torch.nn.Parameter(torch.randn(3)),
+        "nan": torch.tensor([float("nan"), float("inf")]),
+    }
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_awkward_tensors(tmp_path, container):
+    tensors = awkward()
+    loaded = weights.load(written(tmp_path, tensors, container))
+    same(loaded.arrays, tensors)
+    assert np.shares_memory(loaded.arrays["plain"], loaded.arrays["shared"])
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"]
+)
+def test_every_type(tmp_path, container, dtype):
+    tensors = {"a": (torch.randn(5, 3) * 50).to(getattr(torch, dtype)), "b": torch.ones(3).to(getattr(torch, dtype))}
+    same(weights.load(written(tmp_path, tensors, container)).arrays, tensors)
+
+
+def test_untyped_storages(tmp_path):
+    tensors = {"a": torch.arange(6).to(torch.uint16)[2:], "b": torch.arange(3).to(torch.uint32)}
+    same(weights.load(written(tmp_path, tensors)).arrays, tensors)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_pickle_protocols(tmp_path, protocol):
+    for container in CONTAINERS:
+        path = tmp_path / "p.pth"
+        torch.save(awkward(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=container == "zip")
+        same(weights.load(path).arrays, {**awkward(), "parameter": torch.load(path, weights_only=False)["parameter"]})
+
+
+def test_the_tar_container_as_pytorch_reads_it(tmp_path):
+    base = torch.arange(24, dtype=torch.float32).reshape(2, 3, 4)
+    tensors = {"a": base, "t": base.permute(2, 1, 0), "o": base[1, 1:], "n": torch.arange(3), "s": torch.tensor(4.0)}
+    path = tmp_path / "old.tar"
+    path.write_bytes(file_writers.tar_bytes(tensors))
+    theirs = torch.load(path, weights_only=False)
+    for name, tensor in tensors.items():
+        assert torch.equal(theirs[name], tensor)
+    loaded = weights.load(path)
+    same(loaded.arrays, tensors)
+    assert np.shares_memory(loaded.arrays["a"], loaded.arrays["o"])
+
+
+def small_tensors(seed=0):
+    return {name: torch.from_numpy(array) for name, array in initial.random_weights(SMALL, seed).items()}
+
+
+def parallel(tensors):
+    """Keys as DataParallel over the features leaves them."""
+    return OrderedDict((name.replace("features.", "features.module."), tensor) for name, tensor in tensors.items())
+
+
+WRAPPINGS = {
+    "plain": lambda tensors: tensors,
+    "module": lambda tensors: {"module." + name: tensor for name, tensor in tensors.items()},
+    "features.module": parallel,
+    "checkpoint": lambda tensors: {"epoch": 90, "arch": "alexnet", "best": 56.5, "state_dict": parallel(tensors)},
+    "nested": lambda tensors: {"model": {"state_dict": tensors}, "args": None, "loss": [0.5, (1, 2)]},
+}
+
+
+@pytest.mark.parametrize("container", [*CONTAINERS, "tar"])
+@pytest.mark.parametrize("wrapping", WRAPPINGS)
+def test_wrapped_state_dicts(tmp_path, container, wrapping):
+    tensors = small_tensors()
+    path = tmp_path / "best_model.pth"
+    wrap = WRAPPINGS[wrapping]
+    path.write_bytes(
+        file_writers.tar_bytes(tensors, wrap)
+        if container == "tar"
+        else file_writers.torch_bytes(wrap(tensors), container)
+    )
+    loaded = weights.load(path)
+    same(loaded.arrays, tensors)
+    found = adapt.find(loaded)
+    assert found.variant == SMALL
+    assert found.others == ()
+    net = AlexNet(weights=path, device="cpu")
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224), dtype=np.float32)
+    expected = AlexNet(SMALL, weights={name: tensor.numpy() for name, tensor in tensors.items()}, device="cpu")(x)
+    np.testing.assert_array_equal(net(x), expected)
+    np.testing.assert_array_equal(AlexNet("torchvision", weights=path, device="cpu", widths=SMALL.widths)(x), expected)
+
+
+def test_the_state_dict_of_a_module_with_an_optimizer(tmp_path):
+    model = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(1, 2, 3), fc=torch.nn.Linear(2, 2)))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    checkpoint = {"state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "size": torch.Size([3, 4])}
+    for container in CONTAINERS:
+        same(weights.load(written(tmp_path, checkpoint, container)).arrays, model.state_dict())
+
+
+def test_reading_needs_no_torch(tmp_path):
+    tensors = small_tensors()
+    paths = [str(written(tmp_path, tensors, container, container + ".pt")) for container in CONTAINERS]
+    (tmp_path / "old.pth.tar").write_bytes(file_writers.tar_bytes(tensors))
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'google.protobuf'): sys.modules[name] = None\n"
+        "from fastalex import weights\n"
+        "for path in sys.argv[1:]: print(sum(float(a.sum()) for a in weights.load(path).arrays.values()))\n"
+    )
+    command = [sys.executable, "-c", code, *paths, str(tmp_path / "old.pth.tar")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    expected = sum(float(tensor.numpy().sum()) for tensor in tensors.values())
+    assert [float(line) for line in done.stdout.split()] == pytest.approx([expected] * 3, rel=1e-6)  # other alignment
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_arrays_are_views_of_the_file(tmp_path, container):
+    import tracemalloc
+
+    path = written(tmp_path, {"a": torch.ones(1 << 20), "b": torch.ones(1 << 20)}, container)
+    tracemalloc.start()
+    loaded = weights.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 19
+    assert loaded.arrays["b"].sum() == 1 << 20
+
+
+def test_classes_are_found_and_stated(tmp_path):
+    tensors = small_tensors()
+    path = written(tmp_path, tensors)
+    assert AlexNet("torchvision", weights=path, widths=SMALL.widths).variant.num_classes == 2
+    with pytest.raises(UserError, match="pass num_classes=2"):
+        AlexNet("torchvision", weights=path, widths=SMALL.widths, num_classes=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda t: t.update({"features.1.running_mean": torch.ones(8)}),
+            "'features.1.running_mean' of .* has no place",
+        ),
+        (
+            lambda t: t.update({"features.12.weight": torch.ones(4, 4, 3, 3)}),
+            "'features.12.weight' of .* 5 convolutions",
+        ),
+        (lambda t: t.pop("classifier.6.weight"), "lack the array 'classifier.6.weight'"),
+        (lambda t: t.pop("features.3.bias"), "lack the array 'features.3.bias' that torchvision needs"),
+        (
+            lambda t: t.update({"features.6.weight": torch.ones(24, 16, 5, 5)}),
+            r"'features.6.weight' has shape \(24, 16, 5, 5\); torchvision.* has \(24, 16, 3, 3\)",
+        ),
+        (
+            lambda t: t.update({"classifier.4.weight": torch.ones(32, 31)}),
+            r"'classifier.4.weight' has shape \(32, 31\)",
+        ),
+        (lambda t: t.update({"classifier.1.weight": torch.ones(32, 577)}), r"'classifier.1.weight' has shape"),
+        (lambda t: t.update({"features.3.weight": torch.ones(16, 0, 5, 5)}), "'features.3.weight' is empty"),
+    ],
+)
+def test_the_first_array_that_does_not_fit_is_named(tmp_path, change, sentence):
+    tensors = small_tensors()
+    change(tensors)
+    with pytest.raises(UserError, match=sentence):
+        AlexNet(weights=written(tmp_path, tensors))
+
+
+def test_shapes_that_fit_several_are_assumed_and_said(tmp_path):
+    row = variants.get("alexnet2012", widths=(8, 16, 24, 16, 16, 32, 32), num_classes=3)
+    arrays = initial.random_weights(row)
+    path = written(tmp_path, {name: torch.from_numpy(array) for name, array in arrays.items()})
+    found = adapt.find(weights.load(path))
+    assert found.variant == row
+    assert found.others == ("alexnet2012-original", "bvlc_alexnet", "caffenet")
+    with pytest.warns(UserWarning, match="alexnet2012: assumed from the shapes, which fit .* caffenet"):
+        AlexNet(weights=path)
+    chosen = AlexNet("caffenet", weights=path, widths=row.widths)
+    assert (chosen.variant.name, chosen.variant.num_classes) == ("caffenet", 3)
+
+
+# Pickles that want more ---------------------------------------------------------------------------------------------
+
+
+def in_zip(body):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x/data.pkl", body)
+        archive.writestr("x/byteorder", "little")
+    return stream.getvalue()
+
+
+def in_stream(body):
+    head = b"\x80\x02" + stream_container.STREAM_START + b".\x80\x02M\xe9\x03.\x80\x02}."
+    return head + body + b"\x80\x02]."
+
+
+def in_tar(body):
+    import tarfile
+
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, data in (("storages", b"K\x00.].."), ("tensors", b"K\x00."), ("pickle", body)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+class Reduced:
+    def __init__(self, *reduction):
+        self.reduction = reduction
+
+    def __reduce__(self):
+        return self.reduction
+
+
+def short(text):
+    return b"\x8c" + bytes([len(text)]) + text.encode()
+
+
+def attacks(marker):
+    """What runs ``touch marker`` in ``pickle.load``, or makes objects that no tensor needs; name -> pickle."""
+    command = "touch %s" % marker
+    code = "open(%r, 'w').close()" % str(marker)
+    line = command.encode()
+    storage = b"(X\x07\x00\x00\x00storage"
+    return {
+        "os.system": pickle.dumps({"state_dict": Reduced(os.system, (command,))}, 2),
+        "posix by name": b"cposix\nsystem\n(X" + struct.pack("<I", len(line)) + line + b"tR.",
+        "eval": pickle.dumps(Reduced(eval, (code,)), 2),
+        "exec, protocol 0": pickle.dumps(Reduced(exec, (code,)), 0),
+        "INST": b"(X" + struct.pack("<I", len(line)) + line + b"ios\nsystem\n.",
+        "OBJ": b"(cos\nsystem\nX" + struct.pack("<I", len(line)) + line + b"o.",
+        "NEWOBJ": b"\x80\x02csubprocess\nPopen\n(X" + struct.pack("<I", len(line)) + line + b"t\x81.",
+        "NEWOBJ of an allowed name": b"\x80\x02ccollections\nOrderedDict\n)\x81.",
+        "NEWOBJ_EX": b"\x80\x04csubprocess\nPopen\n)}\x92.",
+        "STACK_GLOBAL": b"\x80\x04" + short("os") + short("system") + b"\x93" + short(command) + b"\x85R.",
+        "STACK_GLOBAL with dots": b"\x80\x04"
+        + short("torch")
+        + short("os.system")
+        + b"\x93"
+        + short(command)
+        + b"\x85R.",
+        "an allowed name split otherwise": b"\x80\x04" + short("torch._utils") + short("os") + b"\x93.",
+        "BUILD with a dict": b"ccollections\nOrderedDict\n)R}X\x03\x00\x00\x00popNsb.",
+        "BUILD with __setstate__": b"ccollections\nOrderedDict\n)R}X\x0c\x00\x00\x00__setstate__cos\nsystem\nsb.",
+        "BUILD with slots": b"ccollections\nOrderedDict\n)RN}X\x05\x00\x00\x00clearNs\x86b.",
+        "BUILD of a function": b"ctorch._utils\n_rebuild_tensor_v2\n}X\x04\x00\x00\x00call)sb.",
+        "REDUCE of a returned value": b"ctorch\ndevice\nX\x03\x00\x00\x00cpu\x85R)R.",
+        "REDUCE of a type": b"ctorch\nFloatStorage\n)R.",
+        "EXT1": b"\x82\x01.",
+        "EXT2": b"\x83\x01\x00.",
+        "EXT4": b"\x84\x01\x00\x00\x00.",
+        "a persistent id of one word": b"X\x03\x00\x00\x00abcQ.",
+        "a persistent id that is a list": b"]Q.",
+        "a persistent id of another kind": b"(X\x06\x00\x00\x00modulecos\nsystem\nNNtQ.",
+        "a persistent id in text": b"Pabc\n.",
+        "a storage of a function": storage + b"ctorch._utils\n_rebuild_tensor_v2\nX\x01\x00\x00\x000NK\x01tQ.",
+        "a storage of a negative size": storage + b"ctorch\nFloatStorage\nX\x01\x00\x00\x000NJ\xff\xff\xff\xfftQ.",
+        "a tensor of nothing": b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00)))tR.",
+        "a tensor of too few arguments": b"ctorch._utils\n_rebuild_tensor_v2\n)R.",
+        "a key that is a tuple": b"}" + b")" + b"\x85" * 5000 + b"Ns.",
+        "doubling lists": b"]" + b"2l" * 3 + b"(]2" + b"(2222222222l2" * 30000 + b".",
+        "memo growth": b"]" + b"".join(b"r" + struct.pack("<I", i) for i in range(pickle_machine.MAX_STEPS + 1)) + b".",
+        "a long number": b"\x8b" + struct.pack("<i", 1 << 20) + b"\x01" * (1 << 20) + b".",
+        "a longer LONG1": b"\x8a\xff" + b"\x01" * 255 + b".",
+        "long digits": b"L" + b"9" * 100000 + b"L\n.",
+        "much text": b"X" + struct.pack("<I", 1 << 30) + b"a.",
+        "marks": b"(" * 100_000 + b".",
+        "a mark too few": b"t.",
+        "an empty stack": b"0.",
+        "a set": b"\x80\x04\x8f.",
+        "a bytearray": b"\x80\x05\x96" + struct.pack("<Q", 1 << 60) + b".",
+        "no end": b"\x80\x02}",
+        "a whole model": pickle.dumps(Reduced(zipfile.ZipInfo, ()), 2),
+    }
+
+
+ATTACKS = list(attacks("x"))
+
+
+@pytest.mark.parametrize("container", [in_zip, in_stream, in_tar])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_pickle_that_wants_more_is_refused_and_runs_nothing(tmp_path, name, container):
+    marker = tmp_path / "marker"
+    path = tmp_path / "evil.pth"
+    path.write_bytes(container(attacks(marker)[name]))
+    refused(path, "cannot be used")
+    assert not marker.exists()
+
+
+@pytest.mark.slow
+def test_the_attacks_work_where_nothing_guards(tmp_path):
+    marker = tmp_path / "marker"
+    for name in ("os.system", "posix by name", "eval", "exec, protocol 0", "INST", "OBJ", "STACK_GLOBAL"):
+        pickle.loads(attacks(marker)[name])
+        assert marker.exists(), name
+        marker.unlink()
+
+
+def test_the_table_of_globals_is_inert():
+    """Every name stands for a function of this package or a word, so REDUCE can reach nothing else."""
+    for value in tensors.NAMES.values():
+        assert type(value) in (pickle_machine.Function, pickle_machine.Name)
+    for name, function in tensors._FUNCTIONS.items():
+        assert function.__module__ == tensors.__name__, name
+
+
+def test_a_list_that_holds_itself_is_no_harm():
+    value, end = pickle_machine.load(memoryview(b"]q\x00h\x00a."))
+    assert value[0] is value
+    assert end == 7
+
+
+def test_pickles_of_plain_values_agree_with_python():
+    values = [
+        None,
+        True,
+        5,
+        -7,
+        300,
+        70000,
+        2**40,
+        -(2**40),
+        1.5,
+        "text",
+        "ü€",
+        b"raw",
+        [1, [2]],
+        (1,),
+        (1, 2, 3, 4),
+        {},
+    ]
+    for value in [*values, {"a": values, 1: {"b": ()}}]:
+        for protocol in range(2, 6):
+            if protocol == 2 and b"raw" in (values if isinstance(value, dict) and value else [value]):
+                continue  # bytes are then a call of _codecs.encode
+            data = pickle.dumps(value, protocol)
+            assert pickle_machine.load(memoryview(data)) == (value, len(data)), (value, protocol)
+    with pytest.raises(FormatError, match="calls|asks"):
+        pickle_machine.load(memoryview(pickle.dumps({1, 2}, 2)))
+
+
+# Sizes that lie -----------------------------------------------------------------------------------------------------
+
+
+def tensor_pickle(count=4, offset=0, shape=(4,), stride=(1,), dtype="FloatStorage"):
+    def number(value):
+        return b"\x8a\x09" + value.to_bytes(9, "little", signed=True)
+
+    def numbers(values):
+        return b"(" + b"".join(number(value) for value in values) + b"t"
+
+    storage = b"(X\x07\x00\x00\x00storagectorch\n" + dtype.encode() + b"\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+    storage += number(count) + b"tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + numbers(shape) + numbers(stride)
+    return b"\x80\x02}X\x01\x00\x00\x00a" + tensor + b"\x89NtRs."
+
+
+def tensor_zip(folder, data=b"\0" * 16, **options):
+    stream = io.BytesIO(in_zip(tensor_pickle(**options)))
+    with zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("x/data/0", data)
+    path = folder / "lies.pth"
+    path.write_bytes(stream.getvalue())
+    return path
+
+
+def test_a_sound_handmade_tensor(tmp_path):
+    assert weights.load(tensor_zip(tmp_path)).arrays["a"].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"count": 5}, "needs more than the 16 bytes"),
+        ({"count": 2**60}, "needs more than the 16 bytes"),
+        ({"shape": (5,)}, "reaches element 4 of a storage of 4"),
+        ({"offset": 1}, "reaches element 4"),
+        ({"offset": 2**62}, "reaches element"),
+        ({"offset": -1}, "do not fit"),
+        ({"stride": (2,)}, "reaches element 6"),
+        ({"stride": (-1,)}, "do not fit"),
+        ({"stride": (1, 1)}, "do not fit"),
+        ({"shape": (-4,)}, "not a whole number"),
+        ({"shape": (2**40,), "stride": (0,)}, "elements of a storage of 4"),
+        ({"shape": (2**31, 2**31, 2**31), "stride": (0, 0, 0)}, "too large"),
+        ({"shape": (0, 2**40, 2**40), "stride": (0, 0, 0)}, "too large"),
+        ({"shape": (1,) * 40, "stride": (1,) * 40}, "40 dimensions"),
+        ({"dtype": "QInt8Storage"}, "asks for 'torch.QInt8Storage'"),
+    ],
+)
+def test_a_tensor_that_does_not_fit_its_storage(tmp_path, options, sentence):
+    refused(tensor_zip(tmp_path, **options), sentence)
+
+
+def test_other_zip_archives_are_refused(tmp_path):
+    path = tmp_path / "other.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme", "x")
+    refused(path, "0 members data.pkl")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", tensor_pickle())
+        archive.writestr("x/data/0", bytes(1 << 22))
+    refused(path, "compressed")
+    path.write_bytes(written(tmp_path, awkward(), name="a.pth").read_bytes()[:-30])
+    refused(path, "no directory")
+
+
+def test_zip64_records_are_read(tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in (("x/data.pkl", tensor_pickle()), ("x/data/0", struct.pack("<4f", 1, 2, 3, 4))):
+            with archive.open(name, "w", force_zip64=True) as member:
+                member.write(data)
+    data = stream.getvalue()
+    at = data.rfind(b"PK\x05\x06")
+    count, size, offset = struct.unpack("<10xHII2x", data[at:])
+    end64 = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, size, offset)
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, at, 1)
+    end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path = tmp_path / "big.pth"
+    path.write_bytes(data[:at] + end64 + locator + end)
+    assert weights.load(path).arrays["a"].tolist() == [1, 2, 3, 4]
+    assert zipfile.ZipFile(path).namelist() == ["x/data.pkl", "x/data/0"]
+
+
+@pytest.mark.parametrize(("value", "sentence"), [([1, 2], "holds a list"), ({"a": 1}, "no state dict"), (None, "Type")])
+def test_what_is_no_state_dict(tmp_path, value, sentence):
+    for container in CONTAINERS:
+        refused(written(tmp_path, value, container), sentence)
+
+
+def test_a_whole_module_is_refused_with_advice(tmp_path):
+    refused(written(tmp_path, torch.nn.Linear(2, 2)), r"torch.nn.modules.linear.Linear.*save model.state_dict\(\)")
+    refused(written(tmp_path, torch.nn.Linear(2, 2), "stream"), r"save model.state_dict\(\)")
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", bytes(600), b"\x80\x02}."])
+def test_other_files_are_refused(tmp_path, data):
+    path = tmp_path / "other.pth"
+    path.write_bytes(data)
+    refused(path, "none of the formats")
+
+
+# torchvision's size -------------------------------------------------------------------------------------------------
+
+MEASURE = """
+import sys, threading, time
+from fastalex import AlexNet, weights
+
+def anonymous():
+    with open("/proc/self/status") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("RssAnon")) << 10
+
+AlexNet(weights="digits", device="cpu")
+start = time.perf_counter()
+loaded = weights.load(sys.argv[1])
+seconds = time.perf_counter() - start
+del loaded
+before = peak = anonymous()
+done = threading.Event()
+
+def watch():
+    global peak
+    while not done.is_set():
+        peak = max(peak, anonymous())
+        time.sleep(0.001)
+
+watcher = threading.Thread(target=watch)
+watcher.start()
+net = AlexNet(weights=sys.argv[1], device="cpu")
+done.set()
+watcher.join()
+print(seconds, peak - before, net.param_bytes, net.variant.name)
+"""
+
+
+@pytest.mark.slow
+def test_torchvisions_size_loads_fast_and_in_little_memory(tmp_path):
+    """Anonymous memory is what a board runs out of: pages of the mapped file can be dropped and read again."""
+    arrays = initial.random_weights("torchvision")
+    path = tmp_path / "alexnet.pth"
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+    del arrays
+    assert path.stat().st_size > 244_000_000
+    done = subprocess.run([sys.executable, "-c", MEASURE, str(path)], capture_output=True, text=True, check=True)
+    seconds, peak, kept, name = done.stdout.split()
+    assert name == "torchvision"
+    assert float(seconds) < 0.5
+    assert int(kept) > 244_000_000
+    assert int(peak) < 1.3 * int(kept)
+    path.unlink()
