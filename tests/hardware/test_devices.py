@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
 from fastalex.errors import UserError
 from fastalex.hardware import devices, roofline
 
-NAMES = {"nano", "tx2", "orin", "gtx1650", "rtx20", "rtx30", "rtx40", "rtx50", "h200"}
+NAMES = {path.stem for path in (Path(__file__).resolve().parents[2] / "devices").glob("*.toml")}
 
 
 def probes(board=None, smi=None, meminfo=None, cpuinfo=None, machine="x86_64"):

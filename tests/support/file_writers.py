@@ -8,7 +8,7 @@ import io
 import pickle
 import struct
 import tarfile
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Tuple
 
 import numpy as np
 
@@ -268,3 +268,48 @@ def prototxt(row: Any, side: int) -> str:
         lines.append("}")
         bottom = top
     return "\n".join(lines)
+
+
+# All of them ----------------------------------------------------------------------------------------------------------
+
+
+def every_kind(row: Any, arrays: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], bytes]]:
+    """A file of each kind that is read, of Caffe's network ``row``: its name, and what makes its bytes."""
+    from fastalex.networks.onnx_export import graph_of
+    from fastalex.weights.readers import npz, safetensors
+
+    def checkpoint() -> Dict[str, Any]:
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    return {
+        "zip.pth": lambda: torch_bytes({"state_dict": checkpoint(), "epoch": 3}, "zip"),
+        "stream.pth": lambda: torch_bytes({"state_dict": checkpoint(), "epoch": 3}, "stream"),
+        "tar.pth": lambda: tar_bytes(checkpoint()),
+        "net.caffemodel": lambda: caffemodel_bytes(row, arrays),
+        "v1.caffemodel": lambda: caffemodel_bytes(row, arrays, version=1, packed=False),
+        "net.onnx": lambda: graph_of(row, arrays).SerializeToString(),
+        "net.safetensors": lambda: _written(safetensors, arrays, {"k": "v"}),
+        "net.npz": lambda: _written(npz, arrays, {"k": "v"}),
+        "int8.safetensors": lambda: _quantized(safetensors, row, arrays, "int8"),
+        "int4.safetensors": lambda: _quantized(safetensors, row, arrays, "int4"),
+        "int4.npz": lambda: _quantized(npz, row, arrays, "int4"),
+    }
+
+
+def _written(module: Any, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    stream = io.BytesIO()
+    module.write(stream, arrays, metadata)
+    return stream.getvalue()
+
+
+def _quantized(module: Any, row: Any, arrays: Mapping[str, np.ndarray], storage: str) -> bytes:
+    from fastalex import weights
+    from fastalex.quantize import Calibration
+    from fastalex.weights import quantized
+
+    steps = {layer.name: 0.5 for layer in row.layers() if layer.param}
+    packed, metadata = quantized.to_file(arrays, row, storage)
+    metadata.update(weights.metadata_for(row, ["a", "b"], Calibration(steps, "max", 1)))
+    return _written(module, packed, metadata)
