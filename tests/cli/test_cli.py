@@ -434,12 +434,14 @@ def test_the_module_is_info_and_takes_commands():
 
 def test_start_up_loads_nothing_heavy():
     program = (
-        "import sys, fastalex.cli.main\ncode = fastalex.cli.main(['--version'])\nprint(code, *sorted(sys.modules))"
+        "import sys, fastalex.cli.main\ncode = fastalex.cli.main.main(['--version'])\nprint(code, *sorted(sys.modules))"
     )
     words = process("-c", program, module=False).stdout.decode().split()
     assert words[:3] == ["fastalex", __version__, "0"]
     assert not {"numpy", "torch", "PIL", "rich", "fastalex._core"} & set(words)
-    program = "import sys, fastalex.cli.main\nfastalex.cli.main(['info', '--json'])\nassert 'torch' not in sys.modules"
+    program = (
+        "import sys, fastalex.cli.main\nfastalex.cli.main.main(['info', '--json'])\nassert 'torch' not in sys.modules"
+    )
     assert process("-c", program, module=False).returncode == 0
 
 

@@ -26,7 +26,7 @@ def test_summary_prints_the_kernels(capsys):
     code, out, err = run(capsys, *arguments, "--fc-weights", "int4", "--batch", 2)
     assert (code, err) == (0, "")
     assert "alexnet-digits on emulated:0, fp16, fc weights int4, batch 2; one CUDA graph" in out
-    assert "tuning: devices/rtx30.toml" in out
+    assert "tuning: devices/tuning/rtx30.toml" in out
     found = json.loads(run(capsys, *arguments, "--json")[1])
     assert found["steps"][0]["kernels"]
     assert (found["device"], found["precision"]) == ("emulated:0", "fp16")
@@ -36,7 +36,7 @@ def test_info_lists_the_gpus(capsys):
     with emulated.pretend("nano"):
         (row,) = [one for one in diagnosis.collect()["gpus"] if one["device"] == "emulated:0"]
     assert (row["recognised"], row["sm"]) == ("nano", 53)
-    assert row["tuning"].startswith("devices/nano.toml")
+    assert row["tuning"].startswith("devices/tuning/nano.toml")
     _, out, _ = run(capsys, "info")
     assert "NVIDIA GeForce RTX 3090" in out
     assert "emulated:0" in out

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from fastalex import LPIPS, AlexNet, UserError, variants, weights
-from fastalex.cli import main
+from fastalex.cli.main import main
 from fastalex.lpips import CONVENTIONS, Features, LearnedPerceptualImagePatchSimilarity, heads, inputs
 from fastalex.lpips.geometry import Geometry
 from fastalex.weights import initial

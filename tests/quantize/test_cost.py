@@ -61,7 +61,7 @@ def test_classes_of_the_digits(capsys, emulated):
     """Top-1 agreement with the fp32 weights on the held-out digits, by the weights as each kind keeps them."""
     pytest.importorskip("sklearn")
     pytest.importorskip("torch")
-    spec = importlib.util.spec_from_file_location("digits_example", ROOT / "examples" / "digits.py")
+    spec = importlib.util.spec_from_file_location("digits_example", ROOT / "examples" / "train_digits.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     grey, labels = script.load_images()

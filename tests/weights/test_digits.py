@@ -44,8 +44,8 @@ def data(script):
 @pytest.fixture(scope="module")
 def expected(script, data, bundled):
     """Logits of the PyTorch reference on the held-out part."""
-    model = script.reference.build(bundled.variant())
-    script.reference.load(model, bundled.arrays)
+    model = script.torch_reference.build(bundled.variant())
+    script.torch_reference.load(model, bundled.arrays)
     return script.all_logits(script.torch_logits(model, bundled.variant()), data["held"])
 
 
