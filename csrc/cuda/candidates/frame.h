@@ -11,9 +11,9 @@
 namespace fastalex {
 namespace cuda {
 
-// The filters of python/fastalex/images/preprocessing.py: int(x scale); OpenCV's INTER_LINEAR; Pillow's bilinear filter, along the
-// rows first. (Pillow 13 begins with the columns where a frame shrinks far more in height than in width or grows in
-// width only, which changes some bytes by 1.)
+// The filters of python/fastalex/images/preprocessing.py: int(x scale); OpenCV's INTER_LINEAR; Pillow's bilinear
+// filter, along the rows first. (Pillow 13 begins with the columns where a frame shrinks far more in height than in
+// width or grows in width only, which changes some bytes by 1.)
 enum FrameFilter { kNearest = 0, kLinear = 1, kAntialiased = 2 };
 
 struct FrameSpec {
