@@ -15,9 +15,9 @@ from benchmarks import contributed, files, records
 from benchmarks.commands import options as shared
 from benchmarks.commands.publish import as_json, publish
 from benchmarks.measure import gpu as measuring
-from benchmarks.measure import machine, share
+from benchmarks.measure import gpu_engines, machine, share
 from benchmarks.measure.errors import MeasurementError, StoppedError, WrongResultError
-from benchmarks.report import gpu as text
+from benchmarks.report import gpu as tables
 from fastalex.errors import UserError
 from fastalex.hardware import devices
 from fastalex.runtime.precisions import FC_STORAGES
@@ -32,6 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help="the name of a file in devices/")
     shared.add_cases(parser, "1 8 32 128")
     parser.add_argument("--fc-weights", nargs="+", choices=FC_STORAGES, help="default: all")
+    text = "of %s; default: all, in this order" % "; ".join(gpu_engines.ENGINES)
+    parser.add_argument("--engines", nargs="+", choices=list(gpu_engines.ENGINES), metavar="NAME", help=text)
     said = "write one small file to send in place of the result (docs/measure-your-board.md), here or to --output"
     parser.add_argument("--share", action="store_true", help=said)
     shared.add_output(parser, "<device>/<gpu>")
@@ -47,7 +49,8 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
     base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
     kept = Kept(options, base)
     try:
-        one = measuring.Measurement(place, options.quick, options.fc_weights, say=shared.to_stderr, **tools)
+        tools = dict(tools, say=shared.to_stderr, names=options.engines)
+        one = measuring.Measurement(place, options.quick, options.fc_weights, **tools)
         batches = options.batches or (SHARED_BATCHES if options.share else measuring.BATCHES)
         one.run(options.variants, batches, kept.keep)
         if one.wrong():
@@ -102,10 +105,10 @@ def target(record: Dict[str, Any], options: argparse.Namespace) -> Path:
 def finish(one: measuring.Measurement, record: Dict[str, Any], options: argparse.Namespace) -> None:
     """Print, and write the result or what of it is shared."""
     if not options.share:
-        publish(record, options, text.terminal(record))
+        publish(record, options, tables.terminal(record))
         return
     written = contributed.as_json(share.contribution(record))
-    print(written if options.json else text.terminal(record), end="")
+    print(written if options.json else tables.terminal(record), end="")
     if not options.no_write:
         path = target(record, options)
         files.write_atomically(path, written)

@@ -10,7 +10,7 @@ import argparse
 import sys
 from typing import List, NoReturn, Optional, Sequence
 
-from benchmarks.commands import accuracy, clients, cpu, experiments, gpu, layers, lpips, peers, predict, report
+from benchmarks.commands import accuracy, clients, cpu, experiments, gpu, layers, lpips, peers, predict, profile, report
 from benchmarks.measure.errors import MeasurementError, StoppedError
 from fastalex.errors import BackendError, UserError
 
@@ -19,6 +19,7 @@ STOPPED = 130  # as a shell says it of SIGINT
 COMMANDS = {
     "cpu": cpu,
     "gpu": gpu,
+    "profile": profile,
     "peers": peers,
     "layers": layers,
     "predict": predict,

@@ -19,6 +19,7 @@ from benchmarks.measure.engine_processes import Tools
 from benchmarks.measure.errors import ChildError
 from benchmarks.records import FAILED, OK, WRONG
 from fastalex import variants
+from fastalex.errors import UserError
 from fastalex.runtime import device_spec
 from fastalex.tuning import rules
 
@@ -59,6 +60,7 @@ class Measurement:
         child: Child = run_child,
         tools: Optional[Tools] = None,
         say: Callable[[str], None] = lambda line: None,
+        names: Optional[Sequence[str]] = None,
     ) -> None:
         assert place.gpu is not None
         self.place, self.child, self.tools, self.say = place, child, tools or Tools(), say
@@ -70,7 +72,9 @@ class Measurement:
             **host(),
         }
         self.peaks = child("peaks", self.base)
-        self.engines = gpu_engines.chosen(fc_weights, self.peaks["reason"])
+        self.engines = gpu_engines.chosen(fc_weights, self.peaks["reason"], names)
+        if not self.engines:
+            raise UserError("none of these engines can be measured: %s" % (self.peaks["reason"] or "no such weights"))
         self.rows: List[Dict[str, Any]] = []
         self.tuning: Dict[str, Optional[str]] = {}
 

@@ -156,6 +156,21 @@ def test_which_engines_are_measured():
         "torch compile fp16",
     ]
     assert {engine.numeric_class for engine in gpu_engines.ENGINES.values()} == set(GPU_CLASSES)
+    # named ones, in their order; what cannot be had is left out
+    wanted = ["fastalex fp16", "torch compile fp16", "fastalex fp32"]
+    assert [engine.name for engine in gpu_engines.chosen(None, "", wanted)] == wanted
+    assert [engine.name for engine in gpu_engines.chosen(None, "no torch", wanted)] == [
+        "fastalex fp16",
+        "fastalex fp32",
+    ]
+
+
+@pytest.mark.emulator
+def test_engines_that_cannot_be_had_are_one_sentence():
+    options = main.parse(["--device", "h200", "--engines", "torch compile fp16", "--no-write"])
+    tools = {"child": PlayedChild(peaks=None), "tools": PlayedTools()}
+    with emulated.pretend("h200"), pytest.raises(UserError, match="none of these engines can be measured: no torch"):
+        gpu_command.run(options, "emulated", **tools)
 
 
 def test_pytorch_is_run_at_its_best(tmp_path):
