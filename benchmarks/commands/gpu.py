@@ -20,7 +20,9 @@ from benchmarks.measure.errors import MeasurementError, StoppedError, WrongResul
 from benchmarks.report import gpu as tables
 from fastalex.errors import UserError
 from fastalex.hardware import devices
+from fastalex.runtime import device_spec
 from fastalex.runtime.precisions import FC_STORAGES
+from fastalex.tuning import rules
 
 #: What a small board has the time and the memory for, and the first table of RESULTS.md shows.
 SHARED_BATCHES = (1, 8, 32)
@@ -45,7 +47,7 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
         check_share(options)
     place = measuring.find(options.device, backend)
     if place is None:
-        refuse(options.device, devices.recognise(), engine_reason())
+        refuse(options.device, recognised(backend), engine_reason())
     base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
     kept = Kept(options, base)
     try:
@@ -135,7 +137,19 @@ def refuse(name: str, found: devices.Recognition, reason: str) -> None:
     if found.device is None or found.device.name != name:
         here = "" if found.device is None else "it is %s, " % found.device.name
         raise UserError("this machine is not %s (%s): %s%s" % (name, device.title, here, found.reason))
-    raise UserError("this is %s, but this version has no CUDA engine to measure: %s" % (device.title, reason))
+    raise UserError("this is %s, but its CUDA engine cannot be measured: %s" % (device.title, reason))
+
+
+def recognised(backend: str) -> devices.Recognition:
+    """What the machine is: by the first GPU that ``backend`` can use, else by what the system says."""
+    for gpu in device_spec.gpus(backend):
+        known = rules.known_as(gpu).device
+        said = "its GPU is %s%s" % (
+            gpu.name,
+            "; say --device %s" % known.name if known else ", which no device file knows",
+        )
+        return devices.Recognition(known, None, said)
+    return devices.recognise()
 
 
 def engine_reason() -> str:

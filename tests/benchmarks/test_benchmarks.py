@@ -203,7 +203,7 @@ def test_the_right_machine_has_no_engine_yet(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "engine_reason", lambda: "built without CUDA")
     assert main.main(["--device", "rtx30"]) == 2
     said = capsys.readouterr().err
-    assert "no CUDA engine" in said
+    assert "its CUDA engine cannot be measured: built without CUDA" in said
     assert "built without CUDA" in said
     assert said.count("\n") == 1
     assert main.main(["--device", "rtx40"]) == 2

@@ -376,7 +376,11 @@ def test_a_wrong_result_is_not_written(monkeypatch, capsys):
     with emulated.pretend("h200"), pytest.raises(WrongResultError, match="fastalex fp32, alexnet2012, batch 1"):
         gpu_command.run(options, "emulated", **tools)
     options.device = "rtx40"
-    with emulated.pretend("h200"), pytest.raises(UserError, match="this machine is not rtx40"):
+    sentence = r"^this machine is not rtx40 .*: it is h200, its GPU is NVIDIA H200 SXM; say --device h200$"
+    with emulated.pretend("h200"), pytest.raises(UserError, match=sentence):
+        gpu_command.run(options, "emulated", **tools)
+    sentence = r"^this machine is not rtx40 .*: its GPU is A100, which no device file knows$"
+    with emulated.pretend("sm=80,name=A100"), pytest.raises(UserError, match=sentence):
         gpu_command.run(options, "emulated", **tools)
 
 
