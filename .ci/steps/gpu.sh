@@ -22,7 +22,7 @@ python=$(command -v "${GPU_PYTHON:-python3}")
 deadline=$((SECONDS + ${GPU_SECONDS:-$((rehearse ? 1800 : 470))}))
 slower=$((rehearse ? 6 : 1)) # a few cores compile, and the emulator computes
 site=$scratch/site packed=$scratch/packed
-OUT=${OUT:-$(mktemp -d "${TMPDIR:-/tmp}/fastalex-gpu-XXXXXX")}
+OUT=${OUT:-$(mktemp -d)}
 mkdir -p "$OUT" "$site" "$packed" "$scratch/tmp"
 OUT=$(cd "$OUT" && pwd)
 echo "results: $OUT"
