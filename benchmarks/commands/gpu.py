@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
         check_share(options)
     place = measuring.find(options.device, backend)
     if place is None:
-        refuse(options.device, recognised(backend), engine_reason())
+        refuse(options.device, recognised(backend), "" if device_spec.gpus(backend) else engine_reason())
     base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
     kept = Kept(options, base)
     try:
@@ -135,8 +135,9 @@ def refuse(name: str, found: devices.Recognition, reason: str) -> None:
     """
     device = devices.get(name)
     if found.device is None or found.device.name != name:
-        here = "" if found.device is None else "it is %s, " % found.device.name
-        raise UserError("this machine is not %s (%s): %s%s" % (name, device.title, here, found.reason))
+        said = found.reason if found.device is None else "it is %s, %s" % (found.device.name, found.reason)
+        also = "; CUDA: %s" % reason if found.device is None and reason else ""
+        raise UserError("this machine is not %s (%s): %s%s" % (name, device.title, said, also))
     raise UserError("this is %s, but its CUDA engine cannot be measured: %s" % (device.title, reason))
 
 

@@ -352,7 +352,7 @@ def test_ctrl_c_is_one_sentence(monkeypatch, capsys):
         (
             "there is no NVIDIA driver on this machine",
             None,
-            "this machine is not h200 (NVIDIA H200): nothing was found",
+            "(NVIDIA H200): nothing was found; CUDA: there is no NVIDIA driver on this machine",
         ),
         ("", "rtx40", "this machine is not h200 (NVIDIA H200): it is rtx40, by its name"),
     ],
