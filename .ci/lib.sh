@@ -20,10 +20,15 @@ retry() { # COMMAND...: up to four times, for registries that are briefly not th
   "$@"
 }
 
-prepare() { # what every step needs: a scratch folder, compiler, sudo, a clone
+prepare_scratch() { # all that the steps of a GPU need: they test the working tree, perhaps without a network or git
   scratch=$(mktemp -d)
+  export scratch
+}
+
+prepare() { # what every other step needs: a scratch folder, compiler, sudo, a clone
+  prepare_scratch
   clone=$scratch/clone
-  export scratch clone PATH
+  export clone PATH
   # README's commands call apt-get themselves, so its patience comes from a configuration file.
   printf 'Acquire::Retries "5";\nDPkg::Lock::Timeout "300";\n' >"$scratch/apt.conf"
   export APT_CONFIG=$scratch/apt.conf
@@ -112,5 +117,7 @@ finish() { # EXIT_CODE
 
 if [[ $0 == */steps/*.sh ]]; then
   trap 'finish $?' EXIT
-  if [[ -z ${CI_RUN:-} ]]; then prepare; fi
+  if [[ -z ${CI_RUN:-} ]]; then
+    if [[ $0 == */gpu*.sh ]]; then prepare_scratch; else prepare; fi
+  fi
 fi

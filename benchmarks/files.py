@@ -24,9 +24,10 @@ def write_atomically(path: Path, text: Union[str, bytes]) -> None:
         os.chmod(temporary, 0o644)  # mkstemp makes it private
         os.replace(temporary, str(path))
     except OSError as error:
+        raise UserError("cannot write %s: %s" % (path, error.strerror or error)) from None
+    finally:  # what has its name already is not there; Ctrl-C leaves nothing half written
         if temporary and os.path.exists(temporary):
             os.unlink(temporary)
-        raise UserError("cannot write %s: %s" % (path, error.strerror or error)) from None
 
 
 def replace_between(path: Path, name: str, text: str) -> None:

@@ -1,20 +1,32 @@
-"""``gpu``: measure the GPU of a device file."""
+"""``gpu``: measure the GPU of a device file.
+
+Whatever ends a run early (Ctrl-C, a process that fails, a wrong result), what was measured until then is kept in a file
+beside the result that it would have been; its name ends with ``.partial``.
+"""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import contextlib
+from pathlib import Path
+from typing import Any, Dict, Optional
 
+from benchmarks import contributed, files, records
 from benchmarks.commands import options as shared
-from benchmarks.commands.publish import publish
+from benchmarks.commands.publish import as_json, publish
 from benchmarks.measure import gpu as measuring
-from benchmarks.measure import machine
-from benchmarks.measure.errors import WrongResultError
-from benchmarks.report import gpu as text
+from benchmarks.measure import gpu_engines, machine, share
+from benchmarks.measure.errors import MeasurementError, StoppedError, WrongResultError
+from benchmarks.report import gpu as tables
 from fastalex.errors import UserError
 from fastalex.hardware import devices
+from fastalex.runtime import device_spec
 from fastalex.runtime.precisions import FC_STORAGES
+from fastalex.tuning import rules
 
+#: What a small board has the time and the memory for, and the first table of RESULTS.md shows.
+SHARED_BATCHES = (1, 8, 32)
+NOT_ALL = "; everything else was measured and written"
 HELP = "measure a GPU: fastalex, PyTorch where it is installed, and the layers"
 
 
@@ -22,21 +34,98 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help="the name of a file in devices/")
     shared.add_cases(parser, "1 8 32 128")
     parser.add_argument("--fc-weights", nargs="+", choices=FC_STORAGES, help="default: all")
+    text = "of %s; default: all, in this order" % "; ".join(gpu_engines.ENGINES)
+    parser.add_argument("--engines", nargs="+", choices=list(gpu_engines.ENGINES), metavar="NAME", help=text)
+    said = "write one small file to send in place of the result (docs/measure-your-board.md), here or to --output"
+    parser.add_argument("--share", action="store_true", help=said)
     shared.add_output(parser, "<device>/<gpu>")
 
 
 def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int:
     shared.check_cases(options)
+    if options.share:
+        check_share(options)
     place = measuring.find(options.device, backend)
     if place is None:
-        refuse(options.device, devices.recognise(), engine_reason())
-    one = measuring.Measurement(place, options.quick, options.fc_weights, say=shared.to_stderr, **tools)
-    one.run(options.variants, options.batches or measuring.BATCHES)
-    if one.wrong():
-        raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(correctness)s" % one.wrong()[0])
-    record = measuring.record(one, options.device, machine.make_record(one.base, []))
-    publish(record, options, text.terminal(record))
+        refuse(options.device, recognised(backend), "" if device_spec.gpus(backend) else engine_reason())
+    base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
+    kept = Kept(options, base)
+    try:
+        tools = dict(tools, say=shared.to_stderr, names=options.engines)
+        one = measuring.Measurement(place, options.quick, options.fc_weights, **tools)
+        batches = options.batches or (SHARED_BATCHES if options.share else measuring.BATCHES)
+        one.run(options.variants, batches, kept.keep)
+        if one.wrong():
+            raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(correctness)s" % one.wrong()[0])
+        finish(one, kept.record(one), options)
+    except KeyboardInterrupt:
+        raise StoppedError("stopped%s" % kept.words()) from None
+    except MeasurementError as error:
+        raise type(error)("%s%s" % (error, kept.words())) from None
+    kept.drop()
+    if one.failed():
+        raise MeasurementError("%(engine)s, %(variant)s, batch %(batch)d: %(note)s" % one.failed()[0] + NOT_ALL)
     return 0
+
+
+class Kept:
+    """The file of what was measured until now. There is none where nothing is to be written."""
+
+    def __init__(self, options: argparse.Namespace, base: Dict[str, Any]) -> None:
+        self.options, self.base = options, base
+        self.path: Optional[Path] = None
+
+    def keep(self, one: measuring.Measurement) -> None:
+        if self.options.no_write or (self.options.quick and not self.options.output):
+            return
+        record = self.record(one)
+        self.path = Path(str(target(record, self.options)) + ".partial")
+        files.write_atomically(self.path, as_json(record))
+
+    def record(self, one: measuring.Measurement) -> Dict[str, Any]:
+        return measuring.record(one, self.options.device, self.base)
+
+    def words(self) -> str:
+        return "; what was measured until then is in %s" % self.path if self.path else "; nothing was written"
+
+    def drop(self) -> None:
+        if self.path:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+
+def target(record: Dict[str, Any], options: argparse.Namespace) -> Path:
+    """Where the result goes."""
+    if options.output:
+        return Path(options.output)
+    name = records.file_name(record)
+    if options.share:
+        return Path("%s-%s.json" % (record["device"], name))
+    return records.RESULTS / record["device"] / (name + ".json")
+
+
+def finish(one: measuring.Measurement, record: Dict[str, Any], options: argparse.Namespace) -> None:
+    """Print, and write the result or what of it is shared."""
+    if not options.share:
+        publish(record, options, tables.terminal(record))
+        return
+    written = contributed.as_json(share.contribution(record))
+    print(written if options.json else tables.terminal(record), end="")
+    if not options.no_write:
+        path = target(record, options)
+        files.write_atomically(path, written)
+        shared.to_stderr("%s is what to send: docs/measure-your-board.md says how" % path)
+
+
+def check_share(options: argparse.Namespace) -> None:
+    """:raises UserError: for what a contributed result cannot hold."""
+    if options.quick:
+        raise UserError("--share measures in full: give one of --quick and --share")
+    other = [name for name in options.variants if name not in records.VARIANTS]
+    if other:
+        raise UserError(
+            "--share is for the networks of the tables (%s), not %s" % (", ".join(records.VARIANTS), other[0])
+        )
 
 
 def refuse(name: str, found: devices.Recognition, reason: str) -> None:
@@ -46,9 +135,22 @@ def refuse(name: str, found: devices.Recognition, reason: str) -> None:
     """
     device = devices.get(name)
     if found.device is None or found.device.name != name:
-        here = "" if found.device is None else "it is %s, " % found.device.name
-        raise UserError("this machine is not %s (%s): %s%s" % (name, device.title, here, found.reason))
-    raise UserError("this is %s, but this version has no CUDA engine to measure: %s" % (device.title, reason))
+        said = found.reason if found.device is None else "it is %s, %s" % (found.device.name, found.reason)
+        also = "; CUDA: %s" % reason if found.device is None and reason else ""
+        raise UserError("this machine is not %s (%s): %s%s" % (name, device.title, said, also))
+    raise UserError("this is %s, but its CUDA engine cannot be measured: %s" % (device.title, reason))
+
+
+def recognised(backend: str) -> devices.Recognition:
+    """What the machine is: by the first GPU that ``backend`` can use, else by what the system says."""
+    for gpu in device_spec.gpus(backend):
+        known = rules.known_as(gpu).device
+        said = "its GPU is %s%s" % (
+            gpu.name,
+            "; say --device %s" % known.name if known else ", which no device file knows",
+        )
+        return devices.Recognition(known, None, said)
+    return devices.recognise()
 
 
 def engine_reason() -> str:

@@ -1,7 +1,7 @@
 """The command line of the benchmarks.
 
 Exit codes: 0; 1 if the engine's result is wrong or a measurement failed; 2, with one sentence, for what the caller can
-mend.
+mend; 130 if the user stopped it.
 """
 
 from __future__ import annotations
@@ -10,14 +10,16 @@ import argparse
 import sys
 from typing import List, NoReturn, Optional, Sequence
 
-from benchmarks.commands import accuracy, clients, cpu, experiments, gpu, layers, lpips, peers, predict, report
-from benchmarks.measure.errors import MeasurementError
+from benchmarks.commands import accuracy, clients, cpu, experiments, gpu, layers, lpips, peers, predict, profile, report
+from benchmarks.measure.errors import MeasurementError, StoppedError
 from fastalex.errors import BackendError, UserError
 
 PROGRAM = "python benchmarks/run.py"
+STOPPED = 130  # as a shell says it of SIGINT
 COMMANDS = {
     "cpu": cpu,
     "gpu": gpu,
+    "profile": profile,
     "peers": peers,
     "layers": layers,
     "predict": predict,
@@ -50,7 +52,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return 2
     except MeasurementError as error:
         print("error: %s" % error, file=sys.stderr)
-        return 1
+        return STOPPED if isinstance(error, StoppedError) else 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was written", file=sys.stderr)
+        return STOPPED
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -17,3 +17,7 @@ class EngineError(MeasurementError):
 
 class WrongResultError(MeasurementError):
     """A result differs from the one that it is held against by more than the tolerance."""
+
+
+class StoppedError(MeasurementError):
+    """The user stopped the run (Ctrl-C); the message says where is what was measured until then."""

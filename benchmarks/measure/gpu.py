@@ -1,11 +1,13 @@
 """Measuring a GPU: fastalex against PyTorch, hot and cold, layer by layer against the ceilings of the GPU.
 
 Each engine runs in a process of its own (gpu_worker.py), one after the other on the same GPU, with the same weights and
-images. PyTorch is compared with where it is installed and sees the GPU.
+images: fastalex on every network first, then PyTorch, where it is installed and sees the GPU, eager before compiled. So
+whoever stops a run has what matters most.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,6 +19,7 @@ from benchmarks.measure.engine_processes import Tools
 from benchmarks.measure.errors import ChildError
 from benchmarks.records import FAILED, OK, WRONG
 from fastalex import variants
+from fastalex.errors import UserError
 from fastalex.runtime import device_spec
 from fastalex.tuning import rules
 
@@ -40,6 +43,12 @@ def run_child(task: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
     return processes.answer(task, processes.command("measure.gpu_worker", task, json.dumps(spec)))
 
 
+def host() -> Dict[str, Any]:
+    """The CPUs beside the GPU, as a record of the machine has them."""
+    cpus = timing.available_cpus()
+    return {"threads": len(cpus) or 1, "cpus": cpus}
+
+
 class Measurement:
     """One run over networks, engines and batches; :attr:`rows` grow as it goes."""
 
@@ -51,6 +60,7 @@ class Measurement:
         child: Child = run_child,
         tools: Optional[Tools] = None,
         say: Callable[[str], None] = lambda line: None,
+        names: Optional[Sequence[str]] = None,
     ) -> None:
         assert place.gpu is not None
         self.place, self.child, self.tools, self.say = place, child, tools or Tools(), say
@@ -59,26 +69,42 @@ class Measurement:
             "torch_device": "cuda:%d" % place.index,
             "l2_bytes": place.gpu.l2_bytes,
             "quick": quick,
-            "threads": len(timing.available_cpus()) or 1,
-            "cpus": timing.available_cpus(),
+            **host(),
         }
         self.peaks = child("peaks", self.base)
-        self.engines = gpu_engines.chosen(fc_weights, self.peaks["reason"])
+        self.engines = gpu_engines.chosen(fc_weights, self.peaks["reason"], names)
+        if not self.engines:
+            raise UserError("none of these engines can be measured: %s" % (self.peaks["reason"] or "no such weights"))
         self.rows: List[Dict[str, Any]] = []
         self.tuning: Dict[str, Optional[str]] = {}
 
-    def run(self, names: Sequence[str], batches: Sequence[int]) -> None:
-        """:raises ChildError: if fastalex fails; a peer that fails leaves a row that says so."""
-        for name in names:
-            row = variants.get(name)
-            with tempfile.TemporaryDirectory(prefix="fastalex-gpu-") as folder:
-                spec = dict(self.base, variant=name, folder=folder, batches=list(batches))
-                spec.update(shape=[row.channels, row.input_size, row.input_size])
-                spec.update(path=os.path.join(folder, "reference.npy"))
-                self._prepare(spec)
-                for engine in self.engines:
-                    self.say("%s: %s" % (name, engine.name))
-                    self.rows += self._engine(engine, spec)
+    def run(
+        self, names: Sequence[str], batches: Sequence[int], keep: Callable[[Measurement], None] = lambda one: None
+    ) -> None:
+        """:attr:`rows` of each engine, network and batch; ``keep`` is called whenever there are more.
+
+        :raises ChildError: if fastalex fails; a peer that fails leaves a row that says so, and so does a batch for
+            which the GPU has too little memory.
+        """
+        with contextlib.ExitStack() as stack:
+            specs = [self._spec(name, batches, stack) for name in names]
+            for engine in self.engines:
+                for spec in specs:
+                    # Compiling takes minutes, so that each batch has a process of its own.
+                    for part in [[batch] for batch in batches] if engine.options.get("compiled") else [list(batches)]:
+                        self.say("%s: %s, batch %s" % (spec["variant"], engine.name, ", ".join(map(str, part))))
+                        self.rows += self._engine(engine, dict(spec, batches=part))
+                        keep(self)
+
+    def _spec(self, name: str, batches: Sequence[int], stack: contextlib.ExitStack) -> Dict[str, Any]:
+        """What the processes are told of a network, whose files are in a folder that ends with ``stack``."""
+        row = variants.get(name)
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastalex-gpu-"))
+        spec = dict(self.base, variant=name, folder=folder, batches=list(batches))
+        spec.update(shape=[row.channels, row.input_size, row.input_size])
+        spec.update(path=os.path.join(folder, "reference.npy"))
+        self._prepare(spec)
+        return spec
 
     def _prepare(self, spec: Mapping[str, Any]) -> None:
         wanted = ["weights"] + (["torch"] if any(engine.peer == "torch" for engine in self.engines) else [])
@@ -101,13 +127,20 @@ class Measurement:
         state = {"before": before, "after": smi(self.place.index)}
         rows = []
         for row in answer["rows"]:
+            if row.get("failed"):
+                rows.append(dict(facts, batch=row["batch"], status=FAILED, note=row["failed"]))
+                continue
             status = OK if row["correctness"]["ok"] else WRONG
             rows.append(dict(facts, **row, status=status, note=None, state=state, peaks=self.peaks["peaks"]))
         return rows
 
     def wrong(self) -> List[Dict[str, Any]]:
         """Rows of fastalex whose result is not that of the naive backend."""
-        return [row for row in self.rows if row["peer"] == "fastalex" and row["status"] != OK]
+        return [row for row in self.rows if row["peer"] == "fastalex" and row["status"] == WRONG]
+
+    def failed(self) -> List[Dict[str, Any]]:
+        """Rows of fastalex that have no figures, because the GPU had too little memory."""
+        return [row for row in self.rows if row["peer"] == "fastalex" and row["status"] == FAILED]
 
 
 def smi(index: int, run: Callable[[Sequence[str]], str] = power.run_smi) -> Optional[Dict[str, str]]:
@@ -121,7 +154,8 @@ def smi(index: int, run: Callable[[Sequence[str]], str] = power.run_smi) -> Opti
 
 
 def record(measurement: Measurement, name: str, base: Mapping[str, Any]) -> Dict[str, Any]:
-    """The result file of device ``name``: ``rows`` are fastalex's, ``peers`` the others'.
+    """The result file of device ``name``: ``rows`` are fastalex's, ``failed`` those of them without figures, ``peers``
+    the others'.
 
     ``base`` is the record of the machine, as for a CPU.
     """
@@ -130,7 +164,9 @@ def record(measurement: Measurement, name: str, base: Mapping[str, Any]) -> Dict
     found = dict(base, device=name, title=known.card.name if known.card else gpu.name)
     found["machine"] = dict(base["machine"], gpu=dict(vars(gpu)), smi=smi(measurement.place.index))
     found["versions"] = dict(base["versions"], **measurement.peaks["versions"])
-    found["rows"] = [dict(row, cold=None, peak_rss_mib=None) for row in measurement.rows if row["peer"] == "fastalex"]
+    own = [row for row in measurement.rows if row["peer"] == "fastalex" and row["status"] != FAILED]
+    found["rows"] = [dict(row, cold=None, peak_rss_mib=None) for row in own]
+    found["failed"] = measurement.failed()
     found["peers"] = [row for row in measurement.rows if row["peer"] != "fastalex"]
     found["peers_missing"] = measurement.peaks["reason"] or None
     found["tuning"] = measurement.tuning

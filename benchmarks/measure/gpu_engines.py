@@ -111,10 +111,16 @@ ENGINES: Dict[str, Engine] = {
 }
 
 
-def chosen(fc_weights: Optional[Sequence[str]], torch_reason: str) -> Tuple[Engine, ...]:
-    """The engines to measure: those of fastalex with one of ``fc_weights`` (None: all), PyTorch's if it can be had."""
+def chosen(
+    fc_weights: Optional[Sequence[str]], torch_reason: str, names: Optional[Sequence[str]] = None
+) -> Tuple[Engine, ...]:
+    """The engines to measure: those of fastalex with one of ``fc_weights`` (None: all), PyTorch's if it can be had.
+
+    :param names: only these, in this order.
+    """
     found = []
-    for engine in ENGINES.values():
+    for name in ENGINES if names is None else dict.fromkeys(names):
+        engine = ENGINES[name]
         if engine.peer == "fastalex" and (fc_weights is None or engine.fc_weights in fc_weights):
             found.append(engine)
         if engine.peer == "torch" and not torch_reason:

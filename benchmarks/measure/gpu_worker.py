@@ -24,22 +24,39 @@ LAYER_CALLS = 50
 
 
 def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """A row for each batch: correctness first; what is wrong is not timed."""
+    """A row for each batch: correctness first; what is wrong is not timed. A batch for which there is too little memory
+    has a row that says so, and the next one is tried."""
     engine = ENGINES[spec["engine"]]
     net = engine.make(spec, **engine.options)
     reference = np.load(spec["path"])
     rows: List[Dict[str, Any]] = []
     for batch in spec["batches"]:
-        images = timing.random_images(spec["shape"], batch)
-        clock = make_clock(spec, net)
-        net.load(images, clock.stream)
-        net.call()
-        row: Dict[str, Any] = {"batch": batch, "correctness": correctness(engine, net, spec, reference)}
-        rows.append(row)
-        if row["correctness"]["ok"]:
-            row.update(times(clock, net.call, batch, spec["quick"]))
-            row["layers"] = layers(net, images, spec["quick"]) if engine.peer == "fastalex" else None
+        try:
+            rows.append(measure_batch(engine, net, spec, reference, batch))
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            rows.append({"batch": batch, "failed": "out of memory: %s" % str(error).strip().splitlines()[0][:200]})
     return {"rows": rows, "tuning": net.net.tuning if engine.peer == "fastalex" else None}
+
+
+def measure_batch(
+    engine: Engine, net: Any, spec: Mapping[str, Any], reference: np.ndarray, batch: int
+) -> Dict[str, Any]:
+    images = timing.random_images(spec["shape"], batch)
+    clock = make_clock(spec, net)
+    net.load(images, clock.stream)
+    net.call()
+    row: Dict[str, Any] = {"batch": batch, "correctness": correctness(engine, net, spec, reference)}
+    if row["correctness"]["ok"]:
+        row.update(times(clock, net.call, batch, spec["quick"]))
+        row["layers"] = layers(net, images, spec["quick"]) if engine.peer == "fastalex" else None
+    return row
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """fastalex raises MemoryError; PyTorch a RuntimeError that is called OutOfMemoryError from 1.13 on."""
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def make_clock(spec: Mapping[str, Any], net: Any) -> Any:

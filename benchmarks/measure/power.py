@@ -131,6 +131,30 @@ def nvpmodel(root: Path = ROOT) -> Optional[str]:
     return "%s %s" % (mode.group(1), names[mode.group(1)]) if mode.group(1) in names else mode.group(1)
 
 
+def jetpack(root: Path = ROOT) -> Optional[str]:
+    """The releases of JetPack, as its Debian package says, and of L4T below it; None where it is no Jetson."""
+    found = []
+    package = re.search(
+        r"^Package: nvidia-jetpack\n(?:.+\n)*?Version: (\S+)", read(root / "var/lib/dpkg/status") or "", re.MULTILINE
+    )
+    if package:
+        found.append("JetPack " + package.group(1))
+    release = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release") or "")
+    if release:
+        found.append("L4T %s.%s" % release.groups())
+    return ", ".join(found) or None
+
+
+def jetson_gpu_mhz(root: Path = ROOT) -> Optional[float]:
+    """What a Jetson's GPU runs at, by devfreq: ``57000000.gpu`` on a Nano, ``17000000.gp10b`` on a TX2, and so on."""
+    for name in ("gpu", "gp10b", "gv11b", "ga10b"):
+        for path in _glob(root / "sys/class/devfreq", "*.%s/cur_freq" % name):
+            clock = number(path)
+            if clock:
+                return clock / 1e6
+    return None
+
+
 def _held(folders: Sequence[Path]) -> Optional[bool]:
     """Whether the lowest allowed clock is the highest, which is what jetson_clocks sets."""
     pairs = [(number(folder / "scaling_min_freq"), number(folder / "scaling_max_freq")) for folder in folders]

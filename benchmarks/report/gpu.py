@@ -23,7 +23,7 @@ def is_gpu(record: Mapping[str, Any]) -> bool:
 
 def comparison(record: Mapping[str, Any]) -> List[List[str]]:
     """A line for each row; engines of one class of numbers stand together, the quickest first."""
-    rows = [*record["rows"], *record["peers"]]
+    rows = [*record["rows"], *record.get("failed", ()), *record["peers"]]
     order = {name: index for index, name in enumerate(GPU_CLASSES)}
     rows.sort(key=lambda row: (row["variant"], row["batch"], order[row["numeric_class"]], row.get("median_ms") or 1e9))
     return [_line(row) for row in rows]

@@ -94,10 +94,13 @@ typedef struct fastalex_options {
  *
  *   # comment
  *   graphs on|off                                      launch a plan as one CUDA graph; default: not on Jetson
+ *   frames copied|mapped                               on a Jetson, copy a frame to device memory, or read it where the
+ *                                                      CPU wrote it (default)
  *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
  * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two that
- * are done in one are joined by "+". The first rule that fits is followed; where none does, a cost model chooses.
+ * are done in one are joined by "+", and the CANDIDATE "separate" keeps them apart. The first rule that fits is
+ * followed; where none does, a cost model chooses. Of graphs and frames the last line counts.
  *
  * "tensorrt" has these, too; the rules above are then for its plugins:
  *

@@ -149,6 +149,14 @@ void check_faults_on_demand() {
     const Variable fault("FASTALEX_EMULATED_FAULT", "prepare:test");
     expect_error("preparation fault", {"no code"}, [&] { run(number_kernel, 32, 0, args); });
   }
+  {
+    const Variable fault("FASTALEX_EMULATED_FAULT", "ptx:75");
+    run(number_kernel, 32, 0, args);
+    prepare_kernel(kernel_info("enough", number_kernel, 32, 0, 75));
+    expect_error("code of an older architecture",
+                 {"code of sm_75 for NVIDIA GeForce RTX 3090", "kernel late needs that of sm_80 or newer"},
+                 [] { prepare_kernel(kernel_info("late", number_kernel, 32, 0, 80)); });
+  }
   run(number_kernel, 32, 0, args);
   const Variable fault("FASTALEX_EMULATED_FAULT", "alloc:2");
   const DeviceMemory first(8);

@@ -15,6 +15,7 @@
 #include "block.h"
 #include "common/error.h"
 #include "crash.h"
+#include "cuda/runtime/kernel_code.h"
 #include "cuda/runtime/runtime.h"
 #include "device_text.h"
 #include "memory.h"
@@ -59,6 +60,7 @@ template <typename... Parts>
 
 // FASTALEX_EMULATED_FAULT: "alloc:N" lets the N-th allocation of device memory fail, counted since the variable was
 // set, "launch:TEXT" and "prepare:TEXT" the launches or preparations of kernels whose name has the text in it.
+// "ptx:N" pretends that the library was compiled for the virtual architecture N alone.
 std::string fault(const std::string& kind) {
   const char* variable = getenv("FASTALEX_EMULATED_FAULT");
   const std::string text = variable ? variable : "";
@@ -347,6 +349,10 @@ void prepare_kernel(const KernelInfo& kernel) {
   if (!has_code(kernel, device) || is_faulty("prepare", kernel))
     fail(FASTALEX_UNAVAILABLE, "this CUDA library has no code for ", device.name, " (kernel ", kernel.name,
          "); build fastalex for it: python -m fastalex prints the command");
+  const std::string pretended = fault("ptx");
+  const int ptx_version = pretended.empty() ? device.sm : atoi(pretended.c_str());
+  const std::string problem = code_problem(kernel, ptx_version, device.name);
+  if (!problem.empty()) fail(FASTALEX_UNAVAILABLE, problem);
   if (kernel.threads > 1024)
     fail(FASTALEX_UNAVAILABLE, "this device cannot run ", kernel.name, " with its number of threads");
   if (static_cast<size_t>(kernel.shared_bytes) > device.shared_per_block)

@@ -49,8 +49,8 @@ class AlexNet:
         ``.caffemodel``, ``.onnx``); the name of bundled weights (``"digits"``); a mapping
         of parameter name to array; ``"random"`` or ``None`` for seeded He initialisation.
     :param device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` (a GPU by its index), ``"tensorrt"``, ``"naive"`` (the slow
-        definition of every op), or ``"auto"``, which takes the first that works and says in :attr:`device` which it
-        was.
+        definition of every op), or ``"auto"``, which takes the first of cuda, tensorrt and cpu that works and says in
+        :attr:`device` which it was.
     :param precision: of activations and convolutions: ``"fp32"``; ``"bf16"`` or ``"int8"`` on a CPU, ``"fp16"`` on a
         GPU. Inputs and results are float32 in any case. int8 needs a calibration.
     :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``,

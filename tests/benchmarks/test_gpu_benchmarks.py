@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import types
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from cuda_emulator import emulated
+from fastalex import variants
 from fastalex.errors import UserError
 from fastalex.hardware import devices
 from fastalex.runtime import device_spec
@@ -154,6 +156,21 @@ def test_which_engines_are_measured():
         "torch compile fp16",
     ]
     assert {engine.numeric_class for engine in gpu_engines.ENGINES.values()} == set(GPU_CLASSES)
+    # named ones, in their order; what cannot be had is left out
+    wanted = ["fastalex fp16", "torch compile fp16", "fastalex fp32"]
+    assert [engine.name for engine in gpu_engines.chosen(None, "", wanted)] == wanted
+    assert [engine.name for engine in gpu_engines.chosen(None, "no torch", wanted)] == [
+        "fastalex fp16",
+        "fastalex fp32",
+    ]
+
+
+@pytest.mark.emulator
+def test_engines_that_cannot_be_had_are_one_sentence():
+    options = main.parse(["--device", "h200", "--engines", "torch compile fp16", "--no-write"])
+    tools = {"child": PlayedChild(peaks=None), "tools": PlayedTools()}
+    with emulated.pretend("h200"), pytest.raises(UserError, match="none of these engines can be measured: no torch"):
+        gpu_command.run(options, "emulated", **tools)
 
 
 def test_pytorch_is_run_at_its_best(tmp_path):
@@ -221,7 +238,8 @@ def measured(**options):
 def test_every_engine_has_a_process_and_a_row_for_each_batch():
     one, child, tools = measured()
     assert tools.log == [("prepare", "weights"), ("prepare", "torch"), ("reference", None)]
-    assert [asked[1] for asked in child.asked] == [None, *gpu_engines.ENGINES]
+    # A compiled engine has a process for each batch; fastalex is measured before PyTorch, on every network.
+    assert [asked[1] for asked in child.asked] == [None, *gpu_engines.ENGINES, "torch compile fp16"]
     assert len(one.rows) == 2 * len(gpu_engines.ENGINES)
     assert one.base["l2_bytes"] == 51200 << 10
     assert not one.wrong()
@@ -229,6 +247,44 @@ def test_every_engine_has_a_process_and_a_row_for_each_batch():
     _, child, tools = measured(peaks=None)
     assert [asked[1] for asked in child.asked[1:]] == [e for e in gpu_engines.ENGINES if e.startswith("fastalex")]
     assert ("prepare", "torch") not in tools.log
+
+
+@pytest.mark.emulator
+def test_what_matters_most_is_measured_first_and_kept_at_once():
+    child, seen = PlayedChild(), []
+    one = gpu_run.Measurement(place(), True, None, child, PlayedTools())
+    one.run(["alexnet2012", "torchvision"], [1, 8], lambda measurement: seen.append(len(measurement.rows)))
+    asked = [(engine, variant) for _, engine, variant in child.asked[1:]]
+    assert asked[:3] == [
+        ("fastalex fp32", "alexnet2012"),
+        ("fastalex fp32", "torchvision"),
+        ("fastalex fp16", "alexnet2012"),
+    ]
+    peers = [engine.startswith("torch") for engine, _ in asked]
+    assert peers == sorted(peers)
+    assert [engine for engine, _ in asked[-4:]] == ["torch compile fp16"] * 4
+    assert seen == [*range(2, 25, 2), 25, 26, 27, 28]
+
+
+@pytest.mark.emulator
+def test_too_little_memory_for_a_batch_is_a_row_without_figures(monkeypatch):
+    """A fault of the emulated runtime, and what PyTorch raises."""
+    monkeypatch.setattr(gpu_worker, "QUICK", (0.0, 1))
+    monkeypatch.setattr(gpu_clock, "torch_reason", lambda: "torch sees no GPU")
+    row = variants.get("alexnet-digits")
+    with tempfile.TemporaryDirectory() as folder, emulated.pretend("memory_bytes=%d" % (40 << 20)):
+        spec = {"variant": row.name, "folder": folder, "device": "emulated", "l2_bytes": 1 << 20, "quick": True}
+        spec.update(shape=[3, 131, 131], path=folder + "/reference.npy", engine="fastalex fp32", batches=[512, 1])
+        conversions.write_weights(spec)
+        worker.reference(spec)
+        large, one = gpu_worker.measure(spec)["rows"]
+    assert large["batch"] == 512
+    assert large["failed"].startswith("out of memory: device memory of ")
+    assert large["failed"].endswith("use a smaller batch or image")
+    assert one["correctness"]["ok"] and one["median_ms"] > 0
+    torchs = type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory.")
+    assert gpu_worker.is_out_of_memory(torchs)
+    assert not gpu_worker.is_out_of_memory(RuntimeError("CUDA error: unspecified launch failure"))
 
 
 @pytest.mark.emulator
@@ -320,7 +376,11 @@ def test_a_wrong_result_is_not_written(monkeypatch, capsys):
     with emulated.pretend("h200"), pytest.raises(WrongResultError, match="fastalex fp32, alexnet2012, batch 1"):
         gpu_command.run(options, "emulated", **tools)
     options.device = "rtx40"
-    with emulated.pretend("h200"), pytest.raises(UserError, match="this machine is not rtx40"):
+    sentence = r"^this machine is not rtx40 .*: it is h200, its GPU is NVIDIA H200 SXM; say --device h200$"
+    with emulated.pretend("h200"), pytest.raises(UserError, match=sentence):
+        gpu_command.run(options, "emulated", **tools)
+    sentence = r"^this machine is not rtx40 .*: its GPU is A100, which no device file knows$"
+    with emulated.pretend("sm=80,name=A100"), pytest.raises(UserError, match=sentence):
         gpu_command.run(options, "emulated", **tools)
 
 

@@ -101,6 +101,22 @@ def test_a_library_without_the_devices_code_is_refused(parameters):
         small(parameters)(batch_of(1))
 
 
+def test_code_of_an_older_architecture_is_refused(parameters):
+    """Compiled for compute_61, the kernels of newer devices are empty: they would return whatever was in memory."""
+    x = batch_of(1)
+    expected = small(parameters)(x)
+    sentence = (
+        r"^this CUDA library has code of sm_61 for NVIDIA GeForce RTX 3090, but kernel \S+ needs that of sm_80 or "
+        r"newer; build fastalex for this GPU: python -m fastalex prints the command$"
+    )
+    with emulated.pretend(fault="ptx:61"), pytest.raises(BackendError, match=sentence):
+        small(parameters, precision="fp16")(x)
+    with emulated.pretend(fault="ptx:80"):  # older than the device, and all that its kernels need
+        assert small(parameters, precision="fp16")(x).shape == expected.shape
+    with emulated.pretend("nano", fault="ptx:53"):
+        small(parameters, precision="fp16")(x)
+
+
 def test_a_library_that_cannot_run_here_is_refused_when_it_is_loaded():
     """With the reason, before anything else is asked of it."""
     with emulated.pretend(fault="prepare:tensor"), pytest.raises(BackendError, match="no code for NVIDIA GeForce RTX"):

@@ -28,6 +28,22 @@ def test_devices_are_named_with_their_index(net, cpu):
             device_spec.choose(wrong)
 
 
+@pytest.mark.parametrize(
+    ("working", "taken"),
+    [
+        (("cpu", "cuda", "tensorrt", "naive"), "cuda"),  # TensorRT would build an engine for minutes
+        (("cpu", "tensorrt", "naive"), "tensorrt"),
+        (("cpu", "naive"), "cpu"),
+    ],
+)
+def test_which_backend_auto_takes(monkeypatch, working, taken):
+    names = ("cpu", "naive", "cuda", "tensorrt")
+    status = [{"name": name, "available": name in working, "reason": "not here"} for name in names]
+    monkeypatch.setattr(device_spec._core, "backends", lambda: status)
+    monkeypatch.setattr(device_spec, "gpus", lambda backend: [])
+    assert device_spec.choose_device("auto") == taken
+
+
 @pytest.mark.emulator
 def test_facts_of_the_gpu():
     with emulated.pretend("h200"):

@@ -10,7 +10,7 @@ import numpy as np
 from cuda_emulator.emulated import BACKEND, pretend
 from fastalex import _core
 from fastalex.runtime.precisions import NUMBERS
-from fastalex.selftest import bounds, native
+from fastalex.selftest import bounds, checks, native
 from fastalex.selftest.cases import STORAGES, real
 
 PRECISIONS = ("fp32", "fp16")
@@ -38,9 +38,9 @@ def describe(case, precision="fp32", tuning="", backend=BACKEND):
     return json.loads(net.describe(case.shape[0], *case.shape[2:]))["steps"][0]
 
 
-def rules(case, precision):
+def rules(case, precision, backend=BACKEND):
     """A tuning line for each candidate of the case, whole and in as many parts as it can be split, and one less."""
-    step = describe(case, precision)
+    step = describe(case, precision, backend=backend)
     for candidate in step["candidates"]:
         for split in sorted({1, max(1, candidate["max_split"] - 1), candidate["max_split"]}):
             yield "%s 1-%d %s split=%d" % (step["key"], 1 << 20, candidate["name"], split), candidate["name"]
@@ -73,13 +73,13 @@ def narrowed(case):
 class StandardLayer:
     """A layer with what its results are compared with, which is the same for all kernels."""
 
-    def __init__(self, case, precision):
+    def __init__(self, case, precision, backend=BACKEND):
         x, params = case.random()
         if precision == "fp16":
             x = x.astype(np.float16).astype(np.float32)
             case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
-        self.case, self.precision, self.x, self.params = case, precision, x, params
-        self.kept = native.kept_params(case, params, BACKEND, precision)
+        self.case, self.precision, self.x, self.params, self.backend = case, precision, x, params, backend
+        self.kept = native.kept_params(case, params, backend, precision)
         self.reference = native.run_native(case.table, x, self.kept, "naive").astype(np.float64)
         self.bounds = {}
 
@@ -89,18 +89,28 @@ class StandardLayer:
             self.bounds[arithmetic] = bounds.error_bound(self.case, self.x, self.kept, self.reference, arithmetic)
         return self.bounds[arithmetic]
 
-    def check(self, rule, blocks):
-        """The blocks that ran are right, and they are as many values as they should be."""
+    def served(self, rule):
+        """A net that follows the rule, and the step that serves the layer in it."""
         net = _core.Net(
             self.case.table,
             list(self.case.shape[1:]),
             self.params,
-            BACKEND,
+            self.backend,
             STORAGES.index(self.case.storage),
             precision=PRECISIONS.index(self.precision),
             tuning=rule,
         )
-        step = json.loads(net.describe(self.case.shape[0], *self.case.shape[2:]))["steps"][0]
+        return net, json.loads(net.describe(self.case.shape[0], *self.case.shape[2:]))["steps"][0]
+
+    def outcome(self, rule):
+        """Of a whole run, after one of NaN: what is read before it is written shows."""
+        net, step = self.served(rule)
+        net.run(np.full_like(self.x, np.nan))
+        return checks.compare(self.case, self.backend, net.run(self.x), self.reference, self.bound(step))
+
+    def check(self, rule, blocks):
+        """The blocks that ran are right, and they are as many values as they should be."""
+        net, step = self.served(rule)
         assert not step["general"] or self.case.name.startswith(NARROW), "the fallback serves a standard layer"
         if step["format"].startswith("winograd") or (step["split"] > 1 and step["candidate"].startswith("stream")):
             blocks = None  # a kernel reads what the one before wrote in blocks elsewhere

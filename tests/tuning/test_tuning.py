@@ -22,7 +22,9 @@ from fastalex.runtime import device_spec, precisions
 from fastalex.runtime.device_spec import DeviceSpec, Gpu
 from fastalex.runtime.precisions import FC_STORAGES
 from fastalex.tuning import measure, rules, user_cache
+from fastalex.tuning import trials as trials_of
 from fastalex.variants import get
+from fastalex.weights import initial
 from tests.support.small_net import GPU, OPTIONS, PLACE, batch_of, small
 
 LINES = {  # of layer tables, by the op of a rule's key
@@ -189,7 +191,7 @@ def trial(batch=1, key="lrn", verdict=measure.WINNER, candidate="lrn_b", **chang
 
 
 def test_the_cache_is_for_one_gpu_driver_and_version(monkeypatch):
-    assert user_cache.read_cache(PLACE) == {"rules": [], "trials": []}
+    assert user_cache.read_cache(PLACE) == {"rules": [], "settings": [], "trials": []}
     winners = measure.rules([trial(), trial(8), trial(key="softmax", verdict=measure.SLOWER)])
     assert winners == [Rule("fp32", "lrn", 1, 1, "lrn_b", 1), Rule("fp32", "lrn", 8, 8, "lrn_b", 1)]
     path = user_cache.write_cache(PLACE, winners, [trial(), trial(8)])
@@ -262,17 +264,22 @@ def test_a_cache_of_unknown_kernels_is_not_followed(parameters):
 
 
 class PlayedNet:
-    """A net of two steps whose kernels take known times; ``broken`` ones fail, ``wrong`` ones compute nonsense."""
+    """A net of two steps whose kernels take known times; ``broken`` ones fail, ``wrong`` ones compute nonsense. A whole
+    call takes ``whole`` seconds on a clock of its own, by whether it is a graph."""
 
+    now = 0.0
+    whole: ClassVar = {True: 1.0, False: 1.0}
     times: ClassVar = {"a1": 3.0, "a2": 1.0, "a3": 2.9, "b1": 5.0, "b2": 6.0}
     broken = wrong = ()
     jitter = 0.0
     made: ClassVar = []
 
     def __init__(self, table, shape, params, backend, storage, threads, precision, index, text):
-        self.chosen = {"a": ("a1", 1), "b": ("b1", 1)}
+        self.chosen, self.graph = {"a": ("a1", 1), "b": ("b1", 1)}, True
         for line in text.splitlines():
-            if not line.startswith("graphs"):
+            if line.startswith("graphs"):
+                self.graph = line == "graphs on"
+            else:
                 rule = parse_rule(line)
                 if rule.key in self.chosen:  # and not one of the device file
                     self.chosen[rule.key] = (rule.candidate, rule.split)
@@ -295,9 +302,10 @@ class PlayedNet:
             }
             for layers, key in ((["relu1", "pool1"], "a"), (["relu2", "pool2"], "a"), (["fc6"], "b"))
         ]
-        return json.dumps({"steps": steps, "graph": False})
+        return json.dumps({"steps": steps, "graph": self.graph})
 
     def run(self, x):
+        PlayedNet.now += self.whole[self.graph]
         return np.full((1, 3), 1.0 if self.right else np.nan, np.float32)
 
     def profile(self, x):
@@ -311,6 +319,7 @@ class PlayedNet:
 @pytest.fixture
 def played(monkeypatch):
     monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: PlayedNet.now)
     monkeypatch.setattr(PlayedNet, "made", [])
     work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
     return lambda: {(one["candidate"], one["split"]): one for one in measure.tune(work, repeat=2)}
@@ -318,22 +327,25 @@ def played(monkeypatch):
 
 def test_the_quickest_kernel_wins(played):
     found = played()
-    assert list(found) == [("a1", 1), ("a2", 1), ("a2", 2), ("a2", 4), ("a3", 1), ("b1", 1), ("b2", 1)]
+    assert list(found)[:-2] == [("a1", 1), ("a2", 1), ("a2", 2), ("a2", 4), ("a3", 1), ("b1", 1), ("b2", 1)]
+    assert list(found)[-2:] == [("on", 0), ("off", 0)]
     assert {key: one["verdict"] for key, one in found.items() if one["verdict"] != measure.SLOWER} == {
         ("a1", 1): measure.DEFAULT,
         ("a2", 4): measure.WINNER,
         ("b1", 1): measure.DEFAULT,
+        ("on", 0): measure.DEFAULT,
     }
     assert found["a2", 4]["ms"] == pytest.approx(0.25)
     assert found["a1", 1]["layers"] == ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2"]
-    assert len(PlayedNet.made) == 2 + 4  # the base twice, and as many trials as the longest list of options
+    # the base twice, and as many trials as the longest list of options; the same for graphs, which have one
+    assert len(PlayedNet.made) == 2 + 4 + 2 + 1
     assert measure.rules(list(found.values())) == [Rule("fp32", "a", 1, 1, "a2", 4)]
 
 
 def test_keys_that_were_measured_are_left_out(monkeypatch):
     monkeypatch.setattr(measure._core, "Net", PlayedNet)
     work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
-    assert {one["key"] for one in measure.tune(work, 1, skip={"a"})} == {"b"}
+    assert {one["key"] for one in measure.tune(work, 1, skip={"a", "graphs"})} == {"b"}
 
 
 def test_a_gain_within_the_noise_is_none(played, monkeypatch):
@@ -353,6 +365,133 @@ def test_kernels_that_fail_or_are_wrong_do_not_count(played, monkeypatch):
     assert found["a2", 1]["ms"] is None
 
 
+@pytest.mark.parametrize(("on", "off", "kept"), [(1.0, 0.5, ["graphs off"]), (0.5, 1.0, []), (1.0, 1.0, [])])
+def test_graphs_are_compared(played, monkeypatch, on, off, kept):
+    monkeypatch.setattr(PlayedNet, "whole", {True: on, False: off})
+    found = played()
+    assert found["on", 0]["layers"] == ["CUDA graph"]
+    assert (found["on", 0]["ms"], found["off", 0]["ms"]) == (1e3 * on, 1e3 * off)
+    assert trials_of.settings(list(found.values())) == kept
+    assert all(rule.key not in trials_of.SETTINGS for rule in measure.rules(list(found.values())))
+
+
+def setting(ms, batch=1, value="off", verdict=measure.SLOWER, key="graphs"):
+    row = {"precision": "fp32", "key": key, "layers": [key], "batch": batch, "candidate": value, "split": 0}
+    return dict(row, ms=ms, noise_ms=0.1, verdict=verdict, reason="")
+
+
+def test_a_setting_must_be_slower_nowhere():
+    def base(batch=1, **changes):
+        return setting(1.0, batch, "on", measure.DEFAULT, **changes)
+
+    won, noisy, slower = setting(0.5, verdict=measure.WINNER), setting(1.05, 8), setting(1.5, 8)
+    assert trials_of.settings([base(), won]) == ["graphs off"]
+    assert trials_of.settings([base(), won, base(8), noisy]) == ["graphs off"]
+    assert trials_of.settings([base(), won, base(8), slower]) == []
+    assert trials_of.settings([base(), won, base(8), dict(slower, ms=None, verdict=measure.FAILED)]) == []
+    assert trials_of.settings([base(8), noisy]) == trials_of.settings([]) == []
+    frames = [setting(1.0, 1, "mapped", measure.DEFAULT, "frames"), setting(0.5, 1, "copied", measure.WINNER, "frames")]
+    assert trials_of.settings([base(), won, *frames]) == ["graphs off", "frames copied"]
+
+
+def test_settings_are_kept_and_follow_the_device_file():
+    won = [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)]
+    user_cache.write_cache(PLACE, [], won)
+    assert user_cache.cached_settings(PLACE) == ["graphs off"]
+    chosen = rules.choose(PLACE)
+    assert chosen.cached
+    assert chosen.text.splitlines()[0] == "graphs on"
+    assert chosen.text.splitlines()[-1] == "graphs off"
+    # another batch, at which the device's own is better, takes it back
+    user_cache.write_cache(PLACE, [], [setting(1.0, 8, "on", measure.DEFAULT), setting(2.0, 8)])
+    assert user_cache.cached_settings(PLACE) == []
+    path = Path(user_cache.cache_path(PLACE))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(content, settings=["graphs maybe"])))
+    assert user_cache.read_cache(PLACE)["trials"] == []
+
+
+@pytest.mark.emulator
+def test_the_net_follows_a_setting(parameters):
+    assert small(parameters).kernels()["graph"] is True
+    user_cache.write_cache(PLACE, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)])
+    net = small(parameters)
+    if net._placement.gpu != PLACE.gpu:  # the cache is of the GPU that is pretended
+        user_cache.write_cache(
+            net._placement, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)]
+        )
+        net = small(parameters)
+    assert net.kernels()["graph"] is False
+    assert net(batch_of(1)).shape == (1, 7)
+
+
+def normed():
+    """A small network with normalisations, which one kernel does together with the pool behind."""
+    options = {"widths": (16, 16, 16, 16, 16, 24, 20), "num_classes": 7, "input_size": 67}
+    row = get("bvlc_alexnet", **options)
+    return row, initial.check(row, initial.random_weights(row))
+
+
+@pytest.mark.emulator
+def test_fused_pairs_are_compared_with_separate_ones():
+    row, arrays = normed()
+    work = measure.Work(row, arrays, PLACE, "fp16", "fp16", 1)
+    trials = measure.tune(work, repeat=1)
+    pair = {one["candidate"]: one for one in trials if one["key"] == "lrn+maxpool"}
+    assert pair["separate"]["verdict"] in (measure.WINNER, measure.SLOWER), pair["separate"]
+    assert pair["separate"]["ms"] > 0
+    assert not [one for one in trials if one["verdict"] in (measure.WRONG, measure.FAILED)]
+
+
+@pytest.mark.emulator
+def test_a_rule_keeps_a_pair_apart():
+    row, arrays = normed()
+    work = measure.Work(row, arrays, PLACE, "fp32", "fp32", 1)
+    fused = measure._Net(work, [])
+    apart = measure._Net(work, [Rule("fp32", "lrn+maxpool", 1, 1, "separate")])
+    keys = [[step["key"].split()[1] for step in net.describe()] for net in (fused, apart)]
+    assert "lrn+maxpool" in keys[0]
+    assert "lrn+maxpool" not in keys[1]
+    assert {"lrn", "maxpool"} <= set(keys[1])
+    np.testing.assert_allclose(apart.result(), fused.result(), rtol=1e-5, atol=1e-6)
+    other = measure._Net(work, [Rule("fp32", "lrn+maxpool", 2, 8, "separate")])  # of other batches
+    assert [step["key"] for step in other.describe()] == [step["key"] for step in fused.describe()]
+    key = next(key for key in keys[0] if key.startswith("fc"))
+    single = measure._Net(work, [Rule("fp32", key, 1, 1, "separate")])
+    with pytest.raises(UserError, match="a tuning rule names separate for fc:.*, which cannot serve it"):
+        single.describe()
+
+
+@pytest.mark.emulator
+def test_frames_are_compared_where_memory_is_shared(parameters):
+    row = get("torchvision", **OPTIONS)
+    values = list(parameters.values())
+    with emulated.pretend("nano"):
+        (gpu,) = device_spec.gpus("emulated")
+        place = DeviceSpec("emulated", gpu)
+        work = measure.Work(row, values, place, "fp32", "fp32", 1)
+        found = measure._setting(work, "frames", 1)
+        assert [(one["candidate"], one["layers"]) for one in found] == [
+            ("mapped", ["camera frame"]),
+            ("copied", ["camera frame"]),
+        ]
+        assert {one["verdict"] for one in found} <= {measure.DEFAULT, measure.SLOWER, measure.WINNER}
+        np.testing.assert_array_equal(
+            measure._Net(work, [], "frames copied").frame(), measure._Net(work, [], "frames mapped").frame()
+        )
+        assert measure._has_mapped_frames(work)
+        assert not measure._has_mapped_frames(work._replace(batch=2))
+    assert not measure._has_mapped_frames(work._replace(placement=PLACE))
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize(("line", "sentence"), [("graphs maybe", "graphs on|off"), ("frames", "frames copied|mapped")])
+def test_a_setting_of_no_value_is_refused(line, sentence):
+    with pytest.raises(UserError) as error:
+        _core.Net("relu name=r", [1, 2, 2], [], "emulated", tuning="\n" + line)
+    assert str(error.value) == "line 2 of the tuning rules must be: " + sentence
+
+
 def test_disagreement():
     expected = np.array([[1.0, -2.0]], np.float32)
     assert measure.disagreement(expected, expected, 1e-3) == ""
@@ -367,11 +506,13 @@ def tune_command(*extra):
 @pytest.mark.emulator
 def test_the_command_tunes_and_keeps(capsys, monkeypatch):
     monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: PlayedNet.now)
+    monkeypatch.setattr(PlayedNet, "whole", {True: 1.0, False: 0.5})
     code, out, err = run(capsys, *tune_command("--dry-run"))
     assert (code, err) == (0, "")
     assert "not kept (--dry-run)" in out
     assert not os.path.exists(user_cache.cache_path(PLACE))
-    for word in ("a2", "winner", "slower", "default", "relu1, "):
+    for word in ("a2", "winner", "slower", "default", "relu1, ", "CUDA graph", "1 of 2 layers have a quicker kernel"):
         assert word in out
     code, out, err = run(capsys, *tune_command("--batch", 4, 1, "--json"))
     assert (code, err) == (0, "")
@@ -380,6 +521,8 @@ def test_the_command_tunes_and_keeps(capsys, monkeypatch):
     assert found["rules"] == ["fp32 a 1-1 a2 split=4", "fp32 a 4-4 a2 split=4"]
     kept = json.loads(Path(found["cache"]).read_text())
     assert kept["rules"] == found["rules"]
+    assert kept["settings"] == found["settings"] == ["graphs off"]
+    assert "better on this GPU than what its device file says: graphs off" in run(capsys, *tune_command("--dry-run"))[1]
     assert {one["verdict"] for one in kept["trials"]} == {"winner", "slower", "default"}
 
 

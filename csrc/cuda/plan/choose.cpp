@@ -60,6 +60,29 @@ TuningRule parse_rule(const std::vector<std::string>& words, int line) {
   return rule;
 }
 
+const char* const kSeparate = "separate";  // in place of a pair's candidate
+
+// A line of two words, the second of which is one of two.
+bool parse_setting(const std::vector<std::string>& words, int line, Tuning* tuning) {
+  struct Setting {
+    const char *name, *off, *on;
+    int Tuning::* value;
+  };
+  for (const Setting& each : {Setting{"graphs", "off", "on", &Tuning::graphs},
+                              Setting{"frames", "mapped", "copied", &Tuning::copied_frames}}) {
+    if (words[0] != each.name) continue;
+    if (words.size() != 2 || (words[1] != each.on && words[1] != each.off))
+      invalid("line ", line, " of the tuning rules must be: ", each.name, " ", each.on, "|", each.off);
+    tuning->*each.value = words[1] == each.on;
+    return true;
+  }
+  return false;
+}
+
+bool is_for(const TuningRule& rule, const Problem& problem, const std::string& key) {
+  return rule.dtype == problem.dtype && rule.key == key && problem.step.n >= rule.first && problem.step.n <= rule.last;
+}
+
 bool fits(const KernelInfo& kernel, const DeviceFacts& device) {
   return (!kernel.min_sm || device.sm >= kernel.min_sm) && (!kernel.max_sm || device.sm <= kernel.max_sm) &&
          (!kernel.tensor_cores || device.tensor_cores) &&
@@ -90,14 +113,8 @@ Tuning parse_tuning(const std::string& text) {
     std::istringstream stream(row.substr(0, row.find('#')));
     std::vector<std::string> words;
     for (std::string word; stream >> word;) words.push_back(word);
-    if (words.empty()) continue;
-    if (words[0] != "graphs") {
-      tuning.rules.push_back(parse_rule(words, line));
-    } else if (words.size() == 2 && (words[1] == "on" || words[1] == "off")) {
-      tuning.graphs = words[1] == "on";
-    } else {
-      invalid("line ", line, " of the tuning rules must be: graphs on|off");
-    }
+    if (words.empty() || parse_setting(words, line, &tuning)) continue;
+    tuning.rules.push_back(parse_rule(words, line));
   }
   return tuning;
 }
@@ -115,6 +132,13 @@ std::string tuning_key(const Problem& problem) {
   }
   if (problem.second.op >= 0) key << '+' << op_name(problem.second.op);
   return key.str();
+}
+
+bool is_kept_apart(const Problem& pair, const Tuning& tuning) {
+  const std::string key = tuning_key(pair);
+  for (const TuningRule& rule : tuning.rules)
+    if (is_for(rule, pair, key)) return rule.candidate == kSeparate;
+  return false;
 }
 
 const std::vector<const Candidate*>& all_candidates() {
@@ -155,8 +179,7 @@ Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& t
   const std::string key = tuning_key(problem);
   if (candidates.empty()) invalid("no kernel of this library serves ", key, " on ", device.name);
   for (const TuningRule& rule : tuning.rules) {
-    if (rule.dtype != problem.dtype || rule.key != key || problem.step.n < rule.first || problem.step.n > rule.last)
-      continue;
+    if (!is_for(rule, problem, key)) continue;
     for (const Candidate* candidate : candidates) {
       if (rule.candidate != candidate->name) continue;
       if (rule.split > split_limit(*candidate, problem))

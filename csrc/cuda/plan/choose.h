@@ -21,7 +21,8 @@ struct TuningRule {
 
 struct Tuning {
   std::vector<TuningRule> rules;
-  int graphs = -1;  // 0 or 1; -1: not said
+  int graphs = -1;         // 0 or 1; -1: not said
+  int copied_frames = -1;  // the same
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number.
@@ -29,6 +30,9 @@ Tuning parse_tuning(const std::string& text);
 
 // What a rule calls the problem, without its precision.
 std::string tuning_key(const Problem& problem);
+
+// Whether the first rule that fits a pair keeps its two ops apart.
+bool is_kept_apart(const Problem& pair, const Tuning& tuning);
 
 struct Choice {
   const Candidate* candidate;

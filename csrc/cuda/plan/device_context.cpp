@@ -160,9 +160,10 @@ void DeviceContext::enqueue_frame(const fastalex_frame& frame, bool on_device, S
   // Of the last row only the pixels are the caller's.
   const size_t pixel_bytes = static_cast<size_t>(frame.row_bytes) * (frame.height - 1) + 3 * size_t(frame.width);
   if (!on_device) std::memcpy(frame_host_.data() + pixels_at, frame.pixels, pixel_bytes);
-  char* place = mapped_ ? frame_host_.device() : frame_memory_.data();
+  const bool mapped = plan_.model().maps_frames();
+  char* place = mapped ? frame_host_.device() : frame_memory_.data();
   const size_t bytes = on_device ? table_bytes : pixels_at + pixel_bytes;
-  if (!mapped_ && bytes) copy_to_device(place, frame_host_.data(), bytes, stream);
+  if (!mapped && bytes) copy_to_device(place, frame_host_.data(), bytes, stream);
   const void* pixels = on_device ? static_cast<const void*>(frame.pixels) : place + pixels_at;
   launch(frame_launch(plan_.model().dtype, spec, pixels, place, tensors_[0], channel_pitch(first.in_c)), stream);
 }
@@ -173,8 +174,9 @@ void DeviceContext::prepare_frame(const FrameSpec& spec) {
   frame_ready_ = false;
   for (const KernelInfo* kernel : frame_kernels()) prepare_kernel(*kernel);
   const size_t need = round_up(frame_table_bytes(spec), kAlignment) + static_cast<size_t>(spec.row_bytes) * spec.height;
-  if (!mapped_ && frame_memory_.size() < need) frame_memory_ = DeviceMemory(need);
-  frame_host_ = HostMemory(need, mapped_);
+  const bool mapped = plan_.model().maps_frames();
+  if (!mapped && frame_memory_.size() < need) frame_memory_ = DeviceMemory(need);
+  frame_host_ = HostMemory(need, mapped);
   frame_tables(spec, frame_host_.data());
   frame_spec_ = spec;
   frame_ready_ = true;

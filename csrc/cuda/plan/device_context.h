@@ -61,7 +61,7 @@ class DeviceContext final : public BackendContext {
 
   bool frame_ready_ = false;  // for frames of frame_spec_
   FrameSpec frame_spec_;
-  DeviceMemory frame_memory_;  // tables, then pixels; empty if mapped
+  DeviceMemory frame_memory_;  // tables, then pixels; empty if frames are mapped
   HostMemory frame_host_;      // the same
 };
 

@@ -89,7 +89,7 @@ PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& st
   if (index + 1 < steps.size() && step.output < 0 && may_pair(step.op, steps[index + 1].op)) {
     Problem pair = planned.problem;
     pair.second = steps[index + 1];
-    if (!eligible(pair, model.device).empty()) {
+    if (!eligible(pair, model.device).empty() && !is_kept_apart(pair, model.tuning)) {
       planned.problem = pair;
       planned.count = 2;
     }

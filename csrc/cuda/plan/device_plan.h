@@ -22,6 +22,8 @@ struct Model {
   std::vector<std::unique_ptr<LayerWeights>> layers;  // by param / 2
 
   bool graphs() const { return tuning.graphs < 0 ? !device.integrated : tuning.graphs != 0; }
+  // Whether the kernels read a frame from the host's memory, which a Jetson does not cache.
+  bool maps_frames() const { return device.integrated && tuning.copied_frames <= 0; }
 };
 
 struct PlannedStep {

@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "common/error.h"
+#include "cuda/runtime/kernel_code.h"
 
 namespace fastalex {
 namespace cuda {
@@ -58,6 +59,12 @@ bool has_tensor_cores(int sm, const std::string& name) {
   if (known) text << ": " << (available >> 20) << " MiB of the device's " << (total >> 20) << " MiB are free";
   text << "; use a smaller batch or image";
   throw Error(FASTALEX_OUT_OF_MEMORY, text.str());
+}
+
+std::string current_name() {
+  int device = 0;
+  cudaGetDevice(&device);
+  return device_facts(device).name;
 }
 
 cudaStream_t stream_of(StreamHandle handle) { return static_cast<cudaStream_t>(handle); }
@@ -302,12 +309,11 @@ void prepare_kernel(const KernelInfo& kernel) {
   const cudaError_t code = cudaFuncGetAttributes(&attributes, kernel.address);
   if (code == cudaErrorInvalidDeviceFunction || code == cudaErrorNoKernelImageForDevice) {
     cudaGetLastError();
-    int device = 0;
-    cudaGetDevice(&device);
-    unavailable(std::string("this CUDA library has no code for ") + device_facts(device).name + " (kernel " +
-                kernel.name + "); build fastalex for it: python -m fastalex prints the command");
+    unavailable("this CUDA library has no code for " + current_name() + " (kernel " + kernel.name +
+                "); build fastalex for it: python -m fastalex prints the command");
   }
   if (code != cudaSuccess) fail(code, kernel.name, __FILE__, __LINE__);
+  if (attributes.ptxVersion < kernel.min_sm) unavailable(code_problem(kernel, attributes.ptxVersion, current_name()));
   if (kernel.threads > attributes.maxThreadsPerBlock)
     unavailable(std::string("this device cannot run ") + kernel.name + " with its number of threads");
   const int limit_without_asking = 48 << 10;  // CUDA programming guide, compute capabilities, footnote to shared memory

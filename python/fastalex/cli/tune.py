@@ -35,6 +35,8 @@ def run(options: argparse.Namespace) -> int:
     from ..runtime import device_spec
     from ..tuning import measure as tuner
     from ..tuning import user_cache
+    from ..tuning.trials import SETTINGS
+    from ..tuning.trials import settings as chosen_settings
 
     if max(options.batch) > LARGEST_BATCH:
         raise UserError("--batch may be at most %d, not %d" % (LARGEST_BATCH, max(options.batch)))
@@ -51,17 +53,21 @@ def run(options: argparse.Namespace) -> int:
         known = {row["key"] for row in trials if (row["precision"], row["batch"]) == (work.precision, work.batch)}
         trials += tuner.tune(work, options.repeat, say, known)
     rules = tuner.rules(trials)
+    settings = chosen_settings(trials)
     path = None if options.dry_run else user_cache.write_cache(place, rules, trials)
     facts = {"device": place.name, "gpu": place.gpu.name, "cache": path, "rules": [rule.text for rule in rules]}
+    facts["settings"] = settings
     if options.json:
         console.write_json(dict(facts, trials=trials))
         return 0
     _print(trials)
     kept = "not kept (--dry-run)" if path is None else "kept in %s" % path
+    layers = sum(row["verdict"] == tuner.DEFAULT and row["key"] not in SETTINGS for row in trials)
     console.write(
-        "%s, %s: %d of %d layers have a quicker kernel, %s"
-        % (place.name, place.gpu.name, len(rules), sum(row["verdict"] == tuner.DEFAULT for row in trials), kept)
+        "%s, %s: %d of %d layers have a quicker kernel, %s" % (place.name, place.gpu.name, len(rules), layers, kept)
     )
+    if settings:
+        console.write("better on this GPU than what its device file says: %s" % ", ".join(settings))
     return 0
 
 

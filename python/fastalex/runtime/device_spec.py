@@ -12,7 +12,7 @@ from .. import _core
 from .._util.arguments import one_of
 from ..errors import BackendError, UserError
 
-AUTO_ORDER = ("tensorrt", "cuda", "cpu")
+AUTO_ORDER = ("cuda", "tensorrt", "cpu")  # an engine is built for minutes: only where that was asked for, or CUDA fails
 MAX_THREADS = 1024
 HOST_BACKENDS = ("cpu", "naive")  # they compute where numpy's arrays are
 ENGINE_MODES = ("plugins", "native")  # of a TensorRT engine

@@ -3,12 +3,18 @@
 The engine names its candidates for each step (``describe``), and times the steps of a whole run with its own events
 (``profile``). Trial i is a net in which every step has its i-th candidate and split, so a few nets measure them all;
 the net as it is without the user's rules is the base, measured first and last. A candidate counts only if the results
-of its net agree with the base's, and wins only if it is quicker by more than either of the two varies.
+of its net agree with the base's, and wins only if it is quicker by more than either of the two varies. A pair of ops
+that one kernel does (LRN and pool) has one more option: :data:`SEPARATE`.
+
+What is set for the whole network (:data:`~.trials.SETTINGS`) is measured by the host's clock: calls that run as one
+CUDA graph or as launches one by one, and, where CPU and GPU share the memory, camera frames that the GPU reads where
+the CPU wrote them or from a copy.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -16,17 +22,21 @@ import numpy as np
 from .. import _core
 from ..errors import BackendError, UserError
 from ..hardware.tuning_rule import Rule
+from ..images import profiles
 from ..networks.architecture import Variant
 from ..networks.layers import layer_table, name_fused
+from ..runtime import arrays, frames
 from ..runtime.device_spec import DeviceSpec
 from ..runtime.precisions import FC_STORAGES, PRECISIONS
 from .rules import of_device_file
+from .trials import DEFAULT, FAILED, SETTINGS, SLOWER, TITLES, WINNER, WRONG, Trial
 
 ROUNDS = 3  # of `repeat` runs; how much the medians of the rounds differ is the noise
 WARM_UP = 3  # runs
 #: What results may differ by, of the largest value: other orders of fp32 sums and Winograd, or sums in half.
 AGREEMENT = {"fp32": 1e-3, "fp16": 3e-2}
-DEFAULT, SLOWER, WINNER, WRONG, FAILED = "default", "slower", "winner", "wrong", "failed"
+SEPARATE = "separate"  # in place of the candidate of a pair: its ops one after the other
+FRAME = (720, 1280, 3)  # of a camera
 
 
 class Option(NamedTuple):
@@ -55,30 +65,34 @@ class Timing(NamedTuple):
     noise: float
 
 
-Trial = Dict[str, Any]  # precision, key, layers, batch, candidate, split, ms, noise_ms, verdict, reason
-
-
 def tune(
     work: Work, repeat: int = 20, say: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
 ) -> List[Trial]:
-    """Every option of every key with its time and verdict; the best of each key is its ``winner`` or ``default``.
+    """Every option of every key, and of every setting, with its time and verdict; the best of each is its ``winner`` or
+    ``default``.
 
     :param skip: keys that are left out, because another network's measurement had them.
     :raises UserError: for a network that the backend cannot run.
     """
     base = _Net(work, [])
-    steps = {key: step for key, step in _by_key(base.describe()).items() if key not in skip}
+    described = base.describe()
+    owners = {layer: _key(step) for step in described for layer in step["layers"]}
+    steps = {key: step for key, step in _by_key(described).items() if key not in skip}
     expected = base.result()
-    before = base.times(repeat)
+    before = base.times(repeat, owners)
     del base
     measured: Dict[Tuple[str, Option], Any] = {}
     for number, chosen in enumerate(_trials(steps)):
         say("batch %d, %s: trial %d, %d layers" % (work.batch, work.precision, number + 1, len(chosen)))
-        measured.update(_measure(work, chosen, expected, repeat))
-    after = _Net(work, []).times(repeat)
+        measured.update(_measure(work, chosen, expected, repeat, owners))
+    after = _Net(work, []).times(repeat, owners)
     trials: List[Trial] = []
     for key, step in steps.items():
         trials += _verdicts(work, key, step, _joined(before[key], after[key]), measured)
+    for key in SETTINGS:
+        if key not in skip and (key != "frames" or _has_mapped_frames(work)):
+            say("batch %d, %s: %s" % (work.batch, work.precision, TITLES[key]))
+            trials += _setting(work, key, repeat)
     return trials
 
 
@@ -87,7 +101,7 @@ def rules(trials: Sequence[Trial]) -> List[Rule]:
     return [
         Rule(trial["precision"], trial["key"], trial["batch"], trial["batch"], trial["candidate"], trial["split"])
         for trial in trials
-        if trial["verdict"] == WINNER
+        if trial["verdict"] == WINNER and trial["key"] not in SETTINGS
     ]
 
 
@@ -98,14 +112,15 @@ class _Step(NamedTuple):
 
 
 class _Net:
-    """A native net with some rules in front of the device file's."""
+    """A native net with some rules in front of the device file's, and perhaps a setting after them."""
 
-    def __init__(self, work: Work, forced: Sequence[Rule]) -> None:
+    def __init__(self, work: Work, forced: Sequence[Rule], setting: str = "") -> None:
         self.work = work
         size = work.variant.input_size
         text = "".join(rule.text + "\n" for rule in forced)
         if work.placement.gpu is not None:
             text += of_device_file(work.placement.gpu).text
+        text += setting + "\n" if setting else ""
         self.net = _core.Net(
             layer_table(work.variant.layers()),
             [work.variant.channels, size, size],
@@ -120,18 +135,31 @@ class _Net:
         shape = (work.batch, work.variant.channels, size, size)
         self.images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
 
-    def describe(self) -> List[Dict[str, Any]]:
+    def facts(self) -> Dict[str, Any]:
         size = self.work.variant.input_size
-        steps = json.loads(self.net.describe(self.work.batch, size, size))["steps"]
+        return json.loads(self.net.describe(self.work.batch, size, size))
+
+    def describe(self) -> List[Dict[str, Any]]:
+        steps = self.facts()["steps"]
         name_fused(self.work.variant.layers(), steps)
         return steps
 
     def result(self) -> np.ndarray:
         return self.net.run(self.images)
 
-    def times(self, repeat: int) -> Dict[str, Timing]:
-        """Key -> time of its steps together."""
-        keys = {layer: _key(step) for step in self.describe() for layer in step["layers"]}
+    def frame(self) -> np.ndarray:
+        """Of a camera's frame in host memory."""
+        size = self.work.variant.input_size
+        pixels = np.random.default_rng(0).integers(0, 256, FRAME, np.uint8)
+        spec = frames.spec(
+            arrays.read(pixels, self.work.placement), "BGR", profiles.get(self.work.variant.profile), size
+        )
+        out = np.empty(self.net.output_shapes(1, size, size, [], False)[0], np.float32)
+        self.net.run_frame(pixels.ctypes.data, False, spec, (size, size), [out.ctypes.data], [out.size])
+        return out
+
+    def times(self, repeat: int, keys: Dict[str, str]) -> Dict[str, Timing]:
+        """Key -> time of its layers together; ``keys`` are those of the layers in the base."""
         for _ in range(WARM_UP):
             self.net.profile(self.images)
         rounds: Dict[str, List[float]] = {key: [] for key in keys.values()}
@@ -160,6 +188,8 @@ def _by_key(steps: Sequence[Dict[str, Any]]) -> Dict[str, _Step]:
             for candidate in step["candidates"]
             for split in _splits(candidate["max_split"])
         ]
+        if "+" in key:
+            options.append(Option(SEPARATE, 0))
         chosen = Option(step["candidate"], step["split"])
         found[key] = _Step(list(step["layers"]), chosen, [one for one in options if one != chosen])
     return found
@@ -180,7 +210,9 @@ def _trials(steps: Dict[str, _Step]) -> List[Dict[str, Option]]:
     return [{key: step.options[i] for key, step in steps.items() if i < len(step.options)} for i in range(count)]
 
 
-def _measure(work: Work, chosen: Dict[str, Option], expected: np.ndarray, repeat: int) -> Dict[Any, Any]:
+def _measure(
+    work: Work, chosen: Dict[str, Option], expected: np.ndarray, repeat: int, owners: Dict[str, str]
+) -> Dict[Any, Any]:
     """(key, option) -> its timing, or the (verdict, reason) why it does not count.
 
     Where a net of several options fails or is wrong, each is tried alone.
@@ -194,7 +226,7 @@ def _measure(work: Work, chosen: Dict[str, Option], expected: np.ndarray, repeat
         reason = disagreement(net.result(), expected, AGREEMENT[work.precision])
         outcome: Any = (WRONG, reason) if reason else None
         if not reason:
-            times = net.times(repeat)
+            times = net.times(repeat, owners)
             return {(key, option): times[key] for key, option in chosen.items()}
     except (UserError, BackendError, RuntimeError, MemoryError) as error:
         outcome = (FAILED, str(error) or type(error).__name__)
@@ -202,8 +234,49 @@ def _measure(work: Work, chosen: Dict[str, Option], expected: np.ndarray, repeat
         return dict.fromkeys(chosen.items(), outcome)
     found: Dict[Any, Any] = {}
     for key, option in chosen.items():
-        found.update(_measure(work, {key: option}, expected, repeat))
+        found.update(_measure(work, {key: option}, expected, repeat, owners))
     return found
+
+
+def _has_mapped_frames(work: Work) -> bool:
+    """Whether a frame may be read where the CPU wrote it; it is one image."""
+    gpu = work.placement.gpu
+    return gpu is not None and gpu.integrated and work.batch == 1 and work.variant.channels == 3
+
+
+def _setting(work: Work, key: str, repeat: int) -> List[Trial]:
+    """The rows of a setting: the device's own, measured first and last, and the other value."""
+    first = _Net(work, [])
+    own = SETTINGS[key][0] if key == "frames" or first.facts()["graph"] else SETTINGS[key][1]
+    (other,) = (value for value in SETTINGS[key] if value != own)
+    step = _Step([TITLES[key]], Option(own, 0), [Option(other, 0)])
+    expected, before = _whole(first, key, repeat)
+    del first
+    outcome: Any
+    try:
+        result, outcome = _whole(_Net(work, [], "%s %s" % (key, other)), key, repeat)
+        reason = disagreement(result, expected, AGREEMENT[work.precision])
+        outcome = (WRONG, reason) if reason else outcome
+    except (UserError, BackendError, RuntimeError, MemoryError) as error:
+        outcome = (FAILED, str(error) or type(error).__name__)
+    _, after = _whole(_Net(work, []), key, repeat)
+    return _verdicts(work, key, step, _joined(before, after), {(key, step.options[0]): outcome})
+
+
+def _whole(net: _Net, key: str, repeat: int) -> Tuple[np.ndarray, Timing]:
+    """The result of a call (of a frame's, for ``frames``), and its time from the host's memory to the host's memory."""
+    run = net.frame if key == "frames" else net.result
+    for _ in range(WARM_UP):
+        result = run()
+    rounds = []
+    for _ in range(ROUNDS):
+        times = []
+        for _ in range(repeat):
+            before = time.perf_counter()
+            run()
+            times.append(1e3 * (time.perf_counter() - before))
+        rounds.append(float(np.median(times)))
+    return result, Timing(float(np.median(rounds)), max(rounds) - min(rounds))
 
 
 def disagreement(result: np.ndarray, expected: np.ndarray, relative: float) -> str:

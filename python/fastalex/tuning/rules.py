@@ -2,7 +2,7 @@
 
 The text that the native engine reads has one rule a line (grammar: ``csrc/include/fastalex.h``), and the first that
 fits is followed: the rules of the user's cache, written by ``fastalex tune``, then those of the device file. Where none
-fits, the engine's cost model chooses.
+fits, the engine's cost model chooses. Of settings (``graphs off``) the last line counts: the user's.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._util import cache_folder
 from ..errors import UserError
 from ..runtime.device_spec import DeviceSpec, Gpu
-from .user_cache import cache_path, cached_rules
+from .user_cache import cache_path, cached_rules, cached_settings
 
 if TYPE_CHECKING:
     from ..hardware import devices
@@ -38,11 +38,12 @@ def choose(placement: DeviceSpec, engine: str = "") -> Tuning:
     file = of_device_file(placement.gpu)
     if placement.engines:
         return _with_engine(placement.gpu, file, engine)
-    rules = cached_rules(placement)
-    if not rules:
+    rules, settings = cached_rules(placement), cached_settings(placement)
+    if not rules and not settings:
         return file
     source = "measured by fastalex tune, %s" % cache_path(placement)
-    return Tuning("".join(rule.text + "\n" for rule in rules) + file.text, source, cached=True)
+    before, after = ("".join(line + "\n" for line in lines) for lines in ([rule.text for rule in rules], settings))
+    return Tuning(before + file.text + after, source, cached=True)
 
 
 def known_as(gpu: Gpu) -> devices.Recognition:

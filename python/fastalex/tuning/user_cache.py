@@ -14,6 +14,7 @@ from .._version import __version__
 from ..errors import UserError
 from ..hardware.tuning_rule import Rule, parse_rule
 from ..runtime.device_spec import DeviceSpec
+from .trials import LINES, settings
 
 CACHE_VERSION = 1
 
@@ -42,15 +43,19 @@ def cache_key(placement: DeviceSpec) -> Dict[str, Any]:
 
 
 def read_cache(placement: DeviceSpec) -> Dict[str, Any]:
-    """``{"rules": [lines], "trials": [...]}`` that were measured with this key; empty lists where there are none."""
-    empty: Dict[str, Any] = {"rules": [], "trials": []}
+    """``{"rules": [lines], "settings": [lines], "trials": [...]}`` that were measured with this key; empty lists where
+    there are none."""
+    empty: Dict[str, Any] = {"rules": [], "settings": [], "trials": []}
     try:
         with open(cache_path(placement), encoding="utf-8") as stream:
             found = json.load(stream)
         if found["version"] != CACHE_VERSION or found["key"] != cache_key(placement):
             return empty
         rules = [parse_rule(line).text for line in found["rules"]]
-        return {"rules": rules, "trials": [dict(trial) for trial in found["trials"]]}
+        lines = [str(line) for line in found.get("settings", ())]
+        if not set(lines) <= set(LINES):
+            return empty
+        return {"rules": rules, "settings": lines, "trials": [dict(trial) for trial in found["trials"]]}
     except (OSError, ValueError, KeyError, TypeError):
         return empty
 
@@ -58,6 +63,11 @@ def read_cache(placement: DeviceSpec) -> Dict[str, Any]:
 def cached_rules(placement: DeviceSpec) -> List[Rule]:
     """The rules that the user measured on this GPU."""
     return [parse_rule(line) for line in read_cache(placement)["rules"]]
+
+
+def cached_settings(placement: DeviceSpec) -> List[str]:
+    """The lines of the settings that the user measured to be better on this GPU."""
+    return list(read_cache(placement)["settings"])
 
 
 def write_cache(placement: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict[str, Any]]) -> str:
@@ -74,6 +84,7 @@ def write_cache(placement: DeviceSpec, rules: Sequence[Rule], trials: Sequence[D
         "version": CACHE_VERSION,
         "key": cache_key(placement),
         "rules": [rule.text for rule in [*rules, *kept]],
+        "settings": settings([*trials, *old]),
         "trials": [*trials, *old],
     }
     path = cache_path(placement)

@@ -1,0 +1,221 @@
+"""Contributed results: what somebody's board measured, one small JSON file each, under ``benchmarks/contributed/``.
+
+``python benchmarks/run.py --device nano --share`` writes one (docs/measure-your-board.md says how to send it), and the
+tests hold every file of the folder against :data:`SCHEMA` and :func:`check`. A file whose ``example`` is true shows the
+form and is kept out of every table.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Tuple
+
+from benchmarks import records
+from fastalex.errors import UserError
+
+FOLDER = records.HERE / "contributed"
+VERSION = 1
+LARGEST_BYTES = 64 << 10
+LARGEST_BATCH = 4096
+#: How far images/s may be from what the batch and its time give: the figures are rounded.
+RATE_TOLERANCE = 0.01
+
+# Text is shown in tables: one line, and nothing that Markdown or HTML would take for its own.
+_TEXT = re.compile(r"[A-Za-z0-9 .,;:+()/@#_=~-]{1,200}$")
+_NAME = re.compile(r"[a-z0-9]{1,40}$")
+_COMMIT = re.compile(r"[0-9a-f]{40}(-modified)?$")
+
+
+class Kind(NamedTuple):
+    """What a value must be, in words and as a test."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+class Field(NamedTuple):
+    """A key of an object: its kind, or the fields of the object (or of each object of the list) that it holds."""
+
+    kind: Optional[Kind] = None
+    fields: Optional[Mapping[str, Field]] = None
+    many: bool = False
+    optional: bool = False  # null, or not there
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_date(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(datetime.datetime.strptime(value, "%Y-%m-%d"))
+    except ValueError:
+        return False
+
+
+TEXT = Kind("a line of at most 200 plain characters", lambda value: isinstance(value, str) and bool(_TEXT.match(value)))
+TRUTH = Kind("true or false", lambda value: isinstance(value, bool))
+COUNT = Kind("a whole number above 0", lambda value: _is_whole(value) and value > 0)
+BATCH = Kind("a whole number from 1 to 4096", lambda value: _is_whole(value) and 1 <= value <= LARGEST_BATCH)
+POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
+SIZE = Kind("a number of at least 0", lambda value: _is_number(value) and value >= 0)
+DATE = Kind("a date, 2026-12-31", _is_date)
+COMMIT = Kind("the 40 digits of a commit", lambda value: isinstance(value, str) and bool(_COMMIT.match(value)))
+SCHEMA_NUMBER = Kind(str(VERSION), lambda value: _is_whole(value) and value == VERSION)
+DEVICE = Kind(
+    "the name of a file in devices/",
+    lambda value: (
+        isinstance(value, str) and bool(_NAME.match(value)) and (records.ROOT / "devices" / (value + ".toml")).is_file()
+    ),
+)
+VARIANT = Kind("one of " + ", ".join(records.VARIANTS), lambda value: value in records.VARIANTS)
+PRECISION = Kind("fp32 or fp16", lambda value: value in ("fp32", "fp16"))
+FC_WEIGHTS = Kind("fp32, fp16, int8 or int4", lambda value: value in ("fp32", "fp16", "int8", "int4"))
+CLOCK = Kind("%s or %s" % (records.EVENTS, records.HOST), lambda value: value in (records.EVENTS, records.HOST))
+
+_CORRECT = {"max_abs_diff": Field(SIZE), "tolerance": Field(POSITIVE)}
+_ROW = {
+    "variant": Field(VARIANT),
+    "batch": Field(BATCH),
+    "precision": Field(PRECISION),
+    "fc_weights": Field(FC_WEIGHTS),
+    "correct": Field(fields=_CORRECT),
+    "median_ms": Field(POSITIVE),
+    "p10_ms": Field(POSITIVE),
+    "p90_ms": Field(POSITIVE),
+    "images_per_s": Field(POSITIVE),
+    "l2_cold_ms": Field(POSITIVE, optional=True),
+    "clock": Field(CLOCK),
+}
+_FAILED = {
+    "variant": Field(VARIANT),
+    "batch": Field(BATCH),
+    "precision": Field(PRECISION),
+    "fc_weights": Field(FC_WEIGHTS),
+    "why": Field(TEXT),
+}
+_GPU = {
+    "name": Field(TEXT),
+    "sm": Field(COUNT),
+    "sms": Field(COUNT),
+    "memory_mib": Field(COUNT),
+    "clock_mhz": Field(POSITIVE),
+}
+_BOARD = {
+    "power_mode": Field(TEXT, optional=True),
+    "clocks_held": Field(TRUTH, optional=True),
+    "jetpack": Field(TEXT, optional=True),
+    "driver": Field(TEXT, optional=True),
+    "sm_clock_mhz": Field(POSITIVE, optional=True),
+    "memory_clock_mhz": Field(POSITIVE, optional=True),
+    "power_limit_w": Field(POSITIVE, optional=True),
+    "os": Field(TEXT),
+}
+_VERSIONS = {
+    "fastalex": Field(TEXT),
+    "python": Field(TEXT),
+    "numpy": Field(TEXT),
+    "cuda_driver": Field(TEXT),
+    "cuda_runtime": Field(TEXT),
+    "torch": Field(TEXT, optional=True),
+}
+#: Every key that a file has; another one is refused.
+SCHEMA: Mapping[str, Field] = {
+    "schema": Field(SCHEMA_NUMBER),
+    "example": Field(TRUTH, optional=True),
+    "device": Field(DEVICE),
+    "title": Field(TEXT),
+    "date": Field(DATE),
+    "commit": Field(COMMIT, optional=True),
+    "gpu": Field(fields=_GPU),
+    "board": Field(fields=_BOARD),
+    "versions": Field(fields=_VERSIONS),
+    "rows": Field(fields=_ROW, many=True),
+    "failed": Field(fields=_FAILED, many=True, optional=True),
+}
+
+
+def check(found: Any) -> None:
+    """Whether ``found`` is a contributed result.
+
+    :raises ValueError: if it is not; the message says which value is wrong and what it must be.
+    """
+    _check_object(found, SCHEMA, "")
+    if not found["rows"]:
+        raise ValueError("rows is empty: nothing was measured")
+    seen = set()
+    for index, row in enumerate(found["rows"]):
+        place = "rows[%d]" % index
+        correct = row["correct"]
+        if correct["max_abs_diff"] > correct["tolerance"]:
+            raise ValueError("%s.correct: the result is wrong, its time counts for nothing" % place)
+        if not row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]:
+            raise ValueError("%s: p10_ms, median_ms and p90_ms do not rise" % place)
+        rate = 1e3 * row["batch"] / row["median_ms"]
+        if abs(row["images_per_s"] - rate) > RATE_TOLERANCE * rate:
+            raise ValueError("%s.images_per_s: batch and median_ms give %.4g" % (place, rate))
+        key = tuple(row[name] for name in ("variant", "batch", "precision", "fc_weights"))
+        if key in seen:
+            raise ValueError("%s is there twice" % place)
+        seen.add(key)
+
+
+def _check_object(found: Any, fields: Mapping[str, Field], place: str) -> None:
+    if not isinstance(found, dict):
+        raise ValueError("%s must be an object" % (place or "the file"))
+    dot = place + "." if place else ""
+    for key in found:
+        if key not in fields:
+            raise ValueError("%s%.40s is not known" % (dot, key))
+    for key, field in fields.items():
+        value = found.get(key)
+        if value is None and field.optional:
+            continue
+        if key not in found:
+            raise ValueError("%s%s is missing" % (dot, key))
+        if field.kind and not field.kind.fits(value):
+            raise ValueError("%s%s must be %s" % (dot, key, field.kind.words))
+        if field.many and not isinstance(value, list):
+            raise ValueError("%s%s must be a list" % (dot, key))
+        if field.fields:
+            for index, one in enumerate(value if field.many else [value]):
+                _check_object(one, field.fields, "%s%s%s" % (dot, key, "[%d]" % index if field.many else ""))
+
+
+def as_json(found: Mapping[str, Any]) -> str:
+    return json.dumps(found, indent=1, sort_keys=True) + "\n"
+
+
+def read(path: Path) -> Dict[str, Any]:
+    """:raises UserError: for a file that is no contributed result, with what is wrong in it."""
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError("%s is no number" % word)
+
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise ValueError("it is larger than %d KiB" % (LARGEST_BYTES >> 10))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        check(found)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError("%s is not a contributed result: %s" % (path, error)) from None
+    if not re.match(re.escape(found["device"]) + r"-[a-z0-9-]{1,80}\.json$", path.name):
+        raise UserError("%s must be named %s-<gpu>.json, in a-z, 0-9 and -" % (path, found["device"]))
+    return found
+
+
+def load(folder: Path = FOLDER) -> List[Tuple[str, Dict[str, Any]]]:
+    """The name and content of every file that counts, in the order of their names; examples do not.
+
+    :raises UserError: for a file that is no contributed result.
+    """
+    found = [(path.name, read(path)) for path in sorted(folder.glob("*.json"))]
+    return [(name, one) for name, one in found if not one.get("example")]

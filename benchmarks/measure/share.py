@@ -1,0 +1,102 @@
+"""From the record of a GPU to a contributed result: little, nothing about its owner, and checked."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any, Dict, Mapping, Optional
+
+from benchmarks import contributed, records
+from benchmarks.measure import power
+from benchmarks.measure.errors import MeasurementError
+
+_NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,;:+()/@#_=~-]+")
+
+
+def contribution(record: Mapping[str, Any], root: Path = power.ROOT, commit: Optional[str] = None) -> Dict[str, Any]:
+    """What of ``record`` is sent, as :mod:`benchmarks.contributed` has it.
+
+    :param commit: what was measured; default: what git says of this folder.
+    :raises MeasurementError: if the record makes no contribution, with the reason.
+    """
+    machine, versions, gpu = record["machine"], record["versions"], record["machine"]["gpu"]
+    smi: Mapping[str, str] = machine.get("smi") or {}
+    found = {
+        "schema": contributed.VERSION,
+        "device": record["device"],
+        "title": plain(record["title"]),
+        "date": record["date"],
+        "commit": commit or commit_of(records.ROOT),
+        "gpu": {
+            "name": plain(gpu["name"]),
+            "sm": gpu["sm"],
+            "sms": gpu["sms"],
+            "memory_mib": gpu["memory_bytes"] >> 20,
+            "clock_mhz": gpu["clock_khz"] / 1000,
+        },
+        "board": {
+            "power_mode": plain(machine["state"].get("nvpmodel")),
+            "clocks_held": machine["state"].get("clocks_held"),
+            "jetpack": plain(power.jetpack(root)),
+            "driver": plain(smi.get("driver_version")),
+            "sm_clock_mhz": number(smi.get("clocks.sm")) or power.jetson_gpu_mhz(root),
+            "memory_clock_mhz": number(smi.get("clocks.mem")),
+            "power_limit_w": number(smi.get("power.limit")),
+            "os": plain(machine["os"]),
+        },
+        "versions": {
+            "fastalex": plain(versions["fastalex"]),
+            "python": plain(versions["python"]),
+            "numpy": plain(versions["numpy"]),
+            "cuda_driver": cuda_version(gpu["driver"]),
+            "cuda_runtime": cuda_version(gpu["runtime"]),
+            "torch": plain(versions.get("torch")),
+        },
+        "rows": [_row(row) for row in record["rows"]],
+        "failed": [dict(_numbers(row), why=plain(row["note"])) for row in record.get("failed", ())],
+    }
+    try:
+        contributed.check(found)
+    except ValueError as error:
+        raise MeasurementError("what was measured cannot be shared: %s" % error) from None
+    return found
+
+
+def _numbers(row: Mapping[str, Any]) -> Dict[str, Any]:
+    return {key: row[key] for key in ("variant", "batch", "precision", "fc_weights")}
+
+
+def _row(row: Mapping[str, Any]) -> Dict[str, Any]:
+    correct = {key: row["correctness"][key] for key in ("max_abs_diff", "tolerance")}
+    figures = {key: row[key] for key in ("median_ms", "p10_ms", "p90_ms", "images_per_s", "clock")}
+    return dict(_numbers(row), correct=correct, l2_cold_ms=(row.get("l2_cold") or {}).get("median_ms"), **figures)
+
+
+def plain(text: Optional[str]) -> Optional[str]:
+    """In the characters that a contributed result may have; None for nothing."""
+    return " ".join(_NOT_PLAIN.sub(" ", text).split())[:200] or None if text else None
+
+
+def number(text: Optional[str]) -> Optional[float]:
+    """What nvidia-smi prints as a number; None for ``[N/A]`` and 0."""
+    try:
+        return float(text or "") or None
+    except ValueError:
+        return None
+
+
+def cuda_version(number: int) -> str:
+    """``12.9`` of 12090."""
+    return "%d.%d" % (number // 1000, number % 1000 // 10)
+
+
+def commit_of(folder: Path) -> Optional[str]:
+    """The commit that is checked out, with ``-modified`` where files differ from it; None without git."""
+    git = ["git", "-C", str(folder)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, timeout=10, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.decode().strip() + ("-modified" if changed.stdout.strip() else "")
