@@ -279,7 +279,7 @@ Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, c
     builder.add(row);
     if (builder.done()) return builder.take();
   }
-  if (wish.softmax) {
+  if (wish.softmax && rows.back().op != "softmax") {  // a net that ends in one has it already
     LayerRow row;
     row.op = row.name = "softmax";
     builder.add(row);

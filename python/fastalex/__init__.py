@@ -40,7 +40,9 @@ _HOMES = {
     "VARIANTS": "networks.variants",
     "Variant": "networks.architecture",
     "extractor": "extractor",
+    "images": "images",
     "jetbot": "jetbot",
+    "quantize": "quantize",
     "readout": "readout",
 }
 

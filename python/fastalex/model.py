@@ -65,6 +65,8 @@ class AlexNet:
     :param engine: on TensorRT, ``"plugins"`` (the default): fastalex's plugins wherever the device file says that they
         win or TensorRT has no layer; ``"native"``: TensorRT's own layers alone. An engine is built when a batch first
         needs it, which can take minutes, and kept in :func:`fastalex.tuning.rules.engine_folder`.
+    :param check: hold a network that is read from a file's graph (ONNX) against the graph itself, which takes a second
+        at the most; False: trust the reader.
     :param overrides: any field of :class:`~fastalex.Variant` (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
 
@@ -90,6 +92,7 @@ class AlexNet:
         exact: bool = False,
         calibration: Union[Calibration, Mapping[str, float], None] = None,
         engine: Optional[str] = None,
+        check: bool = True,
         **overrides: Any,
     ) -> None:
         self._placement = device_spec.choose(device)
@@ -110,6 +113,10 @@ class AlexNet:
         self.mean_image = loaded.mean_image() if loaded else None
         self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
         arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
+        if check and loaded and loaded.graph:
+            from .selftest import files
+
+            files.check(loaded, self.variant, arrays)
         with mapped.reading_once(arrays.values()):
             self._net, self.tuning = self._make(arrays)
         self._levels = quantized.kept(arrays, self.fc_weights)
@@ -335,20 +342,21 @@ class AlexNet:
         """The ``topk`` most probable classes of an image, best first; all of them if there are fewer.
 
         :param image: a path, a PIL image, encoded bytes, an RGB uint8 array ``[H, W, 3]``; or, for a list of such
-            lists, a list of these or a preprocessed batch as :meth:`__call__` takes it, also on the GPU.
+            lists, a list of these, an RGB uint8 array ``[N, H, W, 3]``, or a preprocessed batch as :meth:`__call__`
+            takes it, also on the GPU.
         """
         k = self._at_most(topk)
         self._warn_untrained()
         whole = _is_batch(image)
         ranked = self.named(*self.top_k(image if whole else self.preprocess(image), k))
-        return ranked if whole or isinstance(image, (list, tuple)) else ranked[0]
+        return ranked if whole or _is_several(image) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
         """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size, and with
         the mean image that the weights file has, if any."""
         from . import images  # Pillow, which a program that has its own arrays need not load
 
-        batch = list(image) if isinstance(image, (list, tuple)) else [image]
+        batch = list(image) if _is_several(image) else [image]
         size = self.variant.input_size
         return images.preprocess(batch, self.variant.profile, size=size, mean_image=self.mean_image)
 
@@ -454,7 +462,7 @@ def _variant_of(loaded: weights_files.Weights) -> Union[str, Variant]:
     if not loaded.arrays:
         return DEFAULT_VARIANT
     found = adapt.find(loaded)
-    if found.others:
+    if not found.certain:
         warnings.warn("variant %s: %s" % (found.variant.name, found.note), stacklevel=3)
     return found.variant
 
@@ -472,8 +480,14 @@ def _check_topk(value: int, name: str) -> None:
         raise UserError("%s must be a whole number above 0, not %r" % (name, value))
 
 
+def _is_several(image: Any) -> bool:
+    """Whether ``image`` is several images that are not prepared: a list of them, or bytes ``[N, H, W, C]``."""
+    return isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4)
+
+
 def _is_batch(x: Any) -> bool:
-    """Whether ``x`` is a preprocessed batch rather than an image: four axes, or any array that is not numpy's."""
+    """Whether ``x`` is a preprocessed batch rather than images: four axes, or any array that is not numpy's. Bytes
+    ``[N, H, W, C]`` are N images."""
     if isinstance(x, np.ndarray):
-        return x.ndim == 4
+        return x.ndim == 4 and not (x.dtype == np.uint8 and x.shape[-1] in (1, 3, 4))
     return arrays.is_array(x)

@@ -8,7 +8,7 @@ import io
 import pickle
 import struct
 import tarfile
-from typing import Any, Callable, Dict, List, Mapping, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -94,7 +94,8 @@ def _global_pickle(first: Tuple[Any, Any], name: str) -> bytes:
 
 # Caffe --------------------------------------------------------------------------------------------------------------
 
-_KINDS = {"float": 2, "double": 1, "int64": 3, "uint32": 13, "string": 9, "message": 11, "enum": 5}  # enum as int32
+_KINDS = {"float": 2, "double": 1, "int64": 3, "int32": 5, "uint32": 13, "bool": 8, "string": 9, "message": 11}
+_KINDS["enum"] = 5  # as int32
 _MESSAGES = {
     "BlobShape": [(1, "dim", "int64*packed")],
     "BlobProto": [
@@ -106,15 +107,49 @@ _MESSAGES = {
         (3, "height", "int64"),
         (4, "width", "int64"),
     ],
+    "InputParameter": [(1, "shape", "BlobShape*")],
     "ConvolutionParameter": [
         (1, "num_output", "uint32"),
+        (2, "bias_term", "bool"),
         (3, "pad", "uint32*"),
         (4, "kernel_size", "uint32*"),
         (5, "group", "uint32"),
         (6, "stride", "uint32*"),
+        (9, "pad_h", "uint32"),
+        (10, "pad_w", "uint32"),
+        (11, "kernel_h", "uint32"),
+        (12, "kernel_w", "uint32"),
+        (13, "stride_h", "uint32"),
+        (14, "stride_w", "uint32"),
+        (18, "dilation", "uint32*"),
     ],
-    "LRNParameter": [(1, "local_size", "uint32"), (2, "alpha", "float"), (3, "beta", "float"), (5, "k", "float")],
-    "PoolingParameter": [(1, "pool", "enum"), (2, "kernel_size", "uint32"), (3, "stride", "uint32")],
+    "InnerProductParameter": [(1, "num_output", "uint32"), (2, "bias_term", "bool"), (6, "transpose", "bool")],
+    "LRNParameter": [
+        (1, "local_size", "uint32"),
+        (2, "alpha", "float"),
+        (3, "beta", "float"),
+        (4, "norm_region", "enum"),
+        (5, "k", "float"),
+    ],
+    "PoolingParameter": [
+        (1, "pool", "enum"),
+        (2, "kernel_size", "uint32"),
+        (3, "stride", "uint32"),
+        (4, "pad", "uint32"),
+        (5, "kernel_h", "uint32"),
+        (6, "kernel_w", "uint32"),
+        (12, "global_pooling", "bool"),
+        (13, "round_mode", "enum"),
+    ],
+    "ReLUParameter": [(1, "negative_slope", "float")],
+    "ELUParameter": [(1, "alpha", "float")],
+    "PowerParameter": [(1, "power", "float"), (2, "scale", "float"), (3, "shift", "float")],
+    "BatchNormParameter": [(1, "use_global_stats", "bool"), (3, "eps", "float")],
+    "ScaleParameter": [(1, "axis", "int32"), (4, "bias_term", "bool")],
+    "DropoutParameter": [(1, "dropout_ratio", "float")],
+    "SliceParameter": [(2, "slice_point", "uint32*"), (3, "axis", "int32")],
+    "ConcatParameter": [(2, "axis", "int32")],
+    "EltwiseParameter": [(1, "operation", "enum")],
     "V0LayerParameter": [
         (1, "name", "string"),
         (2, "type", "string"),
@@ -131,12 +166,21 @@ _MESSAGES = {
     ],
     "V1LayerParameter": [
         (1, "layer", "V0LayerParameter"),
+        (2, "bottom", "string*"),
+        (3, "top", "string*"),
         (4, "name", "string"),
         (5, "type", "enum"),
         (6, "blobs", "BlobProto*"),
+        (9, "concat_param", "ConcatParameter"),
         (10, "convolution_param", "ConvolutionParameter"),
+        (12, "dropout_param", "DropoutParameter"),
+        (17, "inner_product_param", "InnerProductParameter"),
         (18, "lrn_param", "LRNParameter"),
         (19, "pooling_param", "PoolingParameter"),
+        (21, "power_param", "PowerParameter"),
+        (24, "eltwise_param", "EltwiseParameter"),
+        (30, "relu_param", "ReLUParameter"),
+        (31, "slice_param", "SliceParameter"),
     ],
     "LayerParameter": [
         (1, "name", "string"),
@@ -144,18 +188,33 @@ _MESSAGES = {
         (3, "bottom", "string*"),
         (4, "top", "string*"),
         (7, "blobs", "BlobProto*"),
+        (104, "concat_param", "ConcatParameter"),
         (106, "convolution_param", "ConvolutionParameter"),
+        (108, "dropout_param", "DropoutParameter"),
+        (110, "eltwise_param", "EltwiseParameter"),
+        (117, "inner_product_param", "InnerProductParameter"),
         (118, "lrn_param", "LRNParameter"),
         (121, "pooling_param", "PoolingParameter"),
+        (122, "power_param", "PowerParameter"),
+        (123, "relu_param", "ReLUParameter"),
+        (126, "slice_param", "SliceParameter"),
+        (139, "batch_norm_param", "BatchNormParameter"),
+        (140, "elu_param", "ELUParameter"),
+        (142, "scale_param", "ScaleParameter"),
+        (143, "input_param", "InputParameter"),
     ],
     "NetParameter": [
         (1, "name", "string"),
         (2, "layers", "V1LayerParameter*"),
+        (3, "input", "string*"),
         (4, "input_dim", "int64*"),
+        (8, "input_shape", "BlobShape*"),
         (100, "layer", "LayerParameter*"),
     ],
 }
 V1_TYPES = {"Convolution": 4, "InnerProduct": 14, "LRN": 15, "Pooling": 17, "ReLU": 18, "Dropout": 6, "Softmax": 20}
+V1_TYPES.update({"Accuracy": 1, "BNLL": 2, "Concat": 3, "Flatten": 8, "Sigmoid": 19, "SoftmaxWithLoss": 21, "TanH": 23})
+V1_TYPES.update({"Split": 22, "Eltwise": 25, "Power": 26, "Slice": 33, "AbsVal": 35})
 V0_TYPES = {"Convolution": "conv", "InnerProduct": "innerproduct", "LRN": "lrn", "Pooling": "pool", "ReLU": "relu"}
 V0_TYPES.update({"Dropout": "dropout", "Softmax": "softmax"})
 
@@ -243,6 +302,59 @@ def _set_blob(blob: Any, array: np.ndarray, double: bool, old_shape: bool) -> No
         blob.num, blob.channels, blob.height, blob.width = sides
     else:
         blob.shape.dim.extend(array.shape)
+
+
+class CaffeLayer(NamedTuple):
+    """A layer as caffe.proto has it: ``options`` is the content of its ``<kind>_param`` (``{"relu_param": {...}}``)."""
+
+    kind: str
+    name: str
+    bottoms: Sequence[str]
+    tops: Sequence[str]
+    options: Mapping[str, Mapping[str, Any]] = {}
+    blobs: Sequence[np.ndarray] = ()
+
+
+def caffe_net(layers: Sequence[CaffeLayer], shape: Sequence[int], **options: Any) -> Any:
+    """A NetParameter of any layers, with the inputs named ``data`` of ``shape`` (N, C, H, W).
+
+    :param options: ``version`` (1, 2), ``packed``, ``double``, ``old_shape`` as for :func:`caffemodel_bytes`, and
+        ``stated``: by which field the input is: ``input_dim``, ``input_shape`` or ``layer``.
+    """
+    version, stated = options.get("version", 2), options.get("stated", "input_dim")
+    net = caffe_messages(options.get("packed", True))["NetParameter"](name="made")
+    if stated == "layer":
+        net.layer.add(name="data", type="Input", top=["data"]).input_param.shape.add().dim.extend(shape)
+    else:
+        net.input.append("data")
+        target = net.input_dim if stated == "input_dim" else net.input_shape.add().dim
+        target.extend(shape)
+    for one in layers:
+        layer = net.layer.add() if version == 2 else net.layers.add()
+        layer.name, layer.type = one.name, one.kind if version == 2 else V1_TYPES[one.kind]
+        layer.bottom.extend(one.bottoms)
+        layer.top.extend(one.tops)
+        for key, values in one.options.items():
+            target = getattr(layer, key)
+            target.SetInParent()
+            for field, value in values.items():
+                if isinstance(value, (list, tuple)):
+                    getattr(target, field).extend(value)
+                else:
+                    setattr(target, field, value)
+        for array in one.blobs:
+            _set_blob(layer.blobs.add(), array, options.get("double", False), options.get("old_shape", False))
+    return net
+
+
+def caffe_text(net: Any) -> str:
+    """A NetParameter of generation 2 as a prototxt: without the blobs."""
+    from google.protobuf import text_format
+
+    copy = type(net).FromString(net.SerializeToString())
+    for layer in copy.layer:
+        layer.ClearField("blobs")
+    return text_format.MessageToString(copy)
 
 
 def prototxt(row: Any, side: int) -> str:

@@ -98,7 +98,7 @@ def test_a_shared_trunk_and_other_layers(tmp_path):
     assert adapt.find(weights.load(path)).variant == row
     net.layer[1].type = "Sigmoid"
     path.write_bytes(net.SerializeToString())
-    with pytest.raises(UserError, match=r"the layer 'relu1' \(Sigmoid\) of .* has no place"):
+    with pytest.raises(UserError, match=r"layer 'relu1' \(Sigmoid\) has no place"):
         AlexNet(weights=path)
     net.layer[1].type = "ReLU"
     net.layer[0].convolution_param.stride[0] = 2
@@ -182,5 +182,7 @@ def test_opencv_and_onnxruntime_agree(tmp_path, name):
         for other in (opencv, runtime):
             # Two fp32 engines, each a few units of the largest value off, as in tests/model/test_model.py.
             assert np.abs(ours - other).max() <= 96 * U * np.abs(other).max()
-    wrong = AlexNet("caffenet" if name == "bvlc_alexnet" else "bvlc_alexnet", weights=path, widths=row.widths)
+    wrong = AlexNet(
+        "caffenet" if name == "bvlc_alexnet" else "bvlc_alexnet", weights=path, widths=row.widths, check=False
+    )
     assert np.abs(wrong(x) - opencv).max() > 0.01 * np.abs(opencv).max()

@@ -59,6 +59,17 @@ def device_line(net: Any, options: argparse.Namespace) -> str:
     return "%s (%s, %s)" % (chosen, level, threads) if level else chosen
 
 
+def check_file(options: argparse.Namespace, loaded: Any, variant: Any, arrays: Any) -> None:
+    """Hold what was read against the file's own graph, unless --no-check says otherwise.
+
+    :raises UserError: if they differ.
+    """
+    from ..selftest import files
+
+    if not options.no_check:
+        files.check(loaded, variant, arrays)
+
+
 def profile_name(name: Optional[str]) -> Optional[str]:
     from ..images import profiles
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from .._util import console
 from ..errors import UserError
-from .common import read_labels
-from .options import add_command, positive
+from .common import check_file, read_labels
+from .options import add_check, add_command, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -23,6 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--conv-only", action="store_true", help="write the convolutions alone, which are all that LPIPS needs"
     )
+    add_check(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     classes = options.num_classes or (adapt.class_count(loaded) if isinstance(base, str) else None)
     row = variants.get(base, num_classes=classes)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
+    check_file(options, loaded, row, arrays)
     if options.conv_only:
         convolutions = (layer for layer in row.layers() if layer.op == "conv")
         arrays = {name: arrays[name] for layer in convolutions for name in layer.param_shapes}

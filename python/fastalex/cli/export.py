@@ -8,8 +8,8 @@ from typing import Any, Dict
 
 from .._util import console
 from ..errors import UserError
-from .common import read_labels
-from .options import add_command, add_engine, positive
+from .common import check_file, read_labels
+from .options import add_check, add_command, add_engine, positive
 
 ANY_BATCH = "any"
 SUFFIXES = {".onnx": "onnx", ".engine": "engine", ".plan": "engine"}
@@ -34,6 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--precision", metavar="T", help="engine: fp32 (default) or fp16")
     parser.add_argument("--fc-weights", metavar="T", help="engine: as --precision (default), int8 or int4")
     add_engine(parser)
+    add_check(parser)
 
 
 def _batch(text: str) -> Any:
@@ -76,6 +77,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     classes = adapt.class_count(loaded) if isinstance(base, str) else None
     row = variants.get(base, num_classes=classes, input_size=options.input_size)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
+    check_file(options, loaded, row, arrays)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
     known = labels if labels and len(labels) == row.num_classes else None
     batch = None if options.batch == ANY_BATCH else options.batch
@@ -103,6 +105,7 @@ def _engine(options: argparse.Namespace) -> Dict[str, Any]:
         precision=options.precision or "fp32",
         fc_weights=options.fc_weights,
         engine=options.engine,
+        check=not options.no_check,
         **sizes,
     )
     net.save_engine(options.output, options.batch, options.softmax)

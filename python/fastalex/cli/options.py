@@ -50,6 +50,13 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_check(parser: argparse.ArgumentParser) -> None:
+    """The option of :func:`fastalex.cli.common.check_file`."""
+    parser.add_argument(
+        "--no-check", action="store_true", help="do not hold the network against the graph of an .onnx or .caffemodel"
+    )
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     try:

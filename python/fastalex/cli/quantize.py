@@ -8,8 +8,8 @@ from typing import Any, Iterator, List, Optional
 
 from .._util import console
 from ..errors import UserError
-from .common import profile_name
-from .options import add_command, positive
+from .common import check_file, profile_name
+from .options import add_check, add_command, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -32,6 +32,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
     parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
     parser.add_argument("--threads", type=positive, metavar="N", help="CPU threads; default: all it may use")
+    add_check(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     classes = adapt.class_count(loaded) if isinstance(row, str) else None
     variant = variants.get(row, num_classes=classes, profile=profile_name(options.profile))
     arrays = adapt.fit(loaded, variant)
+    check_file(options, loaded, variant, arrays)
     values = initial.check(variant, arrays, options.fc_weights)
     skipped: List[str] = []
     found = loaded.calibration() if options.calibrate is None else _calibrated(options, loaded.path, variant, skipped)

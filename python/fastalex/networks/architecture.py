@@ -14,6 +14,7 @@ from .layers import Layer, Shape, first_fc_input
 
 ROUNDINGS = ("floor", "ceil")
 ACTIVATIONS = ("relu", "tanh")
+OUTPUTS = ("logits", "softmax")
 BLOCK_OPS = ("conv", "act", "lrn", "spatial_norm", "pool")
 OVERLAPPING = 3  # side of a pool's window, with stride 2 [paper] section 3.4
 
@@ -70,7 +71,8 @@ class Variant:
     for a convolution, ignored by a pool). ``adaptive_pool`` averages the last map to this size, so that any input from
     ``min_input_size`` up works. ``pool_kernel`` is the side of a pool's window, with stride 2: 3 overlaps ([paper]
     section 3.4), 2 does not. ``naming`` chooses the parameter names: ``caffe`` (``conv1.weight``) or
-    ``torchvision`` (``features.0.weight``). ``profile`` is the preprocessing that :mod:`fastalex.images` applies.
+    ``torchvision`` (``features.0.weight``). ``output`` is what the network gives: ``logits``, or ``softmax`` of them,
+    as files have it that end so. ``profile`` is the preprocessing that :mod:`fastalex.images` applies.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Variant:
     dropout_first: bool = False
     pool_kernel: int = OVERLAPPING
     channels: int = 3
+    output: str = "logits"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -136,6 +139,8 @@ class Variant:
         values = dataclasses.asdict(self)
         if self.pool_kernel == OVERLAPPING:  # releases that know no other read the row, too
             del values["pool_kernel"]
+        if self.output == OUTPUTS[0]:
+            del values["output"]
         return values
 
 
@@ -159,6 +164,8 @@ def _check(row: Variant) -> None:
     positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
     if row.activation not in ACTIVATIONS:
         raise UserError("activation must be one of %s, not '%s'" % (", ".join(ACTIVATIONS), row.activation))
+    if row.output not in OUTPUTS:
+        raise UserError("output must be one of %s, not '%s'" % (", ".join(OUTPUTS), row.output))
     for rounding in (row.conv_rounding, row.pool_rounding):
         if rounding not in ROUNDINGS:
             raise UserError("rounding must be one of %s, not '%s'" % (", ".join(ROUNDINGS), rounding))
@@ -271,6 +278,8 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
             add(row.activation, "%s%d" % (row.activation, number), shape)
             if not row.dropout_first:
                 add("dropout", "drop%d" % number, shape, p=0.5)
+    if row.output == "softmax":
+        add("softmax", "prob", shape)
     return table
 
 

@@ -42,7 +42,7 @@ def graph_of(
     value = "x"
     for layer in row.layers():
         value = _ADD[layer.op](builder, layer, value)
-    if softmax:
+    if softmax and row.output != "softmax":
         value = builder.node("Softmax", [value], "prob", axis=1)
     count: Any = BATCH if batch is None else batch
     shape = [count, row.channels, row.input_size, row.input_size]
@@ -181,4 +181,5 @@ _ADD = {
     "adaptive_avgpool": _avgpool,
     "dropout": lambda builder, layer, value: value,
     "fc": _fc,
+    "softmax": lambda builder, layer, value: builder.node("Softmax", [value], layer.name, axis=1),
 }

@@ -70,8 +70,8 @@ def names(variant: Variant) -> Dict[str, str]:
         block = path.split(".")[0]
         if block != path:  # torchvision's features and classifier, whose result is that of their last module
             known[block] = known[layer.name]
-    known["logits"] = table[-1].name
-    known[PROBABILITY] = SOFTMAX
+    known["logits"] = [layer.name for layer in table if layer.op == "fc"][-1]
+    known.setdefault(PROBABILITY, SOFTMAX)  # a network that gives it has a layer of that name
     return known
 
 

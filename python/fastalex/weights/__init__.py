@@ -28,7 +28,8 @@ from ..quantize.calibration import Calibration
 from ..quantize.calibration import from_json as calibration_from
 from . import quantized
 from .errors import FormatError
-from .readers.steps import Step
+from .graph import Graph
+from .steps import Step
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -47,13 +48,15 @@ class Weights:
     """What a weights file holds. The arrays are read-only; where the format allows it they are views of its mapping.
     Fully connected weights of a quantised file are :class:`~fastalex.weights.quantized.QuantisedWeight`.
 
-    ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none.
+    ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none. ``graph`` is such a
+    file's own description, where it is complete (ONNX).
     """
 
     arrays: Dict[str, Any]
     metadata: Dict[str, str] = field(default_factory=dict)
     path: str = ""
     steps: Sequence[Step] = ()
+    graph: Optional[Graph] = None
 
     def variant(self) -> Optional[Variant]:
         """The network that the file says it is for, or None if it does not say.
@@ -126,8 +129,8 @@ def load(path: PathLike) -> Weights:
             raise UserError("%s is not a file" % name)
         with open(name, "rb") as stream:
             reader = _reader(name, stream)
-            arrays, metadata, *steps = reader.read(stream, os.fstat(stream.fileno()).st_size)
-            found = Weights(arrays, metadata, name, *steps)
+            arrays, metadata, *described = reader.read(stream, os.fstat(stream.fileno()).st_size)
+            found = Weights(arrays, metadata, name, *described)
             return dataclasses.replace(found, arrays=quantized.read(arrays, metadata, found.variant))
     except FormatError as error:
         raise UserError("%s cannot be used: %s" % (name, error)) from None

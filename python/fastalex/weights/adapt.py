@@ -8,6 +8,7 @@ settles it, :class:`Found` says what was assumed and what else would fit.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -15,22 +16,28 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from ..errors import UserError
-from ..networks.architecture import LRN, Variant
+from ..networks.architecture import LRN, ROUNDINGS, SpatialNorm, Variant
 from ..networks.variants import VARIANTS, get
 from . import Weights
-from .readers.steps import Step
+from .steps import Step
 
 CONVOLUTIONS, FULLY_CONNECTED = 5, 3
-_STRUCTURE = ("columns", "conv1_pad", "pool_rounding", "blocks", "lrn", "activation")  # fields that change the network
+_STRUCTURE = (  # fields that change the network
+    *("columns", "conv1_pad", "conv_rounding", "pool_rounding", "pool_kernel", "blocks", "lrn", "spatial_norm"),
+    *("adaptive_pool", "activation", "output"),
+)
 _SAME_NUMBER = 1e-5  # relative: files hold constants in fp32
 
 
 class Found(NamedTuple):
-    """The network that a set of arrays is for; ``note`` says how that was found; ``others`` would fit as well."""
+    """The network that a set of arrays is for; ``note`` says how that was found; ``others`` would fit as well.
+
+    ``certain``: nothing was assumed, or the caller should be told."""
 
     variant: Variant
     note: str
     others: Tuple[str, ...] = ()
+    certain: bool = True
 
 
 def find(weights: Weights) -> Found:
@@ -48,12 +55,28 @@ def find(weights: Weights) -> Found:
     row = _overridden(VARIANTS[best[0]], facts)
     _check_options(weights, row)
     _check_shapes(weights, names, row)
+    if len(best) == 1 and not weights.steps and not _published(weights, row):
+        note = "assumed from the shapes of its arrays, whose names or widths are of no published network"
+        note += _changes(VARIANTS[best[0]], row)
+        return Found(row, "%s; if it is another, pass variant= (%s)" % (note, ", ".join(VARIANTS)), certain=False)
     if len(best) == 1:
         how = "found from %s" % ("its layers" if weights.steps else "the names and shapes of its arrays")
         return Found(row, how + _changes(VARIANTS[best[0]], row))
     others = tuple(best[1:])
-    note = "assumed from the shapes, which fit %s too: name the variant if it is one of them" % " and ".join(others)
-    return Found(row, note, others)
+    note = "assumed from the shapes, which fit %s too: pass variant= if it is one of them" % " and ".join(others)
+    return Found(row, note, others, False)
+
+
+def _published(weights: Weights, row: Variant) -> bool:
+    """Whether names, their numbers and shapes are exactly those of a network of the family, up to its classes."""
+    base = VARIANTS.get(row.name)
+    if base is None:
+        return False
+    shapes = get(base, num_classes=row.num_classes).parameter_shapes()
+    first = next(iter(shapes))
+    prefix = next((name[: -len(first)] for name in weights.arrays if str(name).endswith(first)), "")
+    found = {name: tuple(np.shape(array)) for name, array in weights.arrays.items()}
+    return found == {prefix + name: tuple(shape) for name, shape in shapes.items()}
 
 
 def fit(weights: Weights, variant: Variant) -> Dict[str, np.ndarray]:
@@ -182,47 +205,108 @@ def _facts(weights: Weights, names: List[str]) -> Dict[str, Any]:
 
 
 def _described(weights: Weights) -> Dict[str, Any]:
-    """What the steps say, up to the first fully connected layer."""
+    """What the steps say of the network. Every one of them has its place there, or is refused by its name."""
     if not weights.steps:
         return {}
     facts: Dict[str, Any] = {}
     blocks: List[List[str]] = []
+    classifier: List[Step] = []
     for step in weights.steps:
         if step.kind == "input":
             facts["input_size"] = step.options.get("size")
             continue
-        if step.kind == "fc":
-            break
-        if step.kind not in ("conv", "act", "lrn", "pool") or (step.kind != "conv" and not blocks):
-            where = weights.path or "the file"
+        where = weights.path or "the file"
+        if not _fits(step.kind, blocks, classifier, facts):
             raise UserError(
                 "the layer '%s' (%s) of %s has no place in a network of the family"
                 % (_short(step.name), _short(step.kind), where)
             )
         if step.kind == "conv":
             blocks.append([])
-            if len(blocks) == 1 and "pad" in step.options:
-                facts["conv1_pad"] = step.options["pad"]
-        elif step.kind == "act":
-            facts["activation"] = step.options["function"]
-        elif step.kind == "lrn":
-            facts["lrn"] = _lrn(step)
-        elif step.kind == "pool" and "pool_rounding" not in facts:
-            facts["pool_rounding"] = step.options["rounding"]
-        if step.kind == "pool" and step.options["rounding"] == "ceil":
-            facts["pool_rounding"] = "ceil"  # where the sides come out even, a file may say floor
-        blocks[-1].append(step.kind)
+        if classifier or step.kind in ("fc", "softmax"):
+            classifier.append(step)
+        elif step.kind != "avgpool":
+            blocks[-1].append(step.kind)
+        for name, value in _said(step, len(blocks) == 1):
+            if facts.setdefault(name, value) != value:
+                raise UserError(
+                    "the layer '%s' of %s has another %s than the layers before it (%s, not %s), and a network of the "
+                    "family has one" % (_short(step.name), where, name.replace("_", " "), value, facts[name])
+                )
+    _check_classifier(weights, classifier)
     facts["blocks"] = tuple(" ".join(block) for block in blocks)
+    facts.setdefault("output", "logits")
     return facts
 
 
-def _lrn(step: Step) -> LRN:
+_CLASSIFIER = ("fc", "act", "fc", "act", "fc", "softmax")  # the last one may be missing
+
+
+def _check_classifier(weights: Weights, found: Sequence[Step]) -> None:
+    where = weights.path or "the file"
+    for step, wanted in itertools.zip_longest(found, _CLASSIFIER):
+        if step is None and wanted != "softmax":
+            raise UserError("%s ends with %d layers where the family has %s" % (where, len(found), wanted))
+        if step is not None and step.kind != wanted:
+            kind = step.options.get("function", step.kind)
+            said = (_short(step.name), _short(kind), where, wanted or "nothing")
+            raise UserError("the layer '%s' (%s) of %s has no place where a network of the family has %s" % said)
+
+
+def _fits(kind: str, blocks: List[List[str]], classifier: List[Step], facts: Mapping[str, Any]) -> bool:
+    """Whether a layer of this kind may follow what was there so far."""
+    if kind == "conv":
+        return not classifier and "adaptive_pool" not in facts
+    if not blocks:
+        return False
+    if classifier:
+        return kind in ("act", "fc", "softmax")
+    if "adaptive_pool" in facts:
+        return kind == "fc"
+    return kind in ("act", "lrn", "spatial_norm", "pool", "avgpool", "fc")
+
+
+def _said(step: Step, first_block: bool) -> List[Tuple[str, Any]]:
+    """Fields of the variant that a step settles, and their values."""
     options = step.options
-    values = [options.get(key) for key in ("alpha", "beta", "k")]
-    size = options.get("size")
+    if step.kind == "conv":
+        said = [("conv_rounding", options["rounding"])] if options.get("rounding") else []
+        return [*said, ("conv1_pad", options["pad"])] if first_block and "pad" in options else said
+    if step.kind == "act":
+        return [("activation", options["function"])]
+    if step.kind == "lrn":
+        return [("lrn", _lrn(step))]
+    if step.kind == "spatial_norm":
+        return [("spatial_norm", _spatial_norm(step))]
+    if step.kind == "avgpool":
+        return [("adaptive_pool", options["out"])]
+    if step.kind == "softmax":
+        return [("output", "softmax")]
+    if step.kind == "pool":
+        # Where the counts come out even, it does not matter how they are rounded.
+        rounding = options.get("certain", options["rounding"])
+        said = [("pool_rounding", rounding)] if rounding in ROUNDINGS else []
+        return [*said, ("pool_kernel", options["kernel"])] if "kernel" in options else said
+    return []
+
+
+def _constants(step: Step) -> Tuple[int, float, float, float]:
+    """(size, alpha, beta, k) of a normalization."""
+    values = [step.options.get(key) for key in ("alpha", "beta", "k")]
+    size = step.options.get("size")
     if not isinstance(size, int) or not all(isinstance(v, float) and math.isfinite(v) for v in values) or size < 1:
         raise UserError("the constants of the layer '%s' are no numbers" % _short(step.name))
-    return LRN(size, values[0], True, values[1], values[2], options["crosses_columns"])
+    return size, values[0], values[1], values[2]
+
+
+def _lrn(step: Step) -> LRN:
+    size, alpha, beta, k = _constants(step)
+    return LRN(size, alpha, True, beta, k, step.options["crosses_columns"])
+
+
+def _spatial_norm(step: Step) -> SpatialNorm:
+    size, alpha, beta, k = _constants(step)
+    return SpatialNorm(size, alpha, beta, k)
 
 
 # Choosing a row -----------------------------------------------------------------------------------------------------
@@ -264,17 +348,21 @@ def _overridden(row: Variant, facts: Mapping[str, Any]) -> Variant:
     """``row`` with the fields that the file settles."""
     fields = ("channels", "widths", "num_classes", *_STRUCTURE)
     changes = {key: facts[key] for key in fields if key in facts and facts[key] != getattr(row, key)}
+    if "blocks" in facts and "adaptive_pool" not in facts and row.adaptive_pool not in (None, facts["side"]):
+        changes["adaptive_pool"] = None  # at the side that the map has, it changes nothing
     if "lrn" in changes and _same_lrn(row.lrn, changes["lrn"], facts["columns"]):
         del changes["lrn"]
-    changed = get(row, **changes)
-    size = facts.get("input_size")
-    if size is None or size == row.input_size or row.adaptive_pool:
-        return changed
-    try:
-        resized = dataclasses.replace(changed, input_size=size)
-        return resized if _last_side(resized) == facts["side"] else changed
-    except UserError:
-        return changed
+    changed = dataclasses.replace(row, **changes)
+    said = facts.get("input_size")
+    # A file that does not say is for the row's own size, or for the smallest that its first fully connected layer fits.
+    for size in (said,) if said else (row.input_size, *range(63, 321)):
+        try:
+            resized = dataclasses.replace(changed, input_size=size)
+            if _last_side(resized) == facts["side"]:
+                return resized
+        except UserError:
+            continue
+    return changed
 
 
 def _changes(row: Variant, found: Variant) -> str:

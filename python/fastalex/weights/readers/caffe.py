@@ -10,10 +10,12 @@ from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from .. import datapath
 from ..errors import FormatError
+from ..graph import Graph, Node
+from ..steps import Step
 from . import mapped
 from . import protobuf_wire as wire
-from .steps import Step
 
 _NET_LAYERS_V1, _NET_LAYERS_V2 = 2, 100
 _NET_INPUT_DIM, _NET_INPUT_SHAPE = 4, 8
@@ -24,20 +26,60 @@ class _Fields(NamedTuple):
 
     name: int
     type: int
+    bottom: int
+    top: int
     blobs: int
     convolution: int
     lrn: int
     pooling: int
+    relu: int
+    inner_product: int
+    power: int
+    batch_norm: int
     input: int
 
 
-_V1 = _Fields(name=4, type=5, blobs=6, convolution=10, lrn=18, pooling=19, input=0)
-_V2 = _Fields(name=1, type=2, blobs=7, convolution=106, lrn=118, pooling=121, input=143)
+_V1 = _Fields(
+    name=4,
+    type=5,
+    bottom=2,
+    top=3,
+    blobs=6,
+    convolution=10,
+    lrn=18,
+    pooling=19,
+    relu=30,
+    inner_product=17,
+    power=21,
+    batch_norm=0,
+    input=0,
+)
+_V2 = _Fields(
+    name=1,
+    type=2,
+    bottom=3,
+    top=4,
+    blobs=7,
+    convolution=106,
+    lrn=118,
+    pooling=121,
+    relu=123,
+    inner_product=117,
+    power=122,
+    batch_norm=139,
+    input=143,
+)
 _V0_NAME, _V0_TYPE, _V0_BLOBS, _V0_IN_V1 = 1, 2, 50, 1
 
 # Where the options of a layer stand: in a message of their own (V1, V2), or in the layer itself (V0).
-_CONVOLUTION = {3: "pad", 4: "kernel", 5: "groups", 6: "stride"}
-_POOLING = {1: "method", 2: "kernel", 3: "stride", 4: "pad"}
+_CONVOLUTION = {3: "pad", 4: "kernel", 5: "groups", 6: "stride", 18: "dilation"}
+_CONVOLUTION.update({9: "pad_h", 10: "pad_w", 11: "kernel_h", 12: "kernel_w", 13: "stride_h", 14: "stride_w"})
+_POOLING = {1: "method", 2: "kernel", 3: "stride", 4: "pad", 12: "global", 13: "floor"}
+_POOLING.update({5: "kernel_h", 6: "kernel_w", 7: "stride_h", 8: "stride_w", 9: "pad_h", 10: "pad_w"})
+_INNER_PRODUCT = {6: "transposed"}
+_RELU = {1: "slope"}
+_POWER = {1: "power", 2: "scale", 3: "shift"}
+_BATCH_NORM = {3: "eps"}
 _LRN = {1: "size", 2: "alpha", 3: "beta", 4: "region", 5: "k"}
 _V0_OPTIONS = {
     "conv": {7: "pad", 8: "kernel", 9: "groups", 10: "stride"},
@@ -45,14 +87,20 @@ _V0_OPTIONS = {
     "lrn": {13: "size", 14: "alpha", 15: "beta", 22: "k"},
     "padding": {7: "pad"},
 }
-_LRN_FLOATS = ("alpha", "beta", "k")
+_FLOATS = ("alpha", "beta", "k", "slope", "power", "scale", "shift", "eps")
 _DEFAULTS: Dict[str, Dict[str, Any]] = {
-    "conv": {"pad": 0, "groups": 1, "stride": 1},
-    "pool": {"method": 0, "pad": 0, "stride": 1},
+    "conv": {"pad": 0, "groups": 1, "stride": 1, "dilation": 1},
+    "pool": {"method": 0, "pad": 0, "stride": 1, "global": 0, "floor": 0},
     "lrn": {"size": 5, "alpha": 1.0, "beta": 0.75, "k": 1.0, "region": 0},
+    "relu": {"slope": 0.0},
+    "power": {"power": 1.0, "scale": 1.0, "shift": 0.0},
+    "batchnorm": {"eps": 1e-5},
 }
-_V1_TYPES = {4: "conv", 14: "fc", 15: "lrn", 17: "pool", 18: "relu", 23: "tanh"}
-_V1_IGNORED = (1, 5, 6, 8, 9, 12, 20, 21, 22, 24, 29, 32, 36)  # data, dropout, softmax, loss, accuracy, split
+_V1_TYPES = {4: "conv", 14: "fc", 15: "lrn", 17: "pool", 18: "relu", 20: "softmax", 23: "tanh", 26: "power"}
+_V1_TYPES.update({6: "same", 8: "same", 22: "same"})  # dropout, flatten, split: the same values
+_V1_TYPES.update({1: "end", 21: "end", 36: "end"})  # accuracy, loss, silence: nothing of the network
+_V1_TYPES.update({5: "data", 9: "data", 12: "data", 24: "data", 29: "data", 32: "data"})
+_V1_NAMES = {2: "BNLL", 3: "Concat", 19: "Sigmoid", 25: "Eltwise", 33: "Slice", 35: "AbsVal"}
 _TYPES = {
     "convolution": "conv",
     "conv": "conv",
@@ -64,30 +112,19 @@ _TYPES = {
     "tanh": "tanh",
     "padding": "padding",
     "input": "input",
+    "softmax": "softmax",
+    "power": "power",
+    "batchnorm": "batchnorm",
+    "scale": "scale",
 }
-_IGNORED = {
-    "accuracy",
-    "annotateddata",
-    "data",
-    "dropout",
-    "dummydata",
-    "flatten",
-    "hdf5data",
-    "imagedata",
-    "images",
-    "memorydata",
-    "python",
-    "silence",
-    "softmax",
-    "softmax_loss",
-    "softmaxwithloss",
-    "split",
-    "windowdata",
-}
+_TYPES.update(dict.fromkeys(("dropout", "flatten", "split"), "same"))
+_TYPES.update(dict.fromkeys(("accuracy", "python", "silence", "softmax_loss", "softmaxwithloss"), "end"))
+_TYPES.update(dict.fromkeys(("annotateddata", "data", "dummydata", "hdf5data", "imagedata", "images"), "data"))
+_TYPES.update(dict.fromkeys(("memorydata", "windowdata"), "data"))
 
 
-def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step]]:
-    """The arrays, no metadata, and the layers in the order of the file.
+def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph]:
+    """The arrays, no metadata, the layers on the way of the data, and the graph itself.
 
     Arrays are named after their layers: ``conv1.weight``, ``conv1.bias``. Packed ``float`` data, which Caffe writes,
     stays a view of the mapped file. Fully connected weights are ``[out, in]`` also where the file has
@@ -111,8 +148,9 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     layers = [_Layer(data, budget, _V2) for data in modern] or [
         _v1_layer(data, budget) for data in generations[_NET_LAYERS_V1]
     ]
-    steps = [_input(sides)] if sides else []
-    return _arrays(layers), {}, steps + _steps(layers)
+    graph = _graph(layers, sides)
+    found = datapath.follow(graph, by_place=False)
+    return found.arrays, {}, found.steps, graph
 
 
 class _Layer:
@@ -120,14 +158,21 @@ class _Layer:
 
     def __init__(self, data: memoryview, budget: wire.Budget, fields: _Fields) -> None:
         self.name, self.kind, self.options = "", "", {}
+        self.bottoms: List[str] = []
+        self.tops: List[str] = []
         self.blobs: List[np.ndarray] = []
         blobs: List[memoryview] = []
-        tables = {fields.convolution: _CONVOLUTION, fields.lrn: _LRN, fields.pooling: _POOLING}
+        tables = {fields.convolution: _CONVOLUTION, fields.lrn: _LRN, fields.pooling: _POOLING, fields.relu: _RELU}
+        tables.update({fields.inner_product: _INNER_PRODUCT, fields.power: _POWER, fields.batch_norm: _BATCH_NORM})
         for number, wire_type, value in wire.fields(data, budget):
             if number == fields.name:
                 self.name = wire.text(value)
             elif number == fields.type:
                 self.kind = _kind_v1(value) if wire_type == wire.VARINT else _kind(wire.text(value))
+            elif number == fields.bottom:
+                self.bottoms.append(wire.text(value))
+            elif number == fields.top:
+                self.tops.append(wire.text(value))
             elif number == fields.blobs:
                 blobs.append(wire.message(value))
             elif number in tables:
@@ -138,7 +183,7 @@ class _Layer:
 
     def _finish(self, blobs: List[memoryview], budget: wire.Budget) -> None:
         self.options = dict(_DEFAULTS.get(self.kind, {}), **self.options)
-        if self.kind in ("conv", "fc"):
+        if self.kind in ("conv", "fc", "batchnorm", "scale"):
             self.blobs = [_blob(self.name, data, budget) for data in blobs]
 
 
@@ -147,6 +192,7 @@ class _OldLayer(_Layer):
 
     def __init__(self, data: memoryview, budget: wire.Budget, blobs: List[memoryview]) -> None:
         self.name, self.kind, self.options, self.blobs = "", "", {}, []
+        self.bottoms, self.tops = [], []
         own = list(wire.fields(data, budget))
         for number, _, value in own:
             if number == _V0_NAME:
@@ -173,13 +219,12 @@ def _v1_layer(data: memoryview, budget: wire.Budget) -> _Layer:
 
 
 def _kind(word: str) -> str:
-    """The kind of a layer of type ``word``; "" for one that changes nothing when a network is used."""
-    key = word.lower()
-    return "" if key in _IGNORED else _TYPES.get(key, word)
+    """The kind of a layer of type ``word``: of those here, or the word itself."""
+    return _TYPES.get(word.lower(), word)
 
 
 def _kind_v1(value: int) -> str:
-    return "" if value in _V1_IGNORED else _V1_TYPES.get(value, "type %d" % value)
+    return _V1_TYPES.get(value, _V1_NAMES.get(value, "type %d" % value))
 
 
 def _read_options(options: Dict[str, Any], table: Dict[int, str], data: memoryview, budget: wire.Budget) -> None:
@@ -189,12 +234,12 @@ def _read_options(options: Dict[str, Any], table: Dict[int, str], data: memoryvi
 
 
 def _set_option(options: Dict[str, Any], key: str, wire_type: int, value: Any, budget: wire.Budget) -> None:
-    if key in _LRN_FLOATS:
+    if key in _FLOATS:
         options[key] = wire.single(value)
     else:
-        values = wire.integers(wire_type, value, budget)
-        if values:
-            options[key] = values[-1]
+        for number in wire.integers(wire_type, value, budget):
+            if options.setdefault(key, number) != number:  # a side each, and not square
+                options["uneven"] = True
 
 
 def _input_sides(data: memoryview, budget: wire.Budget) -> List[int]:
@@ -231,17 +276,166 @@ def _blob(name: str, data: memoryview, budget: wire.Budget) -> np.ndarray:
     return mapped.shaped(name, wire.joined(parts[dtype], dtype), old if shape is None else shape)
 
 
-def _arrays(layers: List[_Layer]) -> Dict[str, np.ndarray]:
-    arrays: Dict[str, np.ndarray] = {}
+# The graph ------------------------------------------------------------------------------------------------------------
+
+
+class _Blob(NamedTuple):
+    """A constant of the graph: a blob with so many dimensions as its layer has."""
+
+    name: str
+    values: np.ndarray
+
+    @property
+    def sides(self) -> List[int]:
+        return list(self.values.shape)
+
+    def array(self) -> np.ndarray:
+        return self.values
+
+
+def _graph(layers: List[_Layer], sides: List[int]) -> Graph:
+    """The layers in ONNX's words. Where they do not say what they read, each reads the one before."""
+    builder = _Builder()
     for layer in layers:
-        if len(layer.blobs) > 2:
-            raise FormatError("its layer %.100r has %d blobs, not a weight and a bias" % (layer.name, len(layer.blobs)))
-        for leaf, blob in zip(("weight", "bias"), layer.blobs):
-            name = "%s.%s" % (layer.name, leaf)
-            if name in arrays:
-                raise FormatError("it has the array %.100r twice" % name)
-            arrays[name] = _without_ones(name, blob, 1 if leaf == "bias" else 4 if layer.kind == "conv" else 2)
-    return arrays
+        builder.add(layer, sides)
+    if not builder.nodes:
+        raise FormatError("it has no layers with weights")
+    return Graph(builder.nodes, builder.constants, _PICTURE, tuple(sides), builder.output())
+
+
+_PICTURE = "picture"
+
+
+class _Builder:
+    """Nodes and constants so far. ``blobs``: what a name of Caffe's means now, since layers work in place."""
+
+    def __init__(self) -> None:
+        self.nodes: List[Node] = []
+        self.constants: Dict[str, _Blob] = {}
+        self.blobs: Dict[str, str] = {}
+        self.last = _PICTURE
+        self.padding = 0
+        self.unread: Dict[str, None] = {}  # values in the order in which they are made
+
+    def add(self, layer: _Layer, sides: List[int]) -> None:
+        if layer.kind in ("input", "data"):
+            if layer.options.get("sides"):
+                sides[:] = layer.options["sides"]
+            self.blobs.update(dict.fromkeys(layer.tops[:1], _PICTURE))
+            return
+        if layer.kind == "end":
+            return
+        if layer.kind == "padding":  # V0 pads in a layer of its own
+            self.padding = layer.options.get("pad", 0)
+            return
+        inputs = [self.blobs.get(name, _PICTURE) for name in layer.bottoms] or [self.last]
+        for name in inputs:
+            self.unread.pop(name, None)
+        for op, attributes, blobs in self.nodes_of(layer):
+            number = len(self.nodes)
+            names = []
+            for leaf, values in blobs.items():
+                name = "%d.%s" % (number, leaf)
+                self.constants[name] = _Blob("%s.%s" % (layer.name, leaf), values)
+                names.append(name)
+            made = "%d" % number
+            self.nodes.append(Node(op, layer.name, [*inputs, *names], [made], attributes))
+            inputs = [made]
+        self.last = inputs[0]
+        self.unread[self.last] = None
+        self.blobs.update(dict.fromkeys(layer.tops, self.last))
+
+    def output(self) -> str:
+        """The last value that no layer reads."""
+        return list(self.unread)[-1]
+
+    def nodes_of(self, layer: _Layer) -> List[Tuple[str, Dict[str, Any], Dict[str, np.ndarray]]]:
+        """(op, attributes, constants) of each node that a layer becomes."""
+        handler = getattr(self, "_" + layer.kind, None) if layer.kind in _HANDLED else None
+        options = dict(layer.options)
+        return [(layer.kind, {}, {})] if handler is None else handler(layer, options)
+
+    def _conv(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        even = _square(options)
+        pad, self.padding = options["pad"] + self.padding, 0
+        if not even:
+            return [("Convolution whose pad, kernel_size or stride differ by side", {}, {})]
+        if options["dilation"] != 1:
+            return [("Convolution with dilation", {}, {})]
+        attributes = {"group": options["groups"], "strides": [options["stride"]] * 2, "pads": [pad] * 4}
+        return [("Conv", attributes, _named(layer, 4))]
+
+    def _fc(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        flat = ("Flatten", {"axis": 1}, {})
+        return [flat, ("Gemm", {"transB": int(not options.get("transposed", 0))}, _named(layer, 2))]
+
+    def _lrn(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        if options["region"]:
+            return [("LRN within a channel", {}, {})]
+        names = (("size", "size"), ("alpha", "alpha"), ("beta", "beta"), ("bias", "k"))
+        return [("LRN", {name: options[key] for name, key in names}, {})]
+
+    def _pool(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        even, kinds = _square(options), {0: "Max", 1: "Average"}
+        if options["method"] not in kinds or not even:
+            return [("pooling of another kind", {}, {})]
+        word = kinds[options["method"]]
+        if options["global"]:
+            return [("Global%sPool" % word, {}, {})]
+        if "kernel" not in options:
+            raise FormatError("its layer %.100r has no window" % layer.name)
+        attributes = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
+        attributes["pads"] = [options["pad"]] * 4
+        attributes["ceil_mode"] = int(not options["floor"])  # Caffe rounds up: src/caffe/layers/pooling_layer.cpp
+        return [("%sPool" % word, attributes, {})]
+
+    def _relu(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        return [("Relu" if options["slope"] == 0 else "leaky ReLU", {}, {})]
+
+    def _tanh(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        return [("Tanh", {}, {})]
+
+    def _same(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        return [("Identity", {}, {})]
+
+    def _softmax(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        return [("Softmax", {"axis": 1}, {})]
+
+    def _power(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        if options["power"] != 1.0:
+            return [("Power", {}, {})]
+        scale, shift = (np.array([options[key]], np.float32) for key in ("scale", "shift"))
+        return [("Mul", {"type": "Power"}, {"scale": scale}), ("Add", {"type": "Power"}, {"shift": shift})]
+
+    def _batchnorm(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        if len(layer.blobs) != 3:
+            raise FormatError("its layer %.100r has %d blobs, not three" % (layer.name, len(layer.blobs)))
+        mean, variance, total = (blob.reshape(-1).astype(np.float32) for blob in layer.blobs)
+        factor = np.float32(0 if total[0] == 0 else 1 / total[0])  # src/caffe/layers/batch_norm_layer.cpp
+        constants = {"scale": np.ones_like(mean), "shift": np.zeros_like(mean)}
+        constants.update(mean=mean * factor, variance=variance * factor)
+        return [("BatchNormalization", {"type": "BatchNorm", "epsilon": options["eps"]}, constants)]
+
+    def _scale(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        if len(layer.blobs) not in (1, 2):
+            return [("Scale by another layer", {}, {})]
+        scale = layer.blobs[0].reshape(-1).astype(np.float32)
+        shift = layer.blobs[1].reshape(-1).astype(np.float32) if len(layer.blobs) == 2 else np.zeros_like(scale)
+        constants = {"scale": scale, "shift": shift, "mean": np.zeros_like(scale), "variance": np.ones_like(scale)}
+        return [("BatchNormalization", {"type": "Scale", "epsilon": 0.0}, constants)]
+
+
+_HANDLED = {"batchnorm", "conv", "fc", "lrn", "pool", "power", "relu", "same", "scale", "softmax", "tanh"}
+
+
+def _named(layer: _Layer, dimensions: int) -> Dict[str, np.ndarray]:
+    """The weight, of so many dimensions, and the bias of a layer."""
+    if len(layer.blobs) > 2:
+        raise FormatError("its layer %.100r has %d blobs, not a weight and a bias" % (layer.name, len(layer.blobs)))
+    found = {}
+    for leaf, blob in zip(("weight", "bias"), layer.blobs):
+        found[leaf] = _without_ones("%s.%s" % (layer.name, leaf), blob, 1 if leaf == "bias" else dimensions)
+    return found
 
 
 def _without_ones(name: str, blob: np.ndarray, dimensions: int) -> np.ndarray:
@@ -252,34 +446,12 @@ def _without_ones(name: str, blob: np.ndarray, dimensions: int) -> np.ndarray:
     return blob.reshape(blob.shape[extra:])
 
 
-def _steps(layers: List[_Layer]) -> List[Step]:
-    steps: List[Step] = []
-    padding = 0
-    for layer in layers:
-        kind, options = layer.kind, dict(layer.options)
-        if kind == "padding":  # V0 pads in a layer of its own
-            padding = options.get("pad", 0)
-            continue
-        if kind == "input" and options.get("sides"):
-            steps.append(_input(options["sides"]))
-        elif kind in ("relu", "tanh"):
-            steps.append(Step("act", layer.name, {"function": kind}))
-        elif kind == "lrn":
-            region = options.pop("region")
-            options["crosses_columns"] = True
-            steps.append(Step("spatial_norm" if region else "lrn", layer.name, options))
-        elif kind == "pool":
-            plain = options.pop("method") == 0 and options.pop("pad") == 0
-            # Caffe rounds up: src/caffe/layers/pooling_layer.cpp.
-            steps.append(Step("pool" if plain else "other pooling", layer.name, dict(options, rounding="ceil")))
-        elif kind == "conv":
-            options["pad"] += padding
-            padding = 0
-            steps.append(Step(kind, layer.name, options))
-        elif kind not in ("", "input"):
-            steps.append(Step(kind, layer.name, {}))
-    return steps
-
-
-def _input(sides: List[int]) -> Step:
-    return Step("input", "input", {"size": sides[2] if len(sides) == 4 and sides[2] == sides[3] else None})
+def _square(options: Dict[str, Any]) -> bool:
+    """Whether heights and widths are the same; they are then under one name."""
+    even = not options.pop("uneven", False)
+    for key in ("pad", "kernel", "stride"):
+        height, width = options.pop(key + "_h", None), options.pop(key + "_w", None)
+        if height is not None or width is not None:
+            even = even and height == width
+            options[key] = height
+    return even

@@ -1,4 +1,4 @@
-"""Reader of ``.onnx``: the parameters of a chain of Conv, Gemm and MatMul nodes, named by their place in it.
+"""Reader of ``.onnx``: the graph, and the parameters of the Conv, Gemm and MatMul nodes on the way of the data.
 
 Numbers of fields and of types are those of github.com/onnx/onnx, ``onnx/onnx.proto``. Quantised models (QLinearConv,
 DequantizeLinear, ...) are refused: their rounded weights are worth less than the fp32 file they were made from, and
@@ -7,65 +7,57 @@ DequantizeLinear, ...) are refused: their rounded weights are worth less than th
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
 import numpy as np
 
+from .. import datapath
 from ..errors import FormatError
+from ..graph import Graph, Node
+from ..steps import Step
 from . import mapped
 from . import protobuf_wire as wire
-from .steps import Step
 
-_FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 10, 11, 16  # TensorProto.DataType
-_RAW = {_FLOAT: "<f4", _FLOAT16: "<f2", _DOUBLE: "<f8", _BFLOAT16: "<u2"}
-_ACTIVATIONS = {"Relu": "relu", "Tanh": "tanh"}
-# Nodes that change nothing but the shape of what a chain computes, or compute that shape.
-_SHAPES = {
-    "Cast",
-    "Concat",
-    "Dropout",
-    "Flatten",
-    "Gather",
-    "Identity",
-    "LogSoftmax",
-    "Reshape",
-    "Shape",
-    "Slice",
-    "Softmax",
-    "Unsqueeze",
-}
+_FLOAT, _INT32, _INT64, _BOOL, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 6, 7, 9, 10, 11, 16  # TensorProto.DataType
+_RAW = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8", _BOOL: "|b1", _FLOAT16: "<f2", _DOUBLE: "<f8", _BFLOAT16: "<u2"}
+_INTS = 7  # AttributeProto.AttributeType
 _QUANTISED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
 
-class _Node(NamedTuple):
-    op: str
-    inputs: List[str]
-    outputs: List[str]
-    attributes: Dict[str, Any]
-
-
-def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step]]:
-    """The arrays, fastalex's own metadata, and the layers in the order of the graph.
+def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph]:
+    """The arrays, fastalex's own metadata, the layers on the way of the data, and the graph itself.
 
     The arrays are ``conv1.weight``, ``conv1.bias``, ... and go on with ``fc6``, whatever the file calls them. What is
     stored as the network needs it stays a view of the mapped file.
 
-    :raises FormatError: if anything is wrong.
+    :raises FormatError: if anything is wrong, or what stands on the way from the input to the first output is in no
+        network of the family.
     """
     budget = wire.Budget()
-    graph: Optional[memoryview] = None
+    content: Optional[memoryview] = None
     metadata: Dict[str, str] = {}
+    opset = 1
     for number, _, value in wire.fields(mapped.view_of(stream, size), budget):
         if number == 7:
-            graph = wire.message(value)
+            content = wire.message(value)
+        elif number == 8:
+            opset = _opset(wire.message(value), budget) or opset
         elif number == 14:
             metadata.update(_property(wire.message(value), budget))
-    if graph is None:
+    if content is None:
         raise FormatError("it has no graph, so it is no ONNX model")
-    nodes: List[_Node] = []
+    graph = _graph(content, opset, budget)
+    found = datapath.follow(graph)
+    return found.arrays, metadata, found.steps, graph
+
+
+def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
+    """A GraphProto."""
+    nodes: List[Node] = []
     tensors: Dict[str, _Tensor] = {}
     inputs: List[Tuple[str, List[int]]] = []
-    for number, _, value in wire.fields(graph, budget):
+    outputs: List[str] = []
+    for number, _, value in wire.fields(data, budget):
         if number == 1:
             nodes.append(_node(wire.message(value), budget))
         elif number == 5:
@@ -73,8 +65,31 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             tensors[tensor.name] = tensor
         elif number == 11:
             inputs.append(_value_info(wire.message(value), budget))
-    arrays, steps = _Chain(tensors).walk(nodes, [sides for name, sides in inputs if name not in tensors])
-    return arrays, metadata, steps
+        elif number == 12:
+            outputs.append(_value_info(wire.message(value), budget)[0])
+    for node in nodes:
+        if any(word in node.op.lower() for word in _QUANTISED):
+            raise FormatError(
+                "it is quantised (%.60r); use the fp32 model it was made from, with fc_weights='int8'" % node.op
+            )
+    pictures = [(name, sides) for name, sides in inputs if name not in tensors]
+    if len(pictures) != 1:
+        raise FormatError("it has %d inputs, a network of the family has one" % len(pictures))
+    if not outputs:
+        raise FormatError("it has no output")
+    name, sides = pictures[0]
+    return Graph(nodes, tensors, name, tuple(max(side, 0) for side in sides), outputs[0], opset)
+
+
+def _opset(data: memoryview, budget: wire.Budget) -> int:
+    """The version of an OperatorSetIdProto, 0 for another domain than ONNX's own."""
+    domain, version = "", 0
+    for number, _, value in wire.fields(data, budget):
+        if number == 1:
+            domain = wire.text(value)
+        elif number == 2:
+            version = wire.signed(value)
+    return version if domain in ("", "ai.onnx") else 0
 
 
 def _property(data: memoryview, budget: wire.Budget) -> Dict[str, str]:
@@ -88,11 +103,12 @@ class _Tensor:
     """A TensorProto; the array is made when it is asked for."""
 
     def __init__(self, data: memoryview, budget: wire.Budget) -> None:
-        self.name, self.type, self.external, self.used = "", 0, False, False
+        self.name, self.type, self.external = "", 0, False
         self.sides: List[int] = []
         self.raw: Optional[memoryview] = None
         floats: List[np.ndarray] = []
         doubles: List[np.ndarray] = []
+        whole: Dict[int, List[int]] = {_INT32: [], _INT64: []}
         for number, wire_type, value in wire.fields(data, budget):
             if number == 1:
                 self.sides += wire.integers(wire_type, value, budget)
@@ -102,6 +118,8 @@ class _Tensor:
                 floats.append(wire.numbers(value, "<f4"))
             elif number == 10:
                 doubles.append(wire.numbers(value, "<f8"))
+            elif number in (5, 7):
+                whole[_INT32 if number == 5 else _INT64] += wire.integers(wire_type, value, budget)
             elif number == 8:
                 self.name = wire.text(value)
             elif number == 9:
@@ -109,6 +127,8 @@ class _Tensor:
             elif number == 13 or (number == 14 and value == 1):
                 self.external = True
         self.parts = {_FLOAT: (floats, "<f4"), _DOUBLE: (doubles, "<f8")}
+        for kind, source, code in ((_INT32, _INT32, "<i4"), (_INT64, _INT64, "<i8"), (_BOOL, _INT32, "|b1")):
+            self.parts[kind] = ([np.array(whole[source]).astype(code)], code)
 
     def array(self) -> np.ndarray:
         if self.external:
@@ -128,184 +148,30 @@ class _Tensor:
         return mapped.widened(flat) if self.type == _BFLOAT16 else flat
 
 
-class _Chain:
-    """Collects arrays and steps along the nodes."""
-
-    def __init__(self, tensors: Dict[str, _Tensor]) -> None:
-        self.tensors = tensors
-        self.arrays: Dict[str, np.ndarray] = {}
-        self.steps: List[Step] = []
-        self.layers = 0
-        self.waiting: Optional[Tuple[str, str]] = None  # output of a MatMul -> its name: an Add may bring the bias
-        self.split = False
-
-    def walk(self, nodes: List[_Node], inputs: List[List[int]]) -> Tuple[Dict[str, np.ndarray], List[Step]]:
-        for sides in inputs[:1]:
-            square = len(sides) == 4 and sides[2] == sides[3] and sides[2] > 0
-            self.steps.append(Step("input", "input", {"size": sides[2] if square else None}))
-        for node in nodes:
-            self.add(node)
-        if not self.arrays:
-            raise FormatError("it has no layers with weights")
-        return self.arrays, self.steps
-
-    def add(self, node: _Node) -> None:
-        if any(word in node.op.lower() for word in _QUANTISED):
-            raise FormatError(
-                "it is quantised (%.60r); use the fp32 model it was made from, with fc_weights='int8'" % node.op
-            )
-        handler = getattr(self, "_" + node.op.lower(), None) if node.op in _HANDLED else None
-        if handler is not None:
-            handler(node)
-        elif node.op in _ACTIVATIONS:
-            self.steps.append(Step("act", _first(node.outputs), {"function": _ACTIVATIONS[node.op]}))
-        elif node.op not in _SHAPES:
-            self.steps.append(Step("%.60s" % node.op, _first(node.outputs), {}))
-
-    def _constant(self, node: _Node) -> None:
-        tensor = node.attributes.get("value")
-        if isinstance(tensor, _Tensor):
-            self.tensors[_first(node.outputs)] = tensor
-
-    def _identity(self, node: _Node) -> None:
-        source = _first(node.inputs)
-        if source in self.tensors:
-            self.tensors[_first(node.outputs)] = self.tensors[source]
-
-    def _split(self, node: _Node) -> None:
-        self.split = True
-
-    def _conv(self, node: _Node) -> None:
-        name = self._layer("conv", node)
-        for leaf, source in zip(("weight", "bias"), node.inputs[1:3]):
-            self.arrays["%s.%s" % (name, leaf)] = self._tensor(source)
-        strides, pads = _pair(node, "strides", 1), _ints(node, "pads") or [0, 0, 0, 0]
-        options: Dict[str, Any] = {"groups": _int(node, "group", 1)}
-        if len(set(strides)) == 1 and len(pads) == 4 and pads[0] == pads[1]:
-            options.update(stride=strides[0], pad=pads[0])
-        else:
-            raise FormatError("its %s has strides %s and pads %s" % (name, strides[:8], pads[:8]))
-        self.steps.append(Step("conv", name, options))
-
-    def _gemm(self, node: _Node) -> None:
-        name = self._layer("fc", node)
-        if _int(node, "transA", 0):
-            raise FormatError("its %s has transA=1" % name)
-        weight = self._tensor(node.inputs[1] if len(node.inputs) > 1 else "")
-        weight = weight if _int(node, "transB", 0) else weight.T
-        self.arrays[name + ".weight"] = _scaled(weight, node.attributes.get("alpha", 1.0))
-        if len(node.inputs) > 2:
-            bias = self._tensor(node.inputs[2])
-            self.arrays[name + ".bias"] = _scaled(bias, node.attributes.get("beta", 1.0)).reshape(-1)
-        self.steps.append(Step("fc", name, {}))
-
-    def _matmul(self, node: _Node) -> None:
-        if any(len(self.tensors[name].sides) == 4 for name in node.inputs if name in self.tensors):
-            self.steps.append(Step("MatMul", _first(node.outputs), {}))  # an adaptive pool, of fastalex's export
-            return
-        name = self._layer("fc", node)
-        self.arrays[name + ".weight"] = self._tensor(node.inputs[1] if len(node.inputs) > 1 else "").T
-        self.waiting = (_first(node.outputs), name)
-        self.steps.append(Step("fc", name, {}))
-
-    def _add(self, node: _Node) -> None:
-        if self.waiting is None or len(node.inputs) != 2 or self.waiting[0] not in node.inputs:
-            self.steps.append(Step("Add", _first(node.outputs), {}))
-            return
-        other = node.inputs[1 - node.inputs.index(self.waiting[0])]
-        self.arrays[self.waiting[1] + ".bias"] = self._tensor(other).reshape(-1)
-        self.waiting = None
-
-    def _lrn(self, node: _Node) -> None:
-        options = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0, "size": 5}
-        options.update({key: node.attributes[key] for key in options if key in node.attributes})
-        options["k"] = options.pop("bias")
-        options["crosses_columns"] = not self.split
-        if not self.split or not self.steps or self.steps[-1].kind != "lrn":  # one LRN for each column is one step
-            self.steps.append(Step("lrn", _first(node.outputs), options))
-
-    def _concat(self, node: _Node) -> None:
-        self.split = False
-
-    def _maxpool(self, node: _Node) -> None:
-        pads = _ints(node, "pads") or [0, 0, 0, 0]
-        kernel, strides = _pair(node, "kernel_shape", 0), _pair(node, "strides", 1)
-        if len(set(kernel)) != 1 or len(set(strides)) != 1 or len(pads) != 4 or pads[:2] != [0, 0]:
-            self.steps.append(Step("MaxPool with padding", _first(node.outputs), {}))
-            return
-        # Converters from Caffe write its rounding up as padding at the end.
-        rounding = "ceil" if _int(node, "ceil_mode", 0) or any(pads[2:]) else "floor"
-        options = {"kernel": kernel[0], "stride": strides[0], "rounding": rounding}
-        self.steps.append(Step("pool", _first(node.outputs), options))
-
-    def _averagepool(self, node: _Node) -> None:
-        if set(_ints(node, "kernel_shape")) != {1}:  # PyTorch exports the adaptive pool so at the native size
-            self.steps.append(Step("AveragePool", _first(node.outputs), {}))
-
-    def _layer(self, kind: str, node: _Node) -> str:
-        self.layers += 1
-        self.waiting = None
-        return "%s%d" % (kind, self.layers)
-
-    def _tensor(self, name: str) -> np.ndarray:
-        if name not in self.tensors:
-            raise FormatError("the parameter %.100r is computed or missing, not stored" % name)
-        tensor = self.tensors[name]
-        if tensor.used:  # each conversion is a copy: a file must not ask for thousands of one tensor
-            raise FormatError("two layers share the parameter %.100r" % name)
-        tensor.used = True
-        return tensor.array()
-
-
-_HANDLED = {"Add", "AveragePool", "Concat", "Constant", "Conv", "Gemm", "Identity", "LRN", "MatMul", "MaxPool", "Split"}
-
-
-def _first(names: List[str]) -> str:
-    return names[0] if names else ""
-
-
-def _scaled(array: np.ndarray, factor: Any) -> np.ndarray:
-    if not isinstance(factor, float):
-        raise FormatError("a Gemm has a factor that is no number")
-    return array if factor == 1.0 else array * np.float32(factor)
-
-
-def _ints(node: _Node, key: str) -> List[int]:
-    value = node.attributes.get(key, [])
-    if not isinstance(value, list):
-        raise FormatError("the attribute %s of a %.60r is no list" % (key, node.op))
-    return value
-
-
-def _pair(node: _Node, key: str, default: int) -> List[int]:
-    return _ints(node, key) or [default]
-
-
-def _int(node: _Node, key: str, default: int) -> int:
-    value = node.attributes.get(key, default)
-    if not isinstance(value, int):
-        raise FormatError("the attribute %s of a %.60r is no whole number" % (key, node.op))
-    return value
-
-
-def _node(data: memoryview, budget: wire.Budget) -> _Node:
-    node = _Node("", [], [], {})
+def _node(data: memoryview, budget: wire.Budget) -> Node:
+    inputs: List[str] = []
+    outputs: List[str] = []
+    attributes: Dict[str, Any] = {}
+    texts = {3: "", 4: "", 7: ""}  # name, operator, domain
     for number, _, value in wire.fields(data, budget):
         if number == 1:
-            node.inputs.append(wire.text(value))
+            inputs.append(wire.text(value))
         elif number == 2:
-            node.outputs.append(wire.text(value))
-        elif number == 4:
-            node = node._replace(op=wire.text(value))
+            outputs.append(wire.text(value))
+        elif number in texts:
+            texts[number] = wire.text(value)
         elif number == 5:
             name, content = _attribute(wire.message(value), budget)
-            node.attributes[name] = content
-    return node
+            attributes[name] = content
+    op = texts[4] if texts[7] in ("", "ai.onnx") else "%s.%s" % (texts[7], texts[4])
+    return Node(op, texts[3], inputs, outputs, attributes)
 
 
 def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
-    name, content = "", None
+    """Name and value of an AttributeProto; of a kind that no op of the family has: None."""
+    name, content, kind = "", None, 0
     ints: List[int] = []
+    floats: List[np.ndarray] = []
     for number, wire_type, value in wire.fields(data, budget):
         if number == 1:
             name = wire.text(value)
@@ -313,11 +179,19 @@ def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
             content = wire.single(value)
         elif number == 3:
             content = wire.signed(value)
+        elif number == 4:
+            content = wire.text(value)
         elif number == 5:
             content = _Tensor(wire.message(value), budget)
+        elif number == 7:
+            floats.append(wire.numbers(value, "<f4"))
         elif number == 8:
             ints += wire.integers(wire_type, value, budget)
-    return name, ints if ints else content
+        elif number == 20:
+            kind = wire.signed(value)
+    if kind == _INTS or ints:
+        return name, ints
+    return name, wire.joined(floats, "<f4").tolist() if floats else content
 
 
 def _value_info(data: memoryview, budget: wire.Budget) -> Tuple[str, List[int]]:

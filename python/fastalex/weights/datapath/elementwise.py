@@ -1,0 +1,119 @@
+"""Activations, sums and products on the way: each is a layer, or is folded into the weights before or after it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Callable, List
+
+import numpy as np
+
+from ..graph import Node, attribute
+from ..steps import Step
+from .flow import Flow, RefusedError, SpatialNormPart, Walk, is_positive, placed, shown_name, small_array, without_gain
+
+
+def activation(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
+    def act(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+        if flow.columns is not None:
+            raise RefusedError("it reads a part of the channels")
+        if word != "relu" or not is_positive(flow.gain):
+            flow = without_gain(flow)
+        result = flow.after(Step("act", shown_name(node), {"function": word}), flow.sides)
+        if not flow.in_place():  # it does not matter whether values move before or after it
+            result = dataclasses.replace(result, moved=flow.moved, mover=flow.mover)
+        return result
+
+    return act
+
+
+def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    flow = without_gain(flow)
+    if len(flow.shape) != 2 or attribute(node, "axis", -1 if walk.graph.opset >= 13 else 1) not in (1, -1):
+        raise RefusedError("it is not over the classes")
+    result = flow.after(Step("softmax", shown_name(node), {}), flow.sides)
+    return dataclasses.replace(result, moved=flow.moved, mover=flow.mover) if not flow.in_place() else result
+
+
+def dropout(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    if len(inputs) > 2 and inputs[2] is not None and np.asarray(small_array(inputs[2])).any():
+        raise RefusedError("it is in training mode")
+    return flow
+
+
+def cast(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    if node.attributes.get("to") not in (1, 11):
+        raise RefusedError("it rounds the values to another type")
+    return flow
+
+
+def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
+    def combine(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+        if word == "Mul" and len(inputs) == 2 and inputs[0] is inputs[1]:
+            return SpatialNormPart(without_gain(placed(flow)), "squares", {})
+        if len(inputs) != 2 or sum(isinstance(one, Flow) for one in inputs) != 1:
+            raise RefusedError("it joins two values that depend on the picture")
+        first = isinstance(inputs[0], Flow)
+        constant = inputs[1] if first else inputs[0]
+        if word == "Add" and flow.last_linear and flow.layers[-1].bias is None and _is_bias(flow, constant):
+            layer = flow.layers[-1]
+            if layer.scale is None and layer.kind == "fc":  # a MatMul's own bias stays a view of the file
+                layer = dataclasses.replace(layer, bias=walk.once(constant, node))
+                return dataclasses.replace(flow, layers=(*flow.layers[:-1], layer))
+        values = np.asarray(small_array(constant), np.float64)
+        if word == "Div" and not first:
+            raise RefusedError("it divides by a value that depends on the picture")
+        per_output = _per_output(flow, values)
+        zero = np.zeros(1)
+        if word in ("Add", "Sub"):
+            sign = -1.0 if word == "Sub" and first else 1.0
+            return folded(flow, np.full(1, -1.0 if word == "Sub" and not first else 1.0), sign * per_output)
+        with np.errstate(divide="ignore"):
+            factor = per_output if word == "Mul" else 1.0 / per_output
+        if flow.last_linear and flow.gain is None:
+            return folded(flow, factor, zero)
+        return _carried(flow, factor)
+
+    return combine
+
+
+def negative(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    return folded(flow, np.full(1, -1.0), np.zeros(1)) if flow.last_linear else _carried(flow, np.full(1, -1.0))
+
+
+def _is_bias(flow: Flow, constant: Any) -> bool:
+    sides = list(getattr(constant, "sides", getattr(constant, "shape", ())))
+    return len(flow.sides) == 1 and [side for side in sides if side != 1] == [flow.sides[0]]
+
+
+def _per_output(flow: Flow, values: np.ndarray) -> np.ndarray:
+    """A constant that is broadcast over the values as one number for each channel or feature, or one for all."""
+    if values.size == 1:
+        return values.reshape(1)
+    rank = len(flow.shape)
+    sides = (1,) * (rank - values.ndim) + values.shape
+    if values.ndim > rank or sides[1] != flow.sides[0] or values.size != flow.sides[0]:
+        raise RefusedError("its constant of shape %s is not one number for each channel" % list(values.shape))
+    return values.reshape(-1)
+
+
+def folded(flow: Flow, factor: np.ndarray, shift: np.ndarray) -> Flow:
+    """Outputs times ``factor`` plus ``shift``, ``[outputs]`` or one value each, folded into the layer before."""
+    flow = without_gain(placed(flow))
+    if not flow.last_linear:
+        raise RefusedError("it does not follow a layer with weights, into which it could go")
+    count = flow.sides[0]
+    if not (np.isfinite(factor).all() and np.isfinite(shift).all()):
+        raise RefusedError("its numbers are not finite")
+    wide = [np.broadcast_to(np.asarray(values, np.float64).reshape(-1), (count,)) for values in (factor, shift)]
+    layer = flow.layers[-1].affine(*wide)
+    return dataclasses.replace(flow, layers=(*flow.layers[:-1], layer))
+
+
+def _carried(flow: Flow, factor: np.ndarray) -> Flow:
+    """A factor after an activation, which the next layer with weights takes in."""
+    flow = placed(flow)
+    if not np.isfinite(factor).all():
+        raise RefusedError("its numbers are not finite")
+    shape = (-1, *[1] * (len(flow.sides) - 1))
+    whole = np.broadcast_to(factor, (flow.sides[0],)).reshape(shape)
+    return dataclasses.replace(flow, gain=whole if flow.gain is None else flow.gain * whole)

@@ -1,0 +1,145 @@
+"""Convolutions and fully connected layers on the way, with the order of what they read taken into their weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, List, Optional
+
+import numpy as np
+
+from ..graph import Node, attribute, whole, wholes
+from .flow import Flow, Linear, RefusedError, Walk, alike, shown_name
+from .pooling import adaptive_by_products
+
+
+def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    weight = walk.once(inputs[1], node)
+    bias = walk.once(inputs[2], node) if len(inputs) > 2 and inputs[2] is not None else None
+    if len(weight.sides) != 4 or weight.sides[2] != weight.sides[3]:
+        raise RefusedError("its kernel %s is not square" % list(weight.sides)[2:6])
+    channels = _channel_order(flow)
+    kernel, groups = weight.sides[2], whole(node, "group", 1)
+    strides, pads = wholes(node, "strides", [1, 1]), wholes(node, "pads", [0, 0, 0, 0])
+    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise RefusedError("auto_pad=%.20s; export it with pads" % node.attributes["auto_pad"])
+    if set(wholes(node, "dilations", [1])) != {1}:
+        raise RefusedError("it has dilations")
+    if len(set(strides)) != 1 or len(pads) != 4 or len(set(pads[:2])) != 1:
+        raise RefusedError("it has strides %s and pads %s" % (strides[:8], pads[:8]))
+    stride, pad, sides = strides[0], pads[0], []
+    for side, end in zip(flow.sides[1:], pads[2:]):
+        sides.append((side + pad + end - kernel) // stride + 1)
+    rounding = _rounding(flow.sides[1:], sides, kernel, stride, pad, pads[2:])
+    options = {"groups": groups, "stride": stride, "pad": pad, "kernel": kernel}
+    if rounding:
+        options["rounding"] = rounding
+    gain = (
+        None if flow.gain is None else np.broadcast_to(flow.gain, (flow.sides[0], 1, 1)).reshape(-1).astype(np.float32)
+    )
+    if channels is not None and groups != 1:
+        raise RefusedError("the channels before it are moved by %s, and it has groups" % flow.mover)
+    if gain is not None and groups != 1:
+        gain = _grouped(gain, groups)
+    layer = Linear("conv", shown_name(node), weight, bias, options, inputs=channels, gain=gain)
+    return dataclasses.replace(flow, gain=None).after(layer, (weight.sides[0], *sides))
+
+
+def _grouped(gain: np.ndarray, groups: int) -> np.ndarray:
+    """The factor of a grouped convolution's inputs, which all groups must share."""
+    parts = gain.reshape(groups, -1)
+    if (parts != parts[0]).any():
+        raise RefusedError("the factors of its channels differ between its groups")
+    return parts[0]
+
+
+def _rounding(before: Any, sides: Any, kernel: int, stride: int, pad: int, ends: Any) -> Optional[str]:
+    """How the counts ``sides`` of a convolution's windows are rounded; None where they come out even.
+
+    What the windows do not reach of the padding at the end does not matter, so the counts say it all.
+
+    :raises RefusedError: for counts that are not those of ``pad`` on all sides, rounded either way.
+    """
+    kinds = set()
+    for side, count in zip(before, sides):
+        room = side + 2 * pad - kernel
+        low, high = room // stride + 1, -(-room // stride) + 1
+        kinds.add("any" if low == high == count else "floor" if count == low else "ceil" if count == high else "other")
+    kinds.discard("any")
+    if len(kinds) > 1 or "other" in kinds:
+        raise RefusedError("its pads at the end, %s, are not those at the start" % list(ends))
+    return kinds.pop() if kinds else None
+
+
+def _channel_order(flow: Flow) -> Optional[np.ndarray]:
+    """The order of the channels before a convolution, or None if it is as it was.
+
+    :raises RefusedError: where more than whole channels has moved.
+    """
+    if flow.columns is not None:
+        raise RefusedError("it reads a part of the channels")
+    if flow.in_place():
+        return None
+    if len(flow.shape) == 4 and flow.shape[1:] == flow.sides:
+        area = flow.sides[1] * flow.sides[2]
+        order = flow.places[0, :, 0, 0] // area
+        expected = (np.arange(len(flow.places))[:, None] * flow.sides[0] + order)[:, :, None] * area + np.arange(area)
+        whole = (flow.places.reshape(*flow.shape[:2], -1) == expected).all()
+        if whole and sorted(order.tolist()) == list(range(flow.sides[0])) and not flow.layers:
+            return order.astype(np.intp)
+    raise RefusedError(
+        "what it reads is cut, turned, mirrored or reordered by %s in a way that cannot be kept" % flow.mover
+    )
+
+
+def gemm(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    if not isinstance(inputs[0], Flow):
+        raise RefusedError("its weights are computed from the picture")
+    if whole(node, "transA", 0):
+        raise RefusedError("it has transA=1")
+    weight = walk.once(inputs[1], node)
+    bias = walk.once(inputs[2], node) if len(inputs) > 2 and inputs[2] is not None else None
+    factors = (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0))
+    if not all(isinstance(factor, float) for factor in factors) or len(weight.sides) != 2:
+        raise RefusedError("its weights are no matrix, or it has a factor that is no number")
+    transposed = not whole(node, "transB", 0)
+    layer = Linear("fc", shown_name(node), weight, bias, {}, transposed, factors)
+    return _fully_connected(flow, layer, weight.sides[0 if transposed else 1])
+
+
+def matmul(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    if any(len(getattr(one, "sides", ())) == 4 for one in inputs if not isinstance(one, Flow)):
+        return adaptive_by_products(node, flow, inputs)
+    if not isinstance(inputs[0], Flow):
+        raise RefusedError("it multiplies from the left")
+    weight = walk.once(inputs[1], node)
+    if len(weight.sides) != 2:
+        raise RefusedError("its weights are no matrix")
+    return _fully_connected(flow, Linear("fc", shown_name(node), weight, None, {}, True), weight.sides[0])
+
+
+def _fully_connected(flow: Flow, layer: Linear, features: int) -> Flow:
+    order = _feature_order(flow)
+    size = int(np.prod(flow.sides))
+    if features != size:
+        raise RefusedError("it has weights for %d features where there are %d" % (features, size))
+    gain = None
+    if flow.gain is not None:
+        gain = np.broadcast_to(flow.gain, flow.sides).reshape(-1).astype(np.float32)
+    outputs = layer.weight.sides[1] if layer.transposed else layer.weight.sides[0]
+    layer = dataclasses.replace(layer, inputs=order, gain=gain)
+    return dataclasses.replace(flow, gain=None).after(layer, (outputs,))
+
+
+def _feature_order(flow: Flow) -> Optional[np.ndarray]:
+    """The order of the features before a fully connected layer, or None if it is that of a flattened map."""
+    if flow.columns is not None or len(flow.shape) != 2:
+        raise RefusedError("the values before it are not flattened to [N, features]")
+    size = int(np.prod(flow.sides))
+    order = flow.places[0]
+    if flow.shape[1] != size or not alike(flow, order):
+        raise RefusedError("it does not read each value before it once")
+    if (order[1:] - order[:-1] == 1).all() and order[0] == 0:
+        return None
+    if len(np.unique(order)) != size:
+        raise RefusedError("it does not read each value before it once")
+    return order.astype(np.intp)

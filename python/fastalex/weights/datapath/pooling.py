@@ -1,0 +1,99 @@
+"""Pools on the way: overlapping max-pools, and average pools in every form that exports have."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, List
+
+import numpy as np
+
+from ..graph import Node, attribute, whole, wholes
+from ..steps import Step
+from .flow import Flow, RefusedError, Walk, is_positive, placed, shown_name, without_gain
+
+
+def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    flow = placed(flow)
+    if not is_positive(flow.gain) or (flow.gain is not None and flow.gain.shape[1:] != (1, 1)):
+        without_gain(flow)
+    kernel, strides = wholes(node, "kernel_shape", ()), wholes(node, "strides", [1, 1])
+    pads = wholes(node, "pads", [0, 0, 0, 0])
+    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or set(wholes(node, "dilations", [1])) != {1}:
+        raise RefusedError("it has auto_pad or dilations")
+    if len(set(kernel)) != 1 or len(set(strides)) != 1 or len(pads) != 4 or pads[:2] != [0, 0]:
+        raise RefusedError("it has the window %s, strides %s and pads %s" % (kernel[:4], strides[:4], pads[:8]))
+    size, stride, sides = kernel[0], strides[0], []
+    up = bool(whole(node, "ceil_mode", 0))
+    kinds = set()
+    for side, end in zip(flow.sides[1:], pads[2:]):
+        room = side + end - size
+        count = (-(-room // stride) if up else room // stride) + 1
+        low, high = (side - size) // stride + 1, -(-(side - size) // stride) + 1
+        # Converters from Caffe write its rounding up as padding at the end.
+        kinds.add("any" if low == high == count else "floor" if count == low else "ceil" if count == high else "other")
+        sides.append(count)
+    kinds.discard("any")
+    if len(kinds) > 1 or "other" in kinds:
+        raise RefusedError("it rounds its counts in a way that no network of the family does")
+    rounding = kinds.pop() if kinds else ("ceil" if up or any(pads[2:]) else "floor")
+    certain = "any" if all((side - size) % stride == 0 for side in flow.sides[1:]) else rounding
+    options = {"kernel": size, "stride": stride, "rounding": rounding, "certain": certain}
+    return flow.after(Step("pool", shown_name(node), options), (flow.sides[0], *sides))
+
+
+def average_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    flow = placed(flow)
+    kernel = wholes(node, "kernel_shape", ())
+    pads, strides = wholes(node, "pads", [0]), wholes(node, "strides", [1, 1])
+    if set(kernel) == {1} and set(strides) == {1} and not any(pads):
+        return flow  # PyTorch exports the adaptive pool so at the native size
+    if list(kernel) == list(flow.sides[1:]) and not any(pads):
+        return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+    raise RefusedError("the family has an adaptive average pool alone")
+
+
+def global_average(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    flow = placed(flow)
+    return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+
+
+def reduce_mean(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    flow = placed(flow)
+    axes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes")
+    axes = axes.array() if hasattr(axes, "array") else axes
+    rank = len(flow.shape)
+    if axes is None or rank != 4 or sorted(int(axis) % rank for axis in np.asarray(axes).reshape(-1)) != [2, 3]:
+        raise RefusedError("it does not average over a whole map")
+    result = flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+    if whole(node, "keepdims", 1):
+        return result
+    return dataclasses.replace(result, moved=result.places.reshape(result.batch, -1))
+
+
+def adaptive_by_products(node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """An adaptive average pool as ``fastalex export`` writes it: two products with matrices, the rows' first."""
+    flow = placed(flow)
+    left = not isinstance(inputs[0], Flow)
+    matrix = np.asarray((inputs[0] if left else inputs[1]).array(), np.float64)
+    matrix = matrix[0, 0] if left else matrix[0, 0].T
+    out, side = matrix.shape
+    channels, height, width = flow.sides
+    exact = _means(side, out)
+    if side != (height if left else width) or np.abs(matrix - exact).max() > 1e-6:
+        raise RefusedError("its matrix is not that of an adaptive average pool")
+    last = flow.layers[-1] if flow.layers else None
+    if left:
+        return flow.after(Step("half avgpool", shown_name(node), {"out": out}), (channels, out, width))
+    if not isinstance(last, Step) or last.kind != "half avgpool" or last.options["out"] != out:
+        raise RefusedError("its matrix is not that of an adaptive average pool")
+    flow = dataclasses.replace(flow, layers=flow.layers[:-1])
+    return flow.after(Step("avgpool", shown_name(node), {"out": out}), (channels, height, out))
+
+
+def _means(side: int, out: int) -> np.ndarray:
+    """``[out, side]``: the windows of adaptive_avgpool in csrc/backend/ops.h."""
+    matrix = np.zeros((out, side))
+    for i in range(out):
+        first, end = i * side // out, -(-(i + 1) * side // out)
+        matrix[i, first:end] = 1 / (end - first)
+    return matrix

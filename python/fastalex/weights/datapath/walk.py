@@ -1,0 +1,252 @@
+"""The walk through a file's graph, from the picture to the result."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from .. import interpreter
+from ..errors import FormatError
+from ..graph import Graph, Node, shown
+from ..steps import Step
+from .elementwise import activation, arithmetic, cast, dropout, negative, softmax
+from .flow import (
+    LARGEST_CONSTANT,
+    Computed,
+    Flow,
+    Linear,
+    RefusedError,
+    SpatialNormPart,
+    Transposed,
+    Unknown,
+    alike,
+    count_of,
+    described,
+    shown_name,
+)
+from .linear import conv, gemm, matmul
+from .normalization import SPATIAL_OPS, batch_normalization, lrn, spatial_norm
+from .pooling import average_pool, global_average, max_pool, reduce_mean
+
+#: Sides that a picture of unknown size is tried with: those of the family, then what else is usual.
+SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
+LARGEST_BATCH = 4  # pictures whose places are told apart; a file for more is followed with one
+#: Nodes that only move values: what they do to numbers of places is what they do to the values.
+PLACES = frozenset(
+    ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
+)
+
+
+HANDLERS: Dict[str, Callable[[Any, Node, Flow, List[Any]], Flow]] = {
+    "Add": arithmetic("Add"),
+    "AveragePool": average_pool,
+    "BatchNormalization": batch_normalization,
+    "Cast": cast,
+    "Conv": conv,
+    "Div": arithmetic("Div"),
+    "Dropout": dropout,
+    "Gemm": gemm,
+    "GlobalAveragePool": global_average,
+    "LRN": lrn,
+    "MatMul": matmul,
+    "MaxPool": max_pool,
+    "Mul": arithmetic("Mul"),
+    "Neg": negative,
+    "ReduceMean": reduce_mean,
+    "Relu": activation("relu"),
+    "Softmax": softmax,
+    "Sub": arithmetic("Sub"),
+    "Tanh": activation("tanh"),
+}
+
+
+@dataclass
+class Result:
+    """What the graph is: the arrays under names by their place, and the layers in their order."""
+
+    arrays: Dict[str, np.ndarray] = field(default_factory=dict)
+    steps: List[Step] = field(default_factory=list)
+
+
+def follow(graph: Graph, by_place: bool = True) -> Result:
+    """The layers of ``graph``, and their arrays under names by their place, or by their own names.
+
+    :raises FormatError: naming the first node that no network of the family has.
+    """
+    if not any(node.op in ("Conv", "Gemm", "MatMul") for node in graph.nodes):
+        raise FormatError("it has no layers with weights")
+    sides = graph.shape if len(graph.shape) == 4 else (0, 3, 0, 0)
+    if min(sides[2:]) > 0:
+        return _result(sides, Walk(graph, sides).walk(), by_place)
+    problem: Optional[FormatError] = None
+    for size in SIZES:
+        try:
+            sized = (sides[0], sides[1], size, size)
+            return _result(sides, Walk(graph, sized).walk(), by_place)
+        except FormatError as error:  # of a picture of the wrong size, or of any
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+class Walk:
+    """One way through the graph for a picture of known size."""
+
+    def __init__(self, graph: Graph, sides: Tuple[int, ...]) -> None:
+        self.graph = graph
+        batch = sides[0] if 0 < sides[0] <= LARGEST_BATCH else 1
+        self.values: Dict[str, Any] = {graph.input: Flow((), batch, (max(sides[1], 1), *sides[2:]))}
+        self.shared: Dict[int, str] = {}
+
+    def walk(self) -> Flow:
+        for node in self.graph.nodes:
+            for name, value in zip(node.outputs, self.outputs(node)):
+                self.values[name] = value
+        found = self.value(self.graph.output)
+        if isinstance(found, Unknown):
+            raise FormatError(found.why)
+        if not isinstance(found, Flow):
+            raise FormatError("its result does not depend on its input")
+        return found
+
+    def value(self, name: str) -> Any:
+        """A Flow, an Unknown, a numpy array, or a constant of the file."""
+        if name in self.values:
+            return self.values[name]
+        return self.graph.constants.get(name) or Unknown(
+            "the parameter %.100r is computed or missing, not stored" % name
+        )
+
+    def outputs(self, node: Node) -> List[Any]:
+        inputs = [None if not name else self.value(name) for name in node.inputs]
+        unknown = [one for one in inputs if isinstance(one, Unknown)]
+        flows = [one for one in inputs if isinstance(one, Flow)]
+        if unknown:
+            return [unknown[0]] * len(node.outputs)
+        try:
+            if node.op in SPATIAL_OPS and any(isinstance(one, SpatialNormPart) for one in inputs):
+                return [spatial_norm(node, inputs)]
+            if not flows:
+                return self.computed(node, inputs)
+            if node.op == "Shape":
+                return interpreter.evaluate(node, [np.broadcast_to(np.int64(0), flows[0].shape)], self.graph.opset)
+            if node.op in PLACES:
+                return self.moved(node, inputs, flows)
+            handler = HANDLERS.get(node.op)
+            if handler is None:
+                return [Unknown("%s has no place in a network of the family" % described(node))] * len(node.outputs)
+            return [handler(self, node, flows[0], inputs)]
+        except RefusedError as problem:
+            reason = Unknown("%s: %s" % (described(node), problem))
+        except interpreter.UnknownOpError as problem:
+            reason = Unknown("%s: it is %.60s, which no network of the family has" % (described(node), problem))
+        except FormatError as problem:
+            reason = Unknown(str(problem))
+        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError, MemoryError) as problem:
+            said = shown(" ".join(str(problem).split()), 100)
+            reason = Unknown("%s cannot be computed: %s" % (described(node), said))
+        return [reason] * len(node.outputs)
+
+    def computed(self, node: Node, inputs: List[Any]) -> List[Any]:
+        """What does not depend on the picture: shapes and small constants by the interpreter, weights as they are."""
+        if node.op == "Constant" and hasattr(node.attributes.get("value"), "array"):
+            return [node.attributes["value"]]
+        if node.op in ("Identity", "Dropout") and not isinstance(inputs[0], np.ndarray):
+            return [inputs[0]] * len(node.outputs)
+        large = [
+            one
+            for one in inputs
+            if not isinstance(one, np.ndarray) and one is not None and count_of(one) > LARGEST_CONSTANT
+        ]
+        if node.op == "Transpose" and large and len(large[0].sides) == 2:
+            return [Transposed(large[0])]
+        if large:
+            raise RefusedError("it computes weights, which should be stored")
+        values = [one.array() if hasattr(one, "array") else one for one in inputs]
+        return interpreter.evaluate(node, values, self.graph.opset)
+
+    def moved(self, node: Node, inputs: List[Any], flows: List[Flow]) -> List[Any]:
+        """A node that moves values, applied to the numbers of their places."""
+        first = flows[0]
+        if any(one.layers != first.layers or one.gain is not first.gain for one in flows):
+            raise RefusedError("it joins values of different layers")
+        if any(one.columns != first.columns for one in flows):
+            raise RefusedError("it joins parts of different normalization")
+        values = [
+            one.places if isinstance(one, Flow) else one.array() if hasattr(one, "array") else one for one in inputs
+        ]
+        if node.op == "Concat" and len(flows) != len(inputs):
+            raise RefusedError("it joins values with constants")
+        moved = interpreter.evaluate(node, values, self.graph.opset)
+        results = [dataclasses.replace(first, moved=places, mover=described(node)[4:]) for places in moved]
+        if first.columns is not None and node.op == "Concat":
+            return [self.whole_norm(results[0], flows)]
+        return results
+
+    def whole_norm(self, joined: Flow, parts: List[Flow]) -> Flow:
+        """The parts of an LRN by columns, all of which are there."""
+        sizes = {part.shape[1] for part in parts}
+        plain = dataclasses.replace(joined, columns=None)
+        if len(sizes) != 1 or not plain.in_place():
+            raise RefusedError("the parts of its normalization are no columns")
+        options = dict(joined.columns or (), crosses_columns=False)
+        return plain.after(Step("lrn", "norm", options), plain.sides)
+
+    def once(self, constant: Any, node: Node) -> Any:
+        """A parameter, of one layer alone: each conversion is a copy, and a file could ask for thousands."""
+        if isinstance(constant, np.ndarray):
+            return Computed(constant)
+        if not hasattr(constant, "array"):
+            raise RefusedError("a parameter of it is computed or missing, not stored")
+        if min(constant.sides, default=0) < 0:
+            raise FormatError("%.100r has a side that is not a whole number from 0 up" % getattr(constant, "name", ""))
+        base = getattr(constant, "base", constant)
+        if self.shared.setdefault(id(base), shown_name(node)) != shown_name(node):
+            raise RefusedError(
+                "it and '%s' share the parameter %.60r" % (self.shared[id(base)], getattr(base, "name", ""))
+            )
+        return constant
+
+
+def _result(sides: Tuple[int, ...], flow: Flow, by_place: bool) -> Result:
+    layers = list(_ended(flow))
+    square = sides[2] == sides[3] > 0
+    found = Result(steps=[Step("input", "input", {"size": sides[2] if square else None})])
+    number = 0
+    for layer in layers:
+        if isinstance(layer, Step):
+            found.steps.append(layer)
+            continue
+        number += 1
+        name = "%s%d" % (layer.kind, number) if by_place else layer.name
+        found.steps.append(Step(layer.kind, name, layer.options))
+        for leaf, array in layer.arrays().items():
+            if found.arrays.setdefault("%s.%s" % (name, leaf), array) is not array:
+                raise FormatError("it has the array %.100r twice" % ("%s.%s" % (name, leaf)))
+    if not found.arrays:
+        raise FormatError("it has no layers with weights")
+    return found
+
+
+def _ended(flow: Flow) -> Tuple[Any, ...]:
+    """The layers, with an order of the classes taken into the last of them."""
+    layers = list(flow.layers)
+    if flow.gain is not None or flow.columns is not None or len(flow.shape) != 2:
+        raise FormatError("its result is not one value for each class")
+    size = int(np.prod(flow.sides))
+    order = flow.places[0]
+    if not alike(flow, order):
+        raise FormatError("its result mixes the images of a batch")
+    if flow.shape[1] == size and (order == np.arange(size)).all():
+        return tuple(layers)
+    behind_softmax = bool(layers) and isinstance(layers[-1], Step) and layers[-1].kind == "softmax"
+    if behind_softmax and len(np.unique(order)) != size:
+        raise FormatError("it leaves out classes behind its softmax")
+    position = len(layers) - (2 if behind_softmax else 1)
+    if position < 0 or not isinstance(layers[position], Linear):
+        raise FormatError("its result is moved in a way that no network of the family has")
+    layers[position] = dataclasses.replace(layers[position], outputs=order.astype(np.intp))
+    return tuple(layers)

@@ -1,0 +1,70 @@
+"""A network as a file describes it: nodes in the words of ONNX, and the constants that they read.
+
+Readers make a :class:`Graph`; :mod:`.datapath` follows it from the picture to the result, and :mod:`.interpreter`
+executes it. Caffe's layers are told in ONNX's words, too (:mod:`.readers.caffe`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from .errors import FormatError
+
+
+class Node(NamedTuple):
+    """One operation. ``attributes`` hold whole numbers, floats, text, lists of these, and arrays."""
+
+    op: str
+    name: str
+    inputs: List[str]
+    outputs: List[str]
+    attributes: Dict[str, Any]
+
+
+class Graph(NamedTuple):
+    """``nodes`` in an order in which they can be computed.
+
+    ``constants``: name -> what has ``array()``, the values, and ``sides``, their shape. ``input`` is the picture, of
+    which ``shape`` says (batch, channels, height, width), 0 for a side that is not fixed; ``output`` is the result.
+    ``opset`` is the version of ONNX's operators.
+    """
+
+    nodes: List[Node]
+    constants: Mapping[str, Any]
+    input: str
+    shape: Tuple[int, ...]
+    output: str
+    opset: int = 13
+
+
+def attribute(node: Node, key: str, default: Any) -> Any:
+    """The attribute ``key`` of ``node``; ``default``, or where it is not there."""
+    value: Optional[Any] = node.attributes.get(key)
+    return default if value is None else value
+
+
+def whole(node: Node, key: str, default: int) -> int:
+    """The attribute ``key``, a whole number.
+
+    :raises FormatError: if it is none.
+    """
+    value = attribute(node, key, default)
+    if not isinstance(value, int):
+        raise FormatError("the attribute %s of a %s is not a whole number" % (key, shown(node.op)))
+    return value
+
+
+def wholes(node: Node, key: str, default: Sequence[int]) -> List[int]:
+    """The attribute ``key``, a list of whole numbers.
+
+    :raises FormatError: if it is none.
+    """
+    value = attribute(node, key, list(default))
+    if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
+        raise FormatError("the attribute %s of a %s is no list of whole numbers" % (key, shown(node.op)))
+    return value
+
+
+def shown(text: str, most: int = 60) -> str:
+    """``text`` as a message shows it: a file must not steer a terminal, nor fill it."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:most])

@@ -1,0 +1,358 @@
+"""A small reference interpreter of a :class:`~fastalex.weights.graph.Graph`, in numpy: one function for each op.
+
+It shares nothing with the readers, so that a network that was read from a file can be held against the file itself
+(:mod:`fastalex.selftest.files`). Semantics: github.com/onnx/onnx, ``docs/Operators.md``, float32 throughout.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, List, Sequence, Tuple
+
+import numpy as np
+
+from .graph import Graph, Node, attribute
+
+Arrays = List[np.ndarray]
+
+
+class UnknownOpError(Exception):
+    """An op, or a form of one, that the interpreter does not compute; the text names it."""
+
+
+def run(graph: Graph, x: np.ndarray) -> np.ndarray:
+    """The result of ``graph`` for pictures ``x``, float32 ``[N, C, H, W]``. Values are dropped after their last use.
+
+    :raises UnknownOpError: for an op on the way to the result that is not in :data:`OPS`.
+    """
+    needed = _needed(graph)
+    last: Dict[str, int] = {}
+    for position in needed:
+        for name in graph.nodes[position].inputs:
+            last[name] = position
+    values: Dict[str, np.ndarray] = {graph.input: x}
+    for position in needed:
+        node = graph.nodes[position]
+        inputs = [_value(graph, values, name) for name in node.inputs]
+        for name, value in zip(node.outputs, evaluate(node, inputs, graph.opset)):
+            values[name] = value
+        for name in node.inputs:
+            if last[name] == position and name != graph.output:
+                values.pop(name, None)
+    return values[graph.output]
+
+
+def evaluate(node: Node, inputs: Sequence[Any], opset: int = 13) -> Arrays:
+    """The outputs of one node; an input that is left out is None.
+
+    :raises UnknownOpError: for an op that is not in :data:`OPS`.
+    """
+    if node.op not in OPS:
+        raise UnknownOpError(node.op)
+    return [np.asarray(value) for value in OPS[node.op](node, list(inputs), opset)]
+
+
+def _needed(graph: Graph) -> List[int]:
+    """Positions of the nodes that the result depends on."""
+    makers = {name: position for position, node in enumerate(graph.nodes) for name in node.outputs}
+    found, waiting = set(), [graph.output]
+    while waiting:
+        position = makers.get(waiting.pop())
+        if position is not None and position not in found:
+            found.add(position)
+            waiting += graph.nodes[position].inputs
+    return sorted(found)
+
+
+def _value(graph: Graph, values: Dict[str, np.ndarray], name: str) -> Any:
+    if not name:
+        return None
+    return values[name] if name in values else graph.constants[name].array()
+
+
+# Layers -------------------------------------------------------------------------------------------------------------
+
+
+def _pads(node: Node) -> Tuple[int, int, int, int]:
+    """(top, left, bottom, right)."""
+    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise UnknownOpError("%s with auto_pad=%s" % (node.op, node.attributes["auto_pad"]))
+    top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
+    return top, left, bottom, right
+
+
+def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], counts: Sequence[int]) -> np.ndarray:
+    """A view ``[N, C, counts.., kernel..]`` of what each window sees."""
+    n, c, down, along = x.strides
+    shape = (*x.shape[:2], *counts, *kernel)
+    return np.lib.stride_tricks.as_strided(x, shape, (n, c, down * strides[0], along * strides[1], down, along))
+
+
+def _conv(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    x, weight = inputs[:2]
+    groups, strides = attribute(node, "group", 1), attribute(node, "strides", [1, 1])
+    if set(attribute(node, "dilations", [1])) != {1}:
+        raise UnknownOpError("Conv with dilations")
+    top, left, bottom, right = _pads(node)
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    kernel = weight.shape[2:]
+    counts = [(x.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
+    out = np.empty((len(x), len(weight), *counts), np.float32)
+    inner, outer = x.shape[1] // groups, len(weight) // groups
+    for group in range(groups):
+        rows = weight[group * outer : (group + 1) * outer].reshape(outer, -1)
+        seen = _windows(x[:, group * inner : (group + 1) * inner], kernel, strides, counts)
+        for image in range(len(x)):
+            columns = seen[image].transpose(0, 3, 4, 1, 2).reshape(inner * kernel[0] * kernel[1], -1)
+            out[image, group * outer : (group + 1) * outer] = (rows @ columns).reshape(outer, *counts)
+    if len(inputs) > 2 and inputs[2] is not None:
+        out += inputs[2].reshape(1, -1, 1, 1)
+    return [out]
+
+
+def _max_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    (x,) = inputs
+    kernel, strides = node.attributes["kernel_shape"], attribute(node, "strides", [1, 1])
+    if set(attribute(node, "dilations", [1])) != {1}:
+        raise UnknownOpError("MaxPool with dilations")
+    top, left, bottom, right = _pads(node)
+    counts, ends = [], []
+    for side, before, after, size, stride in zip(x.shape[2:], (top, left), (bottom, right), kernel, strides):
+        room = side + before + after - size
+        count = (-(-room // stride) if attribute(node, "ceil_mode", 0) else room // stride) + 1
+        if attribute(node, "ceil_mode", 0) and (count - 1) * stride >= side + before:
+            count -= 1  # a window that would start in the padding at the end
+        counts.append(count)
+        ends.append(max(after, (count - 1) * stride + size - side - before))
+    x = np.pad(x, ((0, 0), (0, 0), (top, ends[0]), (left, ends[1])), constant_values=-np.inf)
+    return [_windows(x, kernel, strides, counts).max(axis=(4, 5))]
+
+
+def _average_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    (x,) = inputs
+    kernel, strides = node.attributes["kernel_shape"], attribute(node, "strides", [1, 1])
+    top, left, bottom, right = _pads(node)
+    if attribute(node, "ceil_mode", 0):
+        raise UnknownOpError("AveragePool with ceil_mode")
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
+        counts = [(padded.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
+        return _windows(padded, kernel, strides, counts).sum(axis=(4, 5), dtype=np.float32)
+
+    seen = np.float32(kernel[0] * kernel[1]) if attribute(node, "count_include_pad", 0) else sums(np.ones_like(x))
+    return [sums(x) / seen]
+
+
+def _lrn(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    (x,) = inputs
+    size = node.attributes["size"]
+    alpha, beta, bias = (attribute(node, key, value) for key, value in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0)))
+    before = (size - 1) // 2
+    squares = np.pad(np.square(x), ((0, 0), (before, size - 1 - before), (0, 0), (0, 0)))
+    sums = squares[:, : x.shape[1]].copy()
+    for first in range(1, size):
+        sums += squares[:, first : first + x.shape[1]]
+    base = np.float32(bias) + np.float32(alpha / size) * sums
+    root = np.sqrt(base)
+    return [x / (root * np.sqrt(root) if beta == 0.75 else base ** np.float32(beta))]  # two roots are much quicker
+
+
+def _batch_normalization(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    if attribute(node, "training_mode", 0):
+        raise UnknownOpError("BatchNormalization in training mode")
+    x = inputs[0]
+    scale, shift, mean, variance = (value.reshape(-1, *[1] * (x.ndim - 2)) for value in inputs[1:5])
+    return [(x - mean) / np.sqrt(variance + np.float32(attribute(node, "epsilon", 1e-5))) * scale + shift]
+
+
+def _gemm(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    x, weight = inputs[:2]
+    x = x.T if attribute(node, "transA", 0) else x
+    out = x @ (weight.T if attribute(node, "transB", 0) else weight)
+    out = out * np.float32(attribute(node, "alpha", 1.0))
+    if len(inputs) > 2 and inputs[2] is not None:
+        out = out + np.float32(attribute(node, "beta", 1.0)) * inputs[2]
+    return [out]
+
+
+def _softmax(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    (x,) = inputs
+    if x.ndim != 2 or attribute(node, "axis", -1 if opset >= 13 else 1) not in (1, -1):
+        raise UnknownOpError("Softmax over another axis than the classes")
+    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
+    return [exponentials / exponentials.sum(axis=1, keepdims=True)]
+
+
+def _global_average(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [inputs[0].mean(axis=(2, 3), keepdims=True, dtype=np.float32)]
+
+
+def _reduce_mean(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    axes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes")
+    axes = None if axes is None else tuple(int(axis) for axis in axes)
+    return [inputs[0].mean(axis=axes, keepdims=bool(attribute(node, "keepdims", 1)))]
+
+
+def _relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [np.maximum(inputs[0], 0)]
+
+
+def _dropout(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    if len(inputs) > 2 and inputs[2] is not None and inputs[2].any():
+        raise UnknownOpError("Dropout in training mode")
+    return [inputs[0], np.ones(inputs[0].shape, bool)]
+
+
+# Arithmetic, and places of values ------------------------------------------------------------------------------------
+
+
+def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Node, List[Any], int], Arrays]:
+    def compute(node: Node, inputs: List[Any], opset: int) -> Arrays:
+        a, b = inputs
+        if opset < 7 and attribute(node, "broadcast", 0) and b.ndim < a.ndim:
+            axis = attribute(node, "axis", a.ndim - b.ndim)
+            b = b.reshape(b.shape + (1,) * (a.ndim - axis - b.ndim))
+        return [np.asarray(function(a, b), a.dtype)]
+
+    return compute
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a // b if a.dtype.kind in "iu" and b.dtype.kind in "iu" else a / b
+
+
+#: TensorProto.DataType -> numpy's.
+TYPES = {1: "f4", 2: "u1", 3: "i1", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8"}
+
+
+def _cast(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    kind = node.attributes.get("to")
+    if kind not in TYPES:
+        raise UnknownOpError("Cast to the type %s" % kind)
+    return [inputs[0].astype(TYPES[kind])]
+
+
+def _flatten(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    (x,) = inputs
+    axis = attribute(node, "axis", 1)
+    rows = 1
+    for side in x.shape[: axis if axis >= 0 else x.ndim + axis]:
+        rows *= side
+    return [x.reshape(rows, -1)]
+
+
+def _reshape(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    x = inputs[0]
+    wanted = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("shape")
+    if wanted is None:
+        raise UnknownOpError("Reshape without a shape")
+    keeps = not attribute(node, "allowzero", 0)
+    sides = [x.shape[i] if side == 0 and keeps else int(side) for i, side in enumerate(wanted)]
+    return [x.reshape(sides)]
+
+
+def _axes(node: Node, inputs: List[Any]) -> Any:
+    given = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes")
+    return None if given is None else tuple(int(axis) for axis in np.asarray(given).reshape(-1))
+
+
+def _squeeze(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [np.squeeze(inputs[0], _axes(node, inputs))]
+
+
+def _unsqueeze(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [np.expand_dims(inputs[0], _axes(node, inputs))]
+
+
+def _transpose(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [np.transpose(inputs[0], node.attributes.get("perm"))]
+
+
+def _concat(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [np.concatenate(inputs, attribute(node, "axis", 1))]
+
+
+def _gather(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    return [np.take(inputs[0], np.asarray(inputs[1]).astype(np.int64), attribute(node, "axis", 0))]
+
+
+def _split(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    x = inputs[0]
+    axis = attribute(node, "axis", 0)
+    sizes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("split")
+    if sizes is None:
+        count = len(node.outputs)
+        each = -(-x.shape[axis] // count)
+        sizes = [each] * (count - 1) + [x.shape[axis] - each * (count - 1)]
+    return list(np.split(x, np.cumsum(sizes)[:-1].astype(int), axis))
+
+
+def _slice(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    x = inputs[0]
+    if "starts" in node.attributes:  # before opset 10
+        starts, ends = node.attributes["starts"], node.attributes["ends"]
+        axes, steps = node.attributes.get("axes"), None
+    else:
+        starts, ends = inputs[1], inputs[2]
+        axes = inputs[3] if len(inputs) > 3 else None
+        steps = inputs[4] if len(inputs) > 4 else None
+    axes = range(len(starts)) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    for start, end, axis, step in zip(starts, ends, axes, steps):
+        axis, step, side = int(axis) % x.ndim, int(step), x.shape[int(axis) % x.ndim]
+        low, high = (0, side) if step > 0 else (-1, side - 1)
+        first, last = (int(v) + side if int(v) < 0 else int(v) for v in (start, end))
+        first, last = min(max(first, 0), high), min(max(last, low), high if step < 0 else side)
+        x = np.take(x, np.arange(first, last, step), axis)
+    return [x]
+
+
+def _shape(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    sides = np.array(inputs[0].shape, np.int64)
+    return [sides[attribute(node, "start", 0) : node.attributes.get("end")]]
+
+
+def _constant(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    for key, kind in (("value_float", "f4"), ("value_floats", "f4"), ("value_int", "i8"), ("value_ints", "i8")):
+        if key in node.attributes:
+            return [np.array(node.attributes[key], kind)]
+    value = node.attributes.get("value")
+    if value is None:
+        raise UnknownOpError("Constant without numbers")
+    return [value.array()]
+
+
+OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
+    "Add": _binary(np.add),
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_normalization,
+    "Cast": _cast,
+    "Concat": _concat,
+    "Constant": _constant,
+    "Conv": _conv,
+    "Div": _binary(_divide),
+    "Dropout": _dropout,
+    "Flatten": _flatten,
+    "Gather": _gather,
+    "Gemm": _gemm,
+    "GlobalAveragePool": _global_average,
+    "Identity": lambda node, inputs, opset: [inputs[0]],
+    "LRN": _lrn,
+    "MatMul": lambda node, inputs, opset: [inputs[0] @ inputs[1]],
+    "MaxPool": _max_pool,
+    "Mul": _binary(np.multiply),
+    "Neg": lambda node, inputs, opset: [-inputs[0]],
+    "Pow": _binary(np.power),
+    "ReduceMean": _reduce_mean,
+    "Relu": _relu,
+    "Reshape": _reshape,
+    "Shape": _shape,
+    "Slice": _slice,
+    "Softmax": _softmax,
+    "Split": _split,
+    "Squeeze": _squeeze,
+    "Sub": _binary(np.subtract),
+    "Tanh": lambda node, inputs, opset: [np.tanh(inputs[0])],
+    "Transpose": _transpose,
+    "Unsqueeze": _unsqueeze,
+}

@@ -1,0 +1,7 @@
+"""Everything that may be odd in an ONNX graph."""
+
+from __future__ import annotations
+
+from . import onnx_end_oddities, onnx_layer_oddities
+
+ODDITIES = {**onnx_layer_oddities.ODDITIES, **onnx_end_oddities.ODDITIES}
