@@ -322,6 +322,12 @@ def _constant(node: Node, inputs: List[Any], opset: int) -> Arrays:
     return [value.array()]
 
 
+def _constant_of_shape(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    value = node.attributes.get("value")
+    fill = np.zeros(1, np.float32) if value is None else value.array().reshape(-1)[:1]
+    return [np.full([int(side) for side in inputs[0]], fill[0])]
+
+
 OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "Add": _binary(np.add),
     "AveragePool": _average_pool,
@@ -329,6 +335,7 @@ OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "Cast": _cast,
     "Concat": _concat,
     "Constant": _constant,
+    "ConstantOfShape": _constant_of_shape,
     "Conv": _conv,
     "Div": _binary(_divide),
     "Dropout": _dropout,

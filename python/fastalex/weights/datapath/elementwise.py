@@ -9,7 +9,18 @@ import numpy as np
 
 from ..graph import Node, attribute
 from ..steps import Step
-from .flow import Flow, RefusedError, SpatialNormPart, Walk, is_positive, placed, shown_name, small_array, without_gain
+from .flow import (
+    Flow,
+    RefusedError,
+    SpatialNormPart,
+    Walk,
+    described,
+    is_positive,
+    placed,
+    shown_name,
+    small_array,
+    without_gain,
+)
 
 
 def activation(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
@@ -49,7 +60,7 @@ def cast(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
     def combine(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         if word == "Mul" and len(inputs) == 2 and inputs[0] is inputs[1]:
-            return SpatialNormPart(without_gain(placed(flow)), "squares", {})
+            return SpatialNormPart(without_gain(placed(flow)), "squares", {}, described(node))
         if len(inputs) != 2 or sum(isinstance(one, Flow) for one in inputs) != 1:
             raise RefusedError("it joins two values that depend on the picture")
         first = isinstance(inputs[0], Flow)

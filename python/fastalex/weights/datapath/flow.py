@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Protocol, Tuple
 
@@ -97,7 +98,10 @@ class Flow:
         """The number of each value's place."""
         if self.moved is not None:
             return self.moved
-        return np.arange(self.batch * int(np.prod(self.sides)), dtype=np.int32).reshape(self.shape)
+        count = math.prod(self.shape)
+        if count > LARGEST_MOVED:
+            raise RefusedError("it moves %d values, more than a network of the family has" % count)
+        return np.arange(count, dtype=np.int32).reshape(self.shape)
 
     def in_place(self) -> bool:
         """Whether every value is where the last layer put it."""
@@ -119,6 +123,7 @@ class SpatialNormPart:
     flow: Flow
     stage: str
     options: Dict[str, Any]
+    begun_by: str  # the node, as :func:`described` says it
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,7 @@ class Transposed:
 
 
 LARGEST_CONSTANT = 1 << 16  # values of a constant that is computed or folded; weights are larger and stay as they are
+LARGEST_MOVED = 1 << 24  # values whose places are told apart, 64 MiB
 
 
 def count_of(constant: Any) -> int:

@@ -49,6 +49,8 @@ SPATIAL_OPS = {
 
 def spatial_norm(node: Node, inputs: List[Any]) -> Any:
     part = next(one for one in inputs if isinstance(one, SpatialNormPart))
+    if node.op not in SPATIAL_OPS:
+        raise RefusedError("it is no part of a normalization within a channel, which %s would begin" % part.begun_by)
     before, after = SPATIAL_OPS[node.op]
     others = [one for one in inputs if one is not part]
     if part.stage != before or len(others) > 1:
@@ -70,4 +72,4 @@ def spatial_norm(node: Node, inputs: List[Any]) -> Any:
         if values.size != 1:
             raise RefusedError("it is no part of a normalization within a channel")
         options[{"Mul": "alpha", "Add": "k", "Pow": "beta"}[node.op]] = float(values.reshape(-1)[0])
-    return SpatialNormPart(part.flow, after, options)
+    return SpatialNormPart(part.flow, after, options, part.begun_by)

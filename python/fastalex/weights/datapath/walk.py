@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -28,8 +29,9 @@ from .flow import (
     shown_name,
 )
 from .linear import conv, gemm, matmul
-from .normalization import SPATIAL_OPS, batch_normalization, lrn, spatial_norm
+from .normalization import batch_normalization, lrn, spatial_norm
 from .pooling import average_pool, global_average, max_pool, reduce_mean
+from .room import require_room
 
 #: Sides that a picture of unknown size is tried with: those of the family, then what else is usual.
 SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
@@ -108,6 +110,8 @@ class Walk:
         found = self.value(self.graph.output)
         if isinstance(found, Unknown):
             raise FormatError(found.why)
+        if isinstance(found, SpatialNormPart):
+            raise FormatError("%s: it multiplies the values with themselves" % found.begun_by)
         if not isinstance(found, Flow):
             raise FormatError("its result does not depend on its input")
         return found
@@ -127,7 +131,7 @@ class Walk:
         if unknown:
             return [unknown[0]] * len(node.outputs)
         try:
-            if node.op in SPATIAL_OPS and any(isinstance(one, SpatialNormPart) for one in inputs):
+            if any(isinstance(one, SpatialNormPart) for one in inputs):
                 return [spatial_norm(node, inputs)]
             if not flows:
                 return self.computed(node, inputs)
@@ -166,6 +170,7 @@ class Walk:
         if large:
             raise RefusedError("it computes weights, which should be stored")
         values = [one.array() if hasattr(one, "array") else one for one in inputs]
+        require_room(node, values, LARGEST_CONSTANT)
         return interpreter.evaluate(node, values, self.graph.opset)
 
     def moved(self, node: Node, inputs: List[Any], flows: List[Flow]) -> List[Any]:
@@ -180,6 +185,7 @@ class Walk:
         ]
         if node.op == "Concat" and len(flows) != len(inputs):
             raise RefusedError("it joins values with constants")
+        require_room(node, values, 2 * first.batch * math.prod(first.sides))
         moved = interpreter.evaluate(node, values, self.graph.opset)
         results = [dataclasses.replace(first, moved=places, mover=described(node)[4:]) for places in moved]
         if first.columns is not None and node.op == "Concat":

@@ -1,0 +1,52 @@
+"""Bounds for what nodes compute without the picture: a small file must not ask for a large array."""
+
+from __future__ import annotations
+
+from typing import Any, List
+
+import numpy as np
+
+from ..graph import Node, attribute
+from .flow import RefusedError
+
+#: What shapes and small constants are computed with; layers of constants alone are no part of a network.
+OPS = frozenset(
+    "Add Cast Concat Constant ConstantOfShape Div Flatten Gather Identity Mul Neg Pow Reshape Shape Slice Split Squeeze"
+    " Sub Transpose Unsqueeze".split()
+)
+
+
+def require_room(node: Node, values: List[Any], largest: int) -> None:
+    """Refuse a node whose result could have more than ``largest`` values, before it is computed.
+
+    :param values: numpy arrays; an input that is left out is None.
+    """
+    if node.op not in OPS:
+        raise RefusedError("it computes weights, which should be stored")
+    if _count(node, [np.asarray(value) for value in values if value is not None]) > largest:
+        raise RefusedError("it makes more values than there are")
+
+
+def _count(node: Node, arrays: List[np.ndarray]) -> int:
+    """An upper bound of the number of values of each result."""
+    if not arrays:
+        return 0
+    if node.op in ("Add", "Div", "Mul", "Pow", "Sub"):
+        ranks = max(array.ndim for array in arrays)
+        padded = [(1,) * (ranks - array.ndim) + array.shape for array in arrays]
+        return _product(max(sides) for sides in zip(*padded))
+    if node.op == "Concat":
+        return sum(array.size for array in arrays)
+    if node.op == "ConstantOfShape":
+        return _product(arrays[0].reshape(-1).tolist())
+    if node.op == "Gather":
+        axis = attribute(node, "axis", 0) % max(arrays[0].ndim, 1)
+        return arrays[0].size // max(arrays[0].shape[axis : axis + 1] or (1,)) * arrays[1].size
+    return arrays[0].size
+
+
+def _product(sides: Any) -> int:
+    count = 1
+    for side in sides:
+        count *= int(side)
+    return count
