@@ -116,6 +116,7 @@ class AlexNet:
         if check and loaded and loaded.graph:
             from .selftest import files
 
+            initial.check(self.variant, arrays, self.fc_weights)
             files.check(loaded, self.variant, arrays)
         with mapped.reading_once(arrays.values()):
             self._net, self.tuning = self._make(arrays)

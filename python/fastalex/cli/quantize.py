@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
     classes = adapt.class_count(loaded) if isinstance(row, str) else None
     variant = variants.get(row, num_classes=classes, profile=profile_name(options.profile))
     arrays = adapt.fit(loaded, variant)
-    check_file(options, loaded, variant, arrays)
     values = initial.check(variant, arrays, options.fc_weights)
+    check_file(options, loaded, variant, arrays)
     skipped: List[str] = []
     found = loaded.calibration() if options.calibrate is None else _calibrated(options, loaded.path, variant, skipped)
     metadata = {key: value for key, value in loaded.metadata.items() if key not in quantized.KEYS}

@@ -26,7 +26,8 @@ class Graph(NamedTuple):
 
     ``constants``: name -> what has ``array()``, the values, and ``sides``, their shape. ``input`` is the picture, of
     which ``shape`` says (batch, channels, height, width), 0 for a side that is not fixed; ``output`` is the result.
-    ``opset`` is the version of ONNX's operators.
+    ``opset`` is the version of ONNX's operators, ``any_size`` whether the file says that pictures of every height
+    and width may come, ``floats`` whether their values are floats.
     """
 
     nodes: List[Node]
@@ -35,6 +36,8 @@ class Graph(NamedTuple):
     shape: Tuple[int, ...]
     output: str
     opset: int = 13
+    any_size: bool = False
+    floats: bool = True
 
 
 def attribute(node: Node, key: str, default: Any) -> Any:

@@ -15,6 +15,10 @@ from .graph import Graph, Node, attribute
 Arrays = List[np.ndarray]
 
 
+#: What numpy raises where a graph's shapes do not fit each other.
+PROBLEMS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError)
+
+
 class UnknownOpError(Exception):
     """An op, or a form of one, that the interpreter does not compute; the text names it."""
 
@@ -24,11 +28,8 @@ def run(graph: Graph, x: np.ndarray) -> np.ndarray:
 
     :raises UnknownOpError: for an op on the way to the result that is not in :data:`OPS`.
     """
-    needed = _needed(graph)
-    last: Dict[str, int] = {}
-    for position in needed:
-        for name in graph.nodes[position].inputs:
-            last[name] = position
+    needed = needed_nodes(graph)
+    last = last_uses(graph, needed)
     values: Dict[str, np.ndarray] = {graph.input: x}
     for position in needed:
         node = graph.nodes[position]
@@ -51,7 +52,7 @@ def evaluate(node: Node, inputs: Sequence[Any], opset: int = 13) -> Arrays:
     return [np.asarray(value) for value in OPS[node.op](node, list(inputs), opset)]
 
 
-def _needed(graph: Graph) -> List[int]:
+def needed_nodes(graph: Graph) -> List[int]:
     """Positions of the nodes that the result depends on."""
     makers = {name: position for position, node in enumerate(graph.nodes) for name in node.outputs}
     found, waiting = set(), [graph.output]
@@ -61,6 +62,11 @@ def _needed(graph: Graph) -> List[int]:
             found.add(position)
             waiting += graph.nodes[position].inputs
     return sorted(found)
+
+
+def last_uses(graph: Graph, needed: Sequence[int]) -> Dict[str, int]:
+    """Name of a value -> the position of the last of the nodes ``needed`` that reads it."""
+    return {name: position for position in needed for name in graph.nodes[position].inputs}
 
 
 def _value(graph: Graph, values: Dict[str, np.ndarray], name: str) -> Any:
@@ -212,13 +218,17 @@ def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Node, List[Any], i
         if opset < 7 and attribute(node, "broadcast", 0) and b.ndim < a.ndim:
             axis = attribute(node, "axis", a.ndim - b.ndim)
             b = b.reshape(b.shape + (1,) * (a.ndim - axis - b.ndim))
-        return [np.asarray(function(a, b), a.dtype)]
+        floats = a.dtype.kind == b.dtype.kind == "f"  # constants in half precision meet pictures in float
+        return [np.asarray(function(a, b), np.result_type(a, b) if floats else a.dtype)]
 
     return compute
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return a // b if a.dtype.kind in "iu" and b.dtype.kind in "iu" else a / b
+    if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
+        return a / b
+    down = a // b
+    return down + ((down * b != a) & ((a < 0) != (b < 0)))  # towards zero, as C does
 
 
 #: TensorProto.DataType -> numpy's.

@@ -54,7 +54,7 @@ def dropout(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 def cast(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     if node.attributes.get("to") not in (1, 11):
         raise RefusedError("it rounds the values to another type")
-    return flow
+    return dataclasses.replace(flow, whole=False)
 
 
 def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:

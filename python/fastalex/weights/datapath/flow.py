@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Protocol, Tuple
+from typing import Any, Dict, List, Optional, Protocol, Tuple
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Flow:
     without the batch. ``moved``: int32, shaped like the values, the number of the place that each has in that result,
     counted over the batch; None where each is in its place. ``mover``: the node that has moved them last. ``gain``: a
     factor of the values that is not applied yet, for each place of ``sides`` (broadcast), or None. ``columns``: options
-    of an LRN that has run on a part of the channels.
+    of an LRN that has run on a part of the channels. ``whole``: whether the values are whole numbers still.
     """
 
     layers: Tuple[Any, ...]
@@ -83,9 +83,12 @@ class Flow:
     mover: str = ""
     gain: Optional[np.ndarray] = None
     columns: Optional[Tuple[Any, ...]] = None
+    whole: bool = False
 
     def after(self, layer: Any, sides: Tuple[int, ...]) -> Flow:
         """The values after one more layer, each in its place."""
+        if len(self.layers) >= LARGEST_DEPTH:
+            raise RefusedError("more than %d layers stand before it" % LARGEST_DEPTH)
         return Flow((*self.layers, layer), self.batch, sides, gain=self.gain)
 
     @property
@@ -167,6 +170,7 @@ class Transposed:
 
 
 LARGEST_CONSTANT = 1 << 16  # values of a constant that is computed or folded; weights are larger and stay as they are
+LARGEST_DEPTH = 200  # layers on the way
 LARGEST_MOVED = 1 << 24  # values whose places are told apart, 64 MiB
 
 
@@ -217,3 +221,10 @@ def alike(flow: Flow, order: np.ndarray) -> bool:
     """Whether each picture of the batch has its own values in the same ``order``, ``[values]``."""
     size = int(np.prod(flow.sides))
     return all(np.array_equal(row, order + number * size) for number, row in enumerate(flow.places))
+
+
+def require_explicit_pads(node: Node, pads: List[int]) -> None:
+    """Refuse pads that depend on the size of the picture, or that contradict each other."""
+    kind = attribute(node, "auto_pad", "NOTSET")
+    if kind not in ("NOTSET", "VALID") or (kind == "VALID" and any(pads)):
+        raise RefusedError("auto_pad=%.20s; export it with pads" % kind)

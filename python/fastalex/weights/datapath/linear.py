@@ -8,7 +8,7 @@ from typing import Any, List, Optional
 import numpy as np
 
 from ..graph import Node, attribute, whole, wholes
-from .flow import Flow, Linear, RefusedError, Walk, alike, shown_name
+from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, shown_name
 from .pooling import adaptive_by_products
 
 
@@ -20,8 +20,7 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     channels = _channel_order(flow)
     kernel, groups = weight.sides[2], whole(node, "group", 1)
     strides, pads = wholes(node, "strides", [1, 1]), wholes(node, "pads", [0, 0, 0, 0])
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise RefusedError("auto_pad=%.20s; export it with pads" % node.attributes["auto_pad"])
+    require_explicit_pads(node, pads)
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
     if len(set(strides)) != 1 or len(pads) != 4 or len(set(pads[:2])) != 1:
@@ -29,6 +28,8 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     stride, pad, sides = strides[0], pads[0], []
     for side, end in zip(flow.sides[1:], pads[2:]):
         sides.append((side + pad + end - kernel) // stride + 1)
+    if walk.graph.any_size and pads[:2] != pads[2:]:
+        raise RefusedError("its pads %s differ at the start and end, and the size of the picture is not fixed" % pads)
     rounding = _rounding(flow.sides[1:], sides, kernel, stride, pad, pads[2:])
     options = {"groups": groups, "stride": stride, "pad": pad, "kernel": kernel}
     if rounding:
@@ -134,6 +135,8 @@ def _feature_order(flow: Flow) -> Optional[np.ndarray]:
     """The order of the features before a fully connected layer, or None if it is that of a flattened map."""
     if flow.columns is not None or len(flow.shape) != 2:
         raise RefusedError("the values before it are not flattened to [N, features]")
+    if flow.moved is None:
+        return None
     size = int(np.prod(flow.sides))
     order = flow.places[0]
     if flow.shape[1] != size or not alike(flow, order):

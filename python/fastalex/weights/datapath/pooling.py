@@ -7,9 +7,9 @@ from typing import Any, List
 
 import numpy as np
 
-from ..graph import Node, attribute, whole, wholes
+from ..graph import Node, whole, wholes
 from ..steps import Step
-from .flow import Flow, RefusedError, Walk, is_positive, placed, shown_name, without_gain
+from .flow import Flow, RefusedError, Walk, is_positive, placed, require_explicit_pads, shown_name, without_gain
 
 
 def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
@@ -18,8 +18,9 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         without_gain(flow)
     kernel, strides = wholes(node, "kernel_shape", ()), wholes(node, "strides", [1, 1])
     pads = wholes(node, "pads", [0, 0, 0, 0])
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID") or set(wholes(node, "dilations", [1])) != {1}:
-        raise RefusedError("it has auto_pad or dilations")
+    require_explicit_pads(node, pads)
+    if set(wholes(node, "dilations", [1])) != {1}:
+        raise RefusedError("it has dilations")
     if len(set(kernel)) != 1 or len(set(strides)) != 1 or len(pads) != 4 or pads[:2] != [0, 0]:
         raise RefusedError("it has the window %s, strides %s and pads %s" % (kernel[:4], strides[:4], pads[:8]))
     size, stride, sides = kernel[0], strides[0], []
@@ -36,8 +37,12 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     if len(kinds) > 1 or "other" in kinds:
         raise RefusedError("it rounds its counts in a way that no network of the family does")
     rounding = kinds.pop() if kinds else ("ceil" if up or any(pads[2:]) else "floor")
-    certain = "any" if all((side - size) % stride == 0 for side in flow.sides[1:]) else rounding
-    options = {"kernel": size, "stride": stride, "rounding": rounding, "certain": certain}
+    if walk.graph.any_size:
+        if any(pads):
+            raise RefusedError("it has pads %s, and the size of the picture is not fixed" % pads)
+        rounding = "ceil" if up else "floor"
+    even = not walk.graph.any_size and all((side - size) % stride == 0 for side in flow.sides[1:])
+    options = {"kernel": size, "stride": stride, "rounding": rounding, "certain": "any" if even else rounding}
     return flow.after(Step("pool", shown_name(node), options), (flow.sides[0], *sides))
 
 

@@ -15,6 +15,8 @@ OPS = frozenset(
     " Sub Transpose Unsqueeze".split()
 )
 
+MOST_AXES = 64  # numpy's own limit
+
 
 def require_room(node: Node, values: List[Any], largest: int) -> None:
     """Refuse a node whose result could have more than ``largest`` values, before it is computed.
@@ -23,6 +25,11 @@ def require_room(node: Node, values: List[Any], largest: int) -> None:
     """
     if node.op not in OPS:
         raise RefusedError("it computes weights, which should be stored")
+    lists = [node.attributes.get(key) for key in ("axes", "perm", "starts", "steps")]
+    if node.op in ("Reshape", "Slice", "Squeeze", "Unsqueeze"):
+        lists += [np.asarray(value).reshape(-1) for value in values[1:] if value is not None]
+    if any(isinstance(one, (list, np.ndarray)) and len(one) > MOST_AXES for one in lists):
+        raise RefusedError("it names more axes than an array has")
     if _count(node, [np.asarray(value) for value in values if value is not None]) > largest:
         raise RefusedError("it makes more values than there are")
 

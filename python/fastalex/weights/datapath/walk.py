@@ -35,7 +35,11 @@ from .room import require_room
 
 #: Sides that a picture of unknown size is tried with: those of the family, then what else is usual.
 SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
-LARGEST_BATCH = 4  # pictures whose places are told apart; a file for more is followed with one
+LARGEST_BATCH = 16  # pictures whose places are told apart
+BATCH = 2  # pictures that a file for any number of them, or for more, is followed with
+LARGEST_WAY = 1 << 28  # values that nodes may move in all
+LARGEST_SIDE = 1 << 20  # of a parameter
+GONE = Unknown("a value is read after its last use")
 #: Nodes that only move values: what they do to numbers of places is what they do to the values.
 PLACES = frozenset(
     ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -82,16 +86,27 @@ def follow(graph: Graph, by_place: bool = True) -> Result:
         raise FormatError("it has no layers with weights")
     sides = graph.shape if len(graph.shape) == 4 else (0, 3, 0, 0)
     if min(sides[2:]) > 0:
-        return _result(sides, Walk(graph, sides).walk(), by_place)
+        return _followed(graph, sides, by_place)
     problem: Optional[FormatError] = None
     for size in SIZES:
         try:
-            sized = (sides[0], sides[1], size, size)
-            return _result(sides, Walk(graph, sized).walk(), by_place)
+            return _followed(graph, (sides[0], sides[1], size, size), by_place)
         except FormatError as error:  # of a picture of the wrong size, or of any
             problem = problem or error
     assert problem is not None
     raise problem
+
+
+def _followed(graph: Graph, sides: Tuple[int, ...], by_place: bool) -> Result:
+    """What one walk with pictures of ``sides`` finds.
+
+    :raises FormatError: if it meets what no network of the family has.
+    """
+    try:
+        stated = graph.shape if len(graph.shape) == 4 else (0, 3, 0, 0)
+        return _result(stated, Walk(graph, sides).walk(), by_place)
+    except RefusedError as problem:
+        raise FormatError(str(problem)) from None
 
 
 class Walk:
@@ -99,14 +114,23 @@ class Walk:
 
     def __init__(self, graph: Graph, sides: Tuple[int, ...]) -> None:
         self.graph = graph
-        batch = sides[0] if 0 < sides[0] <= LARGEST_BATCH else 1
-        self.values: Dict[str, Any] = {graph.input: Flow((), batch, (max(sides[1], 1), *sides[2:]))}
+        batch = sides[0] if 0 < sides[0] <= LARGEST_BATCH else BATCH
+        self.values: Dict[str, Any] = {
+            graph.input: Flow((), batch, (max(sides[1], 1), *sides[2:]), whole=not graph.floats)
+        }
         self.shared: Dict[int, str] = {}
+        self.room = LARGEST_WAY
 
     def walk(self) -> Flow:
-        for node in self.graph.nodes:
+        needed = interpreter.needed_nodes(self.graph)
+        last = interpreter.last_uses(self.graph, needed)
+        for position in needed:
+            node = self.graph.nodes[position]
             for name, value in zip(node.outputs, self.outputs(node)):
                 self.values[name] = value
+            for name in node.inputs:
+                if last[name] == position and name != self.graph.output:
+                    self.values[name] = GONE
         found = self.value(self.graph.output)
         if isinstance(found, Unknown):
             raise FormatError(found.why)
@@ -137,6 +161,8 @@ class Walk:
                 return self.computed(node, inputs)
             if node.op == "Shape":
                 return interpreter.evaluate(node, [np.broadcast_to(np.int64(0), flows[0].shape)], self.graph.opset)
+            if flows[0].whole and node.op not in PLACES and node.op != "Cast":
+                raise RefusedError("it computes with whole numbers, which a network of the family does not")
             if node.op in PLACES:
                 return self.moved(node, inputs, flows)
             handler = HANDLERS.get(node.op)
@@ -149,7 +175,7 @@ class Walk:
             reason = Unknown("%s: it is %.60s, which no network of the family has" % (described(node), problem))
         except FormatError as problem:
             reason = Unknown(str(problem))
-        except (ArithmeticError, IndexError, KeyError, TypeError, ValueError, MemoryError) as problem:
+        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError) as problem:
             said = shown(" ".join(str(problem).split()), 100)
             reason = Unknown("%s cannot be computed: %s" % (described(node), said))
         return [reason] * len(node.outputs)
@@ -183,10 +209,15 @@ class Walk:
         values = [
             one.places if isinstance(one, Flow) else one.array() if hasattr(one, "array") else one for one in inputs
         ]
+        if node.op != "Concat" and any(isinstance(one, Flow) for one in inputs[1:]):
+            raise RefusedError("what it does depends on the picture")
         if node.op == "Concat" and len(flows) != len(inputs):
             raise RefusedError("it joins values with constants")
         require_room(node, values, 2 * first.batch * math.prod(first.sides))
         moved = interpreter.evaluate(node, values, self.graph.opset)
+        self.room -= sum(places.size for places in moved)
+        if self.room < 0:
+            raise RefusedError("the nodes before it move the values too often")
         results = [dataclasses.replace(first, moved=places, mover=described(node)[4:]) for places in moved]
         if first.columns is not None and node.op == "Concat":
             return [self.whole_norm(results[0], flows)]
@@ -207,6 +238,8 @@ class Walk:
             return Computed(constant)
         if not hasattr(constant, "array"):
             raise RefusedError("a parameter of it is computed or missing, not stored")
+        if max(constant.sides, default=0) > LARGEST_SIDE:
+            raise FormatError("%.100r has a side of more than %d" % (getattr(constant, "name", ""), LARGEST_SIDE))
         if min(constant.sides, default=0) < 0:
             raise FormatError("%.100r has a side that is not a whole number from 0 up" % getattr(constant, "name", ""))
         base = getattr(constant, "base", constant)
@@ -242,6 +275,10 @@ def _ended(flow: Flow) -> Tuple[Any, ...]:
     layers = list(flow.layers)
     if flow.gain is not None or flow.columns is not None or len(flow.shape) != 2:
         raise FormatError("its result is not one value for each class")
+    if flow.moved is None:
+        return tuple(layers)
+    if flow.shape[0] != flow.batch:
+        raise FormatError("its result has %d lines for %d pictures" % (flow.shape[0], flow.batch))
     size = int(np.prod(flow.sides))
     order = flow.places[0]
     if not alike(flow, order):

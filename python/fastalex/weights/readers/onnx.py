@@ -20,6 +20,7 @@ from . import protobuf_wire as wire
 
 _FLOAT, _INT32, _INT64, _BOOL, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 6, 7, 9, 10, 11, 16  # TensorProto.DataType
 _RAW = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8", _BOOL: "|b1", _FLOAT16: "<f2", _DOUBLE: "<f8", _BFLOAT16: "<u2"}
+_FLOATS = (0, _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16)
 _INTS = 7  # AttributeProto.AttributeType
 _QUANTISED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
@@ -55,7 +56,7 @@ def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
     """A GraphProto."""
     nodes: List[Node] = []
     tensors: Dict[str, _Tensor] = {}
-    inputs: List[Tuple[str, List[int]]] = []
+    inputs: List[Tuple[str, int, List[int]]] = []
     outputs: List[str] = []
     for number, _, value in wire.fields(data, budget):
         if number == 1:
@@ -72,13 +73,15 @@ def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
             raise FormatError(
                 "it is quantised (%.60r); use the fp32 model it was made from, with fc_weights='int8'" % node.op
             )
-    pictures = [(name, sides) for name, sides in inputs if name not in tensors]
+    pictures = [one for one in inputs if one[0] not in tensors]
     if len(pictures) != 1:
         raise FormatError("it has %d inputs, a network of the family has one" % len(pictures))
     if not outputs:
         raise FormatError("it has no output")
-    name, sides = pictures[0]
-    return Graph(nodes, tensors, name, tuple(max(side, 0) for side in sides), outputs[0], opset)
+    name, kind, sides = pictures[0]
+    shape = tuple(max(side, 0) for side in sides)
+    any_size = len(shape) == 4 and min(shape[2:]) == 0
+    return Graph(nodes, tensors, name, shape, outputs[0], opset, any_size, kind in _FLOATS)
 
 
 def _opset(data: memoryview, budget: wire.Budget) -> int:
@@ -194,19 +197,22 @@ def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
     return name, wire.joined(floats, "<f4").tolist() if floats else content
 
 
-def _value_info(data: memoryview, budget: wire.Budget) -> Tuple[str, List[int]]:
-    """Name and sides of a graph input; a side that is not fixed is 0."""
-    name, sides = "", []
+def _value_info(data: memoryview, budget: wire.Budget) -> Tuple[str, int, List[int]]:
+    """Name, type and sides of a graph input; a type that is not stated is 0, and so is a side that is not fixed."""
+    name, kind, sides = "", 0, []
     for number, _, value in wire.fields(data, budget):
         if number == 1:
             name = wire.text(value)
         elif number == 2:
-            shape = _inner(_inner(wire.message(value), 1, budget), 2, budget)
+            tensor = _inner(wire.message(value), 1, budget)
+            kinds = [wire.signed(v) for number, _, v in wire.fields(tensor, budget) if number == 1]
+            kind = kinds[-1] if kinds else 0
+            shape = _inner(tensor, 2, budget)
             for inner, _, dimension in wire.fields(shape, budget):
                 if inner == 1:
                     side = [v for n, _, v in wire.fields(wire.message(dimension), budget) if n == 1]
                     sides.append(wire.signed(side[-1]) if side else 0)
-    return name, sides
+    return name, kind, sides
 
 
 def _inner(data: memoryview, wanted: int, budget: wire.Budget) -> memoryview:
