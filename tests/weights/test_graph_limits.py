@@ -9,11 +9,11 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
 from fastalex import AlexNet
 from fastalex.errors import UserError
+from tests.support.random_graphs.onnx_graphs import onnx_results
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:variant")]
 
@@ -103,9 +103,8 @@ def pictures(*shape):
 
 
 def onnxruntimes(path, x):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+    with open(path, "rb") as stream:
+        return onnx_results(stream.read(), x)[0]
 
 
 def agrees(path, x):

@@ -150,13 +150,15 @@ def _avgpool(builder: _Builder, layer: Layer, value: str) -> str:
     """Means over windows of several sizes are products with matrices: rows from the left, columns from the right."""
     if layer.in_shape == layer.out_shape:
         return value
-    rows = builder.constant(layer.name + ".rows", _means(layer.in_shape[1], layer.out_shape[1]))
-    columns = builder.constant(layer.name + ".columns", _means(layer.in_shape[2], layer.out_shape[2]).swapaxes(2, 3))
+    rows = builder.constant(layer.name + ".rows", adaptive_means(layer.in_shape[1], layer.out_shape[1]))
+    columns = builder.constant(
+        layer.name + ".columns", adaptive_means(layer.in_shape[2], layer.out_shape[2]).swapaxes(2, 3)
+    )
     half = builder.node("MatMul", [rows, value], layer.name + ".half")
     return builder.node("MatMul", [half, columns], layer.name)
 
 
-def _means(side: int, out: int) -> np.ndarray:
+def adaptive_means(side: int, out: int) -> np.ndarray:
     """[1, 1, out, side]: the windows of adaptive_avgpool in csrc/backend/ops.h."""
     matrix = np.zeros((1, 1, out, side))
     for i in range(out):

@@ -19,6 +19,7 @@ from ..errors import UserError
 from ..networks.architecture import LRN, ROUNDINGS, SpatialNorm, Variant
 from ..networks.variants import VARIANTS, get
 from . import Weights
+from .graph import shown
 from .steps import Step
 
 CONVOLUTIONS, FULLY_CONNECTED = 5, 3
@@ -167,7 +168,7 @@ _NUMBERS = re.compile(r"([0-9]+)")
 
 def _short(name: str) -> str:
     """``name`` as a message shows it: a file must not steer a terminal, nor fill it."""
-    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in name[:100])
+    text = shown(name, 100)
     return text if len(name) <= 100 else text + "..."
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
+from .._util.console import printable
 from .errors import FormatError
 
 
@@ -68,6 +69,11 @@ def wholes(node: Node, key: str, default: Sequence[int]) -> List[int]:
     return value
 
 
+def given(inputs: Sequence[Any], position: int) -> Any:
+    """The input at ``position``; None where it is left out."""
+    return inputs[position] if position < len(inputs) else None
+
+
 def shown(text: str, most: int = 60) -> str:
     """``text`` as a message shows it: a file must not steer a terminal, nor fill it."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text[:most])
+    return printable(text[:most])

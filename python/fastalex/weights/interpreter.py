@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from .graph import Graph, Node, attribute
+from .graph import Graph, Node, attribute, given
 
 Arrays = List[np.ndarray]
 
@@ -110,8 +110,9 @@ def _conv(node: Node, inputs: List[Any], opset: int) -> Arrays:
         for image in range(len(x)):
             columns = seen[image].transpose(0, 3, 4, 1, 2).reshape(inner * kernel[0] * kernel[1], -1)
             out[image, group * outer : (group + 1) * outer] = (rows @ columns).reshape(outer, *counts)
-    if len(inputs) > 2 and inputs[2] is not None:
-        out += inputs[2].reshape(1, -1, 1, 1)
+    bias = given(inputs, 2)
+    if bias is not None:
+        out += bias.reshape(1, -1, 1, 1)
     return [out]
 
 
@@ -176,8 +177,9 @@ def _gemm(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = x.T if attribute(node, "transA", 0) else x
     out = x @ (weight.T if attribute(node, "transB", 0) else weight)
     out = out * np.float32(attribute(node, "alpha", 1.0))
-    if len(inputs) > 2 and inputs[2] is not None:
-        out = out + np.float32(attribute(node, "beta", 1.0)) * inputs[2]
+    bias = given(inputs, 2)
+    if bias is not None:
+        out = out + np.float32(attribute(node, "beta", 1.0)) * bias
     return [out]
 
 
@@ -194,9 +196,7 @@ def _global_average(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 
 def _reduce_mean(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    axes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes")
-    axes = None if axes is None else tuple(int(axis) for axis in axes)
-    return [inputs[0].mean(axis=axes, keepdims=bool(attribute(node, "keepdims", 1)))]
+    return [inputs[0].mean(axis=axes(node, inputs), keepdims=bool(attribute(node, "keepdims", 1)))]
 
 
 def _relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
@@ -204,7 +204,8 @@ def _relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 
 def _dropout(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    if len(inputs) > 2 and inputs[2] is not None and inputs[2].any():
+    training = given(inputs, 2)
+    if training is not None and training.any():
         raise UnknownOpError("Dropout in training mode")
     return [inputs[0], np.ones(inputs[0].shape, bool)]
 
@@ -253,7 +254,7 @@ def _flatten(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 def _reshape(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = inputs[0]
-    wanted = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("shape")
+    wanted = listed(node, inputs, "shape")
     if wanted is None:
         raise UnknownOpError("Reshape without a shape")
     keeps = not attribute(node, "allowzero", 0)
@@ -261,17 +262,24 @@ def _reshape(node: Node, inputs: List[Any], opset: int) -> Arrays:
     return [x.reshape(sides)]
 
 
-def _axes(node: Node, inputs: List[Any]) -> Any:
-    given = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes")
-    return None if given is None else tuple(int(axis) for axis in np.asarray(given).reshape(-1))
+def listed(node: Node, inputs: Sequence[Any], key: str) -> Any:
+    """What newer versions of an op take as their second input and older ones as the attribute ``key``, or None."""
+    value = given(inputs, 1)
+    return node.attributes.get(key) if value is None else value
+
+
+def axes(node: Node, inputs: Sequence[Any]) -> Any:
+    """The axes that a node names, whole numbers, or None."""
+    found = listed(node, inputs, "axes")
+    return None if found is None else tuple(int(axis) for axis in np.asarray(found).reshape(-1))
 
 
 def _squeeze(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    return [np.squeeze(inputs[0], _axes(node, inputs))]
+    return [np.squeeze(inputs[0], axes(node, inputs))]
 
 
 def _unsqueeze(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    return [np.expand_dims(inputs[0], _axes(node, inputs))]
+    return [np.expand_dims(inputs[0], axes(node, inputs))]
 
 
 def _transpose(node: Node, inputs: List[Any], opset: int) -> Arrays:
@@ -289,7 +297,7 @@ def _gather(node: Node, inputs: List[Any], opset: int) -> Arrays:
 def _split(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = inputs[0]
     axis = attribute(node, "axis", 0)
-    sizes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("split")
+    sizes = listed(node, inputs, "split")
     if sizes is None:
         count = len(node.outputs)
         each = -(-x.shape[axis] // count)
@@ -301,14 +309,13 @@ def _slice(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = inputs[0]
     if "starts" in node.attributes:  # before opset 10
         starts, ends = node.attributes["starts"], node.attributes["ends"]
-        axes, steps = node.attributes.get("axes"), None
+        sliced, steps = node.attributes.get("axes"), None
     else:
         starts, ends = inputs[1], inputs[2]
-        axes = inputs[3] if len(inputs) > 3 else None
-        steps = inputs[4] if len(inputs) > 4 else None
-    axes = range(len(starts)) if axes is None else axes
+        sliced, steps = given(inputs, 3), given(inputs, 4)
+    sliced = range(len(starts)) if sliced is None else sliced
     steps = [1] * len(starts) if steps is None else steps
-    for start, end, axis, step in zip(starts, ends, axes, steps):
+    for start, end, axis, step in zip(starts, ends, sliced, steps):
         axis, step, side = int(axis) % x.ndim, int(step), x.shape[int(axis) % x.ndim]
         low, high = (0, side) if step > 0 else (-1, side - 1)
         first, last = (int(v) + side if int(v) < 0 else int(v) for v in (start, end))

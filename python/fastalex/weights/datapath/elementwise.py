@@ -7,7 +7,7 @@ from typing import Any, Callable, List
 
 import numpy as np
 
-from ..graph import Node, attribute
+from ..graph import Node, attribute, given
 from ..steps import Step
 from .flow import (
     Flow,
@@ -29,10 +29,7 @@ def activation(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
             raise RefusedError("it reads a part of the channels")
         if word != "relu" or not is_positive(flow.gain):
             flow = without_gain(flow)
-        result = flow.after(Step("act", shown_name(node), {"function": word}), flow.sides)
-        if not flow.in_place():  # it does not matter whether values move before or after it
-            result = dataclasses.replace(result, moved=flow.moved, mover=flow.mover)
-        return result
+        return flow.through(Step("act", shown_name(node), {"function": word}))
 
     return act
 
@@ -41,12 +38,12 @@ def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     flow = without_gain(flow)
     if len(flow.shape) != 2 or attribute(node, "axis", -1 if walk.graph.opset >= 13 else 1) not in (1, -1):
         raise RefusedError("it is not over the classes")
-    result = flow.after(Step("softmax", shown_name(node), {}), flow.sides)
-    return dataclasses.replace(result, moved=flow.moved, mover=flow.mover) if not flow.in_place() else result
+    return flow.through(Step("softmax", shown_name(node), {}))
 
 
 def dropout(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    if len(inputs) > 2 and inputs[2] is not None and np.asarray(small_array(inputs[2])).any():
+    training = given(inputs, 2)
+    if training is not None and np.asarray(small_array(training)).any():
         raise RefusedError("it is in training mode")
     return flow
 

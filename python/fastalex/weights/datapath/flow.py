@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Protocol, Tuple
+from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
@@ -91,6 +91,16 @@ class Flow:
             raise RefusedError("more than %d layers stand before it" % LARGEST_DEPTH)
         return Flow((*self.layers, layer), self.batch, sides, gain=self.gain)
 
+    def through(self, layer: Any) -> Flow:
+        """The values after a layer that does not care where they are."""
+        result = self.after(layer, self.sides)
+        return result if self.in_place() else dataclasses.replace(result, moved=self.moved, mover=self.mover)
+
+    @property
+    def size(self) -> int:
+        """Of one picture's values in the last layer's result."""
+        return math.prod(self.sides)
+
     @property
     def shape(self) -> Tuple[int, ...]:
         """Of the values, with the batch."""
@@ -174,17 +184,10 @@ LARGEST_DEPTH = 200  # layers on the way
 LARGEST_MOVED = 1 << 24  # values whose places are told apart, 64 MiB
 
 
-def count_of(constant: Any) -> int:
-    count = 1
-    for side in constant.sides:
-        count *= side
-    return count
-
-
 def small_array(constant: Any) -> np.ndarray:
     if isinstance(constant, np.ndarray):
         return constant
-    if not hasattr(constant, "array") or count_of(constant) > LARGEST_CONSTANT:
+    if not hasattr(constant, "array") or math.prod(constant.sides) > LARGEST_CONSTANT:
         raise RefusedError("what it computes with is no small constant")
     return constant.array()
 
@@ -219,8 +222,22 @@ def is_positive(gain: Optional[np.ndarray]) -> bool:
 
 def alike(flow: Flow, order: np.ndarray) -> bool:
     """Whether each picture of the batch has its own values in the same ``order``, ``[values]``."""
-    size = int(np.prod(flow.sides))
-    return all(np.array_equal(row, order + number * size) for number, row in enumerate(flow.places))
+    return all(np.array_equal(row, order + number * flow.size) for number, row in enumerate(flow.places))
+
+
+def rounding_of(counts: Sequence[int], rooms: Sequence[int], stride: int, problem: str) -> Optional[str]:
+    """How the ``counts`` of windows, one every ``stride`` of ``rooms``, are rounded; None where they come out even.
+
+    :raises RefusedError: saying ``problem``, for counts that are not all rounded one way.
+    """
+    kinds = set()
+    for count, room in zip(counts, rooms):
+        low, high = room // stride + 1, -(-room // stride) + 1
+        kinds.add("any" if low == high == count else "floor" if count == low else "ceil" if count == high else "other")
+    kinds.discard("any")
+    if len(kinds) > 1 or "other" in kinds:
+        raise RefusedError(problem)
+    return kinds.pop() if kinds else None
 
 
 def require_explicit_pads(node: Node, pads: List[int]) -> None:

@@ -7,14 +7,14 @@ from typing import Any, List, Optional
 
 import numpy as np
 
-from ..graph import Node, attribute, whole, wholes
-from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, shown_name
+from ..graph import Node, attribute, given, whole, wholes
+from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, rounding_of, shown_name
 from .pooling import adaptive_by_products
 
 
 def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     weight = walk.once(inputs[1], node)
-    bias = walk.once(inputs[2], node) if len(inputs) > 2 and inputs[2] is not None else None
+    bias = _bias(walk, node, inputs)
     if len(weight.sides) != 4 or weight.sides[2] != weight.sides[3]:
         raise RefusedError("its kernel %s is not square" % list(weight.sides)[2:6])
     channels = _channel_order(flow)
@@ -30,7 +30,9 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         sides.append((side + pad + end - kernel) // stride + 1)
     if walk.graph.any_size and pads[:2] != pads[2:]:
         raise RefusedError("its pads %s differ at the start and end, and the size of the picture is not fixed" % pads)
-    rounding = _rounding(flow.sides[1:], sides, kernel, stride, pad, pads[2:])
+    # What the windows do not reach of the padding at the end does not matter, so their counts say it all.
+    rooms = [side + 2 * pad - kernel for side in flow.sides[1:]]
+    rounding = rounding_of(sides, rooms, stride, "its pads at the end, %s, are not those at the start" % pads[2:])
     options = {"groups": groups, "stride": stride, "pad": pad, "kernel": kernel}
     if rounding:
         options["rounding"] = rounding
@@ -45,30 +47,17 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     return dataclasses.replace(flow, gain=None).after(layer, (weight.sides[0], *sides))
 
 
+def _bias(walk: Walk, node: Node, inputs: List[Any]) -> Any:
+    bias = given(inputs, 2)
+    return None if bias is None else walk.once(bias, node)
+
+
 def _grouped(gain: np.ndarray, groups: int) -> np.ndarray:
     """The factor of a grouped convolution's inputs, which all groups must share."""
     parts = gain.reshape(groups, -1)
     if (parts != parts[0]).any():
         raise RefusedError("the factors of its channels differ between its groups")
     return parts[0]
-
-
-def _rounding(before: Any, sides: Any, kernel: int, stride: int, pad: int, ends: Any) -> Optional[str]:
-    """How the counts ``sides`` of a convolution's windows are rounded; None where they come out even.
-
-    What the windows do not reach of the padding at the end does not matter, so the counts say it all.
-
-    :raises RefusedError: for counts that are not those of ``pad`` on all sides, rounded either way.
-    """
-    kinds = set()
-    for side, count in zip(before, sides):
-        room = side + 2 * pad - kernel
-        low, high = room // stride + 1, -(-room // stride) + 1
-        kinds.add("any" if low == high == count else "floor" if count == low else "ceil" if count == high else "other")
-    kinds.discard("any")
-    if len(kinds) > 1 or "other" in kinds:
-        raise RefusedError("its pads at the end, %s, are not those at the start" % list(ends))
-    return kinds.pop() if kinds else None
 
 
 def _channel_order(flow: Flow) -> Optional[np.ndarray]:
@@ -98,7 +87,7 @@ def gemm(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     if whole(node, "transA", 0):
         raise RefusedError("it has transA=1")
     weight = walk.once(inputs[1], node)
-    bias = walk.once(inputs[2], node) if len(inputs) > 2 and inputs[2] is not None else None
+    bias = _bias(walk, node, inputs)
     factors = (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0))
     if not all(isinstance(factor, float) for factor in factors) or len(weight.sides) != 2:
         raise RefusedError("its weights are no matrix, or it has a factor that is no number")
@@ -120,9 +109,8 @@ def matmul(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 
 def _fully_connected(flow: Flow, layer: Linear, features: int) -> Flow:
     order = _feature_order(flow)
-    size = int(np.prod(flow.sides))
-    if features != size:
-        raise RefusedError("it has weights for %d features where there are %d" % (features, size))
+    if features != flow.size:
+        raise RefusedError("it has weights for %d features where there are %d" % (features, flow.size))
     gain = None
     if flow.gain is not None:
         gain = np.broadcast_to(flow.gain, flow.sides).reshape(-1).astype(np.float32)
@@ -137,12 +125,11 @@ def _feature_order(flow: Flow) -> Optional[np.ndarray]:
         raise RefusedError("the values before it are not flattened to [N, features]")
     if flow.moved is None:
         return None
-    size = int(np.prod(flow.sides))
     order = flow.places[0]
-    if flow.shape[1] != size or not alike(flow, order):
+    if flow.shape[1] != flow.size or not alike(flow, order):
         raise RefusedError("it does not read each value before it once")
     if (order[1:] - order[:-1] == 1).all() and order[0] == 0:
         return None
-    if len(np.unique(order)) != size:
+    if len(np.unique(order)) != flow.size:
         raise RefusedError("it does not read each value before it once")
     return order.astype(np.intp)

@@ -7,9 +7,21 @@ from typing import Any, List
 
 import numpy as np
 
+from ...networks.onnx_export import adaptive_means
+from .. import interpreter
 from ..graph import Node, whole, wholes
 from ..steps import Step
-from .flow import Flow, RefusedError, Walk, is_positive, placed, require_explicit_pads, shown_name, without_gain
+from .flow import (
+    Flow,
+    RefusedError,
+    Walk,
+    is_positive,
+    placed,
+    require_explicit_pads,
+    rounding_of,
+    shown_name,
+    without_gain,
+)
 
 
 def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
@@ -25,24 +37,19 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         raise RefusedError("it has the window %s, strides %s and pads %s" % (kernel[:4], strides[:4], pads[:8]))
     size, stride, sides = kernel[0], strides[0], []
     up = bool(whole(node, "ceil_mode", 0))
-    kinds = set()
     for side, end in zip(flow.sides[1:], pads[2:]):
         room = side + end - size
-        count = (-(-room // stride) if up else room // stride) + 1
-        low, high = (side - size) // stride + 1, -(-(side - size) // stride) + 1
-        # Converters from Caffe write its rounding up as padding at the end.
-        kinds.add("any" if low == high == count else "floor" if count == low else "ceil" if count == high else "other")
-        sides.append(count)
-    kinds.discard("any")
-    if len(kinds) > 1 or "other" in kinds:
-        raise RefusedError("it rounds its counts in a way that no network of the family does")
-    rounding = kinds.pop() if kinds else ("ceil" if up or any(pads[2:]) else "floor")
-    if walk.graph.any_size:
-        if any(pads):
-            raise RefusedError("it has pads %s, and the size of the picture is not fixed" % pads)
-        rounding = "ceil" if up else "floor"
-    even = not walk.graph.any_size and all((side - size) % stride == 0 for side in flow.sides[1:])
-    options = {"kernel": size, "stride": stride, "rounding": rounding, "certain": "any" if even else rounding}
+        sides.append((-(-room // stride) if up else room // stride) + 1)
+    # Converters from Caffe write its rounding up as padding at the end.
+    rooms = [side - size for side in flow.sides[1:]]
+    said = "it rounds its counts in a way that no network of the family does"
+    certain = rounding_of(sides, rooms, stride, said)
+    if walk.graph.any_size and any(pads):
+        raise RefusedError("it has pads %s, and the size of the picture is not fixed" % pads)
+    rounding = certain or ("ceil" if up or any(pads[2:]) else "floor")
+    if walk.graph.any_size:  # another size does not come out even
+        certain = rounding
+    options = {"kernel": size, "stride": stride, "rounding": rounding, "certain": certain or "any"}
     return flow.after(Step("pool", shown_name(node), options), (flow.sides[0], *sides))
 
 
@@ -64,10 +71,9 @@ def global_average(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flo
 
 def reduce_mean(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     flow = placed(flow)
-    axes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else node.attributes.get("axes")
-    axes = axes.array() if hasattr(axes, "array") else axes
+    axes = interpreter.axes(node, [one.array() if hasattr(one, "array") else one for one in inputs])
     rank = len(flow.shape)
-    if axes is None or rank != 4 or sorted(int(axis) % rank for axis in np.asarray(axes).reshape(-1)) != [2, 3]:
+    if axes is None or rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
         raise RefusedError("it does not average over a whole map")
     result = flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
     if whole(node, "keepdims", 1):
@@ -83,7 +89,7 @@ def adaptive_by_products(node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     matrix = matrix[0, 0] if left else matrix[0, 0].T
     out, side = matrix.shape
     channels, height, width = flow.sides
-    exact = _means(side, out)
+    exact = adaptive_means(side, out)[0, 0]
     if side != (height if left else width) or np.abs(matrix - exact).max() > 1e-6:
         raise RefusedError("its matrix is not that of an adaptive average pool")
     last = flow.layers[-1] if flow.layers else None
@@ -93,12 +99,3 @@ def adaptive_by_products(node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         raise RefusedError("its matrix is not that of an adaptive average pool")
     flow = dataclasses.replace(flow, layers=flow.layers[:-1])
     return flow.after(Step("avgpool", shown_name(node), {"out": out}), (channels, height, out))
-
-
-def _means(side: int, out: int) -> np.ndarray:
-    """``[out, side]``: the windows of adaptive_avgpool in csrc/backend/ops.h."""
-    matrix = np.zeros((out, side))
-    for i in range(out):
-        first, end = i * side // out, -(-(i + 1) * side // out)
-        matrix[i, first:end] = 1 / (end - first)
-    return matrix

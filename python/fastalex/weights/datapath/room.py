@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, List
 
 import numpy as np
@@ -41,19 +42,12 @@ def _count(node: Node, arrays: List[np.ndarray]) -> int:
     if node.op in ("Add", "Div", "Mul", "Pow", "Sub"):
         ranks = max(array.ndim for array in arrays)
         padded = [(1,) * (ranks - array.ndim) + array.shape for array in arrays]
-        return _product(max(sides) for sides in zip(*padded))
+        return math.prod(max(sides) for sides in zip(*padded))
     if node.op == "Concat":
         return sum(array.size for array in arrays)
     if node.op == "ConstantOfShape":
-        return _product(arrays[0].reshape(-1).tolist())
+        return math.prod(int(side) for side in arrays[0].reshape(-1))
     if node.op == "Gather":
         axis = attribute(node, "axis", 0) % max(arrays[0].ndim, 1)
         return arrays[0].size // max(arrays[0].shape[axis : axis + 1] or (1,)) * arrays[1].size
     return arrays[0].size
-
-
-def _product(sides: Any) -> int:
-    count = 1
-    for side in sides:
-        count *= int(side)
-    return count

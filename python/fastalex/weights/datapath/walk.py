@@ -24,7 +24,6 @@ from .flow import (
     Transposed,
     Unknown,
     alike,
-    count_of,
     described,
     shown_name,
 )
@@ -39,7 +38,6 @@ LARGEST_BATCH = 16  # pictures whose places are told apart
 BATCH = 2  # pictures that a file for any number of them, or for more, is followed with
 LARGEST_WAY = 1 << 28  # values that nodes may move in all
 LARGEST_SIDE = 1 << 20  # of a parameter
-GONE = Unknown("a value is read after its last use")
 #: Nodes that only move values: what they do to numbers of places is what they do to the values.
 PLACES = frozenset(
     ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
@@ -86,24 +84,23 @@ def follow(graph: Graph, by_place: bool = True) -> Result:
         raise FormatError("it has no layers with weights")
     sides = graph.shape if len(graph.shape) == 4 else (0, 3, 0, 0)
     if min(sides[2:]) > 0:
-        return _followed(graph, sides, by_place)
+        return _followed(graph, sides, sides, by_place)
     problem: Optional[FormatError] = None
     for size in SIZES:
         try:
-            return _followed(graph, (sides[0], sides[1], size, size), by_place)
+            return _followed(graph, sides, (sides[0], sides[1], size, size), by_place)
         except FormatError as error:  # of a picture of the wrong size, or of any
             problem = problem or error
     assert problem is not None
     raise problem
 
 
-def _followed(graph: Graph, sides: Tuple[int, ...], by_place: bool) -> Result:
-    """What one walk with pictures of ``sides`` finds.
+def _followed(graph: Graph, stated: Tuple[int, ...], sides: Tuple[int, ...], by_place: bool) -> Result:
+    """What one walk with pictures of ``sides`` finds; ``stated`` is what the file says of them.
 
     :raises FormatError: if it meets what no network of the family has.
     """
     try:
-        stated = graph.shape if len(graph.shape) == 4 else (0, 3, 0, 0)
         return _result(stated, Walk(graph, sides).walk(), by_place)
     except RefusedError as problem:
         raise FormatError(str(problem)) from None
@@ -130,7 +127,7 @@ class Walk:
                 self.values[name] = value
             for name in node.inputs:
                 if last[name] == position and name != self.graph.output:
-                    self.values[name] = GONE
+                    self.values.pop(name, None)
         found = self.value(self.graph.output)
         if isinstance(found, Unknown):
             raise FormatError(found.why)
@@ -175,7 +172,7 @@ class Walk:
             reason = Unknown("%s: it is %.60s, which no network of the family has" % (described(node), problem))
         except FormatError as problem:
             reason = Unknown(str(problem))
-        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError) as problem:
+        except interpreter.PROBLEMS as problem:
             said = shown(" ".join(str(problem).split()), 100)
             reason = Unknown("%s cannot be computed: %s" % (described(node), said))
         return [reason] * len(node.outputs)
@@ -189,7 +186,7 @@ class Walk:
         large = [
             one
             for one in inputs
-            if not isinstance(one, np.ndarray) and one is not None and count_of(one) > LARGEST_CONSTANT
+            if not isinstance(one, np.ndarray) and one is not None and math.prod(one.sides) > LARGEST_CONSTANT
         ]
         if node.op == "Transpose" and large and len(large[0].sides) == 2:
             return [Transposed(large[0])]
@@ -213,7 +210,7 @@ class Walk:
             raise RefusedError("what it does depends on the picture")
         if node.op == "Concat" and len(flows) != len(inputs):
             raise RefusedError("it joins values with constants")
-        require_room(node, values, 2 * first.batch * math.prod(first.sides))
+        require_room(node, values, 2 * first.batch * first.size)
         moved = interpreter.evaluate(node, values, self.graph.opset)
         self.room -= sum(places.size for places in moved)
         if self.room < 0:
@@ -279,14 +276,13 @@ def _ended(flow: Flow) -> Tuple[Any, ...]:
         return tuple(layers)
     if flow.shape[0] != flow.batch:
         raise FormatError("its result has %d lines for %d pictures" % (flow.shape[0], flow.batch))
-    size = int(np.prod(flow.sides))
     order = flow.places[0]
     if not alike(flow, order):
         raise FormatError("its result mixes the images of a batch")
-    if flow.shape[1] == size and (order == np.arange(size)).all():
+    if flow.shape[1] == flow.size and (order == np.arange(flow.size)).all():
         return tuple(layers)
     behind_softmax = bool(layers) and isinstance(layers[-1], Step) and layers[-1].kind == "softmax"
-    if behind_softmax and len(np.unique(order)) != size:
+    if behind_softmax and len(np.unique(order)) != flow.size:
         raise FormatError("it leaves out classes behind its softmax")
     position = len(layers) - (2 if behind_softmax else 1)
     if position < 0 or not isinstance(layers[position], Linear):
