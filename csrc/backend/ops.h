@@ -12,11 +12,12 @@
 //   spatial_norm      y[i,j] = x[i,j] / (k + alpha sum_{|d|,|e| <= size/2} x[i+d,j+e]^2)^beta within one channel
 //   maxpool           y[i,j] = max x[i stride + r, j stride + s], r, s < kernel
 //   adaptive_avgpool  y[i,j] = mean of x over rows floor(i H / out) .. ceil((i+1) H / out) - 1, columns alike
-//   activation        y = act(x) where it could not be fused
+//   activation        y = act(x) where it could not be fused; a sigmoid and a leaky ReLU never are
 //   softmax           y[c] = exp(x[c] - max x) / sum exp(x - max x) over the channels
 //
-// alpha is the factor in front of the sum (already divided by the window where the variant says so).
-// NaN: maxpool and relu keep a NaN, as PyTorch does.
+// alpha is the factor in front of the sum (already divided by the window where the variant says so); of a leaky ReLU,
+// its slope below zero.
+// NaN: maxpool and the activations keep a NaN, as PyTorch does.
 #ifndef FASTALEX_BACKEND_OPS_H
 #define FASTALEX_BACKEND_OPS_H
 
@@ -40,7 +41,10 @@ typedef enum fastalex_op {
 typedef enum fastalex_activation {
   FASTALEX_ACT_NONE = 0,
   FASTALEX_ACT_RELU = 1,
-  FASTALEX_ACT_TANH = 2
+  FASTALEX_ACT_TANH = 2,
+  // Never fused, so that the kernels of the standard networks need not know them:
+  FASTALEX_ACT_LEAKY_RELU = 3,  // x < 0 ? alpha x : x
+  FASTALEX_ACT_SIGMOID = 4      // 1 / (1 + exp(-x))
 } fastalex_activation;
 
 // One fused step of a plan. Fields that an op does not use are zero.

@@ -63,6 +63,13 @@ int pool_windows(const LayerRow& row, int side, int kernel, int stride, bool cei
   return 1LL * (count - 1) * stride >= side ? count - 1 : count;
 }
 
+int activation_of(const LayerRow& row) {
+  if (row.op == "relu") return FASTALEX_ACT_RELU;
+  if (row.op == "tanh") return FASTALEX_ACT_TANH;
+  if (row.op == "leaky_relu") return FASTALEX_ACT_LEAKY_RELU;
+  return row.op == "sigmoid" ? FASTALEX_ACT_SIGMOID : FASTALEX_ACT_NONE;
+}
+
 class Builder {
  public:
   Builder(int n, int c, int h, int w, const std::vector<std::string>& taps) : shape_{n, c, h, w}, taps_(taps) {
@@ -70,9 +77,9 @@ class Builder {
   }
 
   void add(const LayerRow& row) {
-    if (row.op == "relu" || row.op == "tanh") return add_activation(row);
+    if (activation_of(row)) return add_activation(row);
     if (flat_ && row.op != "fc" && row.op != "softmax")
-      invalid("layer ", row.name, ": after a fully connected layer only fc, relu, tanh and softmax may follow");
+      invalid("layer ", row.name, ": after a fully connected layer only fc, an activation or a softmax may follow");
     fastalex_step step = blank();
     if (row.op == "conv")
       conv(row, &step);
@@ -145,6 +152,8 @@ class Builder {
     return step.op == FASTALEX_OP_CONV || step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_MAXPOOL;
   }
 
+  static bool is_fusable(int activation) { return activation == FASTALEX_ACT_RELU || activation == FASTALEX_ACT_TANH; }
+
   void check_size(const std::string& what) const {
     if (shape_.n < 1 || shape_.c < 1 || shape_.h < 1 || shape_.w < 1)
       invalid(what, " must have at least one image, channel, row and column");
@@ -161,10 +170,11 @@ class Builder {
 
   // Fused into the step before it, where that step has an epilogue, no activation yet, and is not an output itself.
   void add_activation(const LayerRow& row) {
-    int activation = row.op == "relu" ? FASTALEX_ACT_RELU : FASTALEX_ACT_TANH;
+    const int activation = activation_of(row);
     if (!plan_.steps.empty()) {
       fastalex_step& before = plan_.steps.back();
-      if (has_epilogue(before) && before.activation == FASTALEX_ACT_NONE && before.output < 0) {
+      if (is_fusable(activation) && has_epilogue(before) && before.activation == FASTALEX_ACT_NONE &&
+          before.output < 0) {
         before.activation = activation;
         before.output = output_of(row.name);
         plan_.names.back() = row.name;
@@ -174,6 +184,7 @@ class Builder {
     fastalex_step step = blank();
     step.op = FASTALEX_OP_ACTIVATION;
     step.activation = activation;
+    if (activation == FASTALEX_ACT_LEAKY_RELU) step.alpha = finite(row, "alpha");
     finish(row, step);
   }
 
@@ -279,7 +290,8 @@ Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, c
     builder.add(row);
     if (builder.done()) return builder.take();
   }
-  if (wish.softmax && rows.back().op != "softmax") {  // a net that ends in one has it already
+  // A net that ends in a softmax or a sigmoid gives probabilities already.
+  if (wish.softmax && rows.back().op != "softmax" && rows.back().op != "sigmoid") {
     LayerRow row;
     row.op = row.name = "softmax";
     builder.add(row);

@@ -97,7 +97,7 @@ std::vector<bool> signed_inputs(const fastalex_step* steps, size_t count) {
   for (const fastalex_step* step = steps; step < steps + count; ++step) {
     result.push_back(negative);
     if (step->op == FASTALEX_OP_CONV || step->op == FASTALEX_OP_FULLY_CONNECTED) negative = true;
-    if (step->activation == FASTALEX_ACT_RELU) negative = false;
+    if (step->activation == FASTALEX_ACT_RELU || step->activation == FASTALEX_ACT_SIGMOID) negative = false;
   }
   return result;
 }

@@ -182,6 +182,7 @@ void run_activation(const Call& call, const fastalex_step& step, float* in, Thre
   task.in = plain_tensor(step.out_c, 1, 1).view_at(in, static_cast<int64_t>(call.network.features_pitch));
   task.out = task.in;
   task.activation = step.activation;
+  task.slope = static_cast<float>(step.alpha);
   workers->run(call.network.model->kernels->activation, &task, step.n);
 }
 

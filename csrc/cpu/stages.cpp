@@ -247,6 +247,7 @@ std::unique_ptr<Stage> new_stage(const StageParts& parts, size_t index, const Co
       FASTALEX_ASSERT(step.op == FASTALEX_OP_ACTIVATION);
       ActivationTask task = {};
       task.activation = step.activation;
+      task.slope = static_cast<float>(step.alpha);
       return row_stage(parts, index, kernels.activation, task);
     }
   }

@@ -8,7 +8,8 @@
  *
  *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil [step=F]
  *   fc name=S out=I [step=F]                           step: of the input's quantisation, for precision int8
- *   relu|tanh|softmax name=S
+ *   relu|tanh|sigmoid|softmax name=S
+ *   leaky_relu name=S alpha=F                          alpha: the slope below zero
  *   lrn name=S size=I alpha=F beta=F k=F groups=I      alpha is the factor in front of the sum of squares;
  *                                                      the window stays inside each of `groups` channel groups
  *   spatial_norm name=S size=I alpha=F beta=F k=F      the same over size x size pixels of one channel

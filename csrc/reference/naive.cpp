@@ -124,9 +124,19 @@ void softmax(const fastalex_step& s, const double* x, double* y) {
   for (int c = 0; c < s.in_c; ++c) y[c] /= sum;
 }
 
-double activate(double v, int activation) {
-  if (activation == FASTALEX_ACT_RELU) return v < 0 ? 0 : v;  // a NaN stays
-  return activation == FASTALEX_ACT_TANH ? std::tanh(v) : v;
+double activate(const fastalex_step& s, double v) {
+  switch (s.activation) {
+    case FASTALEX_ACT_RELU:
+      return v < 0 ? 0 : v;  // a NaN stays
+    case FASTALEX_ACT_TANH:
+      return std::tanh(v);
+    case FASTALEX_ACT_LEAKY_RELU:
+      return v < 0 ? s.alpha * v : v;
+    case FASTALEX_ACT_SIGMOID:
+      return 1 / (1 + std::exp(-v));
+    default:
+      return v;
+  }
 }
 
 void run_step(const Params& params, const fastalex_step& s, const double* x, double* y) {
@@ -158,7 +168,7 @@ void run_step(const Params& params, const fastalex_step& s, const double* x, dou
       FASTALEX_ASSERT(s.op == FASTALEX_OP_ACTIVATION);
       std::copy(x, x + out_image(s), y);
   }
-  for (size_t i = 0; i < out_image(s); ++i) y[i] = activate(y[i], s.activation);
+  for (size_t i = 0; i < out_image(s); ++i) y[i] = activate(s, y[i]);
 }
 
 // A fully connected layer has the weights of the net's own image size.

@@ -207,6 +207,20 @@ class Execution final : public EngineExecution {
  private:
   const Value& input(const EngineLayer& layer, size_t index = 0) const { return values_.at(layer.inputs.at(index)); }
 
+  static double activated(const EngineLayer& layer, double x) {
+    switch (layer.activation) {
+      case FASTALEX_ACT_RELU:
+        return std::max(x, 0.0);
+      case FASTALEX_ACT_TANH:
+        return tanh(x);
+      case FASTALEX_ACT_LEAKY_RELU:
+        return std::max(x, 0.0) + layer.alpha * std::min(x, 0.0);
+      default:
+        FASTALEX_ASSERT(layer.activation == FASTALEX_ACT_SIGMOID);
+        return 1 / (1 + exp(-x));
+    }
+  }
+
   Value run(const EngineLayer& layer) {
     check_types(layer);
     switch (layer.kind) {
@@ -218,8 +232,7 @@ class Execution final : public EngineExecution {
       case LayerKind::kLrn:
         return lrn(layer);
       case LayerKind::kActivation:
-        return each(layer,
-                    [&](double x) { return layer.activation == FASTALEX_ACT_RELU ? std::max(x, 0.0) : tanh(x); });
+        return each(layer, [&](double x) { return activated(layer, x); });
       case LayerKind::kSoftmax:
         return softmax(layer);
       case LayerKind::kMatrixMultiply:

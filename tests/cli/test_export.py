@@ -61,6 +61,20 @@ def test_every_variant_in_onnxruntime_and_back(tmp_path, name):
         assert np.array_equal(array, net.state_dict()[key])
 
 
+@pytest.mark.parametrize("name", ["torchvision", "bvlc_alexnet"])
+def test_an_activation_for_each_layer_in_onnxruntime_and_back(tmp_path, name):
+    words = ("relu", "leaky_relu(0.3)", "tanh", "sigmoid", "leaky_relu", "none", "sigmoid")
+    path, row, net = saved(tmp_path, name, activation=words, output="sigmoid")
+    out = tmp_path / "net.onnx"
+    assert main(["export", str(path), str(out), "--batch", "any", "--softmax"]) == 0  # the sigmoid stays the output
+    x = images(row, 3)
+    close(run(out, x), net(x))
+    found = adapt.find(weights.load(out)).variant
+    assert (found.activation, found.output) == (words, "sigmoid")
+    np.testing.assert_array_equal(net.predict_proba(x), net(x))
+    np.testing.assert_array_equal(net.taps(x, ["prob"])["prob"], net(x))
+
+
 @pytest.mark.parametrize("size", [63, 100, 225])
 def test_other_sizes_of_the_input(tmp_path, size):
     """The adaptive pool at sizes where its windows overlap, repeat, and differ."""

@@ -126,6 +126,7 @@ def test_nan_passes_every_kernel(device, precision):
     """Where the naive backend has one. (Winograd's tiles spread them.)"""
     with_relu = ("conv-11x11/4", "conv-3x3-pad1")
     others = ("conv-3x3-relu", "fc-batch9-relu", "maxpool-3/2-ceil", "maxpool-3/2-relu", "relu", "lrn-5-groups2")
+    others += ("sigmoid", "leaky_relu")
     for name in (*with_relu, *others):
         case = CASES[name]
         if name in with_relu:
@@ -174,6 +175,18 @@ def test_padding_channels_are_zeros(device, precision, channels, out, kernel, st
                 rule = "%s 1-1 %s split=%d" % (steps[0]["key"], candidate["name"], split)
                 got, expected, _ = run_with(table, x, params, precision, rule)
                 assert_close(got, expected, precision, rule)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("channels", [3, 13])
+def test_the_padding_of_a_sigmoid_stays_zero(precision, channels):
+    """The window of the normalization behind it reaches into the padding."""
+    table = "sigmoid name=act\nlrn name=lrn size=5 alpha=2.0 beta=0.75 k=1.0 groups=1"
+    x = np.random.default_rng(4).standard_normal((2, channels, 5, 3), np.float32)
+    with pretend("nano"):
+        got, expected, steps = run_with(table, x, [], precision)
+    assert len(steps) == 2
+    assert_close(got, expected, precision, table)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -132,6 +132,14 @@ def test_variant_is_onnxruntime(name):
     ("name", "overrides"),
     [
         ("alexnet2012", {"activation": "tanh", "widths": (16, 32, 48, 48, 32, 64, 64)}),
+        ("alexnet2012", {"activation": "leaky_relu(0.2)", "widths": (16, 32, 48, 48, 32, 64, 64), "output": "sigmoid"}),
+        (
+            "torchvision",
+            {
+                "activation": ("relu", "sigmoid", "tanh", "leaky_relu", "relu", "none", "sigmoid"),
+                "widths": (10, 21, 37, 29, 19, 53, 41),
+            },
+        ),
         ("alexnet2012", {"lrn_alpha_divided": False, "widths": (16, 32, 48, 48, 32, 64, 64), "num_classes": 7}),
         ("alexnet2012", {"columns": 1, "widths": (15, 31, 47, 45, 33, 61, 63)}),
         ("torchvision", {"widths": (10, 21, 37, 29, 19, 53, 41), "num_classes": 2}),

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from fastalex.errors import UserError
+from fastalex.networks import activations
 from fastalex.networks.layers import layer_table
 from fastalex.variants import LRN, VARIANTS, Variant, from_dict, get
 
@@ -195,6 +196,7 @@ def test_parameter_names():
         {},
         {"num_classes": 7},
         {"activation": "tanh"},
+        {"activation": ("relu", "leaky_relu(0.2)", "tanh", "sigmoid", "relu", "none", "relu"), "output": "sigmoid"},
         {"widths": (8, 16, 24, 24, 16, 32, 32)},
         {"columns": 1, "input_size": 259},
     ],
@@ -210,6 +212,22 @@ def test_override_of_the_activation_replaces_every_relu(name):
     ops = [layer.op for layer in get(name, activation="tanh").layers()]
     assert "relu" not in ops
     assert ops.count("tanh") == 7
+
+
+def test_each_layer_may_have_its_own_activation():
+    words = ("relu", "leaky_relu(0.2)", "tanh", "sigmoid", "relu", "none", "leaky_relu")
+    table = get("torchvision", activation=words, output="sigmoid").layers()
+    found = [(layer.name, layer.op, layer.options) for layer in table if layer.op in activations.OPS]
+    assert found == [
+        ("relu1", "relu", {}),
+        ("leaky_relu2", "leaky_relu", {"alpha": 0.2}),
+        ("tanh3", "tanh", {}),
+        ("sigmoid4", "sigmoid", {}),
+        ("relu5", "relu", {}),
+        ("leaky_relu7", "leaky_relu", {"alpha": 0.01}),
+        ("prob", "sigmoid", {}),
+    ]
+    assert "leaky_relu name=leaky_relu2 alpha=0.2\n" in layer_table(table)
 
 
 def test_a_row_is_accepted_in_place_of_a_name_and_none_overrides_nothing():
@@ -243,6 +261,12 @@ def test_layer_table_has_one_line_per_step_but_dropout(name):
         ("torchvision", {"lrn_alpha_divided": False}, "has no LRN"),
         ("alexnet2012", {"columns": 3}, "cannot be split into 3 columns"),
         ("alexnet2012", {"activation": "gelu"}, "activation must be one of relu, tanh"),
+        ("alexnet2012", {"activation": "leaky_relu(nan)"}, "activation must be one of relu, tanh"),
+        ("alexnet2012", {"activation": "none"}, "activation must be one of relu, tanh"),
+        ("alexnet2012", {"activation": 3}, "not '3'"),
+        ("alexnet2012", {"activation": ("relu", "tanh")}, "one word or seven"),
+        ("alexnet2012", {"activation": ("none",) * 7}, "conv1 has the activation 'none' and the block"),
+        ("alexnet2012", {"activation": ("relu",) * 7, "blocks": ("conv",) * 5}, "write none where a block has no act"),
         ("alexnet2012", {"conv_rounding": "round"}, "rounding must be one of floor, ceil"),
         ("alexnet2012", {"naming": "keras"}, "naming must be caffe or torchvision"),
         ("alexnet2012", {"blocks": ("conv act",) * 4}, "five convolutional blocks"),

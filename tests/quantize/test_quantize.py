@@ -58,7 +58,10 @@ def test_every_name_is_at_the_number_that_the_c_interface_gives_it():
 # Sign of the activations ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
+SIGNED = ("tanh", "leaky_relu(0.2)")
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "leaky_relu(0.2)"])
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_inputs_called_unsigned_are_never_negative(name, activation):
     """By the table, against what the network gives: unsigned ones have no negative value, signed ones have some."""
@@ -66,7 +69,7 @@ def test_inputs_called_unsigned_are_never_negative(name, activation):
     net = AlexNet(row, device="naive", weights=initial.random_weights(row, seed=2))
     signed = signed_inputs(row.layers())
     assert list(signed) == ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
-    assert signed["conv1"] and all(signed[layer] == (activation == "tanh") for layer in signed if layer != "conv1")
+    assert signed["conv1"] and all(signed[layer] == (activation in SIGNED) for layer in signed if layer != "conv1")
     x = images(row)
     for layer, source in calibrating._inputs(net).items():
         values = net.taps(x, [source])[source] if source else x

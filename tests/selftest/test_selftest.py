@@ -9,9 +9,10 @@ import pytest
 
 from fastalex import _core
 from fastalex.errors import BackendError
+from fastalex.networks import activations
 from fastalex.selftest import bounds, cases, checks, native
 
-OPS = {"conv", "fc", "lrn", "spatial_norm", "maxpool", "adaptive_avgpool", "relu", "tanh", "softmax"}
+OPS = {"conv", "fc", "lrn", "spatial_norm", "maxpool", "adaptive_avgpool", "softmax", *activations.OPS}
 SMALL = [case for case in cases.small() if cases.served(case, "cpu")]
 BACKENDS = [entry["name"] for entry in _core.backends() if entry["available"] and entry["name"] != "naive"]
 
@@ -39,7 +40,7 @@ def test_every_op_has_a_case_and_the_whole_is_quick():
 
 def test_real_cases_are_every_layer_of_the_family_once():
     real = cases.real()
-    assert {case.op for case in real} == OPS - {"relu", "tanh", "softmax"}
+    assert {case.op for case in real} == OPS - {*activations.OPS, "softmax"}
     kinds = [(case.op, case.shape, sorted(case.options.items() - {("name", case.options["name"])})) for case in real]
     assert all(kinds.count(kind) == 1 for kind in kinds)
     conv1 = cases.CASES["alexnet2012/conv1"]

@@ -60,5 +60,7 @@ _OPS = {
     "adaptive_avgpool": lambda x, options, rest: F.adaptive_avg_pool2d(x, int(options["out"])),
     "relu": lambda x, options, rest: F.relu(x),
     "tanh": lambda x, options, rest: torch.tanh(x),
+    "sigmoid": lambda x, options, rest: torch.sigmoid(x),
+    "leaky_relu": lambda x, options, rest: F.leaky_relu(x, float(options["alpha"])),
     "softmax": lambda x, options, rest: F.softmax(x, 1),
 }

@@ -117,6 +117,15 @@ def test_every_variant_in_plugins(trt, monkeypatch, name, precision, fc_weights,
         assert found["norm1"] == found["pool1"] == "FastAlexLRNPool"
 
 
+@pytest.mark.parametrize("engine", ["plugins", "native"])
+def test_an_activation_for_each_layer(trt, engine):
+    words = ("relu", "leaky_relu(0.3)", "tanh", "sigmoid", "leaky_relu", "none", "sigmoid")
+    net = make(trt, narrow("torchvision", activation=words, output="sigmoid"), engine=engine)
+    x = images(net.variant, 2)
+    check(net(x), exact(net)(x), FP32)
+    np.testing.assert_array_equal(net.top_k(x, 3)[1], np.argsort(-net(x), axis=1)[:, :3])
+
+
 def test_the_device_file_says_which_plugins(trt):
     found = served(make(trt, precision="fp16", fc_weights="int8"))
     assert found["norm1"] == found["pool1"] == "FastAlexLRNPool"

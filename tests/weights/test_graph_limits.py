@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from fastalex import AlexNet
 from fastalex.errors import UserError
+from fastalex.weights import interpreter
 from tests.support.random_graphs.onnx_graphs import onnx_results
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:variant")]
@@ -255,3 +256,18 @@ def test_a_parameter_of_a_claimed_size_is_refused(tmp_path):
 def test_what_nobody_reads_costs_nothing(tmp_path):
     nodes = [node("Relu", ["x" if not i else "r%d" % i], "r%d" % (i + 1)) for i in range(3000)]
     agrees(made(tmp_path, nodes=nodes), pictures(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("sides", [(70, 33), (1, 1), (32, 64), (3, 100)])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_products_with_a_matrix_at_any_address(sides, transposed, offset):
+    random = np.random.default_rng(3)
+    values = random.integers(-9, 9, sides).astype(np.float32)  # whole numbers: any order of the sum is exact
+    stored = np.zeros(values.nbytes + offset, np.uint8)
+    matrix = stored[offset:].view(np.float32).reshape(sides)
+    matrix[...] = values
+    x = random.integers(-9, 9, (2, sides[1] if transposed else sides[0])).astype(np.float32)
+    assert matrix.flags.aligned == (offset == 0)
+    found = interpreter.product(x, matrix.T if transposed else matrix)
+    np.testing.assert_array_equal(found, x @ (values.T if transposed else values))

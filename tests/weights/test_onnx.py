@@ -217,7 +217,7 @@ def test_what_is_refused(tmp_path, change, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (operation("Sigmoid", 1), "Sigmoid.* has no place"),
+        (operation("Elu", 1), "Elu.* has no place"),
         (operation("Bell\a\nTwo", 1), r"Bell\\x07\\nTwo.* has no place"),
         (attribute(0, "strides", [2, 2]), "'fc6' .* has weights for .* features"),
     ],

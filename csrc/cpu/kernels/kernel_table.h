@@ -133,6 +133,7 @@ struct NormPoolTask {
 struct ActivationTask {
   Activations in, out;
   int32_t activation;
+  float slope;  // of a leaky ReLU, below zero
 };
 
 // A unit is a row of one image. A network's input becomes [h][w][c] of `to`, or, where `block` > 1, its pixels are put

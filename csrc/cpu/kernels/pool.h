@@ -137,14 +137,30 @@ void adaptive_avgpool(const void* erased, int unit, int) {
   }
 }
 
+// Without an overflow: exp of what is not above zero.
+Vec sigmoid(Vec v) {
+  Vec result = v;
+  for (int i = 0; i < kLanes; ++i) {
+    const float e = __builtin_expf(v[i] < 0 ? v[i] : -v[i]);
+    result[i] = (v[i] < 0 ? e : 1.0f) / (1.0f + e);
+  }
+  return result;
+}
+
+// The activations that are fused, and those that never are.
+Vec activated(const fastalex::ActivationTask& task, Vec v) {
+  if (task.activation == FASTALEX_ACT_LEAKY_RELU) return choose(v < Vec{}, v * splat(task.slope), v);  // a NaN stays
+  if (task.activation == FASTALEX_ACT_SIGMOID) return sigmoid(v);
+  return activate(v, task.activation);
+}
+
 void activation(const void* erased, int unit, int) {
   const fastalex::ActivationTask& task = *static_cast<const fastalex::ActivationTask*>(erased);
   const int image = unit / task.out.h, row = unit % task.out.h;
   for (int col = 0; col < task.out.w; ++col)
     for (int c = 0; c < task.in.c; c += kLanes)
       store_values(task.out, place_of(task.out, image, row, col) + c,
-                   activate(load(floats_at(task.in, place_of(task.in, image, row, col) + c)), task.activation),
-                   task.in.c - c);
+                   activated(task, load(floats_at(task.in, place_of(task.in, image, row, col) + c))), task.in.c - c);
 }
 
 }  // namespace

@@ -45,7 +45,14 @@ double cost(const Candidate&, const Problem& problem, const DeviceFacts& device,
 
 void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
-  const ActivationArgs a = {buffers.in, buffers.out, values_of(problem.step), problem.step.activation};
+  const fastalex_step& s = problem.step;
+  const ActivationArgs a = {buffers.in,
+                            buffers.out,
+                            values_of(s),
+                            s.out_c,
+                            channel_pitch(s.out_c),
+                            s.activation,
+                            static_cast<float>(s.alpha)};
   const int blocks = static_cast<int>(ceil_div(a.count, u64(4 * elementwise::kThreads)));
   out->push_back(KernelLaunch::make(candidate.kernels[0], Grid{blocks, 1, 1}, a));
 }

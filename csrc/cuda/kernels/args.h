@@ -16,7 +16,7 @@ namespace cuda {
 FASTALEX_HOST_DEVICE constexpr int channel_pitch(int channels) { return channels <= 4 ? 4 : round_up(channels, 8); }
 
 // fastalex_activation of backend/ops.h
-enum { kActNone = 0, kActRelu = 1, kActTanh = 2 };
+enum { kActNone = 0, kActRelu = 1, kActTanh = 2, kActLeakyRelu = 3, kActSigmoid = 4 };
 
 // Convolution as implicit GEMM: pixels M = n out_h out_w, channels N = out_c / groups, products K.
 // A product's index runs over (r, s, c), c fastest; an ungrouped layer of
@@ -92,7 +92,8 @@ struct ActivationArgs {
   const void* in;
   void* out;
   u64 count;  // values, padding included
-  int activation;
+  int c, pitch, activation;
+  float slope;  // of a leaky ReLU, below zero
 };
 
 struct SoftmaxArgs {

@@ -17,14 +17,29 @@ FASTALEX_DEVICE void put(Half* p, float v) { *p = to_half(v); }
 FASTALEX_DEVICE float get(const float* p) { return *p; }
 FASTALEX_DEVICE float get(const Half* p) { return to_float(*p); }
 
-// y = act(x), four values a thread. Grid: (values / 4 / threads).
+// Without an overflow: exp of what is not above zero.
+FASTALEX_DEVICE float sigmoid(float v) {
+  const float e = expf(v < 0 ? v : -v);
+  return (v < 0 ? e : 1.0f) / (1.0f + e);
+}
+
+// y = act(x), four values of one pixel a thread. Grid: (values / 4 / threads).
 template <typename T>
 __global__ void __launch_bounds__(kThreads) activation(const ActivationArgs a) {
   const u64 at = (static_cast<u64>(blockIdx.x) * kThreads + threadIdx.x) * 4;
   if (at >= a.count) return;
   float v[4];
   vector::load(static_cast<const T*>(a.in) + at, v);
-  vector::activate(v, a.activation);
+  if (a.activation == kActLeakyRelu) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = v[i] < 0 ? a.slope * v[i] : v[i];
+  } else if (a.activation == kActSigmoid) {
+    const int first = static_cast<int>(at % a.pitch);
+#pragma unroll
+    for (int i = 0; i < 4; ++i) v[i] = first + i < a.c ? sigmoid(v[i]) : 0.0f;  // the channel padding stays zero
+  } else {
+    vector::activate(v, a.activation);
+  }
   vector::store(static_cast<T*>(a.out) + at, v);
 }
 

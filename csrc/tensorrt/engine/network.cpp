@@ -19,7 +19,17 @@ nvinfer1::Dims dims_of(const std::vector<int>& sides) {
 nvinfer1::Dims square(int side) { return dims_of({side, side}); }
 
 nvinfer1::ActivationType activation_of(int activation) {
-  return activation == FASTALEX_ACT_RELU ? nvinfer1::ActivationType::kRELU : nvinfer1::ActivationType::kTANH;
+  switch (activation) {
+    case FASTALEX_ACT_RELU:
+      return nvinfer1::ActivationType::kRELU;
+    case FASTALEX_ACT_TANH:
+      return nvinfer1::ActivationType::kTANH;
+    case FASTALEX_ACT_LEAKY_RELU:
+      return nvinfer1::ActivationType::kLEAKY_RELU;
+    default:
+      FASTALEX_ASSERT(activation == FASTALEX_ACT_SIGMOID);
+      return nvinfer1::ActivationType::kSIGMOID;
+  }
 }
 
 nvinfer1::ElementWiseOperation operation_of(LayerKind kind) {
@@ -60,7 +70,7 @@ nvinfer1::ILayer* NetworkWriter::add(const EngineLayer& layer) {
       return network_.addLRN(input(layer), layer.window, static_cast<float>(layer.alpha),
                              static_cast<float>(layer.beta), static_cast<float>(layer.k));
     case LayerKind::kActivation:
-      return network_.addActivation(input(layer), activation_of(layer.activation));
+      return add_activation(layer);
     case LayerKind::kSoftmax:
       return add_softmax(layer);
     case LayerKind::kMatrixMultiply:
@@ -123,6 +133,12 @@ nvinfer1::ILayer* NetworkWriter::add_scale(const EngineLayer& layer) {
   auto one = [&](double value) { return constant({static_cast<float>(value)}, layer.type); };
   return network_.addScale(input(layer), nvinfer1::ScaleMode::kUNIFORM, one(layer.shift), one(layer.scale),
                            one(layer.power));
+}
+
+nvinfer1::ILayer* NetworkWriter::add_activation(const EngineLayer& layer) {
+  nvinfer1::IActivationLayer* made = network_.addActivation(input(layer), activation_of(layer.activation));
+  if (made && layer.activation == FASTALEX_ACT_LEAKY_RELU) made->setAlpha(static_cast<float>(layer.alpha));
+  return made;
 }
 
 nvinfer1::ILayer* NetworkWriter::add_softmax(const EngineLayer& layer) {

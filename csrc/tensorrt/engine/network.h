@@ -32,6 +32,7 @@ class NetworkWriter {
   nvinfer1::ILayer* add_matrix_multiply(const EngineLayer& layer);
   nvinfer1::ILayer* add_constant(const EngineLayer& layer);
   nvinfer1::ILayer* add_scale(const EngineLayer& layer);
+  nvinfer1::ILayer* add_activation(const EngineLayer& layer);
   nvinfer1::ILayer* add_softmax(const EngineLayer& layer);
   nvinfer1::ILayer* add_reshape(const EngineLayer& layer);
   nvinfer1::ILayer* add_plugin_layer(const EngineLayer& layer);

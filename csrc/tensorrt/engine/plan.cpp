@@ -182,7 +182,9 @@ class Planner {
     if (step.activation == FASTALEX_ACT_NONE) return;
     EngineLayer layer = blank(LayerKind::kActivation);
     layer.activation = step.activation;
-    add(layer, step.activation == FASTALEX_ACT_RELU ? "relu" : "tanh");
+    layer.alpha = step.alpha;
+    static const char* const names[] = {"none", "relu", "tanh", "leaky_relu", "sigmoid"};
+    add(layer, names[step.activation]);
   }
 
   void convolution(const fastalex_step& step) {

@@ -45,7 +45,7 @@ struct EngineLayer {
   int post_pad[2];  // rows below, columns at the right
   bool round_up;
   int window;
-  double alpha, beta, k;
+  double alpha, beta, k;  // of a normalization; alpha of a leaky ReLU
   double scale, shift, power;
   int activation;  // fastalex_activation
   bool transpose;

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from ..errors import UserError
+from . import activations
 from .layers import Layer, Shape, first_fc_input
 
 ROUNDINGS = ("floor", "ceil")
-ACTIVATIONS = ("relu", "tanh")
-OUTPUTS = ("logits", "softmax")
+OUTPUTS = ("logits", "softmax", "sigmoid")
 BLOCK_OPS = ("conv", "act", "lrn", "spatial_norm", "pool")
+PROBABILITY = "prob"  # the layer that a network ends with whose output is no logits
 OVERLAPPING = 3  # side of a pool's window, with stride 2 [paper] section 3.4
 
 
@@ -70,9 +71,11 @@ class Variant:
     that does not come out even is rounded: ``floor`` drops the rest, ``ceil`` lets the last window overhang (zeros
     for a convolution, ignored by a pool). ``adaptive_pool`` averages the last map to this size, so that any input from
     ``min_input_size`` up works. ``pool_kernel`` is the side of a pool's window, with stride 2: 3 overlaps ([paper]
-    section 3.4), 2 does not. ``naming`` chooses the parameter names: ``caffe`` (``conv1.weight``) or
-    ``torchvision`` (``features.0.weight``). ``output`` is what the network gives: ``logits``, or ``softmax`` of them,
-    as files have it that end so. ``profile`` is the preprocessing that :mod:`fastalex.images` applies.
+    section 3.4), 2 does not. ``activation`` is ``relu``, ``tanh``, ``sigmoid`` or ``leaky_relu(slope)``: one word for
+    all layers, or seven for conv1 to conv5, fc6 and fc7, where ``none`` says that there is none. ``naming`` chooses the
+    parameter names: ``caffe`` (``conv1.weight``) or ``torchvision`` (``features.0.weight``). ``output`` is what the
+    network gives: ``logits``, or the ``softmax`` or ``sigmoid`` of them, as files have it that end so. ``profile`` is
+    the preprocessing that :mod:`fastalex.images` applies.
     """
 
     name: str
@@ -90,7 +93,7 @@ class Variant:
     naming: str
     spatial_norm: Optional[SpatialNorm] = None
     adaptive_pool: Optional[int] = None
-    activation: str = "relu"
+    activation: Union[str, Tuple[str, ...]] = "relu"
     dropout_first: bool = False
     pool_kernel: int = OVERLAPPING
     channels: int = 3
@@ -162,8 +165,6 @@ def _check(row: Variant) -> None:
     positive("pool_kernel", row.pool_kernel)
     positive("conv1_pad", row.conv1_pad if row.conv1_pad != 0 else 1)
     positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
-    if row.activation not in ACTIVATIONS:
-        raise UserError("activation must be one of %s, not '%s'" % (", ".join(ACTIVATIONS), row.activation))
     if row.output not in OUTPUTS:
         raise UserError("output must be one of %s, not '%s'" % (", ".join(OUTPUTS), row.output))
     for rounding in (row.conv_rounding, row.pool_rounding):
@@ -181,6 +182,7 @@ def _check(row: Variant) -> None:
             raise UserError("%s has a block with lrn but no lrn constants" % row.name)
         if "spatial_norm" in words and row.spatial_norm is None:
             raise UserError("%s has a block with spatial_norm but no spatial_norm constants" % row.name)
+    activations.check(row.activation, row.blocks)
     for index, grouped in enumerate(GROUPED):
         reads = row.channels if index == 0 else row.widths[index - 1]
         if grouped and (row.widths[index] % row.columns or reads % row.columns):
@@ -205,6 +207,12 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
     """
     table: List[Layer] = []
     shape = in_shape
+
+    def act(number: int) -> None:
+        word = activations.of_layer(row.activation, number - 1)
+        if word != activations.NONE:
+            op, options = activations.parse(word)
+            add(op, "%s%d" % (op, number), shape, **options)
 
     def add(op: str, name: str, out_shape: Shape, param: str = "", **options: Any) -> None:
         nonlocal shape
@@ -231,7 +239,7 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
                     rounding=row.conv_rounding,
                 )
             elif op == "act":
-                add(row.activation, "%s%d" % (row.activation, number), shape)
+                act(number)
             elif op == "lrn":
                 lrn = row.lrn
                 groups = 1 if lrn.crosses_columns else row.columns
@@ -275,11 +283,11 @@ def expand(row: Variant, in_shape: Shape) -> List[Layer]:
             add("dropout", "drop%d" % number, shape, p=0.5)
         add("fc", "fc%d" % number, (width,), _param_name(row, table[classifier:], "fc%d" % number), out=width)
         if number < 8:
-            add(row.activation, "%s%d" % (row.activation, number), shape)
+            act(number)
             if not row.dropout_first:
                 add("dropout", "drop%d" % number, shape, p=0.5)
-    if row.output == "softmax":
-        add("softmax", "prob", shape)
+    if row.output != OUTPUTS[0]:
+        add(row.output, PROBABILITY, shape)
     return table
 
 

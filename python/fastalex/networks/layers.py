@@ -12,7 +12,8 @@ Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
 class Layer:
     """One row of the expanded layer table.
 
-    ``op`` is one of conv, relu, tanh, lrn, spatial_norm, maxpool, adaptive_avgpool, dropout, fc, softmax.
+    ``op`` is one of conv, relu, tanh, sigmoid, leaky_relu, lrn, spatial_norm, maxpool, adaptive_avgpool, dropout, fc,
+    softmax.
     ``options`` holds the op's numbers under the names of the native engine's layer table (``csrc/include/fastalex.h``).
     ``param`` is the prefix of its parameters (``"<param>.weight"``, ``"<param>.bias"``), empty where it has none.
     Shapes are per image.
@@ -77,17 +78,16 @@ def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None
 def signed_inputs(table: List[Layer]) -> Dict[str, bool]:
     """Name of each conv and fc layer -> whether its input can be negative, by the ops before it.
 
-    The image is signed, and so is what a conv, an fc or a tanh gives. What a relu gives is not, and it stays so through
-    pools and normalisations, which scale by positive numbers. The native engine infers the same from its table.
+    The image is signed, and so is what a conv or an fc gives. What a relu or a sigmoid gives is not, and it stays so
+    through pools and normalisations, which scale by positive numbers. The native engine infers the same from its table.
     """
     found = {}
     signed = True
     for layer in table:
         if layer.param:
             found[layer.name] = signed
-        if layer.param or layer.op == "tanh":
             signed = True
-        elif layer.op == "relu":
+        elif layer.op in ("relu", "sigmoid"):
             signed = False
     return found
 

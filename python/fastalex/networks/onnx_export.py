@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
 import numpy as np
 
 from ..errors import UserError
-from .architecture import Variant
+from .architecture import OUTPUTS, Variant
 from .layers import Layer
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def graph_of(
     value = "x"
     for layer in row.layers():
         value = _ADD[layer.op](builder, layer, value)
-    if softmax and row.output != "softmax":
+    if softmax and row.output == OUTPUTS[0]:
         value = builder.node("Softmax", [value], "prob", axis=1)
     count: Any = BATCH if batch is None else batch
     shape = [count, row.channels, row.input_size, row.input_size]
@@ -177,6 +177,8 @@ _ADD = {
     "conv": _conv,
     "relu": lambda builder, layer, value: builder.node("Relu", [value], layer.name),
     "tanh": lambda builder, layer, value: builder.node("Tanh", [value], layer.name),
+    "sigmoid": lambda builder, layer, value: builder.node("Sigmoid", [value], layer.name),
+    "leaky_relu": lambda builder, layer, value: builder.node("LeakyRelu", [value], layer.name, **layer.options),
     "lrn": _lrn,
     "spatial_norm": _spatial_norm,
     "maxpool": _maxpool,

@@ -13,7 +13,7 @@ Accepted besides:
   ``classifier.5``), which :data:`TOOLS` lists. ``features`` and ``classifier`` are the results of the last of each.
   The ReLU's module works in place there; a name stands for the module's own result, as a hook that
   clones it would see.
-* ``prob``: the softmax. ``logits``: the last layer.
+* ``prob``: the softmax (of a network that ends in a sigmoid, that). ``logits``: the last fully connected layer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from typing import Dict, List, NamedTuple, Tuple
 import numpy as np
 
 from ..errors import UserError
-from .architecture import Variant, module_paths
+from . import activations
+from .architecture import PROBABILITY, Variant, module_paths
 from .layers import Layer
 
 
@@ -51,9 +52,7 @@ TOOLS: Dict[str, Tool] = {
     "net2brain": Tool(("features.0", "features.3", "features.6", "features.8", "features.10"), "net2brain"),
 }
 
-PROBABILITY = "prob"
 SOFTMAX = "softmax"  # the engine's name of the step it appends
-ACTIVATIONS = ("relu", "tanh")
 
 
 def names(variant: Variant) -> Dict[str, str]:
@@ -102,6 +101,6 @@ def _around_activations(table: List[Layer]) -> Dict[str, str]:
         if layer.param:
             weighted = layer.name
             found[weighted + ".pre"] = found["blob:" + weighted] = weighted
-        elif layer.op in ACTIVATIONS:
+        elif layer.op in activations.OPS and layer.name != PROBABILITY:
             found[weighted + ".post"] = found["blob:" + weighted] = layer.name
     return found

@@ -184,6 +184,8 @@ def _classes() -> Dict[str, Any]:
             "conv": lambda: Convolution(layer.in_shape[0], options),
             "relu": nn.ReLU,
             "tanh": nn.Tanh,
+            "sigmoid": nn.Sigmoid,
+            "leaky_relu": lambda: nn.LeakyReLU(options["alpha"]),
             "lrn": lambda: Function(lrn, options),
             "spatial_norm": lambda: Function(spatial_norm, options),
             "maxpool": lambda: nn.MaxPool2d(

@@ -20,6 +20,7 @@ from typing import Callable, Dict
 
 import numpy as np
 
+from ..networks import activations
 from . import winograd_bounds
 from .cases import Case
 from .native import EXACT, REFERENCE, Arithmetic, Params, run_native
@@ -28,6 +29,7 @@ U = 2.0**-24
 #: Roundings' worth of error that is allowed to one call of tanhf, expf or powf: 4 units in the last place, each at
 #: most two roundings. No C library rounds these correctly everywhere; they aim at "a few" units.
 FUNCTION = 8
+SMALLEST_NORMAL = 2.0**-126
 U16 = 2.0**-11
 TINY16 = 2.0**-25
 #: Deviations that a sum of independent errors is allowed: 2 exp(-7^2 / 2) = 5e-11 for each value.
@@ -47,9 +49,13 @@ def error_bound(
     ``x`` and ``params`` are what the reference was computed from.
     """
     bound = _BOUNDS[case.op](case, x, params, reference, arithmetic)
-    if case.ops[-1] == "tanh" and case.op != "tanh":
-        # The slope of tanh is at most 1, so it passes errors on at most as large, and adds its own. (relu adds none.)
-        bound = bound + gamma(FUNCTION) * np.abs(reference)
+    last = case.ops[-1]
+    if last in activations.OPS and last not in ("relu", case.op):
+        if arithmetic.half and last != "tanh":  # a step of its own, whose input is stored as a half
+            bound = bound * (1 + U16) + U16 * _magnitudes(case, x, params) + TINY16
+        # What the function passes errors on by, its largest slope, at most 1 in the cases; and its own error.
+        bound = bound * (0.25 if last == "sigmoid" else 1.0)
+        bound = bound + gamma(FUNCTION + 3) * np.abs(reference)
     if arithmetic.half and case.op not in ("maxpool", "relu"):  # those only choose
         bound = bound * (1 + U16) + U16 * np.abs(reference) + TINY16  # the result is stored as a half
     return bound
@@ -68,11 +74,16 @@ def _sum_of_products(
     if arithmetic.form.startswith("winograd"):
         return winograd_bounds.bound(case, x, params, arithmetic.form, arithmetic.half, arithmetic.half_sum, DEVIATIONS)
     roundings = case.products + 2 + (2 if case.storage in ("int8", "int4") else 0)
-    magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
-    bound = gamma(roundings) * magnitudes.astype(np.float64)
+    bound = gamma(roundings) * _magnitudes(case, x, params)
     if arithmetic.digits:
         bound = bound + digit_steps(x, params, arithmetic.digits)
     return bound + _half_sums(case, x, params, arithmetic.half_sum) if arithmetic.half_sum else bound
+
+
+def _magnitudes(case: Case, x: np.ndarray, params: Params) -> np.ndarray:
+    """``sum(|w| |x|) + |b|`` for each output of the conv or fc layer of ``case``, in float64."""
+    sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
+    return sizes.astype(np.float64)
 
 
 def digit_steps(x: np.ndarray, params: Params, digits: int) -> np.ndarray:
@@ -136,6 +147,17 @@ def _tanh(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arit
     return gamma(FUNCTION + 1) * np.abs(reference)
 
 
+def _sigmoid(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
+    """An exponential, a sum with 1, a division, the reference's rounding; what is too small for a normal float may be
+    flushed to zero."""
+    return gamma(FUNCTION + 3) * np.abs(reference) + SMALLEST_NORMAL
+
+
+def _leaky_relu(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
+    """The slope as a float, the product, the reference's rounding."""
+    return gamma(3) * np.abs(reference)
+
+
 def _softmax(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
     """p = exp(z - m) / sum(exp(z - m)), with logits z that are themselves sums of products, off by at most e.
 
@@ -143,8 +165,7 @@ def _softmax(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, a
     denominator by a factor of exp(+-d) each. Each has a function's error; the sum adds up ``out`` terms, the division
     and the reference round once, and one is for a sum that is rounded from a wider type.
     """
-    magnitudes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in params], REFERENCE)
-    largest = magnitudes.astype(np.float64).max(axis=1, keepdims=True)  # |z| is at most the sum of magnitudes
+    largest = _magnitudes(case, x, params).max(axis=1, keepdims=True)  # |z| is at most the sum of magnitudes
     exponent = (gamma(case.products + 2) + gamma(2)) * largest
     if arithmetic.half:  # the logits are sums in fp16, and stored as halves
         sums = _half_sums(case, x, params, arithmetic.half_sum) if arithmetic.half_sum else np.zeros_like(reference)
@@ -166,5 +187,7 @@ _BOUNDS: Dict[str, Callable[[Case, np.ndarray, Params, np.ndarray, Arithmetic], 
     "adaptive_avgpool": _adaptive_avgpool,
     "relu": _exact,
     "tanh": _tanh,
+    "sigmoid": _sigmoid,
+    "leaky_relu": _leaky_relu,
     "softmax": _softmax,
 }

@@ -111,6 +111,7 @@ def _fc(out: int) -> str:
 
 
 _RELU, _TANH, _SOFTMAX = "\nrelu name=act", "\ntanh name=act", "\nsoftmax name=prob"
+_SIGMOID, _LEAKY = "\nsigmoid name=act", "\nleaky_relu name=act alpha=%s"
 
 # Widths that no vector length divides, maps whose last row, column or window is special, batches on both sides of
 # the number of rows that a backend computes at once, sums long enough to be split into blocks.
@@ -129,11 +130,15 @@ _SMALL = (
     Case("conv-whole-image", _conv(11, 6), (2, 4, 6, 6)),
     Case("conv-3x3-relu", _conv(19, 3, 1, 1) + _RELU, (1, 8, 9, 9)),
     Case("conv-3x3-tanh", _conv(19, 3, 1, 1) + _TANH, (1, 8, 9, 9)),
+    Case("conv-3x3-sigmoid", _conv(19, 3, 1, 1) + _SIGMOID, (1, 8, 9, 9)),
+    Case("conv-3x3-leaky", _conv(19, 3, 1, 1) + _LEAKY % 0.1, (2, 8, 9, 9)),
     Case("fc-odd", _fc(37), (1, 7, 3, 3)),
     Case("fc-one-output", _fc(1), (3, 129, 1, 1)),
     Case("fc-long-sum", _fc(65), (2, 1001, 1, 1)),
     Case("fc-batch9-relu", _fc(31) + _RELU, (9, 10, 4, 3)),
     Case("fc-batch17-tanh", _fc(50) + _TANH, (17, 61, 1, 1)),
+    Case("fc-batch5-sigmoid", _fc(33) + _SIGMOID, (5, 61, 1, 1), scale=3.0),
+    Case("fc-batch2-leaky", _fc(33) + _LEAKY % 0.2, (2, 61, 1, 1)),
     Case("fc-fp16", _fc(37), (1, 403, 1, 1), storage="fp16"),
     Case("fc-fp16-batch9", _fc(37), (9, 403, 1, 1), storage="fp16"),
     Case("fc-bf16", _fc(37), (1, 403, 1, 1), storage="bf16"),
@@ -164,6 +169,10 @@ _SMALL = (
     Case("avgpool-same", "adaptive_avgpool name=avgpool out=6", (1, 5, 6, 6)),
     Case("relu", "relu name=act", (2, 11, 5, 7)),
     Case("tanh", "tanh name=act", (2, 11, 5, 7), scale=2.0),
+    Case("sigmoid", "sigmoid name=act", (2, 11, 5, 7), scale=4.0),
+    Case("sigmoid-of-large-values", "sigmoid name=act", (1, 13, 4, 3), scale=60.0),
+    Case("leaky_relu", "leaky_relu name=act alpha=0.01", (2, 11, 5, 7)),
+    Case("leaky_relu-of-slope-above-1", "leaky_relu name=act alpha=-1.7", (1, 6, 5, 7)),
     Case("softmax", _fc(101) + _SOFTMAX, (5, 77, 1, 1), scale=2.0),
     Case("softmax-large-logits", _fc(5) + _SOFTMAX, (9, 1, 1, 1), scale=60.0),
     Case("softmax-two-classes", _fc(2) + _SOFTMAX, (6, 12, 2, 2)),

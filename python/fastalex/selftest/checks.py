@@ -8,6 +8,7 @@ from typing import Iterable, List, NamedTuple, Optional
 import numpy as np
 
 from ..errors import BackendError, UserError
+from ..networks import activations
 from .bounds import FUNCTION, error_bound, gamma
 from .cases import Case, served, small
 from .native import REFERENCE, Runner, arithmetic_of, kept_params, make_net, run_native
@@ -119,7 +120,7 @@ def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Prob
         bound = np.max([error_bound(case, x, kept, reference, way) for way in ways], axis=0)
         return Problem(table, storage, precision, x, params, reference, bound)
     sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], REFERENCE).astype(np.float64)
-    own = gamma(FUNCTION) if case.ops[-1] == "tanh" else 0.0
+    own = gamma(FUNCTION + 3) * np.abs(reference) if case.ops[-1] in activations.OPS[1:] else 0.0
     return Problem(table, storage, precision, x, params, reference, gamma(8) * sizes + own)
 
 

@@ -87,7 +87,7 @@ def _of_variant(variant: Variant, arrays: Mapping[str, Any], x: np.ndarray) -> T
             weight, bias = (np.asarray(arrays[layer.param + leaf]) for leaf in (".weight", ".bias"))
             if layer.name == "fc8":
                 magnitudes = np.abs(x) @ np.abs(weight).T + np.abs(bias)
-            x = x @ weight.T + bias
+            x = interpreter.product(x, weight.T) + bias
         elif layer.op != "dropout":
             x = _NODES[layer.op](layer, arrays, x)
     return x, magnitudes
@@ -142,9 +142,11 @@ def _adaptive_average(layer: Layer, arrays: Mapping[str, Any], x: np.ndarray) ->
 _NODES: Dict[str, Any] = {
     "adaptive_avgpool": _adaptive_average,
     "conv": _conv,
+    "leaky_relu": lambda layer, arrays, x: np.where(x < 0, np.float32(layer.options["alpha"]) * x, x),
     "lrn": _lrn,
     "maxpool": _max_pool,
     "relu": lambda layer, arrays, x: np.maximum(x, 0),
+    "sigmoid": lambda layer, arrays, x: _one("Sigmoid", [x]),
     "softmax": lambda layer, arrays, x: _one("Softmax", [x]),
     "spatial_norm": _spatial_norm,
     "tanh": lambda layer, arrays, x: np.tanh(x),

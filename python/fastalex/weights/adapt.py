@@ -8,7 +8,6 @@ settles it, :class:`Found` says what was assumed and what else would fit.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import re
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -16,7 +15,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 import numpy as np
 
 from ..errors import UserError
-from ..networks.architecture import LRN, ROUNDINGS, SpatialNorm, Variant
+from ..networks import activations
+from ..networks.architecture import LRN, OUTPUTS, ROUNDINGS, SpatialNorm, Variant
 from ..networks.variants import VARIANTS, get
 from . import Weights
 from .graph import shown
@@ -212,11 +212,12 @@ def _described(weights: Weights) -> Dict[str, Any]:
     facts: Dict[str, Any] = {}
     blocks: List[List[str]] = []
     classifier: List[Step] = []
+    acts: Dict[int, str] = {}
+    where = weights.path or "the file"
     for step in weights.steps:
         if step.kind == "input":
             facts["input_size"] = step.options.get("size")
             continue
-        where = weights.path or "the file"
         if not _fits(step.kind, blocks, classifier, facts):
             raise UserError(
                 "the layer '%s' (%s) of %s has no place in a network of the family"
@@ -224,6 +225,9 @@ def _described(weights: Weights) -> Dict[str, Any]:
             )
         if step.kind == "conv":
             blocks.append([])
+        if step.kind == "act":
+            weighted = len(blocks) + sum(one.kind == "fc" for one in classifier)
+            _take_activation(acts, weighted - 1, step, where)
         if classifier or step.kind in ("fc", "softmax"):
             classifier.append(step)
         elif step.kind != "avgpool":
@@ -234,24 +238,52 @@ def _described(weights: Weights) -> Dict[str, Any]:
                     "the layer '%s' of %s has another %s than the layers before it (%s, not %s), and a network of the "
                     "family has one" % (_short(step.name), where, name.replace("_", " "), value, facts[name])
                 )
-    _check_classifier(weights, classifier)
+    facts["output"] = _check_classifier(weights, classifier)
     facts["blocks"] = tuple(" ".join(block) for block in blocks)
-    facts.setdefault("output", "logits")
+    found = tuple(acts.get(index, activations.NONE) for index in range(activations.COUNT))
+    used = [word for index, word in enumerate(found) if index >= CONVOLUTIONS or word != activations.NONE]
+    facts["activation"] = used[0] if len(set(used)) == 1 and used[0] != activations.NONE else found
     return facts
 
 
-_CLASSIFIER = ("fc", "act", "fc", "act", "fc", "softmax")  # the last one may be missing
+def _take_activation(acts: Dict[int, str], index: int, step: Step, where: str) -> None:
+    """Note the activation of layer ``index`` of those with weights, of which it may have one."""
+    word = step.options["function"]
+    if index < activations.COUNT and acts.setdefault(index, word) != word:
+        raise UserError(
+            "the layer '%s' of %s is a second activation of one layer (%s behind %s), and a network of the family has "
+            "one" % (_short(step.name), where, word, acts[index])
+        )
 
 
-def _check_classifier(weights: Weights, found: Sequence[Step]) -> None:
+def _check_classifier(weights: Weights, found: Sequence[Step]) -> str:
+    """The output of the network whose layers behind the convolutions are ``found``: three fully connected layers, an
+    activation or none after each of the first two, a softmax, a sigmoid or neither at the end."""
     where = weights.path or "the file"
-    for step, wanted in itertools.zip_longest(found, _CLASSIFIER):
-        if step is None and wanted != "softmax":
-            raise UserError("%s ends with %d layers where the family has %s" % (where, len(found), wanted))
-        if step is not None and step.kind != wanted:
-            kind = step.options.get("function", step.kind)
-            said = (_short(step.name), _short(kind), where, wanted or "nothing")
+    count = 0  # fully connected layers so far
+    before = ""
+    output = "logits"
+    for step in found:
+        kind = step.options.get("function", step.kind)
+        last = count == FULLY_CONNECTED and before == "fc"
+        if step.kind == "fc" and count < FULLY_CONNECTED:
+            count += 1
+        elif last and kind in OUTPUTS:
+            output = kind
+        elif step.kind != "act" or count in (0, FULLY_CONNECTED) or before != "fc":
+            said = (_short(step.name), _short(kind), where, _wanted(count, before))
             raise UserError("the layer '%s' (%s) of %s has no place where a network of the family has %s" % said)
+        before = step.kind
+    if count < FULLY_CONNECTED:
+        raise UserError("%s ends with %d layers where the family has fc" % (where, len(found)))
+    return output
+
+
+def _wanted(count: int, before: str) -> str:
+    """What may follow so many fully connected layers."""
+    if count == FULLY_CONNECTED:
+        return "a softmax, a sigmoid or nothing" if before == "fc" else "nothing"
+    return "an activation or fc" if before == "fc" else "fc"
 
 
 def _fits(kind: str, blocks: List[List[str]], classifier: List[Step], facts: Mapping[str, Any]) -> bool:
@@ -273,16 +305,12 @@ def _said(step: Step, first_block: bool) -> List[Tuple[str, Any]]:
     if step.kind == "conv":
         said = [("conv_rounding", options["rounding"])] if options.get("rounding") else []
         return [*said, ("conv1_pad", options["pad"])] if first_block and "pad" in options else said
-    if step.kind == "act":
-        return [("activation", options["function"])]
     if step.kind == "lrn":
         return [("lrn", _lrn(step))]
     if step.kind == "spatial_norm":
         return [("spatial_norm", _spatial_norm(step))]
     if step.kind == "avgpool":
         return [("adaptive_pool", options["out"])]
-    if step.kind == "softmax":
-        return [("output", "softmax")]
     if step.kind == "pool":
         # Where the counts come out even, it does not matter how they are rounded.
         rounding = options.get("certain", options["rounding"])

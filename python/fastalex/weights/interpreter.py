@@ -13,6 +13,7 @@ import numpy as np
 from .graph import Graph, Node, attribute, given
 
 Arrays = List[np.ndarray]
+PART = 32  # rows, or columns, of a matrix that are copied at a time
 
 
 #: What numpy raises where a graph's shapes do not fit each other.
@@ -172,10 +173,24 @@ def _batch_normalization(node: Node, inputs: List[Any], opset: int) -> Arrays:
     return [(x - mean) / np.sqrt(variance + np.float32(attribute(node, "epsilon", 1e-5))) * scale + shift]
 
 
+def product(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """``x @ matrix``. Where the matrix stands in a file at an address that is no multiple of four, numpy would copy it:
+    a part at a time, the copy stays in the cache, and is never a second one of the weights."""
+    if matrix.ndim != 2 or x.ndim != 2 or matrix.flags.aligned:
+        return x @ matrix
+    if matrix.flags.f_contiguous:
+        starts = range(0, max(matrix.shape[1], 1), PART)
+        return np.concatenate([x @ matrix[:, start : start + PART] for start in starts], axis=1)
+    out = np.zeros((len(x), matrix.shape[1]), np.float32)
+    for start in range(0, len(matrix), PART):
+        out += x[:, start : start + PART] @ matrix[start : start + PART]
+    return out
+
+
 def _gemm(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x, weight = inputs[:2]
     x = x.T if attribute(node, "transA", 0) else x
-    out = x @ (weight.T if attribute(node, "transB", 0) else weight)
+    out = product(x, weight.T if attribute(node, "transB", 0) else weight)
     out = out * np.float32(attribute(node, "alpha", 1.0))
     bias = given(inputs, 2)
     if bias is not None:
@@ -201,6 +216,16 @@ def _reduce_mean(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 def _relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
     return [np.maximum(inputs[0], 0)]
+
+
+def _leaky_relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    slope = np.float32(attribute(node, "alpha", 0.01))
+    return [np.where(inputs[0] < 0, slope * inputs[0], inputs[0])]
+
+
+def _sigmoid(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    tail = np.exp(-np.abs(inputs[0]))  # of what is not above zero: it does not overflow
+    return [np.where(inputs[0] < 0, tail, np.float32(1)) / (1 + tail)]
 
 
 def _dropout(node: Node, inputs: List[Any], opset: int) -> Arrays:
@@ -362,7 +387,8 @@ OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "GlobalAveragePool": _global_average,
     "Identity": lambda node, inputs, opset: [inputs[0]],
     "LRN": _lrn,
-    "MatMul": lambda node, inputs, opset: [inputs[0] @ inputs[1]],
+    "LeakyRelu": _leaky_relu,
+    "MatMul": lambda node, inputs, opset: [product(inputs[0], inputs[1])],
     "MaxPool": _max_pool,
     "Mul": _binary(np.multiply),
     "Neg": lambda node, inputs, opset: [-inputs[0]],
@@ -371,6 +397,7 @@ OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "Relu": _relu,
     "Reshape": _reshape,
     "Shape": _shape,
+    "Sigmoid": _sigmoid,
     "Slice": _slice,
     "Softmax": _softmax,
     "Split": _split,

@@ -7,6 +7,8 @@ from typing import Any, Callable, List
 
 import numpy as np
 
+from ...networks import activations
+from ...networks.activations import DEFAULT_SLOPE
 from ..graph import Node, attribute, given
 from ..steps import Step
 from .flow import (
@@ -22,16 +24,25 @@ from .flow import (
     without_gain,
 )
 
+_SCALED = ("relu", "leaky_relu")  # f(g x) = g f(x) for g > 0
+
 
 def activation(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
     def act(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         if flow.columns is not None:
             raise RefusedError("it reads a part of the channels")
-        if word != "relu" or not is_positive(flow.gain):
+        if not word.startswith(_SCALED) or not is_positive(flow.gain):
             flow = without_gain(flow)
         return flow.through(Step("act", shown_name(node), {"function": word}))
 
     return act
+
+
+def leaky_relu(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    slope = attribute(node, "alpha", DEFAULT_SLOPE)
+    if not isinstance(slope, float) or not np.isfinite(slope):
+        raise RefusedError("its slope is no number")
+    return activation(activations.leaky_relu(float(str(np.float32(slope)))))(walk, node, flow, inputs)
 
 
 def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:

@@ -13,7 +13,7 @@ from .. import interpreter
 from ..errors import FormatError
 from ..graph import Graph, Node, shown
 from ..steps import Step
-from .elementwise import activation, arithmetic, cast, dropout, negative, softmax
+from .elementwise import activation, arithmetic, cast, dropout, leaky_relu, negative, softmax
 from .flow import (
     LARGEST_CONSTANT,
     Computed,
@@ -55,12 +55,14 @@ HANDLERS: Dict[str, Callable[[Any, Node, Flow, List[Any]], Flow]] = {
     "Gemm": gemm,
     "GlobalAveragePool": global_average,
     "LRN": lrn,
+    "LeakyRelu": leaky_relu,
     "MatMul": matmul,
     "MaxPool": max_pool,
     "Mul": arithmetic("Mul"),
     "Neg": negative,
     "ReduceMean": reduce_mean,
     "Relu": activation("relu"),
+    "Sigmoid": activation("sigmoid"),
     "Softmax": softmax,
     "Sub": arithmetic("Sub"),
     "Tanh": activation("tanh"),
@@ -281,10 +283,10 @@ def _ended(flow: Flow) -> Tuple[Any, ...]:
         raise FormatError("its result mixes the images of a batch")
     if flow.shape[1] == flow.size and (order == np.arange(flow.size)).all():
         return tuple(layers)
-    behind_softmax = bool(layers) and isinstance(layers[-1], Step) and layers[-1].kind == "softmax"
-    if behind_softmax and len(np.unique(order)) != flow.size:
+    last = layers[-1] if layers and isinstance(layers[-1], Step) else None
+    if last is not None and last.kind == "softmax" and len(np.unique(order)) != flow.size:
         raise FormatError("it leaves out classes behind its softmax")
-    position = len(layers) - (2 if behind_softmax else 1)
+    position = len(layers) - (2 if last is not None and last.kind in ("act", "softmax") else 1)
     if position < 0 or not isinstance(layers[position], Linear):
         raise FormatError("its result is moved in a way that no network of the family has")
     layers[position] = dataclasses.replace(layers[position], outputs=order.astype(np.intp))

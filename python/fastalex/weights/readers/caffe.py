@@ -96,11 +96,12 @@ _DEFAULTS: Dict[str, Dict[str, Any]] = {
     "power": {"power": 1.0, "scale": 1.0, "shift": 0.0},
     "batchnorm": {"eps": 1e-5},
 }
-_V1_TYPES = {4: "conv", 14: "fc", 15: "lrn", 17: "pool", 18: "relu", 20: "softmax", 23: "tanh", 26: "power"}
+_V1_TYPES = {4: "conv", 14: "fc", 15: "lrn", 17: "pool", 18: "relu", 19: "sigmoid", 20: "softmax", 23: "tanh"}
+_V1_TYPES.update({26: "power"})
 _V1_TYPES.update({6: "same", 8: "same", 22: "same"})  # dropout, flatten, split: the same values
 _V1_TYPES.update({1: "end", 21: "end", 36: "end"})  # accuracy, loss, silence: nothing of the network
 _V1_TYPES.update({5: "data", 9: "data", 12: "data", 24: "data", 29: "data", 32: "data"})
-_V1_NAMES = {2: "BNLL", 3: "Concat", 19: "Sigmoid", 25: "Eltwise", 33: "Slice", 35: "AbsVal"}
+_V1_NAMES = {2: "BNLL", 3: "Concat", 25: "Eltwise", 33: "Slice", 35: "AbsVal"}
 _TYPES = {
     "convolution": "conv",
     "conv": "conv",
@@ -110,6 +111,7 @@ _TYPES = {
     "pool": "pool",
     "relu": "relu",
     "tanh": "tanh",
+    "sigmoid": "sigmoid",
     "padding": "padding",
     "input": "input",
     "softmax": "softmax",
@@ -390,10 +392,14 @@ class _Builder:
         return [("%sPool" % word, attributes, {})]
 
     def _relu(self, layer: _Layer, options: Dict[str, Any]) -> Any:
-        return [("Relu" if options["slope"] == 0 else "leaky ReLU", {}, {})]
+        slope = options["slope"]
+        return [("Relu", {}, {}) if slope == 0 else ("LeakyRelu", {"alpha": slope}, {})]
 
     def _tanh(self, layer: _Layer, options: Dict[str, Any]) -> Any:
         return [("Tanh", {}, {})]
+
+    def _sigmoid(self, layer: _Layer, options: Dict[str, Any]) -> Any:
+        return [("Sigmoid", {}, {})]
 
     def _same(self, layer: _Layer, options: Dict[str, Any]) -> Any:
         return [("Identity", {}, {})]
@@ -425,7 +431,7 @@ class _Builder:
         return [("BatchNormalization", {"type": "Scale", "epsilon": 0.0}, constants)]
 
 
-_HANDLED = {"batchnorm", "conv", "fc", "lrn", "pool", "power", "relu", "same", "scale", "softmax", "tanh"}
+_HANDLED = {"batchnorm", "conv", "fc", "lrn", "pool", "power", "relu", "same", "scale", "sigmoid", "softmax", "tanh"}
 
 
 def _named(layer: _Layer, dimensions: int) -> Dict[str, np.ndarray]:

@@ -1,0 +1,67 @@
+"""The activations of the family: the words of a variant's row and the ops of the layer table that they stand for."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Dict, Sequence, Tuple, Union
+
+from ..errors import UserError
+
+#: Ops of the layer table (``csrc/include/fastalex.h``).
+OPS = ("relu", "tanh", "sigmoid", "leaky_relu")
+NONE = "none"  # of fc6 and fc7; a convolution without one has a block without ``act``
+DEFAULT_SLOPE = 0.01  # of torch.nn.LeakyReLU and of ONNX's LeakyRelu
+COUNT = 7  # conv1 to conv5, fc6, fc7
+_CONVOLUTIONS = 5
+_LEAKY = re.compile(r"leaky_relu\((?P<slope>[-+.0-9a-z]{1,32})\)")
+
+
+def parse(word: Any) -> Tuple[str, Dict[str, float]]:
+    """The op and the options of an activation: ``leaky_relu(0.1)`` is ``("leaky_relu", {"alpha": 0.1})``.
+
+    :raises UserError: if it is none of the family's.
+    """
+    leaky = _LEAKY.fullmatch(word) if isinstance(word, str) else None
+    if word == "leaky_relu":
+        return "leaky_relu", {"alpha": DEFAULT_SLOPE}
+    if leaky is not None:
+        try:
+            slope = float(leaky.group("slope"))
+        except ValueError:
+            slope = math.nan
+        if math.isfinite(slope):
+            return "leaky_relu", {"alpha": slope}
+    elif word in OPS:
+        return word, {}
+    raise UserError("activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not '%.40s'" % word)
+
+
+def leaky_relu(slope: float) -> str:
+    """The word for a leaky ReLU with ``slope`` below zero."""
+    return "leaky_relu" if slope == DEFAULT_SLOPE else "leaky_relu(%r)" % float(slope)
+
+
+def of_layer(words: Union[str, Sequence[str]], index: int) -> str:
+    """The word for layer ``index`` of conv1 to conv5, fc6 and fc7."""
+    return words if isinstance(words, str) else words[index]
+
+
+def check(words: Union[str, Sequence[str]], blocks: Sequence[str]) -> None:
+    """Refuse what is not one activation for all layers, nor seven that agree with the ``blocks``.
+
+    :raises UserError: saying which word is wrong.
+    """
+    if not isinstance(words, tuple):
+        parse(words)
+        return
+    if len(words) != COUNT:
+        raise UserError("activation must be one word or seven (conv1-5, fc6, fc7), not %d" % len(words))
+    for index, word in enumerate(words):
+        if word != NONE:
+            parse(word)
+        if index < _CONVOLUTIONS and (word == NONE) == ("act" in blocks[index].split()):
+            raise UserError(
+                "conv%d has the activation '%s' and the block '%s': write none where a block has no act, and only there"
+                % (index + 1, word, blocks[index])
+            )
