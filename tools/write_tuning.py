@@ -56,7 +56,7 @@ def chosen(layer, precision, storage):
         FC_STORAGES.index(storage),
         precision=PRECISIONS.index(precision),
     )
-    steps = [json.loads(net.describe(batch, height, width))["steps"][0] for batch in LAST]
+    steps = [json.loads(net.describe(_core.Call(shape=(batch, height, width))))["steps"][0] for batch in LAST]
     return [(step["key"], step["candidate"]) for step in steps]
 
 

@@ -114,7 +114,7 @@ def kept_reference(net: Any, spec: Mapping[str, Any], count: int) -> np.ndarray:
 def layers(net: Any, images: np.ndarray, quick: bool) -> Dict[str, float]:
     """Layer -> median ms, by the engine's own events; activations count to the layer before them."""
     owners = layer_times.groups(net.net.variant.layers())
-    return layer_times.medians(lambda: net.net._net.profile(images), owners, QUICK[1] if quick else LAYER_CALLS)
+    return layer_times.medians(lambda: net.net.profile(images), owners, QUICK[1] if quick else LAYER_CALLS)
 
 
 def peaks(spec: Mapping[str, Any]) -> Dict[str, Any]:

@@ -46,7 +46,7 @@ def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
     net = network(dict(spec, shape=shape))
     images = timing.random_images(shape, spec["batch"])
     calls = QUICK_CALLS if spec["quick"] else CALLS.get(spec["batch"], CALLS_LARGE)
-    times = medians(lambda: net._net.profile(images), groups(layers), calls)
+    times = medians(lambda: net.profile(images), groups(layers), calls)
     shown = [layer for layer in layers if layer.name in times]
     report = table_rows(shown, times, steps_of(net, spec["batch"]) or [], spec)
     return {"total_ms": sum(times.values()), "limits": spec["limits"], "layers": report}

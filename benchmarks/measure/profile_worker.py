@@ -40,9 +40,9 @@ def run(spec: Mapping[str, Any]) -> None:
     size = net.variant.input_size
     images = timing.random_images([net.variant.channels, size, size], spec["batch"])
     for _ in range(WARM_UP):
-        net._net.profile(images)
+        net.profile(images)
     with counting():
-        net._net.profile(images)
+        net.profile(images)
 
 
 def main(words: Sequence[str]) -> int:

@@ -26,6 +26,7 @@ namespace {
 using fastalex::guarded;
 using fastalex::invalid;
 using fastalex::Net;
+using fastalex::Request;
 
 const int32_t kMaxThreads = 1024;
 
@@ -36,18 +37,13 @@ fastalex::BackendRegistry& registry() {
   return *instance;
 }
 
-Net::Request request_of(int32_t n, int32_t h, int32_t w, uint32_t flags) {
-  if (flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", flags);
-  return Net::Request{n, h, w, fastalex::Wish{(flags & FASTALEX_SOFTMAX) != 0, {}, 0}};
-}
-
 size_t count_of(const fastalex_step& step) {
   if (step.top_k) return static_cast<size_t>(step.n) * step.top_k;
   return static_cast<size_t>(step.n) * step.out_c * step.out_h * step.out_w;
 }
 
 void copy_shape(const fastalex_step& step, int32_t* shape) {
-  const int32_t sides[4] = {step.n, step.out_c, step.out_h, step.out_w};
+  const int32_t sides[4] = {step.n, step.top_k ? step.top_k : step.out_c, step.out_h, step.out_w};
   std::memcpy(shape, sides, sizeof sides);
 }
 
@@ -59,16 +55,39 @@ void check_room(const char* what, size_t count, size_t room) {
   if (count != room) invalid(what, " has ", count, " values, room for ", room, " was given");
 }
 
-Net::Request tap_request(int32_t n, int32_t h, int32_t w, uint32_t flags, const char* const* names, size_t count) {
-  need(names && count, "names");
-  Net::Request request = request_of(n, h, w, flags);
-  for (size_t i = 0; i < count; ++i) {
-    need(names[i], "a name");
-    std::vector<std::string>& taps = request.wish.taps;
-    if (std::find(taps.begin(), taps.end(), names[i]) != taps.end()) invalid("layer ", names[i], " is named twice");
-    taps.push_back(names[i]);
+Request request_of(const fastalex_call& call) {
+  if (call.struct_size != sizeof(fastalex_call))
+    invalid("call->struct_size is ", call.struct_size, ", set it to sizeof(fastalex_call)");
+  if (call.flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", call.flags);
+  if (call.top_k && call.names) invalid("top_k is of the last layer's values; ask for it without names");
+  Request request = {call.batch, call.height, call.width, (call.flags & FASTALEX_SOFTMAX) != 0, call.top_k, {}};
+  if (call.names && !call.name_count) invalid("name_count must be above 0 where names are given");
+  for (size_t i = 0; call.names && i < call.name_count; ++i) {
+    need(call.names[i], "a name");
+    std::vector<std::string>& taps = request.taps;
+    if (std::find(taps.begin(), taps.end(), call.names[i]) != taps.end())
+      invalid("layer ", call.names[i], " is named twice");
+    taps.push_back(call.names[i]);
   }
   return request;
+}
+
+// Where the outputs go: the caller's own arrays, or what `allocate` gives.
+std::vector<float*> outputs_of(const fastalex_call& call, const std::vector<fastalex_step>& steps) {
+  std::vector<float*> outputs;
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (call.outputs) {
+      check_room(call.names ? call.names[i] : "the output", count_of(steps[i]), call.output_counts[i]);
+      outputs.push_back(call.outputs[i]);
+      need(outputs.back(), "an output");
+      continue;
+    }
+    int32_t shape[4];
+    copy_shape(steps[i], shape);
+    outputs.push_back(call.allocate(call.user, i, shape));
+    if (!outputs.back()) throw fastalex::Error(FASTALEX_OUT_OF_MEMORY, "there is no memory for the output");
+  }
+  return outputs;
 }
 
 int threads_of(const char* what, int32_t threads) {
@@ -110,13 +129,6 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
   return new fastalex_net{{table, channels, height, width, params, registry().find(options->backend), model}};
 }
 
-fastalex_backend_call host_call(const float* input, float* const* outputs) {
-  fastalex_backend_call call = {};
-  call.input = input;
-  call.outputs = outputs;
-  return call;
-}
-
 void check_frame(const fastalex_frame& frame, const fastalex_call& call, int channels) {
   if (call.batch != 1 || channels != 3) invalid("a frame is the input of a net with three channels, one at a time");
   need(frame.pixels, "frame->pixels");
@@ -139,33 +151,19 @@ uint32_t fastalex_api_version(void) { return FASTALEX_API_VERSION; }
 
 const char* fastalex_last_error(void) { return fastalex::last_error().c_str(); }
 
-int fastalex_param_counts(const char* table, int32_t channels, int32_t height, int32_t width, size_t* counts,
-                          size_t capacity, size_t* total) {
+int fastalex_layers(const char* table, int32_t channels, int32_t height, int32_t width, fastalex_layer* layers,
+                    size_t capacity, size_t* total) {
   return guarded([&] {
-    need(table && total && (counts || capacity == 0), "table, counts and total");
-    const fastalex::Plan plan = fastalex::build_plan(fastalex::parse_table(table), 1, channels, height, width, {});
-    *total = plan.param_counts.size();
-    std::copy_n(plan.param_counts.begin(), std::min(capacity, *total), counts);
+    need(table && total && (layers || capacity == 0), "table, layers and total");
+    const std::vector<fastalex_layer> found =
+        fastalex::layers_of(fastalex::parse_table(table), channels, height, width);
+    *total = found.size();
+    std::copy_n(found.begin(), std::min(capacity, *total), layers);
   });
 }
 
-int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width, const float* const* params,
-                    const size_t* param_counts, size_t param_total, const fastalex_options* options,
-                    fastalex_net** net) {
-  return guarded([&] {
-    need(net, "net");
-    *net = nullptr;
-    need(param_total == 0 || (params && param_counts), "params");
-    std::vector<fastalex_param> plain;
-    for (size_t i = 0; i < param_total; ++i)
-      plain.push_back(fastalex_param{params[i], nullptr, param_counts[i], FASTALEX_FP32});
-    *net = create(table, channels, height, width, plain, options);
-  });
-}
-
-int fastalex_create_quantised(const char* table, int32_t channels, int32_t height, int32_t width,
-                              const fastalex_param* params, size_t param_total, const fastalex_options* options,
-                              fastalex_net** net) {
+int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width, const fastalex_param* params,
+                    size_t param_total, const fastalex_options* options, fastalex_net** net) {
   return guarded([&] {
     need(net, "net");
     *net = nullptr;
@@ -195,106 +193,67 @@ int fastalex_quantise(const float* weights, size_t outputs, size_t inputs, int32
 
 void fastalex_destroy(fastalex_net* net) { delete net; }
 
-int fastalex_output_shape(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                          int32_t* shape) {
+int fastalex_shapes(fastalex_net* net, const fastalex_call* call, int32_t* shapes) {
   return guarded([&] {
-    need(net && shape, "net and shape");
-    copy_shape(net->net.output_steps(request_of(batch, height, width, flags))[0], shape);
-  });
-}
-
-int fastalex_tap_shapes(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                        const char* const* names, size_t name_count, int32_t* shapes) {
-  return guarded([&] {
-    need(net && shapes, "net and shapes");
-    const Net::Request request = tap_request(batch, height, width, flags, names, name_count);
-    for (const fastalex_step& step : net->net.output_steps(request)) {
+    need(net && call && shapes, "net, call and shapes");
+    for (const fastalex_step& step : net->net.output_steps(request_of(*call))) {
       copy_shape(step, shapes);
       shapes += 4;
     }
   });
 }
 
-int fastalex_run_taps(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
-                      uint32_t flags, const char* const* names, size_t name_count, float* const* outputs,
-                      const size_t* output_counts) {
+int fastalex_run(fastalex_net* net, const fastalex_call* call) {
   return guarded([&] {
-    need(net && input && outputs && output_counts, "net, input and outputs");
-    const Net::Request request = tap_request(batch, height, width, flags, names, name_count);
-    const std::vector<fastalex_step> steps = net->net.output_steps(request);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      need(outputs[i], "an output");
-      check_room(names[i], count_of(steps[i]), output_counts[i]);
+    need(net && call, "net and call");
+    const Request request = request_of(*call);
+    if (!call->input == !call->frame) invalid("give either an input or a frame, and not both");
+    need(call->outputs ? call->output_counts != nullptr : call->allocate != nullptr, "outputs, or allocate");
+    if (call->frame) check_frame(*call->frame, *call, net->net.channels());
+    if (!call->top_k != !call->indices) invalid("top_k and indices go together: give both or neither");
+    Net::Call running(&net->net, request);
+    const std::vector<float*> outputs = outputs_of(*call, running.outputs());
+    running.run({call->input, call->frame, outputs.data(), call->indices, call->input_on_device,
+                 call->outputs_on_device, call->stream, nullptr});
+  });
+}
+
+int fastalex_profile(fastalex_net* net, const fastalex_call* call, fastalex_step_time report, void* user) {
+  return guarded([&] {
+    need(net && call && report, "net, call and report");
+    const Request request = request_of(*call);
+    need(call->input && !call->input_on_device, "an input in host memory");
+    std::vector<double> seconds;
+    std::vector<std::string> names;
+    {
+      Net::Call running(&net->net, request);
+      names = running.step_names();
+      seconds.resize(names.size());
+      std::vector<std::vector<float>> results;
+      std::vector<float*> outputs;
+      for (const fastalex_step& step : running.outputs()) {
+        results.emplace_back(count_of(step));
+        outputs.push_back(results.back().data());
+      }
+      std::vector<int32_t> indices(request.top_k ? results[0].size() : 0);
+      running.run({call->input, nullptr, outputs.data(), request.top_k ? indices.data() : nullptr, 0, 0, call->stream,
+                   seconds.data()});
     }
-    net->net.run(request, host_call(input, outputs));
-  });
-}
-
-int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                 float* output, size_t output_count) {
-  return guarded([&] {
-    need(net && input && output, "net, input and output");
-    const Net::Request request = request_of(batch, height, width, flags);
-    check_room("the output", count_of(net->net.output_steps(request)[0]), output_count);
-    net->net.run(request, host_call(input, &output));
-  });
-}
-
-int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
-                     uint32_t flags, fastalex_step_time report, void* user) {
-  return guarded([&] {
-    need(net && input && report, "net, input and report");
-    const Net::Request request = request_of(batch, height, width, flags);
-    std::vector<float> output(count_of(net->net.output_steps(request)[0]));
-    const std::vector<std::string> names = net->net.step_names(request);
-    std::vector<double> seconds(names.size());
-    float* const outputs[] = {output.data()};
-    fastalex_backend_call call = host_call(input, outputs);
-    call.step_seconds = seconds.data();
-    net->net.run(request, call);
     for (size_t i = 0; i < names.size(); ++i) report(user, names[i].c_str(), seconds[i]);
   });
 }
 
-int fastalex_run_call(fastalex_net* net, const fastalex_call* call) {
+int fastalex_describe(fastalex_net* net, const fastalex_call* call, char* text, size_t capacity, size_t* size) {
   return guarded([&] {
-    need(net && call, "net and call");
-    if (call->struct_size != sizeof(fastalex_call))
-      invalid("call->struct_size is ", call->struct_size, ", set it to sizeof(fastalex_call)");
-    if (!call->input == !call->frame) invalid("give either an input or a frame, not both and not neither");
-    need(call->outputs && call->output_counts, "outputs");
-    if (call->frame) check_frame(*call->frame, *call, net->net.channels());
-    if (call->top_k && call->names) invalid("top_k is of the last layer's values; ask for it without names");
-    if (!call->top_k != !call->indices) invalid("top_k and indices go together: give both or neither");
-    Net::Request request =
-        call->names ? tap_request(call->batch, call->height, call->width, call->flags, call->names, call->name_count)
-                    : request_of(call->batch, call->height, call->width, call->flags);
-    request.wish.top_k = call->top_k;
-    const std::vector<fastalex_step> steps = net->net.output_steps(request);
-    for (size_t i = 0; i < steps.size(); ++i) {
-      need(call->outputs[i], "an output");
-      check_room(call->names ? call->names[i] : "the output", count_of(steps[i]), call->output_counts[i]);
-    }
-    net->net.run(request, {call->input, call->frame, call->outputs, call->indices, call->input_on_device,
-                           call->outputs_on_device, call->stream, nullptr});
+    need(net && call && size && (text || !capacity), "net, call, text and size");
+    net->net.describe(request_of(*call), text, capacity, size);
   });
 }
 
-int fastalex_describe(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                      const char* const* names, size_t name_count, char* text, size_t capacity, size_t* size) {
+int fastalex_save_engine(fastalex_net* net, const fastalex_call* call, const char* path) {
   return guarded([&] {
-    need(net && size && (text || !capacity), "net, text and size");
-    const Net::Request request = name_count ? tap_request(batch, height, width, flags, names, name_count)
-                                            : request_of(batch, height, width, flags);
-    net->net.describe(request, text, capacity, size);
-  });
-}
-
-int fastalex_save_engine(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                         const char* path) {
-  return guarded([&] {
-    need(net && path, "net and path");
-    net->net.save(request_of(batch, height, width, flags), path);
+    need(net && call && path, "net, call and path");
+    net->net.save(request_of(*call), path);
   });
 }
 

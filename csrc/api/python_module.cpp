@@ -90,6 +90,138 @@ fastalex_param param_of(const py::object& given) {
           bytes ? FASTALEX_INT8 : FASTALEX_INT4};
 }
 
+// A fastalex_call with the Python objects that it points into.
+class PyCall {
+ public:
+  // input: a float32 array [N, C, H, W], or the address of one, of a frame's pixels, or None where only the plan is of
+  // interest; shape: (N, H, W) where it is no array. Addresses are integers: arrays of other libraries.
+  PyCall(py::object input, const std::vector<int32_t>& shape, std::vector<std::string> taps, bool softmax,
+         int32_t top_k, const py::object& frame, bool on_device, size_t stream)
+      : input_(std::move(input)), taps_(std::move(taps)) {
+    call_.struct_size = sizeof call_;
+    call_.flags = softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u;
+    call_.top_k = top_k;
+    call_.input_on_device = on_device;
+    call_.stream = reinterpret_cast<void*>(stream);
+    for (const std::string& tap : taps_) names_.push_back(tap.c_str());
+    call_.names = names_.empty() ? nullptr : names_.data();
+    call_.name_count = names_.size();
+    if (py::isinstance<py::array>(input_)) {
+      take_array(py::reinterpret_borrow<py::array>(input_));
+      return;
+    }
+    if (shape.size() != 3) throw py::value_error("the shape must be (n, h, w)");
+    call_.batch = shape[0];
+    call_.height = shape[1];
+    call_.width = shape[2];
+    void* const address = input_.is_none() ? nullptr : reinterpret_cast<void*>(input_.cast<size_t>());
+    if (frame.is_none())
+      call_.input = static_cast<const float*>(address);
+    else
+      take_frame(static_cast<const uint8_t*>(address), frame.cast<py::dict>());
+  }
+  PyCall(const PyCall&) = delete;
+  PyCall& operator=(const PyCall&) = delete;
+
+  // Where the results go, each with room for counts[i] values; the indices of the top_k are beside them.
+  void set_outputs(const std::vector<size_t>& addresses, const std::vector<size_t>& counts, bool on_device,
+                   size_t indices) {
+    if (addresses.size() != counts.size() || addresses.size() != output_count())
+      throw py::value_error("there must be one output, with its count, for each tap");
+    outputs_.clear();
+    for (size_t address : addresses) outputs_.push_back(reinterpret_cast<float*>(address));
+    counts_ = counts;
+    call_.outputs = outputs_.data();
+    call_.output_counts = counts_.data();
+    call_.outputs_on_device = on_device;
+    call_.indices = reinterpret_cast<int32_t*>(indices);
+  }
+
+  const fastalex_call& call() const { return call_; }
+  const py::object& input() const { return input_; }
+  size_t output_count() const { return std::max<size_t>(1, taps_.size()); }
+  bool has_outputs() const { return call_.outputs != nullptr; }
+  py::ssize_t channels() const { return channels_; }
+
+ private:
+  static int32_t side(py::ssize_t value) {
+    if (value > INT32_MAX) throw py::value_error("the input is too large");
+    return static_cast<int32_t>(value);
+  }
+
+  void take_array(const py::array& x) {
+    if (x.ndim() != 4) throw py::value_error("the input must be [N, C, H, W]");
+    if (!(x.flags() & py::array::c_style) || x.dtype().kind() != 'f' || x.itemsize() != 4)
+      throw py::type_error("the input must be a C-contiguous float32 array");
+    call_.batch = side(x.shape(0));
+    channels_ = x.shape(1);
+    call_.height = side(x.shape(2));
+    call_.width = side(x.shape(3));
+    call_.input = static_cast<const float*>(x.data());
+  }
+
+  void take_frame(const uint8_t* pixels, const py::dict& spec) {
+    frame_.pixels = pixels;
+    frame_.row_bytes = spec["row_bytes"].cast<int64_t>();
+    const std::pair<const char*, int32_t*> fields[] = {
+        {"height", &frame_.height},       {"width", &frame_.width},
+        {"filter", &frame_.filter},       {"resized_h", &frame_.resized_h},
+        {"resized_w", &frame_.resized_w}, {"crop_y", &frame_.crop_y},
+        {"crop_x", &frame_.crop_x},       {"swap", &frame_.swap}};
+    for (const auto& field : fields) *field.second = spec[field.first].cast<int32_t>();
+    const auto scale = spec["scale"].cast<std::array<float, 3>>(), shift = spec["shift"].cast<std::array<float, 3>>();
+    std::copy(scale.begin(), scale.end(), frame_.scale);
+    std::copy(shift.begin(), shift.end(), frame_.shift);
+    call_.frame = &frame_;
+  }
+
+  py::object input_;
+  std::vector<std::string> taps_;
+  std::vector<const char*> names_;
+  std::vector<float*> outputs_;
+  std::vector<size_t> counts_;
+  fastalex_frame frame_ = {};
+  fastalex_call call_ = {};
+  py::ssize_t channels_ = -1;  // of an array
+};
+
+// Memory for the outputs of a running call: new numpy arrays, or what the caller's function gives.
+class Allocator {
+ public:
+  explicit Allocator(const py::object& function) : function_(function) {}
+
+  static float* allocate(void* self, size_t, const int32_t* shape) {
+    py::gil_scoped_acquire gil;
+    try {
+      return static_cast<Allocator*>(self)->next(shape);
+    } catch (...) {
+      static_cast<Allocator*>(self)->problem_ = std::current_exception();
+      return nullptr;
+    }
+  }
+
+  // Throws what `function` threw, if it did.
+  void rethrow() const {
+    if (problem_) std::rethrow_exception(problem_);
+  }
+
+  py::list& arrays() { return arrays_; }
+
+ private:
+  float* next(const int32_t* shape) {
+    if (!function_.is_none())
+      return reinterpret_cast<float*>(function_(py::make_tuple(shape[0], shape[1], shape[2], shape[3])).cast<size_t>());
+    // [N, C, H, W]; [N, C] for features.
+    Array array(std::vector<py::ssize_t>(shape, shape + (shape[2] == 1 && shape[3] == 1 ? 2 : 4)));
+    arrays_.append(array);
+    return array.mutable_data();
+  }
+
+  const py::object& function_;
+  py::list arrays_;
+  std::exception_ptr problem_;
+};
+
 class PyNet {
  public:
   PyNet(const std::string& table, std::vector<int32_t> shape, const std::vector<py::object>& params,
@@ -115,8 +247,8 @@ class PyNet {
     int status;
     {
       py::gil_scoped_release release;
-      status = fastalex_create_quantised(table.c_str(), shape_[0], shape_[1], shape_[2], given.data(), given.size(),
-                                         &options, &net);
+      status =
+          fastalex_create(table.c_str(), shape_[0], shape_[1], shape_[2], given.data(), given.size(), &options, &net);
     }
     check(status);
     net_ = std::shared_ptr<fastalex_net>(net, Closer());
@@ -124,67 +256,59 @@ class PyNet {
 
   const std::shared_ptr<fastalex_net>& handle() const { return net_; }
 
-  Array run(const Array& x, bool softmax) {
-    const Size size = size_of(x);
-    const uint32_t flags = softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u;
-    int32_t shape[4];
-    check(without_gil([&] { return fastalex_output_shape(net_.get(), size.n, size.h, size.w, flags, shape); }));
-    Array y = empty(shape);
-    const float* from = x.data();
-    float* to = y.mutable_data();
-    const size_t count = static_cast<size_t>(y.size());
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = fastalex_run(net_.get(), from, size.n, size.h, size.w, flags, to, count);
+  // The outputs as numpy arrays, and with top_k their indices; nothing where the call has outputs of its own or
+  // `allocate` gives the address of memory for each shape.
+  py::list run(const PyCall& asked, const py::object& allocate, bool on_device) const {
+    check_channels(asked);
+    fastalex_call call = asked.call();
+    py::array_t<int32_t> indices;
+    Allocator allocator(allocate);
+    if (!asked.has_outputs()) {
+      call.allocate = Allocator::allocate;
+      call.user = &allocator;
+      call.outputs_on_device = on_device;
+      if (call.top_k) {
+        indices = py::array_t<int32_t>({call.batch, call.top_k});
+        call.indices = indices.mutable_data();
+      }
     }
+    const int status = without_gil([&] { return fastalex_run(net_.get(), &call); });
+    allocator.rethrow();
     check(status);
-    return y;
-  }
-
-  std::vector<Array> taps(const Array& x, const std::vector<std::string>& names, bool softmax) {
-    const Size size = size_of(x);
-    const uint32_t flags = softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u;
-    std::vector<const char*> texts;
-    for (const std::string& name : names) texts.push_back(name.c_str());
-    std::vector<int32_t> shapes(4 * names.size());
-    check(without_gil([&] {
-      return fastalex_tap_shapes(net_.get(), size.n, size.h, size.w, flags, texts.data(), texts.size(), shapes.data());
-    }));
-    std::vector<Array> results;
-    std::vector<float*> outputs;
-    std::vector<size_t> counts;
-    for (size_t i = 0; i < names.size(); ++i) {
-      results.push_back(empty(&shapes[4 * i]));
-      outputs.push_back(results.back().mutable_data());
-      counts.push_back(static_cast<size_t>(results.back().size()));
-    }
-    const float* from = x.data();
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = fastalex_run_taps(net_.get(), from, size.n, size.h, size.w, flags, texts.data(), texts.size(),
-                                 outputs.data(), counts.data());
-    }
-    check(status);
+    py::list& results = allocator.arrays();
+    if (call.top_k && !asked.has_outputs()) results.append(indices);
     return results;
   }
 
+  // [N, C, H, W] of each output.
+  std::vector<std::vector<int32_t>> shapes(const PyCall& asked) const {
+    check_channels(asked);
+    std::vector<int32_t> sides(4 * asked.output_count());
+    check(without_gil([&] { return fastalex_shapes(net_.get(), &asked.call(), sides.data()); }));
+    std::vector<std::vector<int32_t>> shapes;
+    for (size_t i = 0; i < sides.size(); i += 4) shapes.emplace_back(sides.begin() + i, sides.begin() + i + 4);
+    return shapes;
+  }
+
   // [(name of the last layer in a step, seconds)]
-  std::vector<std::pair<std::string, double>> profile(const Array& x) {
-    const Size size = size_of(x);
+  std::vector<std::pair<std::string, double>> profile(const PyCall& asked) const {
+    check_channels(asked);
     std::vector<std::pair<std::string, double>> times;
-    const float* from = x.data();
-    int status;
-    {
-      py::gil_scoped_release release;
-      auto report = [](void* user, const char* layer, double seconds) {
-        static_cast<std::vector<std::pair<std::string, double>>*>(user)->emplace_back(layer, seconds);
-      };
-      status = fastalex_profile(net_.get(), from, size.n, size.h, size.w, 0, report, &times);
-    }
-    check(status);
+    const auto report = [](void* user, const char* layer, double seconds) {
+      static_cast<std::vector<std::pair<std::string, double>>*>(user)->emplace_back(layer, seconds);
+    };
+    check(without_gil([&] { return fastalex_profile(net_.get(), &asked.call(), report, &times); }));
     return times;
+  }
+
+  std::string describe(const PyCall& asked) const {
+    return whole_text([&](char* text, size_t capacity, size_t* size) {
+      return without_gil([&] { return fastalex_describe(net_.get(), &asked.call(), text, capacity, size); });
+    });
+  }
+
+  void save_engine(const PyCall& asked, const std::string& path) const {
+    check(without_gil([&] { return fastalex_save_engine(net_.get(), &asked.call(), path.c_str()); }));
   }
 
   Array param(size_t index) {
@@ -194,78 +318,6 @@ class PyNet {
     return values;
   }
 
-  // [N, C, H, W] of each output: of the taps, or of the last layer.
-  std::vector<std::vector<int32_t>> output_shapes(int32_t n, int32_t h, int32_t w, const std::vector<std::string>& taps,
-                                                  bool softmax) {
-    const std::vector<const char*> names = texts(taps);
-    std::vector<int32_t> sides(4 * std::max<size_t>(1, taps.size()));
-    check(without_gil([&] {
-      return taps.empty() ? fastalex_output_shape(net_.get(), n, h, w, flags_of(softmax), sides.data())
-                          : fastalex_tap_shapes(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(),
-                                                sides.data());
-    }));
-    std::vector<std::vector<int32_t>> shapes;
-    for (size_t i = 0; i < sides.size(); i += 4) shapes.emplace_back(sides.begin() + i, sides.begin() + i + 4);
-    return shapes;
-  }
-
-  std::string describe(int32_t n, int32_t h, int32_t w, bool softmax, const std::vector<std::string>& taps) {
-    const std::vector<const char*> names = texts(taps);
-    return whole_text([&](char* text, size_t capacity, size_t* size) {
-      return without_gil([&] {
-        return fastalex_describe(net_.get(), n, h, w, flags_of(softmax), names.data(), names.size(), text, capacity,
-                                 size);
-      });
-    });
-  }
-
-  void save_engine(int32_t n, int32_t h, int32_t w, bool softmax, const std::string& path) {
-    check(without_gil([&] { return fastalex_save_engine(net_.get(), n, h, w, flags_of(softmax), path.c_str()); }));
-  }
-
-  // Addresses are integers: arrays of other libraries, on the device or not.
-  void run_device(size_t input, const std::vector<int32_t>& shape, const std::vector<size_t>& outputs,
-                  const std::vector<size_t>& counts, const std::vector<std::string>& taps, size_t stream, bool softmax,
-                  bool input_on_device, bool outputs_on_device, int32_t top_k, size_t indices) {
-    if (shape.size() != 3) throw py::value_error("the shape must be (n, h, w)");
-    fastalex_call call = {};
-    call.batch = shape[0];
-    call.height = shape[1];
-    call.width = shape[2];
-    call.input = reinterpret_cast<const float*>(input);
-    call.input_on_device = input_on_device;
-    call.top_k = top_k;
-    call.indices = reinterpret_cast<int32_t*>(indices);
-    run_call(&call, outputs, counts, taps, stream, softmax, outputs_on_device);
-  }
-
-  void run_frame(size_t pixels, bool on_device, const py::dict& spec, const std::vector<int32_t>& size,
-                 const std::vector<size_t>& outputs, const std::vector<size_t>& counts,
-                 const std::vector<std::string>& taps, size_t stream, bool softmax, bool outputs_on_device,
-                 int32_t top_k, size_t indices) {
-    if (size.size() != 2) throw py::value_error("the size must be (h, w)");
-    fastalex_frame frame = {};
-    frame.pixels = reinterpret_cast<const uint8_t*>(pixels);
-    frame.row_bytes = spec["row_bytes"].cast<int64_t>();
-    const std::pair<const char*, int32_t*> fields[] = {{"height", &frame.height},       {"width", &frame.width},
-                                                       {"filter", &frame.filter},       {"resized_h", &frame.resized_h},
-                                                       {"resized_w", &frame.resized_w}, {"crop_y", &frame.crop_y},
-                                                       {"crop_x", &frame.crop_x},       {"swap", &frame.swap}};
-    for (const auto& field : fields) *field.second = spec[field.first].cast<int32_t>();
-    const auto scale = spec["scale"].cast<std::array<float, 3>>(), shift = spec["shift"].cast<std::array<float, 3>>();
-    std::copy(scale.begin(), scale.end(), frame.scale);
-    std::copy(shift.begin(), shift.end(), frame.shift);
-    fastalex_call call = {};
-    call.batch = 1;
-    call.height = size[0];
-    call.width = size[1];
-    call.frame = &frame;
-    call.input_on_device = on_device;
-    call.top_k = top_k;
-    call.indices = reinterpret_cast<int32_t*>(indices);
-    run_call(&call, outputs, counts, taps, stream, softmax, outputs_on_device);
-  }
-
   size_t param_bytes() {
     size_t bytes = 0;
     check(fastalex_param_bytes(net_.get(), &bytes));
@@ -273,55 +325,9 @@ class PyNet {
   }
 
  private:
-  struct Size {
-    int32_t n, h, w;
-  };
-
-  static uint32_t flags_of(bool softmax) { return softmax ? static_cast<uint32_t>(FASTALEX_SOFTMAX) : 0u; }
-
-  static std::vector<const char*> texts(const std::vector<std::string>& names) {
-    std::vector<const char*> pointers;
-    for (const std::string& name : names) pointers.push_back(name.c_str());
-    return pointers;
-  }
-
-  void run_call(fastalex_call* call, const std::vector<size_t>& outputs, const std::vector<size_t>& counts,
-                const std::vector<std::string>& taps, size_t stream, bool softmax, bool outputs_on_device) {
-    if (outputs.size() != counts.size() || outputs.size() != std::max<size_t>(1, taps.size()))
-      throw py::value_error("there must be one output, with its count, for each tap");
-    const std::vector<const char*> names = texts(taps);
-    std::vector<float*> pointers;
-    for (size_t address : outputs) pointers.push_back(reinterpret_cast<float*>(address));
-    call->struct_size = sizeof *call;
-    call->flags = flags_of(softmax);
-    call->names = taps.empty() ? nullptr : names.data();
-    call->name_count = names.size();
-    call->outputs = pointers.data();
-    call->output_counts = counts.data();
-    call->outputs_on_device = outputs_on_device;
-    call->stream = reinterpret_cast<void*>(stream);
-    int status;
-    {
-      py::gil_scoped_release release;
-      status = fastalex_run_call(net_.get(), call);
-    }
-    check(status);
-  }
-
-  Size size_of(const Array& x) const {
-    if (x.ndim() != 4) throw py::value_error("the input must be [N, C, H, W]");
-    if (x.shape(1) != shape_[0]) throw py::value_error("the input has the wrong number of channels");
-    return Size{side(x.shape(0)), side(x.shape(2)), side(x.shape(3))};
-  }
-
-  // [N, C, H, W]; [N, C] for features.
-  static Array empty(const int32_t* shape) {
-    return Array(std::vector<py::ssize_t>(shape, shape + (shape[2] == 1 && shape[3] == 1 ? 2 : 4)));
-  }
-
-  static int32_t side(py::ssize_t value) {
-    if (value > INT32_MAX) throw py::value_error("the input is too large");
-    return static_cast<int32_t>(value);
+  void check_channels(const PyCall& asked) const {
+    if (asked.channels() >= 0 && asked.channels() != shape_[0])
+      throw py::value_error("the input has the wrong number of channels");
   }
 
   std::vector<int32_t> shape_;
@@ -372,6 +378,19 @@ std::vector<std::string> devices(const std::string& backend) {
     list.push_back(whole_text([&](char* text, size_t capacity, size_t* needed) {
       return fastalex_device_info(backend.c_str(), i, text, capacity, needed);
     }));
+  return list;
+}
+
+// ((C, H, W), whether the input may be negative, values of the weight and of the bias) of each line of a layer table.
+py::list layers(const std::string& table, const std::array<int32_t, 3>& shape) {
+  size_t total = 0;
+  check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], nullptr, 0, &total));
+  std::vector<fastalex_layer> found(total);
+  check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], found.data(), found.size(), &total));
+  py::list list;
+  for (const fastalex_layer& layer : found)
+    list.append(py::make_tuple(py::make_tuple(layer.shape[0], layer.shape[1], layer.shape[2]), layer.signed_input != 0,
+                               layer.weights, layer.bias));
   return list;
 }
 
@@ -495,29 +514,26 @@ PYBIND11_MODULE(_core, m) {
   user_error = py::object(errors.attr("UserError")).release().ptr();
   backend_error = py::object(errors.attr("BackendError")).release().ptr();
 
+  py::class_<PyCall>(m, "Call")
+      .def(py::init<py::object, const std::vector<int32_t>&, std::vector<std::string>, bool, int32_t, const py::object&,
+                    bool, size_t>(),
+           py::arg("input") = py::none(), py::arg("shape") = std::vector<int32_t>(),
+           py::arg("taps") = std::vector<std::string>(), py::arg("softmax") = false, py::arg("top_k") = 0,
+           py::arg("frame") = py::none(), py::arg("on_device") = false, py::arg("stream") = 0)
+      .def_property_readonly("input", &PyCall::input)
+      .def("set_outputs", &PyCall::set_outputs, py::arg("addresses"), py::arg("counts"), py::arg("on_device") = false,
+           py::arg("indices") = 0);
   py::class_<PyNet>(m, "Net")
       .def(py::init<const std::string&, std::vector<int32_t>, const std::vector<py::object>&, const std::string&, int,
                     int, int, int, const std::string&, bool>(),
            py::arg("table"), py::arg("input_shape"), py::arg("params"), py::arg("backend") = "cpu",
            py::arg("fc_storage") = 0, py::arg("threads") = 0, py::arg("precision") = 0, py::arg("device_index") = 0,
            py::arg("tuning") = "", py::arg("exact") = false)
-      .def("run", &PyNet::run, py::arg("x").noconvert(), py::arg("softmax") = false)
-      .def("taps", &PyNet::taps, py::arg("x").noconvert(), py::arg("names"), py::arg("softmax") = false)
-      .def("profile", &PyNet::profile, py::arg("x").noconvert())
-      .def("output_shapes", &PyNet::output_shapes, py::arg("n"), py::arg("h"), py::arg("w"),
-           py::arg("taps") = std::vector<std::string>(), py::arg("softmax") = false)
-      .def("describe", &PyNet::describe, py::arg("n"), py::arg("h"), py::arg("w"), py::arg("softmax") = false,
-           py::arg("taps") = std::vector<std::string>())
-      .def("save_engine", &PyNet::save_engine, py::arg("n"), py::arg("h"), py::arg("w"), py::arg("softmax"),
-           py::arg("path"))
-      .def("run_device", &PyNet::run_device, py::arg("input_ptr"), py::arg("shape"), py::arg("output_ptrs"),
-           py::arg("output_counts"), py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0,
-           py::arg("softmax") = false, py::arg("input_on_device") = true, py::arg("outputs_on_device") = true,
-           py::arg("top_k") = 0, py::arg("indices_ptr") = 0)
-      .def("run_frame", &PyNet::run_frame, py::arg("pixels_ptr"), py::arg("on_device"), py::arg("spec"),
-           py::arg("size"), py::arg("output_ptrs"), py::arg("output_counts"),
-           py::arg("taps") = std::vector<std::string>(), py::arg("stream") = 0, py::arg("softmax") = false,
-           py::arg("outputs_on_device") = false, py::arg("top_k") = 0, py::arg("indices_ptr") = 0)
+      .def("run", &PyNet::run, py::arg("call"), py::arg("allocate") = py::none(), py::arg("on_device") = false)
+      .def("shapes", &PyNet::shapes, py::arg("call"))
+      .def("profile", &PyNet::profile, py::arg("call"))
+      .def("describe", &PyNet::describe, py::arg("call"))
+      .def("save_engine", &PyNet::save_engine, py::arg("call"), py::arg("path"))
       .def("param", &PyNet::param, py::arg("index"))
       .def_property_readonly("param_bytes", &PyNet::param_bytes);
   py::class_<DeviceBuffer>(m, "DeviceBuffer")
@@ -531,6 +547,7 @@ PYBIND11_MODULE(_core, m) {
         py::arg("threads") = 0);
   m.def("map_distances", &map_distances, py::arg("a"), py::arg("b"), py::arg("weights"), py::arg("pairing"),
         py::arg("with_maps") = false, py::arg("threads") = 0);
+  m.def("layers", &layers, py::arg("table"), py::arg("input_shape"));
   m.def("devices", &devices, py::arg("backend") = "cuda");
   m.def("backends", &backends);
   m.def("build_info", &build_info);

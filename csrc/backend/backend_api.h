@@ -19,7 +19,7 @@ extern "C" {
 
 // Raised with every change of this file, of step_api.h, of fastalex_step or of fastalex_frame; a library of another
 // number is refused.
-#define FASTALEX_BACKEND_ABI 4u
+#define FASTALEX_BACKEND_ABI 5u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {

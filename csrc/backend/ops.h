@@ -55,10 +55,11 @@ typedef struct fastalex_step {
   int32_t in_c, in_h, in_w;
   int32_t out_c, out_h, out_w;
   int32_t kernel, stride, pad, groups;
-  int32_t size;    // window of lrn and spatial_norm, odd
-  int32_t param;   // index of the weight among the net's parameters, its bias follows; -1: none
-  int32_t output;  // index among the outputs of the plan; -1: the result is not asked for
-  int32_t top_k;   // > 0, of a feature vector that is an output: its k largest values are, with their channels
+  int32_t size;          // window of lrn and spatial_norm, odd
+  int32_t param;         // index of the weight among the net's parameters, its bias follows; -1: none
+  int32_t output;        // index among the outputs of the plan; -1: the result is not asked for
+  int32_t top_k;         // > 0, of a feature vector that is an output: its k largest values are, with their channels
+  int32_t signed_input;  // 0: the input is never negative
   double alpha, beta, k;
   double in_step;  // of the quantisation of a conv's or fc's input in precision int8; 0: none was given
 } fastalex_step;

@@ -28,54 +28,49 @@ struct Net::CachedPlan {
   std::vector<void*> free_contexts;  // guarded by the net's mutex
 };
 
-class Net::Call {
- public:
-  Call(Net* net, const Request& request) : net_(net) {
-    std::lock_guard<std::mutex> lock(net_->mutex_);
-    plan_ = net_->find_plan(request);
-    if (plan_->free_contexts.empty()) {
-      net_->check(net_->backend_->context_create(plan_->plan, &context_));
-    } else {
-      context_ = plan_->free_contexts.back();
-      plan_->free_contexts.pop_back();
-    }
-    ++net_->running_;
+Net::Call::Call(Net* net, const Request& request) : net_(net) {
+  std::lock_guard<std::mutex> lock(net_->mutex_);
+  plan_ = net_->find_plan(request);
+  if (plan_->free_contexts.empty()) {
+    net_->check(net_->backend_->context_create(plan_->plan, &context_));
+  } else {
+    context_ = plan_->free_contexts.back();
+    plan_->free_contexts.pop_back();
   }
+  ++net_->running_;
+}
 
-  ~Call() {
-    std::lock_guard<std::mutex> lock(net_->mutex_);
-    plan_->free_contexts.push_back(context_);
-    plan_.reset();  // a plan that has left the cache dies here, while the net still lives
-    if (--net_->running_ == 0) net_->idle_.notify_all();
-  }
+Net::Call::~Call() {
+  std::lock_guard<std::mutex> lock(net_->mutex_);
+  plan_->free_contexts.push_back(context_);
+  plan_.reset();  // a plan that has left the cache dies here, while the net still lives
+  if (--net_->running_ == 0) net_->idle_.notify_all();
+}
 
-  Call(const Call&) = delete;
-  Call& operator=(const Call&) = delete;
+const std::vector<fastalex_step>& Net::Call::outputs() const { return plan_->outputs; }
 
-  void run(const fastalex_backend_call& call) {
-    const fastalex_step& output = plan_->outputs[0];
-    if (!output.top_k || net_->backend_->top_k) return run_plan(call);
-    std::vector<float> values(static_cast<size_t>(output.n) * output.out_c);
-    float* const outputs[] = {values.data()};
-    fastalex_backend_call whole = call;
-    whole.outputs = outputs;
-    whole.indices = nullptr;
-    run_plan(whole);
-    select_top_k(values.data(), output.n, output.out_c, output.top_k, call.outputs[0], call.indices);
-  }
+const std::vector<std::string>& Net::Call::step_names() const { return plan_->names; }
 
- private:
-  void run_plan(const fastalex_backend_call& call) { net_->check(net_->backend_->run(plan_->plan, context_, &call)); }
+void Net::Call::run(const fastalex_backend_call& call) {
+  const fastalex_step& output = plan_->outputs[0];
+  if (!output.top_k || net_->backend_->top_k) return run_plan(call);
+  std::vector<float> values(static_cast<size_t>(output.n) * output.out_c);
+  float* const outputs[] = {values.data()};
+  fastalex_backend_call whole = call;
+  whole.outputs = outputs;
+  whole.indices = nullptr;
+  run_plan(whole);
+  select_top_k(values.data(), output.n, output.out_c, output.top_k, call.outputs[0], call.indices);
+}
 
-  Net* net_;
-  std::shared_ptr<CachedPlan> plan_;
-  void* context_ = nullptr;
-};
+void Net::Call::run_plan(const fastalex_backend_call& call) {
+  net_->check(net_->backend_->run(plan_->plan, context_, &call));
+}
 
 Net::Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
          const fastalex_backend_api* backend, const fastalex_model_options& options)
     : backend_(backend), rows_(parse_table(table)), channels_(c) {
-  Plan native = build_plan(rows_, 1, c, h, w, Wish());
+  Plan native = build_plan(rows_, c, {1, h, w, false, 0, {}});
   param_counts_ = native.param_counts;
   if (params.size() != param_counts_.size())
     invalid("the layer table has ", param_counts_.size(), " parameters, ", params.size(), " were given");
@@ -112,10 +107,10 @@ std::shared_ptr<Net::CachedPlan> Net::find_plan(const Request& request) {
       return plans_.front();
     }
   }
-  Plan plan = build_plan(rows_, request.n, channels_, request.h, request.w, request.wish);
+  Plan plan = build_plan(rows_, channels_, request);
   std::shared_ptr<CachedPlan> made = std::make_shared<CachedPlan>(backend_, request);
   made->names = plan.names;
-  made->outputs.resize(std::max<size_t>(1, request.wish.taps.size()));
+  made->outputs.resize(std::max<size_t>(1, request.taps.size()));
   for (fastalex_step& step : plan.steps) {
     if (step.output < 0) continue;
     made->outputs[step.output] = step;
@@ -131,13 +126,6 @@ std::vector<fastalex_step> Net::output_steps(const Request& request) {
   std::lock_guard<std::mutex> lock(mutex_);
   return find_plan(request)->outputs;
 }
-
-std::vector<std::string> Net::step_names(const Request& request) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return find_plan(request)->names;
-}
-
-void Net::run(const Request& request, const fastalex_backend_call& call) { Call(this, request).run(call); }
 
 void Net::describe(const Request& request, char* text, size_t capacity, size_t* size) {
   std::lock_guard<std::mutex> lock(mutex_);

@@ -17,12 +17,7 @@ namespace fastalex {
 
 class Net final : private ForkGuarded {
  public:
-  // What a plan is made for.
-  struct Request {
-    int n, h, w;
-    Wish wish;
-    bool operator==(const Request& o) const { return n == o.n && h == o.h && w == o.w && wish == o.wish; }
-  };
+  class Call;
 
   // See fastalex.h for the order of the parameters.
   Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
@@ -33,10 +28,7 @@ class Net final : private ForkGuarded {
 
   int channels() const { return channels_; }
   const std::vector<size_t>& param_counts() const { return param_counts_; }
-  std::vector<fastalex_step> output_steps(const Request& request);  // the steps whose results are the outputs, in order
-  // call.step_seconds, if given, has a place for each of step_names(request).
-  void run(const Request& request, const fastalex_backend_call& call);
-  std::vector<std::string> step_names(const Request& request);  // the last layer in each step
+  std::vector<fastalex_step> output_steps(const Request& request);  // of Call::outputs
   void describe(const Request& request, char* text, size_t capacity, size_t* size);
   void save(const Request& request, const char* path);
   void get_param(size_t index, float* out) const;
@@ -47,7 +39,6 @@ class Net final : private ForkGuarded {
 
  private:
   struct CachedPlan;
-  class Call;  // a borrowed plan and context, counted among the running calls
 
   std::shared_ptr<CachedPlan> find_plan(const Request& request);  // mutex_ held
   void check(int status) const;
@@ -66,6 +57,27 @@ class Net final : private ForkGuarded {
   std::condition_variable idle_;
   int running_ = 0;
   std::list<std::shared_ptr<CachedPlan>> plans_;  // most recently used first
+};
+
+// One call: a plan and a context that are borrowed from the net, looked up once. The net waits for it in its
+// destructor.
+class Net::Call {
+ public:
+  Call(Net* net, const Request& request);
+  ~Call();
+  Call(const Call&) = delete;
+  Call& operator=(const Call&) = delete;
+
+  const std::vector<fastalex_step>& outputs() const;   // the steps whose results are the outputs, in order
+  const std::vector<std::string>& step_names() const;  // the last layer in each step
+  void run(const fastalex_backend_call& call);         // step_seconds, if given, has a place for each step
+
+ private:
+  void run_plan(const fastalex_backend_call& call);
+
+  Net* net_;
+  std::shared_ptr<CachedPlan> plan_;
+  void* context_ = nullptr;
 };
 
 }  // namespace fastalex

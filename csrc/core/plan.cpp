@@ -100,6 +100,21 @@ class Builder {
     finish(row, step);
   }
 
+  // Adds a row, and says what it is.
+  fastalex_layer describe(const LayerRow& row) {
+    fastalex_layer layer = fastalex_layer();
+    layer.signed_input = signed_;
+    const size_t before = plan_.param_counts.size();
+    add(row);
+    const int sides[3] = {shape_.c, shape_.h, shape_.w};
+    std::copy(sides, sides + 3, layer.shape);
+    if (plan_.param_counts.size() > before) {
+      layer.weights = plan_.param_counts[before];
+      layer.bias = plan_.param_counts[before + 1];
+    }
+    return layer;
+  }
+
   // Whether every tap has been planned: what follows is not needed.
   bool done() const { return !taps_.empty() && found_ == taps_.size(); }
 
@@ -129,10 +144,12 @@ class Builder {
     step.in_w = step.out_w = shape_.w;
     step.groups = 1;
     step.param = step.output = -1;
+    step.signed_input = signed_;
     return step;
   }
 
   void finish(const LayerRow& row, const fastalex_step& step) {
+    if (step.param >= 0) signed_ = true;
     shape_ = Shape{step.n, step.out_c, step.out_h, step.out_w};
     check_size(row.name);
     plan_.steps.push_back(step);
@@ -171,6 +188,7 @@ class Builder {
   // Fused into the step before it, where that step has an epilogue, no activation yet, and is not an output itself.
   void add_activation(const LayerRow& row) {
     const int activation = activation_of(row);
+    const bool positive = activation == FASTALEX_ACT_RELU || activation == FASTALEX_ACT_SIGMOID;
     if (!plan_.steps.empty()) {
       fastalex_step& before = plan_.steps.back();
       if (is_fusable(activation) && has_epilogue(before) && before.activation == FASTALEX_ACT_NONE &&
@@ -178,6 +196,7 @@ class Builder {
         before.activation = activation;
         before.output = output_of(row.name);
         plan_.names.back() = row.name;
+        signed_ = signed_ && !positive;
         return;
       }
     }
@@ -185,6 +204,7 @@ class Builder {
     step.op = FASTALEX_OP_ACTIVATION;
     step.activation = activation;
     if (activation == FASTALEX_ACT_LEAKY_RELU) step.alpha = finite(row, "alpha");
+    signed_ = signed_ && !positive;
     finish(row, step);
   }
 
@@ -257,7 +277,8 @@ class Builder {
   Shape shape_;
   std::vector<std::string> taps_;
   size_t found_ = 0;
-  bool flat_ = false;  // a fully connected layer has been seen
+  bool flat_ = false;   // a fully connected layer has been seen
+  bool signed_ = true;  // the values so far may be negative; pools and normalizations keep their sign
   Plan plan_;
 };
 
@@ -284,20 +305,27 @@ std::vector<LayerRow> parse_table(const std::string& text) {
   return rows;
 }
 
-Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, const Wish& wish) {
-  Builder builder(n, c, h, w, wish.taps);
+Plan build_plan(const std::vector<LayerRow>& rows, int c, const Request& request) {
+  Builder builder(request.n, c, request.h, request.w, request.taps);
   for (const LayerRow& row : rows) {
     builder.add(row);
     if (builder.done()) return builder.take();
   }
   // A net that ends in a softmax or a sigmoid gives probabilities already.
-  if (wish.softmax && rows.back().op != "softmax" && rows.back().op != "sigmoid") {
+  if (request.softmax && rows.back().op != "softmax" && rows.back().op != "sigmoid") {
     LayerRow row;
     row.op = row.name = "softmax";
     builder.add(row);
   }
-  if (wish.top_k) builder.select(wish.top_k);
+  if (request.top_k) builder.select(request.top_k);
   return builder.take();
+}
+
+std::vector<fastalex_layer> layers_of(const std::vector<LayerRow>& rows, int c, int h, int w) {
+  Builder builder(1, c, h, w, {});
+  std::vector<fastalex_layer> layers;
+  for (const LayerRow& row : rows) layers.push_back(builder.describe(row));
+  return layers;
 }
 
 }  // namespace fastalex

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "backend/ops.h"
+#include "fastalex.h"
 
 namespace fastalex {
 
@@ -23,23 +24,28 @@ struct Plan {
   std::vector<size_t> param_counts;
 };
 
-// What is asked of a net besides its input's shape.
-struct Wish {
+// What a plan is made for: images of a size, and the results that are asked for.
+struct Request {
+  int n, h, w;
   bool softmax;                   // append a softmax
-  std::vector<std::string> taps;  // layers whose results are the outputs, in this order; none: the last layer's
   int top_k;                      // > 0, without taps: of the last layer's values only the k largest of each image
+  std::vector<std::string> taps;  // layers whose results are the outputs, in this order; none: the last layer's
 
-  bool operator==(const Wish& other) const {
-    return softmax == other.softmax && taps == other.taps && top_k == other.top_k;
+  bool operator==(const Request& other) const {
+    return n == other.n && h == other.h && w == other.w && softmax == other.softmax && top_k == other.top_k &&
+           taps == other.taps;
   }
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number for anything that is not in the grammar.
 std::vector<LayerRow> parse_table(const std::string& text);
 
-// Shapes every layer for `n` images of c x h x w and fuses each activation into the step before it, unless that step is
+// Shapes every layer for images of c channels and fuses each activation into the step before it, unless that step is
 // tapped. Nothing after the last tap is planned.
-Plan build_plan(const std::vector<LayerRow>& rows, int n, int c, int h, int w, const Wish& wish);
+Plan build_plan(const std::vector<LayerRow>& rows, int c, const Request& request);
+
+// What follows from the table alone for each of its rows, for one image of c x h x w.
+std::vector<fastalex_layer> layers_of(const std::vector<LayerRow>& rows, int c, int h, int w);
 
 }  // namespace fastalex
 #endif  // FASTALEX_CORE_PLAN_H

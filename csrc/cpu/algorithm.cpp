@@ -91,15 +91,4 @@ FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& opti
   }
 }
 
-std::vector<bool> signed_inputs(const fastalex_step* steps, size_t count) {
-  std::vector<bool> result;
-  bool negative = true;  // the network's input
-  for (const fastalex_step* step = steps; step < steps + count; ++step) {
-    result.push_back(negative);
-    if (step->op == FASTALEX_OP_CONV || step->op == FASTALEX_OP_FULLY_CONNECTED) negative = true;
-    if (step->activation == FASTALEX_ACT_RELU || step->activation == FASTALEX_ACT_SIGMOID) negative = false;
-  }
-  return result;
-}
-
 }  // namespace fastalex

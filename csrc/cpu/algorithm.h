@@ -34,8 +34,5 @@ struct FcChoice {
 
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options);
 
-// For each step, whether its input can be negative: what follows a relu cannot, and pools and normalisation keep that.
-std::vector<bool> signed_inputs(const fastalex_step* steps, size_t count);
-
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_ALGORITHM_H

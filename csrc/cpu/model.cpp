@@ -32,7 +32,6 @@ Model::Model(const fastalex_step* steps_, size_t count, const fastalex_param* pa
       precision(options.precision),
       steps(steps_, steps_ + count) {
   check_options(options);
-  const std::vector<bool> negative = signed_inputs(steps_, count);
   ThreadPool::Lease workers(pool.get());
   for (size_t i = 0; i < count; ++i) {
     const fastalex_step& step = steps[i];
@@ -41,7 +40,7 @@ Model::Model(const fastalex_step* steps_, size_t count, const fastalex_param* pa
     if (levels()) check_step(step);
     const float* bias = static_cast<const float*>(params[step.param + 1].data);
     if (step.op == FASTALEX_OP_CONV) {
-      layers.emplace_back(new ConvLayer(step, *kernels, choose_conv(step, *kernels, options, i == 0), negative[i],
+      layers.emplace_back(new ConvLayer(step, *kernels, choose_conv(step, *kernels, options, i == 0),
                                         static_cast<const float*>(params[step.param].data), bias, &workers));
       continue;
     }
@@ -49,7 +48,7 @@ Model::Model(const fastalex_step* steps_, size_t count, const fastalex_param* pa
     const bool kept = weight.storage == FASTALEX_FP32 || weight.storage == options.fc_storage;
     const FloatParams floats(&step, kept ? 0 : 1, params, param_count);
     if (!kept) weight = fastalex_param{floats[step.param], nullptr, weight.count, FASTALEX_FP32};
-    layers.emplace_back(new FcLayer(step, *kernels, options, negative[i], weight, bias, &workers));
+    layers.emplace_back(new FcLayer(step, *kernels, options, weight, bias, &workers));
   }
   FASTALEX_ASSERT(param_count == 2 * layers.size());
 }

@@ -131,11 +131,11 @@ void transform_weights(const WinogradTransforms& t, const double* g, double* u) 
 
 }  // namespace
 
-ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const ConvChoice& choice_, bool in_negative_,
+ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const ConvChoice& choice_,
                      const float* weight, const float* bias_in, ThreadPool::Lease* workers)
     : PackedLayer(Panels(step.groups, step.out_c, kernels.panel)),
       choice(choice_),
-      in_negative(in_negative_),
+      in_negative(step.signed_input != 0),
       units(0),
       channels_(step.in_c / step.groups),
       kernel_(step.kernel),
@@ -288,11 +288,11 @@ int unit_products_of(int form, int storage) {
 }  // namespace
 
 FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
-                 bool in_negative_, const fastalex_param& weight, const float* bias_in, ThreadPool::Lease* workers)
+                 const fastalex_param& weight, const float* bias_in, ThreadPool::Lease* workers)
     : PackedLayer(Panels(1, step.out_c, kernels.panel)),
       choice(choose_fc(kernels, options)),
       storage(options.fc_storage),
-      in_negative(in_negative_),
+      in_negative(step.signed_input != 0),
       in_step(step.in_step),
       k(step.in_c * step.in_h * step.in_w),
       units(0),

@@ -45,17 +45,17 @@ class PackedLayer {
 
 class ConvLayer final : public PackedLayer {
  public:
-  // weight: [K, C/G, R, S], bias: [K], at any address. in_negative: the input can be below 0.
+  // weight: [K, C/G, R, S], bias: [K], at any address.
   // Throws Error(FASTALEX_INVALID) if a value does not fit.
-  ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const ConvChoice& choice, bool in_negative,
-            const float* weight, const float* bias, ThreadPool::Lease* workers);
+  ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const ConvChoice& choice, const float* weight,
+            const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;
   size_t bytes() const override;
 
   const ConvChoice choice;
-  bool in_negative;
-  int units;      // direct: of one output
-  Buffer offset;  // kLevels: ConvTask::offset
+  bool in_negative;  // the input can be below 0
+  int units;         // direct: of one output
+  Buffer offset;     // kLevels: ConvTask::offset
 
  private:
   void prepare_direct(const fastalex_step& step, const CpuKernels& kernels);
@@ -78,7 +78,7 @@ class ConvLayer final : public PackedLayer {
 class FcLayer final : public PackedLayer {
  public:
   // weight: fp32 [K, C H W], or quantised (fastalex.h).
-  FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options, bool in_negative,
+  FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
           const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;
   size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }

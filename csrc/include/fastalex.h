@@ -31,7 +31,7 @@
 extern "C" {
 #endif
 
-#define FASTALEX_API_VERSION 1u
+#define FASTALEX_API_VERSION 2u
 
 #if defined(__GNUC__)
 #define FASTALEX_API __attribute__((visibility("default")))
@@ -111,28 +111,29 @@ typedef struct fastalex_options {
  *   engine cache FOLDER                                keep engines there; default: none is kept
  *   engine progress                                    say on standard error how long a build takes */
 
-enum { FASTALEX_SOFTMAX = 1u }; /* flag of fastalex_run: append a softmax over the features */
-
 typedef struct fastalex_net fastalex_net;
 
 FASTALEX_API uint32_t fastalex_api_version(void);
 FASTALEX_API const char* fastalex_last_error(void);
 
-/* Sizes of the parameters that `table` needs, in floats: *total of them, the first min(*total, capacity) in counts. */
-FASTALEX_API int fastalex_param_counts(const char* table, int32_t channels, int32_t height, int32_t width,
-                                       size_t* counts, size_t capacity, size_t* total);
+/* One line of a layer table, for one image. */
+typedef struct fastalex_layer {
+  int32_t shape[3];     /* C, H, W of its result; H = W = 1 after an fc layer */
+  int32_t signed_input; /* 0: its input is never negative */
+  size_t weights, bias; /* values of its parameters, 0 where it has none */
+} fastalex_layer;
+
+/* The layers of `table` for images of channels x height x width: *total of them, the first min(*total, capacity) in
+ * layers. */
+FASTALEX_API int fastalex_layers(const char* table, int32_t channels, int32_t height, int32_t width,
+                                 fastalex_layer* layers, size_t capacity, size_t* total);
 
 /* Builds a net for images of channels x height x width. The parameters are copied; they may be freed afterwards.
- * A parameter may lie at any address. */
+ * Quantized ones are kept as they are by a backend and an fc_storage that use the same format, else they are
+ * dequantized first. */
 FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width,
-                                 const float* const* params, const size_t* param_counts, size_t param_total,
-                                 const fastalex_options* options, fastalex_net** net);
-
-/* The same from parameters of any storage. Quantised ones are kept as they are by a backend and an fc_storage that use
- * the same format, else they are dequantised first. */
-FASTALEX_API int fastalex_create_quantised(const char* table, int32_t channels, int32_t height, int32_t width,
-                                           const fastalex_param* params, size_t param_total,
-                                           const fastalex_options* options, fastalex_net** net);
+                                 const fastalex_param* params, size_t param_total, const fastalex_options* options,
+                                 fastalex_net** net);
 
 /* The levels and scales of `outputs` x `inputs` weights, in the layout and order of fastalex_param: what a net makes of
  * float32 weights. storage: FASTALEX_INT8 or FASTALEX_INT4; levels and scale: room as fastalex_param says. */
@@ -141,33 +142,6 @@ FASTALEX_API int fastalex_quantise(const float* weights, size_t outputs, size_t 
 
 /* Waits until no call is running on the net, then frees it. NULL is allowed. */
 FASTALEX_API void fastalex_destroy(fastalex_net* net);
-
-/* Shape of the output for `batch` images of height x width: shape[4] = N, C, H, W (H = W = 1 after an fc layer). */
-FASTALEX_API int fastalex_output_shape(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                                       int32_t* shape);
-
-/* Runs the net. input [batch, channels, height, width], output [N, C, H, W] of fastalex_output_shape, both dense.
- * Safe to call from any number of threads on one net; the same input gives the same bits for any thread count. */
-FASTALEX_API int fastalex_run(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
-                              uint32_t flags, float* output, size_t output_count);
-
-/* The same for the results of named layers instead of the last one's: shapes[4 * i] for names[i]. A layer's name is
- * that of its row in the table; an activation has a name of its own, so before and after it are two layers. The one
- * that FASTALEX_SOFTMAX appends is called softmax. */
-FASTALEX_API int fastalex_tap_shapes(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                                     const char* const* names, size_t name_count, int32_t* shapes);
-
-/* Runs the net as far as the last of the named layers; outputs[i] takes output_counts[i] values of names[i]. */
-FASTALEX_API int fastalex_run_taps(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
-                                   uint32_t flags, const char* const* names, size_t name_count, float* const* outputs,
-                                   const size_t* output_counts);
-
-/* Runs the net once and reports the time of each of its steps: a layer with the activation that is fused into it, under
- * the name of the last of them. The time of steps that the backend does together is the last one's; the others' is 0.
- */
-typedef void (*fastalex_step_time)(void* user, const char* layer, double seconds);
-FASTALEX_API int fastalex_profile(fastalex_net* net, const float* input, int32_t batch, int32_t height, int32_t width,
-                                  uint32_t flags, fastalex_step_time report, void* user);
 
 /* A camera frame: height x width pixels of three bytes, rows row_bytes apart. It is resized to resized_h x resized_w,
  * the net's input is cut from that at (crop_y, crop_x), and plane p becomes v * scale[p] - shift[p]. */
@@ -188,37 +162,59 @@ typedef struct fastalex_frame {
   float scale[3], shift[3];
 } fastalex_frame;
 
-/* The general form of fastalex_run and fastalex_run_taps, also for arrays in the memory of the net's device. */
+/* Memory for output `index` of a call, float32 of shape [N, C, H, W]; NULL: there is none. */
+typedef float* (*fastalex_allocate)(void* user, size_t index, const int32_t shape[4]);
+
+enum { FASTALEX_SOFTMAX = 1u }; /* flag of a call: append a softmax over the features */
+
+/* A call of a net: what is asked for, and for fastalex_run where it is read and written. Zero what is not needed. */
 typedef struct fastalex_call {
   uint32_t struct_size; /* sizeof(fastalex_call) */
   int32_t batch, height, width;
   uint32_t flags;
-  const float* input; /* or NULL, and a frame (batch 1) */
-  const fastalex_frame* frame;
-  const char* const* names; /* layers whose results are the outputs; NULL: the last one */
+  int32_t top_k;            /* > 0, without names: the output is the top_k largest values of each image, [batch, top_k],
+                               in falling order; of equals the lower index comes first, a NaN counts as larger than any
+                               number */
+  const char* const* names; /* layers whose results are the outputs; NULL: the last one. A layer's name is that of its
+                               row in the table; an activation has a name of its own, so before and after it are two
+                               layers. The one that FASTALEX_SOFTMAX appends is called softmax. The net runs as far as
+                               the last of them. */
   size_t name_count;
-  float* const* outputs;       /* name_count, or one */
-  const size_t* output_counts; /* values in each */
-  int32_t top_k;    /* > 0, without names: the output is the top_k largest values of each image, in falling order */
-  int32_t* indices; /* their places among all values, like the output [batch, top_k]. Of equals the lower comes first; a
-                       NaN counts as larger than any number. NULL without top_k. */
-  int32_t input_on_device, outputs_on_device; /* the indices are where the output is */
+
+  const float* input; /* dense [batch, channels, height, width]; or NULL, and a frame (batch 1) */
+  const fastalex_frame* frame;
+  float* const* outputs;       /* name_count dense arrays, or one; NULL: `allocate` gives them */
+  const size_t* output_counts; /* values that each of `outputs` has room for */
+  fastalex_allocate allocate;
+  void* user;                                 /* of allocate */
+  int32_t* indices;                           /* the places of the top_k values among all; NULL without top_k */
+  int32_t input_on_device, outputs_on_device; /* of a GPU: in the memory of the net's device. The indices are where the
+                                                 output is. */
   void* stream; /* cudaStream_t for arrays on the device, NULL: the default stream. With outputs on the device the call
                    returns when its work is queued there. */
 } fastalex_call;
 
-FASTALEX_API int fastalex_run_call(fastalex_net* net, const fastalex_call* call);
+/* Shapes of the outputs: shapes[4 * i] = N, C, H, W of output i. */
+FASTALEX_API int fastalex_shapes(fastalex_net* net, const fastalex_call* call, int32_t* shapes);
 
-/* JSON of the kernels that serve each step of the plan for this shape. The first `capacity` bytes are written to text,
- * the final zero included, and the whole size to *size. */
-FASTALEX_API int fastalex_describe(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                                   const char* const* names, size_t name_count, char* text, size_t capacity,
+/* Runs the net. Safe to call from any number of threads on one net; the same input gives the same bits for any thread
+ * count. */
+FASTALEX_API int fastalex_run(fastalex_net* net, const fastalex_call* call);
+
+/* Runs the net and reports the time of each of its steps: a layer with the activation that is fused into it, under the
+ * name of the last of them. The time of steps that the backend does together is the last one's; the others' is 0.
+ * Results are dropped: the call needs an input in host memory, and no outputs. */
+typedef void (*fastalex_step_time)(void* user, const char* layer, double seconds);
+FASTALEX_API int fastalex_profile(fastalex_net* net, const fastalex_call* call, fastalex_step_time report, void* user);
+
+/* JSON of the kernels that serve each step of the call's plan. The first `capacity` bytes are written to text, the
+ * final zero included, and the whole size to *size. */
+FASTALEX_API int fastalex_describe(fastalex_net* net, const fastalex_call* call, char* text, size_t capacity,
                                    size_t* size);
 
-/* Writes the TensorRT engine that serves this shape to `path`, for trtexec and other programs: input "x" [N, C, H, W],
+/* Writes the TensorRT engine that serves the call to `path`, for trtexec and other programs: input "x" [N, C, H, W],
  * output "y0", both float32. An engine that has plugins needs libfastalex_tensorrt<major>.so where it is loaded. */
-FASTALEX_API int fastalex_save_engine(fastalex_net* net, int32_t batch, int32_t height, int32_t width, uint32_t flags,
-                                      const char* path);
+FASTALEX_API int fastalex_save_engine(fastalex_net* net, const fastalex_call* call, const char* path);
 
 /* JSON of device `index` of a backend, in the same way; FASTALEX_INVALID past the last. */
 FASTALEX_API int fastalex_device_info(const char* backend, int32_t index, char* text, size_t capacity, size_t* size);

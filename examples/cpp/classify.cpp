@@ -42,28 +42,40 @@ void classify(const std::string& folder) {
   if (!(shape_file >> c >> h >> w)) throw std::runtime_error(folder + "/shape.txt is not three numbers");
 
   size_t total = 0;
-  check(fastalex_param_counts(table.c_str(), c, h, w, nullptr, 0, &total));
-  std::vector<size_t> counts(total);
-  check(fastalex_param_counts(table.c_str(), c, h, w, counts.data(), counts.size(), &total));
-  const std::vector<float> weights =
-      read_floats(folder + "/weights.f32", std::accumulate(counts.begin(), counts.end(), size_t(0)));
-  std::vector<const float*> params;
-  size_t offset = 0;
-  for (size_t count : counts) {
-    params.push_back(weights.data() + offset);
-    offset += count;
+  check(fastalex_layers(table.c_str(), c, h, w, nullptr, 0, &total));
+  std::vector<fastalex_layer> layers(total);
+  check(fastalex_layers(table.c_str(), c, h, w, layers.data(), layers.size(), &total));
+  size_t count = 0;
+  for (const fastalex_layer& layer : layers) count += layer.weights + layer.bias;
+  const std::vector<float> weights = read_floats(folder + "/weights.f32", count);
+  std::vector<fastalex_param> params;
+  const float* next = weights.data();
+  for (const fastalex_layer& layer : layers) {
+    for (size_t values : {layer.weights, layer.bias}) {
+      if (values) params.push_back({next, nullptr, values, FASTALEX_FP32});
+      next += values;
+    }
   }
 
   fastalex_options options = {};  // zeros: fp32, all processors
   options.struct_size = sizeof options;
   options.backend = "cpu";
   fastalex_net* net = nullptr;
-  check(fastalex_create(table.c_str(), c, h, w, params.data(), counts.data(), total, &options, &net));
+  check(fastalex_create(table.c_str(), c, h, w, params.data(), params.size(), &options, &net));
   const std::vector<float> image = read_floats(folder + "/image.f32", static_cast<size_t>(c) * h * w);
-  int32_t shape[4];
-  check(fastalex_output_shape(net, 1, h, w, FASTALEX_SOFTMAX, shape));
-  std::vector<float> probability(static_cast<size_t>(shape[1]));
-  check(fastalex_run(net, image.data(), 1, h, w, FASTALEX_SOFTMAX, probability.data(), probability.size()));
+  std::vector<float> probability(static_cast<size_t>(layers.back().shape[0]));
+  float* const outputs[] = {probability.data()};
+  const size_t room[] = {probability.size()};
+  fastalex_call call = {};
+  call.struct_size = sizeof call;
+  call.batch = 1;
+  call.height = h;
+  call.width = w;
+  call.flags = FASTALEX_SOFTMAX;
+  call.input = image.data();
+  call.outputs = outputs;
+  call.output_counts = room;
+  check(fastalex_run(net, &call));
   fastalex_destroy(net);
 
   std::ifstream label_file = open(folder + "/labels.txt");

@@ -1,6 +1,23 @@
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
+
+class Call:
+    input: Union[np.ndarray, int, None]
+    def __init__(
+        self,
+        input: Union[np.ndarray, int, None] = ...,  # float32 [N, C, H, W], or an address
+        shape: Sequence[int] = ...,  # (N, H, W), where the input is no array
+        taps: Sequence[str] = ...,
+        softmax: bool = ...,
+        top_k: int = ...,
+        frame: Optional[Dict[str, Any]] = ...,
+        on_device: bool = ...,
+        stream: int = ...,
+    ) -> None: ...
+    def set_outputs(
+        self, addresses: Sequence[int], counts: Sequence[int], on_device: bool = ..., indices: int = ...
+    ) -> None: ...
 
 class Net:
     param_bytes: int
@@ -17,44 +34,14 @@ class Net:
         tuning: str = ...,
         exact: bool = ...,
     ) -> None: ...
-    def run(self, x: np.ndarray, softmax: bool = ...) -> np.ndarray: ...
-    def taps(self, x: np.ndarray, names: Sequence[str], softmax: bool = ...) -> List[np.ndarray]: ...
-    def profile(self, x: np.ndarray) -> List[Tuple[str, float]]: ...
+    def run(
+        self, call: Call, allocate: Optional[Callable[[Tuple[int, int, int, int]], int]] = ..., on_device: bool = ...
+    ) -> List[np.ndarray]: ...
+    def shapes(self, call: Call) -> List[List[int]]: ...
+    def profile(self, call: Call) -> List[Tuple[str, float]]: ...
+    def describe(self, call: Call) -> str: ...
+    def save_engine(self, call: Call, path: str) -> None: ...
     def param(self, index: int) -> np.ndarray: ...
-    def output_shapes(
-        self, n: int, h: int, w: int, taps: Sequence[str] = ..., softmax: bool = ...
-    ) -> List[List[int]]: ...
-    def describe(self, n: int, h: int, w: int, softmax: bool = ..., taps: Sequence[str] = ...) -> str: ...
-    def save_engine(self, n: int, h: int, w: int, softmax: bool, path: str) -> None: ...
-    def run_device(
-        self,
-        input_ptr: int,
-        shape: Sequence[int],
-        output_ptrs: Sequence[int],
-        output_counts: Sequence[int],
-        taps: Sequence[str] = ...,
-        stream: int = ...,
-        softmax: bool = ...,
-        input_on_device: bool = ...,
-        outputs_on_device: bool = ...,
-        top_k: int = ...,
-        indices_ptr: int = ...,
-    ) -> None: ...
-    def run_frame(
-        self,
-        pixels_ptr: int,
-        on_device: bool,
-        spec: Dict[str, Any],
-        size: Sequence[int],
-        output_ptrs: Sequence[int],
-        output_counts: Sequence[int],
-        taps: Sequence[str] = ...,
-        stream: int = ...,
-        softmax: bool = ...,
-        outputs_on_device: bool = ...,
-        top_k: int = ...,
-        indices_ptr: int = ...,
-    ) -> None: ...
 
 class DeviceBuffer:
     ptr: int
@@ -73,6 +60,7 @@ def map_distances(
     with_maps: bool = ...,
     threads: int = ...,
 ) -> Tuple[np.ndarray, Optional[np.ndarray]]: ...
+def layers(table: str, input_shape: Sequence[int]) -> List[Tuple[Tuple[int, int, int], bool, int, int]]: ...
 def devices(backend: str = ...) -> List[str]: ...
 def backends() -> List[Dict[str, Any]]: ...
 def build_info() -> Dict[str, Any]: ...

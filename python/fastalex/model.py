@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 
-from . import _core
-from . import weights as weights_files
 from ._util import arguments
 from .errors import UserError
 from .images import profiles
-from .networks import imagenet_labels, taps, variants
-from .networks.architecture import Variant
-from .networks.layers import layer_table, name_fused
-from .quantize.calibration import Calibration, as_calibration, steps_for
-from .runtime import arrays, device_spec, execution, precisions
+from .network import Network
+from .networks import taps
+from .runtime import arrays, execution
 from .runtime.device_array import DeviceArray
 from .runtime.device_spec import choose_device
-from .runtime.precisions import FC_STORAGES, PRECISIONS
-from .tuning import rules
-from .weights import adapt, initial, quantized
-from .weights.readers import mapped
 
 __all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
-
-DEFAULT_VARIANT = "alexnet2012"
 
 
 class Prediction(NamedTuple):
@@ -39,7 +28,7 @@ class Prediction(NamedTuple):
     index: int
 
 
-class AlexNet:
+class AlexNet(Network):
     """A member of the AlexNet family, ready to run; always in evaluation mode (dropout is the identity).
 
     :param variant: a name of :data:`fastalex.VARIANTS` or a :class:`~fastalex.Variant`. Default: the
@@ -80,75 +69,6 @@ class AlexNet:
     :raises BackendError: if the device asked for cannot be used here, with the reason.
     """
 
-    def __init__(
-        self,
-        variant: Union[str, Variant, None] = None,
-        num_classes: Optional[int] = None,
-        weights: Union[str, os.PathLike, Mapping[str, Any], None] = None,
-        device: str = "auto",
-        precision: str = "fp32",
-        fc_weights: Optional[str] = None,
-        threads: Optional[int] = None,
-        exact: bool = False,
-        calibration: Union[Calibration, Mapping[str, float], None] = None,
-        engine: Optional[str] = None,
-        check: bool = True,
-        **overrides: Any,
-    ) -> None:
-        self._placement = device_spec.choose(device)
-        self.engine = device_spec.check_engine(self._placement, engine)
-        self.device = self._placement.name
-        precisions.numbers(self._placement, precision, fc_weights)  # before a file is looked for
-        self.exact = device_spec.check_exact(self._placement, exact)
-        self.threads = device_spec.thread_count(threads)
-        loaded = _load(weights)
-        stored = quantized.storage_of(loaded.arrays) if loaded else None
-        self.precision, self.fc_weights = precisions.numbers(self._placement, precision, fc_weights, stored)
-        if num_classes is None and isinstance(variant, str) and loaded:
-            num_classes = adapt.class_count(loaded)
-        base = variant or (_variant_of(loaded) if loaded else DEFAULT_VARIANT)
-        self.variant = variants.get(base, num_classes=num_classes, **overrides)
-        self.labels = _labels(loaded, self.variant)
-        self.trained = loaded is not None
-        self.mean_image = loaded.mean_image() if loaded else None
-        self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
-        arrays = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
-        if check and loaded and loaded.graph:
-            from .selftest import files
-
-            initial.check(self.variant, arrays, self.fc_weights)
-            files.check(loaded, self.variant, arrays)
-        with mapped.reading_once(arrays.values()):
-            self._net, self.tuning = self._make(arrays)
-        self._levels = quantized.kept(arrays, self.fc_weights)
-
-    def _make(self, parameters: Mapping[str, np.ndarray]) -> Any:
-        """The native network, and where its tuning rules come from."""
-        size = self.variant.input_size
-        chosen = rules.choose(self._placement, self.engine)
-        steps = steps_for(self.variant, self.calibration) if self.precision == "int8" else None
-        arguments = (
-            layer_table(self.variant.layers(), steps),
-            [self.variant.channels, size, size],
-            initial.check(self.variant, parameters, self.fc_weights),
-            self._placement.backend,
-            FC_STORAGES.index(self.fc_weights),
-            self.threads,
-            PRECISIONS.index(self.precision),
-            self._placement.index,
-        )
-        if not chosen.cached:
-            return _core.Net(*arguments, chosen.text, exact=self.exact), chosen.source
-        try:
-            net = _core.Net(*arguments, chosen.text)
-            net.output_shapes(1, size, size)  # rules are followed when a plan is made
-            return net, chosen.source
-        except UserError as error:  # the network itself is sound if it can be made without the cache
-            file = rules.of_device_file(self._placement.gpu)
-            net = _core.Net(*arguments, file.text)
-            warnings.warn("the cached tuning is not used (%s); run fastalex tune again" % error, stacklevel=3)
-            return net, file.source
-
     @classmethod
     def from_pretrained(cls, name: Union[str, os.PathLike], **options: Any) -> AlexNet:
         """A network with trained weights: ``"digits"``, a name of :data:`fastalex.weights.registry.FILES`
@@ -178,14 +98,14 @@ class AlexNet:
             On the GPU it is queued, not waited for.
         :raises UserError: for a wrong type, dtype, shape, size or place.
         """
-        return self._run(x, False, out, stream)
+        return self._run(x, stream, out=out)[0]
 
     def predict_proba(self, x: Any, out: Any = None, stream: Any = None) -> Any:
         """Class probabilities ``[N, num_classes]``, float32.
 
         :param x: what :meth:`__call__` takes, or what :meth:`classify` takes (preprocessed with the variant's profile).
         """
-        return self._run(x if _is_batch(x) else self.preprocess(x), True, out, stream)
+        return self._run(self._batch(x), stream, softmax=True, out=out)[0]
 
     def taps(self, x: Any, names: Sequence[str], stream: Any = None) -> Dict[str, Any]:
         """Results of layers by name (:mod:`fastalex.networks.taps` lists the names and what they mean).
@@ -200,12 +120,10 @@ class AlexNet:
         if isinstance(names, str) or not names:
             raise UserError("names must be a list of one or more layer names, not %r" % (names,))
         layers = taps.resolve(self.variant, list(names))
-        given = arrays.read(x if _is_batch(x) else self.preprocess(x), self._placement, stream)
-        execution.check_batch(given, self.variant, any_size=True)
         distinct = list(dict.fromkeys(layers))
-        results = execution.run(self._net, self._placement, given, taps.SOFTMAX in distinct, distinct)
-        found = dict(zip(distinct, results))
-        return {name: taps.shaped(name, found[layer]) for name, layer in zip(names, layers)}
+        softmax = taps.SOFTMAX in distinct
+        results = dict(zip(distinct, self._run(self._batch(x), stream, True, softmax=softmax, taps=distinct)))
+        return {name: taps.shaped(name, results[layer]) for name, layer in zip(names, layers)}
 
     def run_frame(
         self,
@@ -225,37 +143,19 @@ class AlexNet:
         :param out: as for :meth:`__call__`, like ``stream``.
         :raises UserError: for a wrong frame, order or profile.
         """
-        given, spec = self._read_frame(frame, order, profile, stream)
-        if spec is None:
-            (result,) = execution.run(self._net, self._placement, given, softmax, (), out)
-            return result if out is not None else arrays.read(frame, self._placement).like(result)
-        return execution.run_frame(self._net, self._placement, given, spec, self.variant.input_size, softmax, out)
+        return self._run_frame(frame, order, profile, stream, softmax=softmax, out=out)[0]
 
-    def _read_frame(
-        self, frame: Any, order: str, profile: Union[str, profiles.Profile, None], stream: Any
-    ) -> Tuple[arrays.Given, Optional[Dict[str, Any]]]:
-        """The frame as it is and what the GPU makes of it; a preprocessed batch and None where there is no GPU."""
-        from . import images
-        from .runtime import frames
+    def _run_frame(
+        self, frame: Any, order: str, profile: Union[str, profiles.Profile, None], stream: Any, **asked: Any
+    ) -> List[Any]:
+        from .runtime import frames  # Pillow, which a program that has its own arrays need not load
 
-        row = profiles.get(self.variant.profile if profile is None else profile)
-        given = arrays.read(frame, self._placement, stream)
-        frames.check(given, order)
         if self.variant.channels != 3:
             raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
+        row = profiles.get(self.variant.profile if profile is None else profile)
         size = self.variant.input_size
-        if self._placement.gpu is None and self.mean_image is None:
-            return arrays.read(images.prepare_frame(given.host, row, size, order == "BGR"), self._placement), None
-        if self.mean_image is not None:  # the GPU's pass has channel means only
-            if given.host is None:
-                raise UserError("this network has a mean image, which is subtracted on the host: give a numpy frame")
-            batch = images.preprocess(given.host, row, size, bgr=order == "BGR", mean_image=self.mean_image)
-            return arrays.read(batch, self._placement), None
-        if not given.on_device and not frames.row_bytes(given):
-            given = arrays.read(np.ascontiguousarray(given.host), self._placement, stream)
-        if not frames.row_bytes(given):
-            raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (given.strides,))
-        return given, frames.spec(given, order, row, size)
+        given, spec = frames.read(frame, order, row, size, self._placement, stream, self.mean_image)
+        return execution.run(self._net, self._placement, given, frame=spec, **asked)
 
     def classify_frame(
         self,
@@ -271,11 +171,8 @@ class AlexNet:
 
         :param frame: as for :meth:`run_frame`, like the others.
         """
-        k = self._at_most(topk)
         self._warn_untrained()
-        given, spec = self._read_frame(frame, order, profile, stream)
-        chosen = execution.top_k(self._net, given, k, None if spec is None else (spec, self.variant.input_size))
-        return self.named(*chosen)[0]
+        return self.named(*self._run_frame(frame, order, profile, stream, top_k=self._at_most(topk), softmax=True))[0]
 
     def top_k(self, x: Any, k: int = 5, stream: Any = None) -> Tuple[np.ndarray, np.ndarray]:
         """The ``k`` most probable classes of each image: probabilities, float32, and class indices, int32, ``[N, k]``.
@@ -287,12 +184,10 @@ class AlexNet:
         :returns: numpy arrays; on a GPU the call waits for them.
         :raises UserError: for a wrong ``x``, or a ``k`` that is not from 1 to the number of classes.
         """
-        _check_topk(k, "k")
-        if k > self.variant.num_classes:
+        if arguments.positive_int("k", k) > self.variant.num_classes:
             raise UserError("k must be at most %d, the number of classes, not %d" % (self.variant.num_classes, k))
-        given = arrays.read(x, self._placement, stream)
-        execution.check_batch(given, self.variant)
-        return execution.top_k(self._net, given, k)
+        values, indices = self._run(x, stream, top_k=k, softmax=True)
+        return values, indices
 
     def bind(self, x: Any, out: Any, softmax: bool = False, stream: Any = None) -> Callable[[], None]:
         """``net(x, out=out, stream=stream)`` as a call without arguments, for arrays that are used again and again.
@@ -308,36 +203,7 @@ class AlexNet:
             raise UserError("bind needs an array for the result: out=")
         if not given.row_major:
             raise UserError("bind needs a C-contiguous input; its strides are %s" % (given.strides,))
-        run = execution.bind(self._net, self._placement, given, softmax, (), out)
-
-        def call() -> None:
-            run()
-
-        return call
-
-    def to_device(self, array: np.ndarray) -> DeviceArray:
-        """A float32 copy of a numpy array in the memory of the net's GPU.
-
-        :raises UserError: on a device that computes in host memory.
-        """
-        if self._placement.gpu is None:
-            raise UserError("device='%s' computes in host memory; pass the numpy array itself" % self.device)
-        values = np.asarray(array, np.float32)
-        buffer = _core.DeviceBuffer(self._net, values.nbytes)
-        return DeviceArray(buffer, values.shape, self._placement.index).copy_from(values)
-
-    def kernels(self, batch: int = 1, names: Sequence[str] = ()) -> Dict[str, Any]:
-        """Which kernels serve the layers for a batch of images of the network's own size.
-
-        :param names: layers to read out, as for :meth:`taps`.
-        :returns: ``graph``, whether it all is one CUDA graph, and ``steps``: for each its ``layers``, the ``candidate``
-            that was chosen, its ``kernels`` with threads, shared memory and grid, and the other ``candidates``.
-        """
-        layers = list(dict.fromkeys(taps.resolve(self.variant, list(names))))
-        size = self.variant.input_size
-        found = json.loads(self._net.describe(batch, size, size, False, layers))
-        name_fused(self.variant.layers(), found["steps"])
-        return found
+        return execution.bind(self._net, self._placement, given, softmax, out)
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:
         """The ``topk`` most probable classes of an image, best first; all of them if there are fewer.
@@ -346,11 +212,9 @@ class AlexNet:
             lists, a list of these, an RGB uint8 array ``[N, H, W, 3]``, or a preprocessed batch as :meth:`__call__`
             takes it, also on the GPU.
         """
-        k = self._at_most(topk)
         self._warn_untrained()
-        whole = _is_batch(image)
-        ranked = self.named(*self.top_k(image if whole else self.preprocess(image), k))
-        return ranked if whole or _is_several(image) else ranked[0]
+        ranked = self.named(*self.top_k(self._batch(image), self._at_most(topk)))
+        return ranked if _is_batch(image) or _is_several(image) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
         """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size, and with
@@ -361,82 +225,16 @@ class AlexNet:
         size = self.variant.input_size
         return images.preprocess(batch, self.variant.profile, size=size, mean_image=self.mean_image)
 
-    def state_dict(self) -> Dict[str, np.ndarray]:
-        """Parameter name -> new float32 array, dequantised where the weights are kept in fewer bits."""
-        shapes = self.variant.parameter_shapes()
-        return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
-
-    def fingerprint(self) -> str:
-        """SHA-256 of the parameters' names, shapes and values, in hexadecimal."""
-        import hashlib  # takes 4 MB, which those who only classify can do without
-
-        digest = hashlib.sha256()
-        for index, (name, shape) in enumerate(self.variant.parameter_shapes().items()):
-            digest.update(repr((name, tuple(shape))).encode() + self._net.param(index).tobytes())
-        return digest.hexdigest()
-
-    def save(self, path: Union[str, os.PathLike], fc_weights: str = "fp32") -> None:
-        """Writes the parameters, the variant, the labels and the calibration to a ``.safetensors`` or ``.npz`` file.
-
-        :param fc_weights: how the fully connected weights are written: ``"fp32"``, or ``"int8"`` or ``"int4"``, a
-            quarter and an eighth of the size, which load without another conversion
-            (:mod:`fastalex.weights.quantized`). Weights that the net keeps so are written as they are.
-        :raises UserError: if the file cannot be written, or a weight has no level.
-        """
-        arguments.one_of("fc_weights", fc_weights, ("fp32", *quantized.STORAGES))
-        arrays: Dict[str, Any] = self.state_dict()
-        metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration, self.mean_image)
-        if fc_weights != "fp32":
-            if fc_weights == self.fc_weights:
-                arrays = {**quantized.recovered(arrays, self.variant, fc_weights), **self._levels}
-            arrays, added = quantized.to_file(arrays, self.variant, fc_weights)
-            metadata.update(added)
-        weights_files.save(path, arrays, metadata)
-
-    def save_engine(self, path: Union[str, os.PathLike], batch: int = 1, softmax: bool = False) -> None:
-        """Writes the TensorRT engine for up to ``batch`` images, for trtexec and other programs.
-
-        Its input is ``x``, float32 ``[N, C, H, W]``, its output ``y0``, float32 ``[N, num_classes]`` with any number of
-        ones behind. It serves this GPU and this release of TensorRT; one with plugins needs
-        ``libfastalex_tensorrt<major>.so`` where it is loaded.
-
-        :param softmax: the output is probabilities.
-        :raises UserError: on another device, or if the file cannot be written.
-        """
-        if not self._placement.engines:
-            raise UserError("device='%s' has no engines; use device='tensorrt'" % self.device)
-        size = self.variant.input_size
-        self._net.save_engine(batch, size, size, softmax, os.fspath(path))
-
-    @property
-    def param_bytes(self) -> int:
-        """Bytes of memory that the packed parameters take."""
-        return self._net.param_bytes
-
-    def __repr__(self) -> str:
-        precision = "" if self.precision == "fp32" else "precision=%r, " % self.precision
-        return "AlexNet(%r, num_classes=%d, device=%r, %sfc_weights=%r, threads=%d%s)" % (
-            self.variant.name,
-            self.variant.num_classes,
-            self.device,
-            precision,
-            self.fc_weights,
-            self.threads,
-            ", exact=True" if self.exact else "",
-        )
-
-    def _run(self, x: Any, softmax: bool, out: Any, stream: Any) -> Any:
-        given = arrays.read(x, self._placement, stream)
-        execution.check_batch(given, self.variant)
-        return execution.run(self._net, self._placement, given, softmax, (), out)[0]
+    def _batch(self, x: Any) -> Any:
+        """``x`` itself if it is a preprocessed batch, else what :meth:`preprocess` makes of the images."""
+        return x if _is_batch(x) else self.preprocess(x)
 
     def _warn_untrained(self) -> None:
         if not self.trained:
             warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=3)
 
     def _at_most(self, topk: int) -> int:
-        _check_topk(topk, "topk")
-        return min(topk, self.variant.num_classes)
+        return min(arguments.positive_int("topk", topk), self.variant.num_classes)
 
     def named(self, probabilities: np.ndarray, indices: np.ndarray) -> List[List[Prediction]]:
         """What :meth:`top_k` gave, ``[N, k]`` each, with the names of the classes."""
@@ -445,40 +243,6 @@ class AlexNet:
             [Prediction(names[index], float(value), int(index)) for value, index in zip(*row)]
             for row in zip(probabilities, indices)
         ]
-
-
-def _load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[weights_files.Weights]:
-    """The weights that ``given`` means; None for random ones."""
-    if given is None or (isinstance(given, str) and given == "random"):
-        return None
-    if isinstance(given, Mapping):
-        return weights_files.Weights(dict(given))
-    if not isinstance(given, (str, os.PathLike)):
-        raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
-    return weights_files.load_named(given)
-
-
-def _variant_of(loaded: weights_files.Weights) -> Union[str, Variant]:
-    """The network that the weights are for; where shapes leave a choice, the assumption is stated."""
-    if not loaded.arrays:
-        return DEFAULT_VARIANT
-    found = adapt.find(loaded)
-    if not found.certain:
-        warnings.warn("variant %s: %s" % (found.variant.name, found.note), stacklevel=3)
-    return found.variant
-
-
-def _labels(loaded: Optional[weights_files.Weights], variant: Variant) -> Optional[List[str]]:
-    """The names of the classes: the file's own, ImageNet's for a network of its size, else None."""
-    names = loaded.labels() if loaded else None
-    if names is None and variant.num_classes == 1000:
-        names = imagenet_labels.imagenet_labels()
-    return names if names is not None and len(names) == variant.num_classes else None
-
-
-def _check_topk(value: int, name: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError("%s must be a whole number above 0, not %r" % (name, value))
 
 
 def _is_several(image: Any) -> bool:

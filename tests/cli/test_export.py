@@ -121,7 +121,7 @@ def test_quantised_weights_are_written_as_float32(tmp_path):
         (["digits", "{}/net.onnx", "--fc-weights", "int8"], "leave out --fc-weights"),
         (["digits", "{}/net.onnx", "--engine", "native"], "leave out --engine"),
         (["digits", "{}/net.onnx", "--batch", "0"], "must be a whole number above 0, not '0'"),
-        (["digits", "{}/net.onnx", "--input-size", "64"], "too small for alexnet-digits"),
+        (["digits", "{}/net.onnx", "--input-size", "64"], "alexnet-digits does not take 64 x 64 images"),
         (["digits", "{}/no/net.onnx"], "no/net.onnx cannot be written: No such file or directory"),
         (["digits", "{}/net.engine", "--batch", "any"], "an engine needs its largest batch"),
         (["digits", "{}/net.engine"], "device='tensorrt' cannot be used: this build has no tensorrt library"),

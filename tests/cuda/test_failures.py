@@ -188,6 +188,42 @@ class Options(ctypes.Structure):
     ]
 
 
+class Param(ctypes.Structure):
+    """``fastalex_param``"""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("scale", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+        ("storage", ctypes.c_int32),
+    ]
+
+
+class Call(ctypes.Structure):
+    """``fastalex_call``"""
+
+    _fields_ = [
+        ("struct_size", ctypes.c_uint32),
+        ("batch", ctypes.c_int32),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+        ("top_k", ctypes.c_int32),
+        ("names", ctypes.c_void_p),
+        ("name_count", ctypes.c_size_t),
+        ("input", ctypes.c_void_p),
+        ("frame", ctypes.c_void_p),
+        ("outputs", ctypes.POINTER(ctypes.c_void_p)),
+        ("output_counts", ctypes.POINTER(ctypes.c_size_t)),
+        ("allocate", ctypes.c_void_p),
+        ("user", ctypes.c_void_p),
+        ("indices", ctypes.c_void_p),
+        ("input_on_device", ctypes.c_int32),
+        ("outputs_on_device", ctypes.c_int32),
+        ("stream", ctypes.c_void_p),
+    ]
+
+
 @pytest.mark.parametrize("device", ["naive", "emulated"])
 def test_a_net_is_destroyed_while_threads_run_it(device):
     """In C, where nothing keeps it: the end waits for the calls, whose results are whole when it returns."""
@@ -197,23 +233,22 @@ def test_a_net_is_destroyed_while_threads_run_it(device):
     bias = np.zeros(64, np.float32)
     x = np.random.default_rng(1).standard_normal((8, channels, side, side), np.float32)
     table = b"conv name=c out=64 kernel=3 stride=1 pad=1 groups=1 rounding=floor"
-    expected = _core.Net(table.decode(), [channels, side, side], [weight, bias], device).run(x)
+    expected = _core.Net(table.decode(), [channels, side, side], [weight, bias], device).run(_core.Call(x))[0]
 
     options = Options(ctypes.sizeof(Options), device.encode(), 0, 0, 1, 0, None)
-    params = (ctypes.c_void_p * 2)(weight.ctypes.data, bias.ctypes.data)
-    counts = (ctypes.c_size_t * 2)(weight.size, bias.size)
+    params = (Param * 2)(*(Param(array.ctypes.data, None, array.size, 0) for array in (weight, bias)))
     net = ctypes.c_void_p()
     assert not library.fastalex_create(
-        table, channels, side, side, params, counts, ctypes.c_size_t(2), ctypes.byref(options), ctypes.byref(net)
+        table, channels, side, side, params, ctypes.c_size_t(2), ctypes.byref(options), ctypes.byref(net)
     )
     results, started = [np.full(expected.shape, np.nan, np.float32) for _ in range(3)], []
 
     def run(result):
-        pointer = ctypes.c_void_p(result.ctypes.data)
+        pointer, room = ctypes.c_void_p(result.ctypes.data), ctypes.c_size_t(result.size)
+        call = Call(ctypes.sizeof(Call), 8, side, side)
+        call.input, call.outputs, call.output_counts = x.ctypes.data, ctypes.pointer(pointer), ctypes.pointer(room)
         started.append(None)
-        library.fastalex_run(
-            net, ctypes.c_void_p(x.ctypes.data), 8, side, side, 0, pointer, ctypes.c_size_t(result.size)
-        )
+        library.fastalex_run(net, ctypes.byref(call))
 
     threads = [threading.Thread(target=run, args=(result,)) for result in results]
     for thread in threads:

@@ -87,7 +87,7 @@ def test_no_standard_layer_falls_back(name, device):
                     precision=PRECISIONS.index(precision),
                 )
                 for batch in (1, 2, 8, 16, 32, 128):
-                    for step in json.loads(net.describe(batch, size, size))["steps"]:
+                    for step in json.loads(net.describe(_core.Call(shape=(batch, size, size))))["steps"]:
                         assert not step["general"], (device, precision, storage, batch, step)
 
 
@@ -109,9 +109,9 @@ def run_with(table, x, params, precision, tuning=""):
         precision=PRECISIONS.index(precision),
         tuning=tuning,
     )
-    steps = json.loads(net.describe(x.shape[0], *x.shape[2:]))["steps"]
-    net.run(np.full_like(x, np.nan))
-    return net.run(x), native.run_native(table, x, params, "naive"), steps
+    steps = json.loads(net.describe(_core.Call(x)))["steps"]
+    native.output(net, np.full_like(x, np.nan))
+    return native.output(net, x), native.run_native(table, x, params, "naive"), steps
 
 
 def assert_close(got, expected, precision, message):
@@ -231,9 +231,10 @@ def test_top_k(batch, classes, k, device, precision):
             precision=PRECISIONS.index(precision),
         )
         values, indices = np.full((batch, k), -9, np.float32), np.full((batch, k), -9, np.int32)
-        where = [x.ctypes.data, (batch, 1, 1), [values.ctypes.data], [values.size]]
-        net.run_device(*where, input_on_device=False, outputs_on_device=False, top_k=k, indices_ptr=indices.ctypes.data)
-        all_values = net.run(x)
+        call = _core.Call(x, top_k=k)
+        call.set_outputs([values.ctypes.data], [values.size], indices=indices.ctypes.data)
+        net.run(call)
+        all_values = native.output(net, x)
     np.testing.assert_array_equal(all_values, (weight.T + bias).astype(np.float16))  # exact in either precision
     np.testing.assert_array_equal(indices, largest(all_values, k))
     np.testing.assert_array_equal(values, np.take_along_axis(all_values, indices, 1))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from fastalex import BackendError, UserError, _core
 from fastalex.networks.layers import layer_table
+from fastalex.selftest.native import output
 from fastalex.variants import get
 from fastalex.weights import initial
 
@@ -147,22 +148,22 @@ def test_parameters_may_lie_at_any_address(backend):
 
 def test_same_bits_for_any_number_of_threads():
     x = images(3)
-    expected = [narrow_net(1, storage=storage).run(x) for storage in range(3)]
+    expected = [output(narrow_net(1, storage=storage), x) for storage in range(3)]
     for threads in (2, 3, 7):
         for storage in range(3):
-            np.testing.assert_array_equal(narrow_net(threads, storage=storage).run(x), expected[storage])
+            np.testing.assert_array_equal(output(narrow_net(threads, storage=storage), x), expected[storage])
 
 
 def test_threads_share_a_net_and_shapes_take_turns():
     net = narrow_net()
     batches = [images(n, seed=n) for n in (1, 2, 3)]
-    expected = [net.run(x) for x in batches]
+    expected = [output(net, x) for x in batches]
     wrong = []
 
     def work(offset):
         for turn in range(30):
             which = (offset + turn) % 3
-            if not np.array_equal(net.run(batches[which]), expected[which]):
+            if not np.array_equal(output(net, batches[which]), expected[which]):
                 wrong.append(which)
 
     workers = [threading.Thread(target=work, args=(offset,)) for offset in range(4)]
@@ -175,9 +176,9 @@ def test_threads_share_a_net_and_shapes_take_turns():
 
 def test_more_shapes_than_the_plan_cache_holds():
     net = narrow_net(1)
-    first = [net.run(images(n)) for n in range(1, 13)]
+    first = [output(net, images(n)) for n in range(1, 13)]
     for n, expected in enumerate(first, 1):
-        np.testing.assert_array_equal(net.run(images(n)), expected)
+        np.testing.assert_array_equal(output(net, images(n)), expected)
 
 
 @pytest.mark.parametrize("backend", ["cpu", "naive"])
@@ -186,7 +187,7 @@ def test_a_profile_times_every_step(backend):
     shares = []
     for _ in range(5):
         begin = time.perf_counter()
-        steps = net.profile(x)
+        steps = net.profile(_core.Call(x))
         elapsed = time.perf_counter() - begin
         names = "relu1 norm1 pool1 relu2 norm2 pool2 relu3 relu4 relu5 pool5 relu6 relu7 fc8"
         assert [name for name, _ in steps] == names.split()
@@ -209,9 +210,9 @@ def test_the_gil_is_released_while_computing():
 
     counter = threading.Thread(target=count)
     counter.start()
-    net.run(x)
+    output(net, x)
     before = ticks[0]
-    net.run(x)
+    output(net, x)
     during = ticks[0] - before
     stop.set()
     counter.join()
@@ -236,25 +237,25 @@ def in_child(function):
 
 def test_a_net_works_on_both_sides_of_a_fork():
     net, x = narrow_net(), images(2)
-    expected = net.run(x)  # the worker threads exist now, and do not in a child
-    assert in_child(lambda: all(np.array_equal(net.run(x), expected) for _ in range(3))) == 0
-    assert in_child(lambda: np.array_equal(narrow_net().run(x), expected)) == 0
-    np.testing.assert_array_equal(net.run(x), expected)
+    expected = output(net, x)  # the worker threads exist now, and do not in a child
+    assert in_child(lambda: all(np.array_equal(output(net, x), expected) for _ in range(3))) == 0
+    assert in_child(lambda: np.array_equal(output(narrow_net(), x), expected)) == 0
+    np.testing.assert_array_equal(output(net, x), expected)
 
 
 def test_fork_while_another_thread_computes():
     net, x = narrow_net(), images(4)
-    expected = net.run(x)
+    expected = output(net, x)
     stop = threading.Event()
 
     def work():
         while not stop.is_set():
-            net.run(x)
+            output(net, x)
 
     worker = threading.Thread(target=work)
     worker.start()
     try:
-        codes = [in_child(lambda: np.array_equal(net.run(x), expected)) for _ in range(5)]
+        codes = [in_child(lambda: np.array_equal(output(net, x), expected)) for _ in range(5)]
     finally:
         stop.set()
         worker.join()
@@ -265,7 +266,7 @@ SHARED = {}
 
 
 def run_shared(x):
-    return SHARED["net"].run(x)
+    return output(SHARED["net"], x)
 
 
 def test_a_worker_process_uses_the_net_of_its_parent():
@@ -279,9 +280,9 @@ def test_a_worker_process_uses_the_net_of_its_parent():
 def test_dropping_a_net_waits_for_its_call():
     box = [narrow_net()]
     x = images(16)
-    expected = box[0].run(x)
+    expected = output(box[0], x)
     results = []
-    worker = threading.Thread(target=lambda net: results.append(net.run(x)), args=(box[0],))
+    worker = threading.Thread(target=lambda net: results.append(output(net, x)), args=(box[0],))
     worker.start()
     box.clear()
     worker.join()
@@ -304,8 +305,8 @@ def test_a_backend_comes_from_a_library(tmp_path):
         status = {entry["name"]: entry for entry in _core.backends()}
         assert status["constant"] == {"name": "constant", "available": True, "reason": ""}
         net = _core.Net("relu name=r", [2, 3, 3], [], "constant")
-        output = net.run(np.ones((2, 2, 3, 3), np.float32))
-        np.testing.assert_array_equal(output, np.full((2, 2, 3, 3), 42, np.float32))
+        result = output(net, np.ones((2, 2, 3, 3), np.float32))
+        np.testing.assert_array_equal(result, np.full((2, 2, 3, 3), 42, np.float32))
         with pytest.raises(UserError, match="there is a backend constant already"):
             _core.load_backend(path)
         return True

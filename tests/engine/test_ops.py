@@ -14,6 +14,7 @@ import pytest
 from fastalex import _core
 from fastalex.selftest import bounds, checks, native, winograd_bounds
 from fastalex.selftest.cases import CASES, STORAGES, real, served, small
+from fastalex.selftest.native import output
 
 ALL = [case for case in CASES.values() if served(case, "cpu")]
 PART = 64  # kPartUnits of csrc/cpu/kernels/kernel_table.h
@@ -132,7 +133,7 @@ def test_digits_of_any_row(storage, rows, kind):
     expected = x.reshape(rows, -1).astype(np.float64) @ weights.T + params[1]
     sizes = np.abs(x).reshape(rows, -1).astype(np.float64) @ np.abs(weights).T + np.abs(params[1])
     bound = bounds.gamma(305) * sizes + bounds.digit_steps(x, [weights], 3)
-    assert (np.abs(net.run(x) - expected) <= bound + 1e-35).all()
+    assert (np.abs(output(net, x) - expected) <= bound + 1e-35).all()
 
 
 @pytest.mark.peers
@@ -148,11 +149,11 @@ def test_nan_and_infinity_in_features_give_what_pytorch_gives(storage):
     net = _core.Net("fc name=fc out=20", [40, 1, 1], params, "cpu", STORAGES.index(storage))
     kept = net.param(0).reshape(20, 40)
     expected = (torch.from_numpy(x) @ torch.from_numpy(kept).T).numpy()
-    got = net.run(x.reshape(5, 40, 1, 1))
+    got = output(net, x.reshape(5, 40, 1, 1))
     np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
     np.testing.assert_array_equal(np.isposinf(got), np.isposinf(expected))
     calm = np.where(np.isfinite(x), x, 0).reshape(5, 40, 1, 1)
-    np.testing.assert_array_equal(got[[0, 4]], net.run(calm)[[0, 4]])
+    np.testing.assert_array_equal(got[[0, 4]], output(net, calm)[[0, 4]])
 
 
 @pytest.mark.peers
@@ -192,7 +193,7 @@ def test_every_half_is_widened_exactly():
     halves = halves[np.isfinite(halves)].astype(np.float32)
     net = _core.Net("fc name=fc out=%d" % len(halves), [1, 1, 1], [halves, np.zeros_like(halves)], "cpu", 1, 1)
     np.testing.assert_array_equal(net.param(0), halves)
-    np.testing.assert_array_equal(net.run(np.ones((1, 1, 1, 1), np.float32))[0], halves)
+    np.testing.assert_array_equal(output(net, np.ones((1, 1, 1, 1), np.float32))[0], halves)
 
 
 CHILD = """

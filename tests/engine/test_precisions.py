@@ -18,6 +18,7 @@ from fastalex.cli.main import main
 from fastalex.networks import taps
 from fastalex.networks.layers import layer_table, signed_inputs
 from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS
+from fastalex.selftest.native import output
 from fastalex.weights import initial
 
 NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}
@@ -52,7 +53,7 @@ def by_definition(row, arrays, steps, x):
             params = [w, arrays[layer.param + ".bias"]]
         shape = value.shape if value.ndim == 4 else (*value.shape, 1, 1)
         net = _core.Net(layer_table([layer]), list(shape[1:]), params, "naive")
-        value = net.run(np.ascontiguousarray(value, np.float32).reshape(shape)).astype(np.float64)
+        value = output(net, np.ascontiguousarray(value, np.float32).reshape(shape)).astype(np.float64)
     return value
 
 

@@ -32,14 +32,14 @@ def batch(digits):
     return digits.preprocess(DIGITS[:3])
 
 
-def native(device, k, x=None, table=TABLE, **options):
+def native(device, k, x=None, table=TABLE, taps=(), with_indices=True):
     """Values and indices of a net that adds ROW to zeros; -9 where nothing was written."""
     net = _core.Net(table, [1, 1, 1], [np.zeros((6, 1), np.float32), ROW] if "fc" in table else [], device)
     x = np.zeros((2, 1, 1, 1), np.float32) if x is None else x
     values, indices = np.full((2, max(k, 1)), -9, np.float32), np.full((2, max(k, 1)), -9, np.int32)
-    arguments = {"input_on_device": False, "outputs_on_device": False, "top_k": k, "indices_ptr": indices.ctypes.data}
-    arguments.update(options)
-    net.run_device(x.ctypes.data, (2, 1, 1), [values.ctypes.data], [values.size], **arguments)
+    call = _core.Call(x, top_k=k, taps=taps)
+    call.set_outputs([values.ctypes.data], [values.size], indices=indices.ctypes.data if with_indices else 0)
+    net.run(call)
     return values, indices
 
 
@@ -56,7 +56,7 @@ def test_ties_and_nan_have_one_order_everywhere(device, k):
         (7, {}, "top_k is 7; this net has 6 classes, so it must be from 1 to 6"),
         (-1, {}, "top_k is -1; this net has 6 classes, so it must be from 1 to 6"),
         (0, {}, "top_k and indices go together: give both or neither"),
-        (2, {"indices_ptr": 0}, "top_k and indices go together: give both or neither"),
+        (2, {"with_indices": False}, "top_k and indices go together: give both or neither"),
         (2, {"taps": ["fc"]}, "top_k is of the last layer's values; ask for it without names"),
         (2, {"table": "relu name=r"}, "top_k needs a net that ends in a fully connected layer or a softmax"),
     ],
@@ -143,10 +143,12 @@ def test_results_may_stay_on_the_device():
     net = _core.Net(TABLE, [1, 1, 1], [np.zeros((6, 1), np.float32), ROW], "emulated")
     x = np.zeros((2, 1, 1, 1), np.float32)
     values, indices = (_core.DeviceBuffer(net, 2 * 3 * 4) for _ in range(2))
-    call = [x.ctypes.data, (2, 1, 1), [values.ptr], [6]]
-    net.run_device(*call, input_on_device=False, top_k=3, indices_ptr=indices.ptr)
+    call = _core.Call(x, top_k=3)
+    call.set_outputs([values.ptr], [6], True, indices.ptr)
+    net.run(call)
     found = np.empty((2, 3), np.int32)
     indices.copy_to_host(found)
     np.testing.assert_array_equal(found, [ORDER[:3]] * 2)
+    call.set_outputs([values.ptr], [6], True, found.ctypes.data)
     with pytest.raises(UserError, match="the array of indices is not in device memory"):
-        net.run_device(*call, input_on_device=False, top_k=3, indices_ptr=found.ctypes.data)
+        net.run(call)

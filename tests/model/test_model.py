@@ -204,7 +204,7 @@ def test_torchvision_takes_any_size_from_63_up(height, width):
         (np.zeros((1, 3, 131, 131)), "the input must be float32, not float64; convert it with x.astype('float32')"),
         (np.zeros((1, 3, 131, 131), np.uint8), "the input must be float32, not uint8"),
         (np.zeros((1, 3, 224, 224), np.float32), "needs 131 x 131 images; got 224 x 224"),
-        (np.zeros((1, 3, 9, 9), np.float32), "the input is too small for alexnet-digits"),
+        (np.zeros((1, 3, 9, 9), np.float32), "alexnet-digits does not take 9 x 9 images: the image is too small"),
         ([[0.0]], "the input must be a numpy array or speak DLPack, not list"),
         (None, "the input must be a numpy array or speak DLPack, not NoneType"),
     ],
@@ -280,9 +280,9 @@ class _Spy:
     def __init__(self, net, seen):
         self.net, self.seen = net, seen
 
-    def run(self, x, softmax):
-        self.seen.append(x)
-        return self.net.run(x, softmax)
+    def run(self, call):
+        self.seen.append(call.input)
+        return self.net.run(call)
 
 
 # Classification ---------------------------------------------------------------------------------------------------

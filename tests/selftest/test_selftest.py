@@ -146,8 +146,8 @@ def test_a_workspace_read_before_it_is_written_would_show(monkeypatch):
     runs = []
 
     class Net:
-        def run(self, x):
-            runs.append(np.isnan(x).all())
+        def run(self, call):
+            runs.append(np.isnan(call.input).all())
             return x
 
     monkeypatch.setattr(native, "make_net", lambda *args: Net())

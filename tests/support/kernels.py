@@ -35,7 +35,7 @@ def describe(case, precision="fp32", tuning="", backend=BACKEND):
         precision=PRECISIONS.index(precision),
         tuning=tuning,
     )
-    return json.loads(net.describe(case.shape[0], *case.shape[2:]))["steps"][0]
+    return json.loads(net.describe(_core.Call(shape=(case.shape[0], *case.shape[2:]))))["steps"][0]
 
 
 def rules(case, precision, backend=BACKEND):
@@ -100,13 +100,13 @@ class StandardLayer:
             precision=PRECISIONS.index(self.precision),
             tuning=rule,
         )
-        return net, json.loads(net.describe(self.case.shape[0], *self.case.shape[2:]))["steps"][0]
+        return net, json.loads(net.describe(_core.Call(self.x)))["steps"][0]
 
     def outcome(self, rule):
         """Of a whole run, after one of NaN: what is read before it is written shows."""
         net, step = self.served(rule)
-        net.run(np.full_like(self.x, np.nan))
-        return checks.compare(self.case, self.backend, net.run(self.x), self.reference, self.bound(step))
+        native.output(net, np.full_like(self.x, np.nan))
+        return checks.compare(self.case, self.backend, native.output(net, self.x), self.reference, self.bound(step))
 
     def check(self, rule, blocks):
         """The blocks that ran are right, and they are as many values as they should be."""
@@ -115,7 +115,7 @@ class StandardLayer:
         if step["format"].startswith("winograd") or (step["split"] > 1 and step["candidate"].startswith("stream")):
             blocks = None  # a kernel reads what the one before wrote in blocks elsewhere
         with pretend(blocks=blocks, kernel=step["kernels"][0]["name"]):
-            result = net.run(self.x).astype(np.float64)
+            result = native.output(net, self.x).astype(np.float64)
         ran = ~np.isnan(result)
         share = blocks / np.prod(step["kernels"][0]["grid"]) if blocks else 1.0
         assert ran.all() if share >= 1 else ran.mean() > 0.5 * share, (rule, ran.mean(), share)

@@ -262,7 +262,7 @@ def test_the_k_largest(trt):
 
 def test_the_time_is_one_engines(trt):
     net = make(trt)
-    times = net._net.profile(images(net.variant))
+    times = net.profile(images(net.variant))
     assert times[-1][1] > 0
     assert sum(seconds for _, seconds in times[:-1]) == 0
 

@@ -87,7 +87,9 @@ def check_rules(rules):
     net, size = net_of(rules)
     for rule in rules:
         for batch in {rule.first, min(rule.last, 256)}:
-            steps = json.loads(net.describe(batch, size, size, rule.key == "softmax"))["steps"]
+            steps = json.loads(net.describe(_core.Call(shape=(batch, size, size), softmax=rule.key == "softmax")))[
+                "steps"
+            ]
             served = [step["candidate"] for step in steps if step["key"] == "%s %s" % (rule.precision, rule.key)]
             assert served == [rule.candidate], rule
 
@@ -139,7 +141,7 @@ def net_of(rules):
 def test_the_check_of_rules_finds_the_layer_of_each_key(precision, key):
     """With a rule for no batch that is asked for, the net says what serves the key; a rule for that is then right."""
     net, size = net_of([Rule(precision, key, 1 << 20, 1 << 20, "any")])
-    steps = json.loads(net.describe(1, size, size, key == "softmax"))["steps"]
+    steps = json.loads(net.describe(_core.Call(shape=(1, size, size), softmax=key == "softmax")))["steps"]
     (step,) = [one for one in steps if one["key"] == "%s %s" % (precision, key)]
     check_rules([Rule(precision, key, 1, 1, step["candidate"], step["split"])])
     with pytest.raises(UserError, match="a tuning rule names no_such_kernel"):
@@ -274,7 +276,7 @@ class PlayedNet:
     jitter = 0.0
     made: ClassVar = []
 
-    def __init__(self, table, shape, params, backend, storage, threads, precision, index, text):
+    def __init__(self, table, shape, params, backend, storage, threads, precision, index, text, exact):
         self.chosen, self.graph = {"a": ("a1", 1), "b": ("b1", 1)}, True
         for line in text.splitlines():
             if line.startswith("graphs"):
@@ -290,7 +292,7 @@ class PlayedNet:
         self.right = not any(name in self.wrong for name in names)
         self.calls = 0
 
-    def describe(self, n, h, w):
+    def describe(self, call):
         candidates = {"a": [("a1", 1), ("a2", 4), ("a3", 1)], "b": [("b1", 1), ("b2", 1)]}
         steps = [
             {
@@ -304,11 +306,11 @@ class PlayedNet:
         ]
         return json.dumps({"steps": steps, "graph": self.graph})
 
-    def run(self, x):
+    def run(self, call):
         PlayedNet.now += self.whole[self.graph]
-        return np.full((1, 3), 1.0 if self.right else np.nan, np.float32)
+        return [np.full((1, 3), 1.0 if self.right else np.nan, np.float32)]
 
-    def profile(self, x):
+    def profile(self, call):
         self.calls += 1
         a, b = (
             1e-3 * self.times[name] / split + self.jitter * (self.calls % 7) for name, split in self.chosen.values()
@@ -318,7 +320,7 @@ class PlayedNet:
 
 @pytest.fixture
 def played(monkeypatch):
-    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure.native._core, "Net", PlayedNet)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: PlayedNet.now)
     monkeypatch.setattr(PlayedNet, "made", [])
     work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
@@ -343,7 +345,7 @@ def test_the_quickest_kernel_wins(played):
 
 
 def test_keys_that_were_measured_are_left_out(monkeypatch):
-    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure.native._core, "Net", PlayedNet)
     work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
     assert {one["key"] for one in measure.tune(work, 1, skip={"a", "graphs"})} == {"b"}
 
@@ -505,7 +507,7 @@ def tune_command(*extra):
 
 @pytest.mark.emulator
 def test_the_command_tunes_and_keeps(capsys, monkeypatch):
-    monkeypatch.setattr(measure._core, "Net", PlayedNet)
+    monkeypatch.setattr(measure.native._core, "Net", PlayedNet)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: PlayedNet.now)
     monkeypatch.setattr(PlayedNet, "whole", {True: 1.0, False: 0.5})
     code, out, err = run(capsys, *tune_command("--dry-run"))

@@ -92,7 +92,7 @@ def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
                 1,
                 PRECISIONS.index(precision),
             )
-        text = nets[(variant, precision, storage)].describe(batch, row.input_size, row.input_size)
+        text = nets[(variant, precision, storage)].describe(_core.Call(shape=(batch, row.input_size, row.input_size)))
         found.append([[variant, precision, storage, batch], json.loads(text)])
     return found
 

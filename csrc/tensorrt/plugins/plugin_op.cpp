@@ -80,7 +80,7 @@ bool is_known_format(const Tensor& tensor) {
 }  // namespace
 
 Plan StepsOp::plan(const Shape& in) const {
-  Plan plan = build_plan(rows(), std::max(in.n, 1), in.d[0], in.d[1], in.d[2], Wish());
+  Plan plan = build_plan(rows(), in.d[0], {std::max(in.n, 1), in.d[1], in.d[2], false, 0, {}});
   check(plan);
   return plan;
 }

@@ -14,8 +14,7 @@ from .._util import arguments
 from ..errors import UserError
 from ..networks import taps, variants
 from ..networks.layers import Layer, layer_table
-from ..runtime import device_spec, precisions
-from ..runtime.precisions import FC_STORAGES, PRECISIONS
+from ..runtime import device_spec, native, precisions
 from ..tuning import rules
 from ..weights import adapt, initial, registry
 from ..weights.readers import mapped
@@ -48,17 +47,16 @@ class Trunk:
         params = _parameters(given, self.layers)
         with mapped.reading_once(params.values()):
             self.digest = _digest(params)
-            self.net = _core.Net(
+            self.net = native.make(
                 layer_table(self.layers),
-                [row.channels, row.input_size, row.input_size],
+                (row.channels, row.input_size, row.input_size),
                 list(params.values()),
-                self.placement.backend,
-                FC_STORAGES.index(fc_weights),
+                self.placement,
+                self.precision,
+                fc_weights,
                 threads,
-                PRECISIONS.index(self.precision),
-                self.placement.index,
                 rules.choose(self.placement).text,
-                exact=exact,
+                exact,
             )
         self._names = list(params)
 
@@ -69,7 +67,7 @@ class Trunk:
 
     def maps(self, x: np.ndarray) -> List[np.ndarray]:
         """Float32 ``[N, C, h, w]`` of each tap, for scaled images ``[N, 3, H, W]`` in host memory."""
-        found = self.net.taps(x, self.taps)
+        found = self.net.run(_core.Call(np.ascontiguousarray(x), taps=self.taps))
         # a map of one position is given as [N, C]
         return [array if array.ndim == 4 else array[:, :, None, None] for array in found]
 

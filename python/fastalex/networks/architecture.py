@@ -6,12 +6,14 @@ Sources named in brackets are listed in :mod:`fastalex.networks.variants`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
+from .. import _core
 from ..errors import UserError
 from . import activations
-from .layers import Layer, Shape, first_fc_input
+from .layers import Layer, Shape, first_fc_input, layer_table
 
 ROUNDINGS = ("floor", "ceil")
 OUTPUTS = ("logits", "softmax", "sigmoid")
@@ -100,6 +102,9 @@ class Variant:
     output: str = "logits"
 
     def __post_init__(self) -> None:
+        for name in ("widths", "blocks", "activation"):
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
         _check(self)
 
     def layers(self, input_size: Union[int, Tuple[int, int], None] = None) -> List[Layer]:
@@ -201,94 +206,111 @@ GROUPED = (False, True, False, True, True)  # conv3 reads both columns [paper] s
 
 
 def expand(row: Variant, in_shape: Shape) -> List[Layer]:
-    """The layers of ``row`` for one image of ``in_shape``.
+    """The layers of ``row`` for one image of ``in_shape``, with the shapes that the native engine plans for them.
 
     :raises UserError: if the input is too small for a layer.
     """
+    return list(_expanded(row, tuple(in_shape)))
+
+
+@functools.lru_cache(maxsize=64)
+def _expanded(row: Variant, in_shape: Shape) -> Tuple[Layer, ...]:
+    rows = _rows(row)
+    try:
+        shapes = iter(_core.layers(layer_table(rows), in_shape))
+    except UserError as error:
+        raise UserError("%s does not take %d x %d images: %s" % (row.name, *in_shape[1:], error)) from None
     table: List[Layer] = []
-    shape = in_shape
+    shape: Shape = in_shape
+    for layer in rows:
+        in_shape, signed = shape, True
+        if layer.op != "dropout":
+            shape, signed, _, _ = next(shapes)
+        if layer.op == "fc":
+            shape = shape[:1]
+        elif len(in_shape) == 1:
+            shape = in_shape
+        table.append(dataclasses.replace(layer, in_shape=in_shape, out_shape=shape, signed_input=signed))
+    return tuple(table)
+
+
+def _rows(row: Variant) -> List[Layer]:
+    """The layers without shapes."""
+    rows: List[Layer] = []
+
+    def add(op: str, name: str, param: str = "", **options: Any) -> None:
+        rows.append(Layer(op, name, (), (), options, param))
 
     def act(number: int) -> None:
         word = activations.of_layer(row.activation, number - 1)
         if word != activations.NONE:
             op, options = activations.parse(word)
-            add(op, "%s%d" % (op, number), shape, **options)
-
-    def add(op: str, name: str, out_shape: Shape, param: str = "", **options: Any) -> None:
-        nonlocal shape
-        table.append(Layer(op, name, shape, out_shape, options, param))
-        shape = out_shape
+            add(op, "%s%d" % (op, number), **options)
 
     for index, block in enumerate(row.blocks):
         number = index + 1
         for op in block.split():
-            if op == "conv":
-                kernel, stride = _SIDES[index]
-                pad = row.conv1_pad if index == 0 else _PADS[index]
-                sides = _windows(row, "conv%d" % number, shape, kernel, stride, pad, row.conv_rounding)
-                add(
-                    "conv",
-                    "conv%d" % number,
-                    (row.widths[index], *sides),
-                    _param_name(row, table, "conv%d" % number),
-                    out=row.widths[index],
-                    kernel=kernel,
-                    stride=stride,
-                    pad=pad,
-                    groups=row.columns if GROUPED[index] else 1,
-                    rounding=row.conv_rounding,
-                )
-            elif op == "act":
+            if op == "act":
                 act(number)
-            elif op == "lrn":
-                lrn = row.lrn
-                groups = 1 if lrn.crosses_columns else row.columns
-                add(
-                    "lrn",
-                    "norm%d" % number,
-                    shape,
-                    size=lrn.size,
-                    alpha=lrn.effective_alpha,
-                    beta=lrn.beta,
-                    k=lrn.k,
-                    groups=groups,
-                )
-            elif op == "spatial_norm":
-                norm = row.spatial_norm
-                add(
-                    "spatial_norm",
-                    "cnorm%d" % number,
-                    shape,
-                    size=norm.size,
-                    alpha=norm.effective_alpha,
-                    beta=norm.beta,
-                    k=norm.k,
-                )
             else:
-                kernel, stride = row.pool_kernel, _POOL_STRIDE
-                sides = _windows(row, "pool%d" % number, shape, kernel, stride, 0, row.pool_rounding)
-                add(
-                    "maxpool",
-                    "pool%d" % number,
-                    shape[:1] + sides,
-                    kernel=kernel,
-                    stride=stride,
-                    rounding=row.pool_rounding,
-                )
+                _ADD[op](row, rows, index, add)
     if row.adaptive_pool:
-        add("adaptive_avgpool", "avgpool", (shape[0],) + (row.adaptive_pool,) * 2, out=row.adaptive_pool)
-    classifier = len(table)
+        add("adaptive_avgpool", "avgpool", out=row.adaptive_pool)
+    classifier = len(rows)
     for number, width in ((6, row.widths[5]), (7, row.widths[6]), (8, row.num_classes)):
         if number < 8 and row.dropout_first:
-            add("dropout", "drop%d" % number, shape, p=0.5)
-        add("fc", "fc%d" % number, (width,), _param_name(row, table[classifier:], "fc%d" % number), out=width)
+            add("dropout", "drop%d" % number, p=0.5)
+        add("fc", "fc%d" % number, _param_name(row, rows[classifier:], "fc%d" % number), out=width)
         if number < 8:
             act(number)
             if not row.dropout_first:
-                add("dropout", "drop%d" % number, shape, p=0.5)
+                add("dropout", "drop%d" % number, p=0.5)
     if row.output != OUTPUTS[0]:
-        add(row.output, PROBABILITY, shape)
-    return table
+        add(row.output, PROBABILITY)
+    return rows
+
+
+def _add_conv(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+    kernel, stride = _SIDES[index]
+    name = "conv%d" % (index + 1)
+    add(
+        "conv",
+        name,
+        _param_name(row, rows, name),
+        out=row.widths[index],
+        kernel=kernel,
+        stride=stride,
+        pad=row.conv1_pad if index == 0 else _PADS[index],
+        groups=row.columns if GROUPED[index] else 1,
+        rounding=row.conv_rounding,
+    )
+
+
+def _add_lrn(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+    lrn = row.lrn
+    assert lrn is not None  # _check has seen to it
+    constants = {"size": lrn.size, "alpha": lrn.effective_alpha, "beta": lrn.beta, "k": lrn.k}
+    add("lrn", "norm%d" % (index + 1), **constants, groups=1 if lrn.crosses_columns else row.columns)
+
+
+def _add_spatial_norm(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+    norm = row.spatial_norm
+    assert norm is not None  # _check has seen to it
+    constants = {"size": norm.size, "alpha": norm.effective_alpha, "beta": norm.beta, "k": norm.k}
+    add("spatial_norm", "cnorm%d" % (index + 1), **constants)
+
+
+def _add_pool(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+    name = "pool%d" % (index + 1)
+    add("maxpool", name, kernel=row.pool_kernel, stride=_POOL_STRIDE, rounding=row.pool_rounding)
+
+
+_ADD: Dict[str, Callable[[Variant, List[Layer], int, Callable[..., None]], None]] = {
+    "conv": _add_conv,
+    "lrn": _add_lrn,
+    "spatial_norm": _add_spatial_norm,
+    "pool": _add_pool,
+}
 
 
 def module_paths(row: Variant) -> List[Tuple[str, Layer]]:
@@ -317,16 +339,3 @@ def _param_name(row: Variant, before: List[Layer], name: str) -> str:
     if row.naming == "caffe":
         return name
     return "%s.%d" % ("features" if name.startswith("conv") else "classifier", len(before))
-
-
-def _windows(
-    row: Variant, name: str, shape: Shape, kernel: int, stride: int, pad: int, rounding: str
-) -> Tuple[int, int]:
-    sides = []
-    for side in shape[1:]:
-        room = side + 2 * pad - kernel
-        if room < 0:
-            raise UserError("the input is too small for %s: %s gets a side of %d" % (row.name, name, side))
-        count = -(-room // stride) if rounding == "ceil" else room // stride
-        sides.append(count + 1)
-    return sides[0], sides[1]

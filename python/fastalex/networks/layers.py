@@ -16,7 +16,7 @@ class Layer:
     softmax.
     ``options`` holds the op's numbers under the names of the native engine's layer table (``csrc/include/fastalex.h``).
     ``param`` is the prefix of its parameters (``"<param>.weight"``, ``"<param>.bias"``), empty where it has none.
-    Shapes are per image.
+    Shapes are per image. ``signed_input``: whether its input can be negative, by the ops before it.
     """
 
     op: str
@@ -25,6 +25,7 @@ class Layer:
     out_shape: Shape
     options: Mapping[str, Any] = field(default_factory=dict)
     param: str = ""
+    signed_input: bool = True
 
     @property
     def param_shapes(self) -> Dict[str, Shape]:
@@ -76,20 +77,8 @@ def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None
 
 
 def signed_inputs(table: List[Layer]) -> Dict[str, bool]:
-    """Name of each conv and fc layer -> whether its input can be negative, by the ops before it.
-
-    The image is signed, and so is what a conv or an fc gives. What a relu or a sigmoid gives is not, and it stays so
-    through pools and normalisations, which scale by positive numbers. The native engine infers the same from its table.
-    """
-    found = {}
-    signed = True
-    for layer in table:
-        if layer.param:
-            found[layer.name] = signed
-            signed = True
-        elif layer.op in ("relu", "sigmoid"):
-            signed = False
-    return found
+    """Name of each conv and fc layer -> whether its input can be negative."""
+    return {layer.name: layer.signed_input for layer in table if layer.param}
 
 
 def name_fused(table: List[Layer], steps: List[Dict[str, Any]]) -> None:

@@ -171,8 +171,6 @@ def get(variant: Union[str, Variant], **overrides: Any) -> Variant:
         raise UserError("a variant has no field '%s'" % unknown[0])
     if "widths" in overrides:
         overrides["widths"] = tuple(int(width) for width in overrides["widths"])
-    if isinstance(overrides.get("activation"), list):
-        overrides["activation"] = tuple(overrides["activation"])
     return dataclasses.replace(row, **overrides) if overrides else row
 
 
@@ -183,10 +181,7 @@ def from_dict(values: Mapping[str, Any]) -> Variant:
     """
     fields = dict(values)
     try:
-        fields["widths"] = tuple(fields["widths"])
-        fields["blocks"] = tuple(fields["blocks"])
-        if isinstance(fields.get("activation"), list):
-            fields["activation"] = tuple(fields["activation"])
+        fields["widths"], fields["blocks"] = tuple(fields["widths"]), tuple(fields["blocks"])
         fields["lrn"] = LRN(**fields["lrn"]) if fields.get("lrn") else None
         fields["spatial_norm"] = SpatialNorm(**fields["spatial_norm"]) if fields.get("spatial_norm") else None
         return Variant(**fields)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, Tuple
+from dataclasses import dataclass
+from typing import Any, Callable, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -22,29 +22,51 @@ from .device_spec import DeviceSpec
 Shape = Tuple[int, ...]
 
 # What arrays mostly hold: numpy takes long to name a type.
+_FLOAT32 = np.dtype("float32")
 _PLAIN = {np.dtype(name).str: (name, np.dtype(name).itemsize) for name in ("float32", "uint8")}
 
 
-@dataclass
 class Given:
-    """An input. ``host`` is the numpy array, None for one on the GPU; ``owner`` is what the caller passed.
+    """An input. ``owner`` is what the caller passed; ``host`` is it as a numpy array, None for one on the GPU.
 
     ``strides`` count bytes. ``capsule`` keeps a DLPack tensor while it is used.
     """
 
-    owner: Any
-    ptr: int
-    shape: Shape
-    dtype: str
-    itemsize: int
-    strides: Optional[Shape] = None
-    host: Optional[np.ndarray] = None
-    stream: int = cuda_streams.LEGACY
-    capsule: Any = field(default=None, repr=False)
+    __slots__ = ("_device", "capsule", "dtype", "host", "owner", "shape", "stream")
+
+    def __init__(
+        self,
+        owner: Any,
+        host: Optional[np.ndarray],
+        stream: int,
+        device: Optional[DeviceView] = None,
+        capsule: Any = None,
+    ) -> None:
+        self.owner, self.host, self.stream, self._device, self.capsule = owner, host, stream, device, capsule
+        self.shape: Shape
+        self.dtype: str  # ``float32``
+        if host is not None:
+            self.shape, self.dtype = host.shape, "float32" if host.dtype is _FLOAT32 else str(host.dtype)
+        elif device is not None:
+            self.shape, self.dtype = device.shape, device.dtype
 
     @property
     def on_device(self) -> bool:
         return self.host is None
+
+    @property
+    def ptr(self) -> int:
+        """The address of the first value."""
+        return self._device.ptr if self.host is None else self.host.ctypes.data
+
+    @property
+    def itemsize(self) -> int:
+        return self._device.itemsize if self.host is None else self.host.itemsize
+
+    @property
+    def strides(self) -> Optional[Shape]:
+        """Bytes from one value to the next along each axis; None: dense, in the order of the indices."""
+        return self._device.strides if self.host is None else self.host.strides
 
     @property
     def row_major(self) -> bool:
@@ -54,6 +76,16 @@ class Given:
     def like(self, result: Any) -> Any:
         """A result as an array of the library that the input came from."""
         return result if isinstance(self.owner, np.ndarray) else _from_dlpack(self.owner, result)
+
+
+class DeviceView(NamedTuple):
+    """An array on the GPU."""
+
+    ptr: int
+    shape: Shape
+    dtype: str
+    itemsize: int
+    strides: Optional[Shape] = None
 
 
 @dataclass
@@ -96,7 +128,7 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
         return _host(x, x, stream)
     if type(x) is DeviceArray and placement.gpu is not None and stream is None:  # the quick way
         _check_gpu(x.device, placement)
-        return Given(x, x.ptr, x.shape, "float32", 4, stream=cuda_streams.handle(x.stream))
+        return Given(x, None, cuda_streams.handle(x.stream), DeviceView(x.ptr, x.shape, "float32", 4))
     if not is_array(x):
         raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
     if getattr(x, "requires_grad", False):
@@ -119,35 +151,52 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
         raise UserError("the input cannot be read through DLPack: %s" % error) from None
 
 
-def output(out: Any, shape: Shape, placement: DeviceSpec, stream: int) -> Target:
-    """The caller's own array as the target of a result of ``shape``.
+class Output(NamedTuple):
+    """The caller's own array for a result, as it is; ``stream`` is where the result is computed."""
 
-    :raises UserError: if it cannot hold the result, or is elsewhere.
+    array: Any
+    found: Given
+    writable: bool
+    stream: int
+
+    @property
+    def on_device(self) -> bool:
+        return self.found.on_device
+
+    def target(self, shape: Shape) -> Target:
+        """The array as the target of a result of ``shape``.
+
+        :raises UserError: if it cannot hold the result.
+        """
+        out, found = self.array, self.found
+        if found.shape != shape or found.dtype != "float32" or not found.row_major or not self.writable:
+            raise UserError(
+                "out must be a writable C-contiguous float32 array of shape %s, not %s%s %s"
+                % (shape, "" if found.row_major else "strided ", found.dtype, found.shape)
+            )
+        if type(out) is DeviceArray:
+            if out.stream is not None:
+                cuda_streams.order(self.stream, out.stream)
+            out.stream = self.stream
+        return Target(out, found.ptr, math.prod(shape), found.on_device)
+
+
+def output(out: Any, placement: DeviceSpec, stream: int) -> Output:
+    """``out``, where a result is to go.
+
+    :raises UserError: if it is no array, or elsewhere.
     """
     if isinstance(out, np.ndarray):
-        found = _host(out, out, None)
-        writable = out.flags.writeable
-    elif type(out) is DeviceArray:
-        found = read(out, placement)
-        writable = True
-    else:
-        if not is_array(out):
-            raise UserError("out must be an array, not %s" % type(out).__name__)
-        found = read(out, placement, stream)
-        interface = _cuda_interface(out)
-        writable = found.on_device and not (interface and interface["data"][1])
-        if not found.on_device:
-            raise UserError("out must be a numpy array or on the GPU; pass a numpy view of it")
-    if found.shape != shape or found.dtype != "float32" or not found.row_major or not writable:
-        raise UserError(
-            "out must be a writable C-contiguous float32 array of shape %s, not %s%s %s"
-            % (shape, "" if found.row_major else "strided ", found.dtype, found.shape)
-        )
+        return Output(out, Given(out, out, stream), out.flags.writeable, stream)
     if type(out) is DeviceArray:
-        if out.stream is not None:
-            cuda_streams.order(stream, out.stream)
-        out.stream = stream
-    return Target(out, found.ptr, math.prod(shape), found.on_device)
+        return Output(out, read(out, placement), True, stream)
+    if not is_array(out):
+        raise UserError("out must be an array, not %s" % type(out).__name__)
+    found = read(out, placement, stream)
+    if not found.on_device:
+        raise UserError("out must be a numpy array or on the GPU; pass a numpy view of it")
+    interface = _cuda_interface(out)
+    return Output(out, found, not (interface and interface["data"][1]), stream)
 
 
 def fresh(like: Given, shape: Shape, net: _core.Net, placement: DeviceSpec) -> Target:
@@ -174,10 +223,7 @@ def _torch_tensor(like: Given, shape: Shape) -> Any:
 
 
 def _host(owner: Any, array: np.ndarray, stream: Any) -> Given:
-    name, itemsize = _described(array.dtype)
-    return Given(
-        owner, array.ctypes.data, array.shape, name, itemsize, array.strides, array, cuda_streams.handle(stream)
-    )
+    return Given(owner, array, cuda_streams.LEGACY if stream is None else cuda_streams.handle(stream))
 
 
 def _described(dtype: np.dtype) -> Tuple[str, int]:
@@ -207,7 +253,7 @@ def _cuda(x: Any, interface: Any, stream: Optional[int]) -> Given:
     shape = tuple(int(side) for side in interface["shape"])
     strides = None if strides is None else tuple(int(step) for step in strides)
     used = own if stream is None else stream
-    return Given(x, int(interface["data"][0]), shape, name, itemsize, strides, None, used)
+    return Given(x, None, used, DeviceView(int(interface["data"][0]), shape, name, itemsize, strides))
 
 
 def _dlpack(x: Any, stream: int) -> Given:
@@ -215,7 +261,7 @@ def _dlpack(x: Any, stream: int) -> Given:
     capsule = x.__dlpack__(stream=cuda_streams.for_interface(stream))
     view = dlpack.read(capsule)
     strides = None if view.strides is None else tuple(step * view.itemsize for step in view.strides)
-    return Given(x, view.ptr, view.shape, view.dtype, view.itemsize, strides, None, stream, capsule)
+    return Given(x, None, stream, DeviceView(view.ptr, view.shape, view.dtype, view.itemsize, strides), capsule)
 
 
 def _check_gpu(index: Optional[int], placement: DeviceSpec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -13,108 +13,71 @@ from . import arrays
 from .device_spec import DeviceSpec
 
 
+class Frame(NamedTuple):
+    """How one frame of 8-bit pixels becomes the input: ``spec`` of :func:`.frames.spec`, and the input's side."""
+
+    spec: Dict[str, Any]
+    size: int
+
+
+def request(
+    given: arrays.Given, softmax: bool = False, taps: Sequence[str] = (), top_k: int = 0, frame: Optional[Frame] = None
+) -> _core.Call:
+    """The native call for ``given``: a batch ``[N, C, H, W]``, or with ``frame`` the pixels of one frame."""
+    if frame is not None:
+        shape = (1, frame.size, frame.size)
+        return _core.Call(given.ptr, shape, taps, softmax, top_k, frame.spec, given.on_device, given.stream)
+    if given.host is not None:
+        return _core.Call(np.ascontiguousarray(given.host), (), taps, softmax, top_k, None, False, given.stream)
+    n, _, h, w = given.shape
+    return _core.Call(given.ptr, (n, h, w), taps, softmax, top_k, None, True, given.stream)
+
+
 def run(
     net: _core.Net,
     placement: DeviceSpec,
     given: arrays.Given,
     softmax: bool = False,
     taps: Sequence[str] = (),
+    top_k: int = 0,
     out: Any = None,
+    frame: Optional[Frame] = None,
 ) -> List[Any]:
-    """The result, or one for each of ``taps``, as arrays of the library that ``given`` came from.
+    """The result, or one for each of ``taps``, where the input is or in ``out``, as arrays of the input's library.
 
-    Results are where the input is, or in ``out``.
+    With ``top_k`` the largest values and their indices, ``[N, k]`` each, as numpy arrays.
     """
-    if not given.on_device and out is None:
-        x = np.ascontiguousarray(given.host)
-        found = net.taps(x, list(taps), softmax) if taps else [net.run(x, softmax)]
-        return [given.like(result) for result in found]
-    return bind(net, placement, given, softmax, taps, out)()
+    call = request(given, softmax, taps, top_k, frame)
+    if top_k or (out is None and given.host is not None):
+        results = net.run(call)
+        return results if type(given.owner) is np.ndarray else [given.like(result) for result in results]
+    return _run_into(net, placement, given, call, out)
 
 
-def bind(
-    net: _core.Net,
-    placement: DeviceSpec,
-    given: arrays.Given,
-    softmax: bool = False,
-    taps: Sequence[str] = (),
-    out: Any = None,
-) -> Callable[[], List[Any]]:
-    """:func:`run` on these arrays, as a call that checks nothing again. It keeps them alive."""
-    x = None if given.on_device else np.ascontiguousarray(given.host)
-    n, _, h, w = given.shape
-    targets = _targets(net, placement, given, net.output_shapes(n, h, w, list(taps), softmax), out)
-    arguments = (
-        given.ptr if x is None else x.ctypes.data,
-        (n, h, w),
-        [target.ptr for target in targets],
-        [target.count for target in targets],
-        list(taps),
-        given.stream,
-        softmax,
-        given.on_device,
-        targets[0].on_device,
-    )
+def _run_into(net: _core.Net, placement: DeviceSpec, given: arrays.Given, call: _core.Call, out: Any) -> List[Any]:
+    """The results in new memory on the GPU, or the one in ``out``."""
+    targets: List[arrays.Target] = []
+    output = None if out is None else arrays.output(out, placement, given.stream)
 
-    def call(kept: Any = (x, given)) -> List[Any]:
-        net.run_device(*arguments)
-        return [target.given(target.array) for target in targets]
+    def allocate(shape: Tuple[int, ...]) -> int:
+        shape = _public(shape)
+        targets.append(arrays.fresh(given, shape, net, placement) if output is None else output.target(shape))
+        return targets[-1].ptr
 
-    return call
+    net.run(call, allocate, output is None or output.on_device)
+    return [target.given(target.array) for target in targets]
 
 
-def run_frame(
-    net: _core.Net,
-    placement: DeviceSpec,
-    given: arrays.Given,
-    spec: Any,
-    size: int,
-    softmax: bool = False,
-    out: Any = None,
-) -> Any:
-    """The result for one frame of 8-bit pixels, where the frame is, or in ``out``."""
-    shapes = net.output_shapes(1, size, size, [], softmax)
-    if given.on_device or out is not None:
-        (target,) = _targets(net, placement, given, shapes, out)
-    else:
-        values = np.empty(_public(shapes[0]), np.float32)
-        target = arrays.Target(values, values.ctypes.data, values.size, False, given.like)
-    net.run_frame(
-        given.ptr,
-        given.on_device,
-        spec,
-        (size, size),
-        [target.ptr],
-        [target.count],
-        [],
-        given.stream,
-        softmax,
-        target.on_device,
-    )
-    return target.given(target.array)
+def bind(net: _core.Net, placement: DeviceSpec, given: arrays.Given, softmax: bool, out: Any) -> Callable[[], None]:
+    """:func:`run` into ``out``, as a call that checks nothing again and keeps the arrays."""
+    call = request(given, softmax)
+    target = arrays.output(out, placement, given.stream).target(_public(tuple(net.shapes(call)[0])))
+    call.set_outputs([target.ptr], [target.count], target.on_device)
 
+    def again(kept: Any = (given, target)) -> None:
+        net.run(call)
 
-def top_k(
-    net: _core.Net, given: arrays.Given, k: int, frame: Optional[Tuple[Any, int]] = None
-) -> Tuple[np.ndarray, np.ndarray]:
-    """The ``k`` largest probabilities of each image and their classes, ``[N, k]``, in host memory.
-
-    :param given: a batch; or one frame of 8-bit pixels, and ``frame``, its spec and the side of the network's input.
-    """
-    count = 1 if frame else given.shape[0]
-    values, indices = np.empty((count, k), np.float32), np.empty((count, k), np.int32)
-    options = {"stream": given.stream, "softmax": True, "outputs_on_device": False}
-    options.update(output_ptrs=[values.ctypes.data], output_counts=[values.size])
-    options.update(top_k=k, indices_ptr=indices.ctypes.data)
-    if frame:
-        spec, size = frame
-        net.run_frame(given.ptr, given.on_device, spec, (size, size), **options)
-    else:
-        x = None if given.on_device else np.ascontiguousarray(given.host)
-        shape = (count, given.shape[2], given.shape[3])
-        ptr = given.ptr if x is None else x.ctypes.data
-        net.run_device(ptr, shape, input_on_device=given.on_device, **options)
-    return values, indices
+    return again
 
 
 def check_batch(given: arrays.Given, variant: Variant, any_size: bool = False) -> None:
@@ -122,28 +85,21 @@ def check_batch(given: arrays.Given, variant: Variant, any_size: bool = False) -
 
     ``any_size``: the network need not run to its end.
     """
-    _check_layout(given.dtype, given.shape, variant.channels)
-    if not any_size and given.shape[2:] != (variant.input_size, variant.input_size):
+    shape, size = given.shape, variant.input_size
+    if given.dtype != "float32" or len(shape) != 4 or shape[1] != variant.channels or shape[0] == 0:
+        _refuse_layout(given.dtype, shape, variant.channels)
+    if not any_size and shape[2:] != (size, size):
         variant.layers((int(given.shape[2]), int(given.shape[3])))  # raises with the reason where it does not work
     if given.on_device and not given.row_major:
         raise UserError("the input on the GPU must be C-contiguous [N, C, H, W]; its strides are %s" % (given.strides,))
 
 
-def _targets(
-    net: _core.Net, placement: DeviceSpec, given: arrays.Given, shapes: Sequence[Tuple[int, ...]], out: Optional[Any]
-) -> List[arrays.Target]:
-    public = [_public(shape) for shape in shapes]
-    if out is not None:
-        return [arrays.output(out, public[0], placement, given.stream)]
-    return [arrays.fresh(given, shape, net, placement) for shape in public]
-
-
 def _public(shape: Tuple[int, ...]) -> Tuple[int, ...]:
     """``[N, C, H, W]``; ``[N, C]`` for features."""
-    return tuple(shape[:2]) if tuple(shape[2:]) == (1, 1) else tuple(shape)
+    return shape[:2] if shape[2:] == (1, 1) else shape
 
 
-def _check_layout(dtype: str, shape: Tuple[int, ...], channels: int) -> None:
+def _refuse_layout(dtype: str, shape: Tuple[int, ...], channels: int) -> None:
     if dtype != "float32":
         raise UserError("the input must be float32, not %s; convert it with x.astype('float32')" % dtype)
     if len(shape) == 3:
@@ -152,10 +108,8 @@ def _check_layout(dtype: str, shape: Tuple[int, ...], channels: int) -> None:
         raise UserError("the input must be [N, %d, H, W]; got %s" % (channels, shape))
     if shape[0] == 0:
         raise UserError("the batch is empty; give at least one image")
-    if shape[1] != channels:
-        if shape[3] == channels:
-            raise UserError(
-                "the input %s looks like [N, H, W, C]; this network takes [N, C, H, W]: x.transpose(0, 3, 1, 2)"
-                % (shape,)
-            )
-        raise UserError("the input must have %d channels, it has %d: %s" % (channels, shape[1], shape))
+    if shape[3] == channels:
+        raise UserError(
+            "the input %s looks like [N, H, W, C]; this network takes [N, C, H, W]: x.transpose(0, 3, 1, 2)" % (shape,)
+        )
+    raise UserError("the input must have %d channels, it has %d: %s" % (channels, shape[1], shape))

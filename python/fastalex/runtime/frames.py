@@ -6,16 +6,43 @@ Resizing, cropping, the order of the channels and the normalisation ``(v / divis
 
 from __future__ import annotations
 
-from typing import Any, Dict
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
 from .. import images
 from ..errors import UserError
 from ..images.profiles import ORDERS, Profile
+from . import arrays
 from .arrays import Given
+from .device_spec import DeviceSpec
+from .execution import Frame
 
 FILTERS = ("nearest", "linear", "antialias")  # in the order of fastalex_filter
+
+
+def read(
+    frame: Any, order: str, profile: Profile, size: int, placement: DeviceSpec, stream: Any, mean_image: Any = None
+) -> Tuple[Given, Optional[Frame]]:
+    """The input for one frame: on a GPU its pixels as they are and what is made of them there, else a preprocessed
+    batch ``[1, 3, size, size]`` and None.
+
+    :raises UserError: for what is no frame, or a frame on the GPU whose mean image is to be subtracted on the host.
+    """
+    given = arrays.read(frame, placement, stream)
+    check(given, order)
+    if placement.gpu is None and mean_image is None:
+        return Given(frame, images.prepare_frame(given.host, profile, size, order == "BGR"), given.stream), None
+    if mean_image is not None:  # the GPU's pass has channel means only
+        if given.host is None:
+            raise UserError("this network has a mean image, which is subtracted on the host: give a numpy frame")
+        batch = images.preprocess(given.host, profile, size, bgr=order == "BGR", mean_image=mean_image)
+        return Given(frame, batch, given.stream), None
+    if not given.on_device and not row_bytes(given):
+        given = arrays.read(np.ascontiguousarray(given.host), placement, stream)
+    if not row_bytes(given):
+        raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (given.strides,))
+    return given, Frame(spec(given, order, profile, size), size)
 
 
 def check(given: Given, order: str) -> None:

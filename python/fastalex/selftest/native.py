@@ -50,8 +50,13 @@ def run_native(
     """
     net = make_net(table, x, params, backend, storage, precision, tuning, exact)
     if backend != REFERENCE:
-        net.run(np.full_like(x, np.nan))
-    return net.run(x)
+        output(net, np.full_like(x, np.nan))
+    return output(net, x)
+
+
+def output(net: _core.Net, x: np.ndarray) -> np.ndarray:
+    """The output of ``net`` for one batch, float32 ``[N, C, H, W]``."""
+    return net.run(_core.Call(x))[0]
 
 
 def kept_params(
@@ -68,8 +73,7 @@ def arithmetic_of(
     """What ``backend`` says of the kernels that it would run for ``case``."""
     x, params = case.random()
     net = make_net(case.table, x, params, backend, case.storage, precision, tuning, exact)
-    batch, _, height, width = case.shape
-    step = json.loads(net.describe(batch, height, width))["steps"][0]
+    step = json.loads(net.describe(_core.Call(x)))["steps"][0]
     return Arithmetic(precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"), step.get("digits", 0))
 
 

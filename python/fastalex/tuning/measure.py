@@ -25,9 +25,8 @@ from ..hardware.tuning_rule import Rule
 from ..images import profiles
 from ..networks.architecture import Variant
 from ..networks.layers import layer_table, name_fused
-from ..runtime import arrays, frames
+from ..runtime import arrays, execution, frames, native
 from ..runtime.device_spec import DeviceSpec
-from ..runtime.precisions import FC_STORAGES, PRECISIONS
 from .rules import of_device_file
 from .trials import DEFAULT, FAILED, SETTINGS, SLOWER, TITLES, WINNER, WRONG, Trial
 
@@ -121,23 +120,21 @@ class _Net:
         if work.placement.gpu is not None:
             text += of_device_file(work.placement.gpu).text
         text += setting + "\n" if setting else ""
-        self.net = _core.Net(
+        self.net = native.make(
             layer_table(work.variant.layers()),
-            [work.variant.channels, size, size],
-            list(work.parameters),
-            work.placement.backend,
-            FC_STORAGES.index(work.fc_weights),
+            (work.variant.channels, size, size),
+            work.parameters,
+            work.placement,
+            work.precision,
+            work.fc_weights,
             work.threads,
-            PRECISIONS.index(work.precision),
-            work.placement.index,
             text,
         )
         shape = (work.batch, work.variant.channels, size, size)
-        self.images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        self.images = _core.Call(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
 
     def facts(self) -> Dict[str, Any]:
-        size = self.work.variant.input_size
-        return json.loads(self.net.describe(self.work.batch, size, size))
+        return json.loads(self.net.describe(self.images))
 
     def describe(self) -> List[Dict[str, Any]]:
         steps = self.facts()["steps"]
@@ -145,18 +142,14 @@ class _Net:
         return steps
 
     def result(self) -> np.ndarray:
-        return self.net.run(self.images)
+        return self.net.run(self.images)[0]
 
     def frame(self) -> np.ndarray:
         """Of a camera's frame in host memory."""
         size = self.work.variant.input_size
-        pixels = np.random.default_rng(0).integers(0, 256, FRAME, np.uint8)
-        spec = frames.spec(
-            arrays.read(pixels, self.work.placement), "BGR", profiles.get(self.work.variant.profile), size
-        )
-        out = np.empty(self.net.output_shapes(1, size, size, [], False)[0], np.float32)
-        self.net.run_frame(pixels.ctypes.data, False, spec, (size, size), [out.ctypes.data], [out.size])
-        return out
+        given = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.placement)
+        spec = frames.spec(given, "BGR", profiles.get(self.work.variant.profile), size)
+        return self.net.run(execution.request(given, frame=execution.Frame(spec, size)))[0]
 
     def times(self, repeat: int, keys: Dict[str, str]) -> Dict[str, Timing]:
         """Key -> time of its layers together; ``keys`` are those of the layers in the base."""

@@ -55,12 +55,9 @@ void check(int status) {
 
 // The largest error in parts of its bound; infinity where an exact value differs.
 double worst(const Case& test, int threads) {
-  std::vector<const float*> pointers;
-  std::vector<size_t> counts;
-  for (const std::vector<float>& param : test.params) {
-    pointers.push_back(param.data());
-    counts.push_back(param.size());
-  }
+  std::vector<fastalex_param> params;
+  for (const std::vector<float>& param : test.params)
+    params.push_back({param.data(), nullptr, param.size(), FASTALEX_FP32});
   fastalex_options options = {};
   options.struct_size = sizeof options;
   options.backend = "cpu";
@@ -68,10 +65,19 @@ double worst(const Case& test, int threads) {
   options.precision = test.precision;
   options.threads = threads;
   fastalex_net* net = nullptr;
-  check(fastalex_create(test.table.c_str(), test.c, test.h, test.w, pointers.data(), counts.data(), counts.size(),
-                        &options, &net));
+  check(fastalex_create(test.table.c_str(), test.c, test.h, test.w, params.data(), params.size(), &options, &net));
   std::vector<float> output(test.reference.size(), NAN);  // what is not written shows
-  const int status = fastalex_run(net, test.input.data(), test.n, test.h, test.w, 0, output.data(), output.size());
+  float* const outputs[] = {output.data()};
+  const size_t room[] = {output.size()};
+  fastalex_call call = {};
+  call.struct_size = sizeof call;
+  call.batch = test.n;
+  call.height = test.h;
+  call.width = test.w;
+  call.input = test.input.data();
+  call.outputs = outputs;
+  call.output_counts = room;
+  const int status = fastalex_run(net, &call);
   fastalex_destroy(net);
   check(status);
   double share = 0;

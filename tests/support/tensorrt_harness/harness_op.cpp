@@ -99,7 +99,7 @@ void* plugin_deserialise(const char* plugin, const char* bytes, size_t size) {
 HARNESS int plan_fields(const char* table, const int* shape, const fastalex_param* weight, const float* bias,
                         const char** plugin, int* used, void (*field)(const HarnessField*)) {
   return guarded([&] {
-    const Plan plan = build_plan(parse_table(table), shape[0], shape[1], shape[2], shape[3], Wish());
+    const Plan plan = build_plan(parse_table(table), shape[1], {shape[0], shape[2], shape[3], false, 0, {}});
     const fastalex_step& step = plan.steps[0];
     const fastalex_step* next = plan.steps.size() > 1 ? &plan.steps[1] : nullptr;
     *plugin = plugin_for(step, next, weight ? weight->storage : FASTALEX_FP32, used);
