@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import UserError
-from . import cuda_streams, dlpack
+from . import cuda_streams
 from .device_array import DeviceArray
 from .device_spec import DeviceSpec
 
@@ -29,7 +29,7 @@ _PLAIN = {np.dtype(name).str: (name, np.dtype(name).itemsize) for name in ("floa
 class Given:
     """An input. ``host`` is the numpy array, None for one on the GPU; ``owner`` is what the caller passed.
 
-    ``strides`` count bytes. ``capsule`` keeps a DLPack tensor while it is used.
+    ``strides`` count bytes. ``tensor`` keeps a DLPack tensor while it is used.
     """
 
     owner: Any
@@ -40,7 +40,7 @@ class Given:
     strides: Optional[Shape] = None
     host: Optional[np.ndarray] = None
     stream: int = cuda_streams.LEGACY
-    capsule: Any = field(default=None, repr=False)
+    tensor: Optional[_core.DLTensor] = field(default=None, repr=False)
 
     @property
     def on_device(self) -> bool:
@@ -102,10 +102,12 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
     if getattr(x, "requires_grad", False):
         raise UserError("the input requires grad; pass x.detach()")
     try:
-        kind, index = (int(part) for part in x.__dlpack_device__()) if hasattr(x, "__dlpack__") else (dlpack.CUDA, None)
-        if kind == dlpack.CPU:
+        kind, index = (
+            (int(part) for part in x.__dlpack_device__()) if hasattr(x, "__dlpack__") else (_core.DLPACK_CUDA, None)
+        )
+        if kind == _core.DLPACK_CPU:
             return _host(x, np.from_dlpack(x), stream)
-        if kind != dlpack.CUDA or placement.gpu is None:
+        if kind != _core.DLPACK_CUDA or placement.gpu is None:
             raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
         _check_gpu(index, placement)
         interface = _cuda_interface(x)
@@ -212,10 +214,10 @@ def _cuda(x: Any, interface: Any, stream: Optional[int]) -> Given:
 
 def _dlpack(x: Any, stream: int) -> Given:
     """The producer sees to it that its data is there before what comes next on ``stream``."""
-    capsule = x.__dlpack__(stream=cuda_streams.for_interface(stream))
-    view = dlpack.read(capsule)
-    strides = None if view.strides is None else tuple(step * view.itemsize for step in view.strides)
-    return Given(x, view.ptr, view.shape, view.dtype, view.itemsize, strides, None, stream, capsule)
+    tensor = _core.DLTensor(x.__dlpack__(stream=cuda_streams.for_interface(stream)))
+    itemsize, strides = tensor.itemsize, tensor.strides
+    strides = None if strides is None else tuple(step * itemsize for step in strides)
+    return Given(x, tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides, None, stream, tensor)
 
 
 def _check_gpu(index: Optional[int], placement: DeviceSpec) -> None:
