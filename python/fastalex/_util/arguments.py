@@ -11,3 +11,28 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
     """:raises UserError: for a value that is not allowed."""
     if value not in allowed:
         raise UserError("%s must be one of %s, not %r" % (name, ", ".join(allowed), value))
+
+
+def is_int(value: Any) -> bool:
+    """Whether ``value`` is a whole number; True and False, which Python counts among them, are none here."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def positive_int(name: str, value: Any) -> int:
+    """``value``, if it is a whole number above 0.
+
+    :raises UserError: if it is not.
+    """
+    if not is_int(value) or value < 1:
+        raise UserError("%s must be a whole number above 0, not %r" % (name, value))
+    return value
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    """``value``, if it is a whole number from ``least`` on.
+
+    :raises UserError: if it is not.
+    """
+    if not is_int(value) or value < least:
+        raise UserError("%s must be a whole number from %d on, not %r" % (name, least, value))
+    return value
