@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, NoReturn, Optional, Tuple
 
 from benchmarks import records
+from fastalex._util.arguments import is_int
 from fastalex.errors import UserError
 
 FOLDER = records.HERE / "contributed"
@@ -50,10 +51,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_date(value: Any) -> bool:
     try:
         return isinstance(value, str) and bool(datetime.datetime.strptime(value, "%Y-%m-%d"))
@@ -63,13 +60,13 @@ def _is_date(value: Any) -> bool:
 
 TEXT = Kind("a line of at most 200 plain characters", lambda value: isinstance(value, str) and bool(_TEXT.match(value)))
 TRUTH = Kind("true or false", lambda value: isinstance(value, bool))
-COUNT = Kind("a whole number above 0", lambda value: _is_whole(value) and value > 0)
-BATCH = Kind("a whole number from 1 to 4096", lambda value: _is_whole(value) and 1 <= value <= LARGEST_BATCH)
+COUNT = Kind("a whole number above 0", lambda value: is_int(value) and value > 0)
+BATCH = Kind("a whole number from 1 to 4096", lambda value: is_int(value) and 1 <= value <= LARGEST_BATCH)
 POSITIVE = Kind("a number above 0", lambda value: _is_number(value) and value > 0)
 SIZE = Kind("a number of at least 0", lambda value: _is_number(value) and value >= 0)
 DATE = Kind("a date, 2026-12-31", _is_date)
 COMMIT = Kind("the 40 digits of a commit", lambda value: isinstance(value, str) and bool(_COMMIT.match(value)))
-SCHEMA_NUMBER = Kind(str(VERSION), lambda value: _is_whole(value) and value == VERSION)
+SCHEMA_NUMBER = Kind(str(VERSION), lambda value: is_int(value) and value == VERSION)
 DEVICE = Kind(
     "the name of a file in devices/",
     lambda value: (

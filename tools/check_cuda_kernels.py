@@ -26,6 +26,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence, Tuple
 
+from fastalex._util.files import write_atomically
 from tools.cuda_gate import families, limits, table, toolchain
 from tools.cuda_gate.toolchain import ToolError
 
@@ -156,7 +157,7 @@ def main(argv: Optional[List[str]] = None) -> int:
             nvcc = toolchain.find_program("nvcc", wish.nvcc, "give the path of nvcc")
             found += check_nvcc(nvcc, wish.family, wish.arch, wish.jobs)
         if wish.json:
-            toolchain.write_whole(wish.json, record(done))
+            write_atomically(wish.json, record(done))
         if wish.table:
             found += table.write(wish.table, done, wish.library, wish.check_table)
     except ToolError as error:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 from fastalex import variants
+from fastalex._util.files import write_atomically
 from fastalex.hardware import devices
 from tools.cuda_gate import families, limits, plans, predict, sass, toolchain
 from tools.cuda_gate.toolchain import ToolError
@@ -158,7 +159,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         "total_ms": round(total, 3),
         "steps": [dict(row, ms=round(row["ms"], 4)) for row in rows],
     }
-    toolchain.write_whole(wish.out or RESULTS / (name + ".json"), json.dumps(record, indent=1) + "\n")
+    write_atomically(wish.out or RESULTS / (name + ".json"), json.dumps(record, indent=1) + "\n")
     print_table(wish, rows)
     return 1 if wish.at_most and total > wish.at_most else 0
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 from cuda_emulator import emulated
 from fastalex import _core
+from fastalex._util.files import write_atomically
 from fastalex.hardware import devices
 from fastalex.networks.layers import layer_table
 from fastalex.runtime.precisions import FC_STORAGES, NUMBERS
@@ -95,9 +95,7 @@ def write(device):
     lines = rules_of(device)
     text = HEAD % (device.title, device.name) + 'basis = "predicted"\nsource = "%s"\n' % SOURCE
     text += "rules = [\n%s]\n" % "".join('  "%s",\n' % line for line in lines)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_atomically(path, text)
     print("%s: %d rules" % (device.name, len(lines)))
 
 

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "api/dlpack.h"
 #include "fastalex.h"
 
 namespace py = pybind11;
@@ -542,6 +543,7 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly("bytes", &DeviceBuffer::bytes)
       .def("copy_to_host", &DeviceBuffer::copy_to_host, py::arg("out"))
       .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
+  fastalex::add_dlpack(m);
   m.def("quantise_rows", &quantise_rows, py::arg("weights").noconvert(), py::arg("storage"));
   m.def("unit_normalise", &unit_normalise, py::arg("maps").noconvert(), py::arg("eps"), py::arg("eps_inside"),
         py::arg("threads") = 0);

@@ -50,6 +50,19 @@ class DeviceBuffer:
     def copy_to_host(self, out: np.ndarray) -> None: ...
     def copy_from_host(self, values: np.ndarray) -> None: ...
 
+DLPACK_CPU: int
+DLPACK_CUDA: int
+
+class DLTensor:
+    ptr: int
+    shape: Tuple[int, ...]
+    strides: Optional[Tuple[int, ...]]  # in elements; None: dense
+    dtype: str
+    itemsize: int
+    device: Tuple[int, int]
+    def __init__(self, capsule: Any) -> None: ...
+
+def dlpack_capsule(owner: Any, ptr: int, shape: Sequence[int], device: Tuple[int, int]) -> Any: ...
 def quantise_rows(weights: np.ndarray, storage: int) -> Tuple[np.ndarray, np.ndarray]: ...
 def unit_normalise(maps: np.ndarray, eps: float, eps_inside: bool, threads: int = ...) -> None: ...
 def map_distances(

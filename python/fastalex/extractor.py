@@ -18,6 +18,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Seque
 import numpy as np
 
 from . import images
+from ._util.arguments import positive_int
 from ._util.files import replacing
 from .errors import UserError
 from .images import listing, profiles
@@ -111,8 +112,7 @@ class Extractor:
 
         :raises UserError: for a wrong folder or size; while iterating, for an image that cannot be read.
         """
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise UserError("batch_size must be a whole number above 0, not %r" % (batch_size,))
+        positive_int("batch_size", batch_size)
         return Batches(listing.below(folder), batch_size, self._profile, self.model.variant.input_size)
 
     def extract_batch(

@@ -24,6 +24,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 
+from ._util.arguments import positive_int
 from ._util.files import replacing
 from ._version import __version__
 from .errors import UserError
@@ -69,8 +70,7 @@ def read_out(
     taps.resolve(net.variant, names)
     if dtype not in DTYPES:
         raise UserError("dtype must be one of %s, not %r" % (", ".join(DTYPES), dtype))
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise UserError("batch must be a whole number above 0, not %r" % (batch,))
+    positive_int("batch", batch)
     row = profiles.get(net.variant.profile if profile is None else profile)
     paths = [os.path.relpath(path, folder) for path in listing.below(folder)]
     settings = {

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastalex import DeviceArray, UserError
-from fastalex.runtime import arrays, dlpack
+from fastalex.runtime import arrays
 from tests.support.small_net import PLACE, Foreign, Packed, batch_of, small
 
 
@@ -229,32 +229,3 @@ def test_results_are_of_the_library_of_the_input(net, monkeypatch):
     kind, array = net(Matrix(net.to_device(x)))
     assert kind == "mine"
     np.testing.assert_array_equal(array.numpy(), expected)
-
-
-def test_a_capsule_keeps_the_memory_until_it_is_let_go(net):
-    array = net.to_device(batch_of(1))
-    before = len(dlpack._alive)
-    capsule = array.__dlpack__(stream=-1)
-    view = dlpack.read(capsule)
-    assert view == (array.ptr, array.shape, None, "float32", 4, (dlpack.CUDA, 0))
-    assert len(dlpack._alive) == before + 1
-    del capsule
-    assert len(dlpack._alive) == before
-    with pytest.raises(ValueError, match="PyCapsule"):
-        dlpack.read(object())
-
-
-@pytest.mark.peers
-def test_capsules_of_others_are_read():
-    torch = pytest.importorskip("torch")
-    tensor = torch.arange(24, dtype=torch.float64).reshape(2, 3, 4).transpose(1, 2)[1:]
-    view = dlpack.read(tensor.__dlpack__())
-    assert view == (tensor.data_ptr(), (1, 4, 3), (12, 1, 4), "float64", 8, (dlpack.CPU, 0))
-    # and what we write is read: the same structure with a device that torch has here
-    values = np.arange(6, dtype=np.float32)
-    capsule = dlpack.capsule(values, values.ctypes.data, (2, 3), (dlpack.CPU, 0))
-    read = torch.utils.dlpack.from_dlpack(capsule)
-    np.testing.assert_array_equal(read.numpy(), values.reshape(2, 3))
-    count = len(dlpack._alive)
-    del read
-    assert len(dlpack._alive) == count - 1

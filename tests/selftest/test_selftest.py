@@ -148,7 +148,7 @@ def test_a_workspace_read_before_it_is_written_would_show(monkeypatch):
     class Net:
         def run(self, call):
             runs.append(np.isnan(call.input).all())
-            return x
+            return [call.input]
 
     monkeypatch.setattr(native, "make_net", lambda *args: Net())
     native.run_native("relu name=a", np.ones((1, 1, 1, 1), np.float32), [], "cpu")

@@ -245,6 +245,19 @@ def test_an_output_that_fails_ends_the_run(capfd, video, tmp_path, monkeypatch):
     assert sorted(os.listdir(folder)) == ["000000-digits.png", "000001-digits.png"]
 
 
+def test_a_video_that_cannot_get_its_name_is_one_sentence(capfd, video, tmp_path, monkeypatch):
+    out = tmp_path / "out.avi"
+    out.write_bytes(b"an older one")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    code, _, err = run(capfd, video, "--output", out)
+    assert code == 2 and err.count("\n") == 1 and "out.avi cannot be written: No space left on device" in err
+    assert os.listdir(tmp_path) == ["out.avi"] and out.read_bytes() == b"an older one"
+
+
 def test_nothing_half_written_is_left(capfd, video, tmp_path, monkeypatch):
     """An interrupt is how one ends a camera: the video so far is kept, and complete. A failure keeps nothing."""
     out = tmp_path / "out.avi"

@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections import OrderedDict
 
@@ -261,8 +262,6 @@ def in_stream(body):
 
 
 def in_tar(body):
-    import tarfile
-
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as tar:
         for name, data in (("storages", b"K\x00.].."), ("tensors", b"K\x00."), ("pickle", body)):
@@ -471,6 +470,27 @@ def test_other_zip_archives_are_refused(tmp_path):
     refused(path, "compressed")
     path.write_bytes(written(tmp_path, awkward(), name="a.pth").read_bytes()[:-30])
     refused(path, "no directory")
+
+
+def test_a_directory_beyond_reason_is_not_read(tmp_path):
+    path = tmp_path / "vast.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        for index in range(17):
+            info = zipfile.ZipInfo("x/data/%d" % index)
+            info.comment = bytes(65535)
+            archive.writestr(info, b"")
+    refused(path, "directory has more than 1048576 bytes")
+
+
+def test_a_tar_header_that_points_to_itself_is_refused(tmp_path):
+    """Python's own reader of archives went round and round there until 2025."""
+    path = tmp_path / "round.tar"
+    header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (2**96 - 512).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path.write_bytes(bytes(header) + bytes(1024))
+    refused(path, "archive is damaged")
 
 
 def test_zip64_records_are_read(tmp_path):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Dict, List, Sequence, Tuple
 
-from .toolchain import Nvrtc, ToolError, Usage, assemble, fingerprint, write_whole
+from fastalex._util.files import Replacement, write_atomically
+
+from .toolchain import Nvrtc, ToolError, Usage, assemble, fingerprint
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
@@ -147,18 +148,18 @@ def compile_family(family: str, architecture: int) -> Compiled:
         old.unlink(missing_ok=True)
     symbols: Dict[str, str] = {}
     usage: Dict[str, Usage] = {}
-    temporary = cubin.with_name("%d_%s" % (os.getpid(), cubin.name))
+    file = Replacement(cubin)
     if instances:
         options = ["--gpu-architecture=compute_%d" % architecture, *OPTIONS]
         ptx = nvrtc.compile(unit(family), options, [one.expression for one in instances])
-        said = assemble(ptx.text, architecture, temporary)
+        said = assemble(ptx.text, architecture, Path(file.temporary))
         symbols = {one.name: symbol for one, symbol in zip(instances, ptx.lowered)}
         usage = {name: said[symbol] for name, symbol in symbols.items()}
     else:
-        temporary.write_bytes(b"")
-    os.replace(str(temporary), str(cubin))
+        Path(file.temporary).write_bytes(b"")
+    file.keep()
     compiled = Compiled(family, architecture, instances, symbols, usage, cubin)
-    write_whole(record, json.dumps(_to_json(compiled)))
+    write_atomically(record, json.dumps(_to_json(compiled)))
     return compiled
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from fastalex import variants
+from fastalex._util.files import write_atomically
 from fastalex.hardware import devices
 
 from . import families, limits, plans, predict
-from .toolchain import write_whole
 
 HEAD = """# The CUDA kernel of every standard layer
 
@@ -29,7 +29,7 @@ def write(path: Path, done: Sequence[families.Compiled], library: Optional[Path]
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             found.append("%s is not what the library says: write it again with --table" % path)
     else:
-        write_whole(path, text)
+        write_atomically(path, text)
     return found
 
 

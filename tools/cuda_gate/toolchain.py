@@ -165,14 +165,6 @@ def fingerprint(paths: Sequence[Path], *words: str) -> str:
     return digest.hexdigest()[:24]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes under a temporary name, then renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name("%s.%d.tmp" % (path.name, os.getpid()))
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(str(temporary), str(path))
-
-
 def find_program(name: str, given: Optional[str], where: str) -> Path:
     """``given``, or the program called ``name`` on PATH.
 

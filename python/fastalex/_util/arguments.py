@@ -13,11 +13,26 @@ def one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
         raise UserError("%s must be one of %s, not %r" % (name, ", ".join(allowed), value))
 
 
-def positive_int(name: str, value: Any) -> int:
-    """``value`` itself.
+def is_int(value: Any) -> bool:
+    """Whether ``value`` is a whole number; True and False, which Python counts among them, are none here."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
-    :raises UserError: for what is no whole number above 0.
+
+def positive_int(name: str, value: Any) -> int:
+    """``value``, if it is a whole number above 0.
+
+    :raises UserError: if it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if not is_int(value) or value < 1:
         raise UserError("%s must be a whole number above 0, not %r" % (name, value))
+    return value
+
+
+def at_least(name: str, value: Any, least: int) -> int:
+    """``value``, if it is a whole number from ``least`` on.
+
+    :raises UserError: if it is not.
+    """
+    if not is_int(value) or value < least:
+        raise UserError("%s must be a whole number from %d on, not %r" % (name, least, value))
     return value

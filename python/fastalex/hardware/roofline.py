@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple, Union
 
+from .._util.arguments import positive_int
 from ..errors import UserError
 from ..networks.architecture import Variant
 from ..networks.layers import Layer
@@ -126,8 +127,7 @@ def roofline(variant: Union[str, Variant], card: Card, precision: str = "fp32", 
 
     :raises UserError: for an unknown variant or precision, a batch below 1, or a card whose rate is not known.
     """
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise UserError("batch must be a whole number above 0, not %r" % (batch,))
+    positive_int("batch", batch)
     row = get_variant(variant)
     peak = math_peak_tflops(card, precision)
     if peak is None:

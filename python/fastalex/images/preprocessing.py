@@ -11,6 +11,7 @@ from typing import Any, Iterable, NamedTuple, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
+from .._util.arguments import is_int
 from ..errors import UserError
 from . import profiles
 from .decode import MAX_PIXELS, Source, open_image
@@ -85,7 +86,7 @@ def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Pr
     row = profiles.get(profile)
     if size is None:
         return row, row.size
-    if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size <= 16384:
+    if not (is_int(size) or isinstance(size, np.integer)) or not 1 <= size <= 16384:
         raise UserError("size must be a whole number of pixels from 1 to 16384, not %r" % (size,))
     return row, int(size)
 

@@ -105,8 +105,8 @@ class LPIPS:
         self.convention = conventions.CONVENTIONS[eps]
         self._options = (precision, device_spec.thread_count(threads), exact)
         given = "random" if pnet_rand else "torchvision" if weights is None else weights
-        self._tile = _check_count("tile", tile, 64, or_none=True)
-        self.cache = FeatureCache(cache_bytes) if _check_count("cache_bytes", cache_bytes, 0) else None
+        self._tile = None if tile is None else arguments.at_least("tile", tile, 64)
+        self.cache = FeatureCache(cache_bytes) if arguments.at_least("cache_bytes", cache_bytes, 0) else None
         self._place(Trunk(given, device, *self._options), model_path if heads is None else heads, check_hash)
 
     def _place(self, trunk: Trunk, given: heads.Heads, check_hash: bool) -> None:
@@ -163,7 +163,7 @@ class LPIPS:
 
         :raises UserError: for wrong images.
         """
-        memory = MEMORY if memory is None else _check_count("memory", memory, 1)
+        memory = MEMORY if memory is None else arguments.at_least("memory", memory, 1)
         given = (images,) if others is None else (images, others)
         sources = self._read(given, self._unit_range(normalize))
         _check_sizes(sources)
@@ -316,14 +316,6 @@ def _check_client_options(
         raise UserError("pnet_rand=True and weights= contradict each other; give one of them")
     if model_path is not None and given_heads is not None:
         raise UserError("model_path and heads are the same; give one of them")
-
-
-def _check_count(name: str, value: Any, least: int, or_none: bool = False) -> Any:
-    if value is None and or_none:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise UserError("%s must be a whole number from %d on, not %r" % (name, least, value))
-    return value
 
 
 def _check_sizes(sources: Sequence[Source]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from .. import _core
+from .._util.arguments import positive_int
 from ..errors import UserError
 from . import activations
 from .layers import Layer, Shape, first_fc_input, layer_table
@@ -157,8 +158,7 @@ def _check(row: Variant) -> None:
 
     def positive(name: str, *values: Any) -> None:
         for value in values:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError("%s of %s must be a whole number above 0, not %r" % (name, row.name, value))
+            positive_int("%s of %s" % (name, row.name), value)
 
     if len(row.widths) != 7:
         raise UserError("widths of %s must be seven numbers (conv1-5, fc6, fc7), not %d" % (row.name, len(row.widths)))

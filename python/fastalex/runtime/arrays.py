@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import UserError
-from . import cuda_streams, dlpack
+from . import cuda_streams
 from .device_array import DeviceArray
 from .device_spec import DeviceSpec
 
@@ -29,10 +29,10 @@ _PLAIN = {np.dtype(name).str: (name, np.dtype(name).itemsize) for name in ("floa
 class Given:
     """An input. ``owner`` is what the caller passed; ``host`` is it as a numpy array, None for one on the GPU.
 
-    ``strides`` count bytes. ``capsule`` keeps a DLPack tensor while it is used.
+    ``strides`` count bytes. ``tensor`` keeps a DLPack tensor while it is used.
     """
 
-    __slots__ = ("_device", "capsule", "dtype", "host", "owner", "shape", "stream")
+    __slots__ = ("_device", "dtype", "host", "owner", "shape", "stream", "tensor")
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Given:
         host: Optional[np.ndarray],
         stream: int,
         device: Optional[DeviceView] = None,
-        capsule: Any = None,
+        tensor: Optional[_core.DLTensor] = None,
     ) -> None:
-        self.owner, self.host, self.stream, self._device, self.capsule = owner, host, stream, device, capsule
+        self.owner, self.host, self.stream, self._device, self.tensor = owner, host, stream, device, tensor
         self.shape: Shape
         self.dtype: str  # ``float32``
         if host is not None:
@@ -134,10 +134,12 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
     if getattr(x, "requires_grad", False):
         raise UserError("the input requires grad; pass x.detach()")
     try:
-        kind, index = (int(part) for part in x.__dlpack_device__()) if hasattr(x, "__dlpack__") else (dlpack.CUDA, None)
-        if kind == dlpack.CPU:
+        kind, index = (
+            (int(part) for part in x.__dlpack_device__()) if hasattr(x, "__dlpack__") else (_core.DLPACK_CUDA, None)
+        )
+        if kind == _core.DLPACK_CPU:
             return _host(x, np.from_dlpack(x), stream)
-        if kind != dlpack.CUDA or placement.gpu is None:
+        if kind != _core.DLPACK_CUDA or placement.gpu is None:
             raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
         _check_gpu(index, placement)
         interface = _cuda_interface(x)
@@ -258,10 +260,10 @@ def _cuda(x: Any, interface: Any, stream: Optional[int]) -> Given:
 
 def _dlpack(x: Any, stream: int) -> Given:
     """The producer sees to it that its data is there before what comes next on ``stream``."""
-    capsule = x.__dlpack__(stream=cuda_streams.for_interface(stream))
-    view = dlpack.read(capsule)
-    strides = None if view.strides is None else tuple(step * view.itemsize for step in view.strides)
-    return Given(x, None, stream, DeviceView(view.ptr, view.shape, view.dtype, view.itemsize, strides), capsule)
+    tensor = _core.DLTensor(x.__dlpack__(stream=cuda_streams.for_interface(stream)))
+    itemsize, strides = tensor.itemsize, tensor.strides
+    strides = None if strides is None else tuple(step * itemsize for step in strides)
+    return Given(x, None, stream, DeviceView(tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides), tensor)
 
 
 def _check_gpu(index: Optional[int], placement: DeviceSpec) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from .._util.arguments import is_int
 from ..errors import UserError
 
 LEGACY = 0
@@ -32,7 +33,7 @@ def handle(stream: Any) -> int:
                 break
     value = getattr(value, "value", value)  # a ctypes pointer
     value = LEGACY if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+    if not is_int(value) or value < 0:
         raise UserError("stream must be a CUDA stream or the number of one, not %r" % (stream,))
     return LEGACY if value == _LEGACY_IN_INTERFACES else value
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
+from .. import _core
 from ..errors import UserError
-from . import cuda_streams, dlpack
-
-if TYPE_CHECKING:
-    from .. import _core
+from . import cuda_streams
 
 
 class DeviceArray:
@@ -100,10 +98,10 @@ class DeviceArray:
         """A DLPack capsule; ``stream`` is the consumer's, None the legacy default stream, -1 asks for no order."""
         if stream != -1 and self.stream is not None:
             cuda_streams.order(cuda_streams.handle(stream), self.stream)
-        return dlpack.capsule(self._buffer, self.ptr, self.shape, self.__dlpack_device__())
+        return _core.dlpack_capsule(self._buffer, self.ptr, self.shape, self.__dlpack_device__())
 
     def __dlpack_device__(self) -> Tuple[int, int]:
-        return dlpack.CUDA, self.device
+        return _core.DLPACK_CUDA, self.device
 
     def __len__(self) -> int:
         return self.shape[0]

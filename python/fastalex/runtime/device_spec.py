@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import List, NamedTuple, Optional
 
 from .. import _core
-from .._util.arguments import one_of
+from .._util.arguments import is_int, one_of
 from ..errors import BackendError, UserError
 
 AUTO_ORDER = ("cuda", "tensorrt", "cpu")  # an engine is built for minutes: only where that was asked for, or CUDA fails
@@ -129,7 +129,7 @@ def thread_count(threads: Optional[int]) -> int:
     """
     if threads is None:
         return len(os.sched_getaffinity(0))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+    if not is_int(threads) or not 1 <= threads <= MAX_THREADS:
         raise UserError("threads must be a whole number from 1 to %d, not %r" % (MAX_THREADS, threads))
     return threads
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .._util import console
-from .._util.files import replacing
+from .._util.files import Replacement, replacing
 from ..errors import UserError
 from .sources import DEFAULT_RATE, VIDEO_SUFFIXES, opencv
 
@@ -67,10 +67,10 @@ class VideoFile:
 
     def __init__(self, path: str, codec: str) -> None:
         self._cv2, self._path, self._codec = opencv(), path, codec
-        folder, name = os.path.split(os.path.realpath(path))
+        folder = os.path.dirname(os.path.realpath(path))
         if not os.path.isdir(folder):
             raise UserError("there is no folder '%s' for the video" % folder)
-        self._temporary = os.path.join(folder, ".%s.%s" % (os.urandom(8).hex(), name))
+        self._file = Replacement(path, os.path.splitext(path)[1])
         self._writer: Any = None
         self._size = (0, 0)
         self._rate = 0.0
@@ -92,7 +92,9 @@ class VideoFile:
 
     def _start(self, frame: np.ndarray, rate: float) -> None:
         self._size, self._rate = (frame.shape[1], frame.shape[0]), rate
-        writer = self._cv2.VideoWriter(self._temporary, self._cv2.VideoWriter_fourcc(*self._codec), rate, self._size)
+        writer = self._cv2.VideoWriter(
+            self._file.temporary, self._cv2.VideoWriter_fourcc(*self._codec), rate, self._size
+        )
         if not writer.isOpened():
             raise UserError("the video '%s' cannot be written" % self._path)
         self._writer = writer
@@ -102,13 +104,12 @@ class VideoFile:
         if self._writer is not None:
             self._writer.release()
         if whole and self._writer is not None:
-            if not os.path.getsize(self._temporary):
-                os.unlink(self._temporary)
+            if not os.path.getsize(self._file.temporary):
+                self._file.drop()
                 raise UserError("the video '%s' cannot be written; the disk may be full" % self._path)
-            os.replace(self._temporary, os.path.realpath(self._path))
+            self._file.keep()
             return
-        if os.path.exists(self._temporary):
-            os.unlink(self._temporary)
+        self._file.drop()
         if whole:
             console.complain("no frame came, so '%s' is not written" % self._path)
 

@@ -39,7 +39,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     """
     data = mapped.view_of(stream, size)
     if bytes(data[:4]) == zip_container.ZIP_MAGIC:
-        found = zip_container.read(data)
+        found = zip_container.read(data, stream)
     elif stream_container.recognises(bytes(data[:32])):
         found = stream_container.read(data)
     elif tar_container.recognises(data):

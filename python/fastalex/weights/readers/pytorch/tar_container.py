@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Any, Dict
+import tarfile
+from typing import Any, Dict, Optional
 
 from ...errors import FormatError
 from .. import mapped, pickle_machine
@@ -12,11 +13,8 @@ from .tensors import DTYPES, MAX_MEMBERS, MAX_TENSORS, NAMES, Storage, Tensor, c
 
 
 def recognises(data: memoryview) -> bool:
-    """Whether ``data`` starts with the header of a tar member: its checksum counts the rest of it."""
-    header = bytes(data[:512])
-    if len(header) < 512 or not header[0]:
-        return False
-    return _octal(header[148:156]) == sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    """Whether ``data`` starts with the header of a tar member."""
+    return _header(data) is not None
 
 
 def read(data: memoryview) -> Any:
@@ -89,29 +87,29 @@ _TENSOR_TYPES = {"%s.%sTensor" % (module, kind): Name(kind) for module in ("torc
 def tar_members(data: memoryview) -> Dict[str, memoryview]:
     """Name -> bytes of the plain files in a tar archive.
 
+    The headers are ``tarfile``'s, the way from one to the next is not: a size below zero would send it back for ever.
+
     :raises FormatError: for a header that does not fit the file.
     """
     members: Dict[str, memoryview] = {}
     position = 0
     for _ in range(MAX_MEMBERS):
-        if position + 512 > len(data) or not data[position]:
+        if position + tarfile.BLOCKSIZE > len(data) or not data[position]:
             return members
-        header = data[position : position + 512]
-        size = _octal(bytes(header[124:136]))
-        if not recognises(header) or size < 0 or position + 512 + size > len(data):
+        header = _header(data[position:])
+        position += tarfile.BLOCKSIZE
+        if header is None or not 0 <= header.size <= len(data) - position:
             raise FormatError("its archive is damaged or cut short")
-        if bytes(header[156:157]) in (b"0", b"\0"):
-            name = bytes(header[:100]).split(b"\0")[0].decode("utf-8", "replace")
-            members[name[2:] if name.startswith("./") else name] = data[position + 512 : position + 512 + size]
-        position += 512 + -(-size // 512) * 512
+        if header.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            name = header.name
+            members[name[2:] if name.startswith("./") else name] = data[position : position + header.size]
+        position += -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
     raise FormatError("it has more than %d members" % MAX_MEMBERS)
 
 
-def _octal(field: bytes) -> int:
-    """A number of a tar header, -1 if it is none. Sizes from 8 GiB on are stored in binary, with the first bit set."""
-    if field[0] & 0x80:
-        return int.from_bytes(field[1:], "big")
+def _header(data: memoryview) -> Optional[tarfile.TarInfo]:
+    """The header of a member that ``data`` starts with, None if it does not: a checksum counts the rest of it."""
     try:
-        return int(field.strip(b" \0") or b"0", 8)
-    except ValueError:
-        return -1
+        return tarfile.TarInfo.frombuf(bytes(data[: tarfile.BLOCKSIZE]), "utf-8", "replace")
+    except tarfile.HeaderError:
+        return None
