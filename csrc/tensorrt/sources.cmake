@@ -15,7 +15,8 @@ set(FASTALEX_TENSORRT_OP_SOURCES
 set(FASTALEX_TENSORRT_BACKEND_SOURCES
   backend.cpp engine/cache.cpp engine/call.cpp engine/frame_input.cpp engine/plan.cpp engine/progress.cpp
   engine/settings.cpp engine/store.cpp engine/weights.cpp
-  ../common/xxhash.cpp ../cuda/runtime/device_arrays.cpp ../weights/dequantize.cpp ../weights/quantize.cpp)
+  ../common/xxhash.cpp ../cuda/runtime/device_arrays.cpp ../cuda/runtime/device_call.cpp ../weights/dequantize.cpp
+  ../weights/quantize.cpp)
 list(TRANSFORM FASTALEX_TENSORRT_BACKEND_SOURCES PREPEND "${FASTALEX_TENSORRT_FOLDER}/")
 # These do, whatever its release: of the plugins, of the backend.
 set(FASTALEX_TENSORRT_SOURCES adapters/compat.cpp)
