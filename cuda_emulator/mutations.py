@@ -551,7 +551,7 @@ class Tree:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for part in ("csrc", "cuda_emulator"):
+        for part in ("cmake", "csrc", "cuda_emulator"):
             shutil.copytree(str(ROOT / part), str(folder / part))
 
     def library(self, check: str) -> Path:
