@@ -251,9 +251,9 @@ MUTATIONS = (
     # Winograd
     Mutation(
         "Winograd: sign of a coefficient",
-        "winograd_algorithms.cuh",
-        "{0, 1, -1, 1}};",
-        "{0, 1, 1, 1}};",
+        "../../constants/winograd.h",
+        "{0, 1, -1, 1}}",
+        "{0, 1, 1, 1}}",
         Cases("conv-3x3-relu", "nano", "fp32", "wino*"),
     ),
     Mutation(
