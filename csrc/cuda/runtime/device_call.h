@@ -1,5 +1,6 @@
-// The frame of a running call on a CUDA device, whatever computes on it. A call that leaves its outputs on the device
-// returns before the device is done; the next one to borrow the context waits for it there.
+// A running call on a CUDA device, without what it computes: which stream it runs on, what it waits for, and when it is
+// over. A call that leaves its outputs on the device returns before the device is done; the next one to borrow the
+// context waits for it there.
 #ifndef FASTALEX_CUDA_RUNTIME_DEVICE_CALL_H
 #define FASTALEX_CUDA_RUNTIME_DEVICE_CALL_H
 
