@@ -251,9 +251,9 @@ MUTATIONS = (
     # Winograd
     Mutation(
         "Winograd: sign of a coefficient",
-        "winograd_algorithms.cuh",
-        "{0, 1, -1, 1}};",
-        "{0, 1, 1, 1}};",
+        "../../constants/winograd.h",
+        "{0, 1, -1, 1}}",
+        "{0, 1, 1, 1}}",
         Cases("conv-3x3-relu", "nano", "fp32", "wino*"),
     ),
     Mutation(
@@ -551,7 +551,7 @@ class Tree:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for part in ("csrc", "cuda_emulator"):
+        for part in ("cmake", "csrc", "cuda_emulator"):
             shutil.copytree(str(ROOT / part), str(folder / part))
 
     def library(self, check: str) -> Path:

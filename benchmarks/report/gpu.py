@@ -9,9 +9,8 @@ from benchmarks.numeric_classes import GPU_CLASSES
 from benchmarks.report.markdown import digits, table, text_table
 from fastalex import variants
 from fastalex.hardware import devices
+from fastalex.hardware.roofline import PRECISIONS
 
-FC_BYTES = {"fp32": 4.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 128}
-CONV_BYTES = {"fp32": 4.0, "fp16": 2.0}
 HEAD = ["network", "batch", "class", "engine", "median ms", "p10", "p90", "images/s", "L2 cold ms", "latency ms"]
 HEAD += ["max error / tolerance", "quantisation error", "note"]
 
@@ -58,11 +57,11 @@ def layer_rows(row: Mapping[str, Any]) -> List[Dict[str, Any]]:
 
 def bytes_moved(layer: Any, row: Mapping[str, Any]) -> float:
     """Weights once, inputs and outputs of each image once."""
-    size = CONV_BYTES[row["precision"]]
+    size = PRECISIONS[row["precision"]].conv_bytes
     inputs = 1
     for side in layer.in_shape:
         inputs *= side
-    weights = layer.params * (FC_BYTES[row["fc_weights"]] if layer.op == "fc" else size)
+    weights = layer.params * (PRECISIONS[row["fc_weights"]].fc_bytes if layer.op == "fc" else size)
     return weights + row["batch"] * (inputs + layer.activation_count) * size
 
 

@@ -63,8 +63,10 @@ struct Closer {
   }
 };
 
+size_t groups_of(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
+
 // A parameter is a float32 array, or (levels, scale) of a fully connected weight: int8 [out, in] with float32 [out], or
-// uint8 [out, (in + 1) / 2] with float16 [out, (in + 127) / 128] and the number of its values.
+// uint8 [out, (in + 1) / 2] with float16 [out, groups_of(in)] and the number of its values.
 fastalex_param param_of(const py::object& given) {
   const auto dense = [](const py::array& array, char kind, py::ssize_t bytes) {
     if (!(array.flags() & py::array::c_style) || array.dtype().kind() != kind || array.itemsize() != bytes)
@@ -83,7 +85,7 @@ fastalex_param param_of(const py::object& given) {
   const size_t out = static_cast<size_t>(levels.ndim() == 2 ? levels.shape(0) : 0);
   const size_t count = bytes ? static_cast<size_t>(levels.size()) : parts[2].cast<size_t>();
   const size_t inputs = out ? count / out : 0;
-  const size_t scales = bytes ? out : out * ((inputs + 127) / 128);
+  const size_t scales = bytes ? out : out * groups_of(inputs);
   const size_t room = bytes ? count : out * ((inputs + 1) / 2);
   if (!out || count % out || static_cast<size_t>(scale.size()) != scales || static_cast<size_t>(levels.size()) != room)
     throw py::value_error("the shapes of a quantised parameter do not fit each other");
@@ -405,7 +407,8 @@ py::tuple quantise_rows(const Array& weights, int storage) {
     scale = py::array(py::dtype("f4"), std::vector<py::ssize_t>{out});
   } else {
     levels = py::array(py::dtype("u1"), std::vector<py::ssize_t>{out, (in + 1) / 2});
-    scale = py::array(py::dtype("f2"), std::vector<py::ssize_t>{out, (in + 127) / 128});
+    scale = py::array(py::dtype("f2"),
+                      std::vector<py::ssize_t>{out, static_cast<py::ssize_t>(groups_of(static_cast<size_t>(in)))});
   }
   const float* from = weights.data();
   void *to = levels.mutable_data(), *scales = scale.mutable_data();
@@ -544,6 +547,7 @@ PYBIND11_MODULE(_core, m) {
       .def("copy_to_host", &DeviceBuffer::copy_to_host, py::arg("out"))
       .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
   fastalex::add_dlpack(m);
+  m.attr("INT4_GROUP") = FASTALEX_INT4_GROUP;
   m.def("quantise_rows", &quantise_rows, py::arg("weights").noconvert(), py::arg("storage"));
   m.def("unit_normalise", &unit_normalise, py::arg("maps").noconvert(), py::arg("eps"), py::arg("eps_inside"),
         py::arg("threads") = 0);

@@ -53,6 +53,23 @@ struct BackendParts {
   const fastalex_layer_api* layers = nullptr;  // likewise
 };
 
+// Parameter `index` of layers that can unpack_weight and unpack_bias, in the order of the net: two of each layer.
+template <typename Layers>
+void unpack_param(const Layers& layers, size_t index, float* out) {
+  const auto& layer = *layers.at(index / 2);
+  if (index % 2 == 0)
+    layer.unpack_weight(out);
+  else
+    layer.unpack_bias(out);
+}
+
+template <typename Layers>
+size_t bytes_of_all(const Layers& layers) {
+  size_t total = 0;
+  for (const auto& layer : layers) total += layer->bytes();
+  return total;
+}
+
 // For backends that compute on the host.
 inline std::string no_device_info(int) { invalid("this backend has no devices"); }
 

@@ -85,19 +85,8 @@ class CpuModel final : public BackendModel {
            const fastalex_model_options& options)
       : model_(steps, count, params, param_count, options) {}
 
-  void param(size_t index, float* out) const override {
-    const PackedLayer& layer = *model_.layers.at(index / 2);
-    if (index % 2 == 0)
-      layer.unpack_weight(out);
-    else
-      layer.unpack_bias(out);
-  }
-
-  size_t bytes() const override {
-    size_t total = 0;
-    for (const auto& layer : model_.layers) total += layer->bytes();
-    return total;
-  }
+  void param(size_t index, float* out) const override { unpack_param(model_.layers, index, out); }
+  size_t bytes() const override { return bytes_of_all(model_.layers); }
 
   std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
     return std::unique_ptr<BackendPlan>(new CpuPlan(&model_, steps, count));

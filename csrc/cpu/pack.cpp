@@ -406,7 +406,7 @@ float FcLayer::value_at(int index, int lane, int i) const {
   if (storage == FASTALEX_INT8)
     return static_cast<signed char>(unit[within]) * panel_of<float>(scale, panels.panel, index)[lane];
   const int level = (static_cast<unsigned char>(unit[within % 4]) >> within / 4 * 4 & 15) - 8;
-  return level * scale.as()[(index * int4_groups(k) + i / kInt4Group) * panels.panel + lane];
+  return level * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
 }
 
 void FcLayer::unpack_weight(float* weight) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "backend/steps.h"
 #include "common/error.h"
 #include "cpu/algorithm.h"
 #include "weights/dequantize.h"
@@ -15,13 +16,6 @@ const int kChunkImages = 8;
 
 bool works_on_batch(const fastalex_step& step) {
   return step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_SOFTMAX;
-}
-
-// A fully connected layer's weights are packed for one shape of its input.
-void check_same_features(const fastalex_step& step, const FcLayer& layer) {
-  if (layer.in_c == step.in_c && layer.in_h == step.in_h && layer.in_w == step.in_w) return;
-  invalid("this image size gives a fully connected layer a map of ", step.in_h, " x ", step.in_w, ", it needs ",
-          layer.in_h, " x ", layer.in_w);
 }
 
 // The tensor of c x h x w that `reader` takes; null: nobody but the caller.
@@ -85,7 +79,7 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
       prepared_bytes(0),
       digit_sums(0) {
   for (const fastalex_step& step : steps)
-    if (const FcLayer* layer = model->fc(step)) check_same_features(step, *layer);
+    if (const FcLayer* layer = model->fc(step)) check_same_features(step, layer->in_c, layer->in_h, layer->in_w);
   by_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
   make_tensors();
   make_stages();
@@ -120,7 +114,7 @@ void Network::make_stages() {
   const StageParts parts = {model->kernels, steps.data(), tensors.data(), has_batch_part(), image_steps};
   int64_t transformed = 0, scratch = 0;
   for (size_t i = 0; i < image_steps;) {
-    const bool pair = norm_pool_pair(steps.data(), image_steps, i);
+    const bool pair = i + 1 < image_steps && is_norm_pool_pair(steps[i], steps[i + 1]);
     stages.push_back(make_stage(parts, i, model->conv(steps[i]), pair));
     const int images = i < single_steps ? 1 : chunk_images;
     transformed = std::max(transformed, stages.back()->transformed_floats * images);

@@ -262,11 +262,4 @@ std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const C
   return stage;
 }
 
-bool norm_pool_pair(const fastalex_step* steps, size_t count, size_t index) {
-  if (index + 1 >= count || steps[index].output >= 0) return false;
-  const int first = steps[index].op, second = steps[index + 1].op;
-  return (first == FASTALEX_OP_LRN && second == FASTALEX_OP_MAXPOOL) ||
-         (first == FASTALEX_OP_MAXPOOL && second == FASTALEX_OP_LRN);
-}
-
 }  // namespace fastalex

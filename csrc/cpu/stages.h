@@ -46,8 +46,5 @@ struct StageParts {
 // Step `index`, and the one after it where `pair` says so.
 std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair);
 
-// Whether steps `index` and `index + 1` are LRN and a max-pool, in either order, that may be done as one.
-bool norm_pool_pair(const fastalex_step* steps, size_t count, size_t index);
-
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_STAGES_H

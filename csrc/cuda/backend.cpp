@@ -46,18 +46,10 @@ class DeviceModel final : public DeviceArrays {
 
   void param(size_t index, float* out) const override {
     const DeviceScope scope(model_.device.index);
-    const LayerWeights& layer = *model_.layers.at(index / 2);
-    if (index % 2 == 0)
-      layer.unpack_weight(out);
-    else
-      layer.unpack_bias(out);
+    unpack_param(model_.layers, index, out);
   }
 
-  size_t bytes() const override {
-    size_t total = 0;
-    for (const auto& layer : model_.layers) total += layer->bytes();
-    return total;
-  }
+  size_t bytes() const override { return bytes_of_all(model_.layers); }
 
   std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
     const DeviceScope scope(model_.device.index);

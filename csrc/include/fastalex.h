@@ -48,8 +48,8 @@ typedef enum fastalex_status {
 } fastalex_status;
 
 /* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel;
- * int4: symmetric, one fp16 scale for each 128 weights of an output channel, counted in the order y, x, channel of the
- * input. bf16: "cpu". */
+ * int4: symmetric, one fp16 scale for each FASTALEX_INT4_GROUP weights of an output channel, counted in the order y, x,
+ * channel of the input. bf16: "cpu". */
 typedef enum fastalex_storage {
   FASTALEX_FP32 = 0,
   FASTALEX_FP16 = 1,
@@ -57,6 +57,8 @@ typedef enum fastalex_storage {
   FASTALEX_INT4 = 3,
   FASTALEX_BF16 = 4
 } fastalex_storage;
+
+#define FASTALEX_INT4_GROUP 128 /* weights that share a scale in int4 */
 
 /* Of the activations and the convolutions. Inputs and outputs are float32 in any case. fp16: "cuda". bf16, int8: "cpu".
  * int8: the input x of a conv or fc becomes round(x / step), 0 to 255 where it cannot be negative, else -127 to 127;
@@ -72,7 +74,7 @@ typedef enum fastalex_precision {
  *   FASTALEX_FP32  float; weights in the layouts above
  *   FASTALEX_INT8  an fc weight, int8_t [out, y, x, channel] of the input; scale: float [out]; value = level * scale
  *   FASTALEX_INT4  an fc weight in the same order, two in a byte, the first in its low half, as level + 8, each output
- *                  from a byte of its own on; scale: fp16 [out, (in + 127) / 128] */
+ *                  from a byte of its own on; scale: fp16 [out, ceil(in / FASTALEX_INT4_GROUP)] */
 typedef struct fastalex_param {
   const void* data;
   const void* scale; /* NULL for FASTALEX_FP32 */

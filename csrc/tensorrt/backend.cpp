@@ -1,6 +1,7 @@
 // The TensorRT backend behind backend/backend_api.h: one engine for the plans of a range of batches, and one execution
 // of it for each running call.
 #include "backend/backend_impl.h"
+#include "backend/steps.h"
 #include "cuda/runtime/device_arrays.h"
 #include "tensorrt/engine/call.h"
 #include "tensorrt/engine/plan.h"
@@ -17,8 +18,6 @@ namespace fastalex {
 namespace tensorrt {
 namespace {
 
-const char* const kStorageNames[] = {"fp32", "fp16", "int8", "int4"};
-
 class EngineModel final : public cuda::DeviceArrays {
  public:
   EngineModel(const fastalex_step* steps, size_t count, const fastalex_param* params, size_t param_count,
@@ -31,7 +30,7 @@ class EngineModel final : public cuda::DeviceArrays {
         weights_(steps, count, params, param_count, options.fc_storage),
         store_(device_, settings_, weights_,
                std::string(options.precision == FASTALEX_PRECISION_FP16 ? "fp16" : "fp32") + ", fc " +
-                   kStorageNames[options.fc_storage]) {
+                   storage_name(options.fc_storage)) {
     make_engine_plan(steps, count, options_);  // what cannot be done is said before the first call
   }
 

@@ -22,7 +22,7 @@ std::vector<float> dequantised(const fastalex_step& step, const fastalex_param& 
         std::memcpy(&scale, scales + out * sizeof scale, sizeof scale);
       } else {
         uint16_t half;
-        std::memcpy(&half, scales + (out * int4_groups(inputs) + i / kInt4Group) * sizeof half, sizeof half);
+        std::memcpy(&half, scales + (out * int4_groups(inputs) + i / FASTALEX_INT4_GROUP) * sizeof half, sizeof half);
         scale = from_half(half);
       }
       const int level = bytes ? static_cast<signed char>(row[i]) : int4_level_at(row, i);

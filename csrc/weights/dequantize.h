@@ -8,10 +8,8 @@
 
 namespace fastalex {
 
-// Weights that share one scale in int4, along an output's weights in the order y, x, channel.
-enum { kInt4Group = 128 };
-
-inline size_t int4_groups(size_t inputs) { return (inputs + kInt4Group - 1) / kInt4Group; }
+// Scales of an output's int4 weights, which share them in the order y, x, channel.
+inline size_t int4_groups(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
 // The level of value `index` of an output's int4 weights, -8 .. 7; row: the output's first byte.
 inline int int4_level_at(const unsigned char* row, size_t index) { return (row[index / 2] >> index % 2 * 4 & 15) - 8; }

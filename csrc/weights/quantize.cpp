@@ -20,11 +20,11 @@ inline float limited(float value, float low, float high) {
   return value > high ? high : value;
 }
 
-// Up to kInt4Group values from `first` on, aligned, and zeros after the last.
+// Up to FASTALEX_INT4_GROUP values from `first` on, aligned, and zeros after the last.
 int copy_block(const float* row, int count, int first, float* block) {
-  const int length = std::min<int>(kInt4Group, count - first);
+  const int length = std::min<int>(FASTALEX_INT4_GROUP, count - first);
   std::memcpy(block, reinterpret_cast<const char*>(row) + first * sizeof(float), length * sizeof(float));
-  std::fill(block + length, block + kInt4Group, 0.0f);
+  std::fill(block + length, block + FASTALEX_INT4_GROUP, 0.0f);
   return length;
 }
 
@@ -43,15 +43,15 @@ inline float int4_rounded(float value, float inverse) { return limited(rounded(v
 
 // In pairs: as exact as it gets, and compilers vectorise it.
 float sum_of_group(float* values) {
-  for (int width = kInt4Group / 2; width > 0; width /= 2)
+  for (int width = FASTALEX_INT4_GROUP / 2; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) values[i] += values[i + width];
   return values[0];
 }
 
 float squared_error(const float* group, uint16_t scale) {
   const float step = from_half(scale), inverse = int4_inverse(scale);
-  float errors[kInt4Group];
-  for (int i = 0; i < kInt4Group; ++i) {
+  float errors[FASTALEX_INT4_GROUP];
+  for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) {
     const float off = group[i] - int4_rounded(group[i], inverse) * step;
     errors[i] = off * off;
   }
@@ -61,8 +61,8 @@ float squared_error(const float* group, uint16_t scale) {
 // The scale with the least squared error for the levels that another one gives.
 float fitted_scale(const float* group, uint16_t scale) {
   const float inverse = int4_inverse(scale);
-  float products[kInt4Group], squares[kInt4Group];
-  for (int i = 0; i < kInt4Group; ++i) {
+  float products[FASTALEX_INT4_GROUP], squares[FASTALEX_INT4_GROUP];
+  for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) {
     const float level = int4_rounded(group[i], inverse);
     products[i] = group[i] * level;
     squares[i] = level * level;
@@ -74,7 +74,7 @@ float fitted_scale(const float* group, uint16_t scale) {
 // The largest magnitude would be level -8 at ratio 1. Smaller ratios clip it in favour of the many small values.
 uint16_t best_scale(const float* group) {
   float low = group[0], high = group[0];
-  for (int i = 1; i < kInt4Group; ++i) {
+  for (int i = 1; i < FASTALEX_INT4_GROUP; ++i) {
     low = std::min(low, group[i]);
     high = std::max(high, group[i]);
   }
@@ -115,26 +115,26 @@ void quantise_int8(const float* row, int count, int8_t* levels, float* scale) {
   float step = finite_magnitude(row, count) / 127.0f;
   if (!(step > 0)) step = 1.0f;  // a quotient of the smallest numbers may round to zero
   *scale = step;
-  float block[kInt4Group];
-  for (int first = 0; first < count; first += kInt4Group) {
+  float block[FASTALEX_INT4_GROUP];
+  for (int first = 0; first < count; first += FASTALEX_INT4_GROUP) {
     const int length = copy_block(row, count, first, block);
-    for (int i = 0; i < kInt4Group; ++i) block[i] = limited(rounded(block[i] / step), -127.0f, 127.0f);
+    for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) block[i] = limited(rounded(block[i] / step), -127.0f, 127.0f);
     for (int i = 0; i < length; ++i) levels[first + i] = static_cast<int8_t>(block[i]);
   }
 }
 
 void quantise_int4(const float* row, int count, uint8_t* nibbles, uint16_t* scales) {
   finite_magnitude(row, count);
-  float group[kInt4Group];
-  int levels[kInt4Group];
-  for (int first = 0; first < count; first += kInt4Group) {
+  float group[FASTALEX_INT4_GROUP];
+  int levels[FASTALEX_INT4_GROUP];
+  for (int first = 0; first < count; first += FASTALEX_INT4_GROUP) {
     const int length = copy_block(row, count, first, group);
     const uint16_t scale = best_scale(group);
     const float inverse = int4_inverse(scale);
-    for (int i = 0; i < kInt4Group; ++i) levels[i] = static_cast<int>(int4_rounded(group[i], inverse)) + 8;
+    for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) levels[i] = static_cast<int>(int4_rounded(group[i], inverse)) + 8;
     uint8_t* to = nibbles + first / 2;
     for (int i = 0; i < length; i += 2) to[i / 2] = static_cast<uint8_t>(levels[i] | levels[i + 1] << 4);
-    scales[first / kInt4Group] = scale;
+    scales[first / FASTALEX_INT4_GROUP] = scale;
   }
 }
 

@@ -14,11 +14,7 @@ struct WinogradTransforms {
   int positions() const { return in * in; }
 };
 
-// A polynomial product of degree n - 1 is known from its values at n points p_j, the last of them infinity. With
-// N_j = prod_{k != j} (p_j - p_k) over the finite points
-//   A^T[i][j] = p_j^i                     and 1 for i = m - 1 at infinity (i < m)
-//   G[j][i]   = p_j^i / N_j               and 1 for i = r - 1 at infinity (i < r)
-//   B^T[j][i] = coefficient of x^i in prod_{k != j} (x - p_k), all finite k at infinity
+// By the formulas of constants/winograd.h, in double.
 // points: the out + kernel - 2 finite ones.
 WinogradTransforms cook_toom(int out, int kernel, const std::vector<double>& points);
 

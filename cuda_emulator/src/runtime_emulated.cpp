@@ -207,27 +207,6 @@ DeviceMemory::DeviceMemory(size_t bytes) : size_(bytes) {
   data_ = emulator::allocate(bytes, current, false);
 }
 
-DeviceMemory DeviceMemory::adopt(void* data) {
-  DeviceMemory memory;
-  memory.data_ = data;
-  return memory;
-}
-
-void* DeviceMemory::release() {
-  void* data = data_;
-  data_ = nullptr;
-  size_ = 0;
-  return data;
-}
-
-DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
-
-DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
 DeviceMemory::~DeviceMemory() {
   if (data_) emulator::release(data_);
 }
@@ -236,14 +215,6 @@ HostMemory::HostMemory(size_t bytes, bool mapped) {
   if (!bytes) return;
   data_ = emulator::allocate(bytes, -1, mapped);
   if (mapped) device_ = data_;
-}
-
-HostMemory::HostMemory(HostMemory&& other) noexcept { *this = std::move(other); }
-
-HostMemory& HostMemory::operator=(HostMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(device_, other.device_);
-  return *this;
 }
 
 HostMemory::~HostMemory() {

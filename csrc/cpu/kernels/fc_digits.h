@@ -7,6 +7,7 @@
 
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
+#include "fastalex.h"
 
 namespace {
 
@@ -46,16 +47,13 @@ fastalex::Activations row_levels(const fastalex::FcTask& task, const RowScale& s
 }
 
 // Groups of products that share a scale in int4.
-inline int groups_of(const fastalex::FcTask& task) {
-  return (task.k + fastalex::kNibbleGroup - 1) / fastalex::kNibbleGroup;
-}
+inline int groups_of(const fastalex::FcTask& task) { return (task.k + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
 void sum_digits(const fastalex::FcTask& task, const uint8_t* planes, int32_t* sums) {
-  for (int begin = 0; begin < task.k; begin += fastalex::kNibbleGroup)
+  for (int begin = 0; begin < task.k; begin += FASTALEX_INT4_GROUP)
     for (int d = 0; d < task.digits; ++d) {
       int32_t sum = 0;
-      for (int i = begin; i < begin + fastalex::kNibbleGroup && i < 8 * task.units; ++i)
-        sum += planes[d * task.plane + i];
+      for (int i = begin; i < begin + FASTALEX_INT4_GROUP && i < 8 * task.units; ++i) sum += planes[d * task.plane + i];
       *sums++ = sum;
     }
 }
@@ -158,7 +156,7 @@ inline IntVec high_nibbles(IntVec w) { return (w >> 4) & splat_unit(0x0f0f0f0f);
 // products with ones, and is there only where a row has a zero (SHIFTED).
 template <int DIGITS, int ROWS, bool SHIFTED>
 void int4_rows(const fastalex::FcTask& task, int panel, int row) {
-  enum { kGroupUnits = fastalex::kNibbleGroup / 8 };
+  enum { kGroupUnits = FASTALEX_INT4_GROUP / 8 };
   Vec total[ROWS][kVectors] = {};
   const uint8_t* in[ROWS][DIGITS];
   for (int i = 0; i < ROWS; ++i)
@@ -216,9 +214,8 @@ void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
       const IntVec level =
           nibbles ? ((unit >> (i % 4 * 8 + i / 4 * 4)) & splat_unit(15)) - splat_unit(8) : (unit << (24 - 8 * i)) >> 24;
       const float* scale =
-          nibbles
-              ? task.scale + (static_cast<int64_t>(panel) * groups + k / fastalex::kNibbleGroup) * kPanel + j * kLanes
-              : task.scale + lane;
+          nibbles ? task.scale + (static_cast<int64_t>(panel) * groups + k / FASTALEX_INT4_GROUP) * kPanel + j * kLanes
+                  : task.scale + lane;
       sum += splat(in[k]) * (to_float(level) * load(scale));
     }
     store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,

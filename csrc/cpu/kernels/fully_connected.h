@@ -66,7 +66,7 @@ inline Vec joined(const fastalex::FcTask& task, int panel, int j, const FcPart& 
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
   if (task.form == fastalex::kFcNibbles) {
     const int groups = groups_of(task);
-    sum *= load(task.scale + (static_cast<int64_t>(panel) * groups + part.begin / fastalex::kNibbleGroup) * kPanel +
+    sum *= load(task.scale + (static_cast<int64_t>(panel) * groups + part.begin / FASTALEX_INT4_GROUP) * kPanel +
                 j * kLanes);
   }
   if (!part.first) sum += load(out + j * kLanes);

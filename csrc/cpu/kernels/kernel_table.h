@@ -84,7 +84,6 @@ enum FcForm {
   kFcDigits4 = 4,  // eight of int4, times the input's digits
 };
 // A unit of int4: level + 8 of products 0 to 3 in the low halves of its bytes, of 4 to 7 in the high ones.
-enum { kNibbleGroup = 128 };  // products that share a scale
 
 // The digits of a row of features, x = step * sum_d digit[d] * 256^d: unsigned bytes, of the top one `zero` is to be
 // subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.

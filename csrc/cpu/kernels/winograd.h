@@ -7,40 +7,27 @@
 #ifndef FASTALEX_CPU_KERNELS_WINOGRAD_H
 #define FASTALEX_CPU_KERNELS_WINOGRAD_H
 
+#include "constants/winograd.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 
 namespace {
 
-// Points and matrices as in csrc/cuda/kernels/conv_winograd.cuh, which says how they were found; csrc/cpu/pack.cpp
-// checks that they belong together.
+// csrc/cpu/pack.cpp checks that points and matrices belong together.
 
-// F(4x4, 3x3)
 struct Winograd4x3 {
   enum { kOut = 4, kKernel = 3, kIn = 6 };
-  static constexpr float kPoints[kIn - 1] = {0, 1.5f, -1.5f, 0.625f, -0.625f};
-  static constexpr float kBt[kIn][kIn] = {
-      {0.87890625f, 0, -2.640625f, 0, 1, 0},    {0, -0.5859375f, -0.390625f, 1.5f, 1, 0},
-      {0, 0.5859375f, -0.390625f, -1.5f, 1, 0}, {0, -1.40625f, -2.25f, 0.625f, 1, 0},
-      {0, 1.40625f, -2.25f, -0.625f, 1, 0},     {0, 0.87890625f, 0, -2.640625f, 0, 1}};
-  static constexpr float kAt[kOut][kIn] = {{1, 1, 1, 1, 1, 0},
-                                           {0, 1.5f, -1.5f, 0.625f, -0.625f, 0},
-                                           {0, 2.25f, 2.25f, 0.390625f, 0.390625f, 0},
-                                           {0, 3.375f, -3.375f, 0.244140625f, -0.244140625f, 1}};
+  static constexpr float kPoints[kIn - 1] = FASTALEX_WINOGRAD_4X3_POINTS;
+  static constexpr float kBt[kIn][kIn] = FASTALEX_WINOGRAD_4X3_BT;
+  static constexpr float kAt[kOut][kIn] = FASTALEX_WINOGRAD_4X3_AT;
 };
 constexpr float Winograd4x3::kPoints[], Winograd4x3::kBt[][kIn], Winograd4x3::kAt[][kIn];
 
-// F(3x3, 5x5)
 struct Winograd3x5 {
   enum { kOut = 3, kKernel = 5, kIn = 7 };
-  static constexpr float kPoints[kIn - 1] = {0, 1, 0.5f, -0.75f, -1.25f, 2.5f};
-  static constexpr float kBt[kIn][kIn] = {
-      {-1.171875f, 1.484375f, 3.5f, -2.8125f, -2, 1, 0}, {0, 1.171875f, -0.3125f, -3.8125f, -1, 1, 0},
-      {0, 2.34375f, 1.71875f, -3.5625f, -1.5f, 1, 0},    {0, -1.5625f, 4.0625f, -0.75f, -2.75f, 1, 0},
-      {0, -0.9375f, 1.9375f, 1.25f, -3.25f, 1, 0},       {0, 0.46875f, -0.40625f, -1.5625f, 0.5f, 1, 0},
-      {0, -1.171875f, 1.484375f, 3.5f, -2.8125f, -2, 1}};
-  static constexpr float kAt[kOut][kIn] = {
-      {1, 1, 1, 1, 1, 1, 0}, {0, 1, 0.5f, -0.75f, -1.25f, 2.5f, 0}, {0, 1, 0.25f, 0.5625f, 1.5625f, 6.25f, 1}};
+  static constexpr float kPoints[kIn - 1] = FASTALEX_WINOGRAD_3X5_POINTS;
+  static constexpr float kBt[kIn][kIn] = FASTALEX_WINOGRAD_3X5_BT;
+  static constexpr float kAt[kOut][kIn] = FASTALEX_WINOGRAD_3X5_AT;
 };
 constexpr float Winograd3x5::kPoints[], Winograd3x5::kBt[][kIn], Winograd3x5::kAt[][kIn];
 

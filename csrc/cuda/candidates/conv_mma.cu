@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <string>
 
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/candidates/mma_cost.h"
 #include "cuda/kernels/conv_mma.cuh"
 #include "cuda/kernels/conv_mma_instances.h"
@@ -15,8 +15,8 @@ namespace cuda {
 namespace {
 
 struct Row {
-  const char* name;
   KernelInfo kernel;
+  Dtype dtype;
   int channels;  // of a group; a multiple of this many where `exact` is not set
   bool exact;
   int side;  // of the window, 0: any
@@ -26,20 +26,19 @@ struct Row {
 template <class Window>
 Row row_of(const KernelInfo& kernel, const MmaShape& tile) {
   const int multiple = Window::UNIFORM ? 64 : 8;
-  return {kernel.name,           kernel,         Window::CHANNELS ? Window::CHANNELS : multiple,
-          Window::CHANNELS != 0, Window::KERNEL, tile};
+  return {kernel, kHalf, Window::CHANNELS ? Window::CHANNELS : multiple, Window::CHANNELS != 0, Window::KERNEL, tile};
 }
 
-const std::vector<Row>& rows() {
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
 #define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, WINDOW, ...)      \
   row_of<WINDOW>(FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), \
                  mma_shape<__VA_ARGS__>()),
-  static const std::vector<Row> table = {FASTALEX_CONV_MMA_INSTANCES(FASTALEX_ROW)};
+  static const Table table({FASTALEX_CONV_MMA_INSTANCES(FASTALEX_ROW)});
 #undef FASTALEX_ROW
   return table;
 }
-
-const Row& row_of(const Candidate& candidate) { return *static_cast<const Row*>(candidate.detail); }
 
 static_assert(kWeightProducts % 32 == 0 && kWeightRows % 4 == 0, "what conv_mma.cuh and split_reduce.cuh assume");
 
@@ -94,7 +93,7 @@ bool fits(const Row& row, const ConvArgs& a) {
 }
 
 bool serves(const Candidate& candidate, const Problem& problem) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   if (s.op == FASTALEX_OP_FULLY_CONNECTED && problem.storage != FASTALEX_FP16) return false;
   const ConvArgs a = args_of(s);
@@ -106,11 +105,11 @@ bool serves(const Candidate& candidate, const Problem& problem) {
 
 // At least two stages for each part.
 int max_split(const Candidate& candidate, const Problem& problem) {
-  return std::min(32, stages_of(row_of(candidate), args_of(problem.step)) / 2);
+  return std::min(32, stages_of(Table::row_of(candidate), args_of(problem.step)) / 2);
 }
 
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const ConvArgs a = args_of(problem.step);
   const int stages = ceil_div(stages_of(row, a), split);
   const double blocks = static_cast<double>(blocks_of(row, a)) * a.groups * split;
@@ -127,7 +126,7 @@ size_t workspace(const Candidate&, const Problem& problem, int split) {
 
 void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   ConvArgs a = args_of(problem.step);
   a.in = buffers.in;
   a.w = buffers.weights.values;
@@ -147,15 +146,12 @@ void launches(const Candidate& candidate, const Problem& problem, int split, con
 }
 
 Candidate candidate_of(const Row& row, const char* name, int op) {
-  static const KernelInfo reduce = kernel_info("split_reduce_half", split_reduce<Half>, kReduceThreads, 0);
-  Candidate c = {};
+  Candidate c = Table::candidate(row);
   c.name = name;
   c.op = op;
-  c.dtype = kHalf;
   c.format = op == FASTALEX_OP_CONV ? kDirect : kStreamed;
   c.general = row.channels == 8;
-  c.kernels = {row.kernel, reduce};
-  c.detail = &row;
+  c.kernels.push_back(kernel_info("split_reduce_half", split_reduce<Half>, kReduceThreads, 0));
   c.serves = serves;
   c.max_split = max_split;
   c.cost = cost;
@@ -168,18 +164,18 @@ Candidate candidate_of(const Row& row, const char* name, int op) {
 
 const std::vector<Candidate>& conv_mma_candidates() {
   static std::vector<std::string> names;  // of the fully connected ones
-  static const std::vector<Candidate> table = [] {
-    std::vector<Candidate> list;
-    names.reserve(rows().size());
-    for (const Row& row : rows()) {
-      list.push_back(candidate_of(row, row.name, FASTALEX_OP_CONV));
+  static const std::vector<Candidate> list = [] {
+    std::vector<Candidate> all;
+    names.reserve(table().rows().size());
+    for (const Row& row : table().rows()) {
+      all.push_back(candidate_of(row, row.kernel.name, FASTALEX_OP_CONV));
       if (row.exact) continue;
-      names.push_back(std::string("fc_") + row.name);
-      list.push_back(candidate_of(row, names.back().c_str(), FASTALEX_OP_FULLY_CONNECTED));
+      names.push_back(std::string("fc_") + row.kernel.name);
+      all.push_back(candidate_of(row, names.back().c_str(), FASTALEX_OP_FULLY_CONNECTED));
     }
-    return list;
+    return all;
   }();
-  return table;
+  return list;
 }
 
 }  // namespace cuda

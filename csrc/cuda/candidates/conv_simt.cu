@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "common/error.h"
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/conv_simt.cuh"
 #include "cuda/kernels/conv_simt_instances.h"
 
@@ -15,7 +15,6 @@ namespace {
 enum Kind { kTiles, kFirst, kGeneral, kReduce };
 
 struct Row {
-  const char* name;
   KernelInfo kernel;
   Kind kind;
   Dtype dtype;
@@ -24,18 +23,12 @@ struct Row {
   double share;                   // of the instructions that are multiply-adds
 };
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, ...)         \
-  Row{NAME, FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE, \
-      __VA_ARGS__},
-      FASTALEX_CONV_SIMT_INSTANCES(FASTALEX_ROW)
-#undef FASTALEX_ROW
-  };
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
+  static const Table table({FASTALEX_CONV_SIMT_INSTANCES(FASTALEX_CANDIDATE_ROW)});
   return table;
 }
-
-const Row& row_of(const Candidate& candidate) { return *static_cast<const Row*>(candidate.detail); }
 
 // The sizes of a problem as a kernel sees them.
 struct Sizes {
@@ -62,7 +55,7 @@ Sizes sizes_of(const Row& row, const fastalex_step& s) {
 }
 
 bool serves(const Candidate& candidate, const Problem& problem) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   const Sizes z = sizes_of(row, s);
   if (z.pixels > INT_MAX - row.pixels || z.tiles > INT_MAX || z.columns > 65535 || s.groups > 65535) return false;
@@ -80,7 +73,7 @@ bool serves(const Candidate& candidate, const Problem& problem) {
 
 // A part should have work for longer than it takes to start.
 int max_split(const Candidate& candidate, const Problem& problem) {
-  const Sizes z = sizes_of(row_of(candidate), problem.step);
+  const Sizes z = sizes_of(Table::row_of(candidate), problem.step);
   return std::min({z.stages / 2, 32, 65535 / problem.step.groups});
 }
 
@@ -88,7 +81,7 @@ int max_split(const Candidate& candidate, const Problem& problem) {
 bool in_parts(const fastalex_step& s, int split) { return split > 1 || s.activation == FASTALEX_ACT_TANH; }
 
 size_t workspace(const Candidate& candidate, const Problem& problem, int split) {
-  const Sizes z = sizes_of(row_of(candidate), problem.step);
+  const Sizes z = sizes_of(Table::row_of(candidate), problem.step);
   return in_parts(problem.step, split) ? sizeof(float) * split * problem.step.groups * z.pixels * z.w_rows : 0;
 }
 
@@ -101,7 +94,7 @@ double rate(const Row& row, const DeviceFacts& device) {
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
   const double kBytesPerUs = 25e3, kBytesPerUsAndSm = 9e3;  // 25 GB/s of an integrated GPU's SM, 9 GB/s of another's
   const double kLaunchUs = 3;
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   const Sizes z = sizes_of(row, s);
   const double blocks = static_cast<double>(z.tiles) * z.columns * s.groups * split;
@@ -123,7 +116,7 @@ double cost(const Candidate& candidate, const Problem& problem, const DeviceFact
 
 void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   const Sizes z = sizes_of(row, s);
   FASTALEX_ASSERT(split >= 1 && split <= std::max(1, z.stages));
@@ -160,41 +153,24 @@ void launches(const Candidate& candidate, const Problem& problem, int split, con
       KernelLaunch::make(candidate.kernels[1], {static_cast<int>(ceil_div(vectors, kReduceThreads)), 1, 1}, reduce));
 }
 
-const KernelInfo& reduce_kernel(Dtype dtype) {
-  return std::find_if(rows().begin(), rows().end(),
-                      [dtype](const Row& row) { return row.kind == kReduce && row.dtype == dtype; })
-      ->kernel;
-}
-
-Candidate candidate_of(const Row& row) {
-  Candidate c = {};
-  c.name = row.name;
-  c.op = FASTALEX_OP_CONV;
-  c.dtype = row.dtype;
-  c.format = kDirect;
-  c.general = row.kind == kGeneral;
-  c.half_sum = !row.half ? 0 : row.kind == kFirst ? simt::kFirstHalfSum : simt::kHalfSum;
-  c.kernels = {row.kernel, reduce_kernel(row.dtype)};
-  c.detail = &row;
-  c.serves = serves;
-  c.max_split = max_split;
-  c.cost = cost;
-  c.workspace = workspace;
-  c.launches = launches;
-  return c;
-}
-
-std::vector<Candidate> make_candidates() {
-  std::vector<Candidate> list;
-  for (const Row& row : rows())
-    if (row.kind != kReduce) list.push_back(candidate_of(row));
-  return list;
-}
-
 }  // namespace
 
 const std::vector<Candidate>& conv_simt_candidates() {
-  static const std::vector<Candidate> list = make_candidates();
+  static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
+    if (row.kind == kReduce) return false;
+    c->op = FASTALEX_OP_CONV;
+    c->format = kDirect;
+    c->general = row.kind == kGeneral;
+    c->half_sum = !row.half ? 0 : row.kind == kFirst ? simt::kFirstHalfSum : simt::kHalfSum;
+    c->kernels.push_back(
+        table().kernel([&](const Row& other) { return other.kind == kReduce && other.dtype == row.dtype; }));
+    c->serves = serves;
+    c->max_split = max_split;
+    c->cost = cost;
+    c->workspace = workspace;
+    c->launches = launches;
+    return true;
+  });
   return list;
 }
 

@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "common/error.h"
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/conv_winograd.cuh"
 #include "cuda/kernels/conv_winograd_instances.h"
 
@@ -50,20 +50,20 @@ struct Row {
   int in() const { return out + kernel - 1; }
 };
 
-const std::vector<Row>& rows() {
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
   static const std::vector<Gemm> ffma = {gemm<Winograd56x64>("winograd_gemm_56x64_ffma", 4, 0.86),
                                          gemm<Winograd84x64>("winograd_gemm_84x64_ffma", 4, 0.86),
                                          gemm<Winograd16x128>("winograd_gemm_16x128_ffma", 6, 0.77)};
   static const std::vector<Gemm> hfma2 = {gemm<Winograd56x64>("winograd_gemm_56x64_hfma2", 4, 0.75)};
-  static const std::vector<Row> table = {
-      {"wino2x3_ffma", kWinograd2x3, kFloat, 2, 3, ffma, "winograd_input_2x3_float", "winograd_output_2x3_float"},
-      {"wino4x3_ffma", kWinograd4x3, kFloat, 4, 3, ffma, "winograd_input_4x3_float", "winograd_output_4x3_float"},
-      {"wino3x5_ffma", kWinograd3x5, kFloat, 3, 5, ffma, "winograd_input_3x5_float", "winograd_output_3x5_float"},
-      {"wino2x3_hfma2", kWinograd2x3, kHalf, 2, 3, hfma2, "winograd_input_2x3_half", "winograd_output_2x3_half"}};
+  static const Table table(
+      {{"wino2x3_ffma", kWinograd2x3, kFloat, 2, 3, ffma, "winograd_input_2x3_float", "winograd_output_2x3_float"},
+       {"wino4x3_ffma", kWinograd4x3, kFloat, 4, 3, ffma, "winograd_input_4x3_float", "winograd_output_4x3_float"},
+       {"wino3x5_ffma", kWinograd3x5, kFloat, 3, 5, ffma, "winograd_input_3x5_float", "winograd_output_3x5_float"},
+       {"wino2x3_hfma2", kWinograd2x3, kHalf, 2, 3, hfma2, "winograd_input_2x3_half", "winograd_output_2x3_half"}});
   return table;
 }
-
-const Row& row_of(const Candidate& candidate) { return *static_cast<const Row*>(candidate.detail); }
 
 // Channels that a thread of the transforms makes.
 int channels_of(const Row& row) {
@@ -96,7 +96,7 @@ Sizes sizes_of(const Row& row, const fastalex_step& s) {
 }
 
 bool serves(const Candidate& candidate, const Problem& problem) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   if (s.kernel != row.kernel || s.stride != 1 || s.pad >= s.kernel || s.in_c / s.groups % 8) return false;
   if (s.groups > 1 && s.out_c / s.groups % channels_of(row)) return false;  // a thread's channels are of one group
@@ -136,7 +136,7 @@ double rate(const Row& row, const DeviceFacts& device) {
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int) {
   const double kBytesPerUs = 25e3, kBytesPerUsAndSm = 9e3;  // 25 GB/s of an integrated GPU's SM, 9 GB/s of another's
   const double kLaunchUs = 3;
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   const Sizes z = sizes_of(row, s);
   const Gemm& gemm = row.gemms[best_gemm(row, z)];
@@ -159,7 +159,7 @@ double cost(const Candidate& candidate, const Problem& problem, const DeviceFact
 }
 
 size_t workspace(const Candidate& candidate, const Problem& problem, int) {
-  const Sizes z = sizes_of(row_of(candidate), problem.step);
+  const Sizes z = sizes_of(Table::row_of(candidate), problem.step);
   return z.v_bytes + z.product_bytes;
 }
 
@@ -193,7 +193,7 @@ WinogradArgs args_of(const Sizes& z, const fastalex_step& s, const Buffers& buff
 
 void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   const Sizes z = sizes_of(row, s);
   const WinogradArgs a = args_of(z, s, buffers);
@@ -230,12 +230,12 @@ Candidate candidate_of(const Row& row) {
 }  // namespace
 
 const std::vector<Candidate>& conv_winograd_candidates() {
-  static const std::vector<Candidate> table = [] {
+  static const std::vector<Candidate> list = [] {
     std::vector<Candidate> all;
-    for (const Row& row : rows()) all.push_back(candidate_of(row));
+    for (const Row& row : table().rows()) all.push_back(candidate_of(row));
     return all;
   }();
-  return table;
+  return list;
 }
 
 }  // namespace cuda

@@ -1,5 +1,5 @@
 // Candidates of the activation that could not be fused, and the launches of the layout kernels.
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/candidates/layout.h"
 #include "cuda/kernels/elementwise.cuh"
 #include "cuda/kernels/elementwise_instances.h"
@@ -17,21 +17,15 @@ struct Row {
   Dtype dense;  // of the array
 };
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, DENSE) \
-  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE, DENSE},
-      FASTALEX_ELEMENTWISE_INSTANCES(FASTALEX_ROW)
-#undef FASTALEX_ROW
-  };
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
+  static const Table table({FASTALEX_ELEMENTWISE_INSTANCES(FASTALEX_CANDIDATE_ROW)});
   return table;
 }
 
 const KernelInfo& kernel_of(Kind kind, Dtype dtype, Dtype dense) {
-  const Row* found = nullptr;
-  for (const Row& row : rows())
-    if (row.kind == kind && row.dtype == dtype && row.dense == dense) found = &row;
-  return found->kernel;
+  return table().kernel([=](const Row& row) { return row.kind == kind && row.dtype == dtype && row.dense == dense; });
 }
 
 u64 values_of(const fastalex_step& s) { return u64(s.n) * s.in_h * s.in_w * channel_pitch(s.in_c); }
@@ -57,23 +51,6 @@ void launches(const Candidate& candidate, const Problem& problem, int, const Buf
   out->push_back(KernelLaunch::make(candidate.kernels[0], Grid{blocks, 1, 1}, a));
 }
 
-std::vector<Candidate> make_candidates() {
-  std::vector<Candidate> list;
-  for (Dtype dtype : {kFloat, kHalf}) {
-    Candidate c = {};
-    c.kernels = {kernel_of(kActivation, dtype, dtype)};
-    c.name = c.kernels[0].name;
-    c.op = FASTALEX_OP_ACTIVATION;
-    c.dtype = dtype;
-    c.format = kNoWeights;
-    c.serves = serves;
-    c.cost = cost;
-    c.launches = launches;
-    list.push_back(c);
-  }
-  return list;
-}
-
 KernelLaunch layout_launch(Dtype dtype, Dtype dense, const LayoutArgs& a, bool to_tensor) {
   using elementwise::kSide;
   using elementwise::kThreads;
@@ -93,7 +70,13 @@ KernelLaunch layout_launch(Dtype dtype, Dtype dense, const LayoutArgs& a, bool t
 }  // namespace
 
 const std::vector<Candidate>& elementwise_candidates() {
-  static const std::vector<Candidate> list = make_candidates();
+  static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
+    c->op = FASTALEX_OP_ACTIVATION;
+    c->serves = serves;
+    c->cost = cost;
+    c->launches = launches;
+    return row.kind == kActivation;
+  });
   return list;
 }
 
@@ -106,7 +89,7 @@ KernelLaunch from_tensor_launch(Dtype dtype, const LayoutArgs& args, Dtype dense
 
 std::vector<const KernelInfo*> layout_kernels() {
   std::vector<const KernelInfo*> list;
-  for (const Row& row : rows())
+  for (const Row& row : table().rows())
     if (row.kind != kActivation) list.push_back(&row.kernel);
   return list;
 }

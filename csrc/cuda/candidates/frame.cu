@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "common/error.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/candidates/frame.h"
 #include "cuda/kernels/frame.cuh"
 #include "cuda/kernels/frame_instances.h"
@@ -18,21 +19,11 @@ struct Row {
   Dtype dtype;
 };
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, FILTER, DTYPE) \
-  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), FILTER, DTYPE},
-      FASTALEX_FRAME_INSTANCES(FASTALEX_ROW)
-#undef FASTALEX_ROW
-  };
-  return table;
-}
+typedef CandidateTable<Row> Table;
 
-const KernelInfo& kernel_of(int filter, Dtype dtype) {
-  const Row* found = nullptr;
-  for (const Row& row : rows())
-    if (row.filter == filter && row.dtype == dtype) found = &row;
-  return found->kernel;
+const Table& table() {
+  static const Table table({FASTALEX_FRAME_INSTANCES(FASTALEX_CANDIDATE_ROW)});
+  return table;
 }
 
 // One direction of the resizing.
@@ -194,12 +185,14 @@ KernelLaunch frame_launch(Dtype dtype, const FrameSpec& spec, const void* pixels
     a.tile_cols = tile.cols;
     grid = Grid{ceil_div(spec.out_w, tile.cols), ceil_div(spec.out_h, tile.rows), 1};
   }
-  return KernelLaunch::make(kernel_of(spec.filter, dtype), grid, a);
+  const KernelInfo& kernel =
+      table().kernel([&](const Row& row) { return row.filter == spec.filter && row.dtype == dtype; });
+  return KernelLaunch::make(kernel, grid, a);
 }
 
 std::vector<const KernelInfo*> frame_kernels() {
   std::vector<const KernelInfo*> list;
-  for (const Row& row : rows()) list.push_back(&row.kernel);
+  for (const Row& row : table().rows()) list.push_back(&row.kernel);
   return list;
 }
 

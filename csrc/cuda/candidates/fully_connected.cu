@@ -1,7 +1,7 @@
 // Candidates of fully connected layers on few vectors. Their time is that of reading the weights.
 #include <algorithm>
 
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/fully_connected.cuh"
 #include "cuda/kernels/fully_connected_instances.h"
 #include "fastalex.h"
@@ -24,24 +24,12 @@ struct Row {
   int half_sum;
 };
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, DTYPE, STORAGE, VECTORS, BLOCK_ROWS, \
-                     SEGMENT, HALF_SUM)                                                                                \
-  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR),                               \
-      DTYPE,                                                                                                           \
-      STORAGE,                                                                                                         \
-      VECTORS,                                                                                                         \
-      BLOCK_ROWS,                                                                                                      \
-      SEGMENT,                                                                                                         \
-      HALF_SUM},
-      FASTALEX_FULLY_CONNECTED_INSTANCES(FASTALEX_ROW)
-#undef FASTALEX_ROW
-  };
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
+  static const Table table({FASTALEX_FULLY_CONNECTED_INSTANCES(FASTALEX_CANDIDATE_ROW)});
   return table;
 }
-
-const Row& row_of(const Candidate& candidate) { return *static_cast<const Row*>(candidate.detail); }
 
 // Padded sizes of a layer, and the blocks that an instance needs for it.
 struct Extent {
@@ -56,14 +44,14 @@ struct Extent {
 };
 
 bool serves(const Candidate& candidate, const Problem& problem) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const int n = problem.step.n;
   return problem.second.op < 0 && problem.storage == row.storage && n <= kLargestBatch &&
          n <= kMostPasses * row.vectors && (n > row.vectors / 2 || row.vectors <= 4);
 }
 
 int max_split(const Candidate& candidate, const Problem& problem) {
-  return std::min(kLargestSplit, Extent(row_of(candidate), problem.step).segments);
+  return std::min(kLargestSplit, Extent(Table::row_of(candidate), problem.step).segments);
 }
 
 // Bytes a microsecond of the memory. Few devices tell theirs; these are the least of their generation for each
@@ -85,7 +73,7 @@ double instructions(const Row& row, int vectors) {
 
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
   constexpr double kLatency = 0.7, kLaunch = 2, kIssued = 0.7;  // us, us, part of the issue slots that can be filled
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const Extent e(row, problem.step);
   const double bytes_per_weight = problem.storage == FASTALEX_INT4 ? 0.516 : 4 >> problem.storage;
   const double weights = double(e.out_pitch) * e.w_pitch, blocks = double(e.row_blocks) * e.passes * split;
@@ -116,7 +104,7 @@ size_t workspace(const Candidate&, const Problem& problem, int split) {
 void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const fastalex_step& s = problem.step;
-  const Extent e(row_of(candidate), s);
+  const Extent e(Table::row_of(candidate), s);
   FullyConnectedArgs a = {};
   a.in = buffers.in;
   a.w = buffers.weights.values;
@@ -138,39 +126,22 @@ void launches(const Candidate& candidate, const Problem& problem, int split, con
   out->push_back(KernelLaunch::make(candidate.kernels[1], Grid{blocks, 1, 1}, r));
 }
 
-const KernelInfo& sum_kernel(Dtype dtype) {
-  const Row* found = nullptr;
-  for (const Row& row : rows())
-    if (row.storage < 0 && row.dtype == dtype) found = &row;
-  return found->kernel;
-}
-
-std::vector<Candidate> make_candidates() {
-  std::vector<Candidate> list;
-  for (const Row& row : rows()) {
-    if (row.storage < 0) continue;
-    Candidate c = {};
-    c.name = row.kernel.name;
-    c.op = FASTALEX_OP_FULLY_CONNECTED;
-    c.dtype = row.dtype;
-    c.format = kStreamed;
-    c.half_sum = row.half_sum;
-    c.kernels = {row.kernel, sum_kernel(row.dtype)};
-    c.detail = &row;
-    c.serves = serves;
-    c.max_split = max_split;
-    c.cost = cost;
-    c.workspace = workspace;
-    c.launches = launches;
-    list.push_back(c);
-  }
-  return list;
-}
-
 }  // namespace
 
 const std::vector<Candidate>& fully_connected_candidates() {
-  static const std::vector<Candidate> list = make_candidates();
+  static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
+    if (row.storage < 0) return false;
+    c->op = FASTALEX_OP_FULLY_CONNECTED;
+    c->format = kStreamed;
+    c->half_sum = row.half_sum;
+    c->kernels.push_back(table().kernel([&](const Row& sum) { return sum.storage < 0 && sum.dtype == row.dtype; }));
+    c->serves = serves;
+    c->max_split = max_split;
+    c->cost = cost;
+    c->workspace = workspace;
+    c->launches = launches;
+    return true;
+  });
   return list;
 }
 

@@ -1,7 +1,7 @@
 // Candidates of fully connected layers on many vectors, but for half weights on tensor cores (conv_mma.cu).
 #include <algorithm>
 
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/candidates/mma_cost.h"
 #include "cuda/kernels/gemm_fc.cuh"
 #include "cuda/kernels/gemm_fc_instances.h"
@@ -18,16 +18,16 @@ struct Row {
   MmaShape tile;
 };
 
-const std::vector<Row>& rows() {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, DTYPE, STORAGE, ...)   \
-  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), DTYPE, STORAGE, \
-      mma_shape<__VA_ARGS__>()},
-  static const std::vector<Row> table = {FASTALEX_GEMM_FC_INSTANCES(FASTALEX_ROW)};
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
+#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, DTYPE, STORAGE, ...) \
+  FASTALEX_CANDIDATE_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, DTYPE, STORAGE,  \
+                         mma_shape<__VA_ARGS__>())
+  static const Table table({FASTALEX_GEMM_FC_INSTANCES(FASTALEX_ROW)});
 #undef FASTALEX_ROW
   return table;
 }
-
-const Row& row_of(const Candidate& candidate) { return *static_cast<const Row*>(candidate.detail); }
 
 static_assert(kQuantGroup % gemm_fc::kSimtProducts == 0 && kQuantGroup % GemmFc64x64<kAmpere>::BK == 0,
               "a stage lies in one group of an int4 row");
@@ -51,7 +51,7 @@ size_t partial_values(const FullyConnectedArgs& a, int split) { return static_ca
 
 // Tensor cores take vectors in pieces of eight values.
 bool serves(const Candidate& candidate, const Problem& problem) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const FullyConnectedArgs a = args_of(problem.step);
   return problem.storage == row.storage && (!row.kernel.tensor_cores || a.in_pitch % 8 == 0) &&
          grid_of(row, a, 1).y <= 65535;
@@ -59,7 +59,7 @@ bool serves(const Candidate& candidate, const Problem& problem) {
 
 // At least four stages for each part.
 int max_split(const Candidate& candidate, const Problem& problem) {
-  return std::min(16, args_of(problem.step).w_pitch / row_of(candidate).tile.k / 4);
+  return std::min(16, args_of(problem.step).w_pitch / Table::row_of(candidate).tile.k / 4);
 }
 
 double weight_bytes(const Row& row, const FullyConnectedArgs& a) {
@@ -69,7 +69,7 @@ double weight_bytes(const Row& row, const FullyConnectedArgs& a) {
 
 // Unpacking a stage of weights costs about as many clocks as it has values for each of 128 lanes, times four.
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const FullyConnectedArgs a = args_of(problem.step);
   const Grid grid = grid_of(row, a, split);
   const double blocks = static_cast<double>(grid.x) * grid.y * grid.z;
@@ -100,7 +100,7 @@ void launches(const Candidate& candidate, const Problem& problem, int split, con
   a.out = buffers.out;
   a.partial = static_cast<float*>(buffers.workspace);
   a.split = split;
-  out->push_back(KernelLaunch::make(candidate.kernels[0], grid_of(row_of(candidate), a, split), a));
+  out->push_back(KernelLaunch::make(candidate.kernels[0], grid_of(Table::row_of(candidate), a, split), a));
   if (split == 1) return;
   const ReduceArgs reduce = {a.partial, a.bias, a.out, split, 1, a.n, a.out_pitch, a.out_c, a.out_pitch, a.activation};
   const long long vectors = static_cast<long long>(a.n) * (a.out_pitch / kReduceChannels);
@@ -108,33 +108,23 @@ void launches(const Candidate& candidate, const Problem& problem, int split, con
   out->push_back(KernelLaunch::make(candidate.kernels[1], {blocks, 1, 1}, reduce));
 }
 
-Candidate candidate_of(const Row& row) {
-  Candidate c = {};
-  c.name = row.kernel.name;
-  c.op = FASTALEX_OP_FULLY_CONNECTED;
-  c.dtype = row.dtype;
-  c.format = kStreamed;
-  c.kernels = {row.kernel, row.dtype == kHalf
-                               ? kernel_info("split_reduce_half", split_reduce<Half>, kReduceThreads, 0)
-                               : kernel_info("split_reduce_float", split_reduce<float>, kReduceThreads, 0)};
-  c.detail = &row;
-  c.serves = serves;
-  c.max_split = max_split;
-  c.cost = cost;
-  c.workspace = workspace;
-  c.launches = launches;
-  return c;
-}
-
 }  // namespace
 
 const std::vector<Candidate>& gemm_fc_candidates() {
-  static const std::vector<Candidate> table = [] {
-    std::vector<Candidate> list;
-    for (const Row& row : rows()) list.push_back(candidate_of(row));
-    return list;
-  }();
-  return table;
+  static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
+    c->op = FASTALEX_OP_FULLY_CONNECTED;
+    c->format = kStreamed;
+    c->kernels.push_back(row.dtype == kHalf
+                             ? kernel_info("split_reduce_half", split_reduce<Half>, kReduceThreads, 0)
+                             : kernel_info("split_reduce_float", split_reduce<float>, kReduceThreads, 0));
+    c->serves = serves;
+    c->max_split = max_split;
+    c->cost = cost;
+    c->workspace = workspace;
+    c->launches = launches;
+    return true;
+  });
+  return list;
 }
 
 }  // namespace cuda

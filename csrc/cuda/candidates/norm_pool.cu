@@ -1,7 +1,7 @@
 // Candidates of normalisation across channels, max-pool, both fused, normalisation within a channel, and average pool.
 #include <algorithm>
 
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/norm_pool.cuh"
 #include "cuda/kernels/norm_pool_instances.h"
 
@@ -12,7 +12,6 @@ namespace {
 enum Kind { kLrn, kPool, kLrnPool, kPoolLrn, kSpatialNorm, kAveragePool };
 
 struct Row {
-  const char* name;
   KernelInfo kernel;
   Kind kind;
   Dtype dtype;
@@ -20,18 +19,13 @@ struct Row {
   bool five;   // windows of five channels to the power 3/4 only
 };
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE, VECTOR, FIVE)        \
-  Row{NAME, FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE, VECTOR, \
-      FIVE},
-      FASTALEX_NORM_POOL_INSTANCES(FASTALEX_ROW)
-#undef FASTALEX_ROW
-  };
+typedef CandidateTable<Row> Table;
+
+const Table& table() {
+  static const Table table({FASTALEX_NORM_POOL_INSTANCES(FASTALEX_CANDIDATE_ROW)});
   return table;
 }
 
-const Row& row_of(const Candidate& candidate) { return *static_cast<const Row*>(candidate.detail); }
 bool is_pair(Kind kind) { return kind == kLrnPool || kind == kPoolLrn; }
 
 int op_of(Kind kind) {
@@ -111,7 +105,7 @@ Tile best_tile(const Row& row, const Problem& problem) {
 }
 
 bool serves(const Candidate& candidate, const Problem& problem) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const fastalex_step& norm = norm_of(row, problem);
   const int last_op = row.kind == kLrnPool ? FASTALEX_OP_MAXPOOL : row.kind == kPoolLrn ? FASTALEX_OP_LRN : -1;
   if (problem.second.op != last_op || channel_pitch(problem.step.in_c) % row.vector) return false;
@@ -122,7 +116,7 @@ bool serves(const Candidate& candidate, const Problem& problem) {
 
 // What the memory moves: these kernels do little else. A Jetson's multiprocessor has 25 GB/s, others' at least 9 GB/s.
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int) {
-  const fastalex_step &in = problem.step, &out = last_of(row_of(candidate), problem);
+  const fastalex_step &in = problem.step, &out = last_of(Table::row_of(candidate), problem);
   const double values =
       double(in.in_h) * in.in_w * channel_pitch(in.in_c) + double(out.out_h) * out.out_w * channel_pitch(out.out_c);
   return in.n * values * size_of(problem.dtype) / (device.sms * (device.integrated ? 25e3 : 9e3));
@@ -207,7 +201,7 @@ KernelLaunch average_pool_launch(const Row& row, const KernelInfo& kernel, const
 
 void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
-  const Row& row = row_of(candidate);
+  const Row& row = Table::row_of(candidate);
   const KernelInfo& kernel = candidate.kernels[0];
   out->push_back(row.kind == kSpatialNorm   ? spatial_norm_launch(row, kernel, problem, buffers)
                  : row.kind == kAveragePool ? average_pool_launch(row, kernel, problem, buffers)
@@ -220,30 +214,18 @@ bool is_general(const Row& row) {
          (!row.five && (row.kind == kLrn || is_pair(row.kind)));
 }
 
-std::vector<Candidate> make_candidates() {
-  std::vector<Candidate> list;
-  for (const Row& row : rows()) {
-    Candidate c = {};
-    c.name = row.name;
-    c.op = op_of(row.kind);
-    c.fused_pair = is_pair(row.kind);
-    c.dtype = row.dtype;
-    c.format = kNoWeights;
-    c.general = is_general(row);
-    c.kernels = {row.kernel};
-    c.detail = &row;
-    c.serves = serves;
-    c.cost = cost;
-    c.launches = launches;
-    list.push_back(c);
-  }
-  return list;
-}
-
 }  // namespace
 
 const std::vector<Candidate>& norm_pool_candidates() {
-  static const std::vector<Candidate> list = make_candidates();
+  static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
+    c->op = op_of(row.kind);
+    c->fused_pair = is_pair(row.kind);
+    c->general = is_general(row);
+    c->serves = serves;
+    c->cost = cost;
+    c->launches = launches;
+    return true;
+  });
   return list;
 }
 

@@ -1,7 +1,5 @@
 // The candidate of softmax, and the kernel of the k largest values.
-#include <algorithm>
-
-#include "cuda/candidates/candidate.h"
+#include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/softmax_topk.cuh"
 #include "cuda/kernels/softmax_topk_instances.h"
 
@@ -17,20 +15,11 @@ struct Row {
   Dtype dtype;
 };
 
-const std::vector<Row>& rows() {
-  static const std::vector<Row> table = {
-#define FASTALEX_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, KIND, DTYPE) \
-  Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), KIND, DTYPE},
-      FASTALEX_SOFTMAX_TOPK_INSTANCES(FASTALEX_ROW)
-#undef FASTALEX_ROW
-  };
-  return table;
-}
+typedef CandidateTable<Row> Table;
 
-const KernelInfo& kernel_of(Kind kind, Dtype dtype) {
-  return std::find_if(rows().begin(), rows().end(),
-                      [&](const Row& row) { return row.kind == kind && row.dtype == dtype; })
-      ->kernel;
+const Table& table() {
+  static const Table table({FASTALEX_SOFTMAX_TOPK_INSTANCES(FASTALEX_CANDIDATE_ROW)});
+  return table;
 }
 
 bool serves(const Candidate&, const Problem& problem) {
@@ -50,31 +39,22 @@ void launches(const Candidate& candidate, const Problem& problem, int, const Buf
   out->push_back(KernelLaunch::make(candidate.kernels[0], Grid{s.n, 1, 1}, a));
 }
 
-std::vector<Candidate> make_candidates() {
-  std::vector<Candidate> list;
-  for (Dtype dtype : {kFloat, kHalf}) {
-    Candidate c = {};
-    c.kernels = {kernel_of(kSoftmax, dtype)};
-    c.name = c.kernels[0].name;
-    c.op = FASTALEX_OP_SOFTMAX;
-    c.dtype = dtype;
-    c.format = kNoWeights;
-    c.serves = serves;
-    c.cost = cost;
-    c.launches = launches;
-    list.push_back(c);
-  }
-  return list;
-}
-
 }  // namespace
 
 const std::vector<Candidate>& softmax_candidates() {
-  static const std::vector<Candidate> list = make_candidates();
+  static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
+    c->op = FASTALEX_OP_SOFTMAX;
+    c->serves = serves;
+    c->cost = cost;
+    c->launches = launches;
+    return row.kind == kSoftmax;
+  });
   return list;
 }
 
-const KernelInfo& topk_kernel(Dtype dtype) { return kernel_of(kTopK, dtype); }
+const KernelInfo& topk_kernel(Dtype dtype) {
+  return table().kernel([=](const Row& row) { return row.kind == kTopK && row.dtype == dtype; });
+}
 
 }  // namespace cuda
 }  // namespace fastalex

@@ -43,7 +43,8 @@ struct ReduceArgs {
   int split, groups, pixels, rows, out_c_group, out_pitch, activation;
 };
 
-// Products that share an int4 scale; rows of streamed weights are padded to a multiple of it.
+// FASTALEX_INT4_GROUP of fastalex.h: products that share an int4 scale. Rows of streamed weights are padded to a
+// multiple of it.
 constexpr int kQuantGroup = 128;
 
 // y[o] = act(b[o] + sum w[o, i] x[i]) for each of n vectors.

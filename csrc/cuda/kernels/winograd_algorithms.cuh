@@ -1,15 +1,9 @@
-// What the kernels of conv_winograd.cuh share: their arguments, the algorithms F(m x m, r x r), tiles and types.
-//
-// Cook-Toom: a polynomial product of degree n - 1 is known from its values at n points p_j, the last of them infinity.
-// With N_j = prod_{k != j} (p_j - p_k) over the finite points
-//   A^T[i][j] = p_j^i                     and 1 for i = m - 1 at infinity (i < m)
-//   G[j][i]   = p_j^i / N_j               and 1 for i = r - 1 at infinity (i < r)
-//   B^T[j][i] = coefficient of x^i in prod_{k != j} (x - p_k), all finite k at infinity
-// csrc/weights/winograd_transforms.cpp computes the three from the points and is what the constants below were printed
-// from.
+// What the kernels of conv_winograd.cuh share: their arguments, the algorithms F(m x m, r x r) of
+// constants/winograd.h, tiles and types.
 #ifndef FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
 #define FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
 
+#include "constants/winograd.h"
 #include "cuda/kernels/args.h"
 #include "cuda/kernels/ptx.h"
 #include "cuda/kernels/vector.cuh"
@@ -34,54 +28,38 @@ struct WinogradArgs {
 
 // The algorithms. For each: outputs of a tile's edge, weights of a kernel's edge, B^T and A^T.
 
-// F(2x2, 3x3) at 0, 1, -1: of all small points the ones with the least error, 1.5 times that of direct sums (rms).
 struct Winograd2x3 {
   static constexpr int kOut = 2, kKernel = 3, kIn = 4;
   FASTALEX_DEVICE static float bt(int i, int j) {
-    const float m[kIn][kIn] = {{-1, 0, 1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}};
+    const float m[kIn][kIn] = FASTALEX_WINOGRAD_2X3_BT;
     return m[i][j];
   }
   FASTALEX_DEVICE static float at(int i, int j) {
-    const float m[kOut][kIn] = {{1, 1, 1, 0}, {0, 1, -1, 1}};
+    const float m[kOut][kIn] = FASTALEX_WINOGRAD_2X3_AT;
     return m[i][j];
   }
 };
 
-// F(4x4, 3x3) at 0, 3/2, -3/2, 5/8, -5/8: of all sets of points among 1/4 .. 4 with small denominators the one with the
-// least error. Against the customary 0, 1, -1, 2, -2 the measured error is 0.45 (rms) and 0.29 times (max) as large,
-// and the bound, max |A^T| (|G| |G^T| . |B^T| |B|) |A| / 9, 63 instead of 256. All constants are exact in float.
 struct Winograd4x3 {
   static constexpr int kOut = 4, kKernel = 3, kIn = 6;
   FASTALEX_DEVICE static float bt(int i, int j) {
-    const float m[kIn][kIn] = {{0.87890625f, 0, -2.640625f, 0, 1, 0},    {0, -0.5859375f, -0.390625f, 1.5f, 1, 0},
-                               {0, 0.5859375f, -0.390625f, -1.5f, 1, 0}, {0, -1.40625f, -2.25f, 0.625f, 1, 0},
-                               {0, 1.40625f, -2.25f, -0.625f, 1, 0},     {0, 0.87890625f, 0, -2.640625f, 0, 1}};
+    const float m[kIn][kIn] = FASTALEX_WINOGRAD_4X3_BT;
     return m[i][j];
   }
   FASTALEX_DEVICE static float at(int i, int j) {
-    const float m[kOut][kIn] = {{1, 1, 1, 1, 1, 0},
-                                {0, 1.5f, -1.5f, 0.625f, -0.625f, 0},
-                                {0, 2.25f, 2.25f, 0.390625f, 0.390625f, 0},
-                                {0, 3.375f, -3.375f, 0.244140625f, -0.244140625f, 1}};
+    const float m[kOut][kIn] = FASTALEX_WINOGRAD_4X3_AT;
     return m[i][j];
   }
 };
 
-// F(3x3, 5x5) at 0, 1, 1/2, -3/4, -5/4, 5/2, found in the same way. Against 0, 1, -1, 2, -2, 1/2 the error is 0.74
-// (rms) and 0.48 times (max) as large, the bound 165 instead of 265.
 struct Winograd3x5 {
   static constexpr int kOut = 3, kKernel = 5, kIn = 7;
   FASTALEX_DEVICE static float bt(int i, int j) {
-    const float m[kIn][kIn] = {
-        {-1.171875f, 1.484375f, 3.5f, -2.8125f, -2, 1, 0}, {0, 1.171875f, -0.3125f, -3.8125f, -1, 1, 0},
-        {0, 2.34375f, 1.71875f, -3.5625f, -1.5f, 1, 0},    {0, -1.5625f, 4.0625f, -0.75f, -2.75f, 1, 0},
-        {0, -0.9375f, 1.9375f, 1.25f, -3.25f, 1, 0},       {0, 0.46875f, -0.40625f, -1.5625f, 0.5f, 1, 0},
-        {0, -1.171875f, 1.484375f, 3.5f, -2.8125f, -2, 1}};
+    const float m[kIn][kIn] = FASTALEX_WINOGRAD_3X5_BT;
     return m[i][j];
   }
   FASTALEX_DEVICE static float at(int i, int j) {
-    const float m[kOut][kIn] = {
-        {1, 1, 1, 1, 1, 1, 0}, {0, 1, 0.5f, -0.75f, -1.25f, 2.5f, 0}, {0, 1, 0.25f, 0.5625f, 1.5625f, 6.25f, 1}};
+    const float m[kOut][kIn] = FASTALEX_WINOGRAD_3X5_AT;
     return m[i][j];
   }
 };

@@ -4,13 +4,12 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "backend/steps.h"
 #include "common/error.h"
 
 namespace fastalex {
 namespace cuda {
 namespace {
-
-const char* const kStorages[] = {"fp32", "fp16", "int8", "int4"};  // fastalex_storage
 
 const char* op_name(int op) {
   switch (op) {
@@ -128,7 +127,7 @@ std::string tuning_key(const Problem& problem) {
         << s.out_c / s.groups;
   } else if (s.op == FASTALEX_OP_FULLY_CONNECTED) {
     key << ':' << static_cast<long long>(s.in_c) * s.in_h * s.in_w << ':' << s.out_c << ':'
-        << kStorages[problem.storage];
+        << storage_name(problem.storage);
   }
   if (problem.second.op >= 0) key << '+' << op_name(problem.second.op);
   return key.str();

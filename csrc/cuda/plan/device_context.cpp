@@ -27,7 +27,10 @@ class Parts {
 
 }  // namespace
 
-DeviceContext::DeviceContext(const DevicePlan& plan) : plan_(plan), mapped_(plan.model().device.integrated) {
+DeviceContext::DeviceContext(const DevicePlan& plan)
+    : DeviceCall(plan.model().device.index, plan.sizes().outputs.size(), plan.sizes().indices > 0),
+      plan_(plan),
+      mapped_(plan.model().device.integrated) {
   const PlanSizes& sizes = plan.sizes();
   Parts parts;
   const size_t tensors[2] = {parts.add(sizes.tensor), parts.add(sizes.tensor)};
@@ -55,14 +58,7 @@ DeviceContext::DeviceContext(const DevicePlan& plan) : plan_(plan), mapped_(plan
   if (plan.model().graphs()) graph_.reset(new Graph(body_));
 }
 
-DeviceContext::~DeviceContext() {
-  try {
-    const DeviceScope scope(plan_.model().device.index);
-    if (pending_) done_.wait();
-  } catch (const std::exception&) {
-    // The device is lost: there is nothing left to wait for.
-  }
-}
+DeviceContext::~DeviceContext() { settle(); }
 
 void DeviceContext::add_step(const PlannedStep& step, const void* in, void* out, std::vector<KernelLaunch>* body) {
   const size_t first = body->size();
@@ -84,29 +80,6 @@ KernelLaunch DeviceContext::output_launch(const fastalex_step& last, const void*
   return KernelLaunch::make(topk_kernel(dtype), Grid{last.n, 1, 1}, args);
 }
 
-void DeviceContext::run(const fastalex_backend_call& call) {
-  check_addresses(call);
-  const StreamHandle stream = call.input_on_device || call.outputs_on_device ? call.stream : stream_.handle();
-  if (pending_) {
-    // Host memory may still be read by the call before, so who writes to it must wait here and not on the device.
-    if (call.input_on_device && !call.frame)
-      done_.make_wait(stream);
-    else
-      done_.wait();
-    pending_ = false;
-  }
-  try {
-    enqueue(call, stream);
-  } catch (...) {
-    try {
-      synchronize(stream);  // nothing of the failed call may still run when the next one starts
-    } catch (const std::exception&) {
-      // The first failure is the one to report.
-    }
-    throw;
-  }
-}
-
 void DeviceContext::enqueue(const fastalex_backend_call& call, StreamHandle stream) {
   enqueue_input(call, stream);
   if (call.step_seconds)
@@ -114,26 +87,6 @@ void DeviceContext::enqueue(const fastalex_backend_call& call, StreamHandle stre
   else
     enqueue_body(stream);
   enqueue_outputs(call, stream);
-  if (call.outputs_on_device && !call.step_seconds) {
-    done_.record(stream);
-    pending_ = true;
-    return;
-  }
-  synchronize(stream);
-  finish(call);
-}
-
-void DeviceContext::check_addresses(const fastalex_backend_call& call) const {
-  const int own = plan_.model().device.index;
-  auto check = [&](const void* address, bool on_device, const char* what) {
-    if (!on_device) return;
-    const int device = device_of(address);
-    if (device < 0) invalid(what, " is not in device memory");
-    if (device != own) invalid(what, " is in the memory of device ", device, ", the net is on device ", own);
-  };
-  check(call.frame ? static_cast<const void*>(call.frame->pixels) : call.input, call.input_on_device, "the input");
-  for (size_t i = 0; i < outputs_.size(); ++i) check(call.outputs[i], call.outputs_on_device, "an output");
-  if (indices_) check(call.indices, call.outputs_on_device, "the array of indices");
 }
 
 void DeviceContext::enqueue_input(const fastalex_backend_call& call, StreamHandle stream) {

@@ -1,5 +1,4 @@
-// The memory, stream and graph of one running call. A call that leaves its outputs on the device returns before the
-// device is done; the next one to borrow the context waits for it there.
+// The memory, stream and graph of one running call.
 #ifndef FASTALEX_CUDA_PLAN_DEVICE_CONTEXT_H
 #define FASTALEX_CUDA_PLAN_DEVICE_CONTEXT_H
 
@@ -8,16 +7,15 @@
 
 #include "cuda/candidates/frame.h"
 #include "cuda/plan/device_plan.h"
+#include "cuda/runtime/device_call.h"
 
 namespace fastalex {
 namespace cuda {
 
-class DeviceContext final : public BackendContext {
+class DeviceContext final : public DeviceCall {
  public:
   explicit DeviceContext(const DevicePlan& plan);
   ~DeviceContext() override;
-
-  void run(const fastalex_backend_call& call);
 
  private:
   // The launches of a planned step, and of the outputs it gives, are body_[first .. last).
@@ -27,22 +25,18 @@ class DeviceContext final : public BackendContext {
 
   void add_step(const PlannedStep& step, const void* in, void* out, std::vector<KernelLaunch>* body);
   KernelLaunch output_launch(const fastalex_step& last, const void* tensor) const;
-  void check_addresses(const fastalex_backend_call& call) const;
-  void enqueue(const fastalex_backend_call& call, StreamHandle stream);
+  void enqueue(const fastalex_backend_call& call, StreamHandle stream) override;
   void enqueue_input(const fastalex_backend_call& call, StreamHandle stream);
   void enqueue_frame(const fastalex_frame& frame, bool on_device, StreamHandle stream);
   void prepare_frame(const FrameSpec& spec);
   void enqueue_body(StreamHandle stream);
   void enqueue_timed(StreamHandle stream);
   void enqueue_outputs(const fastalex_backend_call& call, StreamHandle stream);
-  void finish(const fastalex_backend_call& call);
+  void finish(const fastalex_backend_call& call) override;
   void add_times(double* step_seconds) const;
 
   const DevicePlan& plan_;
   bool mapped_;  // host memory that the device uses in place: Jetson's CPU and GPU share the DRAM
-  Stream stream_;
-  Event done_;
-  bool pending_ = false;  // the last call did not wait for `done_`
 
   DeviceMemory memory_;  // everything below that is in device memory
   char* tensors_[2];     // the input of step i is in tensors_[i % 2]

@@ -3,17 +3,13 @@
 #include <algorithm>
 #include <sstream>
 
+#include "backend/steps.h"
 #include "cuda/candidates/layout.h"
 #include "cuda/plan/device_context.h"
 
 namespace fastalex {
 namespace cuda {
 namespace {
-
-bool may_pair(int first, int second) {
-  return (first == FASTALEX_OP_LRN && second == FASTALEX_OP_MAXPOOL) ||
-         (first == FASTALEX_OP_MAXPOOL && second == FASTALEX_OP_LRN);
-}
 
 const char* format_name(WeightFormat format) {
   switch (format) {
@@ -30,13 +26,6 @@ const char* format_name(WeightFormat format) {
     default:
       return "none";
   }
-}
-
-// A fully connected layer's weights are packed for one shape of its input.
-void check_same_features(const fastalex_step& step, const fastalex_step& native) {
-  if (step.in_c != native.in_c || step.in_h != native.in_h || step.in_w != native.in_w)
-    invalid("this image size gives a fully connected layer a map of ", step.in_h, " x ", step.in_w, ", it needs ",
-            native.in_h, " x ", native.in_w);
 }
 
 std::string quoted(const std::string& text) { return "\"" + text + "\""; }
@@ -86,7 +75,7 @@ PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& st
   planned.problem.second.op = -1;
   planned.first = index;
   planned.count = 1;
-  if (index + 1 < steps.size() && step.output < 0 && may_pair(step.op, steps[index + 1].op)) {
+  if (index + 1 < steps.size() && is_norm_pool_pair(step, steps[index + 1])) {
     Problem pair = planned.problem;
     pair.second = steps[index + 1];
     if (!eligible(pair, model.device).empty() && !is_kept_apart(pair, model.tuning)) {
@@ -107,7 +96,8 @@ size_t DevicePlan::plan_step(size_t index) {
   for (const KernelInfo& kernel : candidate.kernels) prepare_kernel(kernel);
   if (step.param >= 0) {
     LayerWeights* layer = model_->layers.at(step.param / 2).get();
-    if (step.op == FASTALEX_OP_FULLY_CONNECTED) check_same_features(step, layer->step());
+    const fastalex_step& packed = layer->step();
+    if (step.op == FASTALEX_OP_FULLY_CONNECTED) check_same_features(step, packed.in_c, packed.in_h, packed.in_w);
     planned.weights = layer->get(candidate.format);
   }
   planned_.push_back(planned);

@@ -135,27 +135,6 @@ DeviceMemory::DeviceMemory(size_t bytes) : size_(bytes) {
   CHECK(code);
 }
 
-DeviceMemory DeviceMemory::adopt(void* data) {
-  DeviceMemory memory;
-  memory.data_ = data;
-  return memory;
-}
-
-void* DeviceMemory::release() {
-  void* data = data_;
-  data_ = nullptr;
-  size_ = 0;
-  return data;
-}
-
-DeviceMemory::DeviceMemory(DeviceMemory&& other) noexcept { *this = std::move(other); }
-
-DeviceMemory& DeviceMemory::operator=(DeviceMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_, other.size_);
-  return *this;
-}
-
 DeviceMemory::~DeviceMemory() {
   if (data_) cudaFree(data_);
 }
@@ -168,14 +147,6 @@ HostMemory::HostMemory(size_t bytes, bool mapped) : HostMemory() {
   if (code == cudaErrorMemoryAllocation) out_of_memory(bytes, "page-locked host memory");
   CHECK(code);
   if (mapped) CHECK(cudaHostGetDevicePointer(&device_, data_, 0));
-}
-
-HostMemory::HostMemory(HostMemory&& other) noexcept { *this = std::move(other); }
-
-HostMemory& HostMemory::operator=(HostMemory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(device_, other.device_);
-  return *this;
 }
 
 HostMemory::~HostMemory() {

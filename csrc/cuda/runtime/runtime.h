@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cuda/runtime/launch.h"
@@ -50,15 +51,32 @@ class DeviceMemory {
  public:
   DeviceMemory() = default;
   explicit DeviceMemory(size_t bytes);
-  static DeviceMemory adopt(void* data);  // takes over what release() gave
-  void* release();                        // the caller must adopt() it to free it
-  DeviceMemory(DeviceMemory&& other) noexcept;
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept;
+  DeviceMemory(DeviceMemory&& other) noexcept { swap(other); }
+  DeviceMemory& operator=(DeviceMemory&& other) noexcept { return swap(other); }
   ~DeviceMemory();
   char* data() const { return static_cast<char*>(data_); }
   size_t size() const { return size_; }
 
+  // Gives the memory away; the caller must adopt() it to free it.
+  void* release() {
+    void* data = data_;
+    data_ = nullptr;
+    size_ = 0;
+    return data;
+  }
+  static DeviceMemory adopt(void* data) {
+    DeviceMemory memory;
+    memory.data_ = data;
+    return memory;
+  }
+
  private:
+  DeviceMemory& swap(DeviceMemory& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+
   void* data_ = nullptr;
   size_t size_ = 0;
 };
@@ -68,13 +86,19 @@ class HostMemory {
  public:
   HostMemory() = default;
   HostMemory(size_t bytes, bool mapped);
-  HostMemory(HostMemory&& other) noexcept;
-  HostMemory& operator=(HostMemory&& other) noexcept;
+  HostMemory(HostMemory&& other) noexcept { swap(other); }
+  HostMemory& operator=(HostMemory&& other) noexcept { return swap(other); }
   ~HostMemory();
   char* data() const { return static_cast<char*>(data_); }
   char* device() const { return static_cast<char*>(device_); }
 
  private:
+  HostMemory& swap(HostMemory& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(device_, other.device_);
+    return *this;
+  }
+
   void* data_ = nullptr;
   void* device_ = nullptr;
 };

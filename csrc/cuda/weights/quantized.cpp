@@ -12,8 +12,6 @@
 namespace fastalex {
 namespace {
 
-static_assert(kStreamedGroup == kInt4Group, "a row is padded to whole groups of int4");
-
 void pack_halves(const float* row, int count, char* to) {
   for (int i = 0; i < count; ++i) {
     const uint16_t half = to_half(row[i]);
@@ -42,7 +40,7 @@ void order_nibbles(char* to, int count) {
 
 // count: whole groups.
 void pack_nibbles(const float* row, int count, char* to, char* scale) {
-  std::vector<uint16_t> scales(count / kStreamedGroup);
+  std::vector<uint16_t> scales(count / FASTALEX_INT4_GROUP);
   quantise_int4(row, count, reinterpret_cast<uint8_t*>(to), scales.data());
   std::memcpy(scale, scales.data(), scales.size() * sizeof scales[0]);
   order_nibbles(to, count);
@@ -99,8 +97,8 @@ void unpack_row(const StreamedLayout& layout, const char* from, const char* scal
         row[i] = static_cast<float>(int8_level(from, i)) * step;
         break;
       default:
-        if (i % kStreamedGroup == 0) {
-          std::memcpy(&half, scale + i / kStreamedGroup * sizeof half, sizeof half);
+        if (i % FASTALEX_INT4_GROUP == 0) {
+          std::memcpy(&half, scale + i / FASTALEX_INT4_GROUP * sizeof half, sizeof half);
           step = from_half(half);
         }
         row[i] = static_cast<float>(int4_level(from, i)) * step;
@@ -124,10 +122,11 @@ StreamedLayout streamed_layout(const fastalex_step& step, int storage, int in_pi
   layout.pitch = in_pitch;
   layout.outputs = step.out_c;
   layout.rows = out_pitch;
-  layout.row_values = (step.in_h * step.in_w * in_pitch + kStreamedGroup - 1) / kStreamedGroup * kStreamedGroup;
+  layout.row_values =
+      (step.in_h * step.in_w * in_pitch + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP * FASTALEX_INT4_GROUP;
   layout.row_bytes = bytes_of(storage, layout.row_values);
   layout.row_scale_bytes = storage == FASTALEX_INT8   ? sizeof(float)
-                           : storage == FASTALEX_INT4 ? layout.row_values / kStreamedGroup * sizeof(uint16_t)
+                           : storage == FASTALEX_INT4 ? layout.row_values / FASTALEX_INT4_GROUP * sizeof(uint16_t)
                                                       : 0;
   return layout;
 }

@@ -1,7 +1,7 @@
 // Fully connected weights as the kernels stream them, and back. Plain C++: nothing of CUDA is needed to pack.
 //
 // A row is one output's weights in the order of an NHWC input, (y, x, c), each pixel padded to `pitch` channels and the
-// row to a multiple of kStreamedGroup values; the padding holds zeros. `rows` >= `outputs` rows, the last ones all
+// row to a multiple of FASTALEX_INT4_GROUP values; the padding holds zeros. `rows` >= `outputs` rows, the last ones all
 // zero.
 //
 //   fp32, fp16  the values
@@ -23,8 +23,6 @@
 #include "fastalex.h"
 
 namespace fastalex {
-
-constexpr int kStreamedGroup = 128;
 
 struct StreamedLayout {
   int storage;                         // fastalex_storage

@@ -18,7 +18,7 @@ float at(const float* values, size_t index) {  // a caller's array may lie at an
   return value;
 }
 
-static_assert(kQuantGroup == kStreamedGroup, "the kernels and the packing must agree");
+static_assert(kQuantGroup == FASTALEX_INT4_GROUP, "the kernels and the packing must agree");
 
 struct ConvLayout {
   explicit ConvLayout(const fastalex_step& step)

@@ -5,6 +5,7 @@
 
 #include "common/error.h"
 #include "common/half.h"
+#include "constants/winograd.h"
 
 namespace fastalex {
 namespace cuda {
@@ -39,12 +40,12 @@ void store(double value, Dtype dtype, char* to) {
 WinogradTransforms winograd_transforms(WeightFormat format) {
   switch (format) {
     case kWinograd2x3:
-      return cook_toom(2, 3, {0, 1, -1});
+      return cook_toom(2, 3, FASTALEX_WINOGRAD_2X3_POINTS);
     case kWinograd4x3:
-      return cook_toom(4, 3, {0, 1.5, -1.5, 0.625, -0.625});
+      return cook_toom(4, 3, FASTALEX_WINOGRAD_4X3_POINTS);
     default:
       FASTALEX_ASSERT(format == kWinograd3x5);
-      return cook_toom(3, 5, {0, 1, 0.5, -0.75, -1.25, 2.5});
+      return cook_toom(3, 5, FASTALEX_WINOGRAD_3X5_POINTS);
   }
 }
 

@@ -1,5 +1,4 @@
-// Winograd's transforms and weights: F(m x m, r x r) of kernels/winograd_algorithms.cuh, which has the
-// formulas.
+// Winograd's transforms and weights: F(m x m, r x r) of constants/winograd.h, which has the formulas.
 #ifndef FASTALEX_CUDA_WEIGHTS_WINOGRAD_H
 #define FASTALEX_CUDA_WEIGHTS_WINOGRAD_H
 

@@ -1,24 +1,21 @@
-// The execution, memory, stream and graph of one running call. A call that leaves its outputs on the device returns
-// before the device is done; the next one to borrow the context waits for it there.
+// The execution, memory, stream and graph of one running call.
 #ifndef FASTALEX_TENSORRT_ENGINE_CALL_H
 #define FASTALEX_TENSORRT_ENGINE_CALL_H
 
 #include <memory>
 #include <vector>
 
-#include "backend/backend_impl.h"
+#include "cuda/runtime/device_call.h"
 #include "tensorrt/engine/frame_input.h"
 #include "tensorrt/engine/runtime.h"
 
 namespace fastalex {
 namespace tensorrt {
 
-class EngineCall final : public BackendContext {
+class EngineCall final : public cuda::DeviceCall {
  public:
   EngineCall(const Engine& engine, const EnginePlan& plan, const cuda::DeviceFacts& device, bool graph);
   ~EngineCall() override;
-
-  void run(const fastalex_backend_call& call);
 
  private:
   // An array of the network: device memory, and the host's to copy from or to; mapped, the two are one.
@@ -32,18 +29,16 @@ class EngineCall final : public BackendContext {
   };
 
   void capture();
-  void check_addresses(const fastalex_backend_call& call) const;
-  void enqueue(const fastalex_backend_call& call, cuda::StreamHandle stream);
+  void enqueue(const fastalex_backend_call& call, cuda::StreamHandle stream) override;
+  void finish(const fastalex_backend_call& call) override;
   void enqueue_input(const fastalex_backend_call& call, cuda::StreamHandle stream);
   void enqueue_outputs(const fastalex_backend_call& call, cuda::StreamHandle stream);
   void enqueue_engine(cuda::StreamHandle stream);
 
-  const int n_, device_, in_h_, in_w_;
+  const int n_, in_h_, in_w_;
   const bool mapped_;  // Jetson's CPU and GPU share the DRAM
   const size_t steps_;
-  cuda::Stream stream_;
-  cuda::Event done_, begin_, end_;
-  bool pending_ = false;  // the last call did not wait for `done_`
+  cuda::Event begin_, end_;
   std::unique_ptr<EngineExecution> execution_;
   Array input_;
   std::vector<std::unique_ptr<Array>> outputs_;

@@ -93,10 +93,9 @@ class Planner {
   size_t add_step(size_t index) {
     step_ = index;
     const fastalex_step& step = plan_.steps[index];
-    const bool may_pair = index + 1 < plan_.steps.size() && step.output < 0;
+    const fastalex_step* next = index + 1 < plan_.steps.size() ? &plan_.steps[index + 1] : nullptr;
     int used = 0;
-    const std::string plugin =
-        plugin_for(step, may_pair ? &plan_.steps[index + 1] : nullptr, options_.fc_storage, &used);
+    const std::string plugin = plugin_for(step, next, options_.fc_storage, &used);
     const char* impossible = not_native(step);
     const std::vector<std::string>& preferred = options_.preferred;
     const bool wanted = std::find(preferred.begin(), preferred.end(), plugin) != preferred.end();

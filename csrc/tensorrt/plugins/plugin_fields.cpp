@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "backend/steps.h"
 #include "common/error.h"
 #include "common/half.h"
 #include "weights/dequantize.h"
@@ -147,11 +148,7 @@ const char* plugin_for(const fastalex_step& step, const fastalex_step* next, int
   const bool levels = fc_storage == FASTALEX_INT8 || fc_storage == FASTALEX_INT4;
   if (step.op == FASTALEX_OP_CONV) return kConvReLU;
   if (step.op == FASTALEX_OP_FULLY_CONNECTED) return levels ? kFullyConnectedW8 : "";
-  const int second = next && step.output < 0 ? next->op : -1;
-  *used = (step.op == FASTALEX_OP_LRN && second == FASTALEX_OP_MAXPOOL) ||
-                  (step.op == FASTALEX_OP_MAXPOOL && second == FASTALEX_OP_LRN)
-              ? 2
-              : 1;
+  *used = next && is_norm_pool_pair(step, *next) ? 2 : 1;
   return step.op == FASTALEX_OP_LRN || *used == 2 ? kLRNPool : "";
 }
 

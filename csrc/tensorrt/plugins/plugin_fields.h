@@ -84,7 +84,7 @@ struct FieldRow {
 //   activation, tuning
 // FastAlexFullyConnectedW8
 //   weights     kINT8    int8: levels [k, y, x, c]; int4: two in a byte as fastalex_param (fastalex.h) says
-//   scale       kFLOAT32 [k] of int8; of int4 [k, (inputs + 127) / 128], each a value of fp16
+//   scale       kFLOAT32 [k] of int8; of int4 [k, int4_groups(inputs)], each a value of fp16
 //   bias        kFLOAT32 [k]
 //   input       kINT32   [3] c, h, w
 //   storage     kINT32   fastalex_storage: 2 int8, 3 int4

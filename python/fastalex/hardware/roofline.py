@@ -19,6 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Dict, Optional, Tuple, Union
 
+from .. import _core
 from .._util.arguments import positive_int
 from ..errors import UserError
 from ..networks.architecture import Variant
@@ -41,7 +42,7 @@ PRECISIONS: Dict[str, Precision] = {
     "fp32": Precision(4, 4, 4, False),
     "fp16": Precision(2, 2, 2, True),
     "int8": Precision(2, 1, 2, True),
-    "int4": Precision(2, 0.5 + 2 / 128, 2, True),
+    "int4": Precision(2, 0.5 + 2 / _core.INT4_GROUP, 2, True),
 }
 
 

@@ -29,7 +29,7 @@ STORAGE_KEY = "fastalex.fc_storage"
 KEYS = (FORMAT_KEY, STORAGE_KEY)
 STORAGES = ("int8", "int4")
 SCALE = ".scale"
-GROUP = 128  # int4 weights of one scale
+GROUP = _core.INT4_GROUP  # int4 weights of one scale
 _BLOCK = 1 << 20  # values that are converted at once: bounds what conversions add to the memory
 
 
