@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "backend/steps.h"
 #include "common/error.h"
 #include "core/backend_registry.h"
 #include "core/net.h"
@@ -150,6 +151,10 @@ extern "C" {
 uint32_t fastalex_api_version(void) { return FASTALEX_API_VERSION; }
 
 const char* fastalex_last_error(void) { return fastalex::last_error().c_str(); }
+
+const char* fastalex_storage_name(int32_t storage) { return fastalex::storage_name(storage); }
+
+const char* fastalex_precision_name(int32_t precision) { return fastalex::precision_name(precision); }
 
 int fastalex_layers(const char* table, int32_t channels, int32_t height, int32_t width, fastalex_layer* layers,
                     size_t capacity, size_t* total) {

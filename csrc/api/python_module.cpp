@@ -485,6 +485,13 @@ py::tuple map_distances(const std::vector<Array>& a, const std::vector<Array>& b
   return py::make_tuple(sums, maps);
 }
 
+// The names of an enumeration's values, in their order.
+py::tuple names_of(const char* (*name)(int32_t)) {
+  py::list names;
+  for (int32_t i = 0; name(i); ++i) names.append(name(i));
+  return py::tuple(names);
+}
+
 py::list backends() {
   py::list list;
   const char *name, *reason;
@@ -548,6 +555,8 @@ PYBIND11_MODULE(_core, m) {
       .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
   fastalex::add_dlpack(m);
   m.attr("INT4_GROUP") = FASTALEX_INT4_GROUP;
+  m.attr("FC_STORAGES") = names_of(fastalex_storage_name);
+  m.attr("PRECISIONS") = names_of(fastalex_precision_name);
   m.def("quantise_rows", &quantise_rows, py::arg("weights").noconvert(), py::arg("storage"));
   m.def("unit_normalise", &unit_normalise, py::arg("maps").noconvert(), py::arg("eps"), py::arg("eps_inside"),
         py::arg("threads") = 0);

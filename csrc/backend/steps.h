@@ -22,10 +22,15 @@ inline void check_same_features(const fastalex_step& step, int c, int h, int w) 
             " x ", w);
 }
 
-// A fastalex_storage as rules, cache files and users call it; python/fastalex/runtime/precisions.py has the same names.
+// A fastalex_storage, and a fastalex_precision, as rules, cache files and users call it; null where there is none.
 inline const char* storage_name(int storage) {
   static const char* const names[] = {"fp32", "fp16", "int8", "int4", "bf16"};
-  return names[storage];
+  return storage < FASTALEX_FP32 || storage > FASTALEX_BF16 ? nullptr : names[storage];
+}
+
+inline const char* precision_name(int precision) {
+  static const char* const names[] = {"fp32", "fp16", "bf16", "int8"};
+  return precision < FASTALEX_PRECISION_FP32 || precision > FASTALEX_PRECISION_INT8 ? nullptr : names[precision];
 }
 
 }  // namespace fastalex

@@ -70,6 +70,10 @@ typedef enum fastalex_precision {
   FASTALEX_PRECISION_INT8 = 3
 } fastalex_precision;
 
+/* The name of a fastalex_storage, or of a fastalex_precision; NULL where there is none. */
+FASTALEX_API const char* fastalex_storage_name(int32_t storage);
+FASTALEX_API const char* fastalex_precision_name(int32_t precision);
+
 /* A parameter as a caller holds it: `count` values, at any address.
  *   FASTALEX_FP32  float; weights in the layouts above
  *   FASTALEX_INT8  an fc weight, int8_t [out, y, x, channel] of the input; scale: float [out]; value = level * scale
@@ -199,8 +203,8 @@ typedef struct fastalex_call {
 /* Shapes of the outputs: shapes[4 * i] = N, C, H, W of output i. */
 FASTALEX_API int fastalex_shapes(fastalex_net* net, const fastalex_call* call, int32_t* shapes);
 
-/* Runs the net. Safe to call from any number of threads on one net; the same input gives the same bits for any thread
- * count. */
+/* Runs the net. Safe to call from any number of threads on one net. "cpu": an image's result is the same, to the bit,
+ * for any number of threads, in a batch of any size, and beside any other images. */
 FASTALEX_API int fastalex_run(fastalex_net* net, const fastalex_call* call);
 
 /* Runs the net and reports the time of each of its steps: a layer with the activation that is fused into it, under the

@@ -59,8 +59,9 @@ class AlexNet(Network):
     :param overrides: any field of :class:`~fastalex.Variant` (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
 
-    One net may be used from several threads at once, and after ``os.fork``. The same input gives the same bits for
-    any number of threads. NaN and infinities in the input propagate as in PyTorch; they raise nothing.
+    One net may be used from several threads at once, and after ``os.fork``. On a CPU an image's result is the same,
+    to the bit, for any number of threads, in a batch of any size, and beside any other images. NaN and infinities in
+    the input propagate as in PyTorch; they raise nothing.
 
     On a GPU, arrays that are there already are used in place and results stay there (:meth:`__call__`). Which kernel
     serves which layer follows :attr:`tuning`; :meth:`kernels` lists it, and ``fastalex tune`` measures what is best.

@@ -19,7 +19,8 @@ Accepted besides:
 from __future__ import annotations
 
 import difflib
-from typing import Dict, List, NamedTuple, Tuple
+import functools
+from typing import Dict, List, Mapping, NamedTuple, Tuple
 
 import numpy as np
 
@@ -57,6 +58,11 @@ SOFTMAX = "softmax"  # the engine's name of the step it appends
 
 def names(variant: Variant) -> Dict[str, str]:
     """Every accepted name -> the layer of the engine's table whose result it is."""
+    return dict(_names(variant))
+
+
+@functools.lru_cache(maxsize=16)
+def _names(variant: Variant) -> Mapping[str, str]:
     table = variant.layers()
     known: Dict[str, str] = {}
     source = ""  # the layer whose result the next one reads; a dropout's result is its input
@@ -79,7 +85,7 @@ def resolve(variant: Variant, wanted: List[str]) -> List[str]:
 
     :raises UserError: for a name that this network does not have.
     """
-    known = names(variant)
+    known = _names(variant)
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1)

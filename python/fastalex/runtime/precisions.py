@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Callable, Dict, Iterable, Optional, Tuple
 
+from .. import _core
 from .._util.arguments import one_of
 from ..errors import UserError
 from .device_spec import DeviceSpec, runs_engines
 
-# How the engine keeps the weights of fc layers, in the order of fastalex_storage (csrc/include/fastalex.h); which of
-# them go with which precision and backend: NUMBERS.
-FC_STORAGES = ("fp32", "fp16", "int8", "int4", "bf16")
-# Of activations and convolutions, in the order of fastalex_precision (csrc/include/fastalex.h).
-PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+FC_STORAGES = _core.FC_STORAGES  # how the engine keeps the weights of fc layers, in its order: fp32, fp16, ...
+PRECISIONS = _core.PRECISIONS  # of activations and convolutions, in its order
 # What a backend computes in: precision -> the kinds of fully connected weights that go with it, the default first.
 NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "cpu": {
