@@ -71,7 +71,7 @@ FUSED = Tests("cuda/test_kernels.py", "fused and fp32")
 TOP_K = Tests("cuda/test_kernels.py", "top_k and nano and fp32")
 
 MUTATIONS = (
-    # Pools and normalisations
+    # Pools and normalizations
     Mutation(
         "pool: window over the right edge",
         "norm_pool.cuh",
@@ -138,7 +138,7 @@ MUTATIONS = (
         FUSED,
     ),
     Mutation(
-        "spatial normalisation: barrier",
+        "spatial normalization: barrier",
         "norm_pool.cuh",
         BARRIER,
         "\n",
@@ -472,7 +472,7 @@ MUTATIONS = (
         Cases("fc-odd", "nano", "fp32", "stream*"),
     ),
     Mutation("tensor: barrier", "elementwise.cuh", BARRIER, "\n", Cases("relu", "nano", "fp32"), "race", 1, 2),
-    Mutation("frame: colours not swapped", "frame.cuh", "a.swap ? bytes[2 - c] : bytes[c]", "bytes[c]", FRAMES),
+    Mutation("frame: colors not swapped", "frame.cuh", "a.swap ? bytes[2 - c] : bytes[c]", "bytes[c]", FRAMES),
     Mutation("frame: rounded down", "frame.cuh", "kRounding = 1 << (kFractionBits - 1)", "kRounding = 0", FRAMES),
     Mutation(
         "frame: fractions kept",

@@ -74,11 +74,11 @@ def all_pairs(metric: Any, paths: Sequence[str], complain: Any) -> Iterator[Tupl
 
 
 def write_map(path: str, distances: np.ndarray) -> None:
-    """The distance at each pixel as a grey image, the largest white; whole or not at all."""
+    """The distance at each pixel as a gray image, the largest white; whole or not at all."""
     values = distances[0, 0]
-    grey = Image.fromarray(np.round(255 * values / max(float(values.max()), 1e-12)).astype(np.uint8))
+    gray = Image.fromarray(np.round(255 * values / max(float(values.max()), 1e-12)).astype(np.uint8))
     stream = io.BytesIO()
-    grey.save(stream, format="PNG")
+    gray.save(stream, format="PNG")
     temporary = path + ".tmp"
     try:
         Path(temporary).write_bytes(stream.getvalue())

@@ -7,7 +7,7 @@
 Data: the 1797 images of ``sklearn.datasets.load_digits``, 8 x 8 pixels with levels 0 to 16, which comes with
 scikit-learn, so nothing is downloaded. They are the test set of E. Alpaydin and C. Kaynak, "Optical Recognition of
 Handwritten Digits", UCI Machine Learning Repository, 1998, https://doi.org/10.24432/C50P49. The repository gives it
-under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/); scikit-learn's own description states no licence.
+under CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/); scikit-learn's own description states no license.
 The images that this script writes, and the weights trained on them, are derived from it.
 
 A fifth of each class is held out and never trained on. The number of epochs and the learning rate follow a fixed
@@ -69,9 +69,9 @@ def held_out_split(labels: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 
 
-def prepare(grey: np.ndarray, row: variants.Variant) -> np.ndarray:
+def prepare(gray: np.ndarray, row: variants.Variant) -> np.ndarray:
     """uint8 ``[N, 8, 8]`` -> float32 ``[N, 3, size, size]`` by the profile of the variant, as in classification."""
-    return images.preprocess([np.stack([image] * 3, axis=-1) for image in grey], row.profile, row.input_size)
+    return images.preprocess([np.stack([image] * 3, axis=-1) for image in gray], row.profile, row.input_size)
 
 
 def start_arrays(row: variants.Variant, path: Optional[str], seed: int) -> Dict[str, np.ndarray]:
@@ -138,10 +138,10 @@ def torch_logits(model: Any, row: variants.Variant) -> Callable[[np.ndarray], np
     """uint8 images -> logits of the PyTorch model in evaluation mode."""
     import torch
 
-    def run(grey: np.ndarray) -> np.ndarray:
+    def run(gray: np.ndarray) -> np.ndarray:
         model.eval()
         with torch.no_grad():
-            return model(torch.from_numpy(prepare(grey, row))).numpy()
+            return model(torch.from_numpy(prepare(gray, row))).numpy()
 
     return run
 
@@ -153,13 +153,13 @@ def native_logits(
     from fastalex import AlexNet
 
     net = AlexNet(variant=row, weights=str(path), device="cpu", fc_weights=fc_weights, threads=threads)
-    return lambda grey: np.asarray(net(prepare(grey, row)))
+    return lambda gray: np.asarray(net(prepare(gray, row)))
 
 
-def all_logits(run: Callable[[np.ndarray], np.ndarray], grey: np.ndarray) -> np.ndarray:
-    """``run`` over ``grey`` in batches that keep the memory small."""
-    parts = range(0, len(grey), EVALUATION_BATCH)
-    return np.concatenate([run(grey[start : start + EVALUATION_BATCH]) for start in parts])
+def all_logits(run: Callable[[np.ndarray], np.ndarray], gray: np.ndarray) -> np.ndarray:
+    """``run`` over ``gray`` in batches that keep the memory small."""
+    parts = range(0, len(gray), EVALUATION_BATCH)
+    return np.concatenate([run(gray[start : start + EVALUATION_BATCH]) for start in parts])
 
 
 def score(run: Callable[[np.ndarray], np.ndarray], row: variants.Variant, data: Dict[str, np.ndarray]) -> float:
@@ -196,7 +196,7 @@ def compare(path: Path, data: Dict[str, np.ndarray], threads: int) -> None:
         )
 
 
-def write_samples(folder: Path, grey: np.ndarray, labels: np.ndarray, per_class: int = 2) -> List[Path]:
+def write_samples(folder: Path, gray: np.ndarray, labels: np.ndarray, per_class: int = 2) -> List[Path]:
     """The first held-out images of each class as 8 x 8 PNG files, named by digit and index in the data."""
     _, held_out = held_out_split(labels)
     folder.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def write_samples(folder: Path, grey: np.ndarray, labels: np.ndarray, per_class:
     for digit in range(10):
         for index in held_out[labels[held_out] == digit][:per_class]:
             path = folder / ("digit-%d-sample-%04d.png" % (digit, index))
-            Image.fromarray(grey[index]).save(path)
+            Image.fromarray(gray[index]).save(path)
             written.append(path)
     return written
 
@@ -238,9 +238,9 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 
 
 def run(args: argparse.Namespace) -> None:
-    grey, labels = load_images()
+    gray, labels = load_images()
     if args.write_samples:
-        for path in write_samples(args.write_samples, grey, labels):
+        for path in write_samples(args.write_samples, gray, labels):
             print(path)
         return
     import torch
@@ -250,9 +250,9 @@ def run(args: argparse.Namespace) -> None:
     training, held_out = held_out_split(labels)
     training = np.random.RandomState(args.seed).permutation(training)[: args.limit]
     data = {
-        "train": grey[training],
+        "train": gray[training],
         "train_labels": labels[training],
-        "held": grey[held_out],
+        "held": gray[held_out],
         "held_labels": labels[held_out],
     }
     if args.evaluate:

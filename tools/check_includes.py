@@ -75,7 +75,7 @@ def problem_of(csrc: Path, path: str, name: str) -> str:
 
 
 def problems(csrc: Path = CSRC) -> Iterator[str]:
-    """One sentence for each offence."""
+    """One sentence for each offense."""
     above: List[str] = []
     for room, below in ROOMS.items():
         for wrong in sorted(set(below) - set(above)):

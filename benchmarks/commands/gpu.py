@@ -47,7 +47,7 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
         check_share(options)
     place = measuring.find(options.device, backend)
     if place is None:
-        refuse(options.device, recognised(backend), "" if device_spec.gpus(backend) else engine_reason())
+        refuse(options.device, recognized(backend), "" if device_spec.gpus(backend) else engine_reason())
     base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
     kept = Kept(options, base)
     try:
@@ -141,7 +141,7 @@ def refuse(name: str, found: devices.Recognition, reason: str) -> None:
     raise UserError("this is %s, but its CUDA engine cannot be measured: %s" % (device.title, reason))
 
 
-def recognised(backend: str) -> devices.Recognition:
+def recognized(backend: str) -> devices.Recognition:
     """What the machine is: by the first GPU that ``backend`` can use, else by what the system says."""
     for gpu in device_spec.gpus(backend):
         known = rules.known_as(gpu).device
@@ -150,7 +150,7 @@ def recognised(backend: str) -> devices.Recognition:
             "; say --device %s" % known.name if known else ", which no device file knows",
         )
         return devices.Recognition(known, None, said)
-    return devices.recognise()
+    return devices.recognize()
 
 
 def engine_reason() -> str:

@@ -20,11 +20,11 @@ NETWORK = variants.get(
 RECIPE = recipes.get("paper", init="he", dropout="inverted", schedule="constant", flip=False, weight_decay=5e-4)
 SEEDS = range(5)
 
-# Figure 1: no regularisation of any kind, and for each activation the rate that is quickest on a seed of its own.
+# Figure 1: no regularization of any kind, and for each activation the rate that is quickest on a seed of its own.
 # The training error is measured every MEASURED updates; the rate is chosen by the first target, the paper's.
 TARGETS, MOST_EPOCHS, TRIAL_SEED, MEASURED = (0.25, 0.05), 15, 100, 4
 RATES = (0.003, 0.01, 0.03, 0.1)
-BARE = {"dropout": "off", "crop": "centre", "colour": "off", "weight_decay": 0.0}
+BARE = {"dropout": "off", "crop": "center", "color": "off", "weight_decay": 0.0}
 
 ABLATION = {"batch": 32, "lr": 0.01, "epochs": 15, "schedule": "epochs", "cuts": (10,)}
 _PLAIN = tuple(block.replace(" lrn", "") for block in NETWORK.blocks)
@@ -34,7 +34,7 @@ ARMS: Dict[str, Any] = {
     "plain pooling (2 x 2, stride 2)": ({"pool_kernel": 2}, {}),
     "no LRN": ({"blocks": _PLAIN}, {}),
     "no dropout": ({}, {"dropout": "off"}),
-    "no augmentation": ({}, {"crop": "centre", "colour": "off"}),
+    "no augmentation": ({}, {"crop": "center", "color": "off"}),
     "one column": ({"columns": 1}, {}),
     "tanh": ({"activation": "tanh"}, {}),
 }

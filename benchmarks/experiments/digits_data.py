@@ -1,6 +1,6 @@
 """scikit-learn's handwritten digits as folders of PNG files, for ``fastalex train`` and the experiments.
 
-The images, their source, licence and split are those of ``examples/train_digits.py``.
+The images, their source, license and split are those of ``examples/train_digits.py``.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Held(NamedTuple):
 def sets() -> List[Images]:
     """``[training, validation]``."""
     train_digits = neighbors.load(neighbors.TRAIN_DIGITS)
-    grey, labels = train_digits.load_images()
+    gray, labels = train_digits.load_images()
     found = []
     for chosen in train_digits.held_out_split(labels):
-        samples = [Held(grey[i], int(labels[i]), "digit-%d-sample-%04d.png" % (labels[i], i)) for i in chosen]
+        samples = [Held(gray[i], int(labels[i]), "digit-%d-sample-%04d.png" % (labels[i], i)) for i in chosen]
         found.append(Images(samples, list(train_digits.LABELS)))
     return found
 

@@ -2,7 +2,7 @@
 
 ``alexnet-digits`` has its trained weights; the standard networks have random ones, since none of the published ones
 come with fastalex: their figures show what the arithmetic does, not what a user's photographs would be taken for. The
-reference has float32 weights and accumulates in double, so what quantising the weights costs is in the figures.
+reference has float32 weights and accumulates in double, so what quantizing the weights costs is in the figures.
 """
 
 from __future__ import annotations

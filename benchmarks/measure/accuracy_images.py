@@ -68,13 +68,13 @@ def data_for(net: AlexNet, quick: bool) -> Data:
     if net.variant.name != TRAINED:
         return Data(images, net.preprocess(random_views(pictures, count)))
     train_digits = neighbors.load(neighbors.TRAIN_DIGITS)
-    grey, labels = train_digits.load_images()
+    gray, labels = train_digits.load_images()
     training, held = train_digits.held_out_split(labels)
     training = np.random.RandomState(SEED).permutation(training)[:count]
     held = held[:: 8 if quick else 1]
     return Data(
         images,
-        train_digits.prepare(grey[training], net.variant),
-        train_digits.prepare(grey[held], net.variant),
+        train_digits.prepare(gray[training], net.variant),
+        train_digits.prepare(gray[held], net.variant),
         labels[held],
     )

@@ -22,7 +22,7 @@ def write_weights(spec: Mapping[str, Any]) -> None:
     weights.save(os.path.join(spec["folder"], WEIGHTS), initial.random_weights(variants.get(spec["variant"])), {})
 
 
-def write_quantised(spec: Mapping[str, Any], precision: str, fc_weights: str) -> None:
+def write_quantized(spec: Mapping[str, Any], precision: str, fc_weights: str) -> None:
     """fastalex's own file of a mode (:func:`weights_file`)."""
     from fastalex import AlexNet
 
@@ -57,7 +57,7 @@ def _save(graph: Any, spec: Mapping[str, Any], conversion: str) -> None:
 
 
 def write_onnx_dynamic(spec: Mapping[str, Any]) -> None:
-    """int8 weights of the fully connected layers; onnxruntime quantises their input at each call."""
+    """int8 weights of the fully connected layers; onnxruntime quantizes their input at each call."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     source, target = alone(spec, "dynamic"), graph_path(spec, "onnx dynamic", ".onnx")
@@ -65,7 +65,7 @@ def write_onnx_dynamic(spec: Mapping[str, Any]) -> None:
 
 
 def alone(spec: Mapping[str, Any], name: str) -> str:
-    """The graph under a folder of its own: onnxruntime's quantisers leave files of fixed names beside it, and several
+    """The graph under a folder of its own: onnxruntime's quantizers leave files of fixed names beside it, and several
     run at a time."""
     folder = os.path.join(spec["folder"], name)
     os.makedirs(folder, exist_ok=True)
@@ -135,12 +135,12 @@ def write_openvino_w8(spec: Mapping[str, Any]) -> None:
 
 
 def write_openvino_int8(spec: Mapping[str, Any]) -> None:
-    """NNCF's quantisation after training, of weights and activations."""
+    """NNCF's quantization after training, of weights and activations."""
     import nncf
 
     images = nncf.Dataset([image[None] for image in calibration_images(spec)])
-    quantised = nncf.quantize(_read_openvino(spec), images, subset_size=CALIBRATION_IMAGES)
-    _save_openvino(quantised, spec, "openvino int8")
+    quantized = nncf.quantize(_read_openvino(spec), images, subset_size=CALIBRATION_IMAGES)
+    _save_openvino(quantized, spec, "openvino int8")
 
 
 def _read_openvino(spec: Mapping[str, Any]) -> Any:
@@ -164,7 +164,7 @@ def write_torch(spec: Mapping[str, Any]) -> None:
 
 
 def write_ncnn(spec: Mapping[str, Any]) -> None:
-    """pnnx from PyTorch to ncnn, with normalisation in the form that pnnx knows."""
+    """pnnx from PyTorch to ncnn, with normalization in the form that pnnx knows."""
     import pnnx
     import torch
 
@@ -212,7 +212,7 @@ def _arrays(spec: Mapping[str, Any]) -> Dict[str, np.ndarray]:
 CONVERSIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
     "weights": write_weights,
     **{
-        weights_file(*mode): lambda spec, mode=mode: write_quantised(spec, *mode)
+        weights_file(*mode): lambda spec, mode=mode: write_quantized(spec, *mode)
         for mode in (("fp32", "int8"), ("fp32", "int4"), ("int8", "int8"), ("int8", "int4"))
     },
     "torch": write_torch,

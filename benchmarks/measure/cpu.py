@@ -45,7 +45,7 @@ def measure(
                 file = weights_file(precision, fc_weights)
                 one = dict(spec, precision=precision, fc_weights=fc_weights, weights=os.path.join(folder, file))
                 if file not in written:
-                    child("quantise", one)
+                    child("quantize", one)
                     written.add(file)
                 for threads in base["counts"]:
                     pinned = dict(one, threads=threads, cpus=base["cpus"][:threads])

@@ -1,6 +1,6 @@
 """A process that does one task for one mode of fastalex on a CPU: ``run.py measure.cpu_worker TASK SPEC``.
 
-TASK is "save", "quantise", "correct" or "time"; it prints one JSON object. Each task has a process of its own, so that
+TASK is "save", "quantize", "correct" or "time"; it prints one JSON object. Each task has a process of its own, so that
 peak memory belongs to it alone and nothing is warm by accident.
 
 A SPEC has: variant, precision, fc_weights, batch, threads, cpus (to pin to), folder (of the files), weights (the path
@@ -40,14 +40,14 @@ def task_save(spec: Dict[str, Any]) -> Dict[str, Any]:
     return {}
 
 
-def task_quantise(spec: Dict[str, Any]) -> Dict[str, Any]:
+def task_quantize(spec: Dict[str, Any]) -> Dict[str, Any]:
     """Write the file that the mode of ``spec`` loads."""
     from benchmarks.measure import conversions
     from fastalex import variants
 
     row = variants.get(spec["variant"])
     shape = (row.channels, row.input_size, row.input_size)
-    conversions.write_quantised(dict(spec, shape=shape), spec["precision"], spec["fc_weights"])
+    conversions.write_quantized(dict(spec, shape=shape), spec["precision"], spec["fc_weights"])
     return {}
 
 
@@ -55,7 +55,7 @@ def task_correct(spec: Dict[str, Any]) -> Dict[str, Any]:
     """Compare the tuned engine with the naive one, which defines each op and sums in double.
 
     The first and the last image of the batch are the same image, and both results are compared. With rounded weights
-    the naive net gets the tuned net's own dequantised weights, and what the rounding of weights and activations itself
+    the naive net gets the tuned net's own dequantized weights, and what the rounding of weights and activations itself
     changes is a figure of its own: max|difference| to the fp32 result over max|fp32 result|.
     """
     from benchmarks.measure.engine_files import WEIGHTS
@@ -70,7 +70,7 @@ def task_correct(spec: Dict[str, Any]) -> Dict[str, Any]:
     report = compare(result, np.concatenate([reference, reference]), TOLERANCES[spec["precision"]])
     report["reference"] = "fastalex naive backend (double accumulation)"
     if rounded:
-        unquantised = _net(spec, weights=os.path.join(spec["folder"], WEIGHTS), **plain)(images[:1])
+        unquantized = _net(spec, weights=os.path.join(spec["folder"], WEIGHTS), **plain)(images[:1])
         report["quantisation_error"] = float(np.max(np.abs(result[:1] - unquantised)) / np.max(np.abs(unquantised)))
     return report
 
@@ -85,7 +85,7 @@ def task_time(spec: Dict[str, Any]) -> Dict[str, Any]:
     return report
 
 
-TASKS = {"save": task_save, "quantise": task_quantise, "correct": task_correct, "time": task_time}
+TASKS = {"save": task_save, "quantize": task_quantize, "correct": task_correct, "time": task_time}
 
 
 def main(words: Sequence[str]) -> int:

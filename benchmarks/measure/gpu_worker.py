@@ -81,8 +81,8 @@ def times(clock: Any, call: Any, batch: int, quick: bool) -> Dict[str, Any]:
 def correctness(engine: Engine, net: Any, spec: Mapping[str, Any], reference: np.ndarray) -> Dict[str, Any]:
     """The first, the second and the last image (the first again), against the naive backend, which sums in double.
 
-    fastalex's quantised weights are compared with what they became, and what quantisation changes is a figure of its
-    own: max|difference| to the unquantised network over its maximum.
+    fastalex's quantized weights are compared with what they became, and what quantization changes is a figure of its
+    own: max|difference| to the unquantized network over its maximum.
     """
     result = net.result()
     count = len(result)

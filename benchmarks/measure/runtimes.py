@@ -75,7 +75,7 @@ class Torch:
 
 
 class OnnxRuntime:
-    """onnxruntime's CPU provider with every graph optimisation, for a graph of one of the conversions."""
+    """onnxruntime's CPU provider with every graph optimization, for a graph of one of the conversions."""
 
     def __init__(self, spec: Mapping[str, Any], graph: str = "onnx") -> None:
         import onnxruntime
@@ -88,7 +88,7 @@ class OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = self.spec["threads"], 1
         from fastalex.networks.onnx_export import BATCH
 
-        options.add_free_dimension_override_by_name(BATCH, batch)  # a fixed shape is what it optimises best
+        options.add_free_dimension_override_by_name(BATCH, batch)  # a fixed shape is what it optimizes best
         path = graph_path(self.spec, self.graph, ".onnx")
         self.session = self.package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

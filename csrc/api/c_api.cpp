@@ -118,7 +118,7 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
     need(param.data, "a parameter");
     if (param.storage != FASTALEX_FP32 && param.storage != FASTALEX_INT8 && param.storage != FASTALEX_INT4)
       invalid("a parameter's storage must be fp32, int8 or int4, not ", param.storage);
-    if (param.storage != FASTALEX_FP32) need(param.scale, "a quantised parameter's scale");
+    if (param.storage != FASTALEX_FP32) need(param.scale, "a quantized parameter's scale");
   }
   fastalex_model_options model = {};
   model.fc_storage = options->fc_storage;
@@ -177,7 +177,7 @@ int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t
   });
 }
 
-int fastalex_quantise(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels, void* scale) {
+int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels, void* scale) {
   return guarded([&] {
     need(weights && levels && scale, "weights, levels and scale");
     if (storage != FASTALEX_INT8 && storage != FASTALEX_INT4) invalid("storage must be int8 or int4, not ", storage);
@@ -186,10 +186,10 @@ int fastalex_quantise(const float* weights, size_t outputs, size_t inputs, int32
     for (size_t out = 0; out < outputs; ++out) {
       const float* row = weights + out * inputs;
       if (storage == FASTALEX_INT8) {
-        fastalex::quantise_int8(row, count, static_cast<int8_t*>(levels) + out * inputs,
+        fastalex::quantize_int8(row, count, static_cast<int8_t*>(levels) + out * inputs,
                                 static_cast<float*>(scale) + out);
       } else {
-        fastalex::quantise_int4(row, count, static_cast<uint8_t*>(levels) + out * ((inputs + 1) / 2),
+        fastalex::quantize_int4(row, count, static_cast<uint8_t*>(levels) + out * ((inputs + 1) / 2),
                                 static_cast<uint16_t*>(scale) + out * fastalex::int4_groups(inputs));
       }
     }
@@ -306,11 +306,11 @@ int fastalex_param_bytes(fastalex_net* net, size_t* bytes) {
   });
 }
 
-int fastalex_unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps,
+int fastalex_unit_normalize(float* maps, size_t images, size_t channels, size_t positions, float eps,
                             int32_t eps_inside, int32_t threads) {
   return guarded([&] {
     need(maps, "maps");
-    fastalex::unit_normalise(maps, images, channels, positions, eps, eps_inside != 0, threads_of("threads", threads));
+    fastalex::unit_normalize(maps, images, channels, positions, eps, eps_inside != 0, threads_of("threads", threads));
   });
 }
 

@@ -80,7 +80,7 @@ fastalex_param param_of(const py::object& given) {
   const py::tuple parts = given.cast<py::tuple>();
   const bool bytes = parts.size() == 2;
   if (!bytes && parts.size() != 3)
-    throw py::value_error("a quantised parameter is (levels, scale) or has its count, too");
+    throw py::value_error("a quantized parameter is (levels, scale) or has its count, too");
   const py::array levels = parts[0].cast<py::array>(), scale = parts[1].cast<py::array>();
   const size_t out = static_cast<size_t>(levels.ndim() == 2 ? levels.shape(0) : 0);
   const size_t count = bytes ? static_cast<size_t>(levels.size()) : parts[2].cast<size_t>();
@@ -88,7 +88,7 @@ fastalex_param param_of(const py::object& given) {
   const size_t scales = bytes ? out : out * groups_of(inputs);
   const size_t room = bytes ? count : out * ((inputs + 1) / 2);
   if (!out || count % out || static_cast<size_t>(scale.size()) != scales || static_cast<size_t>(levels.size()) != room)
-    throw py::value_error("the shapes of a quantised parameter do not fit each other");
+    throw py::value_error("the shapes of a quantized parameter do not fit each other");
   return {dense(levels, bytes ? 'i' : 'u', 1), dense(scale, 'f', bytes ? 4 : 2), count,
           bytes ? FASTALEX_INT8 : FASTALEX_INT4};
 }
@@ -398,7 +398,7 @@ py::list layers(const std::string& table, const std::array<int32_t, 3>& shape) {
 }
 
 // (levels, scale) of weights [out, in] in the order [out, y, x, channel]: what param_of takes.
-py::tuple quantise_rows(const Array& weights, int storage) {
+py::tuple quantize_rows(const Array& weights, int storage) {
   if (weights.ndim() != 2) throw py::value_error("the weights must be [out, in]");
   const py::ssize_t out = weights.shape(0), in = weights.shape(1);
   py::array levels, scale;
@@ -415,14 +415,14 @@ py::tuple quantise_rows(const Array& weights, int storage) {
   int status;
   {
     py::gil_scoped_release release;
-    status = fastalex_quantise(from, static_cast<size_t>(out), static_cast<size_t>(in), storage, to, scales);
+    status = fastalex_quantize(from, static_cast<size_t>(out), static_cast<size_t>(in), storage, to, scales);
   }
   check(status);
   return py::make_tuple(levels, scale);
 }
 
 // maps [images, channels, ...], changed in place.
-void unit_normalise(Array maps, float eps, bool eps_inside, int32_t threads) {
+void unit_normalize(Array maps, float eps, bool eps_inside, int32_t threads) {
   if (maps.ndim() < 3) throw py::value_error("the maps must be [images, channels, ...]");
   float* values = maps.mutable_data();
   const size_t images = static_cast<size_t>(maps.shape(0)), channels = static_cast<size_t>(maps.shape(1));
@@ -430,7 +430,7 @@ void unit_normalise(Array maps, float eps, bool eps_inside, int32_t threads) {
   int status;
   {
     py::gil_scoped_release release;
-    status = fastalex_unit_normalise(values, images, channels, positions, eps, eps_inside, threads);
+    status = fastalex_unit_normalize(values, images, channels, positions, eps, eps_inside, threads);
   }
   check(status);
 }
@@ -557,8 +557,8 @@ PYBIND11_MODULE(_core, m) {
   m.attr("INT4_GROUP") = FASTALEX_INT4_GROUP;
   m.attr("FC_STORAGES") = names_of(fastalex_storage_name);
   m.attr("PRECISIONS") = names_of(fastalex_precision_name);
-  m.def("quantise_rows", &quantise_rows, py::arg("weights").noconvert(), py::arg("storage"));
-  m.def("unit_normalise", &unit_normalise, py::arg("maps").noconvert(), py::arg("eps"), py::arg("eps_inside"),
+  m.def("quantize_rows", &quantize_rows, py::arg("weights").noconvert(), py::arg("storage"));
+  m.def("unit_normalize", &unit_normalize, py::arg("maps").noconvert(), py::arg("eps"), py::arg("eps_inside"),
         py::arg("threads") = 0);
   m.def("map_distances", &map_distances, py::arg("a"), py::arg("b"), py::arg("weights"), py::arg("pairing"),
         py::arg("with_maps") = false, py::arg("threads") = 0);

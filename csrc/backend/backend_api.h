@@ -58,11 +58,11 @@ typedef struct fastalex_backend_api {
   // JSON of device `index`; FASTALEX_INVALID past the last.
   int (*device_info)(int index, char* text, size_t capacity, size_t* size);
 
-  // steps: the plan of the net's own image size with n = 1. params[i]: layouts in ops.h, or quantised (fastalex.h).
+  // steps: the plan of the net's own image size with n = 1. params[i]: layouts in ops.h, or quantized (fastalex.h).
   int (*model_create)(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count,
                       const fastalex_model_options* options, void** model);
   void (*model_destroy)(void* model);
-  int (*model_param)(const void* model, size_t index, float* out);  // out: dense float32, dequantised
+  int (*model_param)(const void* model, size_t index, float* out);  // out: dense float32, dequantized
   size_t (*model_bytes)(const void* model);
 
   // Memory of the model's device, for arrays that stay there.

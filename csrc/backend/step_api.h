@@ -27,7 +27,7 @@ typedef enum fastalex_layout {
 typedef struct fastalex_layer_api {
   int (*current_device)(int* index);  // of the calling thread
   // steps: in this order, with shapes for any n; param is 0 in at most one of them, else -1. weight, bias: of that one,
-  // the caller's until the layer is destroyed; quantised ones keep their levels.
+  // the caller's until the layer is destroyed; quantized ones keep their levels.
   int (*create)(const fastalex_step* steps, size_t count, const fastalex_param* weight, const float* bias,
                 int32_t precision, const char* tuning, void** layer);
   // Frames of this kind to images of 3 x out_h x out_w. The input is [N, height, row_bytes] bytes; pixels is not used.

@@ -8,7 +8,7 @@
 
 namespace fastalex {
 
-// Whether `step` and the one after it are a normalisation across channels and a max-pool, in either order, that may be
+// Whether `step` and the one after it are a normalization across channels and a max-pool, in either order, that may be
 // done in one go: nobody asks for what is between them.
 inline bool is_norm_pool_pair(const fastalex_step& step, const fastalex_step& next) {
   return step.output < 0 && ((step.op == FASTALEX_OP_LRN && next.op == FASTALEX_OP_MAXPOOL) ||

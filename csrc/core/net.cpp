@@ -80,7 +80,7 @@ Net::Net(const std::string& table, int c, int h, int w, const std::vector<fastal
   for (const fastalex_step& step : native.steps)
     for (int i = step.param; i >= 0 && i < step.param + 2; ++i)
       if (params[i].storage != FASTALEX_FP32 && (step.op != FASTALEX_OP_FULLY_CONNECTED || i != step.param))
-        invalid("parameter ", i, " is quantised, but only weights of fully connected layers may be");
+        invalid("parameter ", i, " is quantized, but only weights of fully connected layers may be");
   check(backend_->model_create(native.steps.data(), native.steps.size(), params.data(), params.size(), &options,
                                &model_));
   register_fork_guarded(this);

@@ -33,7 +33,7 @@ int unit_count(double count) {
 
 }  // namespace
 
-void unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps, bool eps_inside,
+void unit_normalize(float* maps, size_t images, size_t channels, size_t positions, float eps, bool eps_inside,
                     int threads) {
   UnitNormTask task = {};
   task.maps = maps;

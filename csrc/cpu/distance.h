@@ -7,7 +7,7 @@
 namespace fastalex {
 
 // Throw Error(FASTALEX_INVALID) for sizes out of range. threads > 0.
-void unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps, bool eps_inside,
+void unit_normalize(float* maps, size_t images, size_t channels, size_t positions, float eps, bool eps_inside,
                     int threads);
 void map_distances(const fastalex_distances& distances, int threads);
 

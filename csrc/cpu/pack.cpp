@@ -205,7 +205,7 @@ void ConvLayer::pack_levels(const float* weight, double in_step, int index) {
   for (int lane = 0; lane < panels.width(index); ++lane) {
     const size_t output = panels.first_channel(index) + lane;
     const char* row = reinterpret_cast<const char*>(weight) + output * products() * sizeof(float);
-    quantise_int8(reinterpret_cast<const float*>(row), static_cast<int>(products()), levels.data(), &steps_[output]);
+    quantize_int8(reinterpret_cast<const float*>(row), static_cast<int>(products()), levels.data(), &steps_[output]);
     int32_t sum = 0;
     for_each_value(index, lane, [&](int place, char* to) {
       const int16_t level = levels[place];
@@ -343,8 +343,8 @@ void FcLayer::pack_panel(const fastalex_param& weight, int index) {
     } else {
       const float* from = static_cast<const float*>(weight.data);
       for (int i = 0; i < k; ++i) floats[i] = at(from, output * k + source_[i]);
-      if (storage == FASTALEX_INT8) quantise_int8(floats.data(), k, bytes.data(), &row.scale);
-      if (storage == FASTALEX_INT4) quantise_int4(floats.data(), k, nibbles.data(), scales.data());
+      if (storage == FASTALEX_INT8) quantize_int8(floats.data(), k, bytes.data(), &row.scale);
+      if (storage == FASTALEX_INT4) quantize_int4(floats.data(), k, nibbles.data(), scales.data());
       if (storage == FASTALEX_FP16 || storage == FASTALEX_BF16) {
         const float largest = largest_magnitude(floats.data(), k);
         if (!std::isfinite(largest)) refuse_weights("NaN or infinity");

@@ -29,14 +29,14 @@ struct Panels {
 class PackedLayer {
  public:
   virtual ~PackedLayer() = default;
-  virtual void unpack_weight(float* weight) const = 0;  // as backend/ops.h has it, dequantised
+  virtual void unpack_weight(float* weight) const = 0;  // as backend/ops.h has it, dequantized
   void unpack_bias(float* bias) const;
   virtual size_t bytes() const { return weights.bytes() + scale.bytes() + bias.bytes(); }
 
   Panels panels;
   Buffer weights;  // in the order of the task that reads them
   Buffer bias;     // [panel index][panel], zero in the tail
-  Buffer scale;    // of quantised weights, as the task has it
+  Buffer scale;    // of quantized weights, as the task has it
 
  protected:
   explicit PackedLayer(const Panels& panels);
@@ -77,7 +77,7 @@ class ConvLayer final : public PackedLayer {
 
 class FcLayer final : public PackedLayer {
  public:
-  // weight: fp32 [K, C H W], or quantised (fastalex.h).
+  // weight: fp32 [K, C H W], or quantized (fastalex.h).
   FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
           const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;

@@ -7,7 +7,7 @@
  * table of any member of the family, so that no program needs a second description of the architecture.
  *
  *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil [step=F]
- *   fc name=S out=I [step=F]                           step: of the input's quantisation, for precision int8
+ *   fc name=S out=I [step=F]                           step: of the input's quantization, for precision int8
  *   relu|tanh|sigmoid|softmax name=S
  *   leaky_relu name=S alpha=F                          alpha: the slope below zero
  *   lrn name=S size=I alpha=F beta=F k=F groups=I      alpha is the factor in front of the sum of squares;
@@ -143,7 +143,7 @@ FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t he
 
 /* The levels and scales of `outputs` x `inputs` weights, in the layout and order of fastalex_param: what a net makes of
  * float32 weights. storage: FASTALEX_INT8 or FASTALEX_INT4; levels and scale: room as fastalex_param says. */
-FASTALEX_API int fastalex_quantise(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels,
+FASTALEX_API int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels,
                                    void* scale);
 
 /* Waits until no call is running on the net, then frees it. NULL is allowed. */
@@ -153,7 +153,7 @@ FASTALEX_API void fastalex_destroy(fastalex_net* net);
  * the net's input is cut from that at (crop_y, crop_x), and plane p becomes v * scale[p] - shift[p]. */
 typedef enum fastalex_filter {
   FASTALEX_NEAREST = 0,
-  FASTALEX_LINEAR = 1,   /* two by two neighbours, whatever the scale (OpenCV) */
+  FASTALEX_LINEAR = 1,   /* two by two neighbors, whatever the scale (OpenCV) */
   FASTALEX_ANTIALIAS = 2 /* a triangle that widens when it shrinks (Pillow) */
 } fastalex_filter;
 
@@ -231,7 +231,7 @@ FASTALEX_API void fastalex_memory_destroy(fastalex_net* net, void* memory);
 /* One of `to` and `from` is host memory, as `to_host` says. Waits for the device. */
 FASTALEX_API int fastalex_memory_copy(fastalex_net* net, void* to, const void* from, size_t bytes, int32_t to_host);
 
-/* Copies parameter `index` out as float32, dequantised where it is stored in fewer bits. */
+/* Copies parameter `index` out as float32, dequantized where it is stored in fewer bits. */
 FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count);
 
 /* Bytes of memory that the packed parameters take. */
@@ -243,7 +243,7 @@ FASTALEX_API int fastalex_param_bytes(fastalex_net* net, size_t* bytes);
  *
  * The first makes the channels of each position a vector of length 1, in place: x / (sqrt(sum x^2) + eps), or with
  * eps_inside x / sqrt(sum x^2 + eps). maps: [images][channels][positions]. */
-FASTALEX_API int fastalex_unit_normalise(float* maps, size_t images, size_t channels, size_t positions, float eps,
+FASTALEX_API int fastalex_unit_normalize(float* maps, size_t images, size_t channels, size_t positions, float eps,
                                          int32_t eps_inside, int32_t threads);
 
 typedef enum fastalex_pairing {

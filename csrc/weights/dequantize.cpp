@@ -8,7 +8,7 @@ namespace fastalex {
 namespace {
 
 // [out, c, y, x] from [out, y, x, c].
-std::vector<float> dequantised(const fastalex_step& step, const fastalex_param& param) {
+std::vector<float> dequantized(const fastalex_step& step, const fastalex_param& param) {
   const size_t pixels = static_cast<size_t>(step.in_h) * step.in_w, channels = step.in_c, inputs = pixels * channels;
   const bool bytes = param.storage == FASTALEX_INT8;
   const unsigned char* row = static_cast<const unsigned char*>(param.data);
@@ -40,7 +40,7 @@ FloatParams::FloatParams(const fastalex_step* steps, size_t step_count, const fa
   for (size_t i = 0; i < param_count; ++i) pointers_.push_back(static_cast<const float*>(params[i].data));
   for (const fastalex_step* step = steps; step < steps + step_count; ++step) {
     if (step->param < 0 || params[step->param].storage == FASTALEX_FP32) continue;
-    owned_[step->param] = dequantised(*step, params[step->param]);
+    owned_[step->param] = dequantized(*step, params[step->param]);
     pointers_[step->param] = owned_[step->param].data();
   }
 }

@@ -12,7 +12,7 @@ namespace fastalex {
 namespace {
 
 // To the nearest integer, of ties the even one, for |value| < 2^22: a sum with 1.5 * 2^23 has no room for a fraction.
-// Compilers vectorise this, not nearbyint.
+// Compilers vectorize this, not nearbyint.
 inline float rounded(float value) { return (value + 12582912.0f) - 12582912.0f; }
 
 inline float limited(float value, float low, float high) {
@@ -41,7 +41,7 @@ float int4_inverse(uint16_t scale) {
 
 inline float int4_rounded(float value, float inverse) { return limited(rounded(value * inverse), -8.0f, 7.0f); }
 
-// In pairs: as exact as it gets, and compilers vectorise it.
+// In pairs: as exact as it gets, and compilers vectorize it.
 float sum_of_group(float* values) {
   for (int width = FASTALEX_INT4_GROUP / 2; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) values[i] += values[i + width];
@@ -71,7 +71,7 @@ float fitted_scale(const float* group, uint16_t scale) {
   return square > 0 ? sum_of_group(products) / square : 0.0f;
 }
 
-// The largest magnitude would be level -8 at ratio 1. Smaller ratios clip it in favour of the many small values.
+// The largest magnitude would be level -8 at ratio 1. Smaller ratios clip it in favor of the many small values.
 uint16_t best_scale(const float* group) {
   float low = group[0], high = group[0];
   for (int i = 1; i < FASTALEX_INT4_GROUP; ++i) {
@@ -111,7 +111,7 @@ void refuse_weights(const char* found) {
   invalid("a fully connected layer holds ", found, "; keep its weights in fp32");
 }
 
-void quantise_int8(const float* row, int count, int8_t* levels, float* scale) {
+void quantize_int8(const float* row, int count, int8_t* levels, float* scale) {
   float step = finite_magnitude(row, count) / 127.0f;
   if (!(step > 0)) step = 1.0f;  // a quotient of the smallest numbers may round to zero
   *scale = step;
@@ -123,7 +123,7 @@ void quantise_int8(const float* row, int count, int8_t* levels, float* scale) {
   }
 }
 
-void quantise_int4(const float* row, int count, uint8_t* nibbles, uint16_t* scales) {
+void quantize_int4(const float* row, int count, uint8_t* nibbles, uint16_t* scales) {
   finite_magnitude(row, count);
   float group[FASTALEX_INT4_GROUP];
   int levels[FASTALEX_INT4_GROUP];

@@ -12,13 +12,13 @@ namespace fastalex {
 
 // levels: int8 [count], round(w / scale) in -127 .. 127, of ties the even one; scale: the largest magnitude / 127, or 1
 // where that is zero.
-void quantise_int8(const float* row, int count, int8_t* levels, float* scale);
+void quantize_int8(const float* row, int count, int8_t* levels, float* scale);
 
 // nibbles: [(count + 1) / 2], level + 8 of -8 .. 7, the first of two in the low half, the half after an odd count
 // level 0; scales: fp16 [int4_groups(count)], of either sign, since the extra level -8 serves the largest magnitude,
 // whichever its sign. The scale of a group is the best of a few by squared error. Throws, too, for magnitudes that
 // 8 * the largest fp16 does not reach.
-void quantise_int4(const float* row, int count, uint8_t* nibbles, uint16_t* scales);
+void quantize_int4(const float* row, int count, uint8_t* nibbles, uint16_t* scales);
 
 // The largest magnitude. An infinity or a NaN gives one of them.
 float largest_magnitude(const float* row, int count);

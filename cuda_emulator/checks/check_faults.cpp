@@ -15,7 +15,7 @@ void clear(unsigned char* smem) {
   __syncthreads();
 }
 
-// Each thread's word to its neighbour through shared memory; out [threads].
+// Each thread's word to its neighbor through shared memory; out [threads].
 template <bool Barrier>
 void exchange_kernel(const Buffers a) {
   FASTALEX_SHARED(smem);
@@ -72,7 +72,7 @@ void same_word_kernel(const Buffers) {
   reinterpret_cast<uint32_t*>(smem)[0] = 7;
 }
 
-// Neighbours write parts of one word, then everybody reads everything in other sizes.
+// Neighbors write parts of one word, then everybody reads everything in other sizes.
 void small_parts_kernel(const Buffers a) {
   FASTALEX_SHARED(smem);
   const unsigned t = threadIdx.x;
@@ -150,7 +150,7 @@ void deep_kernel(const Buffers a) {
   a.out[threadIdx.x] = static_cast<uint32_t>(frame[Depth - 1]);
 }
 
-// Asynchronous copies: thread t brings in [threads, 4]; out: what it or its neighbour then sees. Two groups of half a
+// Asynchronous copies: thread t brings in [threads, 4]; out: what it or its neighbor then sees. Two groups of half a
 // vector each.
 enum CopyFault { kNone, kNoWait, kWaitForOne, kNoCommit, kNoBarrier };
 template <CopyFault Fault>

@@ -65,7 +65,7 @@ void expect_half(float value, uint32_t want) {
   expect(pair == (0x3c000000u | want), hex("to_half2", __float_as_uint(value), 0, 0, pair, want));
 }
 
-// Between neighbours: their middle goes to the even one, and what is next to the middle to the nearer one.
+// Between neighbors: their middle goes to the even one, and what is next to the middle to the nearer one.
 void check_rounding() {
   for (uint32_t half = 0; half < 0x7c00; ++half) {
     const double above = half + 1 == 0x7c00 ? 65536 : half_value(half + 1);

@@ -86,8 +86,8 @@ void check_devices() {
   }
   const Variable none("FASTALEX_EMULATED_DEVICE", "devices=0");
   expect_error("no device", {"sees no GPU"}, [] { device_count(); });
-  const Variable wrong("FASTALEX_EMULATED_DEVICE", "colour=2");
-  expect_error("a wrong key", {"no key is called \"colour\""}, [] { device_count(); });
+  const Variable wrong("FASTALEX_EMULATED_DEVICE", "color=2");
+  expect_error("a wrong key", {"no key is called \"color\""}, [] { device_count(); });
 }
 
 void check_memory() {

@@ -1,7 +1,7 @@
 """JetBot's collision avoidance: from a camera's frame to the probability that the way is blocked.
 
 The conventions are those of github.com/NVIDIA-AI-IOT/jetbot, ``notebooks/collision_avoidance/``: torchvision's AlexNet
-with two classes (``train_model.ipynb``), frames of 8-bit blue, green, red that the profile ``jetbot`` normalises, and
+with two classes (``train_model.ipynb``), frames of 8-bit blue, green, red that the profile ``jetbot`` normalizes, and
 the softmax's first value (``live_demo.ipynb``, ``preprocess`` and ``update``). One thing differs on purpose: that
 notebook never calls ``model.eval()``, so its dropout stays on and the same frame gives another answer each time. Here
 dropout is off, as in every fastalex network.
@@ -50,7 +50,7 @@ class CollisionAvoidance:
 
         :param frame: uint8 ``[H, W, 3]``, as the camera delivers it; JetBot's is 224 x 224, others are stretched to
             that. numpy, or an array on the net's GPU.
-        :param order: ``"BGR"``, as OpenCV and JetBot's cameras have the colours, or ``"RGB"``.
+        :param order: ``"BGR"``, as OpenCV and JetBot's cameras have the colors, or ``"RGB"``.
         :param stream: for a frame on the GPU, as for :meth:`AlexNet.run_frame`.
         :raises UserError: for what is no such frame.
         """

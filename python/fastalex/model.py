@@ -36,7 +36,7 @@ class AlexNet(Network):
     :param num_classes: width of the last layer; default: the weights' or the variant's own.
     :param weights: path of a file that :func:`fastalex.weights.load` reads (``.safetensors``, ``.npz``, ``.pth``,
         ``.caffemodel``, ``.onnx``); the name of bundled weights (``"digits"``); a mapping
-        of parameter name to array; ``"random"`` or ``None`` for seeded He initialisation.
+        of parameter name to array; ``"random"`` or ``None`` for seeded He initialization.
     :param device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` (a GPU by its index), ``"tensorrt"``, ``"naive"`` (the slow
         definition of every op), or ``"auto"``, which takes the first of cuda, tensorrt and cpu that works and says in
         :attr:`device` which it was.
@@ -135,7 +135,7 @@ class AlexNet(Network):
         out: Any = None,
         stream: Any = None,
     ) -> Any:
-        """Logits ``[1, num_classes]`` of one camera frame; on a GPU it is resized and normalised there, in one pass.
+        """Logits ``[1, num_classes]`` of one camera frame; on a GPU it is resized and normalized there, in one pass.
 
         :param frame: uint8 ``[H, W, 3]``, rows at any distance: numpy, or an array on the net's GPU.
         :param order: of the three bytes of a pixel: ``"BGR"``, as OpenCV and JetBot's cameras have them, or ``"RGB"``.

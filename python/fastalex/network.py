@@ -125,7 +125,7 @@ class Network:
         return self._net.profile(execution.request(given))
 
     def state_dict(self) -> Dict[str, np.ndarray]:
-        """Parameter name -> new float32 array, dequantised where the weights are kept in fewer bits."""
+        """Parameter name -> new float32 array, dequantized where the weights are kept in fewer bits."""
         shapes = self.variant.parameter_shapes()
         return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
 

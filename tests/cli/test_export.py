@@ -104,13 +104,13 @@ def test_standard_operators_and_what_is_written(tmp_path, capsys):
     assert np.abs(got.sum(axis=1) - 1).max() < 1e-5
 
 
-def test_quantised_weights_are_written_as_float32(tmp_path):
+def test_quantized_weights_are_written_as_float32(tmp_path):
     _, row, net = saved(tmp_path, "alexnet2012")
     packed, out = tmp_path / "packed.safetensors", tmp_path / "net.onnx"
     net.save(packed, fc_weights="int8")
     assert main(["export", str(packed), str(out)]) == 0
-    quantised = AlexNet(weights=packed, device="cpu", fc_weights="int8")
-    close(run(out, images(row, 1)), AlexNet(row, weights=quantised.state_dict(), device="naive")(images(row, 1)))
+    quantized = AlexNet(weights=packed, device="cpu", fc_weights="int8")
+    close(run(out, images(row, 1)), AlexNet(row, weights=quantized.state_dict(), device="naive")(images(row, 1)))
 
 
 @pytest.mark.parametrize(

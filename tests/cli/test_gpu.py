@@ -35,7 +35,7 @@ def test_summary_prints_the_kernels(capsys):
 def test_info_lists_the_gpus(capsys):
     with emulated.pretend("nano"):
         (row,) = [one for one in diagnosis.collect()["gpus"] if one["device"] == "emulated:0"]
-    assert (row["recognised"], row["sm"]) == ("nano", 53)
+    assert (row["recognized"], row["sm"]) == ("nano", 53)
     assert row["tuning"].startswith("devices/tuning/nano.toml")
     _, out, _ = run(capsys, "info")
     assert "NVIDIA GeForce RTX 3090" in out

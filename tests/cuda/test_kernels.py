@@ -144,7 +144,7 @@ def test_nan_passes_every_kernel(device, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("size", [5, 3])
 @pytest.mark.parametrize("channels", [96, 20])
-def test_fused_normalisation_and_pool(channels, size, precision):
+def test_fused_normalization_and_pool(channels, size, precision):
     """In either order, in tiles with a halo: more pixels and channels than one block has."""
     lrn = "lrn name=lrn size=%d alpha=0.3 beta=0.75 k=1.0 groups=1" % size
     pool = "maxpool name=pool kernel=3 stride=2 rounding=ceil"

@@ -33,7 +33,7 @@ def test_vectors_get_length_one(channels, positions, inside):
     eps = 1e-8 if inside else 1e-10
     expected = wide / (np.sqrt(squares + eps) if inside else np.sqrt(squares) + eps)
     assert np.abs(expected).max() > 0.5 / np.sqrt(channels)
-    _core.unit_normalise(maps, eps, inside)
+    _core.unit_normalize(maps, eps, inside)
     # half of the sum's relative error, and the root's, the reciprocal's and the product's; eps itself is rounded
     assert (np.abs(maps - expected) <= np.abs(expected) * (terms(channels) / 2 + 5) * U).all()
     assert (maps[0, :, 0] == 0).all()
@@ -74,8 +74,8 @@ def test_threads_and_tiles_change_no_bit():
         alone, _ = _core.map_distances([a[i]], [b[j]], weights, ZIPPED)
         assert alone[0, 0] == whole[i, j]
     one, many = a.copy(), a.copy()
-    _core.unit_normalise(one, 1e-10, False, 1)
-    _core.unit_normalise(many, 1e-10, False, 3)
+    _core.unit_normalize(one, 1e-10, False, 1)
+    _core.unit_normalize(many, 1e-10, False, 3)
     np.testing.assert_array_equal(one, many)
 
 
@@ -83,7 +83,7 @@ def test_nan_and_infinity_propagate():
     a = random(2, 64, 100)
     a[0, 3, 7] = np.nan
     a[1, 5, 9] = np.inf
-    _core.unit_normalise(a, 1e-10, False)
+    _core.unit_normalize(a, 1e-10, False)
     assert np.isnan(a[0, :, 7]).all() and np.isfinite(a[0, :, 8]).all()
     assert np.isnan(a[1, 5, 9])
 
@@ -95,7 +95,7 @@ def test_wrong_arguments():
     with pytest.raises(UserError, match="no maps"):
         _core.map_distances(list(a), list(a), np.ones(4, np.float32), TRIANGLE, True)
     with pytest.raises(UserError, match="threads must be 0"):
-        _core.unit_normalise(a, 1e-10, False, -1)
+        _core.unit_normalize(a, 1e-10, False, -1)
     with pytest.raises(ValueError, match="the same shape"):
         _core.map_distances(list(a), list(a), np.ones(3, np.float32), ALL)
     with pytest.raises(ValueError, match="as many maps"):

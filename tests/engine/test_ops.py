@@ -22,7 +22,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 
 
 def parameters(cases):
-    """The cases by name. A whole layer has a marker; the spatial normalisation's is as quick as a small case."""
+    """The cases by name. A whole layer has a marker; the spatial normalization's is as quick as a small case."""
     whole = [not case.small and case.op != "spatial_norm" for case in cases]
     return [
         pytest.param(case, id=case.name, marks=[pytest.mark.whole_layer] if slow else [])
@@ -114,7 +114,7 @@ def test_int8_convolutions_are_exact_on_levels(case, sign):
 @pytest.mark.parametrize("rows", [1, 4, 6])
 @pytest.mark.parametrize("kind", ["unsigned", "one outlier", "tiny", "zero"])
 def test_digits_of_any_row(storage, rows, kind):
-    """Quantised weights are multiplied by the digits of the input: rows without negatives, with one large value, small
+    """Quantized weights are multiplied by the digits of the input: rows without negatives, with one large value, small
     and empty ones."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((rows, 301, 1, 1), dtype=np.float32)
@@ -172,7 +172,7 @@ def test_nan_and_infinity_propagate_as_in_pytorch():
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8"])
-def test_quantisation_is_the_documented_one(storage):
+def test_quantization_is_the_documented_one(storage):
     """fp16: round to nearest even. int8: 127 levels each side, one scale an output, round to nearest even."""
     case = CASES["fc-" + storage]
     _, params = case.random()

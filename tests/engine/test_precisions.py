@@ -155,7 +155,7 @@ def test_exact_is_said_and_does_not_use_winograd():
 
 @pytest.mark.slow
 def test_a_cold_start_takes_little_memory(tmp_path):
-    """Import, load of a quantised file of full size, first result. The seconds are for the benchmarks to say."""
+    """Import, load of a quantized file of full size, first result. The seconds are for the benchmarks to say."""
     path = tmp_path / "net.safetensors"
     AlexNet("alexnet2012", device="cpu", weights="random").save(path, fc_weights="int8")
     program = (

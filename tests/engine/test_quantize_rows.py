@@ -30,7 +30,7 @@ def nibbles(packed, count):
 @pytest.mark.parametrize("count", COUNTS)
 def test_int8_is_the_nearest_level_of_each_row(count):
     w = weights(count)
-    levels, scale = _core.quantise_rows(w, INT8)
+    levels, scale = _core.quantize_rows(w, INT8)
     assert levels.dtype == np.int8 and levels.shape == w.shape
     assert scale.dtype == np.float32 and scale.shape == (len(w),)
     largest = np.abs(w).max(axis=1)
@@ -40,9 +40,9 @@ def test_int8_is_the_nearest_level_of_each_row(count):
 
 
 def test_int8_rounds_ties_to_even_and_scales_the_smallest_numbers():
-    levels, scale = _core.quantise_rows(np.array([[127, 0.5, 1.5, 2.5, -0.5, -1.5]], np.float32), INT8)
+    levels, scale = _core.quantize_rows(np.array([[127, 0.5, 1.5, 2.5, -0.5, -1.5]], np.float32), INT8)
     assert scale[0] == 1 and levels.tolist() == [[127, 0, 2, 2, 0, -2]]
-    levels, scale = _core.quantise_rows(np.array([[1e-45, -1e-45]], np.float32), INT8)
+    levels, scale = _core.quantize_rows(np.array([[1e-45, -1e-45]], np.float32), INT8)
     assert scale[0] == 1 and levels.tolist() == [[0, 0]]
 
 
@@ -50,7 +50,7 @@ def test_int8_rounds_ties_to_even_and_scales_the_smallest_numbers():
 def test_int4_is_as_good_as_the_best_of_many_scales(count):
     """Each group's squared error: at most that of the plain scale, and near that of an exhaustive search."""
     w = weights(count)
-    packed, scale = _core.quantise_rows(w, INT4)
+    packed, scale = _core.quantize_rows(w, INT4)
     assert packed.dtype == np.uint8 and packed.shape == (len(w), (count + 1) // 2)
     assert scale.dtype == np.float16 and scale.shape == (len(w), (count + GROUP - 1) // GROUP)
     if count % 2:
@@ -83,16 +83,16 @@ def test_what_has_no_level_is_refused(storage, bad):
     w = weights(300)
     w[4, 299] = bad
     with pytest.raises(UserError, match=r"a fully connected layer holds NaN or infinity; keep its weights in fp32"):
-        _core.quantise_rows(w, storage)
+        _core.quantize_rows(w, storage)
 
 
 def test_int4_ends_where_its_scales_do():
-    _core.quantise_rows(np.array([[8 * 65504.0, 1]], np.float32), INT4)
+    _core.quantize_rows(np.array([[8 * 65504.0, 1]], np.float32), INT4)
     with pytest.raises(UserError, match="beyond the range of int4 with fp16 scales"):
-        _core.quantise_rows(np.array([[8 * 65504.0 * 1.01, 1]], np.float32), INT4)
+        _core.quantize_rows(np.array([[8 * 65504.0 * 1.01, 1]], np.float32), INT4)
 
 
 @pytest.mark.parametrize("storage", [0, 1, 4, -1, 9])  # fp32, fp16, bf16, none
 def test_other_storages_have_no_levels(storage):
     with pytest.raises(UserError, match="storage must be int8 or int4"):
-        _core.quantise_rows(weights(4), storage)
+        _core.quantize_rows(weights(4), storage)

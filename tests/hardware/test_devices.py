@@ -1,4 +1,4 @@
-"""The device files, what is derived from them, and recognising a machine without having it."""
+"""The device files, what is derived from them, and recognizing a machine without having it."""
 
 from __future__ import annotations
 
@@ -119,15 +119,15 @@ MACHINES = [
 
 
 @pytest.mark.parametrize(("machine", "device", "card"), MACHINES)
-def test_recognise(machine, device, card):
-    found = devices.recognise(machine)
+def test_recognize(machine, device, card):
+    found = devices.recognize(machine)
     assert found.device is devices.get(device)
     assert (found.card.name if found.card else None) == card
     assert "says" in found.reason or "names" in found.reason
 
 
 def test_ambiguous_card_is_said():
-    reason = devices.recognise(probes(smi="NVIDIA GeForce GTX 1650, 4096\n")).reason
+    reason = devices.recognize(probes(smi="NVIDIA GeForce GTX 1650, 4096\n")).reason
     assert "GeForce GTX 1650 (GDDR5) or GeForce GTX 1650 (GDDR6)" in reason
 
 
@@ -142,7 +142,7 @@ def test_ambiguous_card_is_said():
     ],
 )
 def test_unknown_machines_have_a_reason(machine, words):
-    found = devices.recognise(machine)
+    found = devices.recognize(machine)
     assert found.device is None
     assert found.card is None
     assert words in found.reason

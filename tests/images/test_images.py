@@ -62,7 +62,7 @@ def column(values):
 # --- profiles ---------------------------------------------------------------------------------------------------------
 
 
-def torch_normalise(crop, mean, std):
+def torch_normalize(crop, mean, std):
     """ToTensor and Normalize, as torchvision writes them, on uint8 [H, W, 3]."""
     tensor = torch.from_numpy(np.array(crop)).permute(2, 0, 1).float() / 255
     return ((tensor - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)).numpy()
@@ -76,7 +76,7 @@ def test_torchvision_is_pillow_and_torch_arithmetic(height, width):
     new_height, new_width = int(256 * height / short), int(256 * width / short)
     resized = Image.fromarray(array).resize((new_width, new_height), Image.BILINEAR)
     top, left = round((new_height - 224) / 2.0), round((new_width - 224) / 2.0)
-    want = torch_normalise(np.asarray(resized)[top : top + 224, left : left + 224], MEAN, STD)
+    want = torch_normalize(np.asarray(resized)[top : top + 224, left : left + 224], MEAN, STD)
     got = preprocess(array, "torchvision")
     assert got.shape == (1, 3, 224, 224) and got.dtype == np.float32 and got.flags.c_contiguous
     np.testing.assert_array_equal(got[0], want)
@@ -129,7 +129,7 @@ def test_linear_is_opencv(old, new):
     want = cv2.resize(array.astype(np.float32), new[::-1], interpolation=cv2.INTER_LINEAR)
     assert got.dtype == np.float32 and got.shape == (*new, 3)
     # A float32 position below n is off by n * 2^-24 at most, in OpenCV; a weight's error times the largest step between
-    # neighbours is the pixel's. On top: seven roundings of values below 256 in each implementation, 2^-24 relative.
+    # neighbors is the pixel's. On top: seven roundings of values below 256 in each implementation, 2^-24 relative.
     bound = (old[0] + old[1]) * 255 * 2.0**-24 + 2 * 7 * 256 * 2.0**-24
     assert np.abs(got.astype(np.float64) - want).max() <= bound
     assert want.max() > 50
@@ -146,7 +146,7 @@ def test_caffe_warps_with_opencv_and_crops_at_14(profile, side):
     want = resized[offset : offset + 227, offset : offset + 227].transpose(2, 0, 1) - column(BGR_MEAN)
     got = preprocess(array, profile)
     assert got.shape == (1, 3, 227, 227)
-    assert np.abs(got[0] - want).max() <= 1 + 1e-4  # a grey level of OpenCV's 11-bit weights, see above
+    assert np.abs(got[0] - want).max() <= 1 + 1e-4  # a gray level of OpenCV's 11-bit weights, see above
     assert np.abs(got[0] - want).mean() < 0.2
 
 
@@ -187,16 +187,16 @@ def test_long_side_is_rounded_as_each_source_does():
 def test_brainscore_and_net2brain():
     array = photo(300, 200)
     direct = np.asarray(Image.fromarray(array).resize((224, 224), Image.BILINEAR))
-    np.testing.assert_array_equal(preprocess(array, "brainscore")[0], torch_normalise(direct, MEAN, STD))
+    np.testing.assert_array_equal(preprocess(array, "brainscore")[0], torch_normalize(direct, MEAN, STD))
     warped = np.asarray(Image.fromarray(array).resize((256, 256), Image.BILINEAR))[16:240, 16:240]
-    np.testing.assert_array_equal(preprocess(array, "net2brain")[0], torch_normalise(warped, MEAN, STD))
+    np.testing.assert_array_equal(preprocess(array, "net2brain")[0], torch_normalize(warped, MEAN, STD))
 
 
 def test_digits():
-    grey = photo(8, 8, channels=1)
-    big = np.asarray(Image.fromarray(np.repeat(grey, 3, 2)).resize((131, 131), Image.BILINEAR))
-    want = torch_normalise(big, (0.5,) * 3, (0.5,) * 3)
-    np.testing.assert_array_equal(preprocess(grey, "digits")[0], want)
+    gray = photo(8, 8, channels=1)
+    big = np.asarray(Image.fromarray(np.repeat(gray, 3, 2)).resize((131, 131), Image.BILINEAR))
+    want = torch_normalize(big, (0.5,) * 3, (0.5,) * 3)
+    np.testing.assert_array_equal(preprocess(gray, "digits")[0], want)
     assert preprocess(np.zeros((8, 8), np.uint8), "digits").max() == -1
     assert preprocess(np.full((8, 8), 255, np.uint8), "digits").min() == 1
 
@@ -235,7 +235,7 @@ def test_every_profile_and_size(name):
 def test_size_keeps_the_field_of_view():
     resized = Image.fromarray(photo(300, 300)).resize((146, 146), Image.BILINEAR)  # 256 * 128 / 224 = 146.3
     crop = np.asarray(resized)[9:137, 9:137]
-    np.testing.assert_array_equal(preprocess(photo(300, 300), "torchvision", 128)[0], torch_normalise(crop, MEAN, STD))
+    np.testing.assert_array_equal(preprocess(photo(300, 300), "torchvision", 128)[0], torch_normalize(crop, MEAN, STD))
 
 
 def test_variants_name_profiles_of_their_size():
@@ -255,7 +255,7 @@ def test_bad_profiles():
     with pytest.raises(UserError, match="there are: torchvision, caffe"):
         preprocess(photo(9, 9), None)
     row = PROFILES["torchvision"]
-    for change in ({"resize": "longer"}, {"resample": "cubic"}, {"centre": "ceil"}, {"order": "GBR"}):
+    for change in ({"resize": "longer"}, {"resample": "cubic"}, {"center": "ceil"}, {"order": "GBR"}):
         with pytest.raises(UserError, match="must be one of"):
             dataclasses.replace(row, **change)
     for change in ({"size": 257}, {"size": 0}, {"std": (1, 0, 1)}, {"divisor": 0}):
@@ -433,17 +433,17 @@ def test_damaged_exif_is_no_exif(kind, exif):
     assert open_image(encoded(image, kind, exif=exif)).size == (40, 24)
 
 
-def test_grey_palette_and_bilevel():
-    grey = photo(9, 11, channels=1)[..., 0]
-    np.testing.assert_array_equal(np.asarray(open_image(encoded(Image.fromarray(grey), "PNG")))[..., 2], grey)
-    np.testing.assert_array_equal(np.asarray(open_image(encoded(Image.fromarray(grey), "JPEG"))).std(-1), 0)
+def test_gray_palette_and_bilevel():
+    gray = photo(9, 11, channels=1)[..., 0]
+    np.testing.assert_array_equal(np.asarray(open_image(encoded(Image.fromarray(gray), "PNG")))[..., 2], gray)
+    np.testing.assert_array_equal(np.asarray(open_image(encoded(Image.fromarray(gray), "JPEG"))).std(-1), 0)
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 200, 100, 50])
     palette.putpixel((1, 0), 1)
     for data in (encoded(palette, "PNG"), encoded(palette, "PNG", transparency=1)):
         assert np.asarray(open_image(data)).tolist() == [[[10, 20, 30], [200, 100, 50]]]
-    bits = Image.fromarray(grey > 100)
-    np.testing.assert_array_equal(np.asarray(open_image(encoded(bits, "PNG")))[..., 0], (grey > 100) * 255)
+    bits = Image.fromarray(gray > 100)
+    np.testing.assert_array_equal(np.asarray(open_image(encoded(bits, "PNG")))[..., 0], (gray > 100) * 255)
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True, "exact": True})])
@@ -478,15 +478,15 @@ def test_cmyk():
         assert abs(got - (255 - ink) * (255 - 60) / 255) <= 3  # 8-bit DCT of a flat picture
 
 
-def png16(values, colour):
-    """A 16-bit PNG written by hand; ``values`` [H, W, channels], colour type 0 (grey), 2 (RGB) or 4 (grey, alpha)."""
+def png16(values, color):
+    """A 16-bit PNG written by hand; ``values`` [H, W, channels], color type 0 (gray), 2 (RGB) or 4 (gray, alpha)."""
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(kind, body):
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
@@ -501,9 +501,9 @@ def test_sixteen_bits():
         np.testing.assert_array_equal(np.asarray(open_image(image))[..., 0], want)
     graymap = b"P5 256 256 65535\n" + values.astype(">u2").tobytes()
     np.testing.assert_array_equal(np.asarray(open_image(Image.open(BytesIO(graymap))))[..., 0], want)
-    colour = np.random.default_rng(0).integers(0, 65536, (8, 9, 3))
-    np.testing.assert_array_equal(np.asarray(open_image(png16(colour, 2))), colour >> 8)
-    np.testing.assert_array_equal(np.asarray(open_image(png16(colour[..., :2], 4)))[..., 0], colour[..., 0] >> 8)
+    color = np.random.default_rng(0).integers(0, 65536, (8, 9, 3))
+    np.testing.assert_array_equal(np.asarray(open_image(png16(color, 2))), color >> 8)
+    np.testing.assert_array_equal(np.asarray(open_image(png16(color[..., :2], 4)))[..., 0], color[..., 0] >> 8)
 
 
 @pytest.mark.parametrize("mode", ["I", "F"])

@@ -424,7 +424,7 @@ def test_features_once(metric):
         f[3]
 
 
-def test_the_cache_recognises_images(monkeypatch):
+def test_the_cache_recognizes_images(monkeypatch):
     cached, plain = make(cache_bytes=10 << 20), make()
     runs = []
     inner = cached._trunk.maps

@@ -95,17 +95,17 @@ def test_variant_is_pytorch_in_float64(name):
 @pytest.mark.peers
 @pytest.mark.parametrize("fc_weights", ["fp16", "int8"])
 @pytest.mark.parametrize("name", ["alexnet2012", "torchvision"])
-def test_quantised_net_is_pytorch_with_its_own_weights(name, fc_weights):
-    """Against its dequantised weights as tightly as an unquantised net; the quantisation error is another matter."""
+def test_quantized_net_is_pytorch_with_its_own_weights(name, fc_weights):
+    """Against its dequantized weights as tightly as an unquantized net; the quantization error is another matter."""
     row = get(name)
     x = images(row)
     net = AlexNet(row, device="cpu", fc_weights=fc_weights, exact=True)
     exact, single = reference_outputs(row, net.state_dict(), x)
     scale = np.abs(exact).max()
     assert np.abs(net(x) - exact).max() <= 2 * np.abs(single - exact).max() + 2 * U * scale
-    unquantised = AlexNet(row, device="cpu", exact=True)
-    assert net.param_bytes < 0.53 * unquantised.param_bytes
-    assert 0 < np.abs(net(x) - unquantised(x)).max() < 0.05 * scale
+    unquantized = AlexNet(row, device="cpu", exact=True)
+    assert net.param_bytes < 0.53 * unquantized.param_bytes
+    assert 0 < np.abs(net(x) - unquantized(x)).max() < 0.05 * scale
 
 
 @pytest.mark.peers

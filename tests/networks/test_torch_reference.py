@@ -123,12 +123,12 @@ def test_paper_network_as_two_separate_columns():
         weight, bias = (tensor.chunk(2)[column] for tensor in (weights[name + ".weight"], weights[name + ".bias"]))
         return functional.relu(functional.conv2d(x, weight, bias, **options))
 
-    def normalise_and_pool(x):
+    def normalize_and_pool(x):
         return functional.max_pool2d(functional.local_response_norm(x, 5, 1e-4, 0.75, 2.0), 3, 2)
 
     x = images(227)
-    first = [normalise_and_pool(half("conv1", column, x, stride=4)) for column in (0, 1)]
-    second = [normalise_and_pool(half("conv2", column, first[column], padding=2)) for column in (0, 1)]
+    first = [normalize_and_pool(half("conv1", column, x, stride=4)) for column in (0, 1)]
+    second = [normalize_and_pool(half("conv2", column, first[column], padding=2)) for column in (0, 1)]
     third = [half("conv3", column, torch.cat(second, 1), padding=1) for column in (0, 1)]
     fourth = [half("conv4", column, third[column], padding=1) for column in (0, 1)]
     fifth = [functional.max_pool2d(half("conv5", column, fourth[column], padding=1), 3, 2) for column in (0, 1)]
@@ -141,7 +141,7 @@ def test_paper_network_as_two_separate_columns():
 
 
 def test_original_network_by_hand():
-    """LRN before pool and ReLU, spatial normalisation, and the rounding up of configuration 145, step by step."""
+    """LRN before pool and ReLU, spatial normalization, and the rounding up of configuration 145, step by step."""
     row = narrow("alexnet2012-original")
     weights = {name: torch.from_numpy(array).double() for name, array in initial.random_weights(row, 4).items()}
 
@@ -269,7 +269,7 @@ def test_gradients_reach_every_parameter(name):
         assert parameter.grad.abs().max() > 0, key
 
 
-def test_gradient_of_the_normalisations_against_differences():
+def test_gradient_of_the_normalizations_against_differences():
     x = torch.randn(1, 4, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(7), requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: torch_reference.lrn(x, 3, 0.5, 0.75, 2.0, groups=2), (x,))
     assert torch.autograd.gradcheck(lambda x: torch_reference.spatial_norm(x, 3, 0.5, 0.75, 1.0), (x,))
@@ -314,7 +314,7 @@ def test_build_takes_overrides_and_refuses_unknown_ones():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_normalisations_of_16_bits_do_not_overflow(dtype):
+def test_normalizations_of_16_bits_do_not_overflow(dtype):
     """Squares of 1000 are beyond fp16; the result is that of float32, rounded once."""
     x = (1000 * torch.randn(2, 8, 5, 5, generator=torch.Generator().manual_seed(0))).to(dtype)
     constants = {"size": 5, "alpha": 2e-5, "beta": 0.75, "k": 2.0}

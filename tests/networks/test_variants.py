@@ -155,7 +155,7 @@ def test_groups(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_local_response_normalisation_of_each_row(name):
+def test_local_response_normalization_of_each_row(name):
     row = get(name)
     if name not in LRN_ROWS:
         assert row.lrn is None
@@ -168,7 +168,7 @@ def test_local_response_normalisation_of_each_row(name):
         assert layer.options["groups"] == (1 if row.lrn.crosses_columns else row.columns)
 
 
-def test_spatial_normalisation_of_the_released_source():
+def test_spatial_normalization_of_the_released_source():
     norm = [layer for layer in get("alexnet2012-original").layers() if layer.op == "spatial_norm"]
     assert len(norm) == 1
     assert norm[0].options["size"] == 5
@@ -286,7 +286,7 @@ def test_mistakes_are_one_sentence(name, overrides, sentence):
     "change",
     [
         lambda row: row.pop("widths"),
-        lambda row: row.update(colour="red"),
+        lambda row: row.update(color="red"),
         lambda row: row.update(widths=5),
         lambda row: row.update(lrn={"size": 5, "gamma": 1}),
         lambda row: row.update(num_classes="ten"),

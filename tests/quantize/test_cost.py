@@ -1,4 +1,4 @@
-"""What it costs to keep fully connected weights in fewer bits, with the quantisers of the engines.
+"""What it costs to keep fully connected weights in fewer bits, with the quantizers of the engines.
 
 The kernels are compared elsewhere with the weights as they are kept; here these are compared with what was given.
 """
@@ -64,10 +64,10 @@ def test_classes_of_the_digits(capsys, emulated):
     spec = importlib.util.spec_from_file_location("digits_example", ROOT / "examples" / "train_digits.py")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    grey, labels = script.load_images()
+    gray, labels = script.load_images()
     _, held_out = script.held_out_split(labels)
     row = variants.get("alexnet-digits")
-    held = script.prepare(grey[held_out], row)
+    held = script.prepare(gray[held_out], row)
     expected = AlexNet(weights="digits", device="cpu")(held).argmax(1)
     for storage in NUMBERS["cuda"]["fp16"]:
         net = AlexNet(weights="digits", device="emulated", precision="fp16", fc_weights=storage)

@@ -1,4 +1,4 @@
-"""Calibration, quantised weights files, and the command that writes them.
+"""Calibration, quantized weights files, and the command that writes them.
 
 Their levels are checked in tests/engine/test_quantize_rows.py, what nets compute from them in
 tests/engine/test_precisions.py.
@@ -24,7 +24,7 @@ from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibr
 from fastalex.quantize.histogram import Histogram, threshold
 from fastalex.runtime import precisions
 from fastalex.weights import initial, quantized
-from fastalex.weights.quantized import QuantisedWeight
+from fastalex.weights.quantized import QuantizedWeight
 
 NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}  # 35 and 29: rows of int4 with half a byte left
 U = 2.0**-24
@@ -307,8 +307,8 @@ def test_int8_without_a_calibration_says_what_to_run():
 # Files ------------------------------------------------------------------------------------------------------------
 
 
-def dequantised(row, arrays, storage):
-    """What a quantised file of ``arrays`` means, in numpy: levels of int8 are rounded here, of int4 asked for."""
+def dequantized(row, arrays, storage):
+    """What a quantized file of ``arrays`` means, in numpy: levels of int8 are rounded here, of int4 asked for."""
     expected = dict(arrays)
     for layer in row.layers():
         if layer.op != "fc":
@@ -321,7 +321,7 @@ def dequantised(row, arrays, storage):
             scale = np.abs(ordered).max(axis=1, keepdims=True) / np.float32(127)
             values = np.rint(ordered / scale).astype(np.float32) * scale
         else:
-            levels, scale = _core.quantise_rows(np.ascontiguousarray(ordered), 3)
+            levels, scale = _core.quantize_rows(np.ascontiguousarray(ordered), 3)
             values = np.empty_like(ordered)
             for i in range(ordered.shape[1]):
                 level = (levels[:, i // 2] >> (4 * (i % 2)) & 15).astype(np.float32) - 8
@@ -333,18 +333,18 @@ def dequantised(row, arrays, storage):
 @pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
 @pytest.mark.parametrize("storage", ["int8", "int4"])
 @pytest.mark.parametrize("name", ["alexnet2012", "torchvision"])
-def test_a_quantised_file_has_the_levels_of_its_weights(tmp_path, name, storage, suffix):
+def test_a_quantized_file_has_the_levels_of_its_weights(tmp_path, name, storage, suffix):
     row = variants.get(name, **NARROW)
     arrays = initial.random_weights(row, seed=4)
     net = AlexNet(row, weights=arrays, device="cpu")
     path = tmp_path / ("net" + suffix)
     net.save(path, fc_weights=storage)
     loaded = weights.load(path)
-    expected = dequantised(row, arrays, storage)
+    expected = dequantized(row, arrays, storage)
     assert list(loaded.variant().parameter_shapes()) == list(expected)
     for key, array in expected.items():
         got = loaded.arrays[key]
-        assert isinstance(got, QuantisedWeight) == (got.ndim == 2)
+        assert isinstance(got, QuantizedWeight) == (got.ndim == 2)
         assert got.shape == array.shape
         np.testing.assert_array_equal(np.asarray(got), array)
     if suffix == ".safetensors":
@@ -356,7 +356,7 @@ def test_a_quantised_file_has_the_levels_of_its_weights(tmp_path, name, storage,
         np.testing.assert_array_equal(plain[fc6], loaded.arrays[fc6].levels)
 
 
-def test_a_quantised_file_is_loaded_as_it_is(tmp_path, monkeypatch):
+def test_a_quantized_file_is_loaded_as_it_is(tmp_path, monkeypatch):
     """Its storage is the default, the engine gets the file's own levels, and the net computes with their values."""
     row = variants.get("torchvision", **NARROW)
     net = AlexNet(row, weights=initial.random_weights(row, seed=4), device="cpu")
@@ -375,7 +375,7 @@ def test_a_quantised_file_is_loaded_as_it_is(tmp_path, monkeypatch):
     pairs = [param for param in given if isinstance(param, tuple)]
     assert [len(pair) for pair in pairs] == [2, 2, 2]
     assert not any(array.flags.writeable for pair in pairs for array in pair)  # the mapping, no copy
-    expected = dequantised(row, net.state_dict(), "int8")
+    expected = dequantized(row, net.state_dict(), "int8")
     for key, array in again.state_dict().items():
         np.testing.assert_array_equal(array, expected[key])
     x = images(row)
@@ -384,12 +384,12 @@ def test_a_quantised_file_is_loaded_as_it_is(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("storage", ["int8", "int4"])
-def test_another_storage_dequantises(tmp_path, storage):
+def test_another_storage_dequantizes(tmp_path, storage):
     row = variants.get("alexnet-digits")
     net = AlexNet(weights="digits", device="cpu")
     path = tmp_path / "net.safetensors"
     net.save(path, fc_weights=storage)
-    expected = dequantised(row, net.state_dict(), storage)
+    expected = dequantized(row, net.state_dict(), storage)
     for device in ("cpu", "naive"):
         plain = AlexNet(weights=path, device=device, fc_weights="fp32")
         assert plain.labels == net.labels and plain.trained
@@ -413,7 +413,7 @@ def test_levels_are_recovered_from_values(storage):
     arrays = initial.random_weights(row, seed=9)
     arrays["fc7.weight"][3] = 0
     arrays["fc7.weight"][4] *= 1e-4
-    values = dequantised(
+    values = dequantized(
         row,
         {**arrays, "fc7.weight": np.where(arrays["fc7.weight"] == 0, 0, arrays["fc7.weight"])}
         if storage == "int4"
@@ -488,12 +488,12 @@ def renamed(old, new):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (metadata(quantised="2"), "it is quantised in the format '2', this fastalex reads '1'"),
-        (metadata(quantised=None), "it is quantised in the format None, this fastalex reads '1'"),
+        (metadata(quantized="2"), "it is quantized in the format '2', this fastalex reads '1'"),
+        (metadata(quantized=None), "it is quantized in the format None, this fastalex reads '1'"),
         (metadata(fc_storage="int2"), "its weights are kept as 'int2', not as int8 or int4"),
         (metadata(fc_storage=None), "its weights are kept as None"),
         (metadata(fc_storage="int4"), "its array 'fc6.weight' is int8 (192, 576), but should be uint8 (192, 288)"),
-        (metadata(variant=None), "it is quantised, but names no variant"),
+        (metadata(variant=None), "it is quantized, but names no variant"),
         (metadata(variant="{}"), "the variant row is not valid"),
         (metadata(calibration="{}"), "the calibration is not valid"),
         (retyped("fc6.weight", "U8", [192, 576]), "its array 'fc6.weight' is uint8 (192, 576), but should be int8"),
@@ -506,11 +506,11 @@ def renamed(old, new):
             "its array 'fc8.weight.scale' is int32 (10,), but should be float32",
         ),
         (retyped("fc8.weight.scale", "F16", [20]), "its array 'fc8.weight.scale' is float16 (20,), but should be"),
-        (renamed("fc7.weight.scale", "fc7.scale"), "it is quantised, but lacks the array 'fc7.weight.scale'"),
-        (renamed("fc7.weight", "fc9.weight"), "it is quantised, but lacks the array 'fc7.weight'"),
+        (renamed("fc7.weight.scale", "fc7.scale"), "it is quantized, but lacks the array 'fc7.weight.scale'"),
+        (renamed("fc7.weight", "fc9.weight"), "it is quantized, but lacks the array 'fc7.weight'"),
     ],
 )
-def test_a_wrong_quantised_file_is_one_sentence(tmp_path, digits, change, sentence):
+def test_a_wrong_quantized_file_is_one_sentence(tmp_path, digits, change, sentence):
     path = tmp_path / "net.safetensors"
     net = AlexNet(weights="digits", device="cpu", calibration=calibrating.calibrate(digits, [images(digits.variant)]))
     net.save(path, fc_weights="int8")
@@ -521,7 +521,7 @@ def test_a_wrong_quantised_file_is_one_sentence(tmp_path, digits, change, senten
 
 
 def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
-    """Values are not looked at when a file is loaded, quantised or not."""
+    """Values are not looked at when a file is loaded, quantized or not."""
     path = tmp_path / "net.safetensors"
     AlexNet(weights="digits", device="cpu").save(path, fc_weights="int8")
     loaded = weights.load(path)
@@ -529,7 +529,7 @@ def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
     scale[:] = np.nan
     broken = dict(loaded.arrays)
     old = broken["fc8.weight"]
-    broken["fc8.weight"] = QuantisedWeight(old.levels, scale, old.shape, old.channels)
+    broken["fc8.weight"] = QuantizedWeight(old.levels, scale, old.shape, old.channels)
     net = AlexNet("alexnet-digits", weights=broken, device="cpu", fc_weights="fp32")
     assert np.isnan(net(images(net.variant))).all()
 
@@ -606,11 +606,11 @@ def test_quantize_writes_levels_and_a_calibration(capsys, tmp_path, folder, digi
     net = AlexNet(weights=out, device="cpu")
     assert net.fc_weights == "int8" and net.labels == digits.labels
     assert net.calibration.steps == facts["calibration"]["steps"]
-    expected = dequantised(net.variant, digits.state_dict(), "int8")
+    expected = dequantized(net.variant, digits.state_dict(), "int8")
     for key, array in net.state_dict().items():
         np.testing.assert_array_equal(array, expected[key])
     metadata = weights.load(out).metadata
-    assert set(weights.load_named("digits").metadata) <= set(metadata)  # source and licence stay
+    assert set(weights.load_named("digits").metadata) <= set(metadata)  # source and license stay
 
 
 def test_quantize_without_images_and_in_other_storages(capsys, tmp_path, folder):

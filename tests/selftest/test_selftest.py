@@ -166,14 +166,14 @@ def test_bounds_grow_as_the_arithmetic_says():
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8"])
-def test_quantised_weights_are_compared_with_what_they_became(storage):
+def test_quantized_weights_are_compared_with_what_they_became(storage):
     case = next(case for case in SMALL if case.storage == storage)
     _, params = case.random()
     kept = native.kept_params(case, params, "cpu")
     assert (kept[0] != params[0]).any()
     np.testing.assert_allclose(kept[0], params[0], atol=0.01 * np.abs(params[0]).max())
 
-    def unquantised(table, x, params, backend, storage):
+    def unquantized(table, x, params, backend, storage):
         return native.run_native(table, x, params, backend)
 
-    assert not checks.check(case, "cpu", run=unquantised).ok
+    assert not checks.check(case, "cpu", run=unquantized).ok

@@ -64,7 +64,7 @@ def blocked(model, camera_value, dtype=torch.float32):
 
 
 def frames(count=6, height=224, width=224):
-    """Pictures as a camera delivers them, uint8 [H, W, 3]: patches of colour, blurred, with noise."""
+    """Pictures as a camera delivers them, uint8 [H, W, 3]: patches of color, blurred, with noise."""
     rng = np.random.default_rng(3)
     made = []
     for _ in range(count):

@@ -74,7 +74,7 @@ def _levels(case: Case, weight: np.ndarray) -> Tuple[Tuple[Any, ...], np.ndarray
     outputs, inputs = weight.shape
     by_pixel = weight.reshape(outputs, channels, height * width).transpose(0, 2, 1)
     rows = np.ascontiguousarray(by_pixel).reshape(outputs, -1)
-    levels, scale = _core.quantise_rows(rows, STORAGES.index(case.storage))
+    levels, scale = _core.quantize_rows(rows, STORAGES.index(case.storage))
     if case.storage == "int8":
         values = levels.astype(np.float32) * scale[:, None]
     else:
@@ -108,7 +108,7 @@ def _bound(case: Case, precision: str, backend: str, x: np.ndarray, kept: Any, r
         kind = dataclasses.replace(case, storage="fp16") if (precision, case.storage) == ("fp16", "fp32") else case
         arithmetic = native.arithmetic_of(kind, backend, precision)
         return bounds.error_bound(kind, x, kept, reference, arithmetic)
-    # The pool chooses, so a value is off by as much as any in its window may be; the normalisation is the only sum.
+    # The pool chooses, so a value is off by as much as any in its window may be; the normalization is the only sum.
     lines = [line for line in case.table.splitlines() if not line.startswith("relu")]
     magnitudes = x
     for line in lines:
@@ -224,15 +224,15 @@ def check_batches(harness: Harness, plans: Plans) -> None:
                     assert_right(image[None], one, (name, precision, n))
 
 
-def check_serialised(harness: Harness, plans: Plans) -> None:
+def check_serialized(harness: Harness, plans: Plans) -> None:
     """What is read back is written the same and computes the same bits; so does a clone."""
     for name in ("conv-5x5-pad2-groups2", "fc-int4", "lrn-9-wider-than-groups", "lrn-pool-relu-groups"):
         case = next(case for case in cases() if case.name == name)
         want = problem(plans, case, "fp32", harness.backend)
         plugin = harness.create(want.plugin, {**want.fields, "tuning": "graphs off\n"})
-        data = plugin.serialise()
-        again = harness.deserialise(want.plugin, data)
-        assert again.serialise() == data, name
+        data = plugin.serialize()
+        again = harness.deserialize(want.plugin, data)
+        assert again.serialize() == data, name
         given = Tensor(case.shape)
         out = plugin.output(given)
         results = [each.run(want.x, given, out) for each in (plugin, again, plugin.clone())]
@@ -240,8 +240,8 @@ def check_serialised(harness: Harness, plans: Plans) -> None:
         for other in results[1:]:
             np.testing.assert_array_equal(results[0], other, err_msg=name)
     fields = _frame_fields(plans)[0]
-    data = harness.create("FastAlexPreprocess", fields).serialise()
-    assert harness.deserialise("FastAlexPreprocess", data).serialise() == data
+    data = harness.create("FastAlexPreprocess", fields).serialize()
+    assert harness.deserialize("FastAlexPreprocess", data).serialize() == data
 
 
 def check_clones(harness: Harness, plans: Plans) -> None:
@@ -270,7 +270,7 @@ def check_bad_fields(harness: Harness, plans: Plans) -> None:
     one = lambda value: np.array([value], np.int32)  # noqa: E731
     wrong = (
         (NAMES[0], conv, {"weights": None}, "FastAlexConvReLU needs the field weights"),
-        (NAMES[0], conv, {"colour": one(1)}, "FastAlexConvReLU has no field colour; its fields are weights, bias"),
+        (NAMES[0], conv, {"color": one(1)}, "FastAlexConvReLU has no field color; its fields are weights, bias"),
         (NAMES[0], conv, {"kernel": np.float32([3])}, "field kernel of FastAlexConvReLU must be of type kINT32"),
         (NAMES[0], conv, {"kernel": np.int32([3, 3])}, "field kernel of FastAlexConvReLU must have 1 value, not 2"),
         (NAMES[0], conv, {"kernel": UNKNOWN}, "field kernel is of a type"),
@@ -326,7 +326,7 @@ def _frame_fields(plans: Plans, name: str = "torchvision", precision: int = 0) -
 
 
 def check_preprocess(harness: Harness, plans: Plans) -> None:
-    """Frames become what fastalex.images makes of them, but for the rounding of the normalisation."""
+    """Frames become what fastalex.images makes of them, but for the rounding of the normalization."""
     for name in ("torchvision", "caffe", "jetson-inference"):
         for precision, kind in enumerate(("float", "half")):
             fields, frame = _frame_fields(plans, name, precision)
@@ -350,7 +350,7 @@ CHECKS = (
     check_formats,
     check_shapes,
     check_batches,
-    check_serialised,
+    check_serialized,
     check_clones,
     check_bad_fields,
     check_tuning,

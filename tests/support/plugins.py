@@ -158,8 +158,8 @@ class Harness:
             ("plugin_supports", ctypes.c_int, (pointer, ctypes.c_int, tensor, tensor)),
             ("plugin_workspace", ctypes.c_longlong, (pointer, tensor, tensor)),
             ("plugin_enqueue", ctypes.c_int, (pointer, tensor, tensor, pointer, pointer, pointer, pointer)),
-            ("plugin_serialise", ctypes.c_longlong, (pointer, ctypes.c_char_p, ctypes.c_size_t)),
-            ("plugin_deserialise", pointer, (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)),
+            ("plugin_serialize", ctypes.c_longlong, (pointer, ctypes.c_char_p, ctypes.c_size_t)),
+            ("plugin_deserialize", pointer, (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t)),
         ):
             function = getattr(lib, name)
             function.restype, function.argtypes = result, arguments
@@ -194,8 +194,8 @@ class Harness:
             place.name = key.encode()
         return self._plugin(self._lib.plugin_create(name.encode(), raw, len(fields)))
 
-    def deserialise(self, name: str, data: bytes) -> Plugin:
-        return self._plugin(self._lib.plugin_deserialise(name.encode(), data, len(data)))
+    def deserialize(self, name: str, data: bytes) -> Plugin:
+        return self._plugin(self._lib.plugin_deserialize(name.encode(), data, len(data)))
 
     def _plugin(self, handle: Optional[int]) -> Plugin:
         if not handle:
@@ -232,10 +232,10 @@ class Plugin:
             self._harness.fail()
         return size
 
-    def serialise(self) -> bytes:
-        size = self._lib.plugin_serialise(self._handle, None, 0)
+    def serialize(self) -> bytes:
+        size = self._lib.plugin_serialize(self._handle, None, 0)
         buffer = ctypes.create_string_buffer(size)
-        assert self._lib.plugin_serialise(self._handle, buffer, size) == size
+        assert self._lib.plugin_serialize(self._handle, buffer, size) == size
         return buffer.raw
 
     def enqueue(self, given: Tensor, out: Tensor, x: int, y: int, workspace: int) -> None:

@@ -34,7 +34,7 @@ def one(value):
 
 @pytest.mark.parametrize("order", [0, 1, 2])
 @pytest.mark.parametrize("divide", [0, 1])
-def test_normalisation_has_the_conventions_of_torch(order, divide, harness):
+def test_normalization_has_the_conventions_of_torch(order, divide, harness):
     """PyTorch divides alpha by the window; ``divide_alpha`` says so, without it alpha is divided here."""
     x = np.random.default_rng(0).standard_normal((2, 16, 10, 9), np.float32)
     alpha = 0.5
@@ -43,17 +43,17 @@ def test_normalisation_has_the_conventions_of_torch(order, divide, harness):
     if order < 2:
         fields.update(kernel=one(3), stride=one(2), rounding=one(1), activation=one(1))
 
-    def normalise(values):
+    def normalize(values):
         return torch.nn.functional.local_response_norm(values, 5, alpha, 0.75, 2.0)
 
     def pool(values):
         return torch.nn.functional.max_pool2d(values, 3, 2, ceil_mode=True)
 
     exact = torch.from_numpy(x.astype(np.float64))
-    expected = {0: lambda: pool(normalise(exact)), 1: lambda: normalise(pool(exact)), 2: lambda: normalise(exact)}
+    expected = {0: lambda: pool(normalize(exact)), 1: lambda: normalize(pool(exact)), 2: lambda: normalize(exact)}
     want = expected[order]()
     want = (want.relu() if order < 2 else want).numpy()
-    # The roundings of selftest's bound of a normalisation, of values up to the largest, and alpha's own.
+    # The roundings of selftest's bound of a normalization, of values up to the largest, and alpha's own.
     bound = bounds.gamma(5 + 3 + bounds.FUNCTION + 3) * np.abs(want).max()
     got = run(harness, LRN, fields, x)
     assert got.shape == want.shape

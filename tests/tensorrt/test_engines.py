@@ -146,7 +146,7 @@ def test_a_layer_that_tensorrt_lacks_is_a_plugins_or_refused(trt):
     net = make(trt, row)
     assert served(net)["norm1"] == "FastAlexLRNPool"
     check(net(images(row)), exact(net)(images(row)), FP32)
-    with pytest.raises(UserError, match="a normalisation over more than 15 channels; use mode plugins"):
+    with pytest.raises(UserError, match="a normalization over more than 15 channels; use mode plugins"):
         make(trt, row, engine="native")
     with pytest.raises(UserError, match="fully connected weights in int8 or int4; use mode plugins"):
         make(trt, engine="native", fc_weights="int8")
@@ -177,7 +177,7 @@ def test_adaptive_pool_at_other_sizes(trt, size):
 
 
 def test_caffes_range_does_not_overflow(trt):
-    """Squares of activations of 0 to 255 are beyond fp16: the normalisation is fp32 in native layers, too."""
+    """Squares of activations of 0 to 255 are beyond fp16: the normalization is fp32 in native layers, too."""
     row = narrow()
     for version in VERSIONS:
         for engine in ("native", "plugins"):

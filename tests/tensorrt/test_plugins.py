@@ -1,4 +1,4 @@
-"""The TensorRT plugins without TensorRT: fields, shapes, formats, serialised bytes, results on the CUDA emulator."""
+"""The TensorRT plugins without TensorRT: fields, shapes, formats, serialized bytes, results on the CUDA emulator."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def test_a_plan_finds_its_plugins(plans):
 
 def test_damaged_bytes_are_refused(harness, plans):
     want = plugin_checks.problem(plans, CASES["fc-int8"], "fp32", harness.backend)
-    data = harness.create(want.plugin, want.fields).serialise()
+    data = harness.create(want.plugin, want.fields).serialize()
     flipped = data[:2000] + bytes([data[2000] ^ 1]) + data[2001:]  # a weight
     for damaged in (b"", data[:3], data[:-1], data + b"x", b"y" + data[1:], flipped):
-        with pytest.raises(PluginError, match="the serialised FastAlexFullyConnectedW8 is damaged; build the engine"):
-            harness.deserialise(want.plugin, damaged)
+        with pytest.raises(PluginError, match="the serialized FastAlexFullyConnectedW8 is damaged; build the engine"):
+            harness.deserialize(want.plugin, damaged)
     with pytest.raises(PluginError, match="these are the bytes of a FastAlexFullyConnectedW8"):
-        harness.deserialise(CONV, data)
+        harness.deserialize(CONV, data)
 
 
 def test_int4_maps_need_whole_vectors_of_channels(harness, plans):

@@ -1,4 +1,4 @@
-"""What becomes of training images: crops, reflections, colours, statistics, folders and shards."""
+"""What becomes of training images: crops, reflections, colors, statistics, folders and shards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from fastalex import images, variants
 from fastalex.errors import UserError
 from fastalex.images import profiles
-from fastalex.train import augmentation, colour, data, recipes
+from fastalex.train import augmentation, color, data, recipes
 
 cv2 = pytest.importorskip("cv2")
 torch = pytest.importorskip("torch")
@@ -67,7 +67,7 @@ def test_the_released_code_s_views_by_enumeration():
 @pytest.mark.parametrize(("crop", "flip"), [("paper", True), ("inclusive", True), ("inclusive", False)])
 def test_training_draws_every_view_and_no_other(crop, flip):
     """All views of a 76-pixel image occur, as often as each other (chi-square, five standard deviations)."""
-    make = augmentation.Training(ROW, recipes.get("paper", crop=crop, flip=flip, colour="off"), None, 0, 0)
+    make = augmentation.Training(ROW, recipes.get("paper", crop=crop, flip=flip, color="off"), None, 0, 0)
     side = profiles.get(ROW.profile).side_for(67)
     wanted = augmentation.views(side, side, 67, crop, flip)
     draws = 40 * len(wanted)
@@ -80,7 +80,7 @@ def test_training_draws_every_view_and_no_other(crop, flip):
 
 
 def test_a_training_image_is_its_view_of_the_resized_picture():
-    recipe = recipes.get("paper", colour="off", mean_image=False)
+    recipe = recipes.get("paper", color="off", mean_image=False)
     make = augmentation.Training(ROW, recipe, None, 3, 1)
     profile = profiles.get(ROW.profile)
     resized = cv2.cvtColor(picture(0, 76, 76), cv2.COLOR_RGB2BGR)  # of its final size already: nothing is resampled
@@ -92,7 +92,7 @@ def test_a_training_image_is_its_view_of_the_resized_picture():
         np.testing.assert_allclose(make(picture(0, 76, 76), place), blob, rtol=0, atol=1e-4)  # 255 in float32: 3e-5
 
 
-def test_the_original_s_32_images_share_a_view_but_not_the_colours():
+def test_the_original_s_32_images_share_a_view_but_not_the_colors():
     """convdata.py: crop_chunk = 32; the noise is drawn for each image."""
     statistics = gathered([picture(i, 76, 76) for i in range(3)])
     make = augmentation.Training(ROW, recipes.get("original"), statistics, 0, 0)
@@ -128,19 +128,19 @@ def test_resized_crops_have_torchvision_s_areas_and_shapes():
 
 
 def test_jitter_stays_within_its_limits():
-    grey = Image.new("RGB", (20, 20), (100, 100, 100))
+    gray = Image.new("RGB", (20, 20), (100, 100, 100))
     stream = np.random.default_rng(0)
-    values = [np.asarray(augmentation.jittered(grey, 0.1, stream)).mean() for _ in range(50)]
+    values = [np.asarray(augmentation.jittered(gray, 0.1, stream)).mean() for _ in range(50)]
     assert 89 <= min(values) < 95 and 105 < max(values) <= 111
     red = [np.asarray(augmentation.jittered(Image.new("RGB", (4, 4), (200, 50, 50)), 0.1, stream)) for _ in range(30)]
     assert max(pixel[0, 0, 1] for pixel in red) > 70  # the hue turns
 
 
-# Colours --------------------------------------------------------------------------------------------------------------
+# Colors --------------------------------------------------------------------------------------------------------------
 
 
 def gathered(pictures):
-    sums = colour.Gatherer(pictures[0].shape[0])
+    sums = color.Gatherer(pictures[0].shape[0])
     for one in pictures:
         sums.add(one)
     return sums.result()
@@ -160,32 +160,32 @@ def test_statistics_against_opencv_and_in_any_order():
 
 
 def test_noise_has_the_size_of_each_reading():
-    """The two readings of section 4.1, with the components of ImageNet that are in common use: 5.5 and 11.9 grey levels
+    """The two readings of section 4.1, with the components of ImageNet that are in common use: 5.5 and 11.9 gray levels
     along the first (github.com/facebookarchive/fb.resnet.torch, datasets/imagenet.lua)."""
     vectors = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
-    imagenet = colour.Statistics(np.zeros((3, 1, 1)), np.array([0.2175, 0.0188, 0.0045]), vectors, 1)
+    imagenet = color.Statistics(np.zeros((3, 1, 1)), np.array([0.2175, 0.0188, 0.0045]), vectors, 1)
     alphas = 0.1 * np.random.default_rng(0).standard_normal((20000, 3))
     for mode, levels in (("eigenvalues", 5.5), ("deviations", 11.9)):
         along = np.array([imagenet.shift(one, mode) @ vectors[:, 0] for one in alphas])
         assert along.std() == pytest.approx(levels, rel=0.03)  # five standard errors of 20000 draws are 2.5 %
 
 
-def test_colour_noise_is_one_shift_for_an_image_and_ends_with_its_epoch():
+def test_color_noise_is_one_shift_for_an_image_and_ends_with_its_epoch():
     statistics = gathered([picture(i, 76, 76) for i in range(4)])
     recipe = recipes.get("original", chunk=1)
-    plain = augmentation.Training(ROW, recipes.get(recipe, colour="off"), statistics, 0, 0)
+    plain = augmentation.Training(ROW, recipes.get(recipe, color="off"), statistics, 0, 0)
     noisy = augmentation.Training(ROW, recipe, statistics, 0, 0)
     shift = 1.1 * noisy(picture(9, 76, 76), 5) - plain(picture(9, 76, 76), 5)  # divided by 1.1 after the noise
     assert shift.reshape(3, -1).std(1).max() < 1e-4
     assert np.abs(shift).max() > 0.1
     ended = augmentation.Training(ROW, recipe, statistics, 0, 67)
-    off = augmentation.Training(ROW, recipes.get(recipe, colour="off"), statistics, 0, 67)
+    off = augmentation.Training(ROW, recipes.get(recipe, color="off"), statistics, 0, 67)
     assert np.array_equal(ended(picture(9, 76, 76), 5), off(picture(9, 76, 76), 5))
 
 
 def test_mean_image_is_subtracted_in_training_and_evaluation():
     statistics = gathered([picture(i, 76, 76) for i in range(4)])
-    recipe = recipes.get("paper", crop="centre", colour="off", flip=False)
+    recipe = recipes.get("paper", crop="center", color="off", flip=False)
     trained = augmentation.Training(ROW, recipe, statistics, 0, 0)(picture(5, 76, 76), 0)
     evaluated = augmentation.Evaluation(ROW, recipe, statistics)(picture(5, 76, 76), 0)
     by_hand = (picture(5, 76, 76).transpose(2, 0, 1) - statistics.mean.astype(np.float32))[:, 4:71, 4:71]
@@ -247,13 +247,13 @@ def test_shards_hold_the_same_images_as_folders(folders, tmp_path):
         ("flat", "has no folders"),
         ("empty", "the class folder 'void' cannot be used: there is no image"),
         ("tar", "cannot be read"),
-        ("unlabelled", "no image with a .cls file"),
+        ("unlabeled", "no image with a .cls file"),
         ("names", "has 1 names, but the shards have the class 4"),
     ],
 )
 def test_data_that_cannot_be_used_says_why(folders, tmp_path, wrong, sentence):
     place = tmp_path / wrong
-    if wrong in ("flat", "unlabelled", "names"):
+    if wrong in ("flat", "unlabeled", "names"):
         place.mkdir()
     if wrong == "empty":
         (folders / "void").mkdir()
@@ -261,7 +261,7 @@ def test_data_that_cannot_be_used_says_why(folders, tmp_path, wrong, sentence):
     if wrong == "tar":
         place = tmp_path / "x.tar"
         place.write_bytes(b"no archive" * 100)
-    if wrong in ("unlabelled", "names"):
+    if wrong in ("unlabeled", "names"):
         entries = [("a.png", png(picture(0)))] + ([("a.cls", b"4")] if wrong == "names" else [])
         write_shard(place / "x.tar", entries)
         (place / "classes.txt").write_text("one\n", encoding="utf-8")

@@ -86,7 +86,7 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch():
 @pytest.mark.parametrize(
     ("name", "overrides"),
     [
-        ("alexnet2012-original", {}),  # norm before pool and activation, spatial normalisation
+        ("alexnet2012-original", {}),  # norm before pool and activation, spatial normalization
         ("bvlc_alexnet", {}),  # LRN reads across the columns
         ("alexnet2012", {"dropout_first": True}),
     ],

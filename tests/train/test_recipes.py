@@ -36,8 +36,8 @@ def test_paper_recipe_has_the_numbers_of_section_5():
     assert (paper.weight_std, dict(paper.weight_stds)) == (0.01, {})
     assert paper.bias == 1
     assert set(paper.bias_layers) == {"conv2", "conv4", "conv5", "fc6", "fc7"}
-    assert paper.augmentation.colour == "eigenvalues"
-    assert paper.augmentation.colour_sigma == 0.1
+    assert paper.augmentation.color == "eigenvalues"
+    assert paper.augmentation.color_sigma == 0.1
 
 
 def test_the_document_lists_every_recipe():

@@ -30,7 +30,7 @@ from fastalex.train.settings import Settings  # noqa: E402
 pytestmark = pytest.mark.peers
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = "--variant alexnet-digits --input-size 67 --init he --batch 16 --no-flip --colour off --workers 0 --device cpu"
+QUICK = "--variant alexnet-digits --input-size 67 --init he --batch 16 --no-flip --color off --workers 0 --device cpu"
 QUICK = [*QUICK.split(), "--no-tensorboard"]
 
 
@@ -84,7 +84,7 @@ def trained(script, tmp_path_factory):
     out = tmp_path_factory.mktemp("trained")
     training, validation = script.sets()
     row = variants.get("alexnet-digits", input_size=67)
-    recipe = recipes.get("paper", init="he", batch=16, lr=0.005, epochs=5, crop="centre", flip=False, colour="off")
+    recipe = recipes.get("paper", init="he", batch=16, lr=0.005, epochs=5, crop="center", flip=False, color="off")
     found = loop.Run(settings("", out), recipe, row, training, validation)
     return found, found.run(), validation
 
@@ -364,7 +364,7 @@ def test_accumulation_and_workers_change_nothing_but_rounding(folder, tmp_path):
     """At a rate at which rounding does not grow from step to step; tests/train/test_parallel.py has the proof."""
     found = []
     for name, changes in (("whole", {}), ("parts", {"accumulate": 4, "workers": 2})):
-        recipe = recipes.get("paper", init="he", batch=16, lr=1e-7, epochs=1, flip=False, colour="off")
+        recipe = recipes.get("paper", init="he", batch=16, lr=1e-7, epochs=1, flip=False, color="off")
         one = loop.Run(
             settings(folder, tmp_path / name, **changes), recipe, variants.get("alexnet-digits", input_size=67)
         )
@@ -378,7 +378,7 @@ def test_accumulation_and_workers_change_nothing_but_rounding(folder, tmp_path):
 
 @pytest.mark.slow
 def test_mixed_precision_trains(folder, tmp_path):
-    recipe = recipes.get("paper", init="he", batch=16, lr=0.005, epochs=1, flip=False, colour="off")
+    recipe = recipes.get("paper", init="he", batch=16, lr=0.005, epochs=1, flip=False, color="off")
     losses = []
     for amp in (None, "bf16"):
         out = tmp_path / str(amp)
@@ -393,7 +393,7 @@ def test_tensorboard_events_are_written(folder, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    recipe = recipes.get("paper", init="he", batch=80, lr=0.005, epochs=1, flip=False, colour="off")
+    recipe = recipes.get("paper", init="he", batch=80, lr=0.005, epochs=1, flip=False, color="off")
     out = tmp_path / "out"
     loop.Run(settings(folder, out, tensorboard=True), recipe, variants.get("alexnet-digits", input_size=67)).run()
     events = EventAccumulator(str(out / "tensorboard"))

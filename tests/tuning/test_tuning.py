@@ -174,9 +174,9 @@ def test_a_device_needs_no_file_of_rules(tmp_path):
     assert (tuning.graphs, tuning.rules) == (False, ())
 
 
-def test_gpus_are_recognised_by_what_cuda_says():
+def test_gpus_are_recognized_by_what_cuda_says():
     def known(name, sm, memory_gib=None, integrated=False):
-        found = devices.recognise_gpu(name, sm, memory_gib and memory_gib * 1024, integrated)
+        found = devices.recognize_gpu(name, sm, memory_gib and memory_gib * 1024, integrated)
         return found.device.name if found.device else None, found.card.name if found.card else None
 
     assert known("NVIDIA H200", 90, 140) == ("h200", "H200 SXM")
@@ -428,7 +428,7 @@ def test_the_net_follows_a_setting(parameters):
 
 
 def normed():
-    """A small network with normalisations, which one kernel does together with the pool behind."""
+    """A small network with normalizations, which one kernel does together with the pool behind."""
     options = {"widths": (16, 16, 16, 16, 16, 24, 20), "num_classes": 7, "input_size": 67}
     row = get("bvlc_alexnet", **options)
     return row, initial.check(row, initial.random_weights(row))

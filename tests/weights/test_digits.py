@@ -36,9 +36,9 @@ def script():
 
 @pytest.fixture(scope="module")
 def data(script):
-    grey, labels = script.load_images()
+    gray, labels = script.load_images()
     _, held_out = script.held_out_split(labels)
-    return {"held": grey[held_out], "held_labels": labels[held_out]}
+    return {"held": gray[held_out], "held_labels": labels[held_out]}
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +84,10 @@ def test_accuracy_on_the_held_out_part(expected, data, bundled):
 
 @pytest.mark.peers
 def test_images_count(script):
-    grey, labels = script.load_images()
-    assert grey.shape == (1797, 8, 8)
-    assert grey.dtype == np.uint8
-    assert (grey.min(), grey.max()) == (0, 255)
+    gray, labels = script.load_images()
+    assert gray.shape == (1797, 8, 8)
+    assert gray.dtype == np.uint8
+    assert (gray.min(), gray.max()) == (0, 255)
     assert sorted(set(labels)) == list(range(10))
 
 
@@ -106,7 +106,7 @@ def test_split_is_fixed_stratified_and_disjoint(script):
 
 @pytest.mark.peers
 def test_samples_are_held_out_images(script):
-    grey, labels = script.load_images()
+    gray, labels = script.load_images()
     training, held_out = script.held_out_split(labels)
     files = sorted(SAMPLES.glob("*.png"))
     digits = []
@@ -117,7 +117,7 @@ def test_samples_are_held_out_images(script):
         assert labels[index] == digit
         with Image.open(path) as image:
             assert (image.mode, image.size) == ("L", (8, 8))
-            assert np.array_equal(np.asarray(image), grey[index])
+            assert np.array_equal(np.asarray(image), gray[index])
         digits.append(digit)
     assert digits == sorted(list(range(10)) * 2)
 
@@ -130,14 +130,14 @@ def test_samples_are_what_the_script_writes(script, tmp_path):
 
 @pytest.mark.peers
 def test_a_sample_file_and_the_training_data_go_through_the_same_preprocessing(script):
-    grey, _ = script.load_images()
+    gray, _ = script.load_images()
     row = variants.get("alexnet-digits")
     path = sorted(SAMPLES.glob("*.png"))[5]
     index = int(path.stem[-4:])
     from_file = images.preprocess([str(path)], row.profile, row.input_size)
     assert from_file.shape == (1, 3, 131, 131)
-    assert np.array_equal(from_file, script.prepare(grey[index : index + 1], row))
-    by_hand = np.asarray(Image.fromarray(grey[index]).resize((131, 131), Image.BILINEAR), np.float32)
+    assert np.array_equal(from_file, script.prepare(gray[index : index + 1], row))
+    by_hand = np.asarray(Image.fromarray(gray[index]).resize((131, 131), Image.BILINEAR), np.float32)
     assert np.allclose(from_file[0, 0], (by_hand / 255 - 0.5) / 0.5, atol=1e-6)
 
 

@@ -215,7 +215,7 @@ BROKEN = {
     "a hole at the start": (entry(shape=[1], offsets=[4, 8]), "hole"),
     "a rest at the end": (entry(shape=[1], offsets=[0, 4]), "fill 4 bytes"),
     "a size that is not the shape's": (entry(shape=[3]), "needs 12"),
-    "an unknown key": (entry(colour="red"), "must have dtype"),
+    "an unknown key": (entry(color="red"), "must have dtype"),
     "no shape": ({"dtype": "F32", "data_offsets": [0, 8]}, "must have dtype"),
     "an entry that is a list": ([1, 2], "must have dtype"),
     "a NaN": (b'{"a": NaN}', "number NaN"),

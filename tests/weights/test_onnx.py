@@ -17,7 +17,7 @@ from fastalex.networks.onnx_export import graph_of  # noqa: E402
 pytestmark = pytest.mark.peers
 
 WIDTHS = (16, 32, 48, 48, 32, 64, 64)
-# ONNX has no layer for the other one's spatial normalisation: its files say what they are (tests/cli/test_export.py)
+# ONNX has no layer for the other one's spatial normalization: its files say what they are (tests/cli/test_export.py)
 NAMES = [name for name in variants.VARIANTS if name != "alexnet2012-original"]
 
 
@@ -193,9 +193,9 @@ def attribute(index, name, value):
     ("change", "sentence"),
     [
         (external, "in another file; save the model as one file"),
-        (operation("QLinearConv"), r"quantised \('QLinearConv'\); use the fp32 model"),
-        (operation("DequantizeLinear"), "quantised"),
-        (operation("ConvInteger"), "quantised"),
+        (operation("QLinearConv"), r"quantized \('QLinearConv'\); use the fp32 model"),
+        (operation("DequantizeLinear"), "quantized"),
+        (operation("ConvInteger"), "quantized"),
         (lambda m: m.graph.initializer.pop(0), "parameter 'features.0.weight' is computed or missing"),
         (lambda m: m.graph.initializer[0].dims.__setitem__(0, 17), "values, but its shape"),
         (lambda m: m.graph.initializer[0].dims.__setitem__(0, -1), "not a whole number"),

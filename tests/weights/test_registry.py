@@ -122,7 +122,7 @@ def test_the_rows_are_whole():
         assert all(url.startswith(("http://", "https://")) for url in entry.urls) and entry.urls
         assert entry.variant in variants.VARIANTS
         assert entry.filename == os.path.basename(entry.filename)
-        assert entry.source and entry.licence
+        assert entry.source and entry.license
     assert registry.FILES["torchvision"].digest[:8] in registry.FILES["torchvision"].filename
     assert len({entry.filename for entry in registry.FILES.values()}) == len(registry.FILES)
 

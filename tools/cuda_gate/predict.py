@@ -165,7 +165,7 @@ def _multiplying(kernel: Kernel, main: Loop, work: Work, launch: Mapping[str, An
     own = kernel.longest(outer, TANH)
     loaded = kernel.profile(outer).global_bytes * threads
     stage = max(8, loaded // ((rows + columns) * work.value_bytes) // 8 * 8)
-    if work.depth % 8:  # colours: a stage is a row of the window
+    if work.depth % 8:  # colors: a stage is a row of the window
         stage = work.depth // work.side
     stages = -(-depth // stage)
     inner = max(0.0, (rows * columns * stage / threads - own.macs) / body.macs) * stages

@@ -48,7 +48,7 @@ inline void sum_channels(int channels, Vec* sum, const Term& term) {
 }
 
 template <bool WHOLE>
-void normalise_strip(const fastalex::UnitNormTask& task, float* x, int count) {
+void normalize_strip(const fastalex::UnitNormTask& task, float* x, int count) {
   const int64_t pitch = task.positions;
   Vec sum[kStripVectors], inverse[kStripVectors];
   sum_channels(task.channels, sum, [&](int c, int j) {
@@ -74,9 +74,9 @@ void unit_norm(const void* erased, int unit, int) {
   float* maps = task.maps + static_cast<int64_t>(image) * task.channels * task.positions;
   for (int p = first; p < last; p += kStrip) {
     if (last - p >= kStrip)
-      normalise_strip<true>(task, maps + p, kStrip);
+      normalize_strip<true>(task, maps + p, kStrip);
     else
-      normalise_strip<false>(task, maps + p, last - p);
+      normalize_strip<false>(task, maps + p, last - p);
   }
 }
 

@@ -42,7 +42,7 @@ void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, i
 
 #if defined(FASTALEX_USE_VNNI)
 // Row y of three channels as levels, a pixel's in one lane until they are stored.
-void import_colours(const fastalex::ImportTask& task, int image, int y) {
+void import_colors(const fastalex::ImportTask& task, int image, int y) {
   const int64_t plane = static_cast<int64_t>(task.h) * task.w;
   const float* from = task.from + static_cast<int64_t>(image) * 3 * plane + static_cast<int64_t>(y) * task.w;
   Level* to = static_cast<Level*>(task.to.data) + place_of(task.to, image, y, 0);
@@ -58,7 +58,7 @@ void import_colours(const fastalex::ImportTask& task, int image, int y) {
 
 void import_row(const fastalex::ImportTask& task, int image, int y) {
 #if defined(FASTALEX_USE_VNNI)
-  if (task.to.numeric == fastalex::kLevels && task.channels == 3) return import_colours(task, image, y);
+  if (task.to.numeric == fastalex::kLevels && task.channels == 3) return import_colors(task, image, y);
 #endif
   if (task.to.numeric != fastalex::kFloat32) {
     for (int x = 0; x < task.w; x += 64)

@@ -125,7 +125,7 @@ struct NormPoolTask {
   PoolTask pool;
   int32_t pool_first;
   int32_t rows_per_unit, units_per_image;
-  float* scratch;  // [worker][scratch_floats]: normalised rows for the pool, or one pooled pixel
+  float* scratch;  // [worker][scratch_floats]: normalized rows for the pool, or one pooled pixel
   int64_t scratch_floats;
 };
 

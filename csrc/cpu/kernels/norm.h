@@ -1,4 +1,4 @@
-// Response normalisation, across channels (lrn) and within a channel (spatial_norm). A unit is a row of pixels.
+// Response normalization, across channels (lrn) and within a channel (spatial_norm). A unit is a row of pixels.
 #ifndef FASTALEX_CPU_KERNELS_NORM_H
 #define FASTALEX_CPU_KERNELS_NORM_H
 

@@ -73,7 +73,7 @@ void maxpool(const void* erased, int unit, int) {
   pool_row(task, image, unit % task.out.h, [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); });
 }
 
-// LRN, then max-pool. Normalised rows are kept in scratch, [row % kernel][w][c]: each is normalised once in a unit.
+// LRN, then max-pool. Normalized rows are kept in scratch, [row % kernel][w][c]: each is normalized once in a unit.
 void lrn_then_pool(const fastalex::NormPoolTask& task, int image, int first, int last, float* scratch) {
   const fastalex::PoolTask& pool = task.pool;
   const int64_t line = static_cast<int64_t>(pool.in.w) * pool.in.c;
@@ -94,16 +94,16 @@ void pool_then_lrn(const fastalex::NormPoolTask& task, int image, int first, int
   const fastalex::PoolTask& pool = task.pool;
   const auto rows = [&](int r) { return floats_at(pool.in, place_of(pool.in, image, r, 0)); };
   float* pooled = scratch;
-  float* normalised = scratch + pool.in.c + fastalex::kSlack;
+  float* normalized = scratch + pool.in.c + fastalex::kSlack;
   for (int row = first; row < last; ++row) {
     for (int col = 0; col < pool.out.w; ++col) {
       const Window window = window_of(pool, row, col);
       for (int c = 0; c < pool.in.c; c += kLanes)
         store(pooled + c, activate(largest_of(pool, window, rows, c), pool.activation));
-      lrn_pixel(task.norm, pooled, normalised, pool.in.c);
+      lrn_pixel(task.norm, pooled, normalized, pool.in.c);
       const int64_t place = place_of(task.norm.out, image, row, col);
       for (int c = 0; c < pool.in.c; c += kLanes)
-        store_values(task.norm.out, place + c, load(normalised + c), pool.in.c - c);
+        store_values(task.norm.out, place + c, load(normalized + c), pool.in.c - c);
     }
   }
 }

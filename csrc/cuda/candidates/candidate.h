@@ -33,7 +33,7 @@ constexpr int kWeightProducts = 32;
 // What is to be computed.
 struct Problem {
   fastalex_step step;
-  fastalex_step second;  // a normalisation and a pool in one go: the later one; op -1 where there is none
+  fastalex_step second;  // a normalization and a pool in one go: the later one; op -1 where there is none
   Dtype dtype;
   int storage;  // fastalex_storage of a fully connected layer's weights
 };

@@ -52,21 +52,21 @@ Span nearest_span(const Axis& axis, int position) {
   return Span{std::min(static_cast<int>(static_cast<float>(position) * scale), axis.old_size - 1), 1};
 }
 
-// The weight is that of the second of the two neighbours.
+// The weight is that of the second of the two neighbors.
 Span linear_span(const Axis& axis, int position, int* weight) {
-  const double centre = std::min(std::max((position + 0.5) * scale_of(axis) - 0.5, 0.0), axis.old_size - 1.0);
-  const int first = static_cast<int>(centre);
-  const float of_second = static_cast<float>(centre - first);
+  const double center = std::min(std::max((position + 0.5) * scale_of(axis) - 0.5, 0.0), axis.old_size - 1.0);
+  const int first = static_cast<int>(center);
+  const float of_second = static_cast<float>(center - first);
   std::memcpy(weight, &of_second, sizeof of_second);
   return Span{first, std::min(2, axis.old_size - first)};
 }
 
-// A triangle as wide as 2 support around the centre, its values at the old positions normalised to a sum of 1.
+// A triangle as wide as 2 support around the center, its values at the old positions normalized to a sum of 1.
 Span antialiased_span(const Axis& axis, int position, int* weights) {
-  const double support = support_of(axis), centre = (position + 0.5) * scale_of(axis), narrowing = 1 / support;
-  const int first = std::max(static_cast<int>(centre - support + 0.5), 0);
-  const int count = std::min(static_cast<int>(centre + support + 0.5), axis.old_size) - first;
-  const auto triangle = [&](int i) { return std::max(0.0, 1 - std::fabs((i + first - centre + 0.5) * narrowing)); };
+  const double support = support_of(axis), center = (position + 0.5) * scale_of(axis), narrowing = 1 / support;
+  const int first = std::max(static_cast<int>(center - support + 0.5), 0);
+  const int count = std::min(static_cast<int>(center + support + 0.5), axis.old_size) - first;
+  const auto triangle = [&](int i) { return std::max(0.0, 1 - std::fabs((i + first - center + 0.5) * narrowing)); };
   double sum = 0;
   for (int i = 0; i < count; ++i) sum += triangle(i);
   for (int i = 0; i < count; ++i) weights[i] = static_cast<int>(triangle(i) / sum * (1 << frame::kFractionBits) + 0.5);

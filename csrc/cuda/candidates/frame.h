@@ -1,4 +1,4 @@
-// A camera's frame, 8 bits a colour, to the network's input in one kernel.
+// A camera's frame, 8 bits a color, to the network's input in one kernel.
 #ifndef FASTALEX_CUDA_CANDIDATES_FRAME_H
 #define FASTALEX_CUDA_CANDIDATES_FRAME_H
 

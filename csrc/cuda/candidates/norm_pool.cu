@@ -1,4 +1,4 @@
-// Candidates of normalisation across channels, max-pool, both fused, normalisation within a channel, and average pool.
+// Candidates of normalization across channels, max-pool, both fused, normalization within a channel, and average pool.
 #include <algorithm>
 
 #include "cuda/candidates/candidate_table.h"
@@ -58,18 +58,18 @@ struct Tile {
   int rows, cols, chunk;
 };
 
-// What a thread of a block does for a tile, in loads of a vector: normalising one takes about four times as long as its
+// What a thread of a block does for a tile, in loads of a vector: normalizing one takes about four times as long as its
 // part in a maximum, and reads on past the chunk's ends.
 double tile_work(const Row& row, const fastalex_step& pool, const Tile& tile) {
   constexpr double kStart = 8;  // launch and barrier
   const int lanes = norm_pool::kThreads / tile.chunk, out = tile.rows * tile.cols;
-  int normalised = out;
+  int normalized = out;
   double ends = 1;
   if (row.kind == kLrnPool) {
-    normalised = ((tile.rows - 1) * pool.stride + pool.kernel) * ((tile.cols - 1) * pool.stride + pool.kernel);
+    normalized = ((tile.rows - 1) * pool.stride + pool.kernel) * ((tile.cols - 1) * pool.stride + pool.kernel);
     ends = (tile.chunk + 1.0) / tile.chunk;
   }
-  return kStart + 4 * ends * ceil_div(normalised, lanes) + double(pool.kernel) * pool.kernel * ceil_div(out, lanes);
+  return kStart + 4 * ends * ceil_div(normalized, lanes) + double(pool.kernel) * pool.kernel * ceil_div(out, lanes);
 }
 
 bool tile_fits(const Row& row, const fastalex_step& pool, const Tile& tile) {

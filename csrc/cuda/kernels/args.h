@@ -12,7 +12,7 @@
 namespace fastalex {
 namespace cuda {
 
-// The three colours are padded to four, so that a pixel is one aligned load of 8 (half) or 16 bytes (float).
+// The three colors are padded to four, so that a pixel is one aligned load of 8 (half) or 16 bytes (float).
 FASTALEX_HOST_DEVICE constexpr int channel_pitch(int channels) { return channels <= 4 ? 4 : round_up(channels, 8); }
 
 // fastalex_activation of backend/ops.h
@@ -60,12 +60,12 @@ struct FullyConnectedArgs {
   int out_c;  // the values out_c .. out_pitch - 1 are the padding
 };
 
-// Normalisation across channels and max-pool, either alone or both in either order.
+// Normalization across channels and max-pool, either alone or both in either order.
 struct NormPoolArgs {
   const void* in;
   void* out;
   int n, c, pitch, in_h, in_w, out_h, out_w;
-  int size, groups;  // of the normalisation: window in channels, inside each channel group
+  int size, groups;  // of the normalization: window in channels, inside each channel group
   float alpha, beta, k;
   int kernel, stride;               // of the pool
   int activation;                   // applied at the end (ReLU and tanh grow, so they may move behind a pool)

@@ -4,7 +4,7 @@
 //
 // A block makes BM pixels x BN channels of one group from one range of K; the matrix of windows is never stored, its
 // rows are gathered stage by stage (mma_tile.cuh multiplies them). A thread copies the same 8 products (4 of the three
-// colours' pixels) of several pixels, so that all of them share the place (r, s, c) in the window, which steps by BK
+// colors' pixels) of several pixels, so that all of them share the place (r, s, c) in the window, which steps by BK
 // products a stage; of each pixel it keeps where its window starts and which of its rows and columns lie in the image.
 //
 // Grid: x = tiles of channels fastest, then tiles of pixels; z = groups x split.
@@ -17,7 +17,7 @@ namespace fastalex {
 namespace cuda {
 
 // What is known of the window when compiling. Kernel, stride and pad come at run time where they cost nothing.
-struct ColourWindow {  // 11x11 over pixels of 4 values
+struct ColorWindow {  // 11x11 over pixels of 4 values
   static constexpr int UNIT = 4, CHANNELS = 4, KERNEL = 11;
   static constexpr bool UNIFORM = false;
 };

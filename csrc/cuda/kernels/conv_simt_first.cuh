@@ -1,4 +1,4 @@
-// The first layer, 11x11 windows of three colours at stride 4, otherwise as conv_simt.cuh computes the others.
+// The first layer, 11x11 windows of three colors at stride 4, otherwise as conv_simt.cuh computes the others.
 #ifndef FASTALEX_CUDA_KERNELS_CONV_SIMT_FIRST_CUH
 #define FASTALEX_CUDA_KERNELS_CONV_SIMT_FIRST_CUH
 
@@ -10,8 +10,8 @@ namespace simt {
 
 // A stage is one row of the windows: the image's row is stored without the fourth value of its pixels, so that a window
 // is 33 values in a row and nothing is multiplied by padding. Windows begin 12 values apart: whole units of 4.
-constexpr int kFirstKernel = 11, kFirstStride = 4, kColours = 3;
-constexpr int kFirstProducts = kFirstKernel * kColours, kFirstUnits = kFirstProducts / 4;  // and one product more
+constexpr int kFirstKernel = 11, kFirstStride = 4, kColors = 3;
+constexpr int kFirstProducts = kFirstKernel * kColors, kFirstUnits = kFirstProducts / 4;  // and one product more
 constexpr int kFirstRow = round_up(kFirstProducts, 4);                                     // of weights, in values
 constexpr int kFirstHalfSum = 2 * kFirstProducts;
 
@@ -21,14 +21,14 @@ FASTALEX_HOST_DEVICE constexpr int first_pixels() {  // of the image that a bloc
 }
 template <typename T, class S>
 FASTALEX_HOST_DEVICE constexpr int first_shared_bytes() {
-  return (first_pixels<S>() * kColours + S::kColumns * kFirstRow) * static_cast<int>(sizeof(T));
+  return (first_pixels<S>() * kColors + S::kColumns * kFirstRow) * static_cast<int>(sizeof(T));
 }
 
 // kPixels pixels of 4 values become three words. from: the first, read where `valid` says so, else zeros.
 template <typename T>
-struct Colours;
+struct Colors;
 template <>
-struct Colours<float> {
+struct Colors<float> {
   static constexpr int kPixels = 1;
   static constexpr u32 kLastMask = ~0u;
   FASTALEX_DEVICE static void copy(u8* to, const float* from, bool valid, bool) {
@@ -39,7 +39,7 @@ struct Colours<float> {
   }
 };
 template <>
-struct Colours<Half> {
+struct Colors<Half> {
   static constexpr int kPixels = 2;
   static constexpr u32 kLastMask = 0xffff;  // product 33 is the next pixel's
   FASTALEX_DEVICE static void copy(u8* to, const Half* from, bool valid0, bool valid1) {
@@ -54,7 +54,7 @@ struct Colours<Half> {
 // Row r of the windows of pixels x0 .. of output row `line` (over all images).
 template <typename T, class S>
 FASTALEX_DEVICE void copy_first_image(u8* smem, const ConvArgs& a, int line, int x0, int r) {
-  constexpr int P = Colours<T>::kPixels, kCount = first_pixels<S>() / P;
+  constexpr int P = Colors<T>::kPixels, kCount = first_pixels<S>() / P;
   const int y = line % a.out_h * kFirstStride - a.pad + r, left = x0 * kFirstStride - a.pad;
   const bool row = y >= 0 && y < a.in_h;
   const T* in = static_cast<const T*>(a.in) + (static_cast<u64>(line / a.out_h) * a.in_h + (row ? y : 0)) * a.in_w * 4;
@@ -62,7 +62,7 @@ FASTALEX_DEVICE void copy_first_image(u8* smem, const ConvArgs& a, int line, int
   for (int i = 0; i < ceil_div(kCount, S::kThreads); ++i) {
     const int own = threadIdx.x + i * S::kThreads, x = left + own * P;
     if (own < kCount)
-      Colours<T>::copy(smem + own * 12, in + static_cast<long long>(x) * 4, row && x >= 0 && x < a.in_w,
+      Colors<T>::copy(smem + own * 12, in + static_cast<long long>(x) * 4, row && x >= 0 && x < a.in_w,
                        row && x + 1 >= 0 && x + 1 < a.in_w);
   }
 }
@@ -71,7 +71,7 @@ FASTALEX_DEVICE void copy_first_image(u8* smem, const ConvArgs& a, int line, int
 // so that its rows are equally far apart.
 template <typename T, class S>
 FASTALEX_DEVICE void copy_first_weights(u8* smem, const ConvArgs& a, int column0, int r) {
-  constexpr int P = Colours<T>::kPixels, kCopies = ceil_div(kFirstKernel, P);
+  constexpr int P = Colors<T>::kPixels, kCopies = ceil_div(kFirstKernel, P);
   constexpr int kLanes = S::kThreads % kCopies == 0 ? kCopies : kCopies <= 8 ? 8 : 16, kStep = S::kThreads / kLanes;
   static_assert(S::kThreads % kLanes == 0, "a thread keeps its place");
   const int first = threadIdx.x / kLanes, own = threadIdx.x % kLanes, rows = a.w_rows - column0 - first;
@@ -81,22 +81,22 @@ FASTALEX_DEVICE void copy_first_weights(u8* smem, const ConvArgs& a, int column0
 #pragma unroll
   for (int i = 0; i < ceil_div(S::kColumns, kStep); ++i, from += step, smem += kStep * kFirstRow * sizeof(T))
     if ((kLanes == kCopies || own < kCopies) && (S::kColumns % kStep == 0 || first + i * kStep < S::kColumns))
-      Colours<T>::copy(smem, from, i * kStep < rows, i * kStep < rows && (own + 1) * P <= kFirstKernel);
+      Colors<T>::copy(smem, from, i * kStep < rows, i * kStep < rows && (own + 1) * P <= kFirstKernel);
 }
 
-// A block makes kPixels neighbouring pixels of one output row.
+// A block makes kPixels neighboring pixels of one output row.
 // Grid: (n out_h x runs of kPixels of out_w, out_c / kColumns, split).
 template <typename T, class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const ConvArgs a) {
   FASTALEX_SHARED(smem);
   if (!is_compiled<T>()) return;
   constexpr int kBytes = sizeof(T), kUnitWords = kBytes;  // a unit is 4 values
-  constexpr int kPixelBytes = S::TY * kFirstStride * kColours * kBytes, kColumnBytes = kFirstRow * kBytes;
+  constexpr int kPixelBytes = S::TY * kFirstStride * kColors * kBytes, kColumnBytes = kFirstRow * kBytes;
   const int runs = ceil_div(a.out_w, S::kPixels), line = blockIdx.x / runs, x0 = blockIdx.x % runs * S::kPixels;
   const int column0 = blockIdx.y * S::kColumns, part = blockIdx.z;
   const int begin = part_begin(a, kFirstKernel, part), end = part_begin(a, kFirstKernel, part + 1);
-  u8* const weights = smem + first_pixels<S>() * kColours * kBytes;
-  const u8* const pixels = smem + S::ty() * kFirstStride * kColours * kBytes;
+  u8* const weights = smem + first_pixels<S>() * kColors * kBytes;
+  const u8* const pixels = smem + S::ty() * kFirstStride * kColors * kBytes;
   const u8* const columns = weights + S::tx() * 4 * kColumnBytes;
 
   Sums<T, S::TM, S::TN> sums;
@@ -110,7 +110,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
     for (int unit = 0; unit < kFirstUnits; ++unit)
       multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u>(pixels + unit * kUnitWords * 4,
                                                               columns + unit * kUnitWords * 4, sums);
-    multiply<S, 1, kPixelBytes, kColumnBytes, Colours<T>::kLastMask>(pixels + kFirstUnits * kUnitWords * 4,
+    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask>(pixels + kFirstUnits * kUnitWords * 4,
                                                                      columns + kFirstUnits * kUnitWords * 4, sums);
     if (r % 2 == 1 || r + 1 == end) sums.flush();
   }

@@ -1,7 +1,7 @@
-// A camera's frame to the network's input in one pass: resize, crop, order of the planes, normalisation. Which of the
+// A camera's frame to the network's input in one pass: resize, crop, order of the planes, normalization. Which of the
 // frame's pixels go into an output pixel, and with which weights, stands in tables that the host computes
 // (candidates/frame.h). Resized values are rounded to 8 bits as every source of a profile rounds them, so that the
-// results are those of python/fastalex/images/preprocessing.py up to the rounding of the normalisation.
+// results are those of python/fastalex/images/preprocessing.py up to the rounding of the normalization.
 #ifndef FASTALEX_CUDA_KERNELS_FRAME_CUH
 #define FASTALEX_CUDA_KERNELS_FRAME_CUH
 
@@ -42,7 +42,7 @@ FASTALEX_DEVICE float between(float a, float weight_a, float b, float weight_b) 
 // To nearest even, for 0 <= v < 2^22: the sum with 1.5 2^23 has no bits for a fraction.
 FASTALEX_DEVICE float rounded(float v) { return add_rounded(add_rounded(v, 12582912.0f), -12582912.0f); }
 
-// Two by two neighbours, each operation rounded to float as numpy rounds. Grid: (columns / threads, rows).
+// Two by two neighbors, each operation rounded to float as numpy rounds. Grid: (columns / threads, rows).
 template <typename T>
 __global__ void __launch_bounds__(kThreads) linear(const FrameArgs a) {
   const int x = static_cast<int>(blockIdx.x * kThreads + threadIdx.x), y = static_cast<int>(blockIdx.y);

@@ -116,7 +116,7 @@ FASTALEX_DEVICE void unpack(const Bits128& bits, int first, Half2 (&w)[PAIRS]) {
 // ----------------------------------------------------------------------------------------------------
 
 // Piece `piece` of lane's unit lies at ((segment * kPieces + piece) * 32 + lane) * kVector: a warp's loads of 16 bytes
-// are then neighbours, although the units are further apart.
+// are then neighbors, although the units are further apart.
 template <typename S>
 FASTALEX_DEVICE u32 place_of(u32 k) {  // k within the tile
   const u32 unit = k / S::kUnit, inside = k % S::kUnit;

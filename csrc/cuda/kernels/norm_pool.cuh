@@ -1,7 +1,7 @@
-// Local response normalisation, max-pool, both in one pass in either order; normalisation within a channel; average
-// pool. One thread works on V neighbouring channels: 16 bytes, or 8 for four halves.
+// Local response normalization, max-pool, both in one pass in either order; normalization within a channel; average
+// pool. One thread works on V neighboring channels: 16 bytes, or 8 for four halves.
 //
-// Normalisation across channels: y[c] = x[c] (k + alpha sum_{|d| <= size/2} x[c + d]^2)^-beta, c + d in c's group.
+// Normalization across channels: y[c] = x[c] (k + alpha sum_{|d| <= size/2} x[c + d]^2)^-beta, c + d in c's group.
 // Squares and their sums are floats. With u = 2^-24, for size 5 and beta 3/4: the sum has an error of at most 4 u (a
 // square, three additions), the base 6 u (alpha, one fused multiply-add), of which the power takes 3/4; the power
 // itself has 6.2 u (power_three_quarters), the last product u. Together 11.7 u = 7.0e-7; the rounding to half
@@ -67,9 +67,9 @@ FASTALEX_DEVICE void sums_of_any(const T* x, int c0, const NormPoolArgs& a, floa
   }
 }
 
-// y = the normalised channels c0 .. c0 + V - 1; zeros past the last channel.
+// y = the normalized channels c0 .. c0 + V - 1; zeros past the last channel.
 template <typename T, int V, bool kFive>
-FASTALEX_DEVICE void normalise(const T* x, int c0, const NormPoolArgs& a, float (&y)[V]) {
+FASTALEX_DEVICE void normalize(const T* x, int c0, const NormPoolArgs& a, float (&y)[V]) {
   float sum[V];
   vector::load(x, y);
   if (kFive)
@@ -198,7 +198,7 @@ __global__ void __launch_bounds__(kThreads) lrn(const NormPoolArgs a) {
   if (index >= pixels * vectors) return;
   const size_t at = static_cast<size_t>(index) * V;
   float y[V];
-  normalise<T, V, kFive>(static_cast<const T*>(a.in) + at, static_cast<int>(index % vectors) * V, a, y);
+  normalize<T, V, kFive>(static_cast<const T*>(a.in) + at, static_cast<int>(index % vectors) * V, a, y);
   vector::activate(y, a.activation);
   vector::store(static_cast<T*>(a.out) + at, y);
 }
@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) max_pool(const NormPoolArgs
   vector::store(output_at<T>(a, image, row, col, c0), best);
 }
 
-// y = act(maxpool(first_act(lrn(x)))). A block normalises the pixels of its tile once, into shared memory, and pools
+// y = act(maxpool(first_act(lrn(x)))). A block normalizes the pixels of its tile once, into shared memory, and pools
 // from there. They are kept in the tensor's type: rounding keeps their order, so it may come before the maximum.
 template <typename T, int V, bool kFive>
 __global__ void __launch_bounds__(kThreads, kBlocks) lrn_pool(const NormPoolArgs a) {
@@ -231,7 +231,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) lrn_pool(const NormPoolArgs
   if (!tile.idle()) {
     for (Walk p(tile.lane, tile.lanes, tile.in_cols); p.y < tile.in_rows; p.next()) {
       float y[V];
-      normalise<T, V, kFive>(in + (p.y * a.in_w + p.x) * a.pitch, tile.c0, a, y);
+      normalize<T, V, kFive>(in + (p.y * a.in_w + p.x) * a.pitch, tile.c0, a, y);
       vector::activate(y, a.first_activation);
       vector::store(mine + p.y * row + p.x * pixel, y);
     }
@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) lrn_pool(const NormPoolArgs
 }
 
 // y = act(lrn(first_act(maxpool(x)))). A block pools the pixels of its tile, all channels, into shared memory, and
-// normalises from there. The only chunk has the whole pitch.
+// normalizes from there. The only chunk has the whole pitch.
 template <typename T, int V, bool kFive>
 __global__ void __launch_bounds__(kThreads, kBlocks) pool_lrn(const NormPoolArgs a) {
   FASTALEX_SHARED(smem);
@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks) pool_lrn(const NormPoolArgs
   if (tile.idle()) return;
   for (Walk p(tile.lane, tile.lanes, tile.out_cols); p.y < tile.out_rows; p.next()) {
     float y[V];
-    normalise<T, V, kFive>(mine + (p.y * tile.out_cols + p.x) * a.pitch, tile.c0, a, y);
+    normalize<T, V, kFive>(mine + (p.y * tile.out_cols + p.x) * a.pitch, tile.c0, a, y);
     vector::activate(y, a.activation);
     vector::store(out + (p.y * a.out_w + p.x) * a.pitch, y);
   }

@@ -28,7 +28,7 @@ struct Tile {
   static constexpr int kSharedBytes = (kPixels + kColumns) * kRowBytes;
   static_assert(TN % 4 == 0, "channels come in fours");
 
-  // Of the 16 lanes of half a warp, each with its pair neighbour shares the pixel, each with the lane two on the
+  // Of the 16 lanes of half a warp, each with its pair neighbor shares the pixel, each with the lane two on the
   // channels: so 16-byte reads of either take two turns of the banks instead of four.
   FASTALEX_DEVICE static int ty() { return (threadIdx.x >> 5) % WY * 8 + ((threadIdx.x >> 1) & 7); }
   FASTALEX_DEVICE static int tx() { return (threadIdx.x >> 5) / WY * 4 + ((threadIdx.x >> 3) & 2) + (threadIdx.x & 1); }

@@ -1,7 +1,7 @@
 // The end of a convolution whose sum was split over blocks: out = act(bias + sum over the parts), and zeros in the
 // padding channels. The parts are added in their order.
 //
-// A thread makes 4 neighbouring channels of one pixel; channels run fastest. Grid: (pixels out_pitch / 4 / 128).
+// A thread makes 4 neighboring channels of one pixel; channels run fastest. Grid: (pixels out_pitch / 4 / 128).
 #ifndef FASTALEX_CUDA_KERNELS_SPLIT_REDUCE_CUH
 #define FASTALEX_CUDA_KERNELS_SPLIT_REDUCE_CUH
 

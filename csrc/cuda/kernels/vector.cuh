@@ -1,4 +1,4 @@
-// Neighbouring channels in registers: loads and stores of up to 16 bytes, and activations.
+// Neighboring channels in registers: loads and stores of up to 16 bytes, and activations.
 #ifndef FASTALEX_CUDA_KERNELS_VECTOR_CUH
 #define FASTALEX_CUDA_KERNELS_VECTOR_CUH
 

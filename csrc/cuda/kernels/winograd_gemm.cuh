@@ -128,7 +128,7 @@ struct WinogradRows {
   }
 };
 
-// A thread's columns in the matrix: kRun neighbours at a time, from row tx of shared memory and kRun - 1 further ones,
+// A thread's columns in the matrix: kRun neighbors at a time, from row tx of shared memory and kRun - 1 further ones,
 // TX apart. So halves leave in pairs, and what is read together lies in different banks all the same.
 template <typename Real, class S>
 struct WinogradColumns;

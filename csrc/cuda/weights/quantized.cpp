@@ -21,7 +21,7 @@ void pack_halves(const float* row, int count, char* to) {
 
 void pack_bytes(const float* row, int count, char* to, char* scale) {
   float step;
-  quantise_int8(row, count, reinterpret_cast<int8_t*>(to), &step);
+  quantize_int8(row, count, reinterpret_cast<int8_t*>(to), &step);
   std::memcpy(scale, &step, sizeof step);
   for (int i = 0; i < count; ++i) to[i] = static_cast<char>(static_cast<unsigned char>(to[i]) ^ 0x80);  // level + 128
 }
@@ -41,7 +41,7 @@ void order_nibbles(char* to, int count) {
 // count: whole groups.
 void pack_nibbles(const float* row, int count, char* to, char* scale) {
   std::vector<uint16_t> scales(count / FASTALEX_INT4_GROUP);
-  quantise_int4(row, count, reinterpret_cast<uint8_t*>(to), scales.data());
+  quantize_int4(row, count, reinterpret_cast<uint8_t*>(to), scales.data());
   std::memcpy(scale, scales.data(), scales.size() * sizeof scales[0]);
   order_nibbles(to, count);
 }

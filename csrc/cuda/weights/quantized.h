@@ -49,7 +49,7 @@ StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight,
 // maps whose pixels are padded is refused: its groups of 128 would not be the kernels'.
 StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& weight, const float* bias);
 
-// Back to dense float32, dequantised to the very values that the kernels multiply by.
+// Back to dense float32, dequantized to the very values that the kernels multiply by.
 void unpack_streamed(const StreamedLayout& layout, const char* values, const char* scale, float* weight);
 
 // One level of a packed row, without the offset.

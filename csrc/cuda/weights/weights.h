@@ -13,7 +13,7 @@
 namespace fastalex {
 namespace cuda {
 
-// Values of one packed row of convolution weights before padding: kernel x kernel x channels (4 for the three colours).
+// Values of one packed row of convolution weights before padding: kernel x kernel x channels (4 for the three colors).
 int conv_products(const fastalex_step& step);
 
 class LayerWeights {
@@ -25,7 +25,7 @@ class LayerWeights {
 
   const fastalex_step& step() const { return step_; }
   DeviceWeights get(WeightFormat format);  // for any thread; the memory lives as long as this object
-  void unpack_weight(float* out) const;    // dense float32, dequantised
+  void unpack_weight(float* out) const;    // dense float32, dequantized
   void unpack_bias(float* out) const;
   size_t bytes() const;
 

@@ -63,12 +63,12 @@ class PluginV2 final : public nvinfer1::IPluginV2DynamicExt {
   }
 
   size_t getSerializationSize() const noexcept override {
-    return guarded_call<size_t>(0, [&] { return serialise(op_->values()).size(); });
+    return guarded_call<size_t>(0, [&] { return serialize(op_->values()).size(); });
   }
 
   void serialize(void* buffer) const noexcept override {
     guarded_call(0, [&] {
-      const std::vector<char> bytes = serialise(op_->values());
+      const std::vector<char> bytes = serialize(op_->values());
       std::memcpy(buffer, bytes.data(), bytes.size());
       return 0;
     });
@@ -94,7 +94,7 @@ class CreatorV2 final : public nvinfer1::IPluginCreator {
   }
 
   nvinfer1::IPluginV2* deserializePlugin(const char*, const void* data, size_t size) noexcept override {
-    return guarded_call<PluginV2*>(nullptr, [&] { return make(deserialise(plugin_, data, size)); });
+    return guarded_call<PluginV2*>(nullptr, [&] { return make(deserialize(plugin_, data, size)); });
   }
 
  private:

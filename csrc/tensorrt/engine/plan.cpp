@@ -143,8 +143,8 @@ class Planner {
   // Why TensorRT has no layer for a step; null where it has.
   const char* not_native(const fastalex_step& step) const {
     if (step.op == FASTALEX_OP_LRN) {
-      if (step.size > kLargestWindow) return "a normalisation over more than 15 channels";
-      if (step.beta < kLeastBeta || step.k < kLeastK) return "a normalisation with beta below 0.01 or k below 1e-5";
+      if (step.size > kLargestWindow) return "a normalization over more than 15 channels";
+      if (step.beta < kLeastBeta || step.k < kLeastK) return "a normalization with beta below 0.01 or k below 1e-5";
     }
     if (step.op == FASTALEX_OP_FULLY_CONNECTED &&
         (options_.fc_storage == FASTALEX_INT8 || options_.fc_storage == FASTALEX_INT4))

@@ -187,10 +187,10 @@ class TensorRtRuntime final : public EngineRuntime {
   }
 
   static void keep_timings(const nvinfer1::ITimingCache& cache, std::vector<char>* timings) {
-    const std::unique_ptr<nvinfer1::IHostMemory> serialised(cache.serialize());
-    if (!serialised) return;
-    const char* bytes = static_cast<const char*>(serialised->data());
-    timings->assign(bytes, bytes + serialised->size());
+    const std::unique_ptr<nvinfer1::IHostMemory> serialized(cache.serialize());
+    if (!serialized) return;
+    const char* bytes = static_cast<const char*>(serialized->data());
+    timings->assign(bytes, bytes + serialized->size());
   }
 };
 

@@ -30,7 +30,7 @@ class EngineStore {
 
   // For any thread. Builds where it must, with the lock of the cache's file, so that of several processes one builds.
   StoredEngine get(const EnginePlan& plan, const BatchRange& batch);
-  // The serialised engine.
+  // The serialized engine.
   std::vector<char> bytes(const EnginePlan& plan, const BatchRange& batch);
 
  private:

@@ -35,7 +35,7 @@ std::vector<char> halves(const float* weight, size_t count) {
 }
 
 // Each output's weights from the order c, y, x to y, x, c, then as levels.
-void quantise(const fastalex_step& step, const float* weight, int storage, std::vector<char>* levels,
+void quantize(const fastalex_step& step, const float* weight, int storage, std::vector<char>* levels,
               std::vector<char>* scale) {
   const size_t channels = step.in_c, pixels = static_cast<size_t>(step.in_h) * step.in_w, inputs = channels * pixels;
   const bool bytes = storage == FASTALEX_INT8;
@@ -52,9 +52,9 @@ void quantise(const fastalex_step& step, const float* weight, int storage, std::
     char* to = levels->data() + out * row_bytes;
     float one = 0;
     if (bytes)
-      quantise_int8(row.data(), static_cast<int>(inputs), reinterpret_cast<int8_t*>(to), &one);
+      quantize_int8(row.data(), static_cast<int>(inputs), reinterpret_cast<int8_t*>(to), &one);
     else
-      quantise_int4(row.data(), static_cast<int>(inputs), reinterpret_cast<uint8_t*>(to), scales.data());
+      quantize_int4(row.data(), static_cast<int>(inputs), reinterpret_cast<uint8_t*>(to), scales.data());
     std::memcpy(scale->data() + out * scale_bytes, bytes ? static_cast<const void*>(&one) : scales.data(), scale_bytes);
   }
 }
@@ -88,7 +88,7 @@ EngineWeights::EngineWeights(const fastalex_step* steps, size_t step_count, cons
       else if (stored.storage == FASTALEX_FP16)
         stored.values = halves(values, given.count);
       else
-        quantise(*step, values, stored.storage, &stored.values, &stored.scale);
+        quantize(*step, values, stored.storage, &stored.values, &stored.scale);
     }
   }
   Xxh64 hash;

@@ -44,7 +44,7 @@ std::vector<char> standard_value(const FieldRow& row) {
   return bytes;
 }
 
-// Reads what serialise wrote, and no byte after it.
+// Reads what serialize wrote, and no byte after it.
 class Reader {
  public:
   Reader(const std::string& plugin, const void* bytes, size_t size)
@@ -68,7 +68,7 @@ class Reader {
     return std::string(take(size), size);
   }
   bool done() const { return left_ == 0; }
-  [[noreturn]] void damaged() const { invalid("the serialised ", plugin_, " is damaged; build the engine again"); }
+  [[noreturn]] void damaged() const { invalid("the serialized ", plugin_, " is damaged; build the engine again"); }
 
  private:
   const std::string& plugin_;
@@ -162,7 +162,7 @@ std::string FieldValues::timing_id() const {
   return text.str();
 }
 
-std::vector<char> serialise(const FieldValues& values) {
+std::vector<char> serialize(const FieldValues& values) {
   std::vector<char> bytes(kMagic, kMagic + sizeof kMagic);
   const auto append_text = [&](const std::string& text) {
     append(&bytes, static_cast<int32_t>(text.size()));
@@ -182,7 +182,7 @@ std::vector<char> serialise(const FieldValues& values) {
   return bytes;
 }
 
-std::vector<Field> deserialise(const std::string& plugin, const void* bytes, size_t size) {
+std::vector<Field> deserialize(const std::string& plugin, const void* bytes, size_t size) {
   Reader whole(plugin, bytes, size);
   if (size < sizeof(uint64_t)) whole.damaged();
   const size_t body = size - sizeof(uint64_t);

@@ -1,4 +1,4 @@
-// The fields of one plugin, checked and complete, in its own memory; and their serialised form.
+// The fields of one plugin, checked and complete, in its own memory; and their serialized form.
 #ifndef FASTALEX_TENSORRT_PLUGINS_FIELD_VALUES_H
 #define FASTALEX_TENSORRT_PLUGINS_FIELD_VALUES_H
 
@@ -40,10 +40,10 @@ class FieldValues {
   std::map<std::string, std::vector<char>> values_;  // bytes in the row's type
 };
 
-// For TensorRT 8, which keeps bytes; they end in a digest. deserialise's fields point into them; throws
+// For TensorRT 8, which keeps bytes; they end in a digest. deserialize's fields point into them; throws
 // Error(FASTALEX_INVALID) for bytes that are damaged, or written by another plugin or a newer library.
-std::vector<char> serialise(const FieldValues& values);
-std::vector<Field> deserialise(const std::string& plugin, const void* bytes, size_t size);
+std::vector<char> serialize(const FieldValues& values);
+std::vector<Field> deserialize(const std::string& plugin, const void* bytes, size_t size);
 
 }  // namespace tensorrt
 }  // namespace fastalex

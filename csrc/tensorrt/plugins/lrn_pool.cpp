@@ -22,7 +22,7 @@ class LRNPool final : public StepsOp {
     const int order = values().integer("order"), divide = values().integer("divide_alpha");
     const int groups = values().integer("groups");
     if (order < kLrnThenPool || order > kLrnOnly)
-      invalid("field order of ", kLRNPool, " must be 0 (normalise, pool), 1 (pool, normalise) or 2 (normalise), not ",
+      invalid("field order of ", kLRNPool, " must be 0 (normalize, pool), 1 (pool, normalize) or 2 (normalize), not ",
               order);
     if (divide != 0 && divide != 1) invalid("field divide_alpha of ", kLRNPool, " must be 0 or 1, not ", divide);
     if (order == kLrnOnly && values().integer("between"))

@@ -15,7 +15,7 @@ constexpr FieldRow kStride = {"stride", FieldType::kINT32, 1, "1", "from one win
 constexpr FieldRow kGroups = {"groups", FieldType::kINT32, 1, "1", "channel groups"};
 constexpr FieldRow kRounding = {"rounding", FieldType::kINT32, 1, "0", "of the number of windows: 0 floor, 1 ceil"};
 constexpr FieldRow kTuning = {"tuning", FieldType::kCHAR, 0, "", "rules for the choice of kernels"};
-constexpr FieldRow kSerial = {kSerialField, FieldType::kINT32, 1, "1", "of a serialised plugin"};
+constexpr FieldRow kSerial = {kSerialField, FieldType::kINT32, 1, "1", "of a serialized plugin"};
 constexpr FieldRow kBias = {"bias", FieldType::kFLOAT32, 0, nullptr, "[k]"};
 
 FieldRow activation(const char* name, const char* standard) {
@@ -41,7 +41,7 @@ const std::vector<FieldRow>& conv_rows() {
 
 const std::vector<FieldRow>& lrn_pool_rows() {
   static const std::vector<FieldRow> rows = {
-      {"order", FieldType::kINT32, 1, "0", "0 normalise then pool, 1 pool then normalise, 2 normalise only"},
+      {"order", FieldType::kINT32, 1, "0", "0 normalize then pool, 1 pool then normalize, 2 normalize only"},
       {"size", FieldType::kINT32, 1, nullptr, "channels in the window, odd"},
       {"alpha", FieldType::kFLOAT64, 1, nullptr, "factor of the sum of squares"},
       {"beta", FieldType::kFLOAT64, 1, nullptr, "power"},

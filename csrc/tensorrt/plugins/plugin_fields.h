@@ -1,5 +1,5 @@
 // What the plugins are called and the fields that each is made from: the one description for their creators, for the
-// engine builder and for the serialised form. Nothing of TensorRT is included here; adapters/compat.h turns a FieldSet
+// engine builder and for the serialized form. Nothing of TensorRT is included here; adapters/compat.h turns a FieldSet
 // into a PluginFieldCollection and adds a plugin to a network.
 //
 // Every plugin has one input and one output. n is the batch, which may be dynamic; all else is known when the engine is
@@ -38,7 +38,7 @@ constexpr const char* kPreprocess = "FastAlexPreprocess";
 constexpr const char* kPluginVersion = "1";
 constexpr const char* kPluginNamespace = "";  // TensorRT's default, where its ONNX parser and trtexec look
 
-// Of a serialised plugin. A number that is newer than this library's is refused.
+// Of a serialized plugin. A number that is newer than this library's is refused.
 constexpr int32_t kSerialVersion = 1;
 constexpr const char* kSerialField = "serial_version";
 
@@ -66,7 +66,7 @@ struct FieldRow {
   const char* meaning;
 };
 
-// The rows of a plugin, in the order in which it is serialised; Error(FASTALEX_INVALID) for another name. In short:
+// The rows of a plugin, in the order in which it is serialized; Error(FASTALEX_INVALID) for another name. In short:
 //
 // FastAlexConvReLU
 //   weights     kFLOAT32 [k, c / groups, kernel, kernel]
@@ -75,7 +75,7 @@ struct FieldRow {
 //   stride, pad, groups, rounding, activation, tuning
 // FastAlexLRNPool
 //   order       kINT32   NormPoolOrder
-//   size        kINT32   window of the normalisation in channels, odd
+//   size        kINT32   window of the normalization in channels, odd
 //   alpha, beta, k  kFLOAT64
 //   divide_alpha    kINT32   1: alpha is divided by the window (Caffe, PyTorch, ONNX); 0: it is the factor of ops.h
 //   groups      kINT32   channel groups that the window stays inside of
@@ -102,7 +102,7 @@ struct FieldRow {
 //   rounding    kINT32   of the number of windows: 0 floor, 1 ceil
 //   activation  kINT32   fastalex_activation
 //   tuning      kCHAR    rules for the choice of kernels (fastalex.h)
-// Of each, when it is serialised
+// Of each, when it is serialized
 //   serial_version  kINT32
 const std::vector<FieldRow>& field_rows(const std::string& plugin);
 
@@ -131,7 +131,7 @@ class FieldSet {
 const char* plugin_for(const fastalex_step& step, const fastalex_step* next, int fc_storage, int* used);
 
 // Fields from a plan's steps. weight, bias: as backend/ops.h lays them out; a fully connected weight in int8 or int4 as
-// fastalex_quantise gives it. Weights and biases are borrowed. tuning: rules, or "".
+// fastalex_quantize gives it. Weights and biases are borrowed. tuning: rules, or "".
 FieldSet conv_relu_fields(const fastalex_step& step, const float* weight, const float* bias, const std::string& tuning);
 FieldSet lrn_pool_fields(const fastalex_step& step, const fastalex_step* next, const std::string& tuning);
 FieldSet fully_connected_fields(const fastalex_step& step, const fastalex_param& weight, const float* bias,

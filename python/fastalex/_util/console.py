@@ -117,7 +117,7 @@ def _plain_table(title: str, columns: Sequence[str], rows: List[List[str]], righ
 
 
 def _rich_table(title: str, columns: Sequence[str], rows: List[List[str]], right: Sequence[str]) -> Optional[str]:
-    """The table as rich draws it, in colour on a terminal only; None without rich."""
+    """The table as rich draws it, in color on a terminal only; None without rich."""
     try:
         from rich import box
         from rich.console import Console

@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if options.conv_only:
         convolutions = (layer for layer in row.layers() if layer.op == "conv")
         arrays = {name: arrays[name] for layer in convolutions for name in layer.param_shapes}
-    metadata = dict(loaded.metadata)  # source and licence stay with the weights
+    metadata = dict(loaded.metadata)  # source and license stay with the weights
     for key in quantized.KEYS:  # what is written is float32
         metadata.pop(key, None)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()

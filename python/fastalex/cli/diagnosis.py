@@ -73,7 +73,7 @@ def _gpus(backends: List[str]) -> List[Dict[str, Any]]:
         known = rules.known_as(gpu)
         entry = dict(vars(gpu), device=place.name, driver_cuda=gpu.driver_version)
         entry.update(
-            recognised=known.device.name if known.device else None,
+            recognized=known.device.name if known.device else None,
             card=known.card.name if known.card else None,
             tuning=rules.choose(place).source,
         )
@@ -123,7 +123,7 @@ def _device() -> Dict[str, Any]:
     from ..hardware import devices
 
     try:
-        found = devices.recognise()
+        found = devices.recognize()
     except UserError as error:
         return {"name": None, "title": None, "card": None, "reason": str(error)}
     return {

@@ -13,11 +13,11 @@ from .options import add_command, add_net, positive
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "evaluate", run, "top-1 and top-5 accuracy on labelled images")
+    parser = add_command(commands, "evaluate", run, "top-1 and top-5 accuracy on labeled images")
     add = parser.add_argument
     add("data", metavar="DIR", help="a folder of images for each class, or tar shards")
     add("--weights", required=True, metavar="W", help="a weights file, or 'digits', which is built in")
-    add("--ten-crop", action="store_true", help="average over four corners, the centre, and their mirror images")
+    add("--ten-crop", action="store_true", help="average over four corners, the center, and their mirror images")
     add("--batch", type=positive, default=32, metavar="N", help="images at once (32)")
     add("--profile", metavar="P", help="preprocessing; default: the variant's own")
     add("--bad-limit", type=int, default=100, metavar="N", help="unreadable images to put up with (100)")

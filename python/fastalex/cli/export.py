@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
-    """The weights as float32, dequantised where they are kept in fewer bits."""
+    """The weights as float32, dequantized where they are kept in fewer bits."""
     from .. import weights
     from .._util.files import replacing
     from ..networks import onnx_export, variants

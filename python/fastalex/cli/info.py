@@ -66,7 +66,7 @@ def _print_gpus(report: Dict[str, Any]) -> None:
             gpu["clock_khz"] // 1000,
             gpu["memory_bytes"] / 2**30,
         )
-        rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognised"] or "-", gpu["tuning"]))
+        rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognized"] or "-", gpu["tuning"]))
     if rows:
         console.table("GPUs", ("device", "name", "what it is", "known as", "tuning"), rows)
 

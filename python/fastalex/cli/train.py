@@ -30,8 +30,8 @@ def add_parser(commands: Any) -> None:
     add("--weight-decay", type=float, metavar="X", help="of the update")
     add("--init", metavar="I", help="normal (the paper's), he (for narrow networks) or pytorch")
     add("--dropout", metavar="D", help="halved (the paper's), inverted or off")
-    add("--crop", metavar="C", help="paper, inclusive, resized or centre")
-    add("--colour", metavar="C", help="PCA noise by eigenvalues or deviations, or off")
+    add("--crop", metavar="C", help="paper, inclusive, resized or center")
+    add("--color", metavar="C", help="PCA noise by eigenvalues or deviations, or off")
     add("--no-flip", action="store_true", help="no reflections")
     add("--input-size", type=positive, metavar="S", help="side of the input in pixels")
     add("--profile", metavar="P", help="preprocessing; default: the recipe's, or the variant's own")
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         classes=options.classes,
         quiet=options.json,
     )
-    names = ("epochs", "batch", "lr", "momentum", "weight_decay", "init", "dropout", "crop", "colour", "profile")
+    names = ("epochs", "batch", "lr", "momentum", "weight_decay", "init", "dropout", "crop", "color", "profile")
     overrides = {name: getattr(options, name) for name in names}
     if options.profile is not None:
         profiles.get(options.profile)  # a wrong name is refused here

@@ -34,11 +34,11 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         console.write_json({"folder": registry.folder(), "weights": rows})
     else:
-        columns = ("name", "variant", "here", "bytes", "licence", "file")
+        columns = ("name", "variant", "here", "bytes", "license", "file")
         console.table("Weights in %s" % registry.folder(), columns, [_cells(row) for row in rows], right=("bytes",))
     return 0
 
 
 def _cells(row: Dict[str, Any]) -> List[str]:
     size = "-" if row["bytes"] is None else f"{row['bytes']:,}"
-    return [row["name"], row["variant"], "yes" if row["present"] else "no", size, row["licence"], row["filename"]]
+    return [row["name"], row["variant"], "yes" if row["present"] else "no", size, row["license"], row["filename"]]

@@ -153,7 +153,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Probes:
-    """Where :func:`recognise` and :func:`cpu` look. Each returns text, or None where there is nothing; none raises."""
+    """Where :func:`recognize` and :func:`cpu` look. Each returns text, or None where there is nothing; none raises."""
 
     device_tree_model: Callable[[], Optional[str]] = lambda: read_text("/proc/device-tree/model")
     nvidia_smi: Callable[[], Optional[str]] = lambda: run_nvidia_smi()
@@ -202,7 +202,7 @@ def get(name: str) -> Device:
     return devices[name]
 
 
-def recognise(probes: Optional[Probes] = None) -> Recognition:
+def recognize(probes: Optional[Probes] = None) -> Recognition:
     """Which device this machine is. Never raises for what it finds on the machine.
 
     The device tree is asked first: a Jetson has one, and its nvidia-smi (where it has any) says little.
@@ -226,7 +226,7 @@ def recognise(probes: Optional[Probes] = None) -> Recognition:
     return Recognition(None, None, "%s, and %s" % (board, cards))
 
 
-def recognise_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: bool) -> Recognition:
+def recognize_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: bool) -> Recognition:
     """Which device a GPU is that the CUDA runtime calls ``name``, of compute capability ``sm`` (75: 7.5).
 
     The GPU of a Jetson has no telling name: the board of its compute capability is taken, without a card.
@@ -291,7 +291,7 @@ def _load(path: Path) -> Device:
             raise ValueError("unknown rate or kind: %s" % (unknown or row["kind"]))
         cards = tuple(Card(device=path.stem, rates=rates, **values) for values in row["card"])
         major, minor = row["compute_capability"].split(".")
-        rules = row["recognise"]
+        rules = row["recognize"]
         return Device(
             name=path.stem,
             title=row["title"],

@@ -3,7 +3,7 @@
 What is counted:
 
 * the convolutions and the fully connected layers, one after another (nothing overlaps); activation, LRN, pooling and
-  softmax cost nothing, as if they were fused into their neighbours, and so do launches;
+  softmax cost nothing, as if they were fused into their neighbors, and so do launches;
 * for each layer ``max(FLOP / peak, bytes / bandwidth)``. FLOP = 2 x MACs x batch, direct convolution (no Winograd).
   Bytes = weights and bias once, inputs and outputs once per image. Nothing stays in a cache between layers;
 * the peak is the card's highest clock x SMs x rate. ``fp32`` uses the fp32 units. The other precisions compute in fp16:

@@ -1,4 +1,4 @@
-"""From a file, bytes, a PIL image or an array to the network's input: open, orient, resize, crop, normalise.
+"""From a file, bytes, a PIL image or an array to the network's input: open, orient, resize, crop, normalize.
 
 The conventions are the rows of :mod:`.profiles`, which :mod:`.preprocessing` carries out on what :mod:`.decode` opens.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         geometry,
         linear_resize,
         nearest_resize,
-        normalise,
+        normalize,
         prepare_frame,
         preprocess,
         ten_crop,
@@ -33,7 +33,7 @@ __all__ = [
     "geometry",
     "linear_resize",
     "nearest_resize",
-    "normalise",
+    "normalize",
     "open_image",
     "prepare_frame",
     "preprocess",

@@ -41,15 +41,15 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
     """``source`` as an upright 8-bit RGB picture that shares nothing with it.
 
     ``source`` is the path of a JPEG, PNG, WebP or BMP file (the first frame of a moving one), the bytes of one, a PIL
-    image, or a uint8 array ``[H, W]`` (grey), ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha).
-    ``bgr`` says that the colours of an array are blue, green, red, as OpenCV's and JetBot's cameras deliver them.
+    image, or a uint8 array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha).
+    ``bgr`` says that the colors of an array are blue, green, red, as OpenCV's and JetBot's cameras deliver them.
 
     * EXIF orientation is applied, and gone from the result; EXIF data that cannot be read counts as none.
-    * Alpha and palette transparency are dropped, not composited: hidden pixels show the colours that are stored under
+    * Alpha and palette transparency are dropped, not composited: hidden pixels show the colors that are stored under
       them. That is what ``convert("RGB")`` does, with which torchvision's users open their images.
-    * CMYK and other colour spaces go through Pillow's conversion to RGB; colour profiles are ignored.
-    * 16-bit grey is scaled to 8 bits, ``round(value / 257)`` (Pillow's own conversion cuts it off at 255).
-      16-bit colour keeps its high byte, as Pillow reads it.
+    * CMYK and other color spaces go through Pillow's conversion to RGB; color profiles are ignored.
+    * 16-bit gray is scaled to 8 bits, ``round(value / 257)`` (Pillow's own conversion cuts it off at 255).
+      16-bit color keeps its high byte, as Pillow reads it.
 
     :raises UserError: if the source is missing, no image, truncated, corrupt, or of another kind, or if a file or
         bytes have more than ``max_pixels`` pixels. Nothing else is raised for a bad image.
@@ -170,10 +170,10 @@ def _orientation(image: Image.Image) -> Any:
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
     """A decoded PIL image of any mode as a new RGB image."""
-    # Pillow before 10.3 or so opens a 16-bit grey PNG as 32-bit "I"; every version does so with a 16-bit PGM.
+    # Pillow before 10.3 or so opens a 16-bit gray PNG as 32-bit "I"; every version does so with a 16-bit PGM.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        grey = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+        gray = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UserError("%s has 32-bit pixels of unknown range (mode %s); scale it to 8 bits" % (name, image.mode))
     if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow converts in two steps only

@@ -1,4 +1,4 @@
-"""Preprocessing: an opened picture resized, cropped and normalised to the network's input.
+"""Preprocessing: an opened picture resized, cropped and normalized to the network's input.
 
 The conventions are the rows of :mod:`fastalex.images.profiles`; the code here has no constant of its own.
 """
@@ -46,8 +46,8 @@ def preprocess(
     batch = np.empty((len(sources), 3, size, size), np.float32)
     for out, source in zip(batch, sources):
         canvas = canvas_of(open_image(source, bgr=bgr), row, size)
-        top, left = _centre(canvas.shape, size, row)
-        normalise(out, canvas, top, left, row, mean)
+        top, left = _center(canvas.shape, size, row)
+        normalize(out, canvas, top, left, row, mean)
     return batch
 
 
@@ -61,7 +61,7 @@ def ten_crop(
 ) -> np.ndarray:
     """Ten views of one image, float32 ``[10, 3, size, size]``, whose predictions are to be averaged.
 
-    The four corners (top left, top right, bottom left, bottom right), the centre, and the mirror images of these five
+    The four corners (top left, top right, bottom left, bottom right), the center, and the mirror images of these five
     in the same order: Krizhevsky et al. 2012, section 4.1. Corners are those of the resized picture, or of its
     central square where the profile cuts one. Arguments and errors as for :func:`preprocess`.
 
@@ -74,11 +74,11 @@ def ten_crop(
     mean = Mean(row, size, mean_image)
     canvas = canvas_of(open_image(image, bgr=bgr), row, size)
     bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
-    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _centre(canvas.shape, size, row)]
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _center(canvas.shape, size, row)]
     views = np.empty((10, 3, size, size), np.float32)
     for index, (top, left) in enumerate(corners):
-        normalise(views[index], canvas, top, left, row, mean)
-        normalise(views[index + 5], canvas, top, left, row, mean, mirror=True)
+        normalize(views[index], canvas, top, left, row, mean)
+        normalize(views[index + 5], canvas, top, left, row, mean, mirror=True)
     return views
 
 
@@ -121,7 +121,7 @@ def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
         )
     origin = ((height - side) // 2, (width - side) // 2) if row.square else (0, 0)
     kept = (side, side) if row.square else (height, width)
-    top, left = _centre(kept, size, row)
+    top, left = _center(kept, size, row)
     return Geometry(height, width, origin, kept, (origin[0] + top, origin[1] + left))
 
 
@@ -148,7 +148,7 @@ def _resampled(pixels: np.ndarray, place: Geometry, row: Profile) -> np.ndarray:
 def prepare_frame(frame: np.ndarray, profile: Union[str, Profile], size: int, bgr: bool) -> np.ndarray:
     """:func:`preprocess` of one uint8 array ``[H, W, 3]``, to the bit, for a camera's frames one after the other.
 
-    Only the pixels that the network sees are put in order and normalised, through a table of the 256 values.
+    Only the pixels that the network sees are put in order and normalized, through a table of the 256 values.
     """
     row = profiles.get(profile)
     place = geometry((frame.shape[1], frame.shape[0]), row, size)
@@ -170,7 +170,7 @@ def _levels(row: Profile) -> np.ndarray:
     """What each value of a pixel becomes in each plane, float32 ``[3, 256]``."""
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     out = np.empty((3, 16, 16), np.float32)
-    normalise(out, np.repeat(levels, 3, axis=2), 0, 0, row, Mean(row, row.size, None))
+    normalize(out, np.repeat(levels, 3, axis=2), 0, 0, row, Mean(row, row.size, None))
     return out.reshape(3, 256)
 
 
@@ -181,10 +181,10 @@ def _shorter_side(size: Tuple[int, int], side: int, nearest: bool) -> Tuple[int,
     return width, height
 
 
-def _centre(sides: Tuple[int, ...], size: int, row: Profile) -> Tuple[int, int]:
+def _center(sides: Tuple[int, ...], size: int, row: Profile) -> Tuple[int, int]:
     """(top, left) of the central crop of a picture of ``sides`` (height, width, ...)."""
     rests = (sides[0] - size, sides[1] - size)
-    if row.centre == "half-even":
+    if row.center == "half-even":
         return round(rests[0] / 2), round(rests[1] / 2)
     return rests[0] // 2, rests[1] // 2
 
@@ -212,7 +212,7 @@ class Mean:
             raise UserError("the mean image has values that are not finite")
         if row.mean_image == "average":
             values = values.mean(axis=(1, 2), dtype=np.float64).astype(np.float32).reshape(3, 1, 1)
-        elif values.shape[1] != size and row.mean_image == "centre":
+        elif values.shape[1] != size and row.mean_image == "center":
             border = (side - size) // 2
             values = values[:, border : border + size, border : border + size]
         else:
@@ -225,7 +225,7 @@ class Mean:
         return self.values
 
 
-def normalise(
+def normalize(
     out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: Mean, mirror: bool = False
 ) -> None:
     """Write one crop of ``canvas`` to ``out`` [3, size, size], in float32 and in the order of torchvision's steps."""
@@ -260,21 +260,21 @@ def nearest_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def linear_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``pixels`` [H, W, C] resized to float32 [height, width, C] from two by two neighbours, at any scale.
+    """``pixels`` [H, W, C] resized to float32 [height, width, C] from two by two neighbors, at any scale.
 
-    OpenCV's INTER_LINEAR, which Caffe uses: pixel centres lie at half-integers, positions beyond the outermost
-    centres are clamped to them, and nothing is averaged over when shrinking (Pillow's filter widens instead).
+    OpenCV's INTER_LINEAR, which Caffe uses: pixel centers lie at half-integers, positions beyond the outermost
+    centers are clamped to them, and nothing is averaged over when shrinking (Pillow's filter widens instead).
     """
-    top, bottom, down = _neighbours(pixels.shape[0], height)
-    left, right, along = _neighbours(pixels.shape[1], width)
+    top, bottom, down = _neighbors(pixels.shape[0], height)
+    left, right, along = _neighbors(pixels.shape[1], width)
     down, along = down[:, None, None], along[None, :, None]
     upper = pixels[top[:, None], left] * (1 - along) + pixels[top[:, None], right] * along
     lower = pixels[bottom[:, None], left] * (1 - along) + pixels[bottom[:, None], right] * along
     return upper * (1 - down) + lower * down
 
 
-def _neighbours(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _neighbors(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of ``new`` pixels: the two of ``old`` around it, and the float32 weight of the second."""
-    centres = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
-    first = np.floor(centres).astype(np.intp)
-    return first, np.minimum(first + 1, old - 1), (centres - first).astype(np.float32)
+    centers = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
+    first = np.floor(centers).astype(np.intp)
+    return first, np.minimum(first + 1, old - 1), (centers - first).astype(np.float32)

@@ -42,9 +42,9 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 RESIZES = ("shorter", "stretch")
 RESAMPLINGS = ("antialias", "linear", "nearest")
-CENTRES = ("half-even", "floor")
+CENTERS = ("half-even", "floor")
 ORDERS = ("RGB", "BGR")
-MEAN_IMAGES = (None, "crop", "centre", "average")
+MEAN_IMAGES = (None, "crop", "center", "average")
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,15 @@ class Profile:
     ``size`` is the side of the square that the network sees, in pixels.
     ``resize`` is ``shorter`` (the shorter side becomes ``side``, the shape is kept) or ``stretch`` (both sides do).
     ``resample`` is ``antialias`` (Pillow's bilinear filter, which widens when it shrinks), ``linear`` (two by two
-    neighbours whatever the scale, OpenCV's INTER_LINEAR) or ``nearest`` (pixel ``int(x * scale)``).
+    neighbors whatever the scale, OpenCV's INTER_LINEAR) or ``nearest`` (pixel ``int(x * scale)``).
     Results are 8-bit again after resizing, as in each of the sources.
     ``square`` cuts the central ``side`` x ``side`` square before anything is cropped from it; the long side is then
     rounded to nearest ([cuda-convnet2]); without it the long side is truncated ([torchvision]).
-    ``centre`` says where the central crop starts if an odd number of pixels is left over: ``half-even`` (Python's
+    ``center`` says where the central crop starts if an odd number of pixels is left over: ``half-even`` (Python's
     ``round``, [torchvision]) or ``floor`` ([caffe], [cuda-convnet2]).
     ``order`` is the order of the planes; ``mean`` and ``std`` are in that order.
     ``reciprocal``: the pixel is multiplied by the float32 ``1 / divisor``, as a source in CUDA does, not divided.
-    ``mean_image`` is what a per-pixel mean given by the caller means: ``crop`` (the part under each crop), ``centre``
+    ``mean_image`` is what a per-pixel mean given by the caller means: ``crop`` (the part under each crop), ``center``
     (the central part, for every crop), ``average`` (its three channel means), or None (not accepted).
     """
 
@@ -78,13 +78,13 @@ class Profile:
     divisor: float = 1.0
     reciprocal: bool = False
     square: bool = False
-    centre: str = "floor"
+    center: str = "floor"
     mean_image: Optional[str] = None
 
     def __post_init__(self) -> None:
         _one_of(self, "resize", RESIZES)
         _one_of(self, "resample", RESAMPLINGS)
-        _one_of(self, "centre", CENTRES)
+        _one_of(self, "center", CENTERS)
         _one_of(self, "order", ORDERS)
         _one_of(self, "mean_image", MEAN_IMAGES)
         if not 1 <= self.size <= self.side:
@@ -127,7 +127,7 @@ PROFILES: Dict[str, Profile] = {
             divisor=255.0,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            centre="half-even",
+            center="half-even",
         ),
         Profile(
             name="caffe",
@@ -199,7 +199,7 @@ PROFILES: Dict[str, Profile] = {
             resample="antialias",
             order="RGB",
             mean=CAFFE_MEAN_RGB,
-            mean_image="centre",  # data_mean_crop is subtracted from every view
+            mean_image="center",  # data_mean_crop is subtracted from every view
         ),
         Profile(
             name="paper-224",
@@ -211,7 +211,7 @@ PROFILES: Dict[str, Profile] = {
             resample="antialias",
             order="RGB",
             mean=CAFFE_MEAN_RGB,
-            mean_image="centre",
+            mean_image="center",
         ),
         Profile(
             name="brainscore",
@@ -236,11 +236,11 @@ PROFILES: Dict[str, Profile] = {
             divisor=255.0,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
-            centre="half-even",
+            center="half-even",
         ),
         Profile(
             name="digits",
-            source="examples/train_digits.py: grey levels spread over -1 to 1",
+            source="examples/train_digits.py: gray levels spread over -1 to 1",
             size=131,
             resize="stretch",
             side=131,

@@ -5,7 +5,7 @@
 >>> metric(image, other)  # [N, 3, H, W] in [-1, 1] -> [N, 1, 1, 1]  # doctest: +SKIP
 
 :class:`LPIPS` is the metric; :class:`Features` is what it computes once of images that are compared more than once;
-:data:`CONVENTIONS` are the published ways of normalising features.
+:data:`CONVENTIONS` are the published ways of normalizing features.
 :class:`LearnedPerceptualImagePatchSimilarity` is the metric under torchmetrics' name.
 """
 

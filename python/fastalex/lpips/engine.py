@@ -208,7 +208,7 @@ class Engine:
             return
         maps = self.trunk.maps(self._scaled(sources, tile))
         for array in maps:
-            _core.unit_normalise(array, self.convention.eps, self.convention.inside, self.trunk.threads)
+            _core.unit_normalize(array, self.convention.eps, self.convention.inside, self.trunk.threads)
         first = 0
         for source in sources:
             last = first + len(source)

@@ -121,7 +121,7 @@ def like(result: Any, givens: Sequence[Any]) -> Any:
 
 
 def bilinear(maps: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``[N, h, w]`` resized to ``[N, height, width]`` with the pixels' centres kept, as ``torch.nn.Upsample(
+    """``[N, h, w]`` resized to ``[N, height, width]`` with the pixels' centers kept, as ``torch.nn.Upsample(
     mode="bilinear", align_corners=False)`` does, which lpips/lpips.py uses."""
     rows, columns = _weights(maps.shape[1], height), _weights(maps.shape[2], width)
     return np.matmul(np.matmul(rows, maps), columns.T)

@@ -49,13 +49,13 @@ class LPIPS:
     :param reduction: ``"mean"`` or ``"sum"`` over the batch; default: none.
     :param device: as for :class:`fastalex.AlexNet`.
     :param precision: of the convolutions: ``"fp32"``, ``"bf16"`` on a CPU, ``"fp16"`` on a GPU. Features are
-        normalised, and distances summed up, in float32 and double in any case.
+        normalized, and distances summed up, in float32 and double in any case.
     :param threads: CPU threads one call may use; default: as many as this process may run on.
     :param exact: on a CPU, convolutions without Winograd's algorithm.
     :param range_check: ``"warn"``, ``"raise"`` or ``"off"``: what is done with images of a wrong range.
     :param tile: larger images are computed in tiles of this side, in pixels, with the overlap that makes the result
         the whole image's; None: never.
-    :param cache_bytes: memory for features of the images seen last, which are recognised by their content.
+    :param cache_bytes: memory for features of the images seen last, which are recognized by their content.
 
     Images are numpy arrays or tensors of PyTorch, ``[N, 3, H, W]`` or ``[3, H, W]`` (one channel stands for three
     equal ones), floating-point in [-1, 1], in [0, 1] with ``normalize=True``, or uint8. Results are float32, of

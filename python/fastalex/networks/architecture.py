@@ -25,9 +25,9 @@ OVERLAPPING = 3  # side of a pool's window, with stride 2 [paper] section 3.4
 
 @dataclass(frozen=True)
 class LRN:
-    """Local response normalisation across channels: ``b = a / (k + alpha' * sum(a^2)) ** beta``.
+    """Local response normalization across channels: ``b = a / (k + alpha' * sum(a^2)) ** beta``.
 
-    The sum runs over ``size`` neighbouring channels, cut at the first and last channel.
+    The sum runs over ``size`` neighboring channels, cut at the first and last channel.
     ``alpha' = alpha / size`` if ``alpha_divided`` (every released implementation: [source], [caffe], torch, ONNX)
     and ``alpha`` if not (the formula as [paper] section 3.3 prints it). ``crosses_columns`` says whether the window
     runs across the boundary between the columns of a grouped network (Caffe's single device: yes; two GPUs: no).
@@ -48,7 +48,7 @@ class LRN:
 
 @dataclass(frozen=True)
 class SpatialNorm:
-    """Response normalisation within a channel: ``b = a / (k + alpha / size^2 * sum(a^2)) ** beta``.
+    """Response normalization within a channel: ``b = a / (k + alpha / size^2 * sum(a^2)) ** beta``.
 
     The sum runs over a ``size`` x ``size`` window, cut at the borders. [source] ``cnorm2a/b`` of configuration 145:
     scale 0.001, divided by ``size ** 2`` in ``layer.py``; the constant 1 is in the CUDA kernel.

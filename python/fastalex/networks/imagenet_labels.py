@@ -9,7 +9,7 @@ from typing import List, Tuple
 
 @lru_cache(maxsize=1)
 def _imagenet_classes() -> Tuple[Tuple[str, str], ...]:
-    """(wnid, label) of each class; the source and the licence are in the head of the file."""
+    """(wnid, label) of each class; the source and the license are in the head of the file."""
     data = pkgutil.get_data("fastalex", "data/imagenet_labels.txt")
     assert data is not None  # the loader of a package on disk or in a zip returns bytes or raises
     lines = [line for line in data.decode("utf-8").splitlines() if not line.startswith("#")]

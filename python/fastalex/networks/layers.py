@@ -62,7 +62,7 @@ class Layer:
 def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None) -> str:
     """The layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``).
 
-    ``steps``: name of a conv or fc layer -> the quantisation step of its input, for precision int8.
+    ``steps``: name of a conv or fc layer -> the quantization step of its input, for precision int8.
     """
     lines = []
     for layer in layers:

@@ -63,7 +63,7 @@ def arrays_of(model: torch.nn.Module) -> Dict[str, np.ndarray]:
 
 
 def lrn(x: torch.Tensor, size: int, alpha: float, beta: float, k: float, groups: int = 1) -> torch.Tensor:
-    """``x / (k + alpha * sum(x^2)) ** beta`` over ``size`` neighbouring channels of ``[N, C, H, W]``.
+    """``x / (k + alpha * sum(x^2)) ** beta`` over ``size`` neighboring channels of ``[N, C, H, W]``.
 
     ``alpha`` is the factor of the sum itself. The window of channel c runs from ``c - size // 2`` to
     ``c + (size - 1) // 2``, as in ``torch.nn.functional.local_response_norm``, and is cut at the ends of each of the

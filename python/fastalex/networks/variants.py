@@ -50,7 +50,7 @@ VARIANTS: Dict[str, Variant] = {
         ),
         Variant(
             name="alexnet2012-original",
-            summary="configuration 145 of the released 2012 source: LRN before pool and ReLU, spatial normalisation",
+            summary="configuration 145 of the released 2012 source: LRN before pool and ReLU, spatial normalization",
             input_size=224,  # [source] convolutions round up: 1 + ceil((224 - 11) / 4) = 55
             widths=_PAPER_WIDTHS,
             num_classes=1000,

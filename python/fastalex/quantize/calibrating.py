@@ -1,4 +1,4 @@
-"""Calibration: from images to the quantisation step of each conv's and fc's input, for precision int8.
+"""Calibration: from images to the quantization step of each conv's and fc's input, for precision int8.
 
 The float32 network runs on the images, and a histogram of the magnitudes of each such input grows batch by batch
 (:class:`Histogram`). A threshold is chosen in each, the magnitude that the largest level stands for; what lies beyond
@@ -6,7 +6,7 @@ is clipped. Exact zeros, most of what a relu gives, are left out of every choice
 
 * ``max``: the largest magnitude. Nothing is clipped.
 * ``percentile``: the magnitude that this share of the others does not exceed.
-* ``entropy``: the threshold whose quantised distribution has the least Kullback-Leibler divergence from the true one
+* ``entropy``: the threshold whose quantized distribution has the least Kullback-Leibler divergence from the true one
   (Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017; MXNet and onnxruntime calibrate so, too).
 """
 
@@ -32,7 +32,7 @@ def calibrate(
     percentile: float = PERCENTILE,
     report: Optional[Callable[[int], None]] = None,
 ) -> Calibration:
-    """The quantisation steps of ``net`` for images like these, for ``AlexNet(..., precision="int8", calibration=)``.
+    """The quantization steps of ``net`` for images like these, for ``AlexNet(..., precision="int8", calibration=)``.
 
     :param net: an :class:`~fastalex.AlexNet` in fp32, on any device.
     :param images: paths, PIL images, bytes, uint8 arrays, or preprocessed float32 batches ``[N, C, H, W]``; some

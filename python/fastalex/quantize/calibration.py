@@ -1,4 +1,4 @@
-"""What precision int8 needs to know of a network's activations: the quantisation step of each conv's and fc's input."""
+"""What precision int8 needs to know of a network's activations: the quantization step of each conv's and fc's input."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def threshold(histogram: Histogram, levels: int, method: str, percentile: float 
 
 
 def _divergences(counts: np.ndarray, levels: int) -> np.ndarray:
-    """For a threshold at the upper edge of each bin, the divergence of the quantised histogram from the true one.
+    """For a threshold at the upper edge of each bin, the divergence of the quantized histogram from the true one.
 
     P is the histogram up to the threshold, with what lies beyond in its last bin. Q has, in each bin where P has
     something, the mean over such bins of the same level, without what lies beyond. Of n bins, bin j has the level

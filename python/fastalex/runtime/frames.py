@@ -1,6 +1,6 @@
 """Camera frames: how a profile becomes one pass over the pixels on the GPU.
 
-Resizing, cropping, the order of the channels and the normalisation ``(v / divisor - mean) / std`` are those of
+Resizing, cropping, the order of the channels and the normalization ``(v / divisor - mean) / std`` are those of
 :mod:`fastalex.images`; the last is done as ``v * scale - shift``.
 """
 

@@ -24,7 +24,7 @@ def make(
 
     :param table: the text of :func:`fastalex.networks.layers.layer_table`.
     :param params: weight and bias of each layer in order: float32 arrays, or quantized weights as
-        :func:`fastalex._core.quantise_rows` gives them.
+        :func:`fastalex._core.quantize_rows` gives them.
     :param threads: of the CPU; 0: as many as this process may run on.
     :raises UserError: for a table that makes no network, or parameters that are not its own.
     """

@@ -110,7 +110,7 @@ def _half_sums(case: Case, x: np.ndarray, params: Params, length: int) -> np.nda
     return DEVIATIONS * U16 * (length + 2) * np.sqrt(squares) + case.products * TINY16
 
 
-def _normalisation(window: int, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def _normalization(window: int, x: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """For y = x / (k + alpha * S) ** beta with S a sum of ``window`` squares, all of it positive, beta <= 1 exact.
 
     S: one multiplication and ``window - 1`` additions. alpha * S: alpha is rounded to fp32, and the product. k is
@@ -121,13 +121,13 @@ def _normalisation(window: int, x: np.ndarray, reference: np.ndarray) -> np.ndar
 
 
 def _lrn(case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic) -> np.ndarray:
-    return _normalisation(int(case.options["size"]), x, reference)
+    return _normalization(int(case.options["size"]), x, reference)
 
 
 def _spatial_norm(
     case: Case, x: np.ndarray, params: Params, reference: np.ndarray, arithmetic: Arithmetic
 ) -> np.ndarray:
-    return _normalisation(int(case.options["size"]) ** 2, x, reference)
+    return _normalization(int(case.options["size"]) ** 2, x, reference)
 
 
 def _adaptive_avgpool(

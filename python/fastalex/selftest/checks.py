@@ -47,7 +47,7 @@ def check(
 ) -> Outcome:
     """Run ``case`` on ``backend`` and on the naive backend, and compare. Raises nothing that a backend may do wrong.
 
-    Weights that are kept in fewer bits are compared with what they became, so quantisation is no excuse; neither is
+    Weights that are kept in fewer bits are compared with what they became, so quantization is no excuse; neither is
     the rounding of an input that becomes fp16 or bf16.
 
     :param precision: of the activations, ``fp32``, ``fp16`` or ``bf16``; with the latter two no weights are kept in

@@ -2,7 +2,7 @@
 
 * :mod:`.recipes`: the published recipes as data; :mod:`.update`, :mod:`.schedule`, :mod:`.initial`, :mod:`.dropout`
   carry out what they say.
-* :mod:`.data`, :mod:`.augmentation`, :mod:`.colour`: folders and tar shards of images, and what is done to them.
+* :mod:`.data`, :mod:`.augmentation`, :mod:`.color`: folders and tar shards of images, and what is done to them.
 * :mod:`.parallel`: the network on several devices: by columns, by samples, or by samples and units.
 * :mod:`.loop`, :mod:`.checkpoint`, :mod:`.logs`, :mod:`.evaluate`: the run itself.
 

@@ -1,4 +1,4 @@
-"""From a decoded image to a training input: crop, reflection, colour; and to an evaluation input."""
+"""From a decoded image to a training input: crop, reflection, color; and to an evaluation input."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image, ImageEnhance
 from .. import images
 from ..images import profiles
 from ..networks.architecture import Variant
-from .colour import Statistics
+from .color import Statistics
 from .recipes import Recipe
 
 # torchvision/transforms/transforms.py, RandomResizedCrop: share of the area, aspect ratio, tries
@@ -52,11 +52,11 @@ class Training:
         self.profile, self.size = profiles.get(row.profile), row.input_size
         self.rules, self.seed, self.epoch = recipe.augmentation, seed, epoch
         self.mean = images.Mean(self.profile, self.size, mean_image(row, recipe, statistics))
-        ended = self.rules.colour_end is not None and epoch >= self.rules.colour_end
-        self.colour = None if ended or self.rules.colour == "off" else statistics
+        ended = self.rules.color_end is not None and epoch >= self.rules.color_end
+        self.color = None if ended or self.rules.color == "off" else statistics
 
     def __call__(self, source: Any, place: int) -> np.ndarray:
-        # One stream for crop and flip, which a chunk of images shares, and one for the colours of this image.
+        # One stream for crop and flip, which a chunk of images shares, and one for the colors of this image.
         shared = self._stream(place // self.rules.chunk, 0)
         own = self._stream(place, 1)
         picture = images.open_image(source)
@@ -68,9 +68,9 @@ class Training:
             canvas = images.canvas_of(picture, self.profile, self.size)
         view = self._view(canvas.shape, shared)
         out = np.empty((3, self.size, self.size), np.float32)
-        images.normalise(out, canvas, view.top, view.left, self.profile, self.mean, mirror=view.flip)
-        if self.colour is not None:
-            self._add_colour(out, own)
+        images.normalize(out, canvas, view.top, view.left, self.profile, self.mean, mirror=view.flip)
+        if self.color is not None:
+            self._add_color(out, own)
         return out
 
     def _stream(self, *numbers: int) -> np.random.Generator:
@@ -79,19 +79,19 @@ class Training:
     def _view(self, shape: Sequence[int], stream: np.random.Generator) -> View:
         rests = [side - self.size for side in shape[:2]]
         flip = bool(stream.integers(2)) and self.rules.flip
-        if self.rules.crop == "centre":
+        if self.rules.crop == "center":
             top, left = images.geometry((shape[1], shape[0]), self.profile, self.size).crop
             return View(top, left, flip)
         top, left = (int(stream.integers(places(rest, self.rules.crop))) for rest in rests)
         return View(top, left, flip)
 
-    def _add_colour(self, out: np.ndarray, stream: np.random.Generator) -> None:
+    def _add_color(self, out: np.ndarray, stream: np.random.Generator) -> None:
         row = self.profile
-        shift = self.colour.shift(stream.standard_normal(3) * self.rules.colour_sigma, self.rules.colour)
+        shift = self.color.shift(stream.standard_normal(3) * self.rules.color_sigma, self.rules.color)
         planes = shift[::-1] if row.order == "BGR" else shift
         out += (planes / (row.divisor * np.array(row.std))).astype(np.float32).reshape(3, 1, 1)
-        if self.rules.colour_rescale:
-            out /= np.float32(1 + self.rules.colour_sigma)
+        if self.rules.color_rescale:
+            out /= np.float32(1 + self.rules.color_sigma)
 
 
 class Evaluation:

@@ -1,4 +1,4 @@
-"""Labelled images in class folders or tar shards, and the batches of them that a process works on.
+"""Labeled images in class folders or tar shards, and the batches of them that a process works on.
 
 Whatever is random about an image follows from seed, epoch, and its place in the epoch, so any number of workers and
 processes gives the same, and a run that resumes in mid-epoch goes on as it would have.

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 of a network on labelled images, by the native engine."""
+"""Top-1 and top-5 of a network on labeled images, by the native engine."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class Run:
                     self._save()
 
     def _update(self, parts: List[data.Batch], micro: int) -> None:
-        """One step of the optimiser, from the ``parts`` of a batch, each of at most ``micro`` images."""
+        """One step of the optimizer, from the ``parts`` of a batch, each of at most ``micro`` images."""
         torch, device = self.torch, self.scheme.device
         valid = sum(int((part.labels != data.IGNORED).sum()) for part in parts)
         bad = [one for part in parts for one in part.bad]

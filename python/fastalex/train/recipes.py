@@ -26,8 +26,8 @@ UPDATES = ("paper", "sgd")
 SCHEDULES = ("plateau", "epochs", "iterations", "constant")
 INITS = ("normal", "he", "pytorch")
 DROPOUTS = ("halved", "inverted", "off")
-CROPS = ("paper", "inclusive", "resized", "centre")
-COLOURS = ("off", "eigenvalues", "deviations")
+CROPS = ("paper", "inclusive", "resized", "center")
+COLORS = ("off", "eigenvalues", "deviations")
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 _ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # [paper] section 5: second, fourth, fifth conv, hidden fc layers
@@ -38,11 +38,11 @@ class Augmentation:
     """What is done to a training image after it was resized as the variant's profile says.
 
     ``crop``: ``paper`` (each place but the last of each axis: 32 x 32 of a 224 crop in 256), ``inclusive`` (the last
-    too: 33 x 33), ``resized`` (``RandomResizedCrop``), ``centre`` (as in evaluation). ``flip``: half of the images are
+    too: 33 x 33), ``resized`` (``RandomResizedCrop``), ``center`` (as in evaluation). ``flip``: half of the images are
     mirrored. ``chunk`` consecutive images share one crop and flip.
-    ``colour``: principal components of the training set's RGB values are added, each times a normal number of
-    standard deviation ``colour_sigma`` and its eigenvalue or its standard deviation (the root), on a scale of 0 to 1;
-    the image is then divided by ``1 + colour_sigma`` if ``colour_rescale``; it ends with epoch ``colour_end``.
+    ``color``: principal components of the training set's RGB values are added, each times a normal number of
+    standard deviation ``color_sigma`` and its eigenvalue or its standard deviation (the root), on a scale of 0 to 1;
+    the image is then divided by ``1 + color_sigma`` if ``color_rescale``; it ends with epoch ``color_end``.
     ``jitter`` is the largest relative change of brightness, contrast and saturation, and the largest shift of the hue
     as a share of its circle. ``mean_image``: the mean of the training set is subtracted from each pixel, where the
     profile takes one.
@@ -51,10 +51,10 @@ class Augmentation:
     crop: str = "paper"
     flip: bool = True
     chunk: int = 1
-    colour: str = "off"
-    colour_sigma: float = 0.1
-    colour_rescale: bool = False
-    colour_end: Optional[int] = None
+    color: str = "off"
+    color_sigma: float = 0.1
+    color_rescale: bool = False
+    color_end: Optional[int] = None
     jitter: float = 0.0
     mean_image: bool = False
 
@@ -107,7 +107,7 @@ class Recipe:
         for name, allowed in (("update", UPDATES), ("schedule", SCHEDULES), ("init", INITS), ("dropout", DROPOUTS)):
             _one_of(name, getattr(self, name), allowed)
         _one_of("crop", self.augmentation.crop, CROPS)
-        _one_of("colour", self.augmentation.colour, COLOURS)
+        _one_of("color", self.augmentation.color, COLORS)
         if not self.lr > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise UserError("lr must be above 0, momentum from 0 to below 1, and weight_decay not below 0")
 
@@ -127,7 +127,7 @@ RECIPES: Dict[str, Recipe] = {
             lr=0.01,
             schedule="plateau",
             reductions=3,
-            augmentation=Augmentation(crop="paper", colour="eigenvalues", mean_image=True),
+            augmentation=Augmentation(crop="paper", color="eigenvalues", mean_image=True),
         ),
         Recipe(
             name="original",
@@ -143,7 +143,7 @@ RECIPES: Dict[str, Recipe] = {
             layer_lr=(("conv1", 67, 1e-5), ("conv1", 72, 0.0)),
             weight_stds={"conv3": 0.03, "conv4": 0.03, "conv5": 0.03},
             augmentation=Augmentation(
-                crop="inclusive", chunk=32, colour="deviations", colour_rescale=True, colour_end=67, mean_image=True
+                crop="inclusive", chunk=32, color="deviations", color_rescale=True, color_end=67, mean_image=True
             ),
         ),
         Recipe(
@@ -189,7 +189,7 @@ RECIPES: Dict[str, Recipe] = {
             init="pytorch",
             dropout="inverted",
             profile="jetbot",
-            augmentation=Augmentation(crop="centre", flip=False, jitter=0.1),
+            augmentation=Augmentation(crop="center", flip=False, jitter=0.1),
         ),
     )
 }

@@ -10,7 +10,7 @@ FACTOR = 0.1  # of every cut, in all of the sources of recipes.py
 
 
 class Schedule:
-    """Sets the rates of an optimiser that :func:`fastalex.train.update.optimizer` made.
+    """Sets the rates of an optimizer that :func:`fastalex.train.update.optimizer` made.
 
     All but ``plateau`` depend on the epoch and iteration alone (both from 0), so a run that resumes has the same.
     """

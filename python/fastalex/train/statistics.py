@@ -1,4 +1,4 @@
-"""Mean image and colours of a run's training set: gathered by all its processes, and kept in its folder."""
+"""Mean image and colors of a run's training set: gathered by all its processes, and kept in its folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .._util.files import replacing
 from ..images import profiles
 from ..networks.architecture import Variant
 from ..networks.torch_reference import pytorch
-from . import colour, data
+from . import color, data
 from .parallel import Scheme
 from .recipes import Recipe
 from .settings import Settings
@@ -23,37 +23,37 @@ TakeBad = Callable[[List[Tuple[str, str]], int], Any]  # (path, reason) of unrea
 
 def of_training_set(
     recipe: Recipe, row: Variant, training: data.Images, scheme: Scheme, settings: Settings, take_bad: TakeBad
-) -> Optional[colour.Statistics]:
-    """The statistics of ``training``; None if the recipe uses neither mean nor colours. A collective call.
+) -> Optional[color.Statistics]:
+    """The statistics of ``training``; None if the recipe uses neither mean nor colors. A collective call.
 
     :param take_bad: called with the unreadable images of this process, and the number of processes.
     """
     rules = recipe.augmentation
     takes_mean = rules.mean_image and profiles.get(row.profile).mean_image is not None
-    if not takes_mean and rules.colour == "off":
+    if not takes_mean and rules.color == "off":
         return None
     path = os.path.join(settings.out, "statistics.npz")
     key = "%s %s" % (data.fingerprint(training), row.input_size)
-    found = colour.load(path, key)
+    found = color.load(path, key)
     if found is None:
         found = _gather(row, training, scheme, settings, take_bad)
         if scheme.rank == 0:
             with replacing(path) as stream:
-                colour.save(stream, found, key)
+                color.save(stream, found, key)
     return found
 
 
 def _gather(
     row: Variant, training: data.Images, scheme: Scheme, settings: Settings, take_bad: TakeBad
-) -> colour.Statistics:
+) -> color.Statistics:
     torch = pytorch()
-    canvas = colour.Canvas(row)
-    sums = colour.Gatherer(canvas.side)
+    canvas = color.Canvas(row)
+    sums = color.Gatherer(canvas.side)
     dataset = data.Dataset(training, canvas, np.zeros((canvas.side, canvas.side, 3), np.uint8))
     indices = np.arange(len(training.samples))
     share = data.Batches(indices, BATCH * scheme.world, 0, scheme.rank, scheme.world)
     bad: List[Tuple[str, str]] = []
-    with console.progress("mean and colours", len(share), settings.quiet or scheme.rank != 0) as show:
+    with console.progress("mean and colors", len(share), settings.quiet or scheme.rank != 0) as show:
         for number, part in enumerate(data.loader(dataset, share, settings.workers)):
             bad += part.bad
             for image, label in zip(part.images.numpy(), part.labels):

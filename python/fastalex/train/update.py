@@ -1,4 +1,4 @@
-"""The update rule of the 2012 paper as an optimiser of PyTorch."""
+"""The update rule of the 2012 paper as an optimizer of PyTorch."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def paper_sgd() -> Any:
 
 
 def optimizer(recipe: Recipe, row: Variant, parameters: Sequence[Tuple[str, Any]]) -> Any:
-    """The optimiser of ``recipe`` over ``(parameter name, tensor)``; one group for each kind and layer.
+    """The optimizer of ``recipe`` over ``(parameter name, tensor)``; one group for each kind and layer.
 
     Each group carries ``layer`` (its name) and ``bias``; :mod:`.schedule` sets its ``lr``.
     """

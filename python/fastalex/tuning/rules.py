@@ -51,7 +51,7 @@ def known_as(gpu: Gpu) -> devices.Recognition:
     from ..hardware import devices  # only a GPU has them: reading the files takes time
 
     try:
-        return devices.recognise_gpu(gpu.name, gpu.sm, gpu.memory_bytes / 2**20, gpu.integrated)
+        return devices.recognize_gpu(gpu.name, gpu.sm, gpu.memory_bytes / 2**20, gpu.integrated)
     except UserError as error:
         return devices.Recognition(None, None, str(error))
 

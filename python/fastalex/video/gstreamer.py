@@ -30,7 +30,7 @@ def available() -> bool:
 
 
 def csi_pipeline(sensor: int, width: int, height: int, rate: int) -> str:
-    """The pipeline of a Jetson's CSI camera, up to where frames of 8-bit colours leave it.
+    """The pipeline of a Jetson's CSI camera, up to where frames of 8-bit colors leave it.
 
     The elements are those of github.com/NVIDIA-AI-IOT/jetbot, ``jetbot/camera/opencv_gst_camera.py``.
     """

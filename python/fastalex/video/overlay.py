@@ -17,7 +17,7 @@ BRIGHTNESS_BEHIND = 0.35  # of the picture under the text
 
 
 def draw(frame: np.ndarray, lines: Sequence[str], fps: Optional[float] = None) -> None:
-    """Write ``lines`` and the rate onto ``frame``, uint8 ``[H, W, 3]`` of any order of colours, in place."""
+    """Write ``lines`` and the rate onto ``frame``, uint8 ``[H, W, 3]`` of any order of colors, in place."""
     size = max(SMALLEST, frame.shape[0] // LINES_A_FRAME)
     gap = size // 4
     top = gap

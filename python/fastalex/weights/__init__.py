@@ -46,7 +46,7 @@ READABLE = ".safetensors, .npz, .pth, .pt, .pth.tar, .caffemodel and .onnx"
 @dataclass(frozen=True)
 class Weights:
     """What a weights file holds. The arrays are read-only; where the format allows it they are views of its mapping.
-    Fully connected weights of a quantised file are :class:`~fastalex.weights.quantized.QuantisedWeight`.
+    Fully connected weights of a quantized file are :class:`~fastalex.weights.quantized.QuantizedWeight`.
 
     ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none. ``graph`` is such a
     file's own description, where it is complete (ONNX).
@@ -77,7 +77,7 @@ class Weights:
         return names
 
     def calibration(self) -> Optional[Calibration]:
-        """The quantisation steps of the activations, or None if the file has none.
+        """The quantization steps of the activations, or None if the file has none.
 
         :raises UserError: if they are not what :meth:`Calibration.to_json` writes.
         """
@@ -211,7 +211,7 @@ def _reader(name: str, stream: BinaryIO) -> Any:
         start = stream.read(512)
         stream.seek(0)
         pytorch = importlib.import_module(".readers.pytorch", __name__)
-        if not pytorch.recognises(start):
+        if not pytorch.recognizes(start):
             raise FormatError("it is of none of the formats that are read: " + READABLE)
         return pytorch
     return importlib.import_module(".readers." + module, __name__)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import UserError
 from ..networks.architecture import Variant
 from ..networks.variants import get
-from .quantized import QuantisedWeight
+from .quantized import QuantizedWeight
 
 BIAS_STD = 0.05  # small, but not zero: a bias that an engine forgets must show in its tests
 
@@ -39,8 +39,8 @@ def random_arrays(shapes: Mapping[str, tuple], seed: int = 0) -> Dict[str, np.nd
 def check(variant: Union[str, Variant], arrays: Mapping[str, Any], storage: str = "fp32") -> List[Any]:
     """The arrays in the order of :meth:`Variant.parameter_shapes`, float32 and C-contiguous.
 
-    Of a :class:`~fastalex.weights.quantized.QuantisedWeight` in ``storage`` it is the levels and the scales, as the
-    engine takes them; another one is dequantised.
+    Of a :class:`~fastalex.weights.quantized.QuantizedWeight` in ``storage`` it is the levels and the scales, as the
+    engine takes them; another one is dequantized.
 
     An array that is so already is passed on without a copy (a memory-mapped one stays mapped). Integers and other
     floats are converted. Values are not looked at: NaN and infinity pass through to the network.
@@ -67,7 +67,7 @@ def check_shapes(
 
 
 def _native(name: str, given: Any, shape: tuple, storage: str) -> Any:
-    if isinstance(given, QuantisedWeight) and given.storage == storage and given.shape == shape:
+    if isinstance(given, QuantizedWeight) and given.storage == storage and given.shape == shape:
         return given.native
     return _as_float32(name, given, shape)
 

@@ -23,7 +23,7 @@ from ..networks.architecture import Variant
 from ..runtime.precisions import FC_STORAGES
 from .errors import FormatError
 
-FORMAT_KEY = "fastalex.quantised"  # the version of the layout above
+FORMAT_KEY = "fastalex.quantized"  # the version of the layout above
 FORMAT = "1"
 STORAGE_KEY = "fastalex.fc_storage"
 KEYS = (FORMAT_KEY, STORAGE_KEY)
@@ -33,8 +33,8 @@ GROUP = _core.INT4_GROUP  # int4 weights of one scale
 _BLOCK = 1 << 20  # values that are converted at once: bounds what conversions add to the memory
 
 
-class QuantisedWeight:
-    """A fully connected weight as levels and scales: the arrays of a file, or of :func:`quantise`.
+class QuantizedWeight:
+    """A fully connected weight as levels and scales: the arrays of a file, or of :func:`quantize`.
 
     It has the shape ``(out, in)`` of the float32 weight, and numpy makes that of it where one is asked for.
 
@@ -84,28 +84,28 @@ class QuantisedWeight:
         return (halves.astype(np.float32) - 8) * np.repeat(scale, GROUP, axis=1)[:, : self.shape[1]]
 
 
-def quantise(weight: Any, storage: str, channels: int) -> QuantisedWeight:
+def quantize(weight: Any, storage: str, channels: int) -> QuantizedWeight:
     """The levels that the engine makes of a float32 weight ``[out, in]``, ``in`` in the order channel, y, x.
 
-    A :class:`QuantisedWeight` of the same storage comes back as it is.
+    A :class:`QuantizedWeight` of the same storage comes back as it is.
 
     :raises UserError: for NaN, infinity, and values that the storage has no level for.
     """
-    if isinstance(weight, QuantisedWeight) and weight.storage == storage:
+    if isinstance(weight, QuantizedWeight) and weight.storage == storage:
         return weight
     given = np.asarray(weight)
     out, inputs = given.shape
     levels, scale = _empty(storage, out, inputs)
     for rows in _row_blocks(out, inputs):
-        part = _core.quantise_rows(_pixels_first(given[rows], channels), FC_STORAGES.index(storage))
+        part = _core.quantize_rows(_pixels_first(given[rows], channels), FC_STORAGES.index(storage))
         levels[rows], scale[rows] = part
-    return QuantisedWeight(levels, scale, (out, inputs), channels)
+    return QuantizedWeight(levels, scale, (out, inputs), channels)
 
 
 def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """The arrays and the metadata of a file with the fully connected weights of ``arrays`` as ``storage``.
 
-    :raises UserError: what :func:`quantise` raises, naming the array.
+    :raises UserError: what :func:`quantize` raises, naming the array.
     """
     written: Dict[str, np.ndarray] = {}
     channels = _fc_channels(variant)
@@ -114,7 +114,7 @@ def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[
             written[name] = np.asarray(array)
             continue
         try:
-            packed = quantise(array, storage, channels[name])
+            packed = quantize(array, storage, channels[name])
         except UserError as error:
             raise UserError("'%s' cannot be written as %s: %s" % (name, storage, error)) from None
         written[name], written[name + SCALE] = packed.levels, packed.scale
@@ -122,16 +122,16 @@ def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[
 
 
 def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[], Optional[Variant]]) -> Dict[str, Any]:
-    """``arrays`` of a file with each quantised weight and its scale as one :class:`QuantisedWeight`.
+    """``arrays`` of a file with each quantized weight and its scale as one :class:`QuantizedWeight`.
 
     :param named: gives the variant that the metadata names.
-    :raises FormatError: if the file says that it is quantised, and is not as this module describes.
+    :raises FormatError: if the file says that it is quantized, and is not as this module describes.
     """
     if FORMAT_KEY not in metadata and STORAGE_KEY not in metadata:
         return arrays
     if metadata.get(FORMAT_KEY) != FORMAT:
         raise FormatError(
-            "it is quantised in the format %.20r, this fastalex reads %r; quantise it again, or install another version"
+            "it is quantized in the format %.20r, this fastalex reads %r; quantize it again, or install another version"
             % (metadata.get(FORMAT_KEY), FORMAT)
         )
     storage = metadata.get(STORAGE_KEY)
@@ -143,7 +143,7 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
     except UserError as error:
         raise FormatError(str(error)) from None
     if variant is None:
-        raise FormatError("it is quantised, but names no variant")
+        raise FormatError("it is quantized, but names no variant")
     found = dict(arrays)
     for name, channels in _fc_channels(variant).items():
         shape = (shapes[name][0], shapes[name][1])
@@ -153,33 +153,33 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
             for key, like in ((name, levels), (name + SCALE, scale))
         ]
         del found[name + SCALE]
-        found[name] = QuantisedWeight(pair[0], pair[1], shape, channels)
+        found[name] = QuantizedWeight(pair[0], pair[1], shape, channels)
     return found
 
 
 def storage_of(arrays: Mapping[str, Any]) -> Optional[str]:
     """How the fully connected weights of a file are kept; None for plain numbers."""
-    return next((array.storage for array in arrays.values() if isinstance(array, QuantisedWeight)), None)
+    return next((array.storage for array in arrays.values() if isinstance(array, QuantizedWeight)), None)
 
 
-def kept(arrays: Mapping[str, Any], storage: str) -> Dict[str, QuantisedWeight]:
+def kept(arrays: Mapping[str, Any], storage: str) -> Dict[str, QuantizedWeight]:
     """Those of ``arrays`` that are levels of ``storage`` already."""
     return {
-        name: array for name, array in arrays.items() if isinstance(array, QuantisedWeight) and array.storage == storage
+        name: array for name, array in arrays.items() if isinstance(array, QuantizedWeight) and array.storage == storage
     }
 
 
 def recovered(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) -> Dict[str, Any]:
-    """``arrays`` that the engine gave back from ``storage``, with the levels that it has: :func:`quantise`, but
+    """``arrays`` that the engine gave back from ``storage``, with the levels that it has: :func:`quantize`, but
     without a second error.
 
-    A value is a level times a scale. The largest of int8 is 127 levels, so its scale is a 127th of it, or a neighbour
+    A value is a level times a scale. The largest of int8 is 127 levels, so its scale is a 127th of it, or a neighbor
     of that, as the product was rounded; of int4, whose products are exact, it is one to eight levels of either sign.
     """
     found: Dict[str, Any] = dict(arrays)
     recover = _recover_int8 if storage == "int8" else _recover_int4
     for name, channels in _fc_channels(variant).items():
-        found[name] = packed = quantise(arrays[name], storage, channels)
+        found[name] = packed = quantize(arrays[name], storage, channels)
         out, inputs = packed.shape
         for rows in _row_blocks(out, inputs):
             recover(_pixels_first(arrays[name][rows], channels), packed.levels[rows], packed.scale[rows])
@@ -193,7 +193,7 @@ def _pixels_first(rows: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _recover_int8(values: np.ndarray, levels: np.ndarray, scale: np.ndarray) -> None:
-    """Moves ``scale`` in place to the neighbour whose products are ``values``."""
+    """Moves ``scale`` in place to the neighbor whose products are ``values``."""
     for candidate in (np.nextafter(scale, np.float32(0)), np.nextafter(scale, np.float32(np.inf))):
         wrong = (levels * scale[:, None] != values).any(axis=1)
         if not wrong.any():
@@ -245,7 +245,7 @@ def _empty(storage: str, out: int, inputs: int) -> Tuple[np.ndarray, np.ndarray]
 def _checked(arrays: Mapping[str, Any], name: str, shape: Tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     array = arrays.get(name)
     if array is None:
-        raise FormatError("it is quantised, but lacks the array '%s'" % name)
+        raise FormatError("it is quantized, but lacks the array '%s'" % name)
     if array.dtype != dtype or array.shape != shape:
         raise FormatError(
             "its array '%s' is %s %s, but should be %s %s" % (name, array.dtype, array.shape, dtype, shape)

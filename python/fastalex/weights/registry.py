@@ -27,7 +27,7 @@ class File(NamedTuple):
     digest: str
     variant: str
     source: str
-    licence: str
+    license: str
 
 
 _CAFFE = "http://dl.caffe.berkeleyvision.org/"
@@ -45,7 +45,7 @@ FILES: Dict[str, File] = {
             digest="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
             variant="torchvision",
             source="torchvision.models.AlexNet_Weights; the file name has the first eight digits of the hash",
-            licence="as torchvision's models",
+            license="as torchvision's models",
         ),
         File(
             name="bvlc_alexnet",
@@ -60,7 +60,7 @@ FILES: Dict[str, File] = {
             digest="9116a64c0fbe4459d18f4bb6b56d647b63920377",
             variant="bvlc_alexnet",
             source="github.com/BVLC/caffe, models/bvlc_alexnet/readme.md",
-            licence="unrestricted",
+            license="unrestricted",
         ),
         File(
             name="caffenet",
@@ -71,7 +71,7 @@ FILES: Dict[str, File] = {
             digest="4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46",
             variant="caffenet",
             source="github.com/BVLC/caffe, models/bvlc_reference_caffenet/readme.md",
-            licence="unrestricted",
+            license="unrestricted",
         ),
         File(
             name="bvlc_alexnet-onnx",
@@ -82,7 +82,7 @@ FILES: Dict[str, File] = {
             digest="6b0da9510f27f234ee96a85dc3809dd210150fdefad87f6850f9788513216945",
             variant="bvlc_alexnet",
             source="github.com/onnx/models, its Git LFS pointer",
-            licence="BSD-3-Clause",
+            license="BSD-3-Clause",
         ),
         File(
             name="caffenet-onnx",
@@ -93,7 +93,7 @@ FILES: Dict[str, File] = {
             digest="ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb",
             variant="caffenet",
             source="github.com/onnx/models, its Git LFS pointer",
-            licence="as the repository",
+            license="as the repository",
         ),
         File(
             name="torchvision-onnx",
@@ -104,7 +104,7 @@ FILES: Dict[str, File] = {
             digest="4bc388cc32cc789f4d08687a69e46ccf724cfee1e5775f1486847799ae538b53",
             variant="torchvision",
             source="github.com/onnx/models, its Git LFS pointer",
-            licence="as the repository",
+            license="as the repository",
         ),
     )
 }

@@ -38,7 +38,7 @@ HARNESS int plugin_supports(void* plugin, int pos, const HarnessTensor* in, cons
 HARNESS long long plugin_workspace(void* plugin, const HarnessTensor* in, const HarnessTensor* out);
 HARNESS int plugin_enqueue(void* plugin, const HarnessTensor* in, const HarnessTensor* out, const void* x, void* y,
                            void* workspace, void* stream);
-HARNESS long long plugin_serialise(void* plugin, char* to, size_t capacity);  // the size, whatever the capacity
-HARNESS void* plugin_deserialise(const char* plugin, const char* bytes, size_t size);
+HARNESS long long plugin_serialize(void* plugin, char* to, size_t capacity);  // the size, whatever the capacity
+HARNESS void* plugin_deserialize(const char* plugin, const char* bytes, size_t size);
 
 #endif  // FASTALEX_HARNESS_H

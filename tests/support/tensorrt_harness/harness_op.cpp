@@ -84,14 +84,14 @@ int plugin_enqueue(void* plugin, const HarnessTensor* in, const HarnessTensor* o
   });
 }
 
-long long plugin_serialise(void* plugin, char* to, size_t capacity) {
-  const std::vector<char> bytes = serialise(op_of(plugin)->values());
+long long plugin_serialize(void* plugin, char* to, size_t capacity) {
+  const std::vector<char> bytes = serialize(op_of(plugin)->values());
   if (capacity >= bytes.size()) std::memcpy(to, bytes.data(), bytes.size());
   return static_cast<long long>(bytes.size());
 }
 
-void* plugin_deserialise(const char* plugin, const char* bytes, size_t size) {
-  return made([&] { return PluginOp::create(plugin, deserialise(plugin, bytes, size)); });
+void* plugin_deserialize(const char* plugin, const char* bytes, size_t size) {
+  return made([&] { return PluginOp::create(plugin, deserialize(plugin, bytes, size)); });
 }
 
 // Calls `field` with what a plan's first step becomes: the plugin's name, "" if none does it, and how many steps it

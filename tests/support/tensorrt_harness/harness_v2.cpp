@@ -68,12 +68,12 @@ int plugin_enqueue(void* plugin, const HarnessTensor* in, const HarnessTensor* o
   return plugin_of(plugin)->enqueue(&from, &to, &x, &y, workspace, static_cast<cudaStream_t>(stream));
 }
 
-long long plugin_serialise(void* plugin, char* to, size_t capacity) {
+long long plugin_serialize(void* plugin, char* to, size_t capacity) {
   const size_t size = plugin_of(plugin)->getSerializationSize();
   if (capacity >= size) plugin_of(plugin)->serialize(to);
   return static_cast<long long>(size);
 }
 
-void* plugin_deserialise(const char* plugin, const char* bytes, size_t size) {
+void* plugin_deserialize(const char* plugin, const char* bytes, size_t size) {
   return creator_of(plugin)->deserializePlugin("layer", bytes, size);
 }

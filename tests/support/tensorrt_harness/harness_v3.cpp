@@ -86,7 +86,7 @@ int plugin_enqueue(void* plugin, const HarnessTensor* in, const HarnessTensor* o
 }
 
 // TensorRT writes the fields by itself; here their bytes stand one after the other.
-long long plugin_serialise(void* plugin, char* to, size_t capacity) {
+long long plugin_serialize(void* plugin, char* to, size_t capacity) {
   const nvinfer1::PluginFieldCollection* fields = runtime_of(plugin)->getFieldsToSerialize();
   std::string bytes;
   for (int i = 0; i < fields->nbFields; ++i) {
@@ -103,7 +103,7 @@ long long plugin_serialise(void* plugin, char* to, size_t capacity) {
   return static_cast<long long>(bytes.size());
 }
 
-void* plugin_deserialise(const char* plugin, const char* bytes, size_t size) {
+void* plugin_deserialize(const char* plugin, const char* bytes, size_t size) {
   std::vector<nvinfer1::PluginField> list;
   for (const char* at = bytes; at < bytes + size;) {
     const char* name = at;

@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from ..errors import FormatError
 
 # What an archive may unpack to, so that a zip bomb is refused before a byte of it is unpacked. Deflate reaches a
-# factor of about 1000 on zeros; trained weights stay below 2, and even quantised ones well below the factor here.
+# factor of about 1000 on zeros; trained weights stay below 2, and even quantized ones well below the factor here.
 MAX_FACTOR = 32  # times the size of the file
 MIN_LIMIT = 64 << 20  # bytes that are always allowed
 MAX_NPY_HEADER = 1024  # bytes; numpy writes about 120 for plain numbers. It is evaluated as a Python literal.

@@ -1,8 +1,8 @@
 """Reader of ``.onnx``: the graph, and the parameters of the Conv, Gemm and MatMul nodes on the way of the data.
 
-Numbers of fields and of types are those of github.com/onnx/onnx, ``onnx/onnx.proto``. Quantised models (QLinearConv,
+Numbers of fields and of types are those of github.com/onnx/onnx, ``onnx/onnx.proto``. Quantized models (QLinearConv,
 DequantizeLinear, ...) are refused: their rounded weights are worth less than the fp32 file they were made from, and
-``fc_weights="int8"`` quantises that one here.
+``fc_weights="int8"`` quantizes that one here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _FLOAT, _INT32, _INT64, _BOOL, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 6, 7, 9, 10, 11
 _RAW = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8", _BOOL: "|b1", _FLOAT16: "<f2", _DOUBLE: "<f8", _BFLOAT16: "<u2"}
 _FLOATS = (0, _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16)
 _INTS = 7  # AttributeProto.AttributeType
-_QUANTISED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
+_QUANTIZED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph]:
@@ -69,9 +69,9 @@ def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
         elif number == 12:
             outputs.append(_value_info(wire.message(value), budget)[0])
     for node in nodes:
-        if any(word in node.op.lower() for word in _QUANTISED):
+        if any(word in node.op.lower() for word in _QUANTIZED):
             raise FormatError(
-                "it is quantised (%.60r); use the fp32 model it was made from, with fc_weights='int8'" % node.op
+                "it is quantized (%.60r); use the fp32 model it was made from, with fc_weights='int8'" % node.op
             )
     pictures = [one for one in inputs if one[0] not in tensors]
     if len(pictures) != 1:

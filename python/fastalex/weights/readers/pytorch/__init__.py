@@ -40,9 +40,9 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     data = mapped.view_of(stream, size)
     if bytes(data[:4]) == zip_container.ZIP_MAGIC:
         found = zip_container.read(data, stream)
-    elif stream_container.recognises(bytes(data[:32])):
+    elif stream_container.recognizes(bytes(data[:32])):
         found = stream_container.read(data)
-    elif tar_container.recognises(data):
+    elif tar_container.recognizes(data):
         found = tar_container.read(data)
     else:
         raise FormatError("it is none of the three containers of torch.save")
@@ -50,12 +50,12 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     return {_bare(name): arrays.make(name, tensor) for name, tensor in _tensors(found).items()}, {}
 
 
-def recognises(start: bytes) -> bool:
+def recognizes(start: bytes) -> bool:
     """Whether a file with these first 512 bytes is one of the three containers."""
     return (
         start.startswith(zip_container.ZIP_MAGIC)
-        or stream_container.recognises(start[:32])
-        or tar_container.recognises(memoryview(start))
+        or stream_container.recognizes(start[:32])
+        or tar_container.recognizes(memoryview(start))
     )
 
 

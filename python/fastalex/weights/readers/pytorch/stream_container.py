@@ -13,7 +13,7 @@ STREAM_START = b"\x8a\x0a" + STREAM_MAGIC.to_bytes(10, "little")  # the number a
 STREAM_PROTOCOL = 1001
 
 
-def recognises(start: bytes) -> bool:
+def recognizes(start: bytes) -> bool:
     """Whether a pickle of the magic number, in any protocol, begins with ``start``."""
     return start.startswith(b"\x80") and STREAM_START in start
 

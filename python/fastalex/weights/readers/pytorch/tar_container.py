@@ -12,7 +12,7 @@ from ..pickle_machine import Name
 from .tensors import DTYPES, MAX_MEMBERS, MAX_TENSORS, NAMES, Storage, Tensor, counted, counted_bytes, storage_type
 
 
-def recognises(data: memoryview) -> bool:
+def recognizes(data: memoryview) -> bool:
     """Whether ``data`` starts with the header of a tar member."""
     return _header(data) is not None
 

@@ -1,4 +1,4 @@
-"""The mean image of a training set, and the principal components of its colours: one pass, a batch at a time.
+"""The mean image of a training set, and the principal components of its colors: one pass, a batch at a time.
 
 Krizhevsky et al. 2012, sections 2 and 4.1. All sums are of whole numbers, so the result does not depend on the order.
 """
