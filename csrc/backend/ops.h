@@ -61,7 +61,7 @@ typedef struct fastalex_step {
   int32_t top_k;         // > 0, of a feature vector that is an output: its k largest values are, with their channels
   int32_t signed_input;  // 0: the input is never negative
   double alpha, beta, k;
-  double in_step;  // of the quantization of a conv's or fc's input in precision int8; 0: none was given
+  double input_scale;  // of the quantization of a conv's or fc's input in precision int8; 0: none was given
 } fastalex_step;
 
 // Largest window of lrn and spatial_norm. TensorRT's ILRNLayer ends at 15.

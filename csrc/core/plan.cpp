@@ -208,7 +208,7 @@ class Builder {
     finish(row, step);
   }
 
-  static double in_step(const LayerRow& row) {
+  static double input_scale(const LayerRow& row) {
     if (!row.options.count("step")) return 0;
     const double step = finite(row, "step");
     if (!(step > 0)) invalid("layer ", row.name, ": step must be above 0");
@@ -217,7 +217,7 @@ class Builder {
 
   void conv(const LayerRow& row, fastalex_step* step) {
     step->op = FASTALEX_OP_CONV;
-    step->in_step = in_step(row);
+    step->input_scale = input_scale(row);
     step->out_c = positive(row, "out");
     step->kernel = positive(row, "kernel");
     step->stride = positive(row, "stride");
@@ -235,7 +235,7 @@ class Builder {
 
   void fully_connected(const LayerRow& row, fastalex_step* step) {
     step->op = FASTALEX_OP_FULLY_CONNECTED;
-    step->in_step = in_step(row);
+    step->input_scale = input_scale(row);
     flat_ = true;
     step->out_c = positive(row, "out");
     step->out_h = step->out_w = 1;

@@ -159,11 +159,11 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.sums = layer.sums.as<int32_t>();
   task.bias = layer.bias.as();
   task.digits = layer.choice.digits;
-  task.fixed_step = static_cast<float>(layer.in_step);
+  task.fixed_scale = static_cast<float>(layer.input_scale);
   task.fixed_zero = layer.in_negative ? kSignedZero : 0;
   task.prepared = context.prepared.as<uint8_t>();
   task.plane = static_cast<int64_t>(layer.plane());
-  task.row_step = context.row_steps.as();
+  task.row_scale = context.row_steps.as();
   task.row_zero = context.row_zeros.as<int32_t>();
   task.digit_sums = context.digit_sums.as<int32_t>();
   const CpuKernels& kernels = *call.network.model->kernels;

@@ -17,7 +17,7 @@ void check_options(const fastalex_model_options& options) {
 }
 
 void check_step(const fastalex_step& step) {
-  if (!(step.in_step > 0))
+  if (!(step.input_scale > 0))
     invalid("precision int8 needs the step of every conv and fc input, and there is none for a ",
             step.op == FASTALEX_OP_CONV ? "conv" : "fc", " of ", step.out_c, " outputs; calibrate the net");
 }

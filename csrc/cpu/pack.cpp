@@ -160,7 +160,7 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
   }
   for_each_panel(panels, workers, [&](int index) {
     if (choice.numeric == kLevels)
-      pack_levels(weight, step.in_step, index);
+      pack_levels(weight, step.input_scale, index);
     else
       pack_floats(weight, index);
   });
@@ -199,7 +199,7 @@ void ConvLayer::pack_floats(const float* weight, int index) {
 }
 
 // One scale an output: levels of -127 .. 127. The input's zero adds zero * (sum of levels) to every sum of products.
-void ConvLayer::pack_levels(const float* weight, double in_step, int index) {
+void ConvLayer::pack_levels(const float* weight, double input_scale, int index) {
   std::vector<int8_t> levels(products());
   const int zero = in_negative && bytes_ == 1 ? kSignedZero : 0;
   for (int lane = 0; lane < panels.width(index); ++lane) {
@@ -212,7 +212,7 @@ void ConvLayer::pack_levels(const float* weight, double in_step, int index) {
       std::memcpy(to, &level, bytes_);  // little-endian: the first byte is the level itself
       sum += level;
     });
-    panel_of<float>(scale, panels.panel, index)[lane] = static_cast<float>(steps_[output] * in_step);
+    panel_of<float>(scale, panels.panel, index)[lane] = static_cast<float>(steps_[output] * input_scale);
     panel_of<int32_t>(offset, panels.panel, index)[lane] = -zero * sum;
   }
 }
@@ -293,7 +293,7 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
       choice(choose_fc(kernels, options)),
       storage(options.fc_storage),
       in_negative(step.signed_input != 0),
-      in_step(step.in_step),
+      input_scale(step.input_scale),
       k(step.in_c * step.in_h * step.in_w),
       units(0),
       products(unit_products_of(choice.form, storage)),

@@ -63,7 +63,7 @@ class ConvLayer final : public PackedLayer {
   template <typename Body>
   void for_each_value(int index, int lane, const Body& body) const;
   void pack_floats(const float* weight, int index);
-  void pack_levels(const float* weight, double in_step, int index);
+  void pack_levels(const float* weight, double input_scale, int index);
   void pack_winograd(const float* weight, const WinogradTransforms& transforms, int index);
   size_t products() const { return static_cast<size_t>(channels_) * kernel_ * kernel_; }  // of an output
 
@@ -88,7 +88,7 @@ class FcLayer final : public PackedLayer {
   const FcChoice choice;
   int storage;
   bool in_negative;
-  double in_step;
+  double input_scale;
   int k, units, products;  // products: of a unit
   int in_c, in_h, in_w;
   Buffer sums;  // FcTask::sums

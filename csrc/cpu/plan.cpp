@@ -41,7 +41,7 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   tensor.numeric = choice.numeric;
   tensor.bytes = value_bytes(choice.numeric, kernels);
   tensor.negative = conv->in_negative;
-  tensor.step = reader->in_step;
+  tensor.step = reader->input_scale;
   return tensor;
 }
 

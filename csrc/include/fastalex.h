@@ -6,8 +6,8 @@
  * The network is a text table, one layer a line: an op, then key=value words. `fastalex summary --table` prints the
  * table of any member of the family, so that no program needs a second description of the architecture.
  *
- *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil [step=F]
- *   fc name=S out=I [step=F]                           step: of the input's quantization, for precision int8
+ *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil [scale=F]
+ *   fc name=S out=I [scale=F]                           step: of the input's quantization, for precision int8
  *   relu|tanh|sigmoid|softmax name=S
  *   leaky_relu name=S alpha=F                          alpha: the slope below zero
  *   lrn name=S size=I alpha=F beta=F k=F groups=I      alpha is the factor in front of the sum of squares;

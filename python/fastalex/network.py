@@ -15,7 +15,7 @@ from .errors import UserError
 from .networks import taps
 from .networks.architecture import Variant
 from .networks.layers import layer_table, name_fused
-from .quantize.calibration import Calibration, as_calibration, steps_for
+from .quantize.calibration import Calibration, as_calibration, scales_for
 from .runtime import arrays, device_spec, execution, native, precisions
 from .runtime.device_array import DeviceArray
 from .tuning import nets
@@ -68,7 +68,7 @@ class Network:
     def _make(self, params: Sequence[Any]) -> Any:
         """The native net, and where its tuning rules come from."""
         size = self.variant.input_size
-        steps = steps_for(self.variant, self.calibration) if self.precision == "int8" else None
+        steps = scales_for(self.variant, self.calibration) if self.precision == "int8" else None
         table = layer_table(self.variant.layers(), steps)
         shape = (self.variant.channels, size, size)
 

@@ -20,7 +20,7 @@ from fastalex import VARIANTS, AlexNet, UserError, _core, variants, weights
 from fastalex.cli.main import main
 from fastalex.networks.layers import layer_table, signed_inputs
 from fastalex.quantize import calibrating, histogram
-from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration, from_json, steps_for
+from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration, from_json, scales_for
 from fastalex.quantize.histogram import Histogram, threshold
 from fastalex.runtime import precisions
 from fastalex.weights import initial, quantized
@@ -276,23 +276,23 @@ def test_calibrations_as_text():
 def test_a_calibration_must_be_for_the_network():
     row = variants.get("alexnet2012")
     steps = dict.fromkeys(signed_inputs(row.layers()), 0.5)
-    assert steps_for(row, Calibration(steps, "max", 1)) == steps
+    assert scales_for(row, Calibration(steps, "max", 1)) == steps
     with pytest.raises(UserError, match="run fastalex quantize WEIGHTS OUT.safetensors --calibrate DIR"):
-        steps_for(row, None)
+        scales_for(row, None)
     for wrong in ({}, {"conv1": 1.0}, {**steps, "fc9": 1.0}):
         with pytest.raises(UserError, match="the calibration is for the layers"):
-            steps_for(row, Calibration(wrong, "max", 1))
+            scales_for(row, Calibration(wrong, "max", 1))
 
 
 def test_steps_travel_in_the_layer_table():
     layers = VARIANTS["torchvision"].layers()
     steps = {name: 0.1 * (index + 1) / 3 for index, name in enumerate(signed_inputs(layers))}
     lines = layer_table(layers, steps).splitlines()
-    assert [line.rpartition(" step=")[0] for line in lines if "step=" in line] == [
+    assert [line.rpartition(" scale=")[0] for line in lines if "scale=" in line] == [
         line for line in layer_table(layers).splitlines() if line.split()[0] in ("conv", "fc")
     ]
-    assert {line.split()[1][5:]: float(line.rpartition("step=")[2]) for line in lines if "step=" in line} == steps
-    assert "step=" not in layer_table(layers)
+    assert {line.split()[1][5:]: float(line.rpartition("scale=")[2]) for line in lines if "scale=" in line} == steps
+    assert "scale=" not in layer_table(layers)
 
 
 def test_int8_without_a_calibration_says_what_to_run():

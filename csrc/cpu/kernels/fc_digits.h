@@ -20,7 +20,7 @@ struct RowScale {
 
 // A step that gives the row's largest magnitude all bits of the digits. Values below 0 cost one bit, for the sign.
 RowScale row_scale(const fastalex::FcTask& task, const float* in) {
-  if (task.digits == 1) return {task.fixed_step, task.fixed_zero};
+  if (task.digits == 1) return {task.fixed_scale, task.fixed_zero};
   float largest = 0;
   int finite = 1, negative = 0;
   for (int i = 0; i < task.k; ++i) {
@@ -63,7 +63,7 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
   uint8_t* planes = task.prepared + row * task.digits * task.plane;
   const RowScale scale = row_scale(task, in);
   const fastalex::Activations to = row_levels(task, scale);
-  task.row_step[row] = scale.step;
+  task.row_scale[row] = scale.step;
   task.row_zero[row] = scale.zero;
   for (int i = 0; i < task.plane; i += kLanes) {
     float values[kLanes] = {};  // zeros past the end, whose weights are zeros, too
@@ -79,9 +79,9 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
 
 // int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
 void round_to_levels(const fastalex::FcTask& task, float* in) {
-  const fastalex::Activations to = row_levels(task, {task.fixed_step, task.fixed_zero});
+  const fastalex::Activations to = row_levels(task, {task.fixed_scale, task.fixed_zero});
   for (int k = 0; k < task.k; k += kLanes)
-    store(in + k, to_float(levels_of(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_step));
+    store(in + k, to_float(levels_of(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_scale));
 }
 
 void fc_prepare(const void* erased, int row, int) {
@@ -119,7 +119,7 @@ inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) { return Products<fa
 inline void store_fc(const fastalex::FcTask& task, int panel, int row, int j, Vec value) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
   store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
-        activate(value * splat(task.row_step[row]) + load(task.bias + lane), task.activation));
+        activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
 }
 
 template <int DIGITS, int ROWS>
@@ -240,7 +240,7 @@ void digit_panel(const fastalex::FcTask& task, int panel) {
   for (; row + 4 <= task.n; row += 4) digit_rows<DIGITS, 4>(task, panel, row);
   for (; row < task.n; ++row) digit_rows<DIGITS, 1>(task, panel, row);
   for (row = 0; row < task.n; ++row)
-    if (task.row_step[row] != task.row_step[row]) unbounded_row(task, panel, row);
+    if (task.row_scale[row] != task.row_scale[row]) unbounded_row(task, panel, row);
 }
 
 void fc_digits(const fastalex::FcTask& task, int panel) {

@@ -99,11 +99,11 @@ struct FcTask {
   const int32_t* sums;    // kFcDigits: [panel index][panel], the sum of an output's levels
   const float* bias;      // [panel index][panel]
   int32_t digits;         // of the input, at most kMaxDigits; 0: it stays in floating point
-  float fixed_step;       // digits == 1: step and zero of every row
+  float fixed_scale;       // digits == 1: step and zero of every row
   int32_t fixed_zero;
   uint8_t* prepared;    // [n][digits][plane], the top digit last; kFcBf16: [n][plane]
   int64_t plane;        // bytes
-  float* row_step;      // [n]; NaN where a value of the row is not finite
+  float* row_scale;      // [n]; NaN where a value of the row is not finite
   int32_t* row_zero;    // [n]
   int32_t* digit_sums;  // kFcDigits4: [n][group][digits]
 };

@@ -71,7 +71,7 @@ def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None
         words = [layer.op, "name=" + layer.name]
         words += ["%s=%s" % (key, value) for key, value in layer.options.items()]
         if steps is not None and layer.param:
-            words.append("step=%r" % float(steps[layer.name]))
+            words.append("scale=%r" % float(steps[layer.name]))
         lines.append(" ".join(words))
     return "\n".join(lines) + "\n"
 

@@ -60,7 +60,7 @@ def as_calibration(given: Any) -> Optional[Calibration]:
     return Calibration(_steps(given), "given", 0)
 
 
-def steps_for(variant: Variant, given: Optional[Calibration]) -> Dict[str, float]:
+def scales_for(variant: Variant, given: Optional[Calibration]) -> Dict[str, float]:
     """The step of each conv and fc layer of ``variant``.
 
     :raises UserError: if there is no calibration, or it is for another network.

@@ -107,7 +107,7 @@ def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Prob
         x = np.rint(x / step) * step
         first, *rest = table.splitlines()
         relu = ["relu name=before"] if unsigned else []
-        table, storage = "\n".join([*relu, "%s step=%.9g" % (first, step), *rest]), "int8"
+        table, storage = "\n".join([*relu, "%s scale=%.9g" % (first, step), *rest]), "int8"
     elif precision == "bf16":
         x, params = to_bf16(x), [to_bf16(params[0]), params[1]]
         storage = "bf16" if storage == "fp32" else storage
