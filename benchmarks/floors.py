@@ -10,19 +10,19 @@ from __future__ import annotations
 import statistics
 from typing import Any, Collection, Dict, Mapping, Optional, Sequence
 
-NUMBERS = ("fp32", "bf16", "int8")  # kinds of number, with a rate of arithmetic each
+SUPPORTED = ("fp32", "bf16", "int8")  # kinds of number, with a rate of arithmetic each
 READS = {"read_4k": "4 KiB pages", "read_huge": "huge pages"}
 
 
 def combine(runs: Sequence[Mapping[str, Optional[float]]]) -> Optional[Dict[str, Any]]:
     """The limits by several runs: the median of each figure, and of reading the faster way; None for no runs.
 
-    ``gflop_s`` has a rate for each of :data:`NUMBERS`, or None where the processor has no such instruction.
+    ``gflop_s`` has a rate for each of :data:`SUPPORTED`, or None where the processor has no such instruction.
     """
     if not runs:
         return None
-    medians = {key: _median([run.get(key) for run in runs]) for key in (*NUMBERS, *READS)}
-    found: Dict[str, Any] = {"gflop_s": {key: medians[key] for key in NUMBERS}, "runs": len(runs)}
+    medians = {key: _median([run.get(key) for run in runs]) for key in (*SUPPORTED, *READS)}
+    found: Dict[str, Any] = {"gflop_s": {key: medians[key] for key in SUPPORTED}, "runs": len(runs)}
     found.update({key: medians[key] for key in READS})
     found["gb_s"] = max((medians[key] for key in READS if medians[key] is not None), default=None)
     return found

@@ -20,7 +20,7 @@ from fastalex import _core
 from fastalex._util.files import write_atomically
 from fastalex.hardware import devices
 from fastalex.networks.layers import layer_table
-from fastalex.runtime.precisions import FC_STORAGES, NUMBERS
+from fastalex.runtime.precisions import FC_STORAGES, SUPPORTED
 from fastalex.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,7 +65,7 @@ def rules_of(device):
     lines = []
     for layer in layers():
         for precision in PRECISIONS:
-            storages = NUMBERS["cuda"][precision] if layer.op == "fc" else (precision,)
+            storages = SUPPORTED["cuda"][precision] if layer.op == "fc" else (precision,)
             for storage in storages:
                 choices = []
                 for card in device.cards:

@@ -16,7 +16,7 @@ NETWORKS = ("alexnet-digits", "alexnet2012", "torchvision")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS, help="default: all")
-    parser.add_argument("--precision", nargs="+", choices=list(precisions.NUMBERS["cpu"]), help="default: all")
+    parser.add_argument("--precision", nargs="+", choices=list(precisions.SUPPORTED["cpu"]), help="default: all")
     parser.add_argument("--threads", type=int, help="CPU threads; default: all this process may use")
     parser.add_argument("--quick", action="store_true", help="a quarter of the images, and nothing is written")
     parser.add_argument("--output", type=Path, help="write the result there, and no document")

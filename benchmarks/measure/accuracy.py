@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 def settings() -> List[Setting]:
     """Every combination that the CPU engine has, int8 with every method of calibration."""
     found = []
-    for precision, kinds in precisions.NUMBERS["cpu"].items():
+    for precision, kinds in precisions.SUPPORTED["cpu"].items():
         for kind in kinds:
             methods: Sequence[Optional[str]] = METHODS if precision == "int8" else (None,)
             found += [Setting(precision, kind, False, method) for method in methods]

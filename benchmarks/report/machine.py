@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional
 
-from benchmarks.floors import NUMBERS, READS
+from benchmarks.floors import SUPPORTED, READS
 
 
 def machine_line(record: Dict[str, Any]) -> str:
@@ -26,6 +26,6 @@ def limits_line(limits: Optional[Mapping[str, Any]]) -> str:
     """One line of figures."""
     if not limits:
         return "limits: not measured"
-    rates = ["%s %.0f" % (key, limits["gflop_s"][key]) for key in NUMBERS if limits["gflop_s"].get(key)]
+    rates = ["%s %.0f" % (key, limits["gflop_s"][key]) for key in SUPPORTED if limits["gflop_s"].get(key)]
     reads = ["%.1f from %s" % (limits[key], pages) for key, pages in READS.items() if limits.get(key)]
     return "limits: %s Gop/s; read %s GB/s" % (", ".join(rates), ", ".join(reads))

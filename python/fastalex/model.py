@@ -45,7 +45,7 @@ class AlexNet(Network):
     :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``,
         ``"bf16"`` (on a CPU), ``"int8"`` (symmetric, one scale for each output) or ``"int4"`` (symmetric, one scale for
         each 128 weights of an output). Default: as the file has them, else like ``precision``.
-        :data:`fastalex.runtime.precisions.NUMBERS` has the combinations.
+        :data:`fastalex.runtime.precisions.SUPPORTED` has the combinations.
     :param threads: CPU threads one call may use; default: as many as this process may run on.
     :param exact: on a CPU, convolutions sum their products directly, never by Winograd's algorithm, which is quicker
         and rounds more.

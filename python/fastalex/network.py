@@ -44,12 +44,12 @@ class Network:
         self._placement = device_spec.choose(device)
         self.engine = device_spec.check_engine(self._placement, engine)
         self.device = self._placement.name
-        precisions.numbers(self._placement, precision, fc_weights)  # before a file is looked for
+        precisions.resolve(self._placement, precision, fc_weights)  # before a file is looked for
         self.exact = device_spec.check_exact(self._placement, exact)
         self.threads = device_spec.thread_count(threads)
         loaded = resolve.load(weights)
         stored = quantized.storage_of(loaded.arrays) if loaded else None
-        self.precision, self.fc_weights = precisions.numbers(self._placement, precision, fc_weights, stored)
+        self.precision, self.fc_weights = precisions.resolve(self._placement, precision, fc_weights, stored)
         self.variant: Variant = resolve.variant(loaded, variant, num_classes, overrides, stacklevel=2)
         self.labels = resolve.labels(loaded, self.variant)
         self.trained = loaded is not None

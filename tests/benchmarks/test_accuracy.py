@@ -30,7 +30,7 @@ def test_figures_of_known_logits():
 def test_every_combination_of_the_cpu_is_measured():
     found = accuracy.settings()
     assert len(found) == len(set(found))
-    combinations = {(p, kind) for p, kinds in precisions.NUMBERS["cpu"].items() for kind in kinds}
+    combinations = {(p, kind) for p, kinds in precisions.SUPPORTED["cpu"].items() for kind in kinds}
     assert {(one.precision, one.fc_weights) for one in found} == combinations
     assert [one for one in found if one.exact] == [accuracy.Setting("fp32", "fp32", True)]
     assert all((one.method is not None) == (one.precision == "int8") for one in found)

@@ -10,7 +10,7 @@ import pytest
 
 from cuda_emulator.emulated import BACKEND, DEVICES, pretend
 from fastalex import _core
-from fastalex.runtime.precisions import NUMBERS
+from fastalex.runtime.precisions import SUPPORTED
 from fastalex.selftest import bounds, checks, native
 from fastalex.selftest.cases import CASES, STORAGES, served, small
 from fastalex.variants import VARIANTS
@@ -77,7 +77,7 @@ def test_no_standard_layer_falls_back(name, device):
     size = variant.input_size
     with pretend(device):
         for precision in PRECISIONS:
-            for storage in NUMBERS["cuda"][precision]:
+            for storage in SUPPORTED["cuda"][precision]:
                 net = _core.Net(
                     table,
                     [3, size, size],

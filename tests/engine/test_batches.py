@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastalex import AlexNet, quantize, variants
-from fastalex.runtime.precisions import NUMBERS
+from fastalex.runtime.precisions import SUPPORTED
 from fastalex.weights import initial
 
 SIZES = (1, 2, 3, 4, 8, 32, 33)  # on both sides of the numbers of rows and images that kernels do at once
@@ -16,7 +16,7 @@ ROWS = {
     "torchvision": variants.get("torchvision", input_size=96, **NARROW),
     "bvlc_alexnet": variants.get("bvlc_alexnet", columns=1, input_size=131, **NARROW),
 }
-COMBINATIONS = [(precision, storage) for precision in NUMBERS["cpu"] for storage in NUMBERS["cpu"][precision]]
+COMBINATIONS = [(precision, storage) for precision in SUPPORTED["cpu"] for storage in SUPPORTED["cpu"][precision]]
 
 
 def made(row, x, precision, storage, **options):
@@ -49,10 +49,10 @@ def test_a_batch_of_any_size_gives_the_bits_of_single_images(name, precision, st
 
 @pytest.mark.slow
 @pytest.mark.whole_layer
-@pytest.mark.parametrize("precision", NUMBERS["cpu"])
+@pytest.mark.parametrize("precision", SUPPORTED["cpu"])
 @pytest.mark.parametrize("name", ["torchvision", "alexnet2012"])
 def test_whole_networks_too(name, precision):
-    check(variants.get(name), precision, NUMBERS["cpu"][precision][0])
+    check(variants.get(name), precision, SUPPORTED["cpu"][precision][0])
 
 
 def test_neighbors_that_are_nan_change_nothing():

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from fastalex.images.profiles import PROFILES
-from fastalex.runtime.precisions import NUMBERS
+from fastalex.runtime.precisions import SUPPORTED
 from fastalex.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,7 @@ def test_readme_has_the_precisions_of_each_backend():
     found = {}
     for device, precision, kinds in table("Precisions"):
         found.setdefault(device, {})[precision.strip("`")] = tuple(re.findall(r"`(\w+)`", kinds))
-    assert found == {backend: NUMBERS[backend] for backend in ("cpu", "cuda", "tensorrt")}
+    assert found == {backend: SUPPORTED[backend] for backend in ("cpu", "cuda", "tensorrt")}
 
 
 def test_readme_has_two_commands():

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastalex import AlexNet, _core, variants
-from fastalex.runtime.precisions import FC_STORAGES, NUMBERS
+from fastalex.runtime.precisions import FC_STORAGES, SUPPORTED
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (9216, 4096, 4096, 1000)  # fc6, fc7, fc8
@@ -45,7 +45,7 @@ def test_the_real_layers_on_random_weights(backend, seed, capsys):
     x = np.maximum(rng.standard_normal((16, SIZES[0]), np.float32), 0)
     expected = logits(params, x)
     span = np.ptp(expected, axis=1, keepdims=True)
-    for storage in NUMBERS["cpu" if backend == "cpu" else "cuda"]["fp32"][1:]:
+    for storage in SUPPORTED["cpu" if backend == "cpu" else "cuda"]["fp32"][1:]:
         net = _core.Net(TABLE, [SIZES[0], 1, 1], params, backend, FC_STORAGES.index(storage))
         kept = [net.param(i).reshape(param.shape) for i, param in enumerate(params)]
         off = (logits(kept, x) - expected) / span
@@ -69,7 +69,7 @@ def test_classes_of_the_digits(capsys, emulated):
     row = variants.get("alexnet-digits")
     held = script.prepare(gray[held_out], row)
     expected = AlexNet(weights="digits", device="cpu")(held).argmax(1)
-    for storage in NUMBERS["cuda"]["fp16"]:
+    for storage in SUPPORTED["cuda"]["fp16"]:
         net = AlexNet(weights="digits", device="emulated", precision="fp16", fc_weights=storage)
         found = AlexNet(row, weights=net.state_dict(), device="cpu")(held).argmax(1)
         agreement, accuracy = np.mean(found == expected), np.mean(found == labels[held_out])

@@ -98,10 +98,10 @@ def test_facts_of_the_gpu():
 )
 def test_precision_and_fc_weights(device, precision, fc_weights, found):
     if isinstance(found, tuple):
-        assert precisions.numbers(device, precision, fc_weights) == found
+        assert precisions.resolve(device, precision, fc_weights) == found
         return
     with pytest.raises(UserError) as error:
-        precisions.numbers(device, precision, fc_weights)
+        precisions.resolve(device, precision, fc_weights)
     assert found in str(error.value)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from cuda_emulator.emulated import BACKEND, pretend
 from fastalex import _core
-from fastalex.runtime.precisions import NUMBERS
+from fastalex.runtime.precisions import SUPPORTED
 from fastalex.selftest import bounds, checks, native
 from fastalex.selftest.cases import STORAGES, real
 
@@ -58,7 +58,7 @@ def layers():
             continue
         seen.add(kind)
         if case.op == "fc":
-            for storage in NUMBERS["cuda"]["fp32"]:
+            for storage in SUPPORTED["cuda"]["fp32"]:
                 yield dataclasses.replace(case, storage=storage, name="%s-%s" % (case.name, storage))
         else:
             yield case

@@ -122,7 +122,7 @@ def net_of(rules):
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("precision", list(precisions.NUMBERS["cuda"]))
+@pytest.mark.parametrize("precision", list(precisions.SUPPORTED["cuda"]))
 @pytest.mark.parametrize(
     "key",
     [

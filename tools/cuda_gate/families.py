@@ -70,7 +70,7 @@ def unit(family: str) -> str:
 
 # Each instance becomes one element of an array in the PTX, from which read_facts takes it again: so that the compiler
 # evaluates the constants, and expands the names, exactly as it does for the product.
-NUMBERS, TEXT_BYTES, TEXTS = 5, 512, 3
+SUPPORTED, TEXT_BYTES, TEXTS = 5, 512, 3
 FACTS = """
 #define TEXT_(...) #__VA_ARGS__
 #define TEXT(...) TEXT_(__VA_ARGS__)
@@ -84,7 +84,7 @@ struct Fact {
 extern "C" __device__ const Fact facts[] = {
 FASTALEX_LIST(FACT)
 };
-""" % (NUMBERS, TEXTS, TEXT_BYTES)
+""" % (SUPPORTED, TEXTS, TEXT_BYTES)
 
 
 def read_list(nvrtc: Nvrtc, family: str) -> List[Instance]:
@@ -100,13 +100,13 @@ def read_facts(family: str, ptx: str) -> List[Instance]:
     if not found:
         raise ToolError("the list of %s is empty" % family)
     data = bytes(int(value) % 256 for value in found.group(1).split(","))
-    size = 4 * NUMBERS + TEXTS * TEXT_BYTES
+    size = 4 * SUPPORTED + TEXTS * TEXT_BYTES
     data += bytes(-len(data) % size)  # NVRTC leaves out zeros at the end
     instances = []
     for start in range(0, len(data), size):
-        words = [data[start + 4 * i :][:4] for i in range(NUMBERS)]
+        words = [data[start + 4 * i :][:4] for i in range(SUPPORTED)]
         number = [int.from_bytes(word, "little", signed=True) for word in words]
-        texts = [data[start + 4 * NUMBERS + TEXT_BYTES * i :][:TEXT_BYTES] for i in range(TEXTS)]
+        texts = [data[start + 4 * SUPPORTED + TEXT_BYTES * i :][:TEXT_BYTES] for i in range(TEXTS)]
         name, expression, rest = (text.split(b"\0")[0].decode() for text in texts)
         cells = tuple(cell.strip() for cell in rest.rstrip(", ").split(",")) if rest.strip(", ") else ()
         instances.append(Instance(family, name, _bare(expression), *number[:4], bool(number[4]), cells))

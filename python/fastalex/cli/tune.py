@@ -84,7 +84,7 @@ def _works(options: argparse.Namespace, place: Any) -> List[Any]:
         parameters = initial.check(row, initial.random_weights(row))
         for precision in dict.fromkeys(options.precision):
             for fc_weights in dict.fromkeys(options.fc_weights or [precision]):
-                numbers = precisions.numbers(place, precision, fc_weights)
+                numbers = precisions.resolve(place, precision, fc_weights)
                 found += [Work(row, parameters, place, *numbers, batch) for batch in sorted(set(options.batch))]
     return found
 

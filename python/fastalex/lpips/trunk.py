@@ -42,7 +42,7 @@ class Trunk:
         self.threads = threads
         self.placement = device_spec.choose(device)
         arguments.one_of("precision", precision, LPIPS_PRECISIONS)
-        self.precision, fc_weights = precisions.numbers(self.placement, precision, None)
+        self.precision, fc_weights = precisions.resolve(self.placement, precision, None)
         exact = device_spec.check_exact(self.placement, exact)
         params = _parameters(given, self.layers)
         with mapped.reading_once(params.values()):

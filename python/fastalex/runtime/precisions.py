@@ -12,7 +12,7 @@ from .device_spec import DeviceSpec, runs_engines
 FC_STORAGES = _core.FC_STORAGES  # how the engine keeps the weights of fc layers, in its order: fp32, fp16, ...
 PRECISIONS = _core.PRECISIONS  # of activations and convolutions, in its order
 # What a backend computes in: precision -> the kinds of fully connected weights that go with it, the default first.
-NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
+SUPPORTED: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "cpu": {
         "fp32": ("fp32", "fp16", "bf16", "int8", "int4"),
         "bf16": ("bf16", "fp16", "int8", "int4"),
@@ -24,18 +24,18 @@ NUMBERS: Dict[str, Dict[str, Tuple[str, ...]]] = {
 }
 
 
-def numbers(
+def resolve(
     placement: DeviceSpec, precision: str, fc_weights: Optional[str], stored: Optional[str] = None
 ) -> Tuple[str, str]:
     """(precision, kind of fully connected weights). The latter is by default ``stored``, how a file has them, where
-    :data:`NUMBERS` lets it go with the precision, else the first that does.
+    :data:`SUPPORTED` lets it go with the precision, else the first that does.
 
     :raises UserError: for values that there are none of, or that this backend does not compute in.
     """
     one_of("precision", precision, PRECISIONS)
     if fc_weights is not None:
         one_of("fc_weights", fc_weights, FC_STORAGES)
-    known = _numbers_of(placement.backend)
+    known = _supported_by(placement.backend)
     if precision not in known:
         raise UserError(
             "precision='%s' is not for device='%s', which computes in %s; use device='%s' or precision='fp32'"
@@ -62,12 +62,12 @@ def numbers(
     )
 
 
-def _numbers_of(backend: str) -> Dict[str, Tuple[str, ...]]:
-    return NUMBERS.get(backend) or NUMBERS["tensorrt" if runs_engines(backend) else "cuda"]  # of the tests
+def _supported_by(backend: str) -> Dict[str, Tuple[str, ...]]:
+    return SUPPORTED.get(backend) or SUPPORTED["tensorrt" if runs_engines(backend) else "cuda"]  # of the tests
 
 
 def _first(has: Callable[[Dict[str, Tuple[str, ...]]], bool]) -> str:
-    return next(backend for backend, rows in NUMBERS.items() if has(rows))
+    return next(backend for backend, rows in SUPPORTED.items() if has(rows))
 
 
 def _either(words: Iterable[str]) -> str:
