@@ -33,25 +33,25 @@ double transform_cost(const fastalex_step& s, const WinogradForm& form, int bloc
 }
 
 // bf16 products cost half of a float's where the processor has them, else a little more than one.
-double cost_of_product(int numeric, const CpuKernels& kernels) {
-  if (numeric == kFloat32) return 1;
+double cost_of_product(int dtype, const CpuKernels& kernels) {
+  if (dtype == kFloat32) return 1;
   return kernels.bf16 ? 0.5 : 1.25;
 }
 
 int numeric_of(int precision) {
-  return precision == FASTALEX_PRECISION_INT8 ? kLevels : precision == FASTALEX_PRECISION_BF16 ? kBfloat16 : kFloat32;
+  return precision == FASTALEX_PRECISION_INT8 ? kQuantized : precision == FASTALEX_PRECISION_BF16 ? kBfloat16 : kFloat32;
 }
 
 }  // namespace
 
 ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
                        bool first) {
-  const int numeric = numeric_of(options.precision);
-  ConvChoice best = {numeric, -1, 1, step.kernel};
-  if (options.exact || numeric == kLevels) return best;
+  const int dtype = numeric_of(options.precision);
+  ConvChoice best = {dtype, -1, 1, step.kernel};
+  if (options.exact || dtype == kQuantized) return best;
   const int block = step.stride;
   if (block > 1 && (!first || step.groups > 1)) return best;
-  double least = direct_products(step) * cost_of_product(numeric, kernels);
+  double least = direct_products(step) * cost_of_product(dtype, kernels);
   for (int form = 0; form < kWinogradForms; ++form) {
     const WinogradForm& winograd = kernels.winograd[form];
     const int kernel = (step.kernel + block - 1) / block;
@@ -69,8 +69,8 @@ double products_of(const fastalex_step& step, const ConvChoice& choice, const Cp
   return winograd_products(step, kernels.winograd[choice.form], choice.block);
 }
 
-int value_bytes(int numeric, const CpuKernels& kernels) {
-  return numeric == kFloat32 ? 4 : numeric == kBfloat16 ? 2 : kernels.level_bytes;
+int value_bytes(int dtype, const CpuKernels& kernels) {
+  return dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : kernels.quantized_bytes;
 }
 
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {

@@ -11,7 +11,7 @@
 namespace fastalex {
 
 struct ConvChoice {
-  int numeric;  // Numeric of the input and the products
+  int dtype;  // DType of the input and the products
   int form;     // index into CpuKernels::winograd; -1: direct
   int block;    // edge of the blocks of pixels that become channels first (ImportTask), which leaves a stride of 1
   int kernel;   // edge of the weights after that
@@ -24,8 +24,8 @@ double products_of(const fastalex_step& step, const ConvChoice& choice, const Cp
 ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
                        bool first);
 
-// Bytes of a value of `numeric`.
-int value_bytes(int numeric, const CpuKernels& kernels);
+// Bytes of a value of `dtype`.
+int value_bytes(int dtype, const CpuKernels& kernels);
 
 struct FcChoice {
   int form;    // FcForm

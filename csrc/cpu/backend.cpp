@@ -12,7 +12,7 @@
 namespace fastalex {
 namespace {
 
-const char* name_of(int numeric) { return numeric == kFloat32 ? "fp32" : numeric == kBfloat16 ? "bf16" : "int8"; }
+const char* name_of(int dtype) { return dtype == kFloat32 ? "fp32" : dtype == kBfloat16 ? "bf16" : "int8"; }
 
 std::string format_of(const ConvChoice& choice, const CpuKernels& kernels) {
   if (choice.form < 0) return "direct";
@@ -33,13 +33,13 @@ const char* fc_numeric(const FcLayer& layer) {
 std::string describe_work(const Network& network, const fastalex_step& step) {
   std::ostringstream text;
   if (const ConvLayer* conv = network.model->conv(step)) {
-    text << ", \"format\": \"" << format_of(conv->choice, *network.model->kernels) << "\", \"numeric\": \""
-         << name_of(conv->choice.numeric)
+    text << ", \"format\": \"" << format_of(conv->choice, *network.model->kernels) << "\", \"dtype\": \""
+         << name_of(conv->choice.dtype)
          << "\", \"products\": " << static_cast<long long>(products_of(step, conv->choice, *network.model->kernels))
          << ", \"weight_bytes\": " << conv->weights.bytes();
   } else if (const FcLayer* fc = network.model->fc(step)) {
     const bool digits = fc->choice.form == kFcDigits || fc->choice.form == kFcDigits4;
-    text << ", \"format\": \"direct\", \"numeric\": \"" << fc_numeric(*fc) << "\", \"digits\": " << fc->choice.digits
+    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_numeric(*fc) << "\", \"digits\": " << fc->choice.digits
          << ", \"products\": " << static_cast<long long>(fc->k) * step.out_c * (digits ? fc->choice.digits : 1)
          << ", \"weight_bytes\": " << fc->weights.bytes() + fc->scale.bytes();
   }

@@ -21,8 +21,8 @@ struct Call {
 // Image part ------------------------------------------------------------------------------------------------------
 
 float value_at(const Activations& a, int64_t place, int bytes) {
-  if (a.numeric == kFloat32) return static_cast<const float*>(a.data)[place];
-  if (a.numeric == kLevels) {
+  if (a.dtype == kFloat32) return static_cast<const float*>(a.data)[place];
+  if (a.dtype == kQuantized) {
     const int level = bytes == 1 ? static_cast<const uint8_t*>(a.data)[place] : static_cast<int16_t*>(a.data)[place];
     return static_cast<float>(level - a.zero) * a.step;
   }

@@ -12,8 +12,8 @@ Activations Tensor::view_at(void* data, int64_t image) const {
   view.row = padded_w * c;
   view.h = h;
   view.w = w;
-  view.numeric = numeric;
-  if (numeric != kLevels) return view;
+  view.dtype = dtype;
+  if (dtype != kQuantized) return view;
   view.zero = zero();
   view.step = static_cast<float>(step);
   view.inverse = static_cast<float>(1 / step);

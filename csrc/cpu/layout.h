@@ -18,20 +18,20 @@ struct Tensor {
   int c, h, w;
   int border;
   int padded_h, padded_w;
-  int numeric;
+  int dtype;
   int bytes;      // of a value
-  bool negative;  // kLevels: values may be below 0
-  double step;    // kLevels
+  bool negative;  // kQuantized: values may be below 0
+  double step;    // kQuantized
   int images;     // of a chunk that it holds at a time: all, or one
   size_t offset;  // of its first image in the workspace, in bytes
 
   void take_values_of(const Tensor& other) {
-    numeric = other.numeric;
+    dtype = other.dtype;
     bytes = other.bytes;
     negative = other.negative;
     step = other.step;
   }
-  int zero() const { return numeric == kLevels && negative && bytes == 1 ? kSignedZero : 0; }  // the level of 0
+  int zero() const { return dtype == kQuantized && negative && bytes == 1 ? kSignedZero : 0; }  // the level of 0
 
   size_t values() const { return static_cast<size_t>(padded_h) * padded_w * c; }
   size_t image_bytes() const { return (values() * bytes + 63) / 64 * 64; }

@@ -153,21 +153,21 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
   }
   prepare_direct(step, kernels);
   weights = Buffer(outputs * units * 4 + kSlack * sizeof(float));
-  if (choice.numeric == kLevels) {
+  if (choice.dtype == kQuantized) {
     scale = Buffer(outputs * sizeof(float));
     offset = Buffer(outputs * sizeof(int32_t));
     steps_.resize(step.out_c);
   }
   for_each_panel(panels, workers, [&](int index) {
-    if (choice.numeric == kLevels)
-      pack_levels(weight, step.input_scale, index);
+    if (choice.dtype == kQuantized)
+      pack_quantized(weight, step.input_scale, index);
     else
       pack_floats(weight, index);
   });
 }
 
 void ConvLayer::prepare_direct(const fastalex_step& step, const CpuKernels& kernels) {
-  bytes_ = value_bytes(choice.numeric, kernels);
+  bytes_ = value_bytes(choice.dtype, kernels);
   lengths_ = run_lengths(step);
   source_ = run_order(step);
   for (int length : lengths_) units += units_of(length, bytes_);
@@ -199,7 +199,7 @@ void ConvLayer::pack_floats(const float* weight, int index) {
 }
 
 // One scale an output: levels of -127 .. 127. The input's zero adds zero * (sum of levels) to every sum of products.
-void ConvLayer::pack_levels(const float* weight, double input_scale, int index) {
+void ConvLayer::pack_quantized(const float* weight, double input_scale, int index) {
   std::vector<int8_t> levels(products());
   const int zero = in_negative && bytes_ == 1 ? kSignedZero : 0;
   for (int lane = 0; lane < panels.width(index); ++lane) {
@@ -249,9 +249,9 @@ void ConvLayer::unpack_weight(float* weight) const {
       for_each_value(index, lane, [&](int place, const char* packed) {
         float* to = weight + output * products() + place;
         uint16_t half;
-        if (choice.numeric == kLevels) {
+        if (choice.dtype == kQuantized) {
           *to = static_cast<signed char>(*packed) * steps_[output];
-        } else if (choice.numeric == kBfloat16) {
+        } else if (choice.dtype == kBfloat16) {
           std::memcpy(&half, packed, sizeof half);
           *to = from_bf16(half);
         } else {
@@ -383,7 +383,7 @@ void FcLayer::pack_row(const Row& row, int index, int lane) {
     const size_t groups = int4_groups(k);
     for (size_t group = 0; group < groups; ++group)
       scale.as()[(index * groups + group) * panels.panel + lane] = from_half(row.scales[group]);
-    // Levels past the last one are 0.
+    // QuantizedValues past the last one are 0.
     const auto nibble = [&](int i) { return i < k ? row.nibbles[i / 2] >> i % 2 * 4 & 15 : 8; };
     for (int unit = 0; unit < units; ++unit) {
       unsigned char word[4];

@@ -55,7 +55,7 @@ class ConvLayer final : public PackedLayer {
   const ConvChoice choice;
   bool in_negative;  // the input can be below 0
   int units;         // direct: of one output
-  Buffer offset;     // kLevels: ConvTask::offset
+  Buffer offset;     // kQuantized: ConvTask::offset
 
  private:
   void prepare_direct(const fastalex_step& step, const CpuKernels& kernels);
@@ -63,7 +63,7 @@ class ConvLayer final : public PackedLayer {
   template <typename Body>
   void for_each_value(int index, int lane, const Body& body) const;
   void pack_floats(const float* weight, int index);
-  void pack_levels(const float* weight, double input_scale, int index);
+  void pack_quantized(const float* weight, double input_scale, int index);
   void pack_winograd(const float* weight, const WinogradTransforms& transforms, int index);
   size_t products() const { return static_cast<size_t>(channels_) * kernel_ * kernel_; }  // of an output
 
@@ -71,7 +71,7 @@ class ConvLayer final : public PackedLayer {
   int bytes_;                 // of a packed value
   std::vector<int> lengths_;  // direct: of the runs
   std::vector<int> source_;   // direct: place of each value of the runs, r, s, c, among an output's weights
-  std::vector<float> steps_;  // kLevels: of each output's weights
+  std::vector<float> steps_;  // kQuantized: of each output's weights
   std::vector<float> kept_;   // Winograd: the weights as they came, which the packed ones do not tell
 };
 

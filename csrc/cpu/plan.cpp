@@ -38,8 +38,8 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   tensor.border = reader->pad;
   tensor.padded_h = std::max(h + reader->pad, (reader->out_h - 1) * reader->stride + reader->kernel);
   tensor.padded_w = std::max(w + reader->pad, (reader->out_w - 1) * reader->stride + reader->kernel);
-  tensor.numeric = choice.numeric;
-  tensor.bytes = value_bytes(choice.numeric, kernels);
+  tensor.dtype = choice.dtype;
+  tensor.bytes = value_bytes(choice.dtype, kernels);
   tensor.negative = conv->in_negative;
   tensor.step = reader->input_scale;
   return tensor;
@@ -55,8 +55,8 @@ size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, 
 }
 
 // The largest level is the level of the largest value, so what goes through a pool into levels may be levels before it.
-bool pools_levels(const fastalex_step& before, const fastalex_step& pool, const Tensor& pooled) {
-  return pool.op == FASTALEX_OP_MAXPOOL && pool.activation == FASTALEX_ACT_NONE && pooled.numeric == kLevels &&
+bool pools_quantized(const fastalex_step& before, const fastalex_step& pool, const Tensor& pooled) {
+  return pool.op == FASTALEX_OP_MAXPOOL && pool.activation == FASTALEX_ACT_NONE && pooled.dtype == kQuantized &&
          before.op == FASTALEX_OP_CONV && before.output < 0;
 }
 
@@ -102,7 +102,7 @@ void Network::make_tensors() {
     tensors.push_back(tensor);
   }
   for (size_t i = 1; i < image_steps; ++i)
-    if (pools_levels(steps[i - 1], steps[i], tensors[i + 1])) tensors[i].take_values_of(tensors[i + 1]);
+    if (pools_quantized(steps[i - 1], steps[i], tensors[i + 1])) tensors[i].take_values_of(tensors[i + 1]);
   for (Tensor& tensor : tensors) {
     tensor.offset = workspace_bytes;
     workspace_bytes += tensor.image_bytes() * tensor.images;

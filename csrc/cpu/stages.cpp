@@ -47,7 +47,7 @@ class Ends {  // where a stage reads and writes
 class DirectConv final : public Stage {
  public:
   DirectConv(const StageParts& parts, size_t index, const ConvLayer& layer)
-      : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.numeric]), task_() {
+      : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.dtype]), task_() {
     const fastalex_step& step = parts.steps[index];
     offsets_ = window_offsets(step, parts.tensors[index]);
     task_.stride = step.stride;

@@ -12,7 +12,7 @@ namespace fastalex {
 inline size_t int4_groups(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
 // The level of value `index` of an output's int4 weights, -8 .. 7; row: the output's first byte.
-inline int int4_level_at(const unsigned char* row, size_t index) { return (row[index / 2] >> index % 2 * 4 & 15) - 8; }
+inline int int4_value_at(const unsigned char* row, size_t index) { return (row[index / 2] >> index % 2 * 4 & 15) - 8; }
 
 // Every parameter as dense float32: the caller's own array where it is that already.
 class FloatParams {

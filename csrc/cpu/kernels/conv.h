@@ -9,8 +9,8 @@
 
 namespace {
 
-inline int bytes_of(int numeric) {
-  return numeric == fastalex::kFloat32 ? 4 : numeric == fastalex::kBfloat16 ? 2 : static_cast<int>(sizeof(Level));
+inline int bytes_of(int dtype) {
+  return dtype == fastalex::kFloat32 ? 4 : dtype == fastalex::kBfloat16 ? 2 : static_cast<int>(sizeof(Quantized));
 }
 
 struct PanelWork {

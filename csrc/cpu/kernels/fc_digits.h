@@ -36,7 +36,7 @@ RowScale row_scale(const fastalex::FcTask& task, const float* in) {
 }
 
 // The levels of a row's values, as Activations has them.
-fastalex::Activations row_levels(const fastalex::FcTask& task, const RowScale& scale) {
+fastalex::Activations quantized_row(const fastalex::FcTask& task, const RowScale& scale) {
   fastalex::Activations levels = {};
   levels.inverse = scale.step == scale.step ? 1.0f / scale.step : 0.0f;
   const int bits = 8 * task.digits;
@@ -62,14 +62,14 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   uint8_t* planes = task.prepared + row * task.digits * task.plane;
   const RowScale scale = row_scale(task, in);
-  const fastalex::Activations to = row_levels(task, scale);
+  const fastalex::Activations to = quantized_row(task, scale);
   task.row_scale[row] = scale.step;
   task.row_zero[row] = scale.zero;
   for (int i = 0; i < task.plane; i += kLanes) {
     float values[kLanes] = {};  // zeros past the end, whose weights are zeros, too
     const int count = task.k - i;
     if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
-    const IntVec level = levels_of(to, load(values));
+    const IntVec level = quantize_values(to, load(values));
     for (int d = 0; d < task.digits; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
   }
   const int groups = groups_of(task);
@@ -78,10 +78,10 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
 }
 
 // int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
-void round_to_levels(const fastalex::FcTask& task, float* in) {
-  const fastalex::Activations to = row_levels(task, {task.fixed_scale, task.fixed_zero});
+void round_to_quantized(const fastalex::FcTask& task, float* in) {
+  const fastalex::Activations to = quantized_row(task, {task.fixed_scale, task.fixed_zero});
   for (int k = 0; k < task.k; k += kLanes)
-    store(in + k, to_float(levels_of(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_scale));
+    store(in + k, to_float(quantize_values(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_scale));
 }
 
 void fc_prepare(const void* erased, int row, int) {
@@ -89,7 +89,7 @@ void fc_prepare(const void* erased, int row, int) {
   float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return prepare_digits(task, row);
   if (task.form != fastalex::kFcBf16) {
-    if (task.digits == 1) round_to_levels(task, in);
+    if (task.digits == 1) round_to_quantized(task, in);
     // A unit may reach past the last product, where a zero weight waits.
     const int width = task.form == fastalex::kFcNibbles ? 8 : 2;
     for (int k = task.k; k % width; ++k) in[k] = 0;
@@ -97,7 +97,7 @@ void fc_prepare(const void* erased, int row, int) {
   }
   fastalex::Activations to = {};
   to.data = task.prepared + row * task.plane;
-  to.numeric = fastalex::kBfloat16;
+  to.dtype = fastalex::kBfloat16;
   for (int k = 0; k < task.k; k += kLanes) store_values(to, k, load(in + k), task.k - k);
   if (task.k % 2) static_cast<uint16_t*>(to.data)[task.k] = 0;
 }
@@ -114,7 +114,7 @@ inline Vec joined_digits(const IntVec (&sum)[DIGITS]) {
   return value;
 }
 
-inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) { return Products<fastalex::kLevels>::add(sum, unit, w); }
+inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) { return Products<fastalex::kQuantized>::add(sum, unit, w); }
 
 inline void store_fc(const fastalex::FcTask& task, int panel, int row, int j, Vec value) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;

@@ -20,24 +20,24 @@ void interleave(const T* from, int from_pitch, int channels, int columns, T* to,
 // Columns [x, x + columns) of channels [first, first + channels) of row y, rounded.
 void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, int columns, int first, int channels) {
   enum { kPitch = 64 };
-  Level levels[4 * kPitch];
+  Quantized levels[4 * kPitch];
   int16_t shorts[4 * kPitch];
   for (int c = 0; c < channels; ++c) {
     const float* from =
         task.from + ((static_cast<int64_t>(image) * task.channels + first + c) * task.h + y) * task.w + x;
     for (int i = 0; i < columns; i += kLanes) {
       const Vec v = columns - i < kLanes ? load_lanes(from + i, 0, columns - i) : load(from + i);
-      if (task.to.numeric == fastalex::kBfloat16)
+      if (task.to.dtype == fastalex::kBfloat16)
         store_shorts(shorts + c * kPitch + i, to_bf16(v));
       else
-        store_levels(levels + c * kPitch + i, levels_of(task.to, v));
+        store_quantized(levels + c * kPitch + i, quantize_values(task.to, v));
     }
   }
   const int64_t place = place_of(task.to, image, y, x) + first;
-  if (task.to.numeric == fastalex::kBfloat16)
+  if (task.to.dtype == fastalex::kBfloat16)
     interleave(shorts, kPitch, channels, columns, static_cast<int16_t*>(task.to.data) + place, task.to.c);
   else
-    interleave(levels, kPitch, channels, columns, static_cast<Level*>(task.to.data) + place, task.to.c);
+    interleave(levels, kPitch, channels, columns, static_cast<Quantized*>(task.to.data) + place, task.to.c);
 }
 
 #if defined(FASTALEX_USE_VNNI)
@@ -45,12 +45,12 @@ void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, i
 void import_colors(const fastalex::ImportTask& task, int image, int y) {
   const int64_t plane = static_cast<int64_t>(task.h) * task.w;
   const float* from = task.from + static_cast<int64_t>(image) * 3 * plane + static_cast<int64_t>(y) * task.w;
-  Level* to = static_cast<Level*>(task.to.data) + place_of(task.to, image, y, 0);
+  Quantized* to = static_cast<Quantized*>(task.to.data) + place_of(task.to, image, y, 0);
   for (int x = 0; x < task.w; x += kLanes) {
     const int count = task.w - x < kLanes ? task.w - x : static_cast<int>(kLanes);
     IntVec pixels = {};
     for (int c = 2; c >= 0; --c)
-      pixels = (pixels << 8) | levels_of(task.to, load_lanes(from + c * plane + x, 0, count));
+      pixels = (pixels << 8) | quantize_values(task.to, load_lanes(from + c * plane + x, 0, count));
     store_triples(to + static_cast<int64_t>(x) * 3, pixels, count);
   }
 }
@@ -58,9 +58,9 @@ void import_colors(const fastalex::ImportTask& task, int image, int y) {
 
 void import_row(const fastalex::ImportTask& task, int image, int y) {
 #if defined(FASTALEX_USE_VNNI)
-  if (task.to.numeric == fastalex::kLevels && task.channels == 3) return import_colors(task, image, y);
+  if (task.to.dtype == fastalex::kQuantized && task.channels == 3) return import_colors(task, image, y);
 #endif
-  if (task.to.numeric != fastalex::kFloat32) {
+  if (task.to.dtype != fastalex::kFloat32) {
     for (int x = 0; x < task.w; x += 64)
       for (int c = 0; c < task.channels; c += 4)
         import_rounded(task, image, y, x, task.w - x < 64 ? task.w - x : 64, c,

@@ -6,7 +6,7 @@
 // Layout of activations: one image is NHWC with a zero border ("padded"), [ph][pw][c], the images of a chunk one after
 // the other. Every buffer has room for kSlack more floats at its end, so that a vector may read past the last channel.
 // Layout of weights: panels of `panel` output channels. Products are done in units of 4 bytes: one float, two bf16, or
-// 8-bit levels, four or two as `level_bytes` says. A panel is [unit of k][panel][values of a unit].
+// 8-bit levels, four or two as `quantized_bytes` says. A panel is [unit of k][panel][values of a unit].
 // A unit of work computes outputs that no other computes, always in the same order: results depend neither on the
 // number of threads nor on an image's place in a batch.
 #ifndef FASTALEX_CPU_KERNELS_KERNEL_TABLE_H
@@ -24,11 +24,11 @@ enum { kSlack = 64 };
 enum { kPartUnits = 64 };
 
 // How values lie in memory.
-enum Numeric {
+enum DType {
   kFloat32 = 0,
   kBfloat16 = 1,
-  kLevels = 2,  // of int8 precision: x = (level - zero) * step, level a uint8_t or an int16_t by `level_bytes`
-  kNumerics = 3
+  kQuantized = 2,  // of int8 precision: x = (level - zero) * step, level a uint8_t or an int16_t by `quantized_bytes`
+  kDTypes = 3
 };
 
 struct Activations {
@@ -36,10 +36,10 @@ struct Activations {
   int64_t image;        // values from one image to the next
   int32_t c, row;       // values from one column, and from one row, to the next
   int32_t h, w;         // of the image proper
-  int32_t numeric;      // Numeric
-  int32_t zero;         // kLevels: the level of 0
-  float step, inverse;  // kLevels: of a level, and its reciprocal
-  float low, high;      // kLevels: the least and the largest level, before `zero` is added
+  int32_t dtype;      // DType
+  int32_t zero;         // kQuantized: the level of 0
+  float step, inverse;  // kQuantized: of a level, and its reciprocal
+  float low, high;      // kQuantized: the least and the largest level, before `zero` is added
 };
 
 struct ConvTask {
@@ -48,8 +48,8 @@ struct ConvTask {
   int32_t stride;
   const void* weights;    // [group][panel index][unit][panel]
   const float* bias;      // [group][panel index][panel], zero in the tail
-  const float* scale;     // likewise, kLevels: of a product of levels
-  const int32_t* offset;  // likewise, kLevels: what the input's zero adds to the sum of products, negated
+  const float* scale;     // likewise, kQuantized: of a product of levels
+  const int32_t* offset;  // likewise, kQuantized: what the input's zero adds to the sum of products, negated
   int32_t groups, units, in_per_group, out_per_group, panels_per_group;
   const int32_t* offsets;  // [units]: bytes from the window's start to each unit, kernel row by kernel row
   int32_t kernel, pad;     // rows of the window that lie in the border are left out
@@ -184,12 +184,12 @@ struct CpuKernels {
   int32_t panel;        // output channels of a weight panel
   int32_t lanes;        // floats of a vector
   int32_t rows;         // output positions a tile computes at once
-  int32_t level_bytes;  // of an activation in int8 precision: 1 or 2
+  int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
   int32_t digits;       // kFcDigits and kFcDigits4 are there
   int32_t bf16;         // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
   UnitWork import_image;
-  UnitWork conv[kNumerics];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
+  UnitWork conv[kDTypes];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
   UnitWork winograd_input;   // unit = tile of the strip
   UnitWork winograd_output;  // unit = block of tiles * panels + panel
   UnitWork fc_prepare;       // unit = row

@@ -41,27 +41,27 @@ inline void pool_row(const fastalex::PoolTask& task, int image, int row, const R
   }
 }
 
-typedef Level ManyLevels __attribute__((vector_size(64)));
-enum { kManyLevels = 64 / sizeof(Level) };
+typedef Quantized ManyQuantized __attribute__((vector_size(64)));
+enum { kManyQuantized = 64 / sizeof(Quantized) };
 
 // A row of the output where input and output are the same levels.
-void pool_levels(const fastalex::PoolTask& task, int image, int row) {
+void pool_quantized(const fastalex::PoolTask& task, int image, int row) {
   for (int col = 0; col < task.out.w; ++col) {
     const Window window = window_of(task, row, col);
-    const Level* in = static_cast<const Level*>(task.in.data) + place_of(task.in, image, window.top, window.left);
-    Level* out = static_cast<Level*>(task.out.data) + place_of(task.out, image, row, col);
-    for (int c = 0; c < task.in.c; c += kManyLevels) {
-      const int count = task.in.c - c < kManyLevels ? task.in.c - c : static_cast<int>(kManyLevels);
-      ManyLevels best;
+    const Quantized* in = static_cast<const Quantized*>(task.in.data) + place_of(task.in, image, window.top, window.left);
+    Quantized* out = static_cast<Quantized*>(task.out.data) + place_of(task.out, image, row, col);
+    for (int c = 0; c < task.in.c; c += kManyQuantized) {
+      const int count = task.in.c - c < kManyQuantized ? task.in.c - c : static_cast<int>(kManyQuantized);
+      ManyQuantized best;
       memcpy(&best, in + c, sizeof best);
       for (int r = 0; r < window.bottom - window.top; ++r)
         for (int s = 0; s < window.right - window.left; ++s) {
-          ManyLevels levels;  // past the last channel: those of the next pixel, or slack
+          ManyQuantized levels;  // past the last channel: those of the next pixel, or slack
           memcpy(&levels, in + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c,
                  sizeof levels);
           best = levels > best ? levels : best;
         }
-      store_first(out + c, reinterpret_cast<const Level*>(&best), count);
+      store_first(out + c, reinterpret_cast<const Quantized*>(&best), count);
     }
   }
 }
@@ -69,7 +69,7 @@ void pool_levels(const fastalex::PoolTask& task, int image, int row) {
 void maxpool(const void* erased, int unit, int) {
   const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
   const int image = unit / task.out.h;
-  if (task.in.numeric == fastalex::kLevels) return pool_levels(task, image, unit % task.out.h);
+  if (task.in.dtype == fastalex::kQuantized) return pool_quantized(task, image, unit % task.out.h);
   pool_row(task, image, unit % task.out.h, [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); });
 }
 

@@ -42,13 +42,13 @@ enum { kLanes = 4, kRows = 8 };
 #endif
 enum { kVectors = 2, kPanel = kLanes * kVectors };
 
-// Levels of int8 precision in a unit of 4 bytes: where there is no product of bytes with bytes, they are 16 bits wide.
+// QuantizedValues of int8 precision in a unit of 4 bytes: where there is no product of bytes with bytes, they are 16 bits wide.
 #if defined(FASTALEX_USE_VNNI)
-typedef uint8_t Level;
-typedef int8_t WeightLevel;
+typedef uint8_t Quantized;
+typedef int8_t QuantizedWeight;
 #else
-typedef int16_t Level;
-typedef int16_t WeightLevel;
+typedef int16_t Quantized;
+typedef int16_t QuantizedWeight;
 #endif
 
 typedef float Vec __attribute__((vector_size(kLanes * 4)));

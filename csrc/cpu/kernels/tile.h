@@ -36,7 +36,7 @@ struct Products<fastalex::kBfloat16> {
 };
 
 template <>
-struct Products<fastalex::kLevels> {
+struct Products<fastalex::kQuantized> {
   typedef IntVec Sum;
   static Sum add(Sum sum, int32_t unit, IntVec w) {
 #if defined(FASTALEX_USE_VNNI)
@@ -55,7 +55,7 @@ template <int NUMERIC, int ROWS>
 inline __attribute__((always_inline)) void multiply(const char* const* in, const int32_t* offsets, int units,
                                                     const char* w, typename Products<NUMERIC>::Sum* to) {
   typedef typename Products<NUMERIC>::Sum Sum;
-  const int part = NUMERIC == fastalex::kLevels ? units : static_cast<int>(fastalex::kPartUnits);
+  const int part = NUMERIC == fastalex::kQuantized ? units : static_cast<int>(fastalex::kPartUnits);
   const char* base[ROWS];
 #pragma GCC unroll 14
   for (int i = 0; i < ROWS; ++i) base[i] = in[i];

@@ -1,4 +1,4 @@
-// Reading and writing activations, whatever they are kept in (kernel_table.h: Numeric).
+// Reading and writing activations, whatever they are kept in (kernel_table.h: DType).
 #ifndef FASTALEX_CPU_KERNELS_VALUES_H
 #define FASTALEX_CPU_KERNELS_VALUES_H
 
@@ -17,15 +17,15 @@ inline const float* floats_at(const fastalex::Activations& a, int64_t place) {
 }
 
 // The level of each value; a NaN gets the least one.
-inline IntVec levels_of(const fastalex::Activations& a, Vec v) {
+inline IntVec quantize_values(const fastalex::Activations& a, Vec v) {
   v *= splat(a.inverse);
   v = choose(v > splat(a.low), v, splat(a.low));
   v = choose(v < splat(a.high), v, splat(a.high));
   return to_nearest(v) + splat_unit(a.zero);
 }
 
-inline void store_levels(uint8_t* to, IntVec levels) { store_bytes(to, levels); }
-inline void store_levels(int16_t* to, IntVec levels) { store_shorts(to, levels); }
+inline void store_quantized(uint8_t* to, IntVec levels) { store_bytes(to, levels); }
+inline void store_quantized(int16_t* to, IntVec levels) { store_shorts(to, levels); }
 
 // The first `count` lanes, at most all.
 template <typename T>
@@ -35,21 +35,21 @@ inline void store_first(T* to, const T* from, int count) {
 
 inline void store_values(const fastalex::Activations& a, int64_t place, Vec v, int count) {
   const bool whole = count >= kLanes;
-  if (a.numeric == fastalex::kFloat32) {
+  if (a.dtype == fastalex::kFloat32) {
     float* to = static_cast<float*>(a.data) + place;
     if (whole) return store(to, v);
     float some[kLanes];
     store(some, v);
     return store_first(to, some, count);
   }
-  if (a.numeric == fastalex::kLevels && sizeof(Level) == 1) {
+  if (a.dtype == fastalex::kQuantized && sizeof(Quantized) == 1) {
     uint8_t some[kLanes], *to = static_cast<uint8_t*>(a.data) + place;
-    store_bytes(whole ? to : some, levels_of(a, v));
+    store_bytes(whole ? to : some, quantize_values(a, v));
     if (!whole) store_first(to, some, count);
     return;
   }
   int16_t some[kLanes], *to = static_cast<int16_t*>(a.data) + place;
-  store_shorts(whole ? to : some, a.numeric == fastalex::kLevels ? levels_of(a, v) : to_bf16(v));
+  store_shorts(whole ? to : some, a.dtype == fastalex::kQuantized ? quantize_values(a, v) : to_bf16(v));
   if (!whole) store_first(to, some, count);
 }
 

@@ -94,14 +94,14 @@ void unpack_row(const StreamedLayout& layout, const char* from, const char* scal
         row[i] = from_half(half);
         break;
       case FASTALEX_INT8:
-        row[i] = static_cast<float>(int8_level(from, i)) * step;
+        row[i] = static_cast<float>(int8_value(from, i)) * step;
         break;
       default:
         if (i % FASTALEX_INT4_GROUP == 0) {
           std::memcpy(&half, scale + i / FASTALEX_INT4_GROUP * sizeof half, sizeof half);
           step = from_half(half);
         }
-        row[i] = static_cast<float>(int4_level(from, i)) * step;
+        row[i] = static_cast<float>(int4_value(from, i)) * step;
     }
   }
 }

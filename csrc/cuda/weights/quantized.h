@@ -53,8 +53,8 @@ StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& 
 void unpack_streamed(const StreamedLayout& layout, const char* values, const char* scale, float* weight);
 
 // One level of a packed row, without the offset.
-inline int int8_level(const char* row, int i) { return static_cast<unsigned char>(row[i]) - 128; }
-inline int int4_level(const char* row, int i) {
+inline int int8_value(const char* row, int i) { return static_cast<unsigned char>(row[i]) - 128; }
+inline int int4_value(const char* row, int i) {
   const int place = i % 8 / 2 + 4 * (i % 2);
   return (static_cast<unsigned char>(row[i / 8 * 4 + place / 2]) >> (place % 2 * 4) & 15) - 8;
 }
