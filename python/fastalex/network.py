@@ -63,7 +63,7 @@ class Network:
             files.check(loaded, self.variant, parameters)
         with mapped.reading_once(parameters.values()):
             self._net, self.tuning = self._make(params)
-        self._levels = quantized.kept(parameters, self.fc_weights)
+        self._quantized = quantized.kept(parameters, self.fc_weights)
 
     def _make(self, params: Sequence[Any]) -> Any:
         """The native net, and where its tuning rules come from."""
@@ -151,7 +151,7 @@ class Network:
         metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration, self.mean_image)
         if fc_weights != "fp32":
             if fc_weights == self.fc_weights:
-                parameters = {**quantized.recovered(parameters, self.variant, fc_weights), **self._levels}
+                parameters = {**quantized.recovered(parameters, self.variant, fc_weights), **self._quantized}
             parameters, added = quantized.to_file(parameters, self.variant, fc_weights)
             metadata.update(added)
         weights_files.save(path, parameters, metadata)

@@ -17,7 +17,7 @@ from fastalex import quantize as calibrating
 from fastalex.cli.main import main
 from fastalex.networks import taps
 from fastalex.networks.layers import layer_table, signed_inputs
-from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS
+from fastalex.quantize.calibration import QMAX_SIGNED, QMAX_UNSIGNED
 from fastalex.selftest.native import output
 from fastalex.weights import initial
 
@@ -43,7 +43,7 @@ def by_definition(row, arrays, steps, x):
             continue
         params = []
         if layer.param:
-            low, high = (-SIGNED_LEVELS, SIGNED_LEVELS) if signed[layer.name] else (0, UNSIGNED_LEVELS)
+            low, high = (-QMAX_SIGNED, QMAX_SIGNED) if signed[layer.name] else (0, QMAX_UNSIGNED)
             step = np.float32(steps[layer.name])
             value = np.clip(np.rint(value.astype(np.float32) / step), low, high).astype(np.float64) * np.float64(step)
             w = arrays[layer.param + ".weight"]

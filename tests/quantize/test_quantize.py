@@ -20,7 +20,7 @@ from fastalex import VARIANTS, AlexNet, UserError, _core, variants, weights
 from fastalex.cli.main import main
 from fastalex.networks.layers import layer_table, signed_inputs
 from fastalex.quantize import calibrating, histogram
-from fastalex.quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration, from_json, scales_for
+from fastalex.quantize.calibration import QMAX_SIGNED, QMAX_UNSIGNED, Calibration, from_json, scales_for
 from fastalex.quantize.histogram import Histogram, threshold
 from fastalex.runtime import precisions
 from fastalex.weights import initial, quantized
@@ -164,7 +164,7 @@ def divergence_by_hand(counts, last, levels):
     return sum(a / total_p * math.log((a / total_p) / (b / total_q)) for a, b in zip(p, q) if a > 0)
 
 
-@pytest.mark.parametrize("levels", [3, 7, 16])
+@pytest.mark.parametrize("quantized", [3, 7, 16])
 @pytest.mark.parametrize("kind", ["normal", "sparse", "uniform"])
 def test_divergences_are_those_worked_out_by_hand(levels, kind):
     generator = np.random.default_rng([levels, len(kind)])
@@ -207,7 +207,7 @@ def test_steps_are_those_of_the_layers_inputs(digits):
     sources = ("", "pool1", "pool2", "relu3", "relu4", "pool5", "relu6", "relu7")
     for name, source in zip(found.steps, sources):
         values = digits.taps(x, [source])[source] if source else x
-        levels = SIGNED_LEVELS if name == "conv1" else UNSIGNED_LEVELS
+        levels = QMAX_SIGNED if name == "conv1" else QMAX_UNSIGNED
         assert found.steps[name] == pytest.approx(float(np.abs(values).max()) / levels, rel=1e-6)
 
 
@@ -353,7 +353,7 @@ def test_a_quantized_file_has_the_levels_of_its_weights(tmp_path, name, storage,
         fc6 = next(layer for layer in row.layers() if layer.op == "fc").param + ".weight"
         assert plain[fc6].dtype == (np.int8 if storage == "int8" else np.uint8)
         assert plain[fc6 + ".scale"].dtype == (np.float32 if storage == "int8" else np.float16)
-        np.testing.assert_array_equal(plain[fc6], loaded.arrays[fc6].levels)
+        np.testing.assert_array_equal(plain[fc6], loaded.arrays[fc6].quantized)
 
 
 def test_a_quantized_file_is_loaded_as_it_is(tmp_path, monkeypatch):
@@ -529,7 +529,7 @@ def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
     scale[:] = np.nan
     broken = dict(loaded.arrays)
     old = broken["fc8.weight"]
-    broken["fc8.weight"] = QuantizedWeight(old.levels, scale, old.shape, old.channels)
+    broken["fc8.weight"] = QuantizedWeight(old.quantized, scale, old.shape, old.channels)
     net = AlexNet("alexnet-digits", weights=broken, device="cpu", fc_weights="fp32")
     assert np.isnan(net(images(net.variant))).all()
 

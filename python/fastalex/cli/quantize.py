@@ -152,12 +152,12 @@ def _say(options: argparse.Namespace, variant: Any, found: Optional[Any], skippe
         return
     console.write(line)
     from ..networks.layers import signed_inputs
-    from ..quantize.calibration import SIGNED_LEVELS, UNSIGNED_LEVELS
+    from ..quantize.calibration import QMAX_SIGNED, QMAX_UNSIGNED
 
     signed = signed_inputs(variant.layers())
     rows = []
     for name, step in found.steps.items():
-        low, high = (-SIGNED_LEVELS, SIGNED_LEVELS) if signed[name] else (0, UNSIGNED_LEVELS)
+        low, high = (-QMAX_SIGNED, QMAX_SIGNED) if signed[name] else (0, QMAX_UNSIGNED)
         rows.append((name, "%.6g" % step, "%.6g .. %.6g" % (low * step, high * step)))
     how = "%s %g" % (found.method, found.percentile) if found.percentile is not None else found.method
     title = "Calibration: %s, %d images" % (how, found.images)

@@ -19,7 +19,7 @@ import numpy as np
 from .._util.arguments import one_of
 from ..errors import UserError
 from ..networks.layers import signed_inputs
-from .calibration import METHODS, SIGNED_LEVELS, UNSIGNED_LEVELS, Calibration
+from .calibration import METHODS, QMAX_SIGNED, QMAX_UNSIGNED, Calibration
 from .histogram import PERCENTILE, Histogram, threshold
 
 BATCH = 8  # images at once: their activations are what calibrating takes of memory
@@ -65,7 +65,7 @@ def calibrate(
     signed = signed_inputs(net.variant.layers())
     steps = {}
     for name, histogram in histograms.items():
-        levels = SIGNED_LEVELS if signed[name] else UNSIGNED_LEVELS
+        levels = QMAX_SIGNED if signed[name] else QMAX_UNSIGNED
         clip = threshold(histogram, levels, method, percentile)
         steps[name] = clip / levels or 1.0  # where all is zero every step is right
     return Calibration(steps, method, done, float(percentile) if method == "percentile" else None)

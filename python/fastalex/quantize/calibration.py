@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..networks.architecture import Variant
 
 METHODS = ("percentile", "entropy", "max")
-SIGNED_LEVELS, UNSIGNED_LEVELS = 127, 255  # the largest level of an input that can be negative, and of one that cannot
+QMAX_SIGNED, QMAX_UNSIGNED = 127, 255  # the largest level of an input that can be negative, and of one that cannot
 
 
 @dataclass(frozen=True)

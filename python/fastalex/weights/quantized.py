@@ -4,7 +4,7 @@ Such a file has, for a fully connected layer ``fc6`` with ``in`` inputs, counted
 input map, and ``out`` outputs:
 
 * int8: ``fc6.weight`` I8 ``[out, in]`` and ``fc6.weight.scale`` F32 ``[out]``: value = level * scale;
-* int4: ``fc6.weight`` U8 ``[out, (in + 1) // 2]``, two levels in a byte, the first in its low half, as level + 8, and
+* int4: ``fc6.weight`` U8 ``[out, (in + 1) // 2]``, two quantized values in a byte, the first in its low half, as level + 8, and
   ``fc6.weight.scale`` F16 ``[out, (in + 127) // 128]``, one for each 128 values.
 
 Everything else is as in a float32 file. Its metadata says so (:data:`FORMAT_KEY`, :data:`STORAGE_KEY`) and names its
@@ -46,12 +46,12 @@ class QuantizedWeight:
     ndim = 2
     dtype = np.dtype(np.float32)
 
-    def __init__(self, levels: np.ndarray, scale: np.ndarray, shape: Tuple[int, int], channels: int) -> None:
-        self.levels, self.scale, self.shape, self.channels = levels, scale, shape, channels
+    def __init__(self, quantized: np.ndarray, scale: np.ndarray, shape: Tuple[int, int], channels: int) -> None:
+        self.quantized, self.scale, self.shape, self.channels = quantized, scale, shape, channels
 
     @property
     def storage(self) -> str:
-        return "int8" if self.levels.dtype == np.int8 else "int4"
+        return "int8" if self.quantized.dtype == np.int8 else "int4"
 
     @property
     def size(self) -> int:
@@ -60,12 +60,12 @@ class QuantizedWeight:
     @property
     def nbytes(self) -> int:
         """Bytes of levels and scales."""
-        return self.levels.nbytes + self.scale.nbytes
+        return self.quantized.nbytes + self.scale.nbytes
 
     @property
     def native(self) -> Tuple[Any, ...]:
         """What ``_core.Net`` takes for it."""
-        return (self.levels, self.scale) if self.storage == "int8" else (self.levels, self.scale, self.size)
+        return (self.quantized, self.scale) if self.storage == "int8" else (self.quantized, self.scale, self.size)
 
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray:
         """The values, float32 ``[out, in]`` with ``in`` in the order channel, y, x of the other formats."""
@@ -77,10 +77,10 @@ class QuantizedWeight:
         return values if dtype is None else values.astype(dtype, copy=False)
 
     def _values(self, rows: slice) -> np.ndarray:
-        levels, scale = self.levels[rows], self.scale[rows].astype(np.float32)
+        quantized, scale = self.quantized[rows], self.scale[rows].astype(np.float32)
         if self.storage == "int8":
-            return levels.astype(np.float32) * scale[:, None]
-        halves = np.stack((levels & 15, levels >> 4), axis=2).reshape(len(levels), -1)[:, : self.shape[1]]
+            return quantized.astype(np.float32) * scale[:, None]
+        halves = np.stack((quantized & 15, quantized >> 4), axis=2).reshape(len(quantized), -1)[:, : self.shape[1]]
         return (halves.astype(np.float32) - 8) * np.repeat(scale, GROUP, axis=1)[:, : self.shape[1]]
 
 
@@ -95,11 +95,11 @@ def quantize(weight: Any, storage: str, channels: int) -> QuantizedWeight:
         return weight
     given = np.asarray(weight)
     out, inputs = given.shape
-    levels, scale = _empty(storage, out, inputs)
+    quantized, scale = _empty(storage, out, inputs)
     for rows in _row_blocks(out, inputs):
         part = _core.quantize_rows(_pixels_first(given[rows], channels), FC_STORAGES.index(storage))
-        levels[rows], scale[rows] = part
-    return QuantizedWeight(levels, scale, (out, inputs), channels)
+        quantized[rows], scale[rows] = part
+    return QuantizedWeight(quantized, scale, (out, inputs), channels)
 
 
 def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
@@ -117,7 +117,7 @@ def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[
             packed = quantize(array, storage, channels[name])
         except UserError as error:
             raise UserError("'%s' cannot be written as %s: %s" % (name, storage, error)) from None
-        written[name], written[name + SCALE] = packed.levels, packed.scale
+        written[name], written[name + SCALE] = packed.quantized, packed.scale
     return written, {FORMAT_KEY: FORMAT, STORAGE_KEY: storage}
 
 
@@ -147,10 +147,10 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
     found = dict(arrays)
     for name, channels in _fc_channels(variant).items():
         shape = (shapes[name][0], shapes[name][1])
-        levels, scale = _empty(storage, 0, shape[1])
+        quantized, scale = _empty(storage, 0, shape[1])
         pair = [
             _checked(found, key, (shape[0], *like.shape[1:]), like.dtype)
-            for key, like in ((name, levels), (name + SCALE, scale))
+            for key, like in ((name, quantized), (name + SCALE, scale))
         ]
         del found[name + SCALE]
         found[name] = QuantizedWeight(pair[0], pair[1], shape, channels)
@@ -173,7 +173,7 @@ def recovered(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) 
     """``arrays`` that the engine gave back from ``storage``, with the levels that it has: :func:`quantize`, but
     without a second error.
 
-    A value is a level times a scale. The largest of int8 is 127 levels, so its scale is a 127th of it, or a neighbor
+    A value is a level times a scale. The largest of int8 is 127 quantized values, so its scale is a 127th of it, or a neighbor
     of that, as the product was rounded; of int4, whose products are exact, it is one to eight levels of either sign.
     """
     found: Dict[str, Any] = dict(arrays)
@@ -182,7 +182,7 @@ def recovered(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) 
         found[name] = packed = quantize(arrays[name], storage, channels)
         out, inputs = packed.shape
         for rows in _row_blocks(out, inputs):
-            recover(_pixels_first(arrays[name][rows], channels), packed.levels[rows], packed.scale[rows])
+            recover(_pixels_first(arrays[name][rows], channels), packed.quantized[rows], packed.scale[rows])
     return found
 
 
@@ -192,17 +192,17 @@ def _pixels_first(rows: np.ndarray, channels: int) -> np.ndarray:
     return np.require(ordered, np.float32, ["C_CONTIGUOUS"])
 
 
-def _recover_int8(values: np.ndarray, levels: np.ndarray, scale: np.ndarray) -> None:
+def _recover_int8(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) -> None:
     """Moves ``scale`` in place to the neighbor whose products are ``values``."""
     for candidate in (np.nextafter(scale, np.float32(0)), np.nextafter(scale, np.float32(np.inf))):
-        wrong = (levels * scale[:, None] != values).any(axis=1)
+        wrong = (quantized * scale[:, None] != values).any(axis=1)
         if not wrong.any():
             return
-        better = wrong & (levels * candidate[:, None] == values).all(axis=1)
+        better = wrong & (quantized * candidate[:, None] == values).all(axis=1)
         scale[better] = candidate[better]
 
 
-def _recover_int4(values: np.ndarray, levels: np.ndarray, scale: np.ndarray) -> None:
+def _recover_int4(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) -> None:
     """Writes into ``levels`` and ``scale`` those whose products are ``values``, group by group, where there are any."""
     rows, inputs = values.shape
     groups = scale.shape[1]
@@ -225,9 +225,9 @@ def _recover_int4(values: np.ndarray, levels: np.ndarray, scale: np.ndarray) -> 
         if not todo.any():
             break
     packed = halves.reshape(rows, -1)
-    packed = (packed[:, ::2] | packed[:, 1::2] << 4)[:, : levels.shape[1]]
-    keep = np.repeat(todo, GROUP // 2, axis=1)[:, : levels.shape[1]]
-    levels[:] = np.where(keep, levels, packed)
+    packed = (packed[:, ::2] | packed[:, 1::2] << 4)[:, : quantized.shape[1]]
+    keep = np.repeat(todo, GROUP // 2, axis=1)[:, : quantized.shape[1]]
+    quantized[:] = np.where(keep, quantized, packed)
 
 
 def _fc_channels(variant: Variant) -> Dict[str, int]:

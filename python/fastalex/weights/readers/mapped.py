@@ -61,7 +61,7 @@ def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
 
 def _mapping(array: Any) -> Optional[mmap.mmap]:
     """The mapping of a file that ``array`` is a view of. It is read-only, so nothing is lost."""
-    base = getattr(array, "levels", array)
+    base = getattr(array, "quantized", array)
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.base if isinstance(base, np.ndarray) else base.obj
     return base if isinstance(base, mmap.mmap) else None
