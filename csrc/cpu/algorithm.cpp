@@ -74,16 +74,16 @@ int value_bytes(int dtype, const CpuKernels& kernels) {
 }
 
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {
-  // Digits of fp32's precision; of bf16's, and more; of int8's.
-  const int digits = options.precision == FASTALEX_PRECISION_INT8   ? 1
+  // BytePlanes of fp32's precision; of bf16's, and more; of int8's.
+  const int byte_planes = options.precision == FASTALEX_PRECISION_INT8   ? 1
                      : options.precision == FASTALEX_PRECISION_BF16 ? 2
-                                                                    : static_cast<int>(kMaxDigits);
-  const int fixed = digits == 1 ? 1 : 0;  // int8 precision rounds the input on every processor
+                                                                    : static_cast<int>(kMaxBytePlanes);
+  const int fixed = byte_planes == 1 ? 1 : 0;  // int8 precision rounds the input on every processor
   switch (options.fc_storage) {
     case FASTALEX_INT8:
-      return kernels.digits ? FcChoice{kFcDigits, digits} : FcChoice{kFcFloats, fixed};
+      return kernels.byte_planes ? FcChoice{kFcBytePlanes, byte_planes} : FcChoice{kFcFloats, fixed};
     case FASTALEX_INT4:
-      return kernels.digits ? FcChoice{kFcDigits4, digits} : FcChoice{kFcNibbles, fixed};
+      return kernels.byte_planes ? FcChoice{kFcBytePlanes4, byte_planes} : FcChoice{kFcNibbles, fixed};
     case FASTALEX_BF16:
       return {options.precision == FASTALEX_PRECISION_BF16 && kernels.bf16 ? kFcBf16 : kFcFloats, fixed};
     default:

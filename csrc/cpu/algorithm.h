@@ -29,7 +29,7 @@ int value_bytes(int dtype, const CpuKernels& kernels);
 
 struct FcChoice {
   int form;    // FcForm
-  int digits;  // of the input; 0: it stays in floating point
+  int byte_planes;  // of the input; 0: it stays in floating point
 };
 
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options);

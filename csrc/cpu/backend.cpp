@@ -26,7 +26,7 @@ std::string format_of(const ConvChoice& choice, const CpuKernels& kernels) {
 // What a fully connected layer multiplies: the numbers whose rate bounds it where its weights' bytes do not.
 const char* fc_numeric(const FcLayer& layer) {
   if (layer.choice.form == kFcBf16) return "bf16";
-  return layer.choice.form == kFcDigits || layer.choice.form == kFcDigits4 ? "int8" : "fp32";
+  return layer.choice.form == kFcBytePlanes || layer.choice.form == kFcBytePlanes4 ? "int8" : "fp32";
 }
 
 // Products of one image, weights' bytes of a call, and how they are done.
@@ -38,9 +38,9 @@ std::string describe_work(const Network& network, const fastalex_step& step) {
          << "\", \"products\": " << static_cast<long long>(products_of(step, conv->choice, *network.model->kernels))
          << ", \"weight_bytes\": " << conv->weights.bytes();
   } else if (const FcLayer* fc = network.model->fc(step)) {
-    const bool digits = fc->choice.form == kFcDigits || fc->choice.form == kFcDigits4;
-    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_numeric(*fc) << "\", \"digits\": " << fc->choice.digits
-         << ", \"products\": " << static_cast<long long>(fc->k) * step.out_c * (digits ? fc->choice.digits : 1)
+    const bool byte_planes = fc->choice.form == kFcBytePlanes || fc->choice.form == kFcBytePlanes4;
+    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_numeric(*fc) << "\", \"byte_planes\": " << fc->choice.byte_planes
+         << ", \"products\": " << static_cast<long long>(fc->k) * step.out_c * (byte_planes ? fc->choice.byte_planes : 1)
          << ", \"weight_bytes\": " << fc->weights.bytes() + fc->scale.bytes();
   }
   return text.str();

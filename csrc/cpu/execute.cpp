@@ -158,14 +158,14 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.scale = layer.scale.as();
   task.sums = layer.sums.as<int32_t>();
   task.bias = layer.bias.as();
-  task.digits = layer.choice.digits;
+  task.byte_planes = layer.choice.byte_planes;
   task.fixed_scale = static_cast<float>(layer.input_scale);
   task.fixed_zero = layer.in_negative ? kSignedZero : 0;
   task.prepared = context.prepared.as<uint8_t>();
   task.plane = static_cast<int64_t>(layer.plane());
   task.row_scale = context.row_steps.as();
   task.row_zero = context.row_zeros.as<int32_t>();
-  task.digit_sums = context.digit_sums.as<int32_t>();
+  task.plane_sums = context.plane_sums.as<int32_t>();
   const CpuKernels& kernels = *call.network.model->kernels;
   workers->run(kernels.fc_prepare, &task, task.n);
   workers->run(kernels.fully_connected, &task, layer.panels.count());

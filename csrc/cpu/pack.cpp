@@ -280,8 +280,8 @@ int unit_bytes_of(int form, int storage) {
 }
 
 int unit_products_of(int form, int storage) {
-  if (form == kFcNibbles || form == kFcDigits4) return 8;
-  if (form == kFcDigits) return 4;
+  if (form == kFcNibbles || form == kFcBytePlanes4) return 8;
+  if (form == kFcBytePlanes) return 4;
   return storage == FASTALEX_BF16 ? 2 : 1;
 }
 
@@ -303,8 +303,8 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
       unit_bytes_(unit_bytes_of(choice.form, storage)) {
   units = (k + products - 1) / products;
   const size_t outputs = static_cast<size_t>(panels.count()) * panels.panel;
-  // Sums of digits and levels must fit 32 bits.
-  if (choice.digits && k > std::numeric_limits<int32_t>::max() / (255 * 127))
+  // Sums of byte_planes and levels must fit 32 bits.
+  if (choice.byte_planes && k > std::numeric_limits<int32_t>::max() / (255 * 127))
     invalid("a fully connected layer of ", k, " inputs is too long for sums of 8-bit products; use fp32");
   source_.reserve(k);
   for (int pixel = 0; pixel < in_h * in_w; ++pixel)
@@ -313,7 +313,7 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
   weights = Buffer(outputs * units * unit_bytes_ + kSlack * sizeof(float));
   if (storage == FASTALEX_INT8) scale = Buffer(outputs * sizeof(float));
   if (storage == FASTALEX_INT4) scale = Buffer(outputs * int4_groups(k) * sizeof(float));
-  if (choice.form == kFcDigits) sums = Buffer(outputs * sizeof(int32_t));
+  if (choice.form == kFcBytePlanes) sums = Buffer(outputs * sizeof(int32_t));
   for_each_panel(panels, workers, [&](int index) { pack_panel(weight, index); });
 }
 
@@ -378,7 +378,7 @@ void FcLayer::pack_row(const Row& row, int index, int lane) {
     else
       for (int i = 0; i < k; ++i) to[i * pitch] = static_cast<char>(row.bytes[i]);
     panel_of<float>(scale, panels.panel, index)[lane] = row.scale;
-    if (choice.form == kFcDigits) panel_of<int32_t>(sums, panels.panel, index)[lane] = sum;
+    if (choice.form == kFcBytePlanes) panel_of<int32_t>(sums, panels.panel, index)[lane] = sum;
   } else {
     const size_t groups = int4_groups(k);
     for (size_t group = 0; group < groups; ++group)

@@ -77,7 +77,7 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
       scratch_bytes(0),
       features_pitch(0),
       prepared_bytes(0),
-      digit_sums(0) {
+      plane_sums(0) {
   for (const fastalex_step& step : steps)
     if (const FcLayer* layer = model->fc(step)) check_same_features(step, layer->in_c, layer->in_h, layer->in_w);
   by_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
@@ -133,8 +133,8 @@ void Network::size_batch_part() {
     features_pitch = std::max(features_pitch, round_up(widest, model->kernels->panel) + 16);
     const FcLayer* layer = model->fc(steps[i]);
     if (!layer) continue;
-    prepared_bytes = std::max(prepared_bytes, layer->plane() * std::max(2, layer->choice.digits));
-    digit_sums = std::max(digit_sums, int4_groups(layer->k) * std::max(1, layer->choice.digits));
+    prepared_bytes = std::max(prepared_bytes, layer->plane() * std::max(2, layer->choice.byte_planes));
+    plane_sums = std::max(plane_sums, int4_groups(layer->k) * std::max(1, layer->choice.byte_planes));
   }
 }
 
@@ -155,7 +155,7 @@ NetworkContext::NetworkContext(const Network& network) {
   prepared = Buffer(network.prepared_bytes * n);
   row_steps = Buffer(n * sizeof(float));
   row_zeros = Buffer(n * sizeof(int32_t));
-  digit_sums = Buffer(network.digit_sums * n * sizeof(int32_t));
+  plane_sums = Buffer(network.plane_sums * n * sizeof(int32_t));
 }
 
 }  // namespace fastalex

@@ -36,7 +36,7 @@ struct Network {
   size_t workspace_bytes;                   // of a chunk
   size_t transformed_bytes, scratch_bytes;  // of a chunk; of a worker
   size_t features_pitch;                    // floats from one row of the batch part to the next
-  size_t prepared_bytes, digit_sums;        // of a row of the batch part
+  size_t prepared_bytes, plane_sums;        // of a row of the batch part
 
  private:
   void make_tensors();
@@ -50,7 +50,7 @@ struct NetworkContext final : BackendContext {
   std::vector<Buffer> workspaces, transformed;  // one of each for a chunk that is being computed; borders stay zero
   Buffer scratch;                               // [worker][scratch_bytes]
   Buffer features[2];
-  Buffer prepared, row_steps, row_zeros, digit_sums;
+  Buffer prepared, row_steps, row_zeros, plane_sums;
 };
 
 void run_network(const Network& network, NetworkContext* context, const float* input, float* const* outputs,

@@ -3,7 +3,7 @@
 #ifndef FASTALEX_CPU_KERNELS_FULLY_CONNECTED_H
 #define FASTALEX_CPU_KERNELS_FULLY_CONNECTED_H
 
-#include "cpu/kernels/fc_digits.h"
+#include "cpu/kernels/fc_byte_planes.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
@@ -155,7 +155,7 @@ void fc_bf16_rows(const fastalex::FcTask& task, int panel, int row) {
 
 void fully_connected(const void* erased, int panel, int) {
   const fastalex::FcTask& task = *static_cast<const fastalex::FcTask*>(erased);
-  if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return fc_digits(task, panel);
+  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return fc_byte_planes(task, panel);
   if (task.form == fastalex::kFcNibbles) return fc_panel<NibbleUnits>(task, panel);
   if (task.form == fastalex::kFcBf16)
     return for_batch_rows(task.n, [&](auto rows, int row) { fc_bf16_rows<decltype(rows)::kCount>(task, panel, row); });

@@ -80,14 +80,14 @@ enum FcForm {
   kFcFloats = 0,   // one weight of fp32, fp16, or int8 (`storage`), or two of bf16, times fp32
   kFcNibbles = 1,  // eight of int4, times fp32
   kFcBf16 = 2,     // two of bf16, times bf16
-  kFcDigits = 3,   // four of int8, times the input's digits
-  kFcDigits4 = 4,  // eight of int4, times the input's digits
+  kFcBytePlanes = 3,   // four of int8, times the input's byte_planes
+  kFcBytePlanes4 = 4,  // eight of int4, times the input's byte_planes
 };
 // A unit of int4: level + 8 of products 0 to 3 in the low halves of its bytes, of 4 to 7 in the high ones.
 
-// The digits of a row of features, x = step * sum_d digit[d] * 256^d: unsigned bytes, of the top one `zero` is to be
+// The byte_planes of a row of features, x = step * sum_d plane[d] * 256^d: unsigned bytes, of the top one `zero` is to be
 // subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.
-enum { kMaxDigits = 3 };
+enum { kMaxBytePlanes = 3 };
 
 struct FcTask {
   float* in;   // [n][in_stride], with room for a vector past the last unit
@@ -96,16 +96,16 @@ struct FcTask {
   int32_t form, storage;  // FcForm, fastalex_storage
   const void* weights;    // [panel index][unit][panel]
   const float* scale;     // [panel index][panel] for int8; [panel index][group][panel] for int4
-  const int32_t* sums;    // kFcDigits: [panel index][panel], the sum of an output's levels
+  const int32_t* sums;    // kFcBytePlanes: [panel index][panel], the sum of an output's levels
   const float* bias;      // [panel index][panel]
-  int32_t digits;         // of the input, at most kMaxDigits; 0: it stays in floating point
-  float fixed_scale;       // digits == 1: step and zero of every row
+  int32_t byte_planes;         // of the input, at most kMaxBytePlanes; 0: it stays in floating point
+  float fixed_scale;       // byte_planes == 1: step and zero of every row
   int32_t fixed_zero;
-  uint8_t* prepared;    // [n][digits][plane], the top digit last; kFcBf16: [n][plane]
+  uint8_t* prepared;    // [n][byte_planes][plane], the top plane last; kFcBf16: [n][plane]
   int64_t plane;        // bytes
   float* row_scale;      // [n]; NaN where a value of the row is not finite
   int32_t* row_zero;    // [n]
-  int32_t* digit_sums;  // kFcDigits4: [n][group][digits]
+  int32_t* plane_sums;  // kFcBytePlanes4: [n][group][byte_planes]
 };
 
 struct NormTask {
@@ -185,7 +185,7 @@ struct CpuKernels {
   int32_t lanes;        // floats of a vector
   int32_t rows;         // output positions a tile computes at once
   int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
-  int32_t digits;       // kFcDigits and kFcDigits4 are there
+  int32_t byte_planes;       // kFcBytePlanes and kFcBytePlanes4 are there
   int32_t bf16;         // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
   UnitWork import_image;

@@ -69,14 +69,14 @@ def _sum_of_products(
     So |error| <= (gamma(K + 1) + u) * sum(|w| |x|) <= gamma(K + 2) * sum(|w| |x|) (Higham, equation 3.5 and lemma
     3.3), and the K u^2 that lies between the two covers the rounding of the sum itself, which the naive backend gives.
     int8, int4: the scale is one more multiplication, and one more rounding is in the weights as they are given back.
-    Where the input is cut into digits, each of its values is off by half a step; see :func:`digit_steps`.
+    Where the input is cut into digits, each of its values is off by half a step; see :func:`byte_plane_error`.
     """
     if arithmetic.form.startswith("winograd"):
         return winograd_bounds.bound(case, x, params, arithmetic.form, arithmetic.half, arithmetic.half_sum, DEVIATIONS)
     roundings = case.products + 2 + (2 if case.storage in ("int8", "int4") else 0)
     bound = gamma(roundings) * _magnitudes(case, x, params)
-    if arithmetic.digits:
-        bound = bound + digit_steps(x, params, arithmetic.digits)
+    if arithmetic.byte_planes:
+        bound = bound + byte_plane_error(x, params, arithmetic.byte_planes)
     return bound + _half_sums(case, x, params, arithmetic.half_sum) if arithmetic.half_sum else bound
 
 
@@ -86,13 +86,13 @@ def _magnitudes(case: Case, x: np.ndarray, params: Params) -> np.ndarray:
     return sizes.astype(np.float64)
 
 
-def digit_steps(x: np.ndarray, params: Params, digits: int) -> np.ndarray:
-    """Error of rounding the input to ``digits`` digits of 8 bits, one of which may go to the sign: half a step, of
-    which there are 2^(8 digits - 1) - 1 to the row's largest magnitude, and a rounding each for the step, for its
-    reciprocal and for the quotient, which move a level of up to 2^(8 digits) by 3 u of it.
+def byte_plane_error(x: np.ndarray, params: Params, planes: int) -> np.ndarray:
+    """Error of rounding the input to ``planes`` byte planes, one of which may go to the sign: half a step, of
+    which there are 2^(8 planes - 1) - 1 to the row's largest magnitude, and a rounding each for the step, for its
+    reciprocal and for the quotient, which move a level of up to 2^(8 planes) by 3 u of it.
     """
     largest = np.abs(x.reshape(len(x), -1)).max(axis=1).astype(np.float64)
-    off = largest * (0.5 / (2.0 ** (8 * digits - 1) - 1) + 3 * U)
+    off = largest * (0.5 / (2.0 ** (8 * planes - 1) - 1) + 3 * U)
     return off[:, None] * np.abs(params[0].astype(np.float64)).reshape(len(params[0]), -1).sum(axis=1)
 
 

@@ -1,9 +1,9 @@
-// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is cut into digits of 8
-// bits, x = step * sum_d digit[d] 256^d, and sum_k w[k] x[k] = step * sum_d 256^d (sum_k w[k] digit[d][k]), where every
-// inner sum is exact. Three digits keep 24 bits of a row's largest value, as fp32 does, at three quarters of an
+// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is cut into byte_planes of 8
+// bits, x = step * sum_d plane[d] 256^d, and sum_k w[k] x[k] = step * sum_d 256^d (sum_k w[k] plane[d][k]), where every
+// inner sum is exact. Three byte_planes keep 24 bits of a row's largest value, as fp32 does, at three quarters of an
 // instruction for 16 products; the weights are never widened. Only where there are products of bytes (VNNI).
-#ifndef FASTALEX_CPU_KERNELS_FC_DIGITS_H
-#define FASTALEX_CPU_KERNELS_FC_DIGITS_H
+#ifndef FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
+#define FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
@@ -15,12 +15,12 @@ namespace {
 
 struct RowScale {
   float step;
-  int zero;  // of the top digit
+  int zero;  // of the top plane
 };
 
-// A step that gives the row's largest magnitude all bits of the digits. Values below 0 cost one bit, for the sign.
+// A step that gives the row's largest magnitude all bits of the byte_planes. Values below 0 cost one bit, for the sign.
 RowScale row_scale(const fastalex::FcTask& task, const float* in) {
-  if (task.digits == 1) return {task.fixed_scale, task.fixed_zero};
+  if (task.byte_planes == 1) return {task.fixed_scale, task.fixed_zero};
   float largest = 0;
   int finite = 1, negative = 0;
   for (int i = 0; i < task.k; ++i) {
@@ -30,7 +30,7 @@ RowScale row_scale(const fastalex::FcTask& task, const float* in) {
     largest = magnitude > largest ? magnitude : largest;
   }
   if (!finite) return {__builtin_nanf(""), 0};
-  const int bits = 8 * task.digits - negative;
+  const int bits = 8 * task.byte_planes - negative;
   const float step = largest / static_cast<float>((1 << bits) - 1);
   return {step > __FLT_MIN__ ? step : __FLT_MIN__, negative ? 128 : 0};
 }
@@ -39,28 +39,28 @@ RowScale row_scale(const fastalex::FcTask& task, const float* in) {
 fastalex::Activations quantized_row(const fastalex::FcTask& task, const RowScale& scale) {
   fastalex::Activations levels = {};
   levels.inverse = scale.step == scale.step ? 1.0f / scale.step : 0.0f;
-  const int bits = 8 * task.digits;
-  levels.low = !scale.zero ? 0.0f : task.digits == 1 ? -127.0f : -static_cast<float>(1 << (bits - 1));
+  const int bits = 8 * task.byte_planes;
+  levels.low = !scale.zero ? 0.0f : task.byte_planes == 1 ? -127.0f : -static_cast<float>(1 << (bits - 1));
   levels.high = static_cast<float>((1 << (bits - (scale.zero ? 1 : 0))) - 1);
-  levels.zero = scale.zero << 8 * (task.digits - 1);
+  levels.zero = scale.zero << 8 * (task.byte_planes - 1);
   return levels;
 }
 
 // Groups of products that share a scale in int4.
 inline int groups_of(const fastalex::FcTask& task) { return (task.k + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
-void sum_digits(const fastalex::FcTask& task, const uint8_t* planes, int32_t* sums) {
+void sum_planes(const fastalex::FcTask& task, const uint8_t* planes, int32_t* sums) {
   for (int begin = 0; begin < task.k; begin += FASTALEX_INT4_GROUP)
-    for (int d = 0; d < task.digits; ++d) {
+    for (int d = 0; d < task.byte_planes; ++d) {
       int32_t sum = 0;
       for (int i = begin; i < begin + FASTALEX_INT4_GROUP && i < 8 * task.units; ++i) sum += planes[d * task.plane + i];
       *sums++ = sum;
     }
 }
 
-void prepare_digits(const fastalex::FcTask& task, int row) {
+void prepare_planes(const fastalex::FcTask& task, int row) {
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
-  uint8_t* planes = task.prepared + row * task.digits * task.plane;
+  uint8_t* planes = task.prepared + row * task.byte_planes * task.plane;
   const RowScale scale = row_scale(task, in);
   const fastalex::Activations to = quantized_row(task, scale);
   task.row_scale[row] = scale.step;
@@ -70,11 +70,11 @@ void prepare_digits(const fastalex::FcTask& task, int row) {
     const int count = task.k - i;
     if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
     const IntVec level = quantize_values(to, load(values));
-    for (int d = 0; d < task.digits; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
+    for (int d = 0; d < task.byte_planes; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
   }
   const int groups = groups_of(task);
-  if (task.form == fastalex::kFcDigits4)
-    sum_digits(task, planes, task.digit_sums + static_cast<int64_t>(row) * groups * task.digits);
+  if (task.form == fastalex::kFcBytePlanes4)
+    sum_planes(task, planes, task.plane_sums + static_cast<int64_t>(row) * groups * task.byte_planes);
 }
 
 // int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
@@ -87,9 +87,9 @@ void round_to_quantized(const fastalex::FcTask& task, float* in) {
 void fc_prepare(const void* erased, int row, int) {
   const fastalex::FcTask& task = *static_cast<const fastalex::FcTask*>(erased);
   float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
-  if (task.form == fastalex::kFcDigits || task.form == fastalex::kFcDigits4) return prepare_digits(task, row);
+  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return prepare_planes(task, row);
   if (task.form != fastalex::kFcBf16) {
-    if (task.digits == 1) round_to_quantized(task, in);
+    if (task.byte_planes == 1) round_to_quantized(task, in);
     // A unit may reach past the last product, where a zero weight waits.
     const int width = task.form == fastalex::kFcNibbles ? 8 : 2;
     for (int k = task.k; k % width; ++k) in[k] = 0;
@@ -106,9 +106,9 @@ void fc_prepare(const void* erased, int row, int) {
 
 #if defined(FASTALEX_USE_VNNI)
 
-// The digits' sums of one row and vector as one number, before the step.
+// The byte_planes' sums of one row and vector as one number, before the step.
 template <int DIGITS>
-inline Vec joined_digits(const IntVec (&sum)[DIGITS]) {
+inline Vec joined_planes(const IntVec (&sum)[DIGITS]) {
   Vec value = to_float(sum[DIGITS - 1]);
   for (int d = DIGITS - 2; d >= 0; --d) value = value * splat(256.0f) + to_float(sum[d]);
   return value;
@@ -144,7 +144,7 @@ void int8_rows(const fastalex::FcTask& task, int panel, int row) {
     for (int j = 0; j < kVectors; ++j) {
       const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
       sum[i][j][DIGITS - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row + i]);
-      store_fc(task, panel, row + i, j, joined_digits(sum[i][j]) * load(task.scale + lane));
+      store_fc(task, panel, row + i, j, joined_planes(sum[i][j]) * load(task.scale + lane));
     }
 }
 
@@ -152,7 +152,7 @@ void int8_rows(const fastalex::FcTask& task, int panel, int row) {
 inline IntVec low_nibbles(IntVec w) { return w & splat_unit(0x0f0f0f0f); }
 inline IntVec high_nibbles(IntVec w) { return (w >> 4) & splat_unit(0x0f0f0f0f); }
 
-// sum_k (nibble - 8) (digit - zero) = sum nibble digit - 8 sum digit - zero (sum nibble - 8 count). The last term needs
+// sum_k (nibble - 8) (plane - zero) = sum nibble plane - 8 sum plane - zero (sum nibble - 8 count). The last term needs
 // products with ones, and is there only where a row has a zero (SHIFTED).
 template <int DIGITS, int ROWS, bool SHIFTED>
 void int4_rows(const fastalex::FcTask& task, int panel, int row) {
@@ -186,12 +186,12 @@ void int4_rows(const fastalex::FcTask& task, int panel, int row) {
         }
     }
     for (int i = 0; i < ROWS; ++i) {
-      const int32_t* digit_sums = task.digit_sums + (static_cast<int64_t>(row + i) * groups + group) * DIGITS;
+      const int32_t* plane_sums = task.plane_sums + (static_cast<int64_t>(row + i) * groups + group) * DIGITS;
       for (int j = 0; j < kVectors; ++j) {
-        for (int d = 0; d < DIGITS; ++d) sum[i][j][d] -= splat_unit(8 * digit_sums[d]);
+        for (int d = 0; d < DIGITS; ++d) sum[i][j][d] -= splat_unit(8 * plane_sums[d]);
         if (SHIFTED)
           sum[i][j][DIGITS - 1] -= splat_unit(task.row_zero[row + i]) * (ones[j] - splat_unit(8 * 8 * units));
-        total[i][j] += joined_digits(sum[i][j]) * load(scale + j * kLanes);
+        total[i][j] += joined_planes(sum[i][j]) * load(scale + j * kLanes);
       }
     }
   }
@@ -199,9 +199,9 @@ void int4_rows(const fastalex::FcTask& task, int panel, int row) {
     for (int j = 0; j < kVectors; ++j) store_fc(task, panel, row + i, j, total[i][j]);
 }
 
-// A row with a NaN or an infinity has no digits: its products are done one by one.
+// A row with a NaN or an infinity has no byte_planes: its products are done one by one.
 void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
-  const bool nibbles = task.form == fastalex::kFcDigits4;
+  const bool nibbles = task.form == fastalex::kFcBytePlanes4;
   const int in_unit = nibbles ? 8 : 4, groups = groups_of(task);
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
@@ -224,8 +224,8 @@ void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
 }
 
 template <int DIGITS, int ROWS>
-inline void digit_rows(const fastalex::FcTask& task, int panel, int row) {
-  if (task.form == fastalex::kFcDigits) return int8_rows<DIGITS, ROWS>(task, panel, row);
+inline void plane_rows(const fastalex::FcTask& task, int panel, int row) {
+  if (task.form == fastalex::kFcBytePlanes) return int8_rows<DIGITS, ROWS>(task, panel, row);
   bool shifted = false;
   for (int i = 0; i < ROWS; ++i) shifted |= task.row_zero[row + i] != 0;
   if (shifted)
@@ -235,28 +235,28 @@ inline void digit_rows(const fastalex::FcTask& task, int panel, int row) {
 }
 
 template <int DIGITS>
-void digit_panel(const fastalex::FcTask& task, int panel) {
+void plane_panel(const fastalex::FcTask& task, int panel) {
   int row = 0;
-  for (; row + 4 <= task.n; row += 4) digit_rows<DIGITS, 4>(task, panel, row);
-  for (; row < task.n; ++row) digit_rows<DIGITS, 1>(task, panel, row);
+  for (; row + 4 <= task.n; row += 4) plane_rows<DIGITS, 4>(task, panel, row);
+  for (; row < task.n; ++row) plane_rows<DIGITS, 1>(task, panel, row);
   for (row = 0; row < task.n; ++row)
     if (task.row_scale[row] != task.row_scale[row]) unbounded_row(task, panel, row);
 }
 
-void fc_digits(const fastalex::FcTask& task, int panel) {
-  if (task.digits == 1)
-    digit_panel<1>(task, panel);
-  else if (task.digits == 2)
-    digit_panel<2>(task, panel);
+void fc_byte_planes(const fastalex::FcTask& task, int panel) {
+  if (task.byte_planes == 1)
+    plane_panel<1>(task, panel);
+  else if (task.byte_planes == 2)
+    plane_panel<2>(task, panel);
   else
-    digit_panel<fastalex::kMaxDigits>(task, panel);
+    plane_panel<fastalex::kMaxBytePlanes>(task, panel);
 }
 
 #else
 
-void fc_digits(const fastalex::FcTask&, int) {}  // CpuKernels::digits is 0: no layer has this form
+void fc_byte_planes(const fastalex::FcTask&, int) {}  // CpuKernels::byte_planes is 0: no layer has this form
 
 #endif
 
 }  // namespace
-#endif  // FASTALEX_CPU_KERNELS_FC_DIGITS_H
+#endif  // FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
