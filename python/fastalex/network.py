@@ -80,9 +80,9 @@ class Network:
 
     def _run(self, x: Any, stream: Any = None, any_size: bool = False, **asked: Any) -> List[Any]:
         """The results of a batch; ``asked`` are options of :func:`.execution.run`."""
-        given = arrays.read(x, self._placement, stream)
-        execution.check_batch(given, self.variant, any_size)
-        return execution.run(self._net, self._placement, given, **asked)
+        view = arrays.read(x, self._placement, stream)
+        execution.check_batch(view, self.variant, any_size)
+        return execution.run(self._net, self._placement, view, **asked)
 
     def _request(self, batch: int, **asked: Any) -> _core.Call:
         """A call for a batch of images of the network's own size, without them."""
@@ -120,9 +120,9 @@ class Network:
         :param x: a batch in host memory, as :meth:`AlexNet.__call__` takes it.
         :raises UserError: for a wrong type, dtype, shape or size.
         """
-        given = arrays.read(x, self._placement)
-        execution.check_batch(given, self.variant)
-        return self._net.profile(execution.request(given))
+        view = arrays.read(x, self._placement)
+        execution.check_batch(view, self.variant)
+        return self._net.profile(execution.request(view))
 
     def state_dict(self) -> Dict[str, np.ndarray]:
         """Parameter name -> new float32 array, dequantized where the weights are kept in fewer bits."""

@@ -18,7 +18,7 @@ from cuda_emulator import emulated
 from fastalex import _core, images
 from fastalex.images.profiles import PROFILES
 from fastalex.runtime import frames
-from fastalex.runtime.arrays import Given
+from fastalex.runtime.arrays import ArrayView
 from fastalex.selftest import bounds, checks, native
 from fastalex.selftest.cases import CASES, STORAGES, Case
 from tests.support.kernels import describe
@@ -321,7 +321,7 @@ def check_tuning(harness: Harness, plans: Plans) -> None:
 def _frame_fields(plans: Plans, name: str = "torchvision", precision: int = 0) -> Tuple[Fields, np.ndarray]:
     coarse = np.random.default_rng(2).integers(0, 256, (5, 6, 3)).astype(np.float32)
     frame = np.rint(images.linear_resize(coarse, 96, 128)).astype(np.uint8)
-    spec = frames.spec(Given(frame, frame, 0), "BGR", PROFILES[name], 63)
+    spec = frames.spec(ArrayView(frame, frame, 0), "BGR", PROFILES[name], 63)
     return plans.frame(spec, 63, precision), frame
 
 

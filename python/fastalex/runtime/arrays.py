@@ -26,7 +26,7 @@ _FLOAT32 = np.dtype("float32")
 _PLAIN = {np.dtype(name).str: (name, np.dtype(name).itemsize) for name in ("float32", "uint8")}
 
 
-class Given:
+class ArrayView:
     """An input. ``owner`` is what the caller passed; ``host`` is it as a numpy array, None for one on the GPU.
 
     ``strides`` count bytes. ``tensor`` keeps a DLPack tensor while it is used.
@@ -73,7 +73,7 @@ class Given:
         """Whether the values lie one after another in the order of the indices."""
         return self.strides is None or _same_layout(self.strides, dense_strides(self.shape, self.itemsize), self.shape)
 
-    def like(self, result: Any) -> Any:
+    def wrap_like(self, result: Any) -> Any:
         """A result as an array of the library that the input came from."""
         return result if isinstance(self.owner, np.ndarray) else _from_dlpack(self.owner, result)
 
@@ -90,13 +90,13 @@ class DeviceView(NamedTuple):
 
 @dataclass
 class Target:
-    """Where a result goes: ``array``, of which the caller gets what ``given`` makes of it once work is queued."""
+    """Where a result goes: ``array``, of which the caller gets what ``view`` makes of it once work is queued."""
 
     array: Any
     ptr: int
     count: int
     on_device: bool
-    given: Callable[[Any], Any] = lambda array: array
+    wrap: Callable[[Any], Any] = lambda array: array
 
 
 def dense_strides(shape: Shape, itemsize: int) -> Shape:
@@ -118,7 +118,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray) or hasattr(x, "__dlpack__") or _cuda_interface(x) is not None
 
 
-def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
+def read(x: Any, placement: DeviceSpec, stream: Any = None) -> ArrayView:
     """``x`` as the engine takes it, without a copy.
 
     :param stream: the caller's CUDA stream; None: that of the array's library.
@@ -128,7 +128,7 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> Given:
         return _host(x, x, stream)
     if type(x) is DeviceArray and placement.gpu is not None and stream is None:  # the quick way
         _check_gpu(x.device, placement)
-        return Given(x, None, cuda_streams.handle(x.stream), DeviceView(x.ptr, x.shape, "float32", 4))
+        return ArrayView(x, None, cuda_streams.handle(x.stream), DeviceView(x.ptr, x.shape, "float32", 4))
     if not is_array(x):
         raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
     if getattr(x, "requires_grad", False):
@@ -157,7 +157,7 @@ class Output(NamedTuple):
     """The caller's own array for a result, as it is; ``stream`` is where the result is computed."""
 
     array: Any
-    found: Given
+    found: ArrayView
     writable: bool
     stream: int
 
@@ -189,7 +189,7 @@ def output(out: Any, placement: DeviceSpec, stream: int) -> Output:
     :raises UserError: if it is no array, or elsewhere.
     """
     if isinstance(out, np.ndarray):
-        return Output(out, Given(out, out, stream), out.flags.writeable, stream)
+        return Output(out, ArrayView(out, out, stream), out.flags.writeable, stream)
     if type(out) is DeviceArray:
         return Output(out, read(out, placement), True, stream)
     if not is_array(out):
@@ -201,7 +201,7 @@ def output(out: Any, placement: DeviceSpec, stream: int) -> Output:
     return Output(out, found, not (interface and interface["data"][1]), stream)
 
 
-def fresh(like: Given, shape: Shape, net: _core.Net, placement: DeviceSpec) -> Target:
+def fresh(like: ArrayView, shape: Shape, net: _core.Net, placement: DeviceSpec) -> Target:
     """New memory on the GPU for a result, as an array of the library that the input came from."""
     count = math.prod(shape)
     if cuda_streams.library_of(like.owner) == "torch":
@@ -209,11 +209,11 @@ def fresh(like: Given, shape: Shape, net: _core.Net, placement: DeviceSpec) -> T
         return Target(tensor, int(tensor.data_ptr()), count, True)
     array = DeviceArray(_core.DeviceBuffer(net, 4 * count), shape, placement.index, like.stream)
     # Another library takes the array over when the work is queued, and has its own stream wait for it.
-    given = like.like if cuda_streams.library_of(like.owner) != "fastalex" else lambda same: same
-    return Target(array, array.ptr, count, True, given)
+    view = like.like if cuda_streams.library_of(like.owner) != "fastalex" else lambda same: same
+    return Target(array, array.ptr, count, True, view)
 
 
-def _torch_tensor(like: Given, shape: Shape) -> Any:
+def _torch_tensor(like: ArrayView, shape: Shape) -> Any:
     """New memory of PyTorch's allocator, which is quick, but orders its uses by PyTorch's current stream only."""
     torch = sys.modules["torch"]
     tensor = torch.empty(shape, dtype=torch.float32, device=like.owner.device)
@@ -224,8 +224,8 @@ def _torch_tensor(like: Given, shape: Shape) -> Any:
     return tensor
 
 
-def _host(owner: Any, array: np.ndarray, stream: Any) -> Given:
-    return Given(owner, array, cuda_streams.LEGACY if stream is None else cuda_streams.handle(stream))
+def _host(owner: Any, array: np.ndarray, stream: Any) -> ArrayView:
+    return ArrayView(owner, array, cuda_streams.LEGACY if stream is None else cuda_streams.handle(stream))
 
 
 def _described(dtype: np.dtype) -> Tuple[str, int]:
@@ -238,7 +238,7 @@ def _cuda_interface(x: Any) -> Any:
     return getattr(x, "__cuda_array_interface__", None)
 
 
-def _cuda(x: Any, interface: Any, stream: Optional[int]) -> Given:
+def _cuda(x: Any, interface: Any, stream: Optional[int]) -> ArrayView:
     """The version 2 has no stream, and the library's current one is meant; in version 3 None means: no order needed."""
     if interface.get("mask") is not None:
         raise UserError("the input on the GPU has a mask; pass an array without one")
@@ -255,15 +255,15 @@ def _cuda(x: Any, interface: Any, stream: Optional[int]) -> Given:
     shape = tuple(int(side) for side in interface["shape"])
     strides = None if strides is None else tuple(int(step) for step in strides)
     used = own if stream is None else stream
-    return Given(x, None, used, DeviceView(int(interface["data"][0]), shape, name, itemsize, strides))
+    return ArrayView(x, None, used, DeviceView(int(interface["data"][0]), shape, name, itemsize, strides))
 
 
-def _dlpack(x: Any, stream: int) -> Given:
+def _dlpack(x: Any, stream: int) -> ArrayView:
     """The producer sees to it that its data is there before what comes next on ``stream``."""
     tensor = _core.DLTensor(x.__dlpack__(stream=cuda_streams.for_interface(stream)))
     itemsize, strides = tensor.itemsize, tensor.strides
     strides = None if strides is None else tuple(step * itemsize for step in strides)
-    return Given(x, None, stream, DeviceView(tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides), tensor)
+    return ArrayView(x, None, stream, DeviceView(tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides), tensor)
 
 
 def _check_gpu(index: Optional[int], placement: DeviceSpec) -> None:

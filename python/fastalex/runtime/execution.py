@@ -21,22 +21,22 @@ class Frame(NamedTuple):
 
 
 def request(
-    given: arrays.Given, softmax: bool = False, taps: Sequence[str] = (), top_k: int = 0, frame: Optional[Frame] = None
+    view: arrays.ArrayView, softmax: bool = False, taps: Sequence[str] = (), top_k: int = 0, frame: Optional[Frame] = None
 ) -> _core.Call:
-    """The native call for ``given``: a batch ``[N, C, H, W]``, or with ``frame`` the pixels of one frame."""
+    """The native call for ``view``: a batch ``[N, C, H, W]``, or with ``frame`` the pixels of one frame."""
     if frame is not None:
         shape = (1, frame.size, frame.size)
-        return _core.Call(given.ptr, shape, taps, softmax, top_k, frame.spec, given.on_device, given.stream)
-    if given.host is not None:
-        return _core.Call(np.ascontiguousarray(given.host), (), taps, softmax, top_k, None, False, given.stream)
-    n, _, h, w = given.shape
-    return _core.Call(given.ptr, (n, h, w), taps, softmax, top_k, None, True, given.stream)
+        return _core.Call(view.ptr, shape, taps, softmax, top_k, frame.spec, view.on_device, view.stream)
+    if view.host is not None:
+        return _core.Call(np.ascontiguousarray(view.host), (), taps, softmax, top_k, None, False, view.stream)
+    n, _, h, w = view.shape
+    return _core.Call(view.ptr, (n, h, w), taps, softmax, top_k, None, True, view.stream)
 
 
 def run(
     net: _core.Net,
     placement: DeviceSpec,
-    given: arrays.Given,
+    view: arrays.ArrayView,
     softmax: bool = False,
     taps: Sequence[str] = (),
     top_k: int = 0,
@@ -47,51 +47,51 @@ def run(
 
     With ``top_k`` the largest values and their indices, ``[N, k]`` each, as numpy arrays.
     """
-    call = request(given, softmax, taps, top_k, frame)
-    if top_k or (out is None and given.host is not None):
+    call = request(view, softmax, taps, top_k, frame)
+    if top_k or (out is None and view.host is not None):
         results = net.run(call)
-        return results if type(given.owner) is np.ndarray else [given.like(result) for result in results]
-    return _run_into(net, placement, given, call, out)
+        return results if type(view.owner) is np.ndarray else [view.wrap_like(result) for result in results]
+    return _run_into(net, placement, view, call, out)
 
 
-def _run_into(net: _core.Net, placement: DeviceSpec, given: arrays.Given, call: _core.Call, out: Any) -> List[Any]:
+def _run_into(net: _core.Net, placement: DeviceSpec, view: arrays.ArrayView, call: _core.Call, out: Any) -> List[Any]:
     """The results in new memory on the GPU, or the one in ``out``."""
     targets: List[arrays.Target] = []
-    output = None if out is None else arrays.output(out, placement, given.stream)
+    output = None if out is None else arrays.output(out, placement, view.stream)
 
     def allocate(shape: Tuple[int, ...]) -> int:
         shape = _public(shape)
-        targets.append(arrays.fresh(given, shape, net, placement) if output is None else output.target(shape))
+        targets.append(arrays.fresh(view, shape, net, placement) if output is None else output.target(shape))
         return targets[-1].ptr
 
     net.run(call, allocate, output is None or output.on_device)
-    return [target.given(target.array) for target in targets]
+    return [target.wrap(target.array) for target in targets]
 
 
-def bind(net: _core.Net, placement: DeviceSpec, given: arrays.Given, softmax: bool, out: Any) -> Callable[[], None]:
+def bind(net: _core.Net, placement: DeviceSpec, view: arrays.ArrayView, softmax: bool, out: Any) -> Callable[[], None]:
     """:func:`run` into ``out``, as a call that checks nothing again and keeps the arrays."""
-    call = request(given, softmax)
-    target = arrays.output(out, placement, given.stream).target(_public(tuple(net.shapes(call)[0])))
+    call = request(view, softmax)
+    target = arrays.output(out, placement, view.stream).target(_public(tuple(net.shapes(call)[0])))
     call.set_outputs([target.ptr], [target.count], target.on_device)
 
-    def again(kept: Any = (given, target)) -> None:
+    def again(kept: Any = (view, target)) -> None:
         net.run(call)
 
     return again
 
 
-def check_batch(given: arrays.Given, variant: Variant, any_size: bool = False) -> None:
+def check_batch(view: arrays.ArrayView, variant: Variant, any_size: bool = False) -> None:
     """:raises UserError: for an array that is no batch of images for ``variant``.
 
     ``any_size``: the network need not run to its end.
     """
-    shape, size = given.shape, variant.input_size
-    if given.dtype != "float32" or len(shape) != 4 or shape[1] != variant.channels or shape[0] == 0:
-        _refuse_layout(given.dtype, shape, variant.channels)
+    shape, size = view.shape, variant.input_size
+    if view.dtype != "float32" or len(shape) != 4 or shape[1] != variant.channels or shape[0] == 0:
+        _refuse_layout(view.dtype, shape, variant.channels)
     if not any_size and shape[2:] != (size, size):
-        variant.layers((int(given.shape[2]), int(given.shape[3])))  # raises with the reason where it does not work
-    if given.on_device and not given.row_major:
-        raise UserError("the input on the GPU must be C-contiguous [N, C, H, W]; its strides are %s" % (given.strides,))
+        variant.layers((int(view.shape[2]), int(view.shape[3])))  # raises with the reason where it does not work
+    if view.on_device and not view.row_major:
+        raise UserError("the input on the GPU must be C-contiguous [N, C, H, W]; its strides are %s" % (view.strides,))
 
 
 def _public(shape: Tuple[int, ...]) -> Tuple[int, ...]:

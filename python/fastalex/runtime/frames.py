@@ -14,7 +14,7 @@ from .. import images
 from ..errors import UserError
 from ..images.profiles import ORDERS, Profile
 from . import arrays
-from .arrays import Given
+from .arrays import ArrayView
 from .device_spec import DeviceSpec
 from .execution import Frame
 
@@ -23,58 +23,58 @@ FILTERS = ("nearest", "linear", "antialias")  # in the order of fastalex_filter
 
 def read(
     frame: Any, order: str, profile: Profile, size: int, placement: DeviceSpec, stream: Any, mean_image: Any = None
-) -> Tuple[Given, Optional[Frame]]:
+) -> Tuple[ArrayView, Optional[Frame]]:
     """The input for one frame: on a GPU its pixels as they are and what is made of them there, else a preprocessed
     batch ``[1, 3, size, size]`` and None.
 
     :raises UserError: for what is no frame, or a frame on the GPU whose mean image is to be subtracted on the host.
     """
-    given = arrays.read(frame, placement, stream)
-    check(given, order)
+    view = arrays.read(frame, placement, stream)
+    check(view, order)
     if placement.gpu is None and mean_image is None:
-        return Given(frame, images.prepare_frame(given.host, profile, size, order == "BGR"), given.stream), None
+        return ArrayView(frame, images.prepare_frame(view.host, profile, size, order == "BGR"), view.stream), None
     if mean_image is not None:  # the GPU's pass has channel means only
-        if given.host is None:
+        if view.host is None:
             raise UserError("this network has a mean image, which is subtracted on the host: give a numpy frame")
-        batch = images.preprocess(given.host, profile, size, bgr=order == "BGR", mean_image=mean_image)
-        return Given(frame, batch, given.stream), None
-    if not given.on_device and not row_bytes(given):
-        given = arrays.read(np.ascontiguousarray(given.host), placement, stream)
-    if not row_bytes(given):
-        raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (given.strides,))
-    return given, Frame(spec(given, order, profile, size), size)
+        batch = images.preprocess(view.host, profile, size, bgr=order == "BGR", mean_image=mean_image)
+        return ArrayView(frame, batch, view.stream), None
+    if not view.on_device and not row_bytes(view):
+        view = arrays.read(np.ascontiguousarray(view.host), placement, stream)
+    if not row_bytes(view):
+        raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (view.strides,))
+    return view, Frame(spec(view, order, profile, size), size)
 
 
-def check(given: Given, order: str) -> None:
+def check(view: ArrayView, order: str) -> None:
     """:raises UserError: for what is no frame of 8-bit pixels of three channels, or an unknown order of them."""
     if order not in ORDERS:
         raise UserError("order must be one of %s, not %r" % (", ".join(ORDERS), order))
-    if given.dtype != "uint8":
-        raise UserError("a frame must be uint8 with values 0 to 255, not %s" % given.dtype)
-    if len(given.shape) != 3 or given.shape[2] != 3 or 0 in given.shape:
-        raise UserError("a frame must be [H, W, 3] with at least one pixel, not %s" % list(given.shape))
+    if view.dtype != "uint8":
+        raise UserError("a frame must be uint8 with values 0 to 255, not %s" % view.dtype)
+    if len(view.shape) != 3 or view.shape[2] != 3 or 0 in view.shape:
+        raise UserError("a frame must be [H, W, 3] with at least one pixel, not %s" % list(view.shape))
 
 
-def row_bytes(given: Given) -> int:
+def row_bytes(view: ArrayView) -> int:
     """Bytes from one row to the next; 0 if the pixels of a row are not next to each other."""
-    height, width, _ = given.shape
-    strides = given.strides or (3 * width, 3, 1)
+    height, width, _ = view.shape
+    strides = view.strides or (3 * width, 3, 1)
     dense = (width == 1 or strides[1] == 3) and strides[2] == 1
     if height == 1:
         return 3 * width if dense else 0
     return strides[0] if dense and strides[0] >= 3 * width else 0
 
 
-def spec(given: Given, order: str, profile: Profile, size: int) -> Dict[str, Any]:
+def spec(view: ArrayView, order: str, profile: Profile, size: int) -> Dict[str, Any]:
     """What the native engine needs to make its input, ``size`` pixels square, from the frame."""
-    height, width = given.shape[:2]
+    height, width = view.shape[:2]
     place = images.geometry((width, height), profile, size)
     top, left = place.crop
     std = np.array(profile.std, np.float64)
     return {
         "height": height,
         "width": width,
-        "row_bytes": row_bytes(given),
+        "row_bytes": row_bytes(view),
         "filter": FILTERS.index(profile.resample),
         "resized_h": place.height,
         "resized_w": place.width,

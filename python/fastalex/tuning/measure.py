@@ -147,9 +147,9 @@ class _Net:
     def frame(self) -> np.ndarray:
         """Of a camera's frame in host memory."""
         size = self.work.variant.input_size
-        given = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.placement)
+        view = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.placement)
         spec = frames.spec(given, "BGR", profiles.get(self.work.variant.profile), size)
-        return self.net.run(execution.request(given, frame=execution.Frame(spec, size)))[0]
+        return self.net.run(execution.request(view, frame=execution.Frame(spec, size)))[0]
 
     def times(self, repeat: int, keys: Dict[str, str]) -> Dict[str, Timing]:
         """Key -> time of its layers together; ``keys`` are those of the layers in the base."""
