@@ -155,8 +155,8 @@ class AlexNet(Network):
             raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
         row = profiles.get(self.variant.profile if profile is None else profile)
         size = self.variant.input_size
-        view, spec = frames.read(frame, order, row, size, self._placement, stream, self.mean_image)
-        return execution.run(self._net, self._placement, view, frame=spec, **asked)
+        view, spec = frames.read(frame, order, row, size, self._device, stream, self.mean_image)
+        return execution.run(self._net, self._device, view, frame=spec, **asked)
 
     def classify_frame(
         self,
@@ -198,13 +198,13 @@ class AlexNet(Network):
 
         :raises UserError: what :meth:`__call__` raises.
         """
-        view = arrays.read(x, self._placement, stream)
+        view = arrays.read(x, self._device, stream)
         execution.check_batch(view, self.variant)
         if out is None:
             raise UserError("bind needs an array for the result: out=")
         if not view.row_major:
             raise UserError("bind needs a C-contiguous input; its strides are %s" % (view.strides,))
-        return execution.bind(self._net, self._placement, view, softmax, out)
+        return execution.bind(self._net, self._device, view, softmax, out)
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:
         """The ``topk`` most probable classes of an image, best first; all of them if there are fewer.

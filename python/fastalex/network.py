@@ -41,15 +41,15 @@ class Network:
         check: bool = True,
         **overrides: Any,
     ) -> None:
-        self._placement = device_spec.choose(device)
-        self.engine = device_spec.check_engine(self._placement, engine)
-        self.device = self._placement.name
-        precisions.resolve(self._placement, precision, fc_weights)  # before a file is looked for
-        self.exact = device_spec.check_exact(self._placement, exact)
+        self._device = device_spec.choose(device)
+        self.engine = device_spec.check_engine(self._device, engine)
+        self.device = self._device.name
+        precisions.resolve(self._device, precision, fc_weights)  # before a file is looked for
+        self.exact = device_spec.check_exact(self._device, exact)
         self.threads = device_spec.thread_count(threads)
         loaded = resolve.load(weights)
         stored = quantized.storage_of(loaded.arrays) if loaded else None
-        self.precision, self.fc_weights = precisions.resolve(self._placement, precision, fc_weights, stored)
+        self.precision, self.fc_weights = precisions.resolve(self._device, precision, fc_weights, stored)
         self.variant: Variant = resolve.variant(loaded, variant, num_classes, overrides, stacklevel=2)
         self.labels = resolve.labels(loaded, self.variant)
         self.trained = loaded is not None
@@ -74,15 +74,15 @@ class Network:
 
         def make(tuning: str) -> _core.Net:
             options = (self.precision, self.fc_weights, self.threads, tuning, self.exact)
-            return native.make(table, shape, params, self._placement, *options)
+            return native.make(table, shape, params, self._device, *options)
 
-        return nets.make(make, self._placement, self.engine, size, stacklevel=3)
+        return nets.make(make, self._device, self.engine, size, stacklevel=3)
 
     def _run(self, x: Any, stream: Any = None, any_size: bool = False, **asked: Any) -> List[Any]:
         """The results of a batch; ``asked`` are options of :func:`.execution.run`."""
-        view = arrays.read(x, self._placement, stream)
+        view = arrays.read(x, self._device, stream)
         execution.check_batch(view, self.variant, any_size)
-        return execution.run(self._net, self._placement, view, **asked)
+        return execution.run(self._net, self._device, view, **asked)
 
     def _request(self, batch: int, **asked: Any) -> _core.Call:
         """A call for a batch of images of the network's own size, without them."""
@@ -94,11 +94,11 @@ class Network:
 
         :raises UserError: on a device that computes in host memory.
         """
-        if self._placement.gpu is None:
+        if self._device.gpu is None:
             raise UserError("device='%s' computes in host memory; pass the numpy array itself" % self.device)
         values = np.asarray(array, np.float32)
         buffer = _core.DeviceBuffer(self._net, values.nbytes)
-        return DeviceArray(buffer, values.shape, self._placement.index).copy_from(values)
+        return DeviceArray(buffer, values.shape, self._device.index).copy_from(values)
 
     def kernels(self, batch: int = 1, names: Sequence[str] = ()) -> Dict[str, Any]:
         """Which kernels serve the layers for a batch of images of the network's own size.
@@ -120,7 +120,7 @@ class Network:
         :param x: a batch in host memory, as :meth:`AlexNet.__call__` takes it.
         :raises UserError: for a wrong type, dtype, shape or size.
         """
-        view = arrays.read(x, self._placement)
+        view = arrays.read(x, self._device)
         execution.check_batch(view, self.variant)
         return self._net.profile(execution.request(view))
 
@@ -166,7 +166,7 @@ class Network:
         :param softmax: the output is probabilities.
         :raises UserError: on another device, or if the file cannot be written.
         """
-        if not self._placement.engines:
+        if not self._device.engines:
             raise UserError("device='%s' has no engines; use device='tensorrt'" % self.device)
         self._net.save_engine(self._request(batch, softmax=softmax), os.fspath(path))
 

@@ -418,9 +418,9 @@ def test_the_net_follows_a_setting(parameters):
     assert small(parameters).kernels()["graph"] is True
     user_cache.write_cache(PLACE, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)])
     net = small(parameters)
-    if net._placement.gpu != PLACE.gpu:  # the cache is of the GPU that is pretended
+    if net._device.gpu != PLACE.gpu:  # the cache is of the GPU that is pretended
         user_cache.write_cache(
-            net._placement, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)]
+            net._device, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)]
         )
         net = small(parameters)
     assert net.kernels()["graph"] is False
@@ -483,7 +483,7 @@ def test_frames_are_compared_where_memory_is_shared(parameters):
         )
         assert measure._has_mapped_frames(work)
         assert not measure._has_mapped_frames(work._replace(batch=2))
-    assert not measure._has_mapped_frames(work._replace(placement=PLACE))
+    assert not measure._has_mapped_frames(work._replace(device=PLACE))
 
 
 @pytest.mark.emulator

@@ -111,7 +111,7 @@ class LPIPS:
 
     def _place(self, trunk: Trunk, given: heads.Heads, check_hash: bool) -> None:
         self._trunk = trunk
-        self.device, self.precision, self.threads = trunk.placement.name, trunk.precision, trunk.threads
+        self.device, self.precision, self.threads = trunk.device.name, trunk.precision, trunk.threads
         self.heads: List[np.ndarray] = (
             heads.load(given, self.version, trunk.channels, check_hash)
             if self.lpips
@@ -252,7 +252,7 @@ class LPIPS:
         import torch
 
         gradient = torch.is_grad_enabled() and any(inputs.is_tensor(x) and x.requires_grad for x in given)
-        return gradient or (self._trunk.placement.gpu is not None and any(inputs.on_gpu(x) for x in given))
+        return gradient or (self._trunk.device.gpu is not None and any(inputs.on_gpu(x) for x in given))
 
     # Arguments ------------------------------------------------------------------------------------------------------
 

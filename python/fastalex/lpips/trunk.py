@@ -40,10 +40,10 @@ class Trunk:
         self.channels = [layer.out_shape[0] for layer in self.layers if layer.name in self.taps]
         self.geometry = Geometry(self.layers, self.taps)
         self.threads = threads
-        self.placement = device_spec.choose(device)
+        self.device = device_spec.choose(device)
         arguments.one_of("precision", precision, LPIPS_PRECISIONS)
-        self.precision, fc_weights = precisions.resolve(self.placement, precision, None)
-        exact = device_spec.check_exact(self.placement, exact)
+        self.precision, fc_weights = precisions.resolve(self.device, precision, None)
+        exact = device_spec.check_exact(self.device, exact)
         params = _parameters(given, self.layers)
         with mapped.reading_once(params.values()):
             self.digest = _digest(params)
@@ -51,11 +51,11 @@ class Trunk:
                 layer_table(self.layers),
                 (row.channels, row.input_size, row.input_size),
                 list(params.values()),
-                self.placement,
+                self.device,
                 self.precision,
                 fc_weights,
                 threads,
-                rules.choose(self.placement).text,
+                rules.choose(self.device).text,
                 exact,
             )
         self._names = list(params)

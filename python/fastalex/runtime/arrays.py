@@ -118,7 +118,7 @@ def is_array(x: Any) -> bool:
     return isinstance(x, np.ndarray) or hasattr(x, "__dlpack__") or _cuda_interface(x) is not None
 
 
-def read(x: Any, placement: DeviceSpec, stream: Any = None) -> ArrayView:
+def read(x: Any, device: DeviceSpec, stream: Any = None) -> ArrayView:
     """``x`` as the engine takes it, without a copy.
 
     :param stream: the caller's CUDA stream; None: that of the array's library.
@@ -126,8 +126,8 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> ArrayView:
     """
     if isinstance(x, np.ndarray):
         return _host(x, x, stream)
-    if type(x) is DeviceArray and placement.gpu is not None and stream is None:  # the quick way
-        _check_gpu(x.device, placement)
+    if type(x) is DeviceArray and device.gpu is not None and stream is None:  # the quick way
+        _check_gpu(x.device, device)
         return ArrayView(x, None, cuda_streams.handle(x.stream), DeviceView(x.ptr, x.shape, "float32", 4))
     if not is_array(x):
         raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
@@ -139,9 +139,9 @@ def read(x: Any, placement: DeviceSpec, stream: Any = None) -> ArrayView:
         )
         if kind == _core.DLPACK_CPU:
             return _host(x, np.from_dlpack(x), stream)
-        if kind != _core.DLPACK_CUDA or placement.gpu is None:
+        if kind != _core.DLPACK_CUDA or device.gpu is None:
             raise UserError("the input is not in CPU memory; move it there, or use a net of that device")
-        _check_gpu(index, placement)
+        _check_gpu(index, device)
         interface = _cuda_interface(x)
         handle = cuda_streams.current(x) if stream is None else cuda_streams.handle(stream)
         if interface is not None and (stream is None or not hasattr(x, "__dlpack__")):
@@ -183,7 +183,7 @@ class Output(NamedTuple):
         return Target(out, found.ptr, math.prod(shape), found.on_device)
 
 
-def output(out: Any, placement: DeviceSpec, stream: int) -> Output:
+def output(out: Any, device: DeviceSpec, stream: int) -> Output:
     """``out``, where a result is to go.
 
     :raises UserError: if it is no array, or elsewhere.
@@ -191,23 +191,23 @@ def output(out: Any, placement: DeviceSpec, stream: int) -> Output:
     if isinstance(out, np.ndarray):
         return Output(out, ArrayView(out, out, stream), out.flags.writeable, stream)
     if type(out) is DeviceArray:
-        return Output(out, read(out, placement), True, stream)
+        return Output(out, read(out, device), True, stream)
     if not is_array(out):
         raise UserError("out must be an array, not %s" % type(out).__name__)
-    found = read(out, placement, stream)
+    found = read(out, device, stream)
     if not found.on_device:
         raise UserError("out must be a numpy array or on the GPU; pass a numpy view of it")
     interface = _cuda_interface(out)
     return Output(out, found, not (interface and interface["data"][1]), stream)
 
 
-def fresh(like: ArrayView, shape: Shape, net: _core.Net, placement: DeviceSpec) -> Target:
+def fresh(like: ArrayView, shape: Shape, net: _core.Net, device: DeviceSpec) -> Target:
     """New memory on the GPU for a result, as an array of the library that the input came from."""
     count = math.prod(shape)
     if cuda_streams.library_of(like.owner) == "torch":
         tensor = _torch_tensor(like, shape)
         return Target(tensor, int(tensor.data_ptr()), count, True)
-    array = DeviceArray(_core.DeviceBuffer(net, 4 * count), shape, placement.index, like.stream)
+    array = DeviceArray(_core.DeviceBuffer(net, 4 * count), shape, device.index, like.stream)
     # Another library takes the array over when the work is queued, and has its own stream wait for it.
     view = like.like if cuda_streams.library_of(like.owner) != "fastalex" else lambda same: same
     return Target(array, array.ptr, count, True, view)
@@ -266,11 +266,11 @@ def _dlpack(x: Any, stream: int) -> ArrayView:
     return ArrayView(x, None, stream, DeviceView(tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides), tensor)
 
 
-def _check_gpu(index: Optional[int], placement: DeviceSpec) -> None:
-    if index is not None and index != placement.index:
+def _check_gpu(index: Optional[int], device: DeviceSpec) -> None:
+    if index is not None and index != device.index:
         raise UserError(
             "the input is on GPU %d and the net on %s; move it, or make a net with device='%s:%d'"
-            % (index, placement.name, placement.backend, index)
+            % (index, device.name, device.backend, index)
         )
 
 

@@ -87,7 +87,7 @@ def choose(device: str) -> DeviceSpec:
     if device == "auto":
         for name in AUTO_ORDER:
             if status[name]["available"]:
-                return _placed(name, 0, device)
+                return _device_spec(name, 0, device)
         raise BackendError("no backend works here: " + status["cpu"]["reason"])
     numbered = re.match(r"(\w+):(\d{1,4})$", str(device))
     backend = numbered.group(1) if numbered else str(device)
@@ -97,7 +97,7 @@ def choose(device: str) -> DeviceSpec:
         raise BackendError("device='%s' cannot be used: %s" % (device, status[backend]["reason"]))
     if numbered and backend in HOST_BACKENDS:
         raise UserError("device='%s': %s is one device; say device='%s'" % (device, backend, backend))
-    return _placed(backend, int(numbered.group(2)) if numbered else 0, device)
+    return _device_spec(backend, int(numbered.group(2)) if numbered else 0, device)
 
 
 def choose_device(device: str) -> str:
@@ -105,19 +105,19 @@ def choose_device(device: str) -> str:
     return choose(device).name
 
 
-def check_exact(placement: DeviceSpec, exact: bool) -> bool:
+def check_exact(device: DeviceSpec, exact: bool) -> bool:
     """``exact`` of :class:`~fastalex.AlexNet`.
 
     :raises UserError: if it is no truth value, or true for a backend that does not have the choice.
     """
     if not isinstance(exact, bool):
         raise UserError("exact must be True or False, not %r" % (exact,))
-    if exact and placement.backend == "naive":
+    if exact and device.backend == "naive":
         raise UserError("exact=True is for device='cpu'; device='naive' sums all products directly, so leave it out")
-    if exact and placement.backend != "cpu":
+    if exact and device.backend != "cpu":
         raise UserError(
             "exact=True is for device='cpu'; on device='%s' tuning rules choose the algorithm (fastalex tune)"
-            % placement.name
+            % device.name
         )
     return exact
 
@@ -134,19 +134,19 @@ def thread_count(threads: Optional[int]) -> int:
     return threads
 
 
-def check_engine(placement: DeviceSpec, engine: Optional[str]) -> str:
+def check_engine(device: DeviceSpec, engine: Optional[str]) -> str:
     """``engine`` of :class:`~fastalex.AlexNet`; empty where there are no engines.
 
     :raises UserError: if it is no mode, or one is asked of a backend that has no engines.
     """
     if engine is not None:
         one_of("engine", engine, ENGINE_MODES)
-    if engine is not None and not placement.engines:
-        raise UserError("engine='%s' is for device='tensorrt'; on device='%s', leave it out" % (engine, placement.name))
-    return engine or (ENGINE_MODES[0] if placement.engines else "")
+    if engine is not None and not device.engines:
+        raise UserError("engine='%s' is for device='tensorrt'; on device='%s', leave it out" % (engine, device.name))
+    return engine or (ENGINE_MODES[0] if device.engines else "")
 
 
-def _placed(backend: str, index: int, device: str) -> DeviceSpec:
+def _device_spec(backend: str, index: int, device: str) -> DeviceSpec:
     found = gpus(backend)
     if index < len(found):
         return DeviceSpec(backend, found[index])

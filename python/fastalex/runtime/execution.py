@@ -35,7 +35,7 @@ def request(
 
 def run(
     net: _core.Net,
-    placement: DeviceSpec,
+    device: DeviceSpec,
     view: arrays.ArrayView,
     softmax: bool = False,
     taps: Sequence[str] = (),
@@ -51,27 +51,27 @@ def run(
     if top_k or (out is None and view.host is not None):
         results = net.run(call)
         return results if type(view.owner) is np.ndarray else [view.wrap_like(result) for result in results]
-    return _run_into(net, placement, view, call, out)
+    return _run_into(net, device, view, call, out)
 
 
-def _run_into(net: _core.Net, placement: DeviceSpec, view: arrays.ArrayView, call: _core.Call, out: Any) -> List[Any]:
+def _run_into(net: _core.Net, device: DeviceSpec, view: arrays.ArrayView, call: _core.Call, out: Any) -> List[Any]:
     """The results in new memory on the GPU, or the one in ``out``."""
     targets: List[arrays.Target] = []
-    output = None if out is None else arrays.output(out, placement, view.stream)
+    output = None if out is None else arrays.output(out, device, view.stream)
 
     def allocate(shape: Tuple[int, ...]) -> int:
         shape = _public(shape)
-        targets.append(arrays.fresh(view, shape, net, placement) if output is None else output.target(shape))
+        targets.append(arrays.fresh(view, shape, net, device) if output is None else output.target(shape))
         return targets[-1].ptr
 
     net.run(call, allocate, output is None or output.on_device)
     return [target.wrap(target.array) for target in targets]
 
 
-def bind(net: _core.Net, placement: DeviceSpec, view: arrays.ArrayView, softmax: bool, out: Any) -> Callable[[], None]:
+def bind(net: _core.Net, device: DeviceSpec, view: arrays.ArrayView, softmax: bool, out: Any) -> Callable[[], None]:
     """:func:`run` into ``out``, as a call that checks nothing again and keeps the arrays."""
     call = request(view, softmax)
-    target = arrays.output(out, placement, view.stream).target(_public(tuple(net.shapes(call)[0])))
+    target = arrays.output(out, device, view.stream).target(_public(tuple(net.shapes(call)[0])))
     call.set_outputs([target.ptr], [target.count], target.on_device)
 
     def again(kept: Any = (view, target)) -> None:

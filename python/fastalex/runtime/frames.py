@@ -22,16 +22,16 @@ FILTERS = ("nearest", "linear", "antialias")  # in the order of fastalex_filter
 
 
 def read(
-    frame: Any, order: str, profile: Profile, size: int, placement: DeviceSpec, stream: Any, mean_image: Any = None
+    frame: Any, order: str, profile: Profile, size: int, device: DeviceSpec, stream: Any, mean_image: Any = None
 ) -> Tuple[ArrayView, Optional[Frame]]:
     """The input for one frame: on a GPU its pixels as they are and what is made of them there, else a preprocessed
     batch ``[1, 3, size, size]`` and None.
 
     :raises UserError: for what is no frame, or a frame on the GPU whose mean image is to be subtracted on the host.
     """
-    view = arrays.read(frame, placement, stream)
+    view = arrays.read(frame, device, stream)
     check(view, order)
-    if placement.gpu is None and mean_image is None:
+    if device.gpu is None and mean_image is None:
         return ArrayView(frame, images.prepare_frame(view.host, profile, size, order == "BGR"), view.stream), None
     if mean_image is not None:  # the GPU's pass has channel means only
         if view.host is None:
@@ -39,7 +39,7 @@ def read(
         batch = images.preprocess(view.host, profile, size, bgr=order == "BGR", mean_image=mean_image)
         return ArrayView(frame, batch, view.stream), None
     if not view.on_device and not row_bytes(view):
-        view = arrays.read(np.ascontiguousarray(view.host), placement, stream)
+        view = arrays.read(np.ascontiguousarray(view.host), device, stream)
     if not row_bytes(view):
         raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (view.strides,))
     return view, Frame(spec(view, order, profile, size), size)

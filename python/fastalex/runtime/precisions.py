@@ -25,7 +25,7 @@ SUPPORTED: Dict[str, Dict[str, Tuple[str, ...]]] = {
 
 
 def resolve(
-    placement: DeviceSpec, precision: str, fc_weights: Optional[str], stored: Optional[str] = None
+    device: DeviceSpec, precision: str, fc_weights: Optional[str], stored: Optional[str] = None
 ) -> Tuple[str, str]:
     """(precision, kind of fully connected weights). The latter is by default ``stored``, how a file has them, where
     :data:`SUPPORTED` lets it go with the precision, else the first that does.
@@ -35,11 +35,11 @@ def resolve(
     one_of("precision", precision, PRECISIONS)
     if fc_weights is not None:
         one_of("fc_weights", fc_weights, FC_STORAGES)
-    known = _supported_by(placement.backend)
+    known = _supported_by(device.backend)
     if precision not in known:
         raise UserError(
             "precision='%s' is not for device='%s', which computes in %s; use device='%s' or precision='fp32'"
-            % (precision, placement.name, _either(known), _first(lambda rows: precision in rows))
+            % (precision, device.name, _either(known), _first(lambda rows: precision in rows))
         )
     if fc_weights is None:
         return precision, stored if stored in known[precision] else known[precision][0]
@@ -51,7 +51,7 @@ def resolve(
             "fc_weights='%s' is not for device='%s'; use device='%s', or fc_weights %s"
             % (
                 fc_weights,
-                placement.name,
+                device.name,
                 _first(lambda rows: any(fc_weights in kinds for kinds in rows.values())),
                 _either(known[precision]),
             )

@@ -50,7 +50,7 @@ class Work(NamedTuple):
 
     variant: Variant
     parameters: Sequence[np.ndarray]
-    placement: DeviceSpec
+    device: DeviceSpec
     precision: str
     fc_weights: str
     batch: int
@@ -117,14 +117,14 @@ class _Net:
         self.work = work
         size = work.variant.input_size
         text = "".join(rule.text + "\n" for rule in forced)
-        if work.placement.gpu is not None:
-            text += of_device_file(work.placement.gpu).text
+        if work.device.gpu is not None:
+            text += of_device_file(work.device.gpu).text
         text += setting + "\n" if setting else ""
         self.net = native.make(
             layer_table(work.variant.layers()),
             (work.variant.channels, size, size),
             work.parameters,
-            work.placement,
+            work.device,
             work.precision,
             work.fc_weights,
             work.threads,
@@ -147,7 +147,7 @@ class _Net:
     def frame(self) -> np.ndarray:
         """Of a camera's frame in host memory."""
         size = self.work.variant.input_size
-        view = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.placement)
+        view = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.device)
         spec = frames.spec(given, "BGR", profiles.get(self.work.variant.profile), size)
         return self.net.run(execution.request(view, frame=execution.Frame(spec, size)))[0]
 
@@ -233,7 +233,7 @@ def _measure(
 
 def _has_mapped_frames(work: Work) -> bool:
     """Whether a frame may be read where the CPU wrote it; it is one image."""
-    gpu = work.placement.gpu
+    gpu = work.device.gpu
     return gpu is not None and gpu.integrated and work.batch == 1 and work.variant.channels == 3
 
 

@@ -12,15 +12,15 @@ from . import rules
 
 
 def make(
-    make_net: Callable[[str], _core.Net], placement: DeviceSpec, engine: str, size: int, stacklevel: int
+    make_net: Callable[[str], _core.Net], device: DeviceSpec, engine: str, size: int, stacklevel: int
 ) -> Tuple[_core.Net, str]:
-    """The net that ``make_net`` makes with the rules for ``placement``, and where those come from.
+    """The net that ``make_net`` makes with the rules for ``device``, and where those come from.
 
     Rules of the cache that do not work are left out with a warning.
 
     :param size: side of the network's images.
     """
-    chosen = rules.choose(placement, engine)
+    chosen = rules.choose(device, engine)
     if not chosen.cached:
         return make_net(chosen.text), chosen.source
     try:
@@ -28,7 +28,7 @@ def make(
         net.shapes(_core.Call(shape=(1, size, size)))  # rules are followed when a plan is made
         return net, chosen.source
     except UserError as error:  # the network itself is sound if it can be made without the cache
-        file = rules.of_device_file(placement.gpu)
+        file = rules.of_device_file(device.gpu)
         net = make_net(file.text)
         warnings.warn("the cached tuning is not used (%s); run fastalex tune again" % error, stacklevel=stacklevel + 1)
         return net, file.source

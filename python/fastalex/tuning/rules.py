@@ -27,21 +27,21 @@ class Tuning(NamedTuple):
     cached: bool = False
 
 
-def choose(placement: DeviceSpec, engine: str = "") -> Tuning:
+def choose(device: DeviceSpec, engine: str = "") -> Tuning:
     """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none.
 
     :param engine: one of :data:`fastalex.runtime.device_spec.ENGINE_MODES`, where the backend runs engines. They
         ignore the user's cache: it was measured without TensorRT.
     """
-    if placement.gpu is None:
+    if device.gpu is None:
         return Tuning("", "")
-    file = of_device_file(placement.gpu)
-    if placement.engines:
-        return _with_engine(placement.gpu, file, engine)
-    rules, settings = cached_rules(placement), cached_settings(placement)
+    file = of_device_file(device.gpu)
+    if device.engines:
+        return _with_engine(device.gpu, file, engine)
+    rules, settings = cached_rules(device), cached_settings(device)
     if not rules and not settings:
         return file
-    source = "measured by fastalex tune, %s" % cache_path(placement)
+    source = "measured by fastalex tune, %s" % cache_path(device)
     before, after = ("".join(line + "\n" for line in lines) for lines in ([rule.text for rule in rules], settings))
     return Tuning(before + file.text + after, source, cached=True)
 

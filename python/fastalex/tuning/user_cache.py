@@ -19,18 +19,18 @@ from .trials import LINES, settings
 CACHE_VERSION = 1
 
 
-def cache_path(placement: DeviceSpec) -> str:
+def cache_path(device: DeviceSpec) -> str:
     """The file for this GPU; :func:`cache_key` is written inside."""
-    assert placement.gpu is not None
-    name = re.sub(r"[^a-z0-9]+", "-", placement.gpu.name.lower()).strip("-")
-    return os.path.join(cache_folder.folder(), "tuning", "%s-%s.json" % (placement.backend, name or "gpu"))
+    assert device.gpu is not None
+    name = re.sub(r"[^a-z0-9]+", "-", device.gpu.name.lower()).strip("-")
+    return os.path.join(cache_folder.folder(), "tuning", "%s-%s.json" % (device.backend, name or "gpu"))
 
 
-def cache_key(placement: DeviceSpec) -> Dict[str, Any]:
+def cache_key(device: DeviceSpec) -> Dict[str, Any]:
     """What measurements are good for: another GPU, driver, version or library may have other winners."""
-    gpu = placement.gpu
+    gpu = device.gpu
     assert gpu is not None
-    library = os.path.join(os.path.dirname(_core.__file__), "libfastalex_%s.so" % placement.backend)
+    library = os.path.join(os.path.dirname(_core.__file__), "libfastalex_%s.so" % device.backend)
     size = os.path.getsize(library) if os.path.exists(library) else 0
     return {
         "gpu": gpu.name,
@@ -42,14 +42,14 @@ def cache_key(placement: DeviceSpec) -> Dict[str, Any]:
     }
 
 
-def read_cache(placement: DeviceSpec) -> Dict[str, Any]:
+def read_cache(device: DeviceSpec) -> Dict[str, Any]:
     """``{"rules": [lines], "settings": [lines], "trials": [...]}`` that were measured with this key; empty lists where
     there are none."""
     empty: Dict[str, Any] = {"rules": [], "settings": [], "trials": []}
     try:
-        with open(cache_path(placement), encoding="utf-8") as stream:
+        with open(cache_path(device), encoding="utf-8") as stream:
             found = json.load(stream)
-        if found["version"] != CACHE_VERSION or found["key"] != cache_key(placement):
+        if found["version"] != CACHE_VERSION or found["key"] != cache_key(device):
             return empty
         rules = [parse_rule(line).text for line in found["rules"]]
         lines = [str(line) for line in found.get("settings", ())]
@@ -60,34 +60,34 @@ def read_cache(placement: DeviceSpec) -> Dict[str, Any]:
         return empty
 
 
-def cached_rules(placement: DeviceSpec) -> List[Rule]:
+def cached_rules(device: DeviceSpec) -> List[Rule]:
     """The rules that the user measured on this GPU."""
-    return [parse_rule(line) for line in read_cache(placement)["rules"]]
+    return [parse_rule(line) for line in read_cache(device)["rules"]]
 
 
-def cached_settings(placement: DeviceSpec) -> List[str]:
+def cached_settings(device: DeviceSpec) -> List[str]:
     """The lines of the settings that the user measured to be better on this GPU."""
-    return list(read_cache(placement)["settings"])
+    return list(read_cache(device)["settings"])
 
 
-def write_cache(placement: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict[str, Any]]) -> str:
+def write_cache(device: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict[str, Any]]) -> str:
     """Put ``rules`` and every trial of the measurement, losers included, into the cache; returns its path.
 
     What was measured before of the same layers, precision and batches is replaced; other measurements stay.
 
     :raises UserError: if the folder cannot be written.
     """
-    before = read_cache(placement)
+    before = read_cache(device)
     kept = [rule for rule in map(parse_rule, before["rules"]) if not _measured_again(rule, trials)]
     old = [trial for trial in before["trials"] if _place(trial) not in {_place(one) for one in trials}]
     content = {
         "version": CACHE_VERSION,
-        "key": cache_key(placement),
+        "key": cache_key(device),
         "rules": [rule.text for rule in [*rules, *kept]],
         "settings": settings([*trials, *old]),
         "trials": [*trials, *old],
     }
-    path = cache_path(placement)
+    path = cache_path(device)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with replacing(path) as stream:
