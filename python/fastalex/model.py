@@ -173,7 +173,7 @@ class AlexNet(Network):
         :param frame: as for :meth:`run_frame`, like the others.
         """
         self._warn_untrained()
-        return self.named(*self._run_frame(frame, order, profile, stream, top_k=self._at_most(topk), softmax=True))[0]
+        return self.label_top_k(*self._run_frame(frame, order, profile, stream, top_k=self._clamp_k(topk), softmax=True))[0]
 
     def top_k(self, x: Any, k: int = 5, stream: Any = None) -> Tuple[np.ndarray, np.ndarray]:
         """The ``k`` most probable classes of each image: probabilities, float32, and class indices, int32, ``[N, k]``.
@@ -214,7 +214,7 @@ class AlexNet(Network):
             takes it, also on the GPU.
         """
         self._warn_untrained()
-        ranked = self.named(*self.top_k(self._batch(image), self._at_most(topk)))
+        ranked = self.label_top_k(*self.top_k(self._batch(image), self._clamp_k(topk)))
         return ranked if _is_batch(image) or _is_several(image) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
@@ -234,10 +234,10 @@ class AlexNet(Network):
         if not self.trained:
             warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=3)
 
-    def _at_most(self, topk: int) -> int:
+    def _clamp_k(self, topk: int) -> int:
         return min(arguments.positive_int("topk", topk), self.variant.num_classes)
 
-    def named(self, probabilities: np.ndarray, indices: np.ndarray) -> List[List[Prediction]]:
+    def label_top_k(self, probabilities: np.ndarray, indices: np.ndarray) -> List[List[Prediction]]:
         """What :meth:`top_k` gave, ``[N, k]`` each, with the names of the classes."""
         names = self.labels or [str(i) for i in range(self.variant.num_classes)]
         return [

@@ -14,7 +14,7 @@ from ._util import arguments
 from .errors import UserError
 from .networks import taps
 from .networks.architecture import Variant
-from .networks.layers import layer_table, name_fused
+from .networks.layers import layer_table, label_fused_steps
 from .quantize.calibration import Calibration, as_calibration, scales_for
 from .runtime import arrays, device_spec, execution, native, precisions
 from .runtime.device_array import DeviceArray
@@ -63,7 +63,7 @@ class Network:
             files.check(loaded, self.variant, parameters)
         with mapped.reading_once(parameters.values()):
             self._net, self.tuning = self._make(params)
-        self._quantized = quantized.kept(parameters, self.fc_weights)
+        self._quantized = quantized.original_quantized(parameters, self.fc_weights)
 
     def _make(self, params: Sequence[Any]) -> Any:
         """The native net, and where its tuning rules come from."""
@@ -109,7 +109,7 @@ class Network:
         """
         layers = list(dict.fromkeys(taps.resolve(self.variant, list(names))))
         described = json.loads(self._net.describe(self._request(batch, taps=layers)))
-        name_fused(self.variant.layers(), described["steps"])
+        label_fused_steps(self.variant.layers(), described["steps"])
         return described
 
     def profile(self, x: Any) -> List[Tuple[str, float]]:
@@ -151,7 +151,7 @@ class Network:
         metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration, self.mean_image)
         if fc_weights != "fp32":
             if fc_weights == self.fc_weights:
-                parameters = {**quantized.recovered(parameters, self.variant, fc_weights), **self._quantized}
+                parameters = {**quantized.restore(parameters, self.variant, fc_weights), **self._quantized}
             parameters, added = quantized.to_file(parameters, self.variant, fc_weights)
             metadata.update(added)
         weights_files.save(path, parameters, metadata)

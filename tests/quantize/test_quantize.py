@@ -420,7 +420,7 @@ def test_levels_are_recovered_from_values(storage):
         else {**arrays, "fc7.weight": arrays["fc7.weight"] + np.float32(1e-9)},
         storage,
     )
-    found = quantized.recovered(values, row, storage)
+    found = quantized.restore(values, row, storage)
     for key, array in values.items():
         np.testing.assert_array_equal(np.asarray(found[key]), array)
 

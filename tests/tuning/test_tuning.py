@@ -323,7 +323,7 @@ def played(monkeypatch):
     monkeypatch.setattr(measure.native._core, "Net", PlayedNet)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: PlayedNet.now)
     monkeypatch.setattr(PlayedNet, "made", [])
-    work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
+    work = measure.TuningJob(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
     return lambda: {(one["candidate"], one["split"]): one for one in measure.tune(work, repeat=2)}
 
 
@@ -346,7 +346,7 @@ def test_the_quickest_kernel_wins(played):
 
 def test_keys_that_were_measured_are_left_out(monkeypatch):
     monkeypatch.setattr(measure.native._core, "Net", PlayedNet)
-    work = measure.Work(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
+    work = measure.TuningJob(get("torchvision", **OPTIONS), [], PLACE, "fp32", "fp32", 1)
     assert {one["key"] for one in measure.tune(work, 1, skip={"a", "graphs"})} == {"b"}
 
 
@@ -437,7 +437,7 @@ def normed():
 @pytest.mark.emulator
 def test_fused_pairs_are_compared_with_separate_ones():
     row, arrays = normed()
-    work = measure.Work(row, arrays, PLACE, "fp16", "fp16", 1)
+    work = measure.TuningJob(row, arrays, PLACE, "fp16", "fp16", 1)
     trials = measure.tune(work, repeat=1)
     pair = {one["candidate"]: one for one in trials if one["key"] == "lrn+maxpool"}
     assert pair["separate"]["verdict"] in (measure.WINNER, measure.SLOWER), pair["separate"]
@@ -448,18 +448,18 @@ def test_fused_pairs_are_compared_with_separate_ones():
 @pytest.mark.emulator
 def test_a_rule_keeps_a_pair_apart():
     row, arrays = normed()
-    work = measure.Work(row, arrays, PLACE, "fp32", "fp32", 1)
-    fused = measure._Net(work, [])
-    apart = measure._Net(work, [Rule("fp32", "lrn+maxpool", 1, 1, "separate")])
+    work = measure.TuningJob(row, arrays, PLACE, "fp32", "fp32", 1)
+    fused = measure._TrialNet(work, [])
+    apart = measure._TrialNet(work, [Rule("fp32", "lrn+maxpool", 1, 1, "separate")])
     keys = [[step["key"].split()[1] for step in net.describe()] for net in (fused, apart)]
     assert "lrn+maxpool" in keys[0]
     assert "lrn+maxpool" not in keys[1]
     assert {"lrn", "maxpool"} <= set(keys[1])
     np.testing.assert_allclose(apart.result(), fused.result(), rtol=1e-5, atol=1e-6)
-    other = measure._Net(work, [Rule("fp32", "lrn+maxpool", 2, 8, "separate")])  # of other batches
+    other = measure._TrialNet(work, [Rule("fp32", "lrn+maxpool", 2, 8, "separate")])  # of other batches
     assert [step["key"] for step in other.describe()] == [step["key"] for step in fused.describe()]
     key = next(key for key in keys[0] if key.startswith("fc"))
-    single = measure._Net(work, [Rule("fp32", key, 1, 1, "separate")])
+    single = measure._TrialNet(work, [Rule("fp32", key, 1, 1, "separate")])
     with pytest.raises(UserError, match="a tuning rule names separate for fc:.*, which cannot serve it"):
         single.describe()
 
@@ -471,7 +471,7 @@ def test_frames_are_compared_where_memory_is_shared(parameters):
     with emulated.pretend("nano"):
         (gpu,) = device_spec.gpus("emulated")
         place = DeviceSpec("emulated", gpu)
-        work = measure.Work(row, values, place, "fp32", "fp32", 1)
+        work = measure.TuningJob(row, values, place, "fp32", "fp32", 1)
         found = measure._setting(work, "frames", 1)
         assert [(one["candidate"], one["layers"]) for one in found] == [
             ("mapped", ["camera frame"]),
@@ -479,7 +479,7 @@ def test_frames_are_compared_where_memory_is_shared(parameters):
         ]
         assert {one["verdict"] for one in found} <= {measure.DEFAULT, measure.SLOWER, measure.WINNER}
         np.testing.assert_array_equal(
-            measure._Net(work, [], "frames copied").frame(), measure._Net(work, [], "frames mapped").frame()
+            measure._TrialNet(work, [], "frames copied").frame(), measure._TrialNet(work, [], "frames mapped").frame()
         )
         assert measure._has_mapped_frames(work)
         assert not measure._has_mapped_frames(work._replace(batch=2))
@@ -551,7 +551,7 @@ def test_mistakes_on_the_command_line(capsys, arguments, sentence):
 
 @pytest.mark.emulator
 def test_tuning_the_real_candidates(parameters):
-    work = measure.Work(get("torchvision", **OPTIONS), list(parameters.values()), PLACE, "fp32", "fp32", 1)
+    work = measure.TuningJob(get("torchvision", **OPTIONS), list(parameters.values()), PLACE, "fp32", "fp32", 1)
     trials = measure.tune(work, repeat=1)
     reasons = [one for one in trials if one["verdict"] in (measure.WRONG, measure.FAILED)]
     assert not reasons

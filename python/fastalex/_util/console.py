@@ -46,7 +46,7 @@ def write_json_line(value: Any) -> None:
     write(json.dumps(_jsonable(value), allow_nan=False))
 
 
-def complain(sentence: str) -> None:
+def error(sentence: str) -> None:
     """One line ``fastalex: sentence`` on standard error; nowhere if that is closed."""
     text = "fastalex: " + " ".join(printable(sentence, keep="\n\t").split())
     with contextlib.suppress(OSError, ValueError, AttributeError):

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from .._util import console
 from ..errors import UserError
-from .common import MISTAKE, OK, device_line, net_facts, net_from, profile_name, read_labels
+from .common import USAGE_ERROR, OK, device_line, net_facts, net_from, profile_name, read_labels
 from .options import add_command, add_net, number, positive
 from .predictions import Item, above
 
@@ -128,14 +128,14 @@ def _images(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
     for entry in _classified(net, items, options):
         failed = failed or "error" in entry
         if "error" in entry:
-            console.complain(entry["error"])
+            console.error(entry["error"])
         elif not options.json:
             _print_predictions(entry)
         if options.json:
             results.append(entry)
     if options.json:
         console.write_json(dict(net_facts(net), profile=net.variant.profile, images=results))
-    return MISTAKE if failed else OK
+    return USAGE_ERROR if failed else OK
 
 
 def _classified(net: Any, items: List[Item], options: argparse.Namespace) -> Iterator[Dict[str, Any]]:

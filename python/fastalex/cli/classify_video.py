@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..video import overlay, sources
 from ..video.sinks import open_sink
 from ..video.sources import IMAGES, Frame, Size, Source
-from .common import MISTAKE, OK, device_line, net_facts
+from .common import USAGE_ERROR, OK, device_line, net_facts
 from .predictions import Item, above
 
 RATE_WEIGHT = 0.1  # of the newest frame in the frames a second that are shown
@@ -36,7 +36,7 @@ def classify(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
         raise
     finally:
         run.end(whole)
-    return MISTAKE if run.failed else OK
+    return USAGE_ERROR if run.failed else OK
 
 
 class Smoothing:
@@ -102,7 +102,7 @@ class _Run:
             if problem is self._sink_failed:  # no later frame could be written either
                 raise
             self.failed = True
-            console.complain(str(problem))
+            console.error(str(problem))
             if self.lines:
                 console.write_json_line({"source": path, "error": str(problem)})
             return True
@@ -139,7 +139,7 @@ class _Run:
         mean = smoothing.add(self.net.run_frame(pixels, "BGR", softmax=True)[0])
         ranks = np.where(np.isnan(mean), np.inf, mean)  # NaN counts as larger than any number, as in top_k
         best = np.argsort(-ranks, kind="stable")[: self.options.topk]
-        return self.net.named(mean[best][None], best[None])[0]
+        return self.net.label_top_k(mean[best][None], best[None])[0]
 
     def _show(self, facts: Dict[str, Any], frame: Frame, source: Optional[Source], rate: Optional[float]) -> bool:
         if self.lines:

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 from .._version import __version__
 from ..errors import UserError
 
-OK, BROKEN, MISTAKE, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
+OK, BROKEN, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
 MAX_BATCH = 4096
 
 _SYNSET = re.compile(r"n\d{8} ")

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     with console.progress("evaluating", len(found.samples), options.json) as report:
         scores = score(net, found, options.ten_crop, options.batch, bad, report)
     for where, why in bad.seen.items():
-        console.complain("left out: %s" % (why if where in why else "%s: %s" % (where, why)))
+        console.error("left out: %s" % (why if where in why else "%s: %s" % (where, why)))
     if options.json:
         console.write_json(dict(net_facts(net), ten_crop=options.ten_crop, **scores))
         return 0

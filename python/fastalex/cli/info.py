@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print_report(report)
     for problem in report["problems"]:
-        console.complain(problem)
+        console.error(problem)
     return OK if report["ok"] else BROKEN
 
 

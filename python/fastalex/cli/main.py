@@ -28,7 +28,7 @@ from . import (
     tune,
     weights,
 )
-from .common import INTERRUPTED, MISTAKE, OK, PIPE_CLOSED
+from .common import INTERRUPTED, USAGE_ERROR, OK, PIPE_CLOSED
 
 # In the order in which --help lists them.
 COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, train, evaluate)
@@ -45,16 +45,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return PIPE_CLOSED
     except console.OutputError as error:
         console.discard_output()
-        console.complain("the output cannot be written: %s" % error)
+        console.error("the output cannot be written: %s" % error)
     except (UserError, BackendError) as error:
-        console.complain(str(error))
+        console.error(str(error))
     except MemoryError:
-        console.complain("there is not enough memory for this; try a smaller batch or network")
+        console.error("there is not enough memory for this; try a smaller batch or network")
     except ImportError as error:
-        console.complain("the installation is not complete (%s); install fastalex again" % error)
+        console.error("the installation is not complete (%s); install fastalex again" % error)
     except OSError as error:
-        console.complain("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""))
-    return MISTAKE
+        console.error("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""))
+    return USAGE_ERROR
 
 
 def _main(argv: List[str]) -> int:

@@ -100,7 +100,7 @@ def _calibrated(options: argparse.Namespace, weights: str, variant: Any, skipped
             ) from None
     if skipped:
         facts = (len(skipped), len(paths), skipped[0])
-        console.complain("%d of %d images cannot be read and are left out; the first: %s" % facts)
+        console.error("%d of %d images cannot be read and are left out; the first: %s" % facts)
     return found
 
 

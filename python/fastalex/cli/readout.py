@@ -7,7 +7,7 @@ from typing import Any
 
 from .._util import console
 from ..errors import UserError
-from .common import MAX_BATCH, MISTAKE, OK, net_from
+from .common import MAX_BATCH, USAGE_ERROR, OK, net_from
 from .options import add_command, add_net, positive
 
 
@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
             report,
         )
     for reason in result["left_out"].values():
-        console.complain(reason)
+        console.error(reason)
     if options.json:
         console.write_json(dict(result, output=options.output))
     else:
         rows = [(name, " x ".join(map(str, one["shape"])), one["file"]) for name, one in result["layers"].items()]
         console.table("Read-out in %s" % options.output, ("layer", "shape", "file"), rows)
-    return MISTAKE if result["left_out"] else OK
+    return USAGE_ERROR if result["left_out"] else OK

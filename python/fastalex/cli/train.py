@@ -118,5 +118,5 @@ def _say_end(facts: Dict[str, Any], as_json: bool) -> None:
         parts = ", ".join("%s %s" % (f"{count:,}", name) for name, count in sorted(sent.items()))
         console.write("bytes sent a step by each process: %s (%s)" % (f"{sum(sent.values()):,}", parts))
     if facts["bad_images"]:
-        console.complain("%(bad_images)d images could not be read; see bad-images.jsonl in %(out)s" % facts)
+        console.error("%(bad_images)d images could not be read; see bad-images.jsonl in %(out)s" % facts)
     console.write("best top-1 %.2f%%: %s" % (100 * facts["best_top1"], os.path.join(facts["out"], "best.safetensors")))

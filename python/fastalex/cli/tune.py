@@ -75,7 +75,7 @@ def _works(options: argparse.Namespace, place: Any) -> List[Any]:
     """One for each network, precision, kind of fully connected weights and batch."""
     from ..networks import variants
     from ..runtime import precisions
-    from ..tuning.measure import Work
+    from ..tuning.measure import TuningJob
     from ..weights import initial
 
     found = []
@@ -85,7 +85,7 @@ def _works(options: argparse.Namespace, place: Any) -> List[Any]:
         for precision in dict.fromkeys(options.precision):
             for fc_weights in dict.fromkeys(options.fc_weights or [precision]):
                 numbers = precisions.resolve(place, precision, fc_weights)
-                found += [Work(row, parameters, place, *numbers, batch) for batch in sorted(set(options.batch))]
+                found += [TuningJob(row, parameters, place, *numbers, batch) for batch in sorted(set(options.batch))]
     return found
 
 

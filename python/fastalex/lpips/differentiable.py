@@ -35,13 +35,13 @@ class Spec(NamedTuple):
     precision: str
 
 
-def build(spec: Spec, trunk: Trunk, heads: Sequence[np.ndarray], made_by: str) -> torch.nn.Module:
+def build(spec: Spec, trunk: Trunk, heads: Sequence[np.ndarray], fingerprint: str) -> torch.nn.Module:
     """The metric of ``trunk`` and ``heads`` as a module; see :meth:`fastalex.LPIPS.module`.
 
     :param heads: float32 ``[C]`` of each tapped layer.
-    :param made_by: what :class:`Features` that the module accepts say that they come from.
+    :param fingerprint: what :class:`Features` that the module accepts say that they come from.
     """
-    return _classes()["Module"](spec, trunk, heads, made_by)
+    return _classes()["Module"](spec, trunk, heads, fingerprint)
 
 
 def unit_vectors(x: torch.Tensor, eps: float, inside: bool) -> torch.Tensor:
@@ -63,9 +63,9 @@ def _classes() -> Any:
     class Module(torch.nn.Module):
         """LPIPS as a module; its weights are buffers, so that no optimizer trains them."""
 
-        def __init__(self, spec: Spec, trunk: Trunk, heads: Sequence[np.ndarray], made_by: str) -> None:
+        def __init__(self, spec: Spec, trunk: Trunk, heads: Sequence[np.ndarray], fingerprint: str) -> None:
             super().__init__()
-            self.layers, self.taps, self.made_by = trunk.layers, set(trunk.taps), made_by
+            self.layers, self.taps, self.fingerprint = trunk.layers, set(trunk.taps), fingerprint
             self.least = trunk.geometry
             self.convention, self.version = spec.convention, spec.version
             self.spatial, self.reduction, self.range_check = spec.spatial, spec.reduction, spec.range_check
@@ -93,7 +93,7 @@ def _classes() -> Any:
 
         def _read(self, x: Any, what: str) -> Any:
             if isinstance(x, Features):
-                if x.made_by != self.made_by:
+                if x.fingerprint != self.fingerprint:
                     raise UserError("these features come from another metric; compute them with this one")
                 return x
             if not inputs.is_tensor(x):

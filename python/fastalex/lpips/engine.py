@@ -71,7 +71,7 @@ class Engine:
     ) -> None:
         self.trunk, self.heads, self.version, self.convention = trunk, list(heads), version, convention
         self.tile, self.cache = tile, cache
-        self.made_by = (trunk.digest, trunk.precision, version, convention.eps, convention.inside)
+        self.fingerprint = (trunk.digest, trunk.precision, version, convention.eps, convention.inside)
 
     def tiles(self, size: Tuple[int, int]) -> List[Tile]:
         """The tiles of images of ``size``; a single one is the whole image.
@@ -92,7 +92,7 @@ class Engine:
         """All features of the images."""
         tiles = self.tiles(images.size)
         if len(tiles) == 1:
-            return Features(self._all_maps([images], tiles[0])[0], images.size, self.made_by)
+            return Features(self._all_maps([images], tiles[0])[0], images.size, self.fingerprint)
         heights, widths = (self.trunk.geometry.sides(side) for side in images.size)
         shapes = zip(self.trunk.channels, heights, widths)
         whole = [np.empty((len(images), *shape), np.float32) for shape in shapes]
@@ -100,7 +100,7 @@ class Engine:
             for k, array in enumerate(self._all_maps([images], tile)[0]):
                 rows, columns = tile.rows.parts[k], tile.columns.parts[k]
                 whole[k][:, :, rows.to : rows.to + array.shape[2], columns.to : columns.to + array.shape[3]] = array
-        return Features(whole, images.size, self.made_by)
+        return Features(whole, images.size, self.fingerprint)
 
     def pairs(self, a: Source, b: Source, with_maps: bool = False) -> Distances:
         """Of a[i] and b[i]; one of them may be a single image, which is compared with each of the other."""

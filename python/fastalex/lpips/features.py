@@ -18,10 +18,10 @@ class Features:
     :ivar size: ``(height, width)`` of the images.
     """
 
-    def __init__(self, maps: Sequence[np.ndarray], size: Tuple[int, int], made_by: Any) -> None:
+    def __init__(self, maps: Sequence[np.ndarray], size: Tuple[int, int], fingerprint: Any) -> None:
         self.maps: List[np.ndarray] = list(maps)
         self.size = size
-        self.made_by = made_by  # the trunk and the convention: features of another metric cannot be compared
+        self.fingerprint = fingerprint  # the trunk and the convention: features of another metric cannot be compared
 
     def __len__(self) -> int:
         return len(self.maps[0])
@@ -33,7 +33,7 @@ class Features:
             key = slice(int(key), int(key) + 1 or None)
         if not isinstance(key, slice):
             raise TypeError("features take an integer or a slice, not %s" % type(key).__name__)
-        return Features([array[key] for array in self.maps], self.size, self.made_by)
+        return Features([array[key] for array in self.maps], self.size, self.fingerprint)
 
     @property
     def nbytes(self) -> int:
@@ -50,10 +50,10 @@ class Features:
             raise UserError("there are no features to concatenate")
         first = parts[0]
         for part in parts:
-            if part.size != first.size or part.made_by != first.made_by:
+            if part.size != first.size or part.fingerprint != first.fingerprint:
                 raise UserError("features of several image sizes or metrics cannot be concatenated")
         maps = [np.concatenate(layer) for layer in zip(*(part.maps for part in parts))]
-        return Features(maps, first.size, first.made_by)
+        return Features(maps, first.size, first.fingerprint)
 
     def __repr__(self) -> str:
         return "Features of %d images of %d x %d, %.1f MB" % (len(self), *self.size, self.nbytes / 1e6)

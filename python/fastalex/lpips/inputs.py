@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UserError
 from ..runtime import cuda_streams
 
-GUARDS = ("warn", "raise", "off")
+RANGE_CHECK_MODES = ("warn", "raise", "off")
 # Resampling overshoots the range of its input, a cubic by about a tenth; that is no mistake.
 SLACK = 0.1
 

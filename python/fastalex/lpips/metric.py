@@ -96,7 +96,7 @@ class LPIPS:
         _check_client_options(pretrained, net, pnet_rand, pnet_tune, eval_mode, weights, model_path, heads)
         arguments.one_of("version", version, conventions.VERSIONS)
         arguments.one_of("eps", eps, list(conventions.CONVENTIONS))
-        arguments.one_of("range_check", range_check, inputs.GUARDS)
+        arguments.one_of("range_check", range_check, inputs.RANGE_CHECK_MODES)
         if reduction not in REDUCTIONS:
             raise UserError("reduction must be None, 'none', 'mean' or 'sum', not %r" % (reduction,))
         self.version, self.spatial, self.lpips, self.eps = version, bool(spatial), bool(lpips), eps
@@ -195,7 +195,7 @@ class LPIPS:
         spec = differentiable.Spec(
             self.version, self.convention, self.spatial, self.reduction, self.range_check, self.precision
         )
-        return differentiable.build(spec, self._trunk, self.heads, self._engine.made_by)
+        return differentiable.build(spec, self._trunk, self.heads, self._engine.fingerprint)
 
     def to(self, device: Any) -> LPIPS:
         """This metric, on ``device`` from now on: a name as :class:`fastalex.AlexNet` takes it, or a device of PyTorch.
@@ -267,7 +267,7 @@ class LPIPS:
         found: List[Source] = []
         for index, x in enumerate(given):
             if isinstance(x, Features):
-                if x.made_by != self._engine.made_by:
+                if x.fingerprint != self._engine.fingerprint:
                     raise UserError("these features come from another metric; compute them with this one")
                 found.append(x)
             else:

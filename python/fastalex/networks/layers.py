@@ -81,7 +81,7 @@ def signed_inputs(table: List[Layer]) -> Dict[str, bool]:
     return {layer.name: layer.signed_input for layer in table if layer.param}
 
 
-def name_fused(table: List[Layer], steps: List[Dict[str, Any]]) -> None:
+def label_fused_steps(table: List[Layer], steps: List[Dict[str, Any]]) -> None:
     """Give each of the engine's ``steps``, which name the last layer of what they do, all ``layers`` that they do."""
     order = [layer.name for layer in table if layer.op != "dropout"]
     done = 0

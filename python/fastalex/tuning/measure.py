@@ -24,7 +24,7 @@ from ..errors import BackendError, UserError
 from ..hardware.tuning_rule import Rule
 from ..images import profiles
 from ..networks.architecture import Variant
-from ..networks.layers import layer_table, name_fused
+from ..networks.layers import layer_table, label_fused_steps
 from ..runtime import arrays, execution, frames, native
 from ..runtime.device_spec import DeviceSpec
 from .rules import of_device_file
@@ -45,7 +45,7 @@ class Option(NamedTuple):
     split: int
 
 
-class Work(NamedTuple):
+class TuningJob(NamedTuple):
     """What is tuned: a network in one kind of numbers at one batch."""
 
     variant: Variant
@@ -65,7 +65,7 @@ class Timing(NamedTuple):
 
 
 def tune(
-    work: Work, repeat: int = 20, say: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
+    work: TuningJob, repeat: int = 20, say: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
 ) -> List[Trial]:
     """Every option of every key, and of every setting, with its time and verdict; the best of each is its ``winner`` or
     ``default``.
@@ -73,7 +73,7 @@ def tune(
     :param skip: keys that are left out, because another network's measurement had them.
     :raises UserError: for a network that the backend cannot run.
     """
-    base = _Net(work, [])
+    base = _TrialNet(work, [])
     described = base.describe()
     owners = {layer: _key(step) for step in described for layer in step["layers"]}
     steps = {key: step for key, step in _by_key(described).items() if key not in skip}
@@ -84,7 +84,7 @@ def tune(
     for number, chosen in enumerate(_trials(steps)):
         say("batch %d, %s: trial %d, %d layers" % (work.batch, work.precision, number + 1, len(chosen)))
         measured.update(_measure(work, chosen, expected, repeat, owners))
-    after = _Net(work, []).times(repeat, owners)
+    after = _TrialNet(work, []).times(repeat, owners)
     trials: List[Trial] = []
     for key, step in steps.items():
         trials += _verdicts(work, key, step, _joined(before[key], after[key]), measured)
@@ -110,10 +110,10 @@ class _Step(NamedTuple):
     options: List[Option]
 
 
-class _Net:
+class _TrialNet:
     """A native net with some rules in front of the device file's, and perhaps a setting after them."""
 
-    def __init__(self, work: Work, forced: Sequence[Rule], setting: str = "") -> None:
+    def __init__(self, work: TuningJob, forced: Sequence[Rule], setting: str = "") -> None:
         self.work = work
         size = work.variant.input_size
         text = "".join(rule.text + "\n" for rule in forced)
@@ -138,7 +138,7 @@ class _Net:
 
     def describe(self) -> List[Dict[str, Any]]:
         steps = self.facts()["steps"]
-        name_fused(self.work.variant.layers(), steps)
+        label_fused_steps(self.work.variant.layers(), steps)
         return steps
 
     def result(self) -> np.ndarray:
@@ -204,7 +204,7 @@ def _trials(steps: Dict[str, _Step]) -> List[Dict[str, Option]]:
 
 
 def _measure(
-    work: Work, chosen: Dict[str, Option], expected: np.ndarray, repeat: int, owners: Dict[str, str]
+    work: TuningJob, chosen: Dict[str, Option], expected: np.ndarray, repeat: int, owners: Dict[str, str]
 ) -> Dict[Any, Any]:
     """(key, option) -> its timing, or the (verdict, reason) why it does not count.
 
@@ -215,7 +215,7 @@ def _measure(
         for key, option in chosen.items()
     ]
     try:
-        net = _Net(work, forced)
+        net = _TrialNet(work, forced)
         reason = disagreement(net.result(), expected, AGREEMENT[work.precision])
         outcome: Any = (WRONG, reason) if reason else None
         if not reason:
@@ -231,15 +231,15 @@ def _measure(
     return found
 
 
-def _has_mapped_frames(work: Work) -> bool:
+def _has_mapped_frames(work: TuningJob) -> bool:
     """Whether a frame may be read where the CPU wrote it; it is one image."""
     gpu = work.device.gpu
     return gpu is not None and gpu.integrated and work.batch == 1 and work.variant.channels == 3
 
 
-def _setting(work: Work, key: str, repeat: int) -> List[Trial]:
+def _setting(work: TuningJob, key: str, repeat: int) -> List[Trial]:
     """The rows of a setting: the device's own, measured first and last, and the other value."""
-    first = _Net(work, [])
+    first = _TrialNet(work, [])
     own = SETTINGS[key][0] if key == "frames" or first.facts()["graph"] else SETTINGS[key][1]
     (other,) = (value for value in SETTINGS[key] if value != own)
     step = _Step([TITLES[key]], Option(own, 0), [Option(other, 0)])
@@ -247,16 +247,16 @@ def _setting(work: Work, key: str, repeat: int) -> List[Trial]:
     del first
     outcome: Any
     try:
-        result, outcome = _whole(_Net(work, [], "%s %s" % (key, other)), key, repeat)
+        result, outcome = _whole(_TrialNet(work, [], "%s %s" % (key, other)), key, repeat)
         reason = disagreement(result, expected, AGREEMENT[work.precision])
         outcome = (WRONG, reason) if reason else outcome
     except (UserError, BackendError, RuntimeError, MemoryError) as error:
         outcome = (FAILED, str(error) or type(error).__name__)
-    _, after = _whole(_Net(work, []), key, repeat)
+    _, after = _whole(_TrialNet(work, []), key, repeat)
     return _verdicts(work, key, step, _joined(before, after), {(key, step.options[0]): outcome})
 
 
-def _whole(net: _Net, key: str, repeat: int) -> Tuple[np.ndarray, Timing]:
+def _whole(net: _TrialNet, key: str, repeat: int) -> Tuple[np.ndarray, Timing]:
     """The result of a call (of a frame's, for ``frames``), and its time from the host's memory to the host's memory."""
     run = net.frame if key == "frames" else net.result
     for _ in range(WARM_UP):
@@ -287,7 +287,7 @@ def _joined(before: Timing, after: Timing) -> Timing:
     return Timing((before.ms + after.ms) / 2, noise)
 
 
-def _verdicts(work: Work, key: str, step: _Step, base: Timing, measured: Dict[Any, Any]) -> List[Trial]:
+def _verdicts(work: TuningJob, key: str, step: _Step, base: Timing, measured: Dict[Any, Any]) -> List[Trial]:
     """The rows of one key, the base first."""
     timed = {option: measured[key, option] for option in step.options if isinstance(measured[key, option], Timing)}
     best: Optional[Option] = min(timed, key=lambda option: timed[option].ms) if timed else None
@@ -304,7 +304,7 @@ def _verdicts(work: Work, key: str, step: _Step, base: Timing, measured: Dict[An
 
 
 def _row(
-    work: Work, key: str, step: _Step, option: Option, timing: Optional[Timing], verdict: str, reason: str
+    work: TuningJob, key: str, step: _Step, option: Option, timing: Optional[Timing], verdict: str, reason: str
 ) -> Trial:
     return {
         "precision": work.precision,

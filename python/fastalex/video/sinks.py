@@ -111,7 +111,7 @@ class VideoFile:
             return
         self._file.drop()
         if whole:
-            console.complain("no frame came, so '%s' is not written" % self._path)
+            console.error("no frame came, so '%s' is not written" % self._path)
 
 
 class Pictures:

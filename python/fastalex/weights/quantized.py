@@ -162,14 +162,14 @@ def storage_of(arrays: Mapping[str, Any]) -> Optional[str]:
     return next((array.storage for array in arrays.values() if isinstance(array, QuantizedWeight)), None)
 
 
-def kept(arrays: Mapping[str, Any], storage: str) -> Dict[str, QuantizedWeight]:
+def original_quantized(arrays: Mapping[str, Any], storage: str) -> Dict[str, QuantizedWeight]:
     """Those of ``arrays`` that are levels of ``storage`` already."""
     return {
         name: array for name, array in arrays.items() if isinstance(array, QuantizedWeight) and array.storage == storage
     }
 
 
-def recovered(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) -> Dict[str, Any]:
+def restore(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) -> Dict[str, Any]:
     """``arrays`` that the engine gave back from ``storage``, with the levels that it has: :func:`quantize`, but
     without a second error.
 
