@@ -83,7 +83,7 @@ typedef struct fastalex_backend_api {
 
   int (*run)(const void* plan, void* context, const fastalex_backend_call* call);
 
-  const fastalex_layer_api* layers;  // null: none
+  const fastalex_step_api* layers;  // null: none
 } fastalex_backend_api;
 
 // The one symbol that a backend library exports.

@@ -42,7 +42,7 @@ class BackendModel {
 };
 
 // What a backend is made of; the functions may throw.
-struct BackendParts {
+struct BackendVTable {
   const char* name;
   void (*probe)();
   std::string (*device_info)(int index);
@@ -50,7 +50,7 @@ struct BackendParts {
                                               const fastalex_param* params, size_t param_count,
                                               const fastalex_model_options& options);
   bool top_k = false;                          // as in fastalex_backend_api
-  const fastalex_layer_api* layers = nullptr;  // likewise
+  const fastalex_step_api* layers = nullptr;  // likewise
 };
 
 // Parameter `index` of layers that can unpack_weight and unpack_bias, in the order of the net: two of each layer.
@@ -95,7 +95,7 @@ inline void copy_text(const std::string& from, char* text, size_t capacity, size
   text[count] = '\0';
 }
 
-// Parts: a class with a static function parts() -> const BackendParts&.
+// Parts: a class with a static function parts() -> const BackendVTable&.
 template <typename Parts>
 class BackendApi {
  public:

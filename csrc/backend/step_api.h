@@ -24,7 +24,7 @@ typedef enum fastalex_layout {
 } fastalex_layout;
 
 // Functions return a fastalex_status; on failure the sentence is in fastalex_backend_api.last_error().
-typedef struct fastalex_layer_api {
+typedef struct fastalex_step_api {
   int (*current_device)(int* index);  // of the calling thread
   // steps: in this order, with shapes for any n; param is 0 in at most one of them, else -1. weight, bias: of that one,
   // the caller's until the layer is destroyed; quantized ones keep their levels.
@@ -42,7 +42,7 @@ typedef struct fastalex_layer_api {
   // looked at.
   int (*enqueue)(const void* layer, int32_t batch, const void* in, int32_t in_layout, void* out, int32_t out_layout,
                  void* workspace, void* stream);
-} fastalex_layer_api;
+} fastalex_step_api;
 
 #ifdef __cplusplus
 }

@@ -13,7 +13,7 @@ namespace fastalex {
 struct ConvChoice {
   int dtype;  // DType of the input and the products
   int form;     // index into CpuKernels::winograd; -1: direct
-  int block;    // edge of the blocks of pixels that become channels first (ImportTask), which leaves a stride of 1
+  int block;    // edge of the blocks of pixels that become channels first (ImportArgs), which leaves a stride of 1
   int kernel;   // edge of the weights after that
 };
 

@@ -57,7 +57,7 @@ class CpuPlan final : public BackendPlan {
   std::string describe(const char* const* names) const override {
     std::vector<std::pair<size_t, size_t>> parts;  // first and last step
     for (const auto& stage : network_.stages) parts.emplace_back(stage->first_step, stage->last_step);
-    for (size_t i = network_.image_steps; i < network_.steps.size(); ++i) parts.emplace_back(i, i);
+    for (size_t i = network_.per_image_steps; i < network_.steps.size(); ++i) parts.emplace_back(i, i);
     std::ostringstream text;
     text << "{\"graph\": false, \"steps\": [";
     for (size_t i = 0; i < parts.size(); ++i) {
@@ -102,8 +102,8 @@ std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t coun
 }
 
 struct Cpu {
-  static const BackendParts& parts() {
-    static const BackendParts parts = {"cpu", [] { cpu_kernels(); }, no_device_info, make_model};
+  static const BackendVTable& parts() {
+    static const BackendVTable parts = {"cpu", [] { cpu_kernels(); }, no_device_info, make_model};
     return parts;
   }
 };

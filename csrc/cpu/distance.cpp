@@ -35,7 +35,7 @@ int unit_count(double count) {
 
 void unit_normalize(float* maps, size_t images, size_t channels, size_t positions, float eps, bool eps_inside,
                     int threads) {
-  UnitNormTask task = {};
+  UnitNormArgs task = {};
   task.maps = maps;
   task.channels = checked("channels", channels);
   task.positions = checked("positions", positions);
@@ -49,7 +49,7 @@ void unit_normalize(float* maps, size_t images, size_t channels, size_t position
 }
 
 void map_distances(const fastalex_distances& distances, int threads) {
-  MapDistanceTask task = {};
+  MapDistanceArgs task = {};
   task.a = distances.a;
   task.b = distances.b;
   task.weights = distances.weights;

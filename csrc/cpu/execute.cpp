@@ -33,14 +33,14 @@ float value_at(const Activations& a, int64_t place, int bytes) {
 }
 
 // Images of a tensor as dense float32 NCHW. A unit is a channel of one.
-struct UnpackTask {
+struct UnpackArgs {
   Activations from;
   int bytes, channels;
   float* to;  // [image][channel][h][w]
 };
 
 void unpack_channel(const void* erased, int unit, int) {
-  const UnpackTask& task = *static_cast<const UnpackTask*>(erased);
+  const UnpackArgs& task = *static_cast<const UnpackArgs*>(erased);
   const Activations& a = task.from;
   float* to = task.to + static_cast<size_t>(unit) * a.h * a.w;
   const int64_t first = unit / task.channels * a.image + unit % task.channels;
@@ -53,7 +53,7 @@ void import_input(const Call& call, int first_image, const Chunk& chunk) {
   const Network& network = call.network;
   const fastalex_step& step = network.steps[0];
   const Tensor& tensor = network.tensors[0];
-  ImportTask task = {};
+  ImportArgs task = {};
   task.channels = step.in_c;
   task.h = step.in_h;
   task.w = step.in_w;
@@ -61,7 +61,7 @@ void import_input(const Call& call, int first_image, const Chunk& chunk) {
   task.block = network.input_block;
   task.pad = network.input_block > 1 ? step.pad : 0;
   // A network that begins with a fully connected layer has its features here already.
-  task.to = network.image_steps == 0 && network.has_batch_part()
+  task.to = network.per_image_steps == 0 && network.has_fc_part()
                 ? tensor.view_at(chunk.features + chunk.first * chunk.features_pitch, chunk.features_pitch)
                 : tensor.view(chunk.workspace, chunk.first);
   const StepTimer timer(call.step_seconds, 0);  // part of the first step
@@ -73,8 +73,8 @@ void give_output(const Call& call, size_t step_index, int first_image, const Chu
   const fastalex_step& step = network.steps[step_index];
   if (step.output < 0) return;
   const Tensor& tensor = network.tensors[step_index + 1];
-  const bool features = chunk.features && step_index + 1 == network.image_steps;
-  UnpackTask task = {};
+  const bool features = chunk.features && step_index + 1 == network.per_image_steps;
+  UnpackArgs task = {};
   task.from = features ? tensor.view_at(chunk.features + chunk.first * chunk.features_pitch, chunk.features_pitch)
                        : tensor.view(chunk.workspace, chunk.first);
   task.bytes = tensor.bytes;
@@ -87,7 +87,7 @@ void give_output(const Call& call, size_t step_index, int first_image, const Chu
 // The stages of one kind, for all images of `chunk` together.
 void run_stages(const Call& call, int first_image, const Chunk& chunk, bool single) {
   for (const auto& stage : call.network.stages) {
-    if ((stage->first_step < call.network.single_steps) != single) continue;
+    if ((stage->first_step < call.network.conv_steps) != single) continue;
     const StepTimer timer(call.step_seconds, stage->last_step);
     stage->run(chunk);
     give_output(call, stage->last_step, first_image, chunk);
@@ -104,7 +104,7 @@ void run_chunk(const Call& call, int index, size_t place, ThreadPool::Lease* wor
   chunk.scratch = context.scratch.as();
   chunk.scratch_floats = static_cast<int64_t>(network.scratch_bytes / sizeof(float));
   chunk.features_pitch = static_cast<int64_t>(network.features_pitch);
-  chunk.features = network.has_batch_part() ? context.features[0].as() + first * network.features_pitch : nullptr;
+  chunk.features = network.has_fc_part() ? context.features[0].as() + first * network.features_pitch : nullptr;
   chunk.workers = workers;
   const int images = std::min(network.chunk_images, network.batch() - first);
   chunk.images = 1;
@@ -118,7 +118,7 @@ void run_chunk(const Call& call, int index, size_t place, ThreadPool::Lease* wor
 }
 
 void run_image_part(const Call& call, ThreadPool::Lease* workers) {
-  if (call.network.by_chunks && !call.step_seconds && workers->threads() > 1) {
+  if (call.network.parallel_over_chunks && !call.step_seconds && workers->threads() > 1) {
     workers->run(
         [](const void* erased, int unit, int worker) {
           ThreadPool::Lease alone = ThreadPool::Lease::within(worker);
@@ -144,7 +144,7 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
                          ThreadPool::Lease* workers) {
   const FcLayer& layer = *call.network.model->fc(step);
   NetworkContext& context = *call.context;
-  FcTask task = {};
+  FcArgs task = {};
   task.in = in;
   task.out = out;
   task.n = step.n;
@@ -178,7 +178,7 @@ void copy_rows(const Network& network, const fastalex_step& step, const float* f
 }
 
 void run_activation(const Call& call, const fastalex_step& step, float* in, ThreadPool::Lease* workers) {
-  ActivationTask task = {};
+  ActivationArgs task = {};
   task.in = plain_tensor(step.out_c, 1, 1).view_at(in, static_cast<int64_t>(call.network.features_pitch));
   task.out = task.in;
   task.activation = step.activation;
@@ -189,7 +189,7 @@ void run_activation(const Call& call, const fastalex_step& step, float* in, Thre
 void run_batch_part(const Call& call, ThreadPool::Lease* workers) {
   const Network& network = call.network;
   int current = 0;
-  for (size_t i = network.image_steps; i < network.steps.size(); ++i) {
+  for (size_t i = network.per_image_steps; i < network.steps.size(); ++i) {
     const StepTimer timer(call.step_seconds, i);
     const fastalex_step& step = network.steps[i];
     float* in = call.context->features[current].as();
@@ -213,7 +213,7 @@ void run_network(const Network& network, NetworkContext* context, const float* i
   const Call call = {network, context, input, outputs, step_seconds};
   ThreadPool::Lease workers(network.model->pool.get());
   run_image_part(call, &workers);
-  if (network.has_batch_part()) run_batch_part(call, &workers);
+  if (network.has_fc_part()) run_batch_part(call, &workers);
 }
 
 }  // namespace fastalex

@@ -45,7 +45,7 @@ struct Tensor {
 // A dense float32 tensor without a border.
 Tensor plain_tensor(int c, int h, int w);
 
-// The window of a convolution, unit by unit: bytes from its start (ConvTask::offsets).
+// The window of a convolution, unit by unit: bytes from its start (ConvArgs::offsets).
 std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in);
 
 // Values of the stretches of one window that are contiguous in the input, in the order r, s, c. The last unit of each

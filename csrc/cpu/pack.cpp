@@ -105,7 +105,7 @@ std::vector<int> run_order(const fastalex_step& step) {
 // The form's matrices in double; those that the kernels were compiled with are the same.
 WinogradTransforms transforms_of(const WinogradForm& form) {
   const std::vector<double> points(form.points, form.points + form.out + form.kernel - 2);
-  const WinogradTransforms found = cook_toom(form.out, form.kernel, points);
+  const WinogradTransforms found = winograd_transforms(form.out, form.kernel, points);
   for (size_t i = 0; i < found.bt.size(); ++i) FASTALEX_ASSERT(static_cast<float>(found.bt[i]) == form.bt[i]);
   for (size_t i = 0; i < found.at.size(); ++i) FASTALEX_ASSERT(static_cast<float>(found.at[i]) == form.at[i]);
   return found;

@@ -55,7 +55,7 @@ class ConvLayer final : public PackedLayer {
   const ConvChoice choice;
   bool in_negative;  // the input can be below 0
   int units;         // direct: of one output
-  Buffer offset;     // kQuantized: ConvTask::offset
+  Buffer offset;     // kQuantized: ConvArgs::offset
 
  private:
   void prepare_direct(const fastalex_step& step, const CpuKernels& kernels);
@@ -82,7 +82,7 @@ class FcLayer final : public PackedLayer {
           const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;
   size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
-  // Bytes of a row of the input as it is prepared, FcTask::plane: up to eight products a unit, in whole cache lines.
+  // Bytes of a row of the input as it is prepared, FcArgs::plane: up to eight products a unit, in whole cache lines.
   size_t plane() const { return (static_cast<size_t>(units) * 8 + 63) / 64 * 64; }
 
   const FcChoice choice;
@@ -91,7 +91,7 @@ class FcLayer final : public PackedLayer {
   double input_scale;
   int k, units, products;  // products: of a unit
   int in_c, in_h, in_w;
-  Buffer sums;  // FcTask::sums
+  Buffer sums;  // FcArgs::sums
 
  private:
   struct Row;

@@ -46,12 +46,12 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
 }
 
 // The first step whose weights are large; a pair of steps that are one stage is not parted.
-size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, size_t image_steps) {
-  for (size_t i = 0; i < image_steps; ++i) {
+size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, size_t per_image_steps) {
+  for (size_t i = 0; i < per_image_steps; ++i) {
     const ConvLayer* conv = model.conv(steps[i]);
     if (conv && conv->weights.bytes() > kSmallWeights) return i;
   }
-  return image_steps;
+  return per_image_steps;
 }
 
 // The largest level is the level of the largest value, so what goes through a pool into levels may be levels before it.
@@ -67,11 +67,11 @@ size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) /
 Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
     : model(model_),
       steps(steps_, steps_ + count),
-      image_steps(std::find_if(steps_, steps_ + count, works_on_batch) - steps_),
-      single_steps(first_large(*model_, steps, image_steps)),
+      per_image_steps(std::find_if(steps_, steps_ + count, works_on_batch) - steps_),
+      conv_steps(first_large(*model_, steps, per_image_steps)),
       input_block(1),
-      chunk_images(single_steps == image_steps ? 1 : std::min(kChunkImages, steps_[0].n)),
-      by_chunks(false),
+      chunk_images(conv_steps == per_image_steps ? 1 : std::min(kChunkImages, steps_[0].n)),
+      parallel_over_chunks(false),
       workspace_bytes(0),
       transformed_bytes(0),
       scratch_bytes(0),
@@ -80,17 +80,17 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
       plane_sums(0) {
   for (const fastalex_step& step : steps)
     if (const FcLayer* layer = model->fc(step)) check_same_features(step, layer->in_c, layer->in_h, layer->in_w);
-  by_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
+  parallel_over_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
   make_tensors();
   make_stages();
   size_batch_part();
 }
 
 void Network::make_tensors() {
-  for (size_t i = 0; i <= image_steps; ++i) {
+  for (size_t i = 0; i <= per_image_steps; ++i) {
     const bool input = i == 0;
     const fastalex_step& step = steps[input ? 0 : i - 1];
-    const fastalex_step* reader = i < image_steps ? &steps[i] : nullptr;
+    const fastalex_step* reader = i < per_image_steps ? &steps[i] : nullptr;
     const ConvLayer* conv = reader ? model->conv(*reader) : nullptr;
     Tensor tensor = input ? tensor_for(step.in_c, step.in_h, step.in_w, reader, conv, *model->kernels)
                           : tensor_for(step.out_c, step.out_h, step.out_w, reader, conv, *model->kernels);
@@ -98,10 +98,10 @@ void Network::make_tensors() {
     // Offsets within an image are 32-bit.
     if (1.0 * tensor.padded_h * tensor.padded_w * tensor.c * tensor.bytes > std::numeric_limits<int32_t>::max())
       invalid("an image of ", tensor.c, " x ", tensor.h, " x ", tensor.w, " is too large with its border");
-    tensor.images = i < single_steps ? 1 : chunk_images;
+    tensor.images = i < conv_steps ? 1 : chunk_images;
     tensors.push_back(tensor);
   }
-  for (size_t i = 1; i < image_steps; ++i)
+  for (size_t i = 1; i < per_image_steps; ++i)
     if (pools_quantized(steps[i - 1], steps[i], tensors[i + 1])) tensors[i].take_values_of(tensors[i + 1]);
   for (Tensor& tensor : tensors) {
     tensor.offset = workspace_bytes;
@@ -111,12 +111,12 @@ void Network::make_tensors() {
 }
 
 void Network::make_stages() {
-  const StageParts parts = {model->kernels, steps.data(), tensors.data(), has_batch_part(), image_steps};
+  const StageContext parts = {model->kernels, steps.data(), tensors.data(), has_fc_part(), per_image_steps};
   int64_t transformed = 0, scratch = 0;
-  for (size_t i = 0; i < image_steps;) {
-    const bool pair = i + 1 < image_steps && is_norm_pool_pair(steps[i], steps[i + 1]);
+  for (size_t i = 0; i < per_image_steps;) {
+    const bool pair = i + 1 < per_image_steps && is_norm_pool_pair(steps[i], steps[i + 1]);
     stages.push_back(make_stage(parts, i, model->conv(steps[i]), pair));
-    const int images = i < single_steps ? 1 : chunk_images;
+    const int images = i < conv_steps ? 1 : chunk_images;
     transformed = std::max(transformed, stages.back()->transformed_floats * images);
     scratch = std::max(scratch, stages.back()->scratch_floats);
     i += pair ? 2 : 1;
@@ -126,7 +126,7 @@ void Network::make_stages() {
 }
 
 void Network::size_batch_part() {
-  for (size_t i = image_steps; i < steps.size(); ++i) {
+  for (size_t i = per_image_steps; i < steps.size(); ++i) {
     const size_t in = static_cast<size_t>(steps[i].in_c) * steps[i].in_h * steps[i].in_w;
     const size_t widest = std::max(in, static_cast<size_t>(steps[i].out_c));
     // A cache line more than the panels need: rows 4 KiB apart would fall into the same few sets of the L1.
@@ -139,7 +139,7 @@ void Network::size_batch_part() {
 }
 
 NetworkContext::NetworkContext(const Network& network) {
-  const size_t n = network.batch(), concurrent = network.by_chunks ? network.model->threads : 1;
+  const size_t n = network.batch(), concurrent = network.parallel_over_chunks ? network.model->threads : 1;
   for (size_t i = 0; i < concurrent; ++i) {
     workspaces.emplace_back(network.workspace_bytes);
     transformed.emplace_back(network.transformed_bytes);
@@ -150,7 +150,7 @@ NetworkContext::NetworkContext(const Network& network) {
                     static_cast<unsigned char>(tensor.zero()));
   }
   scratch = Buffer(network.scratch_bytes * network.model->threads);
-  if (!network.has_batch_part()) return;
+  if (!network.has_fc_part()) return;
   for (Buffer& buffer : features) buffer = Buffer((network.features_pitch * n + kSlack) * sizeof(float));
   prepared = Buffer(network.prepared_bytes * n);
   row_steps = Buffer(n * sizeof(float));

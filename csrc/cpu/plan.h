@@ -20,19 +20,19 @@ struct Network {
   // Throws Error(FASTALEX_INVALID) for images that the model's weights do not fit.
   Network(const Model* model, const fastalex_step* steps, size_t count);
 
-  bool has_batch_part() const { return image_steps < steps.size(); }
+  bool has_fc_part() const { return per_image_steps < steps.size(); }
   int batch() const { return steps[0].n; }
   int chunks() const { return (batch() + chunk_images - 1) / chunk_images; }
 
   const Model* model;
   std::vector<fastalex_step> steps;
-  size_t image_steps;           // number of steps that work on chunks
-  size_t single_steps;          // number of those that work image by image
-  std::vector<Tensor> tensors;  // image_steps + 1
+  size_t per_image_steps;           // number of steps that work on chunks
+  size_t conv_steps;          // number of those that work image by image
+  std::vector<Tensor> tensors;  // per_image_steps + 1
   std::vector<std::unique_ptr<Stage>> stages;
-  int input_block;  // of the import of the network's input (ImportTask)
+  int input_block;  // of the import of the network's input (ImportArgs)
   int chunk_images;
-  bool by_chunks;                           // the threads take a chunk each
+  bool parallel_over_chunks;                           // the threads take a chunk each
   size_t workspace_bytes;                   // of a chunk
   size_t transformed_bytes, scratch_bytes;  // of a chunk; of a worker
   size_t features_pitch;                    // floats from one row of the batch part to the next

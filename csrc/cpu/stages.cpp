@@ -25,12 +25,12 @@ const int kNormPoolRows = 5;
 
 int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-class Ends {  // where a stage reads and writes
+class StageIO {  // where a stage reads and writes
  public:
-  Ends(const StageParts& parts, size_t first, size_t last)
+  StageIO(const StageContext& parts, size_t first, size_t last)
       : in_(parts.tensors[first]),
         out_(parts.tensors[last + 1]),
-        to_features_(parts.last_is_features && last + 1 == parts.image_steps) {}
+        to_features_(parts.last_is_features && last + 1 == parts.per_image_steps) {}
 
   Activations in(const Chunk& chunk) const { return in_.view(chunk.workspace, chunk.first); }
   Activations padded_in(const Chunk& chunk) const { return in_.padded_view(chunk.workspace, chunk.first); }
@@ -46,7 +46,7 @@ class Ends {  // where a stage reads and writes
 
 class DirectConv final : public Stage {
  public:
-  DirectConv(const StageParts& parts, size_t index, const ConvLayer& layer)
+  DirectConv(const StageContext& parts, size_t index, const ConvLayer& layer)
       : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.dtype]), task_() {
     const fastalex_step& step = parts.steps[index];
     offsets_ = window_offsets(step, parts.tensors[index]);
@@ -69,22 +69,22 @@ class DirectConv final : public Stage {
   }
 
   void run(const Chunk& chunk) const override {
-    ConvTask task = task_;
+    ConvArgs task = task_;
     task.in = ends_.padded_in(chunk);
     task.out = ends_.out(chunk);
     chunk.workers->run(kernel_, &task, chunk.images * task.groups * task.panels_per_group * task.units_per_panel);
   }
 
  private:
-  Ends ends_;
-  UnitWork kernel_;
+  StageIO ends_;
+  UnitFn kernel_;
   std::vector<int32_t> offsets_;
-  ConvTask task_;
+  ConvArgs task_;
 };
 
 class WinogradConv final : public Stage {
  public:
-  WinogradConv(const StageParts& parts, size_t index, const ConvLayer& layer)
+  WinogradConv(const StageContext& parts, size_t index, const ConvLayer& layer)
       : ends_(parts, index, index), kernels_(*parts.kernels), task_() {
     const fastalex_step& step = parts.steps[index];
     const WinogradForm& form = kernels_.winograd[layer.choice.form];
@@ -110,7 +110,7 @@ class WinogradConv final : public Stage {
   }
 
   void run(const Chunk& chunk) const override {
-    WinogradTask task = task_;
+    WinogradArgs task = task_;
     task.in = ends_.padded_in(chunk);
     task.out = ends_.out(chunk);
     task.transformed = chunk.transformed;
@@ -126,7 +126,7 @@ class WinogradConv final : public Stage {
   }
 
  private:
-  void run_strip(WinogradTask* task, ThreadPool::Lease* workers) const {
+  void run_strip(WinogradArgs* task, ThreadPool::Lease* workers) const {
     const int panels = task->groups * task->panels_per_group;
     task->block_tiles = block_of(task->strip_tiles, 2 * workers->threads(), panels);
     workers->run(kernels_.winograd_input, task, task->strip_tiles);
@@ -141,14 +141,14 @@ class WinogradConv final : public Stage {
     return block;
   }
 
-  Ends ends_;
+  StageIO ends_;
   const CpuKernels& kernels_;
-  WinogradTask task_;
+  WinogradArgs task_;
   int block_tiles_, strip_tiles_;  // 0: all tiles of a chunk are one strip
 };
 
-NormTask norm_task(const fastalex_step& step) {
-  NormTask task = {};
+NormArgs norm_task(const fastalex_step& step) {
+  NormArgs task = {};
   task.groups = step.groups;
   task.size = step.size;
   task.alpha = static_cast<float>(step.alpha);
@@ -157,8 +157,8 @@ NormTask norm_task(const fastalex_step& step) {
   return task;
 }
 
-PoolTask pool_task(const fastalex_step& step) {
-  PoolTask task = {};
+PoolArgs pool_task(const fastalex_step& step) {
+  PoolArgs task = {};
   task.kernel = step.kernel;
   task.stride = step.stride;
   task.activation = step.activation;
@@ -167,7 +167,7 @@ PoolTask pool_task(const fastalex_step& step) {
 
 class NormPool final : public Stage {
  public:
-  NormPool(const StageParts& parts, size_t index)
+  NormPool(const StageContext& parts, size_t index)
       : ends_(parts, index, index + 1), kernel_(parts.kernels->norm_pool), middle_(parts.tensors[index + 1]), task_() {
     const fastalex_step* steps = parts.steps + index;
     task_.pool_first = steps[0].op == FASTALEX_OP_MAXPOOL;
@@ -181,11 +181,11 @@ class NormPool final : public Stage {
   }
 
   void run(const Chunk& chunk) const override {
-    NormPoolTask task = task_;
+    NormPoolArgs task = task_;
     // The tensor between the two has a shape, but is not stored.
     const Activations middle = middle_.view_at(nullptr, 0);
-    NormTask& norm = task.norm;
-    PoolTask& pool = task.pool;
+    NormArgs& norm = task.norm;
+    PoolArgs& pool = task.pool;
     norm.in = pool.in = middle;
     norm.out = pool.out = middle;
     (task.pool_first ? pool.in : norm.in) = ends_.in(chunk);
@@ -196,17 +196,17 @@ class NormPool final : public Stage {
   }
 
  private:
-  Ends ends_;
-  UnitWork kernel_;
+  StageIO ends_;
+  UnitFn kernel_;
   Tensor middle_;
-  NormPoolTask task_;
+  NormPoolArgs task_;
 };
 
 // Tasks of one input and one output whose units are rows of the output.
 template <typename Task>
 class RowStage final : public Stage {
  public:
-  RowStage(const StageParts& parts, size_t index, UnitWork kernel, const Task& task)
+  RowStage(const StageContext& parts, size_t index, UnitFn kernel, const Task& task)
       : ends_(parts, index, index), kernel_(kernel), task_(task) {}
 
   void run(const Chunk& chunk) const override {
@@ -217,17 +217,17 @@ class RowStage final : public Stage {
   }
 
  private:
-  Ends ends_;
-  UnitWork kernel_;
+  StageIO ends_;
+  UnitFn kernel_;
   Task task_;
 };
 
 template <typename Task>
-std::unique_ptr<Stage> row_stage(const StageParts& parts, size_t index, UnitWork kernel, const Task& task) {
+std::unique_ptr<Stage> row_stage(const StageContext& parts, size_t index, UnitFn kernel, const Task& task) {
   return std::unique_ptr<Stage>(new RowStage<Task>(parts, index, kernel, task));
 }
 
-std::unique_ptr<Stage> new_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair) {
+std::unique_ptr<Stage> new_stage(const StageContext& parts, size_t index, const ConvLayer* conv, bool pair) {
   const fastalex_step& step = parts.steps[index];
   const CpuKernels& kernels = *parts.kernels;
   if (pair) return std::unique_ptr<Stage>(new NormPool(parts, index));
@@ -245,7 +245,7 @@ std::unique_ptr<Stage> new_stage(const StageParts& parts, size_t index, const Co
       return row_stage(parts, index, kernels.adaptive_avgpool, pool_task(step));
     default: {
       FASTALEX_ASSERT(step.op == FASTALEX_OP_ACTIVATION);
-      ActivationTask task = {};
+      ActivationArgs task = {};
       task.activation = step.activation;
       task.slope = static_cast<float>(step.alpha);
       return row_stage(parts, index, kernels.activation, task);
@@ -255,7 +255,7 @@ std::unique_ptr<Stage> new_stage(const StageParts& parts, size_t index, const Co
 
 }  // namespace
 
-std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair) {
+std::unique_ptr<Stage> make_stage(const StageContext& parts, size_t index, const ConvLayer* conv, bool pair) {
   std::unique_ptr<Stage> stage = new_stage(parts, index, conv, pair);
   stage->first_step = index;
   stage->last_step = index + (pair ? 1 : 0);

@@ -35,16 +35,16 @@ class Stage {
 };
 
 // What the stages of one plan are made from.
-struct StageParts {
+struct StageContext {
   const CpuKernels* kernels;
   const fastalex_step* steps;
   const Tensor* tensors;  // [step]: its input; one more
   bool last_is_features;  // the last tensor is written to Chunk::features
-  size_t image_steps;
+  size_t per_image_steps;
 };
 
 // Step `index`, and the one after it where `pair` says so.
-std::unique_ptr<Stage> make_stage(const StageParts& parts, size_t index, const ConvLayer* conv, bool pair);
+std::unique_ptr<Stage> make_stage(const StageContext& parts, size_t index, const ConvLayer* conv, bool pair);
 
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_STAGES_H

@@ -89,8 +89,8 @@ std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t coun
 }
 
 struct Cuda {
-  static const BackendParts& parts() {
-    static const BackendParts parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model, true, layer_api()};
+  static const BackendVTable& parts() {
+    static const BackendVTable parts = {FASTALEX_BACKEND_NAME, probe, device_info, make_model, true, layer_api()};
     return parts;
   }
 };

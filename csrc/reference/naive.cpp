@@ -260,8 +260,8 @@ std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t coun
 }
 
 struct Naive {
-  static const BackendParts& parts() {
-    static const BackendParts parts = {"naive", [] {}, no_device_info, make_model};
+  static const BackendVTable& parts() {
+    static const BackendVTable parts = {"naive", [] {}, no_device_info, make_model};
     return parts;
   }
 };

@@ -140,8 +140,8 @@ std::unique_ptr<BackendModel> make_model(const fastalex_step* steps, size_t coun
 }
 
 struct TensorRt {
-  static const BackendParts& parts() {
-    static const BackendParts parts = {FASTALEX_TENSORRT_BACKEND_NAME, probe, device_info, make_model};
+  static const BackendVTable& parts() {
+    static const BackendVTable parts = {FASTALEX_TENSORRT_BACKEND_NAME, probe, device_info, make_model};
     return parts;
   }
 };

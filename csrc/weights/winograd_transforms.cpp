@@ -21,7 +21,7 @@ std::vector<double> polynomial(const std::vector<double>& points, size_t without
 
 }  // namespace
 
-WinogradTransforms cook_toom(int out, int kernel, const std::vector<double>& points) {
+WinogradTransforms winograd_transforms(int out, int kernel, const std::vector<double>& points) {
   const int in = out + kernel - 1, last = in - 1;  // the last point is infinity
   FASTALEX_ASSERT(static_cast<int>(points.size()) == last);
   WinogradTransforms t = {out, kernel, in, {}, {}, {}};

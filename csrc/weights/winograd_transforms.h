@@ -16,7 +16,7 @@ struct WinogradTransforms {
 
 // By the formulas of constants/winograd.h, in double.
 // points: the out + kernel - 2 finite ones.
-WinogradTransforms cook_toom(int out, int kernel, const std::vector<double>& points);
+WinogradTransforms winograd_transforms(int out, int kernel, const std::vector<double>& points);
 
 }  // namespace fastalex
 #endif  // FASTALEX_WEIGHTS_WINOGRAD_TRANSFORMS_H

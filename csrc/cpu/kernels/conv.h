@@ -21,7 +21,7 @@ struct PanelWork {
   int group, channel, width;
 };
 
-inline PanelWork panel_work(const fastalex::ConvTask& task, int index) {
+inline PanelWork panel_work(const fastalex::ConvArgs& task, int index) {
   PanelWork panel;
   const int local = index % task.panels_per_group;
   panel.group = index / task.panels_per_group;
@@ -56,7 +56,7 @@ struct Results<IntVec> {
 
 // The results of `rows` positions, one after the other from value `out` of the output on. sums: [row][kVectors].
 template <typename Sum>
-__attribute__((noinline)) void store_results(const fastalex::ConvTask& task, const PanelWork& panel, const Sum* sums,
+__attribute__((noinline)) void store_results(const fastalex::ConvArgs& task, const PanelWork& panel, const Sum* sums,
                                              int rows, int64_t out) {
   for (int j = 0; j < kVectors && j * kLanes < panel.width; ++j) {
     const Results<Sum> result(panel, j);
@@ -68,11 +68,11 @@ __attribute__((noinline)) void store_results(const fastalex::ConvTask& task, con
 }
 
 // The kernel rows of a row of outputs that lie within the image; all of them where a level of the border is not zero,
-// as ConvTask::offset counts on it.
+// as ConvArgs::offset counts on it.
 struct KernelRows {
   int first, last;
 };
-inline KernelRows kernel_rows(const fastalex::ConvTask& task, int y) {
+inline KernelRows kernel_rows(const fastalex::ConvArgs& task, int y) {
   if (task.in.zero) return {0, task.kernel};
   const int top = y * task.stride - task.pad, rest = task.in.h - top;
   return {top < 0 ? -top : 0, rest < task.kernel ? rest : task.kernel};
@@ -85,7 +85,7 @@ struct TilePlace {
 };
 
 template <int NUMERIC, int ROWS>
-void conv_tile(const fastalex::ConvTask& task, const PanelWork& panel, const TilePlace& at) {
+void conv_tile(const fastalex::ConvArgs& task, const PanelWork& panel, const TilePlace& at) {
   const int64_t column = static_cast<int64_t>(task.stride) * task.in.c * bytes_of(NUMERIC);
   const char* in[ROWS];
   in[0] = static_cast<const char*>(task.in.data) +
@@ -101,7 +101,7 @@ void conv_tile(const fastalex::ConvTask& task, const PanelWork& panel, const Til
 
 template <int NUMERIC>
 void conv(const void* erased, int unit, int) {
-  const fastalex::ConvTask& task = *static_cast<const fastalex::ConvTask*>(erased);
+  const fastalex::ConvArgs& task = *static_cast<const fastalex::ConvArgs*>(erased);
   const int panels = task.groups * task.panels_per_group, stretch = unit % task.units_per_panel;
   const int index = unit / task.units_per_panel % panels, image = unit / task.units_per_panel / panels;
   const PanelWork panel = panel_work(task, index);

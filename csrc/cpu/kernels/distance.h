@@ -48,7 +48,7 @@ inline void sum_channels(int channels, Vec* sum, const Term& term) {
 }
 
 template <bool WHOLE>
-void normalize_strip(const fastalex::UnitNormTask& task, float* x, int count) {
+void normalize_strip(const fastalex::UnitNormArgs& task, float* x, int count) {
   const int64_t pitch = task.positions;
   Vec sum[kStripVectors], inverse[kStripVectors];
   sum_channels(task.channels, sum, [&](int c, int j) {
@@ -68,7 +68,7 @@ void normalize_strip(const fastalex::UnitNormTask& task, float* x, int count) {
 }
 
 void unit_norm(const void* erased, int unit, int) {
-  const fastalex::UnitNormTask& task = *static_cast<const fastalex::UnitNormTask*>(erased);
+  const fastalex::UnitNormArgs& task = *static_cast<const fastalex::UnitNormArgs*>(erased);
   const int image = unit / task.units_per_image, first = unit % task.units_per_image * task.positions_per_unit;
   const int last = task.positions - first < task.positions_per_unit ? task.positions : first + task.positions_per_unit;
   float* maps = task.maps + static_cast<int64_t>(image) * task.channels * task.positions;
@@ -82,7 +82,7 @@ void unit_norm(const void* erased, int unit, int) {
 
 // The distances at `count` positions from `first` on; adds them to `lanes`, and writes them to `map` if it is given.
 template <bool WHOLE>
-inline void distance_strip(const fastalex::MapDistanceTask& task, const float* a, const float* b, int first, int count,
+inline void distance_strip(const fastalex::MapDistanceArgs& task, const float* a, const float* b, int first, int count,
                            double* lanes, float* map) {
   const int64_t pitch = task.positions;
   Vec sum[kStripVectors];
@@ -97,7 +97,7 @@ inline void distance_strip(const fastalex::MapDistanceTask& task, const float* a
 }
 
 void map_distance(const void* erased, int unit, int) {
-  const fastalex::MapDistanceTask& task = *static_cast<const fastalex::MapDistanceTask*>(erased);
+  const fastalex::MapDistanceArgs& task = *static_cast<const fastalex::MapDistanceArgs*>(erased);
   const int tile = unit / task.units_per_tile, part = unit % task.units_per_tile;
   const int first = part * task.positions_per_unit;
   const int last = task.positions - first < task.positions_per_unit ? task.positions : first + task.positions_per_unit;

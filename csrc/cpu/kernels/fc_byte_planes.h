@@ -19,7 +19,7 @@ struct RowScale {
 };
 
 // A step that gives the row's largest magnitude all bits of the byte_planes. Values below 0 cost one bit, for the sign.
-RowScale row_scale(const fastalex::FcTask& task, const float* in) {
+RowScale row_scale(const fastalex::FcArgs& task, const float* in) {
   if (task.byte_planes == 1) return {task.fixed_scale, task.fixed_zero};
   float largest = 0;
   int finite = 1, negative = 0;
@@ -36,7 +36,7 @@ RowScale row_scale(const fastalex::FcTask& task, const float* in) {
 }
 
 // The levels of a row's values, as Activations has them.
-fastalex::Activations quantized_row(const fastalex::FcTask& task, const RowScale& scale) {
+fastalex::Activations quantized_row(const fastalex::FcArgs& task, const RowScale& scale) {
   fastalex::Activations levels = {};
   levels.inverse = scale.step == scale.step ? 1.0f / scale.step : 0.0f;
   const int bits = 8 * task.byte_planes;
@@ -47,9 +47,9 @@ fastalex::Activations quantized_row(const fastalex::FcTask& task, const RowScale
 }
 
 // Groups of products that share a scale in int4.
-inline int groups_of(const fastalex::FcTask& task) { return (task.k + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
+inline int groups_of(const fastalex::FcArgs& task) { return (task.k + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
-void sum_planes(const fastalex::FcTask& task, const uint8_t* planes, int32_t* sums) {
+void sum_planes(const fastalex::FcArgs& task, const uint8_t* planes, int32_t* sums) {
   for (int begin = 0; begin < task.k; begin += FASTALEX_INT4_GROUP)
     for (int d = 0; d < task.byte_planes; ++d) {
       int32_t sum = 0;
@@ -58,7 +58,7 @@ void sum_planes(const fastalex::FcTask& task, const uint8_t* planes, int32_t* su
     }
 }
 
-void prepare_planes(const fastalex::FcTask& task, int row) {
+void prepare_planes(const fastalex::FcArgs& task, int row) {
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   uint8_t* planes = task.prepared + row * task.byte_planes * task.plane;
   const RowScale scale = row_scale(task, in);
@@ -78,14 +78,14 @@ void prepare_planes(const fastalex::FcTask& task, int row) {
 }
 
 // int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
-void round_to_quantized(const fastalex::FcTask& task, float* in) {
+void round_to_quantized(const fastalex::FcArgs& task, float* in) {
   const fastalex::Activations to = quantized_row(task, {task.fixed_scale, task.fixed_zero});
   for (int k = 0; k < task.k; k += kLanes)
     store(in + k, to_float(quantize_values(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_scale));
 }
 
 void fc_prepare(const void* erased, int row, int) {
-  const fastalex::FcTask& task = *static_cast<const fastalex::FcTask*>(erased);
+  const fastalex::FcArgs& task = *static_cast<const fastalex::FcArgs*>(erased);
   float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return prepare_planes(task, row);
   if (task.form != fastalex::kFcBf16) {
@@ -116,14 +116,14 @@ inline Vec joined_planes(const IntVec (&sum)[DIGITS]) {
 
 inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) { return Products<fastalex::kQuantized>::add(sum, unit, w); }
 
-inline void store_fc(const fastalex::FcTask& task, int panel, int row, int j, Vec value) {
+inline void store_fc(const fastalex::FcArgs& task, int panel, int row, int j, Vec value) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
   store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
         activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
 }
 
 template <int DIGITS, int ROWS>
-void int8_rows(const fastalex::FcTask& task, int panel, int row) {
+void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
   IntVec sum[ROWS][kVectors][DIGITS] = {};
   const uint8_t* in[ROWS][DIGITS];
   for (int i = 0; i < ROWS; ++i)
@@ -155,7 +155,7 @@ inline IntVec high_nibbles(IntVec w) { return (w >> 4) & splat_unit(0x0f0f0f0f);
 // sum_k (nibble - 8) (plane - zero) = sum nibble plane - 8 sum plane - zero (sum nibble - 8 count). The last term needs
 // products with ones, and is there only where a row has a zero (SHIFTED).
 template <int DIGITS, int ROWS, bool SHIFTED>
-void int4_rows(const fastalex::FcTask& task, int panel, int row) {
+void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
   enum { kGroupUnits = FASTALEX_INT4_GROUP / 8 };
   Vec total[ROWS][kVectors] = {};
   const uint8_t* in[ROWS][DIGITS];
@@ -200,7 +200,7 @@ void int4_rows(const fastalex::FcTask& task, int panel, int row) {
 }
 
 // A row with a NaN or an infinity has no byte_planes: its products are done one by one.
-void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
+void unbounded_row(const fastalex::FcArgs& task, int panel, int row) {
   const bool nibbles = task.form == fastalex::kFcBytePlanes4;
   const int in_unit = nibbles ? 8 : 4, groups = groups_of(task);
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
@@ -224,7 +224,7 @@ void unbounded_row(const fastalex::FcTask& task, int panel, int row) {
 }
 
 template <int DIGITS, int ROWS>
-inline void plane_rows(const fastalex::FcTask& task, int panel, int row) {
+inline void plane_rows(const fastalex::FcArgs& task, int panel, int row) {
   if (task.form == fastalex::kFcBytePlanes) return int8_rows<DIGITS, ROWS>(task, panel, row);
   bool shifted = false;
   for (int i = 0; i < ROWS; ++i) shifted |= task.row_zero[row + i] != 0;
@@ -235,7 +235,7 @@ inline void plane_rows(const fastalex::FcTask& task, int panel, int row) {
 }
 
 template <int DIGITS>
-void plane_panel(const fastalex::FcTask& task, int panel) {
+void plane_panel(const fastalex::FcArgs& task, int panel) {
   int row = 0;
   for (; row + 4 <= task.n; row += 4) plane_rows<DIGITS, 4>(task, panel, row);
   for (; row < task.n; ++row) plane_rows<DIGITS, 1>(task, panel, row);
@@ -243,7 +243,7 @@ void plane_panel(const fastalex::FcTask& task, int panel) {
     if (task.row_scale[row] != task.row_scale[row]) unbounded_row(task, panel, row);
 }
 
-void fc_byte_planes(const fastalex::FcTask& task, int panel) {
+void fc_byte_planes(const fastalex::FcArgs& task, int panel) {
   if (task.byte_planes == 1)
     plane_panel<1>(task, panel);
   else if (task.byte_planes == 2)
@@ -254,7 +254,7 @@ void fc_byte_planes(const fastalex::FcTask& task, int panel) {
 
 #else
 
-void fc_byte_planes(const fastalex::FcTask&, int) {}  // CpuKernels::byte_planes is 0: no layer has this form
+void fc_byte_planes(const fastalex::FcArgs&, int) {}  // CpuKernels::byte_planes is 0: no layer has this form
 
 #endif
 

@@ -62,7 +62,7 @@ struct FcPart {
 
 // What becomes of a part's sums: scaled (int4), added to the parts before it, at last scaled (int8), with bias and
 // activation.
-inline Vec joined(const fastalex::FcTask& task, int panel, int j, const FcPart& part, const float* out, Vec sum) {
+inline Vec joined(const fastalex::FcArgs& task, int panel, int j, const FcPart& part, const float* out, Vec sum) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
   if (task.form == fastalex::kFcNibbles) {
     const int groups = groups_of(task);
@@ -76,7 +76,7 @@ inline Vec joined(const fastalex::FcTask& task, int panel, int j, const FcPart& 
 }
 
 template <class Units, int ROWS>
-void fc_rows(const fastalex::FcTask& task, int panel, const FcPart& part, const typename Units::Unit* w, int row) {
+void fc_rows(const fastalex::FcArgs& task, int panel, const FcPart& part, const typename Units::Unit* w, int row) {
   Vec sum[ROWS][kVectors];
   const float* in[ROWS];
 #pragma GCC unroll 8
@@ -104,14 +104,14 @@ void fc_rows(const fastalex::FcTask& task, int panel, const FcPart& part, const 
 }
 
 template <class Units>
-void fc_part(const fastalex::FcTask& task, int panel, const FcPart& part, const typename Units::Unit* w) {
+void fc_part(const fastalex::FcArgs& task, int panel, const FcPart& part, const typename Units::Unit* w) {
   for_batch_rows(task.n,
                  [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
 }
 
 // The weights of a part as floats, once for all rows of a large batch.
 template <class Units>
-void fc_widened_part(const fastalex::FcTask& task, int panel, FcPart part, const typename Units::Unit* w) {
+void fc_widened_part(const fastalex::FcArgs& task, int panel, FcPart part, const typename Units::Unit* w) {
   float wide[fastalex::kPartUnits * kPanel], *to = wide;
   for (int unit = 0; unit < part.units; ++unit, w += kPanel)
     for (int p = 0; p < Units::kProducts; ++p, to += kPanel)
@@ -121,7 +121,7 @@ void fc_widened_part(const fastalex::FcTask& task, int panel, FcPart part, const
 }
 
 template <class Units>
-void fc_panel(const fastalex::FcTask& task, int panel) {
+void fc_panel(const fastalex::FcArgs& task, int panel) {
   typedef typename Units::Unit Unit;
   const Unit* w = static_cast<const Unit*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
   const int length = fastalex::kPartUnits / Units::kProducts;  // of a part, in units
@@ -138,7 +138,7 @@ void fc_panel(const fastalex::FcTask& task, int panel) {
 
 // bf16 times bf16.
 template <int ROWS>
-void fc_bf16_rows(const fastalex::FcTask& task, int panel, int row) {
+void fc_bf16_rows(const fastalex::FcArgs& task, int panel, int row) {
   const char* in[ROWS];
   for (int i = 0; i < ROWS; ++i)
     in[i] = reinterpret_cast<const char*>(task.prepared) + static_cast<int64_t>(row + i) * task.plane;
@@ -154,7 +154,7 @@ void fc_bf16_rows(const fastalex::FcTask& task, int panel, int row) {
 }
 
 void fully_connected(const void* erased, int panel, int) {
-  const fastalex::FcTask& task = *static_cast<const fastalex::FcTask*>(erased);
+  const fastalex::FcArgs& task = *static_cast<const fastalex::FcArgs*>(erased);
   if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return fc_byte_planes(task, panel);
   if (task.form == fastalex::kFcNibbles) return fc_panel<NibbleUnits>(task, panel);
   if (task.form == fastalex::kFcBf16)

@@ -18,7 +18,7 @@ void interleave(const T* from, int from_pitch, int channels, int columns, T* to,
 }
 
 // Columns [x, x + columns) of channels [first, first + channels) of row y, rounded.
-void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, int columns, int first, int channels) {
+void import_rounded(const fastalex::ImportArgs& task, int image, int y, int x, int columns, int first, int channels) {
   enum { kPitch = 64 };
   Quantized levels[4 * kPitch];
   int16_t shorts[4 * kPitch];
@@ -42,7 +42,7 @@ void import_rounded(const fastalex::ImportTask& task, int image, int y, int x, i
 
 #if defined(FASTALEX_USE_VNNI)
 // Row y of three channels as levels, a pixel's in one lane until they are stored.
-void import_colors(const fastalex::ImportTask& task, int image, int y) {
+void import_colors(const fastalex::ImportArgs& task, int image, int y) {
   const int64_t plane = static_cast<int64_t>(task.h) * task.w;
   const float* from = task.from + static_cast<int64_t>(image) * 3 * plane + static_cast<int64_t>(y) * task.w;
   Quantized* to = static_cast<Quantized*>(task.to.data) + place_of(task.to, image, y, 0);
@@ -56,7 +56,7 @@ void import_colors(const fastalex::ImportTask& task, int image, int y) {
 }
 #endif
 
-void import_row(const fastalex::ImportTask& task, int image, int y) {
+void import_row(const fastalex::ImportArgs& task, int image, int y) {
 #if defined(FASTALEX_USE_VNNI)
   if (task.to.dtype == fastalex::kQuantized && task.channels == 3) return import_colors(task, image, y);
 #endif
@@ -73,7 +73,7 @@ void import_row(const fastalex::ImportTask& task, int image, int y) {
 }
 
 // Row y of the blocks; pixels outside the image keep the zeros that are there.
-void import_blocks(const fastalex::ImportTask& task, int image, int y) {
+void import_blocks(const fastalex::ImportArgs& task, int image, int y) {
   float* to = static_cast<float*>(task.to.data) + place_of(task.to, image, y, 0);
   for (int c = 0; c < task.channels; ++c) {
     for (int dy = 0; dy < task.block; ++dy) {
@@ -100,7 +100,7 @@ void import_blocks(const fastalex::ImportTask& task, int image, int y) {
 }
 
 void import_image(const void* erased, int unit, int) {
-  const fastalex::ImportTask& task = *static_cast<const fastalex::ImportTask*>(erased);
+  const fastalex::ImportArgs& task = *static_cast<const fastalex::ImportArgs*>(erased);
   const int image = unit / task.to.h, row = unit % task.to.h;
   if (task.block > 1)
     import_blocks(task, image, row);

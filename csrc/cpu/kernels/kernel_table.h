@@ -42,7 +42,7 @@ struct Activations {
   float low, high;      // kQuantized: the least and the largest level, before `zero` is added
 };
 
-struct ConvTask {
+struct ConvArgs {
   Activations in;  // data: top left of the padded input
   Activations out;
   int32_t stride;
@@ -59,7 +59,7 @@ struct ConvTask {
 
 // Winograd's algorithm (winograd.h), fp32 only, of stride 1: a strip of a chunk's tiles. `in` begins at the padded
 // input's top left and has every value that a tile reads, past the bottom and right too.
-struct WinogradTask {
+struct WinogradArgs {
   Activations in, out;
   int32_t form;            // index into CpuKernels::winograd
   int32_t tiles, tiles_x;  // of an image; of a row of an image
@@ -89,7 +89,7 @@ enum FcForm {
 // subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.
 enum { kMaxBytePlanes = 3 };
 
-struct FcTask {
+struct FcArgs {
   float* in;   // [n][in_stride], with room for a vector past the last unit
   float* out;  // [n][out_stride], with room for whole panels
   int32_t n, in_stride, out_stride, k, units, activation;
@@ -108,28 +108,28 @@ struct FcTask {
   int32_t* plane_sums;  // kFcBytePlanes4: [n][group][byte_planes]
 };
 
-struct NormTask {
+struct NormArgs {
   Activations in, out;
   int32_t groups, size;
   float alpha, beta, k;
 };
 
-struct PoolTask {
+struct PoolArgs {
   Activations in, out;
   int32_t kernel, stride, activation;
 };
 
 // LRN and max-pool in one, in either order. A unit is `rows_per_unit` rows of the output of one image.
-struct NormPoolTask {
-  NormTask norm;
-  PoolTask pool;
+struct NormPoolArgs {
+  NormArgs norm;
+  PoolArgs pool;
   int32_t pool_first;
   int32_t rows_per_unit, units_per_image;
   float* scratch;  // [worker][scratch_floats]: normalized rows for the pool, or one pooled pixel
   int64_t scratch_floats;
 };
 
-struct ActivationTask {
+struct ActivationArgs {
   Activations in, out;
   int32_t activation;
   float slope;  // of a leaky ReLU, below zero
@@ -138,7 +138,7 @@ struct ActivationTask {
 // A unit is a row of one image. A network's input becomes [h][w][c] of `to`, or, where `block` > 1, its pixels are put
 // into channels first: channel c block^2 + dy block + dx of (y, x) is channel c of (y block + dy - pad, x block + dx -
 // pad), so that a convolution of stride `block` becomes one of stride 1.
-struct ImportTask {
+struct ImportArgs {
   const float* from;  // [image][channels][h][w]
   int32_t channels, h, w;
   int32_t block, pad;
@@ -146,7 +146,7 @@ struct ImportTask {
 };
 
 // Maps of features, [image][channels][positions]. A unit is `positions_per_unit` positions of one image.
-struct UnitNormTask {
+struct UnitNormArgs {
   float* maps;
   int32_t channels, positions;
   int32_t positions_per_unit, units_per_image;
@@ -156,7 +156,7 @@ struct UnitNormTask {
 
 // Distances between maps of features. A unit is `positions_per_unit` positions of a square of up to `tile` x `tile`
 // pairs, of which each image's positions are read once from memory.
-struct MapDistanceTask {
+struct MapDistanceArgs {
   const float* const* a;  // [rows]: [channels][positions]
   const float* const* b;  // [columns]: likewise
   const float* weights;   // [channels]
@@ -177,7 +177,7 @@ struct WinogradForm {
 };
 enum { kWinogradForms = 2 };
 
-typedef void (*UnitWork)(const void* task, int unit, int worker);
+typedef void (*UnitFn)(const void* task, int unit, int worker);
 
 struct CpuKernels {
   const char* isa;
@@ -188,20 +188,20 @@ struct CpuKernels {
   int32_t byte_planes;       // kFcBytePlanes and kFcBytePlanes4 are there
   int32_t bf16;         // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
-  UnitWork import_image;
-  UnitWork conv[kDTypes];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
-  UnitWork winograd_input;   // unit = tile of the strip
-  UnitWork winograd_output;  // unit = block of tiles * panels + panel
-  UnitWork fc_prepare;       // unit = row
-  UnitWork fully_connected;  // unit = panel
-  UnitWork lrn;              // unit = row of the output, counted over the images, here and below
-  UnitWork spatial_norm;
-  UnitWork maxpool;
-  UnitWork norm_pool;
-  UnitWork adaptive_avgpool;
-  UnitWork activation;
-  UnitWork unit_norm;
-  UnitWork map_distance;
+  UnitFn import_image;
+  UnitFn conv[kDTypes];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
+  UnitFn winograd_input;   // unit = tile of the strip
+  UnitFn winograd_output;  // unit = block of tiles * panels + panel
+  UnitFn fc_prepare;       // unit = row
+  UnitFn fully_connected;  // unit = panel
+  UnitFn lrn;              // unit = row of the output, counted over the images, here and below
+  UnitFn spatial_norm;
+  UnitFn maxpool;
+  UnitFn norm_pool;
+  UnitFn adaptive_avgpool;
+  UnitFn activation;
+  UnitFn unit_norm;
+  UnitFn map_distance;
 };
 
 }  // namespace fastalex

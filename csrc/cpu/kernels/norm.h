@@ -30,7 +30,7 @@ inline Vec sum_of_squares(const float* x, int c, int channels, int any_half) {
 
 // Channels of one group of one pixel: x, y [channels].
 template <int HALF>
-inline void lrn_group(const fastalex::NormTask& task, const float* x, float* y, int channels) {
+inline void lrn_group(const fastalex::NormArgs& task, const float* x, float* y, int channels) {
   for (int c = 0; c < channels; c += kLanes) {
     const Vec t = splat(task.k) + splat(task.alpha) * sum_of_squares<HALF>(x, c, channels, task.size / 2);
     if (c + kLanes <= channels) {
@@ -43,7 +43,7 @@ inline void lrn_group(const fastalex::NormTask& task, const float* x, float* y, 
   }
 }
 
-void lrn_pixel(const fastalex::NormTask& task, const float* x, float* y, int all) {
+void lrn_pixel(const fastalex::NormArgs& task, const float* x, float* y, int all) {
   const int channels = all / task.groups;
   for (int g = 0; g < task.groups; ++g, x += channels, y += channels) {
     if (task.size == 5)  // of every published network
@@ -54,7 +54,7 @@ void lrn_pixel(const fastalex::NormTask& task, const float* x, float* y, int all
 }
 
 void lrn(const void* erased, int unit, int) {
-  const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
+  const fastalex::NormArgs& task = *static_cast<const fastalex::NormArgs*>(erased);
   const int image = unit / task.in.h, row = unit % task.in.h;
   for (int col = 0; col < task.in.w; ++col)
     lrn_pixel(task, floats_at(task.in, place_of(task.in, image, row, col)),
@@ -62,7 +62,7 @@ void lrn(const void* erased, int unit, int) {
 }
 
 void spatial_norm(const void* erased, int unit, int) {
-  const fastalex::NormTask& task = *static_cast<const fastalex::NormTask*>(erased);
+  const fastalex::NormArgs& task = *static_cast<const fastalex::NormArgs*>(erased);
   const int image = unit / task.in.h, row = unit % task.in.h;
   const int half = task.size / 2;
   const int top = row - half < 0 ? 0 : row - half;

@@ -12,7 +12,7 @@ namespace {
 struct Window {
   int top, bottom, left, right;
 };
-inline Window window_of(const fastalex::PoolTask& task, int row, int col) {
+inline Window window_of(const fastalex::PoolArgs& task, int row, int col) {
   Window window = {row * task.stride, row * task.stride + task.kernel, col * task.stride,
                    col * task.stride + task.kernel};
   if (window.bottom > task.in.h) window.bottom = task.in.h;
@@ -22,7 +22,7 @@ inline Window window_of(const fastalex::PoolTask& task, int row, int col) {
 
 // The largest of the window, of kLanes channels from `c` on. rows(r): the values of row r of the image.
 template <typename Rows>
-inline Vec largest_of(const fastalex::PoolTask& task, const Window& window, const Rows& rows, int c) {
+inline Vec largest_of(const fastalex::PoolArgs& task, const Window& window, const Rows& rows, int c) {
   Vec best = load(rows(window.top) + static_cast<int64_t>(window.left) * task.in.c + c);
   for (int r = window.top; r < window.bottom; ++r)
     for (int s = window.left; s < window.right; ++s)
@@ -32,7 +32,7 @@ inline Vec largest_of(const fastalex::PoolTask& task, const Window& window, cons
 
 // A row of the output.
 template <typename Rows>
-inline void pool_row(const fastalex::PoolTask& task, int image, int row, const Rows& rows) {
+inline void pool_row(const fastalex::PoolArgs& task, int image, int row, const Rows& rows) {
   for (int col = 0; col < task.out.w; ++col) {
     const Window window = window_of(task, row, col);
     const int64_t place = place_of(task.out, image, row, col);
@@ -45,7 +45,7 @@ typedef Quantized ManyQuantized __attribute__((vector_size(64)));
 enum { kManyQuantized = 64 / sizeof(Quantized) };
 
 // A row of the output where input and output are the same levels.
-void pool_quantized(const fastalex::PoolTask& task, int image, int row) {
+void pool_quantized(const fastalex::PoolArgs& task, int image, int row) {
   for (int col = 0; col < task.out.w; ++col) {
     const Window window = window_of(task, row, col);
     const Quantized* in = static_cast<const Quantized*>(task.in.data) + place_of(task.in, image, window.top, window.left);
@@ -67,15 +67,15 @@ void pool_quantized(const fastalex::PoolTask& task, int image, int row) {
 }
 
 void maxpool(const void* erased, int unit, int) {
-  const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
+  const fastalex::PoolArgs& task = *static_cast<const fastalex::PoolArgs*>(erased);
   const int image = unit / task.out.h;
   if (task.in.dtype == fastalex::kQuantized) return pool_quantized(task, image, unit % task.out.h);
   pool_row(task, image, unit % task.out.h, [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); });
 }
 
 // LRN, then max-pool. Normalized rows are kept in scratch, [row % kernel][w][c]: each is normalized once in a unit.
-void lrn_then_pool(const fastalex::NormPoolTask& task, int image, int first, int last, float* scratch) {
-  const fastalex::PoolTask& pool = task.pool;
+void lrn_then_pool(const fastalex::NormPoolArgs& task, int image, int first, int last, float* scratch) {
+  const fastalex::PoolArgs& pool = task.pool;
   const int64_t line = static_cast<int64_t>(pool.in.w) * pool.in.c;
   const auto rows = [&](int r) { return scratch + r % pool.kernel * line; };
   int done = first * pool.stride;
@@ -90,8 +90,8 @@ void lrn_then_pool(const fastalex::NormPoolTask& task, int image, int first, int
   }
 }
 
-void pool_then_lrn(const fastalex::NormPoolTask& task, int image, int first, int last, float* scratch) {
-  const fastalex::PoolTask& pool = task.pool;
+void pool_then_lrn(const fastalex::NormPoolArgs& task, int image, int first, int last, float* scratch) {
+  const fastalex::PoolArgs& pool = task.pool;
   const auto rows = [&](int r) { return floats_at(pool.in, place_of(pool.in, image, r, 0)); };
   float* pooled = scratch;
   float* normalized = scratch + pool.in.c + fastalex::kSlack;
@@ -109,7 +109,7 @@ void pool_then_lrn(const fastalex::NormPoolTask& task, int image, int first, int
 }
 
 void norm_pool(const void* erased, int unit, int worker) {
-  const fastalex::NormPoolTask& task = *static_cast<const fastalex::NormPoolTask*>(erased);
+  const fastalex::NormPoolArgs& task = *static_cast<const fastalex::NormPoolArgs*>(erased);
   const int image = unit / task.units_per_image, first = unit % task.units_per_image * task.rows_per_unit;
   const int rows = task.pool.out.h - first < task.rows_per_unit ? task.pool.out.h - first : task.rows_per_unit;
   float* scratch = task.scratch + worker * task.scratch_floats;
@@ -120,7 +120,7 @@ void norm_pool(const void* erased, int unit, int worker) {
 }
 
 void adaptive_avgpool(const void* erased, int unit, int) {
-  const fastalex::PoolTask& task = *static_cast<const fastalex::PoolTask*>(erased);
+  const fastalex::PoolArgs& task = *static_cast<const fastalex::PoolArgs*>(erased);
   const int image = unit / task.out.h, row = unit % task.out.h;
   const int top = static_cast<int>(static_cast<int64_t>(row) * task.in.h / task.out.h);
   const int bottom = static_cast<int>((static_cast<int64_t>(row + 1) * task.in.h + task.out.h - 1) / task.out.h);
@@ -148,14 +148,14 @@ Vec sigmoid(Vec v) {
 }
 
 // The activations that are fused, and those that never are.
-Vec activated(const fastalex::ActivationTask& task, Vec v) {
+Vec activated(const fastalex::ActivationArgs& task, Vec v) {
   if (task.activation == FASTALEX_ACT_LEAKY_RELU) return choose(v < Vec{}, v * splat(task.slope), v);  // a NaN stays
   if (task.activation == FASTALEX_ACT_SIGMOID) return sigmoid(v);
   return activate(v, task.activation);
 }
 
 void activation(const void* erased, int unit, int) {
-  const fastalex::ActivationTask& task = *static_cast<const fastalex::ActivationTask*>(erased);
+  const fastalex::ActivationArgs& task = *static_cast<const fastalex::ActivationArgs*>(erased);
   const int image = unit / task.out.h, row = unit % task.out.h;
   for (int col = 0; col < task.out.w; ++col)
     for (int c = 0; c < task.in.c; c += kLanes)

@@ -79,13 +79,13 @@ inline void transform_input(const float* d, int64_t column, int64_t row, float* 
 struct WinogradPlace {
   int image, y, x;  // of the tile's first output
 };
-inline WinogradPlace winograd_place(const fastalex::WinogradTask& task, int strip_tile, int edge) {
+inline WinogradPlace winograd_place(const fastalex::WinogradArgs& task, int strip_tile, int edge) {
   const int tile = task.first_tile + strip_tile, local = tile % task.tiles;
   return {tile / task.tiles, local / task.tiles_x * edge, local % task.tiles_x * edge};
 }
 
 template <class F>
-void winograd_input_of(const fastalex::WinogradTask& task, int tile) {
+void winograd_input_of(const fastalex::WinogradArgs& task, int tile) {
   const WinogradPlace at = winograd_place(task, tile, F::kOut);
   const float* image = floats_at(task.in, place_of(task.in, at.image, at.y, at.x));
   const int64_t position = static_cast<int64_t>(task.groups) * task.strip_tiles * task.pitch;
@@ -97,7 +97,7 @@ void winograd_input_of(const fastalex::WinogradTask& task, int tile) {
 }
 
 // The matrix products of a block of tiles at one position: [tile][panel] of `to`.
-inline void winograd_products(const fastalex::WinogradTask& task, const float* tiles, int count, const float* weights,
+inline void winograd_products(const fastalex::WinogradArgs& task, const float* tiles, int count, const float* weights,
                               float* to) {
   for_row_tiles(count, [&](auto rows, int row) {
     enum { kCount = decltype(rows)::kCount };
@@ -112,7 +112,7 @@ inline void winograd_products(const fastalex::WinogradTask& task, const float* t
 
 // Y = A^T m A of kLanes outputs, with bias and activation; m: [position][...] `position` floats apart.
 template <class F>
-inline void transform_output(const fastalex::WinogradTask& task, const float* m, int64_t position, Vec bias,
+inline void transform_output(const fastalex::WinogradArgs& task, const float* m, int64_t position, Vec bias,
                              const WinogradPlace& at, int channel, int count) {
   Vec half[F::kIn][F::kOut];  // [column of m][row of A^T m]
   for (int x = 0; x < F::kIn; ++x) {
@@ -132,7 +132,7 @@ inline void transform_output(const fastalex::WinogradTask& task, const float* m,
 }
 
 template <class F>
-void winograd_output_of(const fastalex::WinogradTask& task, int unit, int worker) {
+void winograd_output_of(const fastalex::WinogradArgs& task, int unit, int worker) {
   enum { kPositions = F::kIn * F::kIn };
   const int panels = task.groups * task.panels_per_group, index = unit % panels, group = index / task.panels_per_group;
   const int first = unit / panels * task.block_tiles, rest = task.strip_tiles - first;
@@ -160,7 +160,7 @@ void winograd_output_of(const fastalex::WinogradTask& task, int unit, int worker
 enum { kForm4x3 = 0, kForm3x5 = 1 };
 
 void winograd_input(const void* erased, int tile, int) {
-  const fastalex::WinogradTask& task = *static_cast<const fastalex::WinogradTask*>(erased);
+  const fastalex::WinogradArgs& task = *static_cast<const fastalex::WinogradArgs*>(erased);
   if (task.form == kForm4x3)
     winograd_input_of<Winograd4x3>(task, tile);
   else
@@ -168,7 +168,7 @@ void winograd_input(const void* erased, int tile, int) {
 }
 
 void winograd_output(const void* erased, int unit, int worker) {
-  const fastalex::WinogradTask& task = *static_cast<const fastalex::WinogradTask*>(erased);
+  const fastalex::WinogradArgs& task = *static_cast<const fastalex::WinogradArgs*>(erased);
   if (task.form == kForm4x3)
     winograd_output_of<Winograd4x3>(task, unit, worker);
   else

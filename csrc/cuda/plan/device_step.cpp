@@ -16,12 +16,12 @@ namespace {
 const size_t kAlignment = 256;  // as cudaMalloc gives
 size_t aligned(size_t bytes) { return round_up(bytes, kAlignment); }
 
-struct Ends {
+struct InOut {
   const void* in;
   void* out;
   int in_layout, out_layout;
   char* workspace;
-  bool operator==(const Ends& o) const {
+  bool operator==(const InOut& o) const {
     return in == o.in && out == o.out && in_layout == o.in_layout && out_layout == o.out_layout &&
            workspace == o.workspace;
   }
@@ -32,7 +32,7 @@ class DeviceLayer {
   virtual ~DeviceLayer() = default;
   virtual size_t workspace(int most, int in_layout, int out_layout) = 0;
   virtual void prepare(int batch) = 0;
-  virtual void enqueue(int batch, const Ends& ends, StreamHandle stream) = 0;
+  virtual void enqueue(int batch, const InOut& ends, StreamHandle stream) = 0;
 };
 
 void check_batch(int batch) {
@@ -90,7 +90,7 @@ class StepLayer final : public DeviceLayer {
     planned(batch);
   }
 
-  void enqueue(int batch, const Ends& ends, StreamHandle stream) override {
+  void enqueue(int batch, const InOut& ends, StreamHandle stream) override {
     const DeviceScope scope(model_.device.index);
     for (const KernelLaunch& each : launches(batch, ends)) launch(each, stream);
   }
@@ -98,7 +98,7 @@ class StepLayer final : public DeviceLayer {
  private:
   struct Planned {
     std::unique_ptr<DevicePlan> plan;
-    Ends ends;  // of the launches
+    InOut ends;  // of the launches
     std::vector<KernelLaunch> launches;
   };
 
@@ -151,7 +151,7 @@ class StepLayer final : public DeviceLayer {
     return found;
   }
 
-  std::vector<KernelLaunch> launches(int n, const Ends& ends) {
+  std::vector<KernelLaunch> launches(int n, const InOut& ends) {
     const std::lock_guard<std::mutex> lock(mutex_);
     Planned& found = planned(n);
     if (found.launches.empty() || !(found.ends == ends)) {
@@ -161,7 +161,7 @@ class StepLayer final : public DeviceLayer {
     return found.launches;
   }
 
-  std::vector<KernelLaunch> make_launches(int n, const DevicePlan& plan, const Ends& ends) const {
+  std::vector<KernelLaunch> make_launches(int n, const DevicePlan& plan, const InOut& ends) const {
     const fastalex_step &first = steps_.front(), &last = steps_.back();
     const Dtype dtype = model_.dtype;
     const Parts parts(*this, n, ends.in_layout, ends.out_layout, plan.steps().size());
@@ -237,7 +237,7 @@ class FrameLayer final : public DeviceLayer {
     tables_ = std::move(tables);
   }
 
-  void enqueue(int batch, const Ends& ends, StreamHandle stream) override {
+  void enqueue(int batch, const InOut& ends, StreamHandle stream) override {
     prepare(batch);
     const DeviceScope scope(device_);
     const bool packed = ends.out_layout == FASTALEX_LAYOUT_PACKED;
@@ -291,14 +291,14 @@ int prepare(const void* layer, int32_t batch) {
 int enqueue(const void* layer, int32_t batch, const void* in, int32_t in_layout, void* out, int32_t out_layout,
             void* workspace, void* stream) {
   return guarded([&] {
-    layer_of(layer).enqueue(batch, Ends{in, out, in_layout, out_layout, static_cast<char*>(workspace)}, stream);
+    layer_of(layer).enqueue(batch, InOut{in, out, in_layout, out_layout, static_cast<char*>(workspace)}, stream);
   });
 }
 
 }  // namespace
 
-const fastalex_layer_api* layer_api() {
-  static const fastalex_layer_api api = {find_current_device, create,  create_frame, destroy,
+const fastalex_step_api* layer_api() {
+  static const fastalex_step_api api = {find_current_device, create,  create_frame, destroy,
                                          workspace,           prepare, enqueue};
   return &api;
 }

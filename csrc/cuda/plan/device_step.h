@@ -7,7 +7,7 @@
 namespace fastalex {
 namespace cuda {
 
-const fastalex_layer_api* layer_api();
+const fastalex_step_api* layer_api();
 
 }  // namespace cuda
 }  // namespace fastalex

@@ -37,8 +37,8 @@ std::unique_ptr<fastalex::BackendModel> make_model(const fastalex_step*, size_t,
 }
 
 struct Constant {
-  static const fastalex::BackendParts& parts() {
-    static const fastalex::BackendParts parts = {"constant", probe, fastalex::no_device_info, make_model};
+  static const fastalex::BackendVTable& parts() {
+    static const fastalex::BackendVTable parts = {"constant", probe, fastalex::no_device_info, make_model};
     return parts;
   }
 };
