@@ -125,7 +125,7 @@ def record(done: Sequence[families.Compiled]) -> str:
     return json.dumps({"nvrtc": toolchain.Nvrtc().version, "kernels": rows}, indent=1) + "\n"
 
 
-def resolve(text: str) -> List[int]:
+def numbers(text: str) -> List[int]:
     values = [int(word) for word in text.replace("sm_", "").split(",")]
     unknown = sorted(set(values) - set(ARCHITECTURES))
     if unknown:

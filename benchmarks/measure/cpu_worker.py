@@ -71,7 +71,7 @@ def task_correct(spec: Dict[str, Any]) -> Dict[str, Any]:
     report["reference"] = "fastalex naive backend (double accumulation)"
     if rounded:
         unquantized = _net(spec, weights=os.path.join(spec["folder"], WEIGHTS), **plain)(images[:1])
-        report["quantisation_error"] = float(np.max(np.abs(result[:1] - unquantised)) / np.max(np.abs(unquantised)))
+        report["quantisation_error"] = float(np.max(np.abs(result[:1] - unquantized)) / np.max(np.abs(unquantized)))
     return report
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional
 
-from benchmarks.floors import SUPPORTED, READS
+from benchmarks.floors import READS, SUPPORTED
 
 
 def machine_line(record: Dict[str, Any]) -> str:

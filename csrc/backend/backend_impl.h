@@ -49,7 +49,7 @@ struct BackendVTable {
   std::unique_ptr<BackendModel> (*make_model)(const fastalex_step* steps, size_t step_count,
                                               const fastalex_param* params, size_t param_count,
                                               const fastalex_model_options& options);
-  bool top_k = false;                          // as in fastalex_backend_api
+  bool top_k = false;                         // as in fastalex_backend_api
   const fastalex_step_api* layers = nullptr;  // likewise
 };
 

@@ -209,10 +209,10 @@ class Builder {
   }
 
   static double input_scale(const LayerRow& row) {
-    if (!row.options.count("step")) return 0;
-    const double step = finite(row, "step");
-    if (!(step > 0)) invalid("layer ", row.name, ": step must be above 0");
-    return step;
+    if (!row.options.count("scale")) return 0;
+    const double scale = finite(row, "scale");
+    if (!(scale > 0)) invalid("layer ", row.name, ": scale must be above 0");
+    return scale;
   }
 
   void conv(const LayerRow& row, fastalex_step* step) {

@@ -39,7 +39,9 @@ double cost_of_product(int dtype, const CpuKernels& kernels) {
 }
 
 int numeric_of(int precision) {
-  return precision == FASTALEX_PRECISION_INT8 ? kQuantized : precision == FASTALEX_PRECISION_BF16 ? kBfloat16 : kFloat32;
+  return precision == FASTALEX_PRECISION_INT8   ? kQuantized
+         : precision == FASTALEX_PRECISION_BF16 ? kBfloat16
+                                                : kFloat32;
 }
 
 }  // namespace
@@ -76,8 +78,8 @@ int value_bytes(int dtype, const CpuKernels& kernels) {
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {
   // BytePlanes of fp32's precision; of bf16's, and more; of int8's.
   const int byte_planes = options.precision == FASTALEX_PRECISION_INT8   ? 1
-                     : options.precision == FASTALEX_PRECISION_BF16 ? 2
-                                                                    : static_cast<int>(kMaxBytePlanes);
+                          : options.precision == FASTALEX_PRECISION_BF16 ? 2
+                                                                         : static_cast<int>(kMaxBytePlanes);
   const int fixed = byte_planes == 1 ? 1 : 0;  // int8 precision rounds the input on every processor
   switch (options.fc_storage) {
     case FASTALEX_INT8:

@@ -11,10 +11,10 @@
 namespace fastalex {
 
 struct ConvChoice {
-  int dtype;  // DType of the input and the products
-  int form;     // index into CpuKernels::winograd; -1: direct
-  int block;    // edge of the blocks of pixels that become channels first (ImportArgs), which leaves a stride of 1
-  int kernel;   // edge of the weights after that
+  int dtype;   // DType of the input and the products
+  int form;    // index into CpuKernels::winograd; -1: direct
+  int block;   // edge of the blocks of pixels that become channels first (ImportArgs), which leaves a stride of 1
+  int kernel;  // edge of the weights after that
 };
 
 // Multiply-accumulates that an image of the step takes, those with a tile's padding included.
@@ -28,7 +28,7 @@ ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, con
 int value_bytes(int dtype, const CpuKernels& kernels);
 
 struct FcChoice {
-  int form;    // FcForm
+  int form;         // FcForm
   int byte_planes;  // of the input; 0: it stays in floating point
 };
 

@@ -39,8 +39,9 @@ std::string describe_work(const Network& network, const fastalex_step& step) {
          << ", \"weight_bytes\": " << conv->weights.bytes();
   } else if (const FcLayer* fc = network.model->fc(step)) {
     const bool byte_planes = fc->choice.form == kFcBytePlanes || fc->choice.form == kFcBytePlanes4;
-    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_numeric(*fc) << "\", \"byte_planes\": " << fc->choice.byte_planes
-         << ", \"products\": " << static_cast<long long>(fc->k) * step.out_c * (byte_planes ? fc->choice.byte_planes : 1)
+    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_numeric(*fc)
+         << "\", \"byte_planes\": " << fc->choice.byte_planes << ", \"products\": "
+         << static_cast<long long>(fc->k) * step.out_c * (byte_planes ? fc->choice.byte_planes : 1)
          << ", \"weight_bytes\": " << fc->weights.bytes() + fc->scale.bytes();
   }
   return text.str();

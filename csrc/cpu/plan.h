@@ -26,13 +26,13 @@ struct Network {
 
   const Model* model;
   std::vector<fastalex_step> steps;
-  size_t per_image_steps;           // number of steps that work on chunks
-  size_t conv_steps;          // number of those that work image by image
+  size_t per_image_steps;       // number of steps that work on chunks
+  size_t conv_steps;            // number of those that work image by image
   std::vector<Tensor> tensors;  // per_image_steps + 1
   std::vector<std::unique_ptr<Stage>> stages;
   int input_block;  // of the import of the network's input (ImportArgs)
   int chunk_images;
-  bool parallel_over_chunks;                           // the threads take a chunk each
+  bool parallel_over_chunks;                // the threads take a chunk each
   size_t workspace_bytes;                   // of a chunk
   size_t transformed_bytes, scratch_bytes;  // of a chunk; of a worker
   size_t features_pitch;                    // floats from one row of the batch part to the next

@@ -7,7 +7,7 @@
  * table of any member of the family, so that no program needs a second description of the architecture.
  *
  *   conv name=S out=I kernel=I stride=I pad=I groups=I rounding=floor|ceil [scale=F]
- *   fc name=S out=I [scale=F]                           step: of the input's quantization, for precision int8
+ *   fc name=S out=I [scale=F]                          scale: of the quantized input, for precision int8
  *   relu|tanh|sigmoid|softmax name=S
  *   leaky_relu name=S alpha=F                          alpha: the slope below zero
  *   lrn name=S size=I alpha=F beta=F k=F groups=I      alpha is the factor in front of the sum of squares;
@@ -61,8 +61,8 @@ typedef enum fastalex_storage {
 #define FASTALEX_INT4_GROUP 128 /* weights that share a scale in int4 */
 
 /* Of the activations and the convolutions. Inputs and outputs are float32 in any case. fp16: "cuda". bf16, int8: "cpu".
- * int8: the input x of a conv or fc becomes round(x / step), 0 to 255 where it cannot be negative, else -127 to 127;
- * weights are int8 with one scale an output channel. Every conv and fc of the table needs its step. */
+ * int8: the input x of a conv or fc becomes round(x / scale), 0 to 255 where it cannot be negative, else -127 to 127;
+ * weights are int8 with one scale an output channel. Every conv and fc of the table needs its scale. */
 typedef enum fastalex_precision {
   FASTALEX_PRECISION_FP32 = 0,
   FASTALEX_PRECISION_FP16 = 1,

@@ -173,7 +173,9 @@ class AlexNet(Network):
         :param frame: as for :meth:`run_frame`, like the others.
         """
         self._warn_untrained()
-        return self.label_top_k(*self._run_frame(frame, order, profile, stream, top_k=self._clamp_k(topk), softmax=True))[0]
+        return self.label_top_k(
+            *self._run_frame(frame, order, profile, stream, top_k=self._clamp_k(topk), softmax=True)
+        )[0]
 
     def top_k(self, x: Any, k: int = 5, stream: Any = None) -> Tuple[np.ndarray, np.ndarray]:
         """The ``k`` most probable classes of each image: probabilities, float32, and class indices, int32, ``[N, k]``.

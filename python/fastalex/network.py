@@ -14,7 +14,7 @@ from ._util import arguments
 from .errors import UserError
 from .networks import taps
 from .networks.architecture import Variant
-from .networks.layers import layer_table, label_fused_steps
+from .networks.layers import label_fused_steps, layer_table
 from .quantize.calibration import Calibration, as_calibration, scales_for
 from .runtime import arrays, device_spec, execution, native, precisions
 from .runtime.device_array import DeviceArray
@@ -68,8 +68,8 @@ class Network:
     def _make(self, params: Sequence[Any]) -> Any:
         """The native net, and where its tuning rules come from."""
         size = self.variant.input_size
-        steps = scales_for(self.variant, self.calibration) if self.precision == "int8" else None
-        table = layer_table(self.variant.layers(), steps)
+        scales = scales_for(self.variant, self.calibration) if self.precision == "int8" else None
+        table = layer_table(self.variant.layers(), scales)
         shape = (self.variant.channels, size, size)
 
         def make(tuning: str) -> _core.Net:

@@ -31,7 +31,7 @@ def images(row, batch=2, seed=3):
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def by_definition(row, arrays, steps, x):
+def by_definition(row, arrays, scales, x):
     """The network with its inputs and weights on their levels, in float64: what precision int8 means.
 
     Layers between are computed by the naive backend, on float32.
@@ -44,8 +44,8 @@ def by_definition(row, arrays, steps, x):
         params = []
         if layer.param:
             low, high = (-QMAX_SIGNED, QMAX_SIGNED) if signed[layer.name] else (0, QMAX_UNSIGNED)
-            step = np.float32(steps[layer.name])
-            value = np.clip(np.rint(value.astype(np.float32) / step), low, high).astype(np.float64) * np.float64(step)
+            scale = np.float32(scales[layer.name])
+            value = np.clip(np.rint(value.astype(np.float32) / scale), low, high).astype(np.float64) * np.float64(scale)
             w = arrays[layer.param + ".weight"]
             rows = w.reshape(len(w), -1)
             scale = np.abs(rows).max(axis=1, keepdims=True) / np.float32(127)
@@ -66,7 +66,7 @@ def test_int8_precision_is_its_definition(name):
     found = calibrating.calibrate(AlexNet(row, weights=arrays, device="naive"), [x])
     net = AlexNet(row, weights=arrays, device="cpu", precision="int8", calibration=found)
     assert net.fc_weights == "int8"
-    expected = by_definition(row, arrays, found.steps, x)
+    expected = by_definition(row, arrays, found.scales, x)
     plain = AlexNet(row, weights=arrays, device="naive")(x)
     cost = np.abs(expected - plain).max()
     assert 0.002 < cost / np.abs(expected).max() < 0.1
@@ -109,7 +109,7 @@ def test_bf16_precision_is_near_fp32(fc_weights):
     error = np.abs(net(x) - expected).max() / np.abs(expected).max()
     assert error < 8 * 2.0**-8  # eight layers, each rounded to 8 bits
     # Where bf16 is no faster, layers are computed in fp32; two digits of the input are bf16 precision's, too.
-    rounded = any(step.get("numeric") == "bf16" or step.get("digits") == 2 for step in net.kernels()["steps"])
+    rounded = any(scale.get("numeric") == "bf16" or scale.get("digits") == 2 for scale in net.kernels()["scales"])
     assert (error > 2.0**-16) == rounded
 
 

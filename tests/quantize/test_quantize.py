@@ -205,20 +205,20 @@ def test_steps_are_those_of_the_layers_inputs(digits):
     found = calibrating.calibrate(digits, [x[:5], x[5:]], "max", report=seen.append)
     assert seen == [8, 11] and found.images == 11 and found.method == "max" and found.percentile is None
     sources = ("", "pool1", "pool2", "relu3", "relu4", "pool5", "relu6", "relu7")
-    for name, source in zip(found.steps, sources):
+    for name, source in zip(found.scales, sources):
         values = digits.taps(x, [source])[source] if source else x
         levels = QMAX_SIGNED if name == "conv1" else QMAX_UNSIGNED
-        assert found.steps[name] == pytest.approx(float(np.abs(values).max()) / levels, rel=1e-6)
+        assert found.scales[name] == pytest.approx(float(np.abs(values).max()) / levels, rel=1e-6)
 
 
 def test_methods_clip_less_than_max(digits):
     x = images(digits.variant, 8)
-    steps = {method: calibrating.calibrate(digits, [x], method).steps for method in ("max", "percentile", "entropy")}
-    wider = calibrating.calibrate(digits, [x], "percentile", 100).steps
-    for name, largest in steps["max"].items():
-        assert 0 < steps["percentile"][name] <= largest and 0 < steps["entropy"][name] <= largest
+    scales = {method: calibrating.calibrate(digits, [x], method).scales for method in ("max", "percentile", "entropy")}
+    wider = calibrating.calibrate(digits, [x], "percentile", 100).scales
+    for name, largest in scales["max"].items():
+        assert 0 < scales["percentile"][name] <= largest and 0 < scales["entropy"][name] <= largest
         assert wider[name] == pytest.approx(largest, rel=1e-3)
-    assert steps["percentile"]["conv1"] < steps["max"]["conv1"]
+    assert scales["percentile"]["conv1"] < scales["max"]["conv1"]
 
 
 def test_paths_and_batches_give_the_same_steps(digits):
@@ -228,7 +228,7 @@ def test_paths_and_batches_give_the_same_steps(digits):
     from_paths = calibrating.calibrate(digits, paths)
     from_batch = calibrating.calibrate(digits, [digits.preprocess(paths)])
     mixed = calibrating.calibrate(digits, [digits.preprocess(paths[:3]), *paths[3:]])
-    assert from_paths.steps == from_batch.steps == mixed.steps
+    assert from_paths.scales == from_batch.scales == mixed.scales
     assert from_paths.images == from_batch.images == mixed.images == len(paths)
 
 
@@ -258,15 +258,15 @@ def test_calibrations_as_text():
         "",
         "[]",
         "{}",
-        '{"steps": []}',
-        '{"steps": {"conv1": 0}, "method": "max", "images": 1}',
-        '{"steps": {"conv1": NaN}, "method": "max", "images": 1}',
-        '{"steps": {"conv1": "1"}, "method": "max", "images": 1}',
-        '{"steps": {"conv1": true}, "method": "max", "images": 1}',
-        '{"steps": {}, "method": 3, "images": 1}',
-        '{"steps": {}, "method": "max", "images": 1.5}',
-        '{"steps": {}, "method": "max", "images": 1, "percentile": "x"}',
-        '{"steps": {}, "method": "max", "images": 1, "more": 1}',
+        '{"scales": []}',
+        '{"scales": {"conv1": 0}, "method": "max", "images": 1}',
+        '{"scales": {"conv1": NaN}, "method": "max", "images": 1}',
+        '{"scales": {"conv1": "1"}, "method": "max", "images": 1}',
+        '{"scales": {"conv1": true}, "method": "max", "images": 1}',
+        '{"scales": {}, "method": 3, "images": 1}',
+        '{"scales": {}, "method": "max", "images": 1.5}',
+        '{"scales": {}, "method": "max", "images": 1, "percentile": "x"}',
+        '{"scales": {}, "method": "max", "images": 1, "more": 1}',
         "[" * 100_000,
     ):
         with pytest.raises(UserError, match="calibration"):
@@ -275,23 +275,23 @@ def test_calibrations_as_text():
 
 def test_a_calibration_must_be_for_the_network():
     row = variants.get("alexnet2012")
-    steps = dict.fromkeys(signed_inputs(row.layers()), 0.5)
-    assert scales_for(row, Calibration(steps, "max", 1)) == steps
+    scales = dict.fromkeys(signed_inputs(row.layers()), 0.5)
+    assert scales_for(row, Calibration(scales, "max", 1)) == scales
     with pytest.raises(UserError, match="run fastalex quantize WEIGHTS OUT.safetensors --calibrate DIR"):
         scales_for(row, None)
-    for wrong in ({}, {"conv1": 1.0}, {**steps, "fc9": 1.0}):
+    for wrong in ({}, {"conv1": 1.0}, {**scales, "fc9": 1.0}):
         with pytest.raises(UserError, match="the calibration is for the layers"):
             scales_for(row, Calibration(wrong, "max", 1))
 
 
 def test_steps_travel_in_the_layer_table():
     layers = VARIANTS["torchvision"].layers()
-    steps = {name: 0.1 * (index + 1) / 3 for index, name in enumerate(signed_inputs(layers))}
-    lines = layer_table(layers, steps).splitlines()
+    scales = {name: 0.1 * (index + 1) / 3 for index, name in enumerate(signed_inputs(layers))}
+    lines = layer_table(layers, scales).splitlines()
     assert [line.rpartition(" scale=")[0] for line in lines if "scale=" in line] == [
         line for line in layer_table(layers).splitlines() if line.split()[0] in ("conv", "fc")
     ]
-    assert {line.split()[1][5:]: float(line.rpartition("scale=")[2]) for line in lines if "scale=" in line} == steps
+    assert {line.split()[1][5:]: float(line.rpartition("scale=")[2]) for line in lines if "scale=" in line} == scales
     assert "scale=" not in layer_table(layers)
 
 
@@ -300,7 +300,7 @@ def test_int8_without_a_calibration_says_what_to_run():
         AlexNet(weights="digits", device="cpu", precision="int8")
     with pytest.raises(UserError, match="calibration must be a Calibration or a mapping"):
         AlexNet(weights="digits", device="cpu", precision="int8", calibration=[1])
-    with pytest.raises(UserError, match=r"step of layer 'conv1' must be a number above 0, not -1"):
+    with pytest.raises(UserError, match=r"scale of layer 'conv1' must be a number above 0, not -1"):
         AlexNet(weights="digits", device="cpu", precision="int8", calibration={"conv1": -1})
 
 
@@ -433,8 +433,8 @@ def test_a_calibration_is_saved_with_the_weights(tmp_path, digits):
         net.save(path, fc_weights=storage)
         again = AlexNet(weights=path, device="cpu")
         assert again.calibration == found
-        mine = dict.fromkeys(found.steps, 1.0)
-        assert AlexNet(weights=path, device="cpu", calibration=mine).calibration.steps == mine
+        mine = dict.fromkeys(found.scales, 1.0)
+        assert AlexNet(weights=path, device="cpu", calibration=mine).calibration.scales == mine
 
 
 def test_a_weight_without_a_level_is_not_written(tmp_path):
@@ -602,10 +602,10 @@ def test_quantize_writes_levels_and_a_calibration(capsys, tmp_path, folder, digi
     assert facts["calibration"]["images"] == 5 and facts["calibration"]["skipped"] == 1
     assert facts["fc_weights"] == "int8" and facts["bytes"] == out.stat().st_size
     good = sorted(folder.rglob("*.png"))
-    assert calibrating.calibrate(digits, good).steps == facts["calibration"]["steps"]
+    assert calibrating.calibrate(digits, good).scales == facts["calibration"]["scales"]
     net = AlexNet(weights=out, device="cpu")
     assert net.fc_weights == "int8" and net.labels == digits.labels
-    assert net.calibration.steps == facts["calibration"]["steps"]
+    assert net.calibration.scales == facts["calibration"]["scales"]
     expected = dequantized(net.variant, digits.state_dict(), "int8")
     for key, array in net.state_dict().items():
         np.testing.assert_array_equal(array, expected[key])

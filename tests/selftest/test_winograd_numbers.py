@@ -13,7 +13,7 @@ HEADER = Path(__file__).resolve().parents[2] / "csrc/constants/winograd.h"
 DEFINITION = re.compile(r"#define FASTALEX_WINOGRAD_(\d)X(\d)_(POINTS|BT|AT)\s+((?:.*\\\n)*.*)")
 
 
-def resolve():
+def numbers():
     """{(m, r): {"POINTS": [...], "BT": ..., "AT": ...}} as the header has them, in float64."""
     found = {}
     for m, r, name, text in DEFINITION.findall(HEADER.read_text()):

@@ -1,7 +1,7 @@
-// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is cut into byte_planes of 8
-// bits, x = step * sum_d plane[d] 256^d, and sum_k w[k] x[k] = step * sum_d 256^d (sum_k w[k] plane[d][k]), where every
-// inner sum is exact. Three byte_planes keep 24 bits of a row's largest value, as fp32 does, at three quarters of an
-// instruction for 16 products; the weights are never widened. Only where there are products of bytes (VNNI).
+// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is cut into byte_planes
+// of 8 bits, x = step * sum_d plane[d] 256^d, and sum_k w[k] x[k] = step * sum_d 256^d (sum_k w[k] plane[d][k]), where
+// every inner sum is exact. Three byte_planes keep 24 bits of a row's largest value, as fp32 does, at three quarters of
+// an instruction for 16 products; the weights are never widened. Only where there are products of bytes (VNNI).
 #ifndef FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 #define FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 
@@ -70,7 +70,8 @@ void prepare_planes(const fastalex::FcArgs& task, int row) {
     const int count = task.k - i;
     if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
     const IntVec level = quantize_values(to, load(values));
-    for (int d = 0; d < task.byte_planes; ++d) store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
+    for (int d = 0; d < task.byte_planes; ++d)
+      store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
   }
   const int groups = groups_of(task);
   if (task.form == fastalex::kFcBytePlanes4)
@@ -114,7 +115,9 @@ inline Vec joined_planes(const IntVec (&sum)[DIGITS]) {
   return value;
 }
 
-inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) { return Products<fastalex::kQuantized>::add(sum, unit, w); }
+inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) {
+  return Products<fastalex::kQuantized>::add(sum, unit, w);
+}
 
 inline void store_fc(const fastalex::FcArgs& task, int panel, int row, int j, Vec value) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;

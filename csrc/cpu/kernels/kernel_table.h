@@ -36,7 +36,7 @@ struct Activations {
   int64_t image;        // values from one image to the next
   int32_t c, row;       // values from one column, and from one row, to the next
   int32_t h, w;         // of the image proper
-  int32_t dtype;      // DType
+  int32_t dtype;        // DType
   int32_t zero;         // kQuantized: the level of 0
   float step, inverse;  // kQuantized: of a level, and its reciprocal
   float low, high;      // kQuantized: the least and the largest level, before `zero` is added
@@ -77,16 +77,16 @@ struct WinogradArgs {
 
 // How a fully connected layer's weights are kept and multiplied. A panel's weights are [unit][panel]; a unit is
 enum FcForm {
-  kFcFloats = 0,   // one weight of fp32, fp16, or int8 (`storage`), or two of bf16, times fp32
-  kFcNibbles = 1,  // eight of int4, times fp32
-  kFcBf16 = 2,     // two of bf16, times bf16
+  kFcFloats = 0,       // one weight of fp32, fp16, or int8 (`storage`), or two of bf16, times fp32
+  kFcNibbles = 1,      // eight of int4, times fp32
+  kFcBf16 = 2,         // two of bf16, times bf16
   kFcBytePlanes = 3,   // four of int8, times the input's byte_planes
   kFcBytePlanes4 = 4,  // eight of int4, times the input's byte_planes
 };
 // A unit of int4: level + 8 of products 0 to 3 in the low halves of its bytes, of 4 to 7 in the high ones.
 
-// The byte_planes of a row of features, x = step * sum_d plane[d] * 256^d: unsigned bytes, of the top one `zero` is to be
-// subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.
+// The byte_planes of a row of features, x = step * sum_d plane[d] * 256^d: unsigned bytes, of the top one `zero` is to
+// be subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.
 enum { kMaxBytePlanes = 3 };
 
 struct FcArgs {
@@ -98,12 +98,12 @@ struct FcArgs {
   const float* scale;     // [panel index][panel] for int8; [panel index][group][panel] for int4
   const int32_t* sums;    // kFcBytePlanes: [panel index][panel], the sum of an output's levels
   const float* bias;      // [panel index][panel]
-  int32_t byte_planes;         // of the input, at most kMaxBytePlanes; 0: it stays in floating point
-  float fixed_scale;       // byte_planes == 1: step and zero of every row
+  int32_t byte_planes;    // of the input, at most kMaxBytePlanes; 0: it stays in floating point
+  float fixed_scale;      // byte_planes == 1: step and zero of every row
   int32_t fixed_zero;
   uint8_t* prepared;    // [n][byte_planes][plane], the top plane last; kFcBf16: [n][plane]
   int64_t plane;        // bytes
-  float* row_scale;      // [n]; NaN where a value of the row is not finite
+  float* row_scale;     // [n]; NaN where a value of the row is not finite
   int32_t* row_zero;    // [n]
   int32_t* plane_sums;  // kFcBytePlanes4: [n][group][byte_planes]
 };
@@ -181,15 +181,15 @@ typedef void (*UnitFn)(const void* task, int unit, int worker);
 
 struct CpuKernels {
   const char* isa;
-  int32_t panel;        // output channels of a weight panel
-  int32_t lanes;        // floats of a vector
-  int32_t rows;         // output positions a tile computes at once
+  int32_t panel;            // output channels of a weight panel
+  int32_t lanes;            // floats of a vector
+  int32_t rows;             // output positions a tile computes at once
   int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
-  int32_t byte_planes;       // kFcBytePlanes and kFcBytePlanes4 are there
-  int32_t bf16;         // bf16 products are as fast as two of fp32
+  int32_t byte_planes;      // kFcBytePlanes and kFcBytePlanes4 are there
+  int32_t bf16;             // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
   UnitFn import_image;
-  UnitFn conv[kDTypes];  // unit = (image * panels + panel) * units_per_panel + stretch of rows
+  UnitFn conv[kDTypes];    // unit = (image * panels + panel) * units_per_panel + stretch of rows
   UnitFn winograd_input;   // unit = tile of the strip
   UnitFn winograd_output;  // unit = block of tiles * panels + panel
   UnitFn fc_prepare;       // unit = row

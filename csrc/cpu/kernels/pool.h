@@ -48,7 +48,8 @@ enum { kManyQuantized = 64 / sizeof(Quantized) };
 void pool_quantized(const fastalex::PoolArgs& task, int image, int row) {
   for (int col = 0; col < task.out.w; ++col) {
     const Window window = window_of(task, row, col);
-    const Quantized* in = static_cast<const Quantized*>(task.in.data) + place_of(task.in, image, window.top, window.left);
+    const Quantized* in =
+        static_cast<const Quantized*>(task.in.data) + place_of(task.in, image, window.top, window.left);
     Quantized* out = static_cast<Quantized*>(task.out.data) + place_of(task.out, image, row, col);
     for (int c = 0; c < task.in.c; c += kManyQuantized) {
       const int count = task.in.c - c < kManyQuantized ? task.in.c - c : static_cast<int>(kManyQuantized);

@@ -42,7 +42,8 @@ enum { kLanes = 4, kRows = 8 };
 #endif
 enum { kVectors = 2, kPanel = kLanes * kVectors };
 
-// QuantizedValues of int8 precision in a unit of 4 bytes: where there is no product of bytes with bytes, they are 16 bits wide.
+// QuantizedValues of int8 precision in a unit of 4 bytes: where there is no product of bytes with bytes, they are 16
+// bits wide.
 #if defined(FASTALEX_USE_VNNI)
 typedef uint8_t Quantized;
 typedef int8_t QuantizedWeight;

@@ -63,8 +63,7 @@ bool serves(const Candidate& candidate, const Problem& problem) {
   if (static_cast<long long>(s.groups) * z.w_rows * z.w_pitch > INT_MAX) return false;
   if (row.kind == kGeneral) return true;
   if (row.kind == kFirst)
-    return s.kernel == simt::kFirstKernel && s.stride == simt::kFirstStride && s.groups == 1 &&
-           s.in_c <= simt::kColors;
+    return s.kernel == simt::kFirstKernel && s.stride == simt::kFirstStride && s.groups == 1 && s.in_c <= simt::kColors;
   // Places in the tensor are counted in units. A last tile's missing pixels would lie in images past the last.
   const long long images = s.n + 1 + row.pixels / (static_cast<long long>(s.out_h) * s.out_w);
   const long long units = images * (s.in_h + 2 * s.pad) * (s.in_w + 2 * s.pad) * (channel_pitch(s.in_c) / unit);

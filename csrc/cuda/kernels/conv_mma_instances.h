@@ -39,19 +39,19 @@ using MmaTile256x128 = MmaTile<256, 128, 32, 4, 2, 4, G>;
   FASTALEX_CONV_MMA16(X, TILE_NAME, TILE, WINDOW_NAME, WINDOW)          \
   FASTALEX_CONV_MMA8(X, TILE_NAME, TILE, WINDOW_NAME, WINDOW)
 
-#define FASTALEX_CONV_MMA_INSTANCES(X)                                      \
+#define FASTALEX_CONV_MMA_INSTANCES(X)                                     \
   FASTALEX_CONV_MMA_BOTH(X, "64x32", MmaTile64x32, "c3r11", ColorWindow)   \
   FASTALEX_CONV_MMA_BOTH(X, "128x64", MmaTile128x64, "c3r11", ColorWindow) \
   FASTALEX_CONV_MMA_BOTH(X, "128x96", MmaTile128x96, "c3r11", ColorWindow) \
-  FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c48r5", Window48)       \
-  FASTALEX_CONV_MMA_BOTH(X, "128x128", MmaTile128x128, "c48r5", Window48)   \
-  FASTALEX_CONV_MMA16(X, "256x128", MmaTile256x128, "c48r5", Window48)      \
-  FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c64", Window64)         \
-  FASTALEX_CONV_MMA_BOTH(X, "128x96", MmaTile128x96, "c64", Window64)       \
-  FASTALEX_CONV_MMA_BOTH(X, "128x128", MmaTile128x128, "c64", Window64)     \
-  FASTALEX_CONV_MMA16(X, "128x192", MmaTile128x192, "c64", Window64)        \
-  FASTALEX_CONV_MMA16(X, "256x128", MmaTile256x128, "c64", Window64)        \
-  FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c8", Window8)           \
+  FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c48r5", Window48)      \
+  FASTALEX_CONV_MMA_BOTH(X, "128x128", MmaTile128x128, "c48r5", Window48)  \
+  FASTALEX_CONV_MMA16(X, "256x128", MmaTile256x128, "c48r5", Window48)     \
+  FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c64", Window64)        \
+  FASTALEX_CONV_MMA_BOTH(X, "128x96", MmaTile128x96, "c64", Window64)      \
+  FASTALEX_CONV_MMA_BOTH(X, "128x128", MmaTile128x128, "c64", Window64)    \
+  FASTALEX_CONV_MMA16(X, "128x192", MmaTile128x192, "c64", Window64)       \
+  FASTALEX_CONV_MMA16(X, "256x128", MmaTile256x128, "c64", Window64)       \
+  FASTALEX_CONV_MMA_BOTH(X, "64x64", MmaTile64x64, "c8", Window8)          \
   FASTALEX_CONV_MMA_BOTH(X, "128x64", MmaTile128x64, "c8", Window8)
 
 #endif  // FASTALEX_CUDA_KERNELS_CONV_MMA_INSTANCES_H

@@ -12,7 +12,7 @@ namespace simt {
 // is 33 values in a row and nothing is multiplied by padding. Windows begin 12 values apart: whole units of 4.
 constexpr int kFirstKernel = 11, kFirstStride = 4, kColors = 3;
 constexpr int kFirstProducts = kFirstKernel * kColors, kFirstUnits = kFirstProducts / 4;  // and one product more
-constexpr int kFirstRow = round_up(kFirstProducts, 4);                                     // of weights, in values
+constexpr int kFirstRow = round_up(kFirstProducts, 4);                                    // of weights, in values
 constexpr int kFirstHalfSum = 2 * kFirstProducts;
 
 template <class S>
@@ -63,7 +63,7 @@ FASTALEX_DEVICE void copy_first_image(u8* smem, const ConvArgs& a, int line, int
     const int own = threadIdx.x + i * S::kThreads, x = left + own * P;
     if (own < kCount)
       Colors<T>::copy(smem + own * 12, in + static_cast<long long>(x) * 4, row && x >= 0 && x < a.in_w,
-                       row && x + 1 >= 0 && x + 1 < a.in_w);
+                      row && x + 1 >= 0 && x + 1 < a.in_w);
   }
 }
 
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
       multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u>(pixels + unit * kUnitWords * 4,
                                                               columns + unit * kUnitWords * 4, sums);
     multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask>(pixels + kFirstUnits * kUnitWords * 4,
-                                                                     columns + kFirstUnits * kUnitWords * 4, sums);
+                                                                    columns + kFirstUnits * kUnitWords * 4, sums);
     if (r % 2 == 1 || r + 1 == end) sums.flush();
   }
 

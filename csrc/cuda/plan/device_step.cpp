@@ -299,7 +299,7 @@ int enqueue(const void* layer, int32_t batch, const void* in, int32_t in_layout,
 
 const fastalex_step_api* layer_api() {
   static const fastalex_step_api api = {find_current_device, create,  create_frame, destroy,
-                                         workspace,           prepare, enqueue};
+                                        workspace,           prepare, enqueue};
   return &api;
 }
 

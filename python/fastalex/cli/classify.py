@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from .._util import console
 from ..errors import UserError
-from .common import USAGE_ERROR, OK, device_line, net_facts, net_from, profile_name, read_labels
+from .common import OK, USAGE_ERROR, device_line, net_facts, net_from, profile_name, read_labels
 from .options import add_command, add_net, number, positive
 from .predictions import Item, above
 

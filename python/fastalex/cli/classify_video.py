@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..video import overlay, sources
 from ..video.sinks import open_sink
 from ..video.sources import IMAGES, Frame, Size, Source
-from .common import USAGE_ERROR, OK, device_line, net_facts
+from .common import OK, USAGE_ERROR, device_line, net_facts
 from .predictions import Item, above
 
 RATE_WEIGHT = 0.1  # of the newest frame in the frames a second that are shown

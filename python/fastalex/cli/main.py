@@ -28,7 +28,7 @@ from . import (
     tune,
     weights,
 )
-from .common import INTERRUPTED, USAGE_ERROR, OK, PIPE_CLOSED
+from .common import INTERRUPTED, OK, PIPE_CLOSED, USAGE_ERROR
 
 # In the order in which --help lists them.
 COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, train, evaluate)

@@ -135,7 +135,7 @@ def _say(options: argparse.Namespace, variant: Any, found: Optional[Any], skippe
             "percentile": found.percentile,
             "images": found.images,
             "skipped": len(skipped),
-            "steps": found.steps,
+            "scales": found.scales,
         },
     }
     if options.json:
@@ -156,9 +156,9 @@ def _say(options: argparse.Namespace, variant: Any, found: Optional[Any], skippe
 
     signed = signed_inputs(variant.layers())
     rows = []
-    for name, step in found.steps.items():
+    for name, scale in found.scales.items():
         low, high = (-QMAX_SIGNED, QMAX_SIGNED) if signed[name] else (0, QMAX_UNSIGNED)
-        rows.append((name, "%.6g" % step, "%.6g .. %.6g" % (low * step, high * step)))
+        rows.append((name, "%.6g" % scale, "%.6g .. %.6g" % (low * scale, high * scale)))
     how = "%s %g" % (found.method, found.percentile) if found.percentile is not None else found.method
     title = "Calibration: %s, %d images" % (how, found.images)
-    console.table(title, ("layer", "step", "range of its input"), rows, right=("step",))
+    console.table(title, ("layer", "scale", "range of its input"), rows, right=("scale",))

@@ -7,7 +7,7 @@ from typing import Any
 
 from .._util import console
 from ..errors import UserError
-from .common import MAX_BATCH, USAGE_ERROR, OK, net_from
+from .common import MAX_BATCH, OK, USAGE_ERROR, net_from
 from .options import add_command, add_net, positive
 
 

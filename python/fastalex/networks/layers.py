@@ -59,10 +59,10 @@ class Layer:
         return _count(self.out_shape)
 
 
-def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None) -> str:
+def layer_table(layers: List[Layer], scales: Optional[Mapping[str, float]] = None) -> str:
     """The layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``).
 
-    ``steps``: name of a conv or fc layer -> the quantization step of its input, for precision int8.
+    ``scales``: name of a conv or fc layer -> the quantization scale of its input, for precision int8.
     """
     lines = []
     for layer in layers:
@@ -70,8 +70,8 @@ def layer_table(layers: List[Layer], steps: Optional[Mapping[str, float]] = None
             continue
         words = [layer.op, "name=" + layer.name]
         words += ["%s=%s" % (key, value) for key, value in layer.options.items()]
-        if steps is not None and layer.param:
-            words.append("scale=%r" % float(steps[layer.name]))
+        if scales is not None and layer.param:
+            words.append("scale=%r" % float(scales[layer.name]))
         lines.append(" ".join(words))
     return "\n".join(lines) + "\n"
 

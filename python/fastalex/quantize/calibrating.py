@@ -1,8 +1,8 @@
-"""Calibration: from images to the quantization step of each conv's and fc's input, for precision int8.
+"""Calibration: from images to the quantization scale of each conv's and fc's input, for precision int8.
 
 The float32 network runs on the images, and a histogram of the magnitudes of each such input grows batch by batch
 (:class:`Histogram`). A threshold is chosen in each, the magnitude that the largest level stands for; what lies beyond
-is clipped. Exact zeros, most of what a relu gives, are left out of every choice: each step keeps them exactly.
+is clipped. Exact zeros, most of what a relu gives, are left out of every choice: each scale keeps them exactly.
 
 * ``max``: the largest magnitude. Nothing is clipped.
 * ``percentile``: the magnitude that this share of the others does not exceed.
@@ -32,7 +32,7 @@ def calibrate(
     percentile: float = PERCENTILE,
     report: Optional[Callable[[int], None]] = None,
 ) -> Calibration:
-    """The quantization steps of ``net`` for images like these, for ``AlexNet(..., precision="int8", calibration=)``.
+    """The quantization scales of ``net`` for images like these, for ``AlexNet(..., precision="int8", calibration=)``.
 
     :param net: an :class:`~fastalex.AlexNet` in fp32, on any device.
     :param images: paths, PIL images, bytes, uint8 arrays, or preprocessed float32 batches ``[N, C, H, W]``; some
@@ -63,12 +63,12 @@ def calibrate(
     if not done:
         raise UserError("there are no images to calibrate with; give some that are like those to come")
     signed = signed_inputs(net.variant.layers())
-    steps = {}
+    scales = {}
     for name, histogram in histograms.items():
         levels = QMAX_SIGNED if signed[name] else QMAX_UNSIGNED
         clip = threshold(histogram, levels, method, percentile)
-        steps[name] = clip / levels or 1.0  # where all is zero every step is right
-    return Calibration(steps, method, done, float(percentile) if method == "percentile" else None)
+        scales[name] = clip / levels or 1.0  # where all is zero every scale is right
+    return Calibration(scales, method, done, float(percentile) if method == "percentile" else None)
 
 
 def _inputs(net: Any) -> Dict[str, str]:

@@ -21,7 +21,11 @@ class Frame(NamedTuple):
 
 
 def request(
-    view: arrays.ArrayView, softmax: bool = False, taps: Sequence[str] = (), top_k: int = 0, frame: Optional[Frame] = None
+    view: arrays.ArrayView,
+    softmax: bool = False,
+    taps: Sequence[str] = (),
+    top_k: int = 0,
+    frame: Optional[Frame] = None,
 ) -> _core.Call:
     """The native call for ``view``: a batch ``[N, C, H, W]``, or with ``frame`` the pixels of one frame."""
     if frame is not None:

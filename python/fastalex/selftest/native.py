@@ -74,7 +74,9 @@ def arithmetic_of(
     x, params = case.random()
     net = make_net(case.table, x, params, backend, case.storage, precision, tuning, exact)
     step = json.loads(net.describe(_core.Call(x)))["steps"][0]
-    return Arithmetic(precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"), step.get("byte_planes", 0))
+    return Arithmetic(
+        precision == "fp16", step.get("half_sum", 0), step.get("format", "direct"), step.get("byte_planes", 0)
+    )
 
 
 def make_net(

@@ -24,7 +24,7 @@ from ..errors import BackendError, UserError
 from ..hardware.tuning_rule import Rule
 from ..images import profiles
 from ..networks.architecture import Variant
-from ..networks.layers import layer_table, label_fused_steps
+from ..networks.layers import label_fused_steps, layer_table
 from ..runtime import arrays, execution, frames, native
 from ..runtime.device_spec import DeviceSpec
 from .rules import of_device_file
@@ -148,7 +148,7 @@ class _TrialNet:
         """Of a camera's frame in host memory."""
         size = self.work.variant.input_size
         view = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.device)
-        spec = frames.spec(given, "BGR", profiles.get(self.work.variant.profile), size)
+        spec = frames.spec(view, "BGR", profiles.get(self.work.variant.profile), size)
         return self.net.run(execution.request(view, frame=execution.Frame(spec, size)))[0]
 
     def times(self, repeat: int, keys: Dict[str, str]) -> Dict[str, Timing]:

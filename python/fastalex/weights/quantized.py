@@ -3,8 +3,8 @@
 Such a file has, for a fully connected layer ``fc6`` with ``in`` inputs, counted in the order y, x, channel of its
 input map, and ``out`` outputs:
 
-* int8: ``fc6.weight`` I8 ``[out, in]`` and ``fc6.weight.scale`` F32 ``[out]``: value = level * scale;
-* int4: ``fc6.weight`` U8 ``[out, (in + 1) // 2]``, two quantized values in a byte, the first in its low half, as level + 8, and
+* int8: ``fc6.weight`` I8 ``[out, in]`` and ``fc6.weight.scale`` F32 ``[out]``: weight = value * scale;
+* int4: ``fc6.weight`` U8 ``[out, (in + 1) // 2]``, two values in a byte, the first in its low half, as value + 8, and
   ``fc6.weight.scale`` F16 ``[out, (in + 127) // 128]``, one for each 128 values.
 
 Everything else is as in a float32 file. Its metadata says so (:data:`FORMAT_KEY`, :data:`STORAGE_KEY`) and names its
@@ -173,8 +173,9 @@ def restore(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) ->
     """``arrays`` that the engine gave back from ``storage``, with the levels that it has: :func:`quantize`, but
     without a second error.
 
-    A value is a level times a scale. The largest of int8 is 127 quantized values, so its scale is a 127th of it, or a neighbor
-    of that, as the product was rounded; of int4, whose products are exact, it is one to eight levels of either sign.
+    A weight is a quantized value times a scale. The largest of int8 is 127 times its scale, which is therefore a 127th
+    of it, or a neighbor of that, as the product was rounded; of int4, whose products are exact, it is one to eight
+    times the scale, of either sign.
     """
     found: Dict[str, Any] = dict(arrays)
     recover = _recover_int8 if storage == "int8" else _recover_int4
