@@ -132,7 +132,7 @@ def test_digits_of_any_row(storage, rows, kind):
     weights = net.param(0).reshape(45, 301).astype(np.float64)
     expected = x.reshape(rows, -1).astype(np.float64) @ weights.T + params[1]
     sizes = np.abs(x).reshape(rows, -1).astype(np.float64) @ np.abs(weights).T + np.abs(params[1])
-    bound = bounds.gamma(305) * sizes + bounds.digit_steps(x, [weights], 3)
+    bound = bounds.gamma(305) * sizes + bounds.byte_plane_error(x, [weights], 3)
     assert (np.abs(output(net, x) - expected) <= bound + 1e-35).all()
 
 

@@ -109,7 +109,7 @@ def test_bf16_precision_is_near_fp32(fc_weights):
     error = np.abs(net(x) - expected).max() / np.abs(expected).max()
     assert error < 8 * 2.0**-8  # eight layers, each rounded to 8 bits
     # Where bf16 is no faster, layers are computed in fp32; two digits of the input are bf16 precision's, too.
-    rounded = any(scale.get("numeric") == "bf16" or scale.get("digits") == 2 for scale in net.kernels()["scales"])
+    rounded = any(step.get("dtype") == "bf16" or step.get("byte_planes") == 2 for step in net.kernels()["steps"])
     assert (error > 2.0**-16) == rounded
 
 

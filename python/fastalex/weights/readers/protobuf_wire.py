@@ -113,7 +113,7 @@ def integers(wire: int, value: Any, budget: Budget) -> List[int]:
     return result
 
 
-def resolve(value: Any, dtype: str) -> np.ndarray:
+def numbers(value: Any, dtype: str) -> np.ndarray:
     """The numbers of a repeated fixed-width field: a view if they are packed, a copy if not."""
     kind = np.dtype(dtype)
     if isinstance(value, np.ndarray):
