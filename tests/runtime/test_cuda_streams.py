@@ -92,5 +92,5 @@ def test_which_stream_a_call_is_queued_on(net, monkeypatch):
     with pytest.raises(UserError, match="cuda-python"):
         result.__dlpack__(stream=5)
     with pytest.raises(UserError, match="cuda-python"):
-        arrays.output(result, result.shape, PLACE, 5)
-    assert arrays.output(result.copy_from(result.numpy()), result.shape, PLACE, 5).array.stream == 5
+        arrays.output(result, PLACE, 5).target(result.shape)
+    assert arrays.output(result.copy_from(result.numpy()), PLACE, 5).target(result.shape).array.stream == 5
