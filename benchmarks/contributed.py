@@ -76,7 +76,7 @@ DEVICE = Kind(
 VARIANT = Kind("one of " + ", ".join(records.VARIANTS), lambda value: value in records.VARIANTS)
 PRECISION = Kind("fp32 or fp16", lambda value: value in ("fp32", "fp16"))
 FC_WEIGHTS = Kind("fp32, fp16, int8 or int4", lambda value: value in ("fp32", "fp16", "int8", "int4"))
-CLOCK = Kind("%s or %s" % (records.EVENTS, records.HOST), lambda value: value in (records.EVENTS, records.HOST))
+CLOCK = Kind(f"{records.EVENTS} or {records.HOST}", lambda value: value in (records.EVENTS, records.HOST))
 
 _CORRECT = {"max_abs_diff": Field(SIZE), "tolerance": Field(POSITIVE)}
 _ROW = {
@@ -153,15 +153,15 @@ def check(found: Any) -> None:
         place = "rows[%d]" % index
         correct = row["correct"]
         if correct["max_abs_diff"] > correct["tolerance"]:
-            raise ValueError("%s.correct: the result is wrong, its time counts for nothing" % place)
+            raise ValueError(f"{place}.correct: the result is wrong, its time counts for nothing")
         if not row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]:
-            raise ValueError("%s: p10_ms, median_ms and p90_ms do not rise" % place)
+            raise ValueError(f"{place}: p10_ms, median_ms and p90_ms do not rise")
         rate = 1e3 * row["batch"] / row["median_ms"]
         if abs(row["images_per_s"] - rate) > RATE_TOLERANCE * rate:
-            raise ValueError("%s.images_per_s: batch and median_ms give %.4g" % (place, rate))
+            raise ValueError(f"{place}.images_per_s: batch and median_ms give {rate:.4g}")
         key = tuple(row[name] for name in ("variant", "batch", "precision", "fc_weights"))
         if key in seen:
-            raise ValueError("%s is there twice" % place)
+            raise ValueError(f"{place} is there twice")
         seen.add(key)
 
 
@@ -171,20 +171,20 @@ def _check_object(found: Any, fields: Mapping[str, Field], place: str) -> None:
     dot = place + "." if place else ""
     for key in found:
         if key not in fields:
-            raise ValueError("%s%.40s is not known" % (dot, key))
+            raise ValueError(f"{dot}{key:.40} is not known")
     for key, field in fields.items():
         value = found.get(key)
         if value is None and field.optional:
             continue
         if key not in found:
-            raise ValueError("%s%s is missing" % (dot, key))
+            raise ValueError(f"{dot}{key} is missing")
         if field.kind and not field.kind.fits(value):
-            raise ValueError("%s%s must be %s" % (dot, key, field.kind.words))
+            raise ValueError(f"{dot}{key} must be {field.kind.words}")
         if field.many and not isinstance(value, list):
-            raise ValueError("%s%s must be a list" % (dot, key))
+            raise ValueError(f"{dot}{key} must be a list")
         if field.fields:
             for index, one in enumerate(value if field.many else [value]):
-                _check_object(one, field.fields, "%s%s%s" % (dot, key, "[%d]" % index if field.many else ""))
+                _check_object(one, field.fields, "{}{}{}".format(dot, key, "[%d]" % index if field.many else ""))
 
 
 def as_json(found: Mapping[str, Any]) -> str:
@@ -195,7 +195,7 @@ def read(path: Path) -> Dict[str, Any]:
     """:raises UserError: for a file that is no contributed result, with what is wrong in it."""
 
     def refuse(word: str) -> NoReturn:
-        raise ValueError("%s is no number" % word)
+        raise ValueError(f"{word} is no number")
 
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -203,9 +203,9 @@ def read(path: Path) -> Dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
         check(found)
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError("%s is not a contributed result: %s" % (path, error)) from None
+        raise UserError(f"{path} is not a contributed result: {error}") from None
     if not re.match(re.escape(found["device"]) + r"-[a-z0-9-]{1,80}\.json$", path.name):
-        raise UserError("%s must be named %s-<gpu>.json, in a-z, 0-9 and -" % (path, found["device"]))
+        raise UserError("{} must be named {}-<gpu>.json, in a-z, 0-9 and -".format(path, found["device"]))
     return found
 
 

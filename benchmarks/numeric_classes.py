@@ -29,7 +29,7 @@ MODES: Dict[Tuple[str, str], str] = {
 
 def mode_name(precision: str, fc_weights: str) -> str:
     """``fp32``, ``fp32, int8 fc``: how a mode is called in the tables."""
-    return precision if precision == fc_weights else "%s, %s fc" % (precision, fc_weights)
+    return precision if precision == fc_weights else f"{precision}, {fc_weights} fc"
 
 
 def own_engine(precision: str, fc_weights: str) -> str:

@@ -40,7 +40,7 @@ def build(folder: Path, *definitions: str) -> Path:
 def _quiet(command) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     if done.returncode:
-        raise RuntimeError("%s failed:\n%s" % (" ".join(command), done.stdout.decode()[-4000:]))
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout.decode()[-4000:]}")
 
 
 @functools.lru_cache(maxsize=None)
@@ -81,7 +81,7 @@ def device_text(name: str, card: str = "") -> str:
         "integrated": int(device.kind == "jetson"),
         "tensor_cores": int(device.abilities["tensor_cores"]),
     }
-    return ",".join("%s=%s" % fact for fact in facts.items())
+    return ",".join("{}={}".format(*fact) for fact in facts.items())
 
 
 @contextlib.contextmanager
@@ -90,7 +90,7 @@ def pretend(device=None, blocks=None, kernel="", fault=None, tensorrt=None, buil
     named kernel run (default: all); a fault; the version of TensorRT; how long it takes to build an engine."""
     values = {
         "device": device_text(device) if device in DEVICES else device,
-        "blocks": "%d:1:%s" % (blocks, kernel) if blocks else None,
+        "blocks": f"{blocks}:1:{kernel}" if blocks else None,
         "fault": fault,
         "tensorrt": tensorrt,
         "build_s": None if build_s is None else str(build_s),

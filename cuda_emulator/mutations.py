@@ -508,16 +508,16 @@ def check_cases(chosen: Cases) -> int:
                 if not matches(kernel, chosen.kernels):
                     continue
                 checked += 1
-                label = "%s, %s" % (case.name, rule.partition(" 1-")[2].partition(" ")[2])
+                label = f"{case.name}, {rule.partition(' 1-')[2].partition(' ')[2]}"
                 if layer is None:
                     outcome = checks.check(case, emulated.BACKEND, precision=chosen.precision, tuning=rule)
                     reason = outcome.reason
                 else:
                     reason = failure(layer, rule, kernels.SAMPLED_BLOCKS)
                 if reason:
-                    print("%s: %s" % (label, reason.splitlines()[0]))
+                    print(f"{label}: {reason.splitlines()[0]}")
                     return 1
-    print("%d rules" % checked)
+    print(f"{checked} rules")
     return 0 if checked else NOTHING_CHECKED
 
 
@@ -596,13 +596,13 @@ class Tree:
             code, words = self.check(mutation)
         finally:
             path.write_text(text, encoding="utf-8")
-        return words or "exit code %d" % code if code else ""
+        return words or f"exit code {code}" if code else ""
 
 
 def mutated(text: str, mutation: Mutation) -> str:
     parts = text.split(mutation.old)
     if len(parts) != mutation.places + 1:
-        raise MutationError("%d places in %s instead of %d" % (len(parts) - 1, mutation.file, mutation.places))
+        raise MutationError(f"{len(parts) - 1} places in {mutation.file} instead of {mutation.places}")
     before, after = parts[: mutation.place], parts[mutation.place :]
     return mutation.old.join(before) + mutation.new + mutation.old.join(after)
 
@@ -634,18 +634,16 @@ class Run:
             try:
                 ok, words = self.verdict(tree, mutation)
             except (MutationError, subprocess.TimeoutExpired) as error:
-                ok, words = False, "not tried: %s" % error
+                ok, words = False, f"not tried: {error}"
             seconds = time.perf_counter() - start
             with self.lock:
                 self.noticed += ok
-                print(
-                    "%-3s %-44s %3.0f s  %s" % ("ok" if ok else "BAD", mutation.name, seconds, words[:150]), flush=True
-                )
+                print(f"{('ok' if ok else 'BAD'):3} {mutation.name:44} {seconds:3.0f} s  {words[:150]}", flush=True)
 
     def verdict(self, tree: Tree, mutation: Mutation) -> Tuple[bool, str]:
         code, words = self.unmutated[mutation.build, mutation.noticed_by]
         if code == NOTHING_CHECKED:
-            return False, "there is no such test: %s" % (mutation.noticed_by,)
+            return False, f"there is no such test: {mutation.noticed_by}"
         if code:
             return False, "the tests fail without it: " + words
         noticed = tree.noticed(mutation)
@@ -665,7 +663,7 @@ def main(names: List[str]) -> int:
         trees = [Tree(Path(folder) / name) for name in ("one", "two")]
         in_parallel(run.prepare, zip(trees, ("none", "race")))
         in_parallel(run.work, zip(trees, (False, True)))
-    print("%d of %d mistakes were noticed" % (run.noticed, len(chosen)))
+    print(f"{run.noticed} of {len(chosen)} mistakes were noticed")
     return 0 if chosen and run.noticed == len(chosen) else 1
 
 

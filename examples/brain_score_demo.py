@@ -67,7 +67,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         batch = wrapper.preprocess(options.pictures)
         activations = wrapper.get_activations(batch, TOOL.layers)
     except UserError as error:
-        print("brain_score_demo.py: %s" % error, file=sys.stderr)
+        print(f"brain_score_demo.py: {error}", file=sys.stderr)
         return 2
     theirs = {}
     if options.check:
@@ -79,11 +79,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         theirs = pytorch_alexnet.hooked(model, torch.from_numpy(batch), TOOL.layers)
     worst = 0.0
     for name, values in activations.items():
-        said = "%s: %s" % (name, " x ".join(map(str, values.shape)))
+        said = f"{name}: {' x '.join(map(str, values.shape))}"
         if name in theirs:
             error = float(np.abs(theirs[name] - values).max() / np.abs(theirs[name]).max())
             worst = max(worst, error)
-            said += ", largest difference from PyTorch %.1e of the largest activation" % error
+            said += f", largest difference from PyTorch {error:.1e} of the largest activation"
         print(said)
     return 0 if worst <= TOLERANCE else 1
 

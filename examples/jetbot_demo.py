@@ -50,7 +50,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         avoid = CollisionAvoidance(options.weights, device=options.device)
         frames = [frame_of(path) for path in options.pictures]
     except UserError as error:
-        print("jetbot_demo.py: %s" % error, file=sys.stderr)
+        print(f"jetbot_demo.py: {error}", file=sys.stderr)
         return 2
     model = None
     if options.check:
@@ -60,11 +60,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     differ = False
     for path, frame in zip(options.pictures, frames):
         blocked = avoid(frame)
-        said = "%s: %s, blocked %.4f" % (path, "free" if blocked < 0.5 else "blocked", blocked)
+        said = f"{path}: {'free' if blocked < 0.5 else 'blocked'}, blocked {blocked:.4f}"
         if model is not None:
             theirs = original(model, frame)
             differ = differ or (theirs < 0.5) != (blocked < 0.5)
-            said += ", PyTorch %.4f, difference %.1e" % (theirs, abs(theirs - blocked))
+            said += f", PyTorch {theirs:.4f}, difference {abs(theirs - blocked):.1e}"
         print(said)
     return 1 if differ else 0
 

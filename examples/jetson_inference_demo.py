@@ -56,12 +56,12 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             found = net.classify_frame(frame.pixels, "BGR", options.topK)
             found = [one for one in found if one.probability >= options.threshold]
             for one in found:
-                print("imagenet:  %05.2f%% class #%d (%s)" % (100 * one.probability, one.index, one.label))
-            overlay.draw(frame.pixels, ["%05.2f%% %s" % (100 * one.probability, one.label) for one in found])
+                print(f"imagenet:  {100 * one.probability:05.2f}% class #{one.index} ({one.label})")
+            overlay.draw(frame.pixels, [f"{100 * one.probability:05.2f}% {one.label}" for one in found])
             sink.put(frame.pixels, frame.time_s, getattr(source, "rate", 1.0), options.input)
         whole = True
     except UserError as error:
-        print("jetson_inference_demo.py: %s" % error, file=sys.stderr)
+        print(f"jetson_inference_demo.py: {error}", file=sys.stderr)
         return 2
     finally:
         if sink is not None:

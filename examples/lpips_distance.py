@@ -41,7 +41,7 @@ def same_names(first: str, second: str) -> Tuple[List[Pair], List[str]]:
     names = [{os.path.relpath(path, folder): path for path in listing.below(folder)} for folder in (first, second)]
     pairs = [(names[0][name], names[1][name]) for name in names[0] if name in names[1]]
     alone = [path for own, other in (names, names[::-1]) for name, path in own.items() if name not in other]
-    return pairs, ["'%s' has no partner in the other folder" % path for path in alone]
+    return pairs, [f"'{path}' has no partner in the other folder" for path in alone]
 
 
 def compared(metric: Any, pairs: Sequence[Pair], complain: Any) -> Iterator[Tuple[Pair, Any]]:
@@ -50,7 +50,7 @@ def compared(metric: Any, pairs: Sequence[Pair], complain: Any) -> Iterator[Tupl
         try:
             yield pair, metric(*(read(path) for path in pair))
         except UserError as error:
-            complain("%s: %s" % (" and ".join(pair), error))
+            complain(f"{' and '.join(pair)}: {error}")
 
 
 def all_pairs(metric: Any, paths: Sequence[str], complain: Any) -> Iterator[Tuple[Pair, float]]:
@@ -64,7 +64,7 @@ def all_pairs(metric: Any, paths: Sequence[str], complain: Any) -> Iterator[Tupl
             continue
         features.setdefault(found.size, []).append((path, found))
     if len(features) > 1:
-        complain("the images have %d sizes; only those of one size are compared" % len(features))
+        complain(f"the images have {len(features)} sizes; only those of one size are compared")
     for group in features.values():
         names = [path for path, _ in group]
         distances = metric.matrix(type(group[0][1]).concatenate([found for _, found in group]))
@@ -84,7 +84,7 @@ def write_map(path: str, distances: np.ndarray) -> None:
         Path(temporary).write_bytes(stream.getvalue())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError("cannot write '%s': %s" % (path, error.strerror or error)) from None
+        raise UserError(f"cannot write '{path}': {error.strerror or error}") from None
 
 
 def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
@@ -130,9 +130,9 @@ def run(options: argparse.Namespace, complain: Any) -> int:
         if options.map:
             write_map(options.map, distance)
         values.append(float(np.mean(distance)))
-        print("%s\t%s\t%.6f" % (one, other, values[-1]))
+        print(f"{one}\t{other}\t{values[-1]:.6f}")
     if len(values) > 1:
-        print("mean of %d\t\t%.6f" % (len(values), np.mean(values)))
+        print(f"mean of {len(values)}\t\t{np.mean(values):.6f}")
     return len(values)
 
 
@@ -142,7 +142,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
     def complain(sentence: str) -> None:
         said.append(sentence)
-        print("lpips_distance.py: %s" % sentence, file=sys.stderr)
+        print(f"lpips_distance.py: {sentence}", file=sys.stderr)
 
     try:
         done = run(options, complain)

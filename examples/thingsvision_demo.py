@@ -34,10 +34,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         batches = extractor.batches(options.folder, batch_size=8)
         features = extractor.extract_features(batches, module_names=options.modules)
     except UserError as error:
-        print("thingsvision_demo.py: %s" % error, file=sys.stderr)
+        print(f"thingsvision_demo.py: {error}", file=sys.stderr)
         return 2
     for name, values in features.items():
-        print("%s: %s, mean %.4f" % (name, " x ".join(map(str, values.shape)), values.mean()))
+        print(f"{name}: {' x '.join(map(str, values.shape))}, mean {values.mean():.4f}")
     if not options.check:
         return 0
     import torch
@@ -51,7 +51,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         theirs = np.concatenate([part[name] for part in parts])
         error = float(np.abs(theirs - values).max() / np.abs(theirs).max())
         worst = max(worst, error)
-        print("%s: largest difference from PyTorch %.1e of the largest activation" % (name, error))
+        print(f"{name}: largest difference from PyTorch {error:.1e} of the largest activation")
     return 0 if worst <= TOLERANCE else 1
 
 

@@ -82,7 +82,7 @@ def start_arrays(row: variants.Variant, path: Optional[str], seed: int) -> Dict[
     given = dict(weights.load(path).arrays)
     for name in list(arrays)[-2:]:
         if name in given and given[name].shape[:1] != (row.num_classes,):
-            print("'%s' has %d classes and starts afresh" % (name, given[name].shape[0]))
+            print(f"'{name}' has {given[name].shape[0]} classes and starts afresh")
             given[name] = arrays[name]
     return dict(zip(arrays, initial.check(row, given)))
 
@@ -172,27 +172,21 @@ def compare(path: Path, data: Dict[str, np.ndarray], threads: int) -> None:
     loaded = weights.load(path)
     row = loaded.variant()
     if row is None:
-        raise UserError("%s does not say its variant, so it was not saved by this script" % path)
+        raise UserError(f"{path} does not say its variant, so it was not saved by this script")
     model = torch_reference.build(row)
     torch_reference.load(model, loaded.arrays)
     expected = all_logits(torch_logits(model, row), data["held"])
     right = data["held_labels"]
-    print("PyTorch          held-out accuracy %6.2f%%" % (100 * np.mean(expected.argmax(1) == right)))
+    print(f"PyTorch          held-out accuracy {100 * np.mean(expected.argmax(1) == right):6.2f}%")
     try:
         import fastalex._core  # noqa: F401
     except ImportError as error:
-        print("the native engine is not built here (%s): install the package to compare with it" % error)
+        print(f"the native engine is not built here ({error}): install the package to compare with it")
         return
     for fc_weights in ("fp32", "int8"):
         got = all_logits(native_logits(row, path, threads, fc_weights), data["held"])
         print(
-            "native, %s fc  held-out accuracy %6.2f%%  largest difference of a logit %.2e  same top-1 %6.2f%%"
-            % (
-                fc_weights,
-                100 * np.mean(got.argmax(1) == right),
-                np.abs(got - expected).max(),
-                100 * np.mean(got.argmax(1) == expected.argmax(1)),
-            )
+            f"native, {fc_weights} fc  held-out accuracy {100 * np.mean(got.argmax(1) == right):6.2f}%  largest difference of a logit {np.abs(got - expected).max():.2e}  same top-1 {100 * np.mean(got.argmax(1) == expected.argmax(1)):6.2f}%"
         )
 
 
@@ -203,7 +197,7 @@ def write_samples(folder: Path, gray: np.ndarray, labels: np.ndarray, per_class:
     written = []
     for digit in range(10):
         for index in held_out[labels[held_out] == digit][:per_class]:
-            path = folder / ("digit-%d-sample-%04d.png" % (digit, index))
+            path = folder / (f"digit-{digit}-sample-{index:04}.png")
             Image.fromarray(gray[index]).save(path)
             written.append(path)
     return written
@@ -228,11 +222,11 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in ("epochs", "batch", "threads"):
         if getattr(args, name) < 1:
-            parser.error("--%s must be at least 1" % name)
+            parser.error(f"--{name} must be at least 1")
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
     if args.output.suffix not in weights.FORMATS or not args.output.parent.is_dir():  # better now than after training
-        parser.error("--output must end in %s, in a folder that exists" % " or ".join(weights.FORMATS))
+        parser.error(f"--output must end in {' or '.join(weights.FORMATS)}, in a folder that exists")
     args.lr = args.lr or (1e-4 if args.weights else 1e-3)
     return args
 
@@ -275,14 +269,14 @@ def learn(data: Dict[str, np.ndarray], args: argparse.Namespace) -> None:
         print(line, flush=True)
         lines.append(line)
 
-    log("%s: %s parameters, %d x %d input" % (row.name, format(row.params, ","), row.input_size, row.input_size))
-    log("%d training images, %d held out, seed %d" % (len(data["train"]), len(data["held"]), args.seed))
-    log("batch %d, largest learning rate %g, PyTorch %s" % (args.batch, args.lr, torch.__version__))
+    log(f"{row.name}: {format(row.params, ',')} parameters, {row.input_size} x {row.input_size} input")
+    log(f"{len(data['train'])} training images, {len(data['held'])} held out, seed {args.seed}")
+    log(f"batch {args.batch}, largest learning rate {args.lr:g}, PyTorch {torch.__version__}")
     began = time.perf_counter()
     model = torch_reference.build(row)
     torch_reference.load(model, start_arrays(row, args.weights, args.seed))
     train(model, row, data, args, log)
-    log("trained in %.0f s with %d threads" % (time.perf_counter() - began, args.threads))
+    log(f"trained in {time.perf_counter() - began:.0f} s with {args.threads} threads")
     accuracy = score(torch_logits(model, row), row, data)
     metadata = {
         weights.VARIANT_KEY: json.dumps(row.to_dict()),
@@ -292,7 +286,7 @@ def learn(data: Dict[str, np.ndarray], args: argparse.Namespace) -> None:
     }
     metadata.update(SOURCE)
     weights.save(args.output, torch_reference.arrays_of(model), metadata)
-    log("saved %s, %d bytes" % (args.output.name, args.output.stat().st_size))
+    log(f"saved {args.output.name}, {args.output.stat().st_size} bytes")
     if args.log:
         args.log.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -302,7 +296,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     try:
         run(args)
     except UserError as error:
-        print("train_digits.py: %s" % error, file=sys.stderr)
+        print(f"train_digits.py: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -139,4 +139,4 @@ def pytest_runtest_makereport(item, call):
     else:
         return
     report.outcome = "failed"
-    report.longrepr = "%s: %s (%s)" % (item.nodeid, problem, report.longrepr)
+    report.longrepr = f"{item.nodeid}: {problem} ({report.longrepr})"

@@ -61,14 +61,12 @@ def nvcc_task(task: Tuple[str, str, int]) -> Tuple[str, int, Dict[str, toolchain
 
 def check(compiled: families.Compiled) -> List[str]:
     """What is wrong with a family on an architecture."""
-    found = [
-        "%s: the name %s is there twice" % (compiled.family, name) for name in families.duplicates(compiled.instances)
-    ]
+    found = [f"{compiled.family}: the name {name} is there twice" for name in families.duplicates(compiled.instances)]
     for instance in compiled.instances:
         limit = limits.limits_for(compiled.architecture)
         found += limits.problems(instance, compiled.usage[instance.name], limit, compiled.architecture)
     if not compiled.instances and compiled.architecture not in WITHOUT.get(compiled.family, ((), ""))[0]:
-        found.append("%s has no kernel for sm_%d" % (compiled.family, compiled.architecture))
+        found.append(f"{compiled.family} has no kernel for sm_{compiled.architecture}")
     return found
 
 
@@ -81,9 +79,7 @@ def check_all(wanted: Sequence[str], architectures: Sequence[int], processes: in
             wrong = [error] if compiled is None else check(compiled)
             kernels = len(compiled.instances) if compiled else 0
             state = "failed" if wrong else "ok"
-            print(
-                "%-16s sm_%-4d %3d kernels  %5.1f s  %s" % (family, architecture, kernels, seconds, state), flush=True
-            )
+            print(f"{family:16} sm_{architecture:-4} {kernels:3} kernels  {seconds:5.1f} s  {state}", flush=True)
             found += wrong
             if compiled:
                 done.append(compiled)
@@ -103,8 +99,8 @@ def check_nvcc(nvcc: Path, wanted: Sequence[str], architectures: Sequence[int], 
             found += [error] if error else []
             for symbol, one in usage.items():
                 if one.stack or one.spill_stores or one.spill_loads or one.shared:
-                    found.append("nvcc, %s for sm_%d: %s uses %s" % (name, architecture, symbol, one))
-            print("nvcc %-20s sm_%-4d %3d kernels  %s" % (name, architecture, len(usage), "failed" if error else "ok"))
+                    found.append(f"nvcc, {name} for sm_{architecture}: {symbol} uses {one}")
+            print(f"nvcc {name:20} sm_{architecture:-4} {len(usage):3} kernels  {'failed' if error else 'ok'}")
     return found
 
 
@@ -129,7 +125,7 @@ def numbers(text: str) -> List[int]:
     values = [int(word) for word in text.replace("sm_", "").split(",")]
     unknown = sorted(set(values) - set(ARCHITECTURES))
     if unknown:
-        raise argparse.ArgumentTypeError("unknown: %s (there are %s)" % (unknown, list(ARCHITECTURES)))
+        raise argparse.ArgumentTypeError(f"unknown: {unknown} (there are {list(ARCHITECTURES)})")
     return values
 
 
@@ -149,7 +145,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     wish = parser.parse_args(argv)
     unknown = sorted(set(wish.family) - set(known))
     if unknown:
-        parser.error("unknown family: %s (there are %s)" % (", ".join(unknown), ", ".join(known)))
+        parser.error(f"unknown family: {', '.join(unknown)} (there are {', '.join(known)})")
     try:
         toolchain.package_file("cuda_nvcc", "bin/ptxas")
         done, found = check_all(wish.family, wish.arch, wish.jobs)
@@ -165,7 +161,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 2
     for sentence in found:
         print(sentence, file=sys.stderr)
-    print("%d kernels compiled, %d problems" % (sum(len(one.instances) for one in done), len(found)))
+    print(f"{int(sum(len(one.instances) for one in done))} kernels compiled, {len(found)} problems")
     return 1 if found else 0
 
 

@@ -64,13 +64,13 @@ def problem_of(csrc: Path, path: str, name: str) -> str:
     elif (csrc / name).is_file() and not name.startswith("include/") and ".." not in name.split("/"):
         room = room_of(name)
         if (here / name).is_file() and not (here / name).samefile(csrc / name):
-            return '"%s" also names a file of %s, which the compiler finds first: rename one' % (name, room_of(path))
+            return f'"{name}" also names a file of {room_of(path)}, which the compiler finds first: rename one'
     elif (here / name).is_file() or [one for one in csrc.rglob(Path(name).name) if one.is_file()]:
-        return 'write "%s" from csrc/' % name
+        return f'write "{name}" from csrc/'
     else:
-        return '"%s" is not in csrc: write headers of others in angle brackets' % name
+        return f'"{name}" is not in csrc: write headers of others in angle brackets'
     if room != room_of(path) and room not in ROOMS[room_of(path)]:
-        return '%s may not include "%s": ROOMS in tools/check_includes.py does not allow it' % (room_of(path), name)
+        return f'{room_of(path)} may not include "{name}": ROOMS in tools/check_includes.py does not allow it'
     return ""
 
 
@@ -79,17 +79,17 @@ def problems(csrc: Path = CSRC) -> Iterator[str]:
     above: List[str] = []
     for room, below in ROOMS.items():
         for wrong in sorted(set(below) - set(above)):
-            yield "ROOMS: %s may include %s, which does not stand above it in the table" % (room, wrong)
+            yield f"ROOMS: {room} may include {wrong}, which does not stand above it in the table"
         above.append(room)
     for file in sorted(file for file in csrc.rglob("*") if file.suffix in SUFFIXES):
         path = file.relative_to(csrc).as_posix()
         if room_of(path) not in ROOMS:
-            yield "%s: its folder is not in ROOMS of tools/check_includes.py: add it, or put the file elsewhere" % path
+            yield f"{path}: its folder is not in ROOMS of tools/check_includes.py: add it, or put the file elsewhere"
             continue
         for name in INCLUDE.findall(file.read_text(encoding="utf-8")):
             problem = problem_of(csrc, path, name)
             if problem:
-                yield "%s: %s" % (path, problem)
+                yield f"{path}: {problem}"
 
 
 def main(arguments: List[str]) -> int:

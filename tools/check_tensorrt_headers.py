@@ -46,17 +46,17 @@ def problem_of(library: Path, release: str) -> str:
         wanted = set()
     found = set(exports(library)) - OPTIONAL
     if found != wanted:
-        return "it exports %s, not %s" % (sorted(found), sorted(wanted))
+        return f"it exports {sorted(found)}, not {sorted(wanted)}"
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
-        return "it does not load: %s" % error
+        return f"it does not load: {error}"
     return ""
 
 
 def check(include: Path, build: Path, cmake: List[str], cuda: str) -> bool:
     """Builds the library for one release; prints a line."""
-    definitions = ["-DFASTALEX_TENSORRT_HEADERS=%s" % include, "-DFASTALEX_HARNESSES=OFF"]
+    definitions = [f"-DFASTALEX_TENSORRT_HEADERS={include}", "-DFASTALEX_HARNESSES=OFF"]
     definitions += ["-DTensorRT_CUDA_INCLUDE_DIR=" + cuda] if cuda else []
     for command in (
         [*cmake, "-S", str(ROOT / "tests/support/tensorrt_harness"), "-B", str(build), *definitions],
@@ -64,7 +64,7 @@ def check(include: Path, build: Path, cmake: List[str], cuda: str) -> bool:
     ):
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
-            print("%s: FAILED\n%s" % (include, done.stdout.decode(errors="replace")[-4000:]))
+            print(f"{include}: FAILED\n{done.stdout.decode(errors='replace')[-4000:]}")
             return False
     (library,) = build.glob("*/libfastalex_tensorrt*.so")
     release = library.parent.name
@@ -72,8 +72,7 @@ def check(include: Path, build: Path, cmake: List[str], cuda: str) -> bool:
     adapter = "IPluginV2DynamicExt" if release.startswith("8.") else "IPluginV3"
     names = ", ".join(exports(library)) or "nothing (it registers its creators when it is loaded)"
     verdict = "FAILED, " + problem if problem else "ok"
-    print("TensorRT %s: %s as %s, %d bytes, exports %s: %s"
-          % (release, library.name, adapter, library.stat().st_size, names, verdict), flush=True)  # fmt: skip
+    print(f"TensorRT {release}: {library.name} as {adapter}, {library.stat().st_size} bytes, exports {names}: {verdict}", flush=True)  # fmt: skip
     return not problem
 
 
@@ -84,12 +83,12 @@ def main(arguments: List[str]) -> int:
     options = parser.parse_args(arguments)
     found = folders(options.headers)
     if not found:
-        print("%s has no NvInfer.h, neither in it nor in folders of it" % options.headers, file=sys.stderr)
+        print(f"{options.headers} has no NvInfer.h, neither in it nor in folders of it", file=sys.stderr)
         return 2
     cmake = [shutil.which("cmake")] if shutil.which("cmake") else [sys.executable, "-m", "cmake"]
     with tempfile.TemporaryDirectory() as scratch:
         results = [check(include, Path(scratch) / str(i), cmake, options.cuda) for i, include in enumerate(found)]
-    print("%d of %d releases" % (sum(results), len(results)))
+    print(f"{sum(results)} of {len(results)} releases")
     return 0 if all(results) else 1
 
 

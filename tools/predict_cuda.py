@@ -50,7 +50,7 @@ def predict_step(
     winograd = re.search(r"(\d)x(\d)", step["format"])
     for i, launch in enumerate(step["kernels"]):
         if launch["name"] not in code:
-            raise ToolError("no list has the kernel %s" % launch["name"])
+            raise ToolError(f"no list has the kernel {launch['name']}")
         instance, usage, kernel = code[launch["name"]]
         # Winograd's algorithm sums over channels alone; a streaming kernel takes so many vectors at a time.
         vectors = int(instance.rest[2]) if instance.family == "fully_connected" else work.batch
@@ -110,10 +110,10 @@ def print_table(wish: Any, rows: List[Dict[str, Any]]) -> None:
         for kernel in row["kernels"]:
             blocks = "x".join(map(str, kernel["grid"]))
             ms = max(kernel["compute_ms"], kernel["memory_ms"])
-            share = "%.0f %%" % (100 * kernel["fma_share"])
-            cells = ["+".join(row["layers"]), kernel["name"], blocks, share, kernel["limited_by"], "%.3f" % ms]
-            print("| %s |" % " | ".join(cells))
-    print("| total | | | | | %.2f |" % sum(row["ms"] for row in rows))
+            share = f"{100 * kernel['fma_share']:.0f} %"
+            cells = ["+".join(row["layers"]), kernel["name"], blocks, share, kernel["limited_by"], f"{ms:.3f}"]
+            print(f"| {' | '.join(cells)} |")
+    print(f"| total | | | | | {sum(row['ms'] for row in rows):.2f} |")
 
 
 def wish_shares(wish: Any) -> Tuple[float, float]:

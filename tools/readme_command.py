@@ -25,7 +25,7 @@ def commands(text: str) -> Dict[str, str]:
     found: Dict[str, str] = {}
     for name, command in BLOCK.findall(text):
         if name in found:
-            raise ValueError("the command '%s' is marked twice" % name)
+            raise ValueError(f"the command '{name}' is marked twice")
         found[name] = command
     return found
 
@@ -34,7 +34,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     names = sys.argv[1:] if argv is None else argv
     found = commands(README.read_text(encoding="utf-8"))
     if len(names) != 1 or names[0] not in found:
-        print("usage: readme_command.py NAME, with NAME one of: %s" % ", ".join(found), file=sys.stderr)
+        print(f"usage: readme_command.py NAME, with NAME one of: {', '.join(found)}", file=sys.stderr)
         return 2
     print(found[names[0]])
     return 0

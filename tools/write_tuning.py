@@ -84,7 +84,7 @@ def merged(choices):
         if same and following is not None and set(following) == set(of_cards):
             continue
         if same:
-            lines.append("%s %d-%d %s" % (of_cards[0][0], first, last, of_cards[0][1]))
+            lines.append(f"{of_cards[0][0]} {first}-{last} {of_cards[0][1]}")
         first = last + 1
     return lines
 
@@ -93,10 +93,10 @@ def write(device):
     """Writes the device's file of rules."""
     path = ROOT / "devices" / "tuning" / (device.name + ".toml")
     lines = rules_of(device)
-    text = HEAD % (device.title, device.name) + 'basis = "predicted"\nsource = "%s"\n' % SOURCE
-    text += "rules = [\n%s]\n" % "".join('  "%s",\n' % line for line in lines)
+    text = HEAD % (device.title, device.name) + f'basis = "predicted"\nsource = "{SOURCE}"\n'
+    text += "rules = [\n{}]\n".format("".join(f'  "{line}",\n' for line in lines))
     write_atomically(path, text)
-    print("%s: %d rules" % (device.name, len(lines)))
+    print(f"{device.name}: {len(lines)} rules")
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def main() -> None:
     for name in options.devices or list(devices.load_all()):
         device = devices.get(name)
         if device.tuning is not None and device.tuning.basis == "measured":
-            print("%s: measured, left alone" % name)
+            print(f"{name}: measured, left alone")
         else:
             write(device)
 

@@ -34,7 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", required=True, help="the name of a file in devices/")
     shared.add_cases(parser, "1 8 32 128")
     parser.add_argument("--fc-weights", nargs="+", choices=FC_STORAGES, help="default: all")
-    text = "of %s; default: all, in this order" % "; ".join(gpu_engines.ENGINES)
+    text = f"of {'; '.join(gpu_engines.ENGINES)}; default: all, in this order"
     parser.add_argument("--engines", nargs="+", choices=list(gpu_engines.ENGINES), metavar="NAME", help=text)
     said = "write one small file to send in place of the result (docs/measure-your-board.md), here or to --output"
     parser.add_argument("--share", action="store_true", help=said)
@@ -56,15 +56,20 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
         batches = options.batches or (SHARED_BATCHES if options.share else measuring.BATCHES)
         one.run(options.variants, batches, kept.keep)
         if one.wrong():
-            raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(correctness)s" % one.wrong()[0])
+            raise WrongResultError(
+                f"{one.wrong()[0]['engine']}, {one.wrong()[0]['variant']}, batch {one.wrong()[0]['batch']}: {one.wrong()[0]['correctness']}"
+            )
         finish(one, kept.record(one), options)
     except KeyboardInterrupt:
-        raise StoppedError("stopped%s" % kept.words()) from None
+        raise StoppedError(f"stopped{kept.words()}") from None
     except MeasurementError as error:
-        raise type(error)("%s%s" % (error, kept.words())) from None
+        raise type(error)(f"{error}{kept.words()}") from None
     kept.drop()
     if one.failed():
-        raise MeasurementError("%(engine)s, %(variant)s, batch %(batch)d: %(note)s" % one.failed()[0] + NOT_ALL)
+        raise MeasurementError(
+            f"{one.failed()[0]['engine']}, {one.failed()[0]['variant']}, batch {one.failed()[0]['batch']}: {one.failed()[0]['note']}"
+            + NOT_ALL
+        )
     return 0
 
 
@@ -86,7 +91,7 @@ class Kept:
         return measuring.record(one, self.options.device, self.base)
 
     def words(self) -> str:
-        return "; what was measured until then is in %s" % self.path if self.path else "; nothing was written"
+        return f"; what was measured until then is in {self.path}" if self.path else "; nothing was written"
 
     def drop(self) -> None:
         if self.path:
@@ -100,7 +105,7 @@ def target(record: Dict[str, Any], options: argparse.Namespace) -> Path:
         return Path(options.output)
     name = records.file_name(record)
     if options.share:
-        return Path("%s-%s.json" % (record["device"], name))
+        return Path(f"{record['device']}-{name}.json")
     return records.RESULTS / record["device"] / (name + ".json")
 
 
@@ -114,7 +119,7 @@ def finish(one: measuring.Measurement, record: Dict[str, Any], options: argparse
     if not options.no_write:
         path = target(record, options)
         files.write_atomically(path, written)
-        shared.to_stderr("%s is what to send: docs/measure-your-board.md says how" % path)
+        shared.to_stderr(f"{path} is what to send: docs/measure-your-board.md says how")
 
 
 def check_share(options: argparse.Namespace) -> None:
@@ -123,9 +128,7 @@ def check_share(options: argparse.Namespace) -> None:
         raise UserError("--share measures in full: give one of --quick and --share")
     other = [name for name in options.variants if name not in records.VARIANTS]
     if other:
-        raise UserError(
-            "--share is for the networks of the tables (%s), not %s" % (", ".join(records.VARIANTS), other[0])
-        )
+        raise UserError(f"--share is for the networks of the tables ({', '.join(records.VARIANTS)}), not {other[0]}")
 
 
 def refuse(name: str, found: devices.Recognition, reason: str) -> None:
@@ -135,20 +138,17 @@ def refuse(name: str, found: devices.Recognition, reason: str) -> None:
     """
     device = devices.get(name)
     if found.device is None or found.device.name != name:
-        said = found.reason if found.device is None else "it is %s, %s" % (found.device.name, found.reason)
-        also = "; CUDA: %s" % reason if found.device is None and reason else ""
-        raise UserError("this machine is not %s (%s): %s%s" % (name, device.title, said, also))
-    raise UserError("this is %s, but its CUDA engine cannot be measured: %s" % (device.title, reason))
+        said = found.reason if found.device is None else f"it is {found.device.name}, {found.reason}"
+        also = f"; CUDA: {reason}" if found.device is None and reason else ""
+        raise UserError(f"this machine is not {name} ({device.title}): {said}{also}")
+    raise UserError(f"this is {device.title}, but its CUDA engine cannot be measured: {reason}")
 
 
 def recognized(backend: str) -> devices.Recognition:
     """What the machine is: by the first GPU that ``backend`` can use, else by what the system says."""
     for gpu in device_spec.gpus(backend):
         known = rules.known_as(gpu).device
-        said = "its GPU is %s%s" % (
-            gpu.name,
-            "; say --device %s" % known.name if known else ", which no device file knows",
-        )
+        said = f"its GPU is {gpu.name}{(f'; say --device {known.name}' if known else ', which no device file knows')}"
         return devices.Recognition(known, None, said)
     return devices.recognize()
 
@@ -158,7 +158,7 @@ def engine_reason() -> str:
     try:
         from fastalex import _core
     except ImportError as error:
-        return "the native core is not built (%s)" % error
+        return f"the native core is not built ({error})"
     for backend in _core.backends():
         if backend["name"] == "cuda":
             return str(backend["reason"] or "this script measures CPUs only")

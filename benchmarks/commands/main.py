@@ -39,7 +39,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence."""
 
     def error(self, message: str) -> NoReturn:
-        raise UserError("%s (see: %s --help)" % (message, self.prog))
+        raise UserError(f"{message} (see: {self.prog} --help)")
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
@@ -48,10 +48,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         options = parse(sys.argv[1:] if argv is None else argv)
         return COMMANDS[options.command].run(options)
     except (UserError, BackendError) as error:
-        print("error: %s" % error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     except MeasurementError as error:
-        print("error: %s" % error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return STOPPED if isinstance(error, StoppedError) else 1
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)
@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     options, unknown = parser().parse_known_args(words)
     if unknown:
         facts = (options.command, " ".join(unknown), PROGRAM, options.command)
-        raise UserError("%s does not take '%s' (see: %s %s --help)" % facts)
+        raise UserError("{} does not take '{}' (see: {} {} --help)".format(*facts))
     return options
 
 

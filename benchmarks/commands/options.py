@@ -35,7 +35,7 @@ def add_threads(parser: argparse.ArgumentParser, also: str = "") -> None:
 def add_output(parser: argparse.ArgumentParser, folder: str) -> None:
     """How it is measured, and where the result goes."""
     parser.add_argument("--quick", action="store_true", help="few runs; written only where --output says")
-    text = "result file instead of results/%s.json; leaves RESULTS.md" % folder
+    text = f"result file instead of results/{folder}.json; leaves RESULTS.md"
     parser.add_argument("--output", type=Path, help=text)
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -65,8 +65,8 @@ def modes(options: argparse.Namespace, default: Sequence[Tuple[str, str]]) -> Li
         return list(default)
     found = [mode for mode in MODES if mode[0] in (precisions or PRECISIONS) and mode[1] in (fc_weights or FC_WEIGHTS)]
     if not found:
-        there = ", ".join("%s with %s" % mode for mode in MODES)
-        raise UserError("the CPU has no such precision with such --fc-weights (there are: %s)" % there)
+        there = ", ".join("{} with {}".format(*mode) for mode in MODES)
+        raise UserError(f"the CPU has no such precision with such --fc-weights (there are: {there})")
     return found
 
 

@@ -21,7 +21,7 @@ HELP = "compare with other engines (requirements.txt) on this CPU, where they ar
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", nargs="*", metavar="NAME", help="of %s; default: all" % ", ".join(PEERS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PEERS)}; default: all")
     shared.add_cases(parser, "1 8 32; --quick: 1 32")
     shared.add_threads(parser, ", and 1 (not --quick)")
     text = "fastalex's cold processes alone, into the committed result"
@@ -53,7 +53,9 @@ def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     record.update(limits=one.limits, steps=one.steps, without_limits=one.without_limits)
     wrong = [row for row in one.rows if row["peer"] == "fastalex" and row["status"] != records.OK]
     if wrong:
-        raise WrongResultError("%(engine)s, %(variant)s, batch %(batch)d: %(note)s" % wrong[0])
+        raise WrongResultError(
+            f"{wrong[0]['engine']}, {wrong[0]['variant']}, batch {wrong[0]['batch']}: {wrong[0]['note']}"
+        )
     publish(record, options, (text.quick if options.quick else text.terminal)(record))
     return 0
 

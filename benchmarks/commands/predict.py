@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     shared.check_cases(options)
     if options.device == "cpu":
         there = ", ".join(devices.load_all())
-        raise UserError("predict needs a --device with a file in devices/ (there are: %s)" % there)
+        raise UserError(f"predict needs a --device with a file in devices/ (there are: {there})")
     device = devices.get(options.device)
     cards = [device.card(options.card)] if options.card else list(device.cards)
     found = [

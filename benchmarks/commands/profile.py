@@ -18,7 +18,7 @@ HELP = "read the counters of the layers that lose most, with NVIDIA's Nsight Com
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("result", type=Path, help="a file that 'gpu' wrote on this GPU, whole or partial")
-    text = "how many layers (%d)" % measuring.COUNT
+    text = f"how many layers ({measuring.COUNT})"
     parser.add_argument("--count", type=int, default=measuring.COUNT, metavar="N", help=text)
     parser.add_argument("--device", default="cuda", metavar="D", help="as AlexNet takes it (cuda)")
     parser.add_argument("--output", type=Path, help="write it there, after each row")
@@ -53,5 +53,5 @@ def read(path: Path) -> dict:
             return record
         raise ValueError("it is not of a GPU")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        said = "it has no %s" % error if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
-        raise UserError("%s is not a result of 'gpu': %s" % (path, said)) from None
+        said = f"it has no {error}" if isinstance(error, KeyError) else getattr(error, "strerror", None) or error
+        raise UserError(f"{path} is not a result of 'gpu': {said}") from None

@@ -13,7 +13,7 @@ DOCUMENTS = ("results", "accuracy", "clients", "lpips", "experiments")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    text = "of %s; default: results" % ", ".join(DOCUMENTS)
+    text = f"of {', '.join(DOCUMENTS)}; default: results"
     parser.add_argument("document", nargs="?", choices=DOCUMENTS, default="results", metavar="DOCUMENT", help=text)
 
 

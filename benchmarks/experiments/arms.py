@@ -52,8 +52,8 @@ def reached(errors: Sequence[Any], target: float) -> Optional[float]:
 
 def seeds_of(arms: Dict[str, Any]) -> List[str]:
     """The runs that every arm has."""
-    return [name for name in ("seed %d" % seed for seed in SEEDS) if all(name in arm for arm in arms.values())]
+    return [name for name in (f"seed {seed}" for seed in SEEDS) if all(name in arm for arm in arms.values())]
 
 
 def best_rate(arm: Dict[str, Any]) -> float:
-    return min(RATES, key=lambda rate: reached(arm["rate %g" % rate], TARGETS[0]) or MOST_EPOCHS + 1)
+    return min(RATES, key=lambda rate: reached(arm[f"rate {rate:g}"], TARGETS[0]) or MOST_EPOCHS + 1)

@@ -20,8 +20,8 @@ def sets(folder: Path) -> List[Images]:
         for path in sorted(folder.glob(pattern)):
             for number, line in enumerate(np.fromfile(path, np.uint8).reshape(-1, 3073)):
                 pixels = np.ascontiguousarray(line[1:].reshape(3, 32, 32).transpose(1, 2, 0))
-                samples.append(Held(pixels, int(line[0]), "%s:%d" % (path.name, number)))
+                samples.append(Held(pixels, int(line[0]), f"{path.name}:{number}"))
         if not samples:
-            raise UserError("there is no %s in %s" % (pattern, folder))
+            raise UserError(f"there is no {pattern} in {folder}")
         found.append(Images(samples, (folder / "batches.meta.txt").read_text(encoding="utf-8").split()))
     return found

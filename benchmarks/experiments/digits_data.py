@@ -35,7 +35,7 @@ def sets() -> List[Images]:
     gray, labels = train_digits.load_images()
     found = []
     for chosen in train_digits.held_out_split(labels):
-        samples = [Held(gray[i], int(labels[i]), "digit-%d-sample-%04d.png" % (labels[i], i)) for i in chosen]
+        samples = [Held(gray[i], int(labels[i]), f"digit-{labels[i]}-sample-{i:04}.png") for i in chosen]
         found.append(Images(samples, list(train_digits.LABELS)))
     return found
 

@@ -31,7 +31,7 @@ def write() -> None:
 
 
 def spread(values: Sequence[float]) -> str:
-    return "%.2f ± %.2f" % (statistics.mean(values), statistics.stdev(values))
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 def table(record: Dict[str, Any]) -> str:
@@ -42,15 +42,15 @@ def table(record: Dict[str, Any]) -> str:
 
 
 def _relu_tanh_lines(arms: Dict[str, Any]) -> List[str]:
-    heads = ["epochs to %g %%" % (100 * target) for target in TARGETS]
-    lines = ["| activation | learning rate | %s |" % " | ".join(heads), "| --- |" + " ---: |" * (len(heads) + 1)]
+    heads = [f"epochs to {100 * target:g} %" for target in TARGETS]
+    lines = [f"| activation | learning rate | {' | '.join(heads)} |", "| --- |" + " ---: |" * (len(heads) + 1)]
     for name, arm in arms.items():
         cells = []
         for target in TARGETS:
             epochs = [reached(arm[seed], target) for seed in seeds_of(arms)]
             got = [value for value in epochs if value is not None]
-            cells.append(spread(got) if len(got) == len(epochs) else "%d of %d runs" % (len(got), len(epochs)))
-        lines.append("| %s | %g | %s |" % (name, best_rate(arm), " | ".join(cells)))
+            cells.append(spread(got) if len(got) == len(epochs) else f"{len(got)} of {len(epochs)} runs")
+        lines.append(f"| {name} | {best_rate(arm):g} | {' | '.join(cells)} |")
     return lines
 
 
@@ -64,7 +64,7 @@ def _ablation_lines(arms: Dict[str, Any]) -> List[str]:
         more = [100 * (run["held_out"] - one["held_out"]) for run, one in zip(runs, base)]
         params = arm_network(name, ARMS[name][0]).params
         cells = (name, f"{params:,}", spread(held), "" if runs == base else spread(more), spread(training))
-        lines.append("| %s | %s | %s | %s | %s |" % cells)
+        lines.append("| {} | {} | {} | {} | {} |".format(*cells))
     return lines
 
 
@@ -78,7 +78,7 @@ def draw(record: Dict[str, Any], path: Path) -> None:
         for (name, arm), style, shade in zip(record["arms"].items(), ("-", "--"), ("#8f2a08", "#5f6f7f")):
             for number, run in enumerate(arm[seed] for seed in seeds_of(record["arms"])):
                 epochs, errors = zip(*run)
-                label = "%s, learning rate %g" % (name, best_rate(arm)) if number == 0 else None
+                label = f"{name}, learning rate {best_rate(arm):g}" if number == 0 else None
                 axes.plot(epochs, [100 * error for error in errors], style, color=shade, label=label)
         for target in TARGETS:
             axes.axhline(100 * target, color="black", lw=0.5)

@@ -73,7 +73,7 @@ class Record:
             found = json.loads(path.read_text(encoding="utf-8"))
             arms = found.pop("arms")
             if found != self.facts:
-                raise UserError("%s is of another version of the experiment; move it away first" % path)
+                raise UserError(f"{path} is of another version of the experiment; move it away first")
             self.arms = arms
 
     def run(self, arm: str, name: str, work: Callable[[], Any]) -> Any:
@@ -93,10 +93,10 @@ def relu_tanh(record: Record, sets: Sequence[Images]) -> None:
     for activation in ("relu", "tanh"):
         row = variants.get(NETWORK, activation=activation)
         for rate in RATES:
-            record.run(activation, "rate %g" % rate, partial(_curve, whole, row, rate, TRIAL_SEED))
+            record.run(activation, f"rate {rate:g}", partial(_curve, whole, row, rate, TRIAL_SEED))
         best = best_rate(record.arms[activation])
         for seed in SEEDS:
-            record.run(activation, "seed %d" % seed, partial(_curve, whole, row, best, seed))
+            record.run(activation, f"seed {seed}", partial(_curve, whole, row, best, seed))
 
 
 def _curve(sets: Sequence[Images], row: Any, rate: float, seed: int) -> List[Any]:
@@ -114,7 +114,7 @@ def ablations(record: Record, sets: Sequence[Images]) -> None:
         for name, (network, changes) in ARMS.items():
             recipe = recipes.get(RECIPE, **{**ABLATION, **changes})
             work = partial(_errors, sets, arm_network(name, network), recipe, seed)
-            record.run(name, "seed %d" % seed, work)
+            record.run(name, f"seed {seed}", work)
 
 
 def _errors(sets: Sequence[Images], row: Any, recipe: Any, seed: int) -> Dict[str, float]:
@@ -135,4 +135,4 @@ def carry_out(name: str, data: str, sets: Sequence[Images]) -> None:
 
     facts = {"experiment": name, "data": data, "torch": torch.__version__}
     facts.update(network=NETWORK.to_dict(), recipe=dataclasses.asdict(RECIPE), ablation=ABLATION, bare=BARE)
-    EXPERIMENTS[name](Record(RESULTS / ("%s-%s.json" % (name, data)), facts), sets)
+    EXPERIMENTS[name](Record(RESULTS / (f"{name}-{data}.json"), facts), sets)

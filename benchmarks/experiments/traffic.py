@@ -25,7 +25,7 @@ CASES = (("data", 2), ("columns", 2), ("hybrid", 2), ("data", 4), ("hybrid", 4))
 def step(rank: int, world: int, kind: str, folder: str) -> None:
     """One forward and backward pass in process ``rank``; the first one writes what it sent."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method="file://%s/meet" % folder, rank=rank, world_size=world)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     row = variants.get(VARIANT)
     scheme = Scheme(kind, row, [torch.device("cpu")], Masks(0), "halved")
     scheme.prepare()
@@ -53,6 +53,6 @@ def measure() -> None:
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
     for case in found:
         parts = [case["sent"].get(name, 0) for name in ("all_reduce", "all_gather", "all_to_all")]
-        cells = ["%.1f" % (count / 1e6) for count in (sum(parts), *parts)]
-        lines.append("| `%s` | %d | %s |" % (case["scheme"], case["processes"], " | ".join(cells)))
+        cells = [f"{count / 1000000.0:.1f}" for count in (sum(parts), *parts)]
+        lines.append(f"| `{case['scheme']}` | {case['processes']} | {' | '.join(cells)} |")
     files.replace_between(DOCUMENT, "traffic", "\n".join(lines) + "\n")

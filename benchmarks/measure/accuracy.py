@@ -94,7 +94,7 @@ def measure_network(name: str, threads: Optional[int], quick: bool, chosen: Sequ
 
 
 def line(row: Mapping[str, Any]) -> str:
-    return "%s, %s%s, fc %s%s: error %.2e, cosine %.7f, same top-1 %.1f %%" % (
+    return "{}, {}{}, fc {}{}: error {:.2e}, cosine {:.7f}, same top-1 {:.1f} %".format(
         row["variant"],
         row["precision"],
         " exact" if row["exact"] else "",

@@ -25,7 +25,7 @@ SMALLEST_COSINE[FP32] = 0.99999
 def agreement(result: np.ndarray, expected: np.ndarray, numeric_class: str) -> Dict[str, Any]:
     """Whether logits are those of the naive backend, to what their class of arithmetic allows."""
     if result.shape != expected.shape:
-        note = "the result has shape %s, not %s" % (result.shape, expected.shape)
+        note = f"the result has shape {result.shape}, not {expected.shape}"
         return {"status": WRONG, "note": note, "relative_error": None, "cosine": None}
     if not np.isfinite(result).all():
         return {"status": WRONG, "note": "the result is not finite", "relative_error": None, "cosine": None}
@@ -34,5 +34,5 @@ def agreement(result: np.ndarray, expected: np.ndarray, numeric_class: str) -> D
     lengths = np.linalg.norm(got, axis=1) * np.linalg.norm(right, axis=1)
     cosine = float(((got * right).sum(1) / np.maximum(lengths, 1e-30)).min())
     good = error <= LARGEST_ERROR[numeric_class] and cosine >= SMALLEST_COSINE[numeric_class]
-    note = None if good else "relative error %.2g, cosine %.4f" % (error, cosine)
+    note = None if good else f"relative error {error:.2g}, cosine {cosine:.4f}"
     return {"status": OK if good else WRONG, "note": note, "relative_error": error, "cosine": cosine}

@@ -53,7 +53,7 @@ def measure(threads: int, quick: bool) -> Dict[str, List[Dict[str, Any]]]:
         check_answers(jetbot)
         readout = []
         for index, (name, (side, _)) in enumerate(READOUT.items()):
-            output = "%s/out%d" % (folder, index)
+            output = f"{folder}/out{index}"
             row = dict(child("readout", dict(spec, side=side, output=output)), name=name, images=spec["count"])
             readout.append(row)
         check_files(folder + "/out0", folder + "/out1")
@@ -66,14 +66,14 @@ def check_answers(rows: Sequence[Dict[str, Any]]) -> None:
     for row, tolerance in zip(rows, (PROBABILITY_TOLERANCE["fp32"], PROBABILITY_TOLERANCE["int8"])):
         error = float(np.abs(np.array(row["answers"]) - expected).max())
         if not error <= tolerance:
-            raise WrongResultError("%s: %s instead of %s" % (row["name"], row["answers"], list(expected)))
+            raise WrongResultError(f"{row['name']}: {row['answers']} instead of {list(expected)}")
 
 
 def check_files(ours: str, theirs: str) -> None:
     for name in MODULES:
-        a, b = (np.load("%s/%s.npy" % (folder, name)) for folder in (ours, theirs))
+        a, b = (np.load(f"{folder}/{name}.npy") for folder in (ours, theirs))
         if a.shape != b.shape or not np.abs(a - b).max() <= timing.TOLERANCES["fp32"] * np.abs(b).max():
-            raise WrongResultError("the activations of %s differ" % name)
+            raise WrongResultError(f"the activations of {name} differ")
 
 
 def record(rows: Dict[str, List[Dict[str, Any]]], threads: int, quick: bool) -> Dict[str, Any]:

@@ -40,7 +40,7 @@ def task_weights(spec: Dict[str, Any]) -> Dict[str, Any]:
     os.mkdir(spec["images"])
     for number in range(spec["count"]):
         patches = Image.fromarray(random.randint(0, 256, (6, 8, 3)).astype(np.uint8))
-        patches.resize((500, 375), Image.BICUBIC).save("%s/%04d.jpg" % (spec["images"], number), quality=90)
+        patches.resize((500, 375), Image.BICUBIC).save(f"{spec['images']}/{number:04}.jpg", quality=90)
     return {}
 
 
@@ -121,7 +121,7 @@ def readout_pytorch(spec: Dict[str, Any]) -> None:
             kept[name].append(values)
     os.makedirs(spec["output"])
     for name, values in kept.items():
-        np.save("%s/%s.npy" % (spec["output"], name), np.concatenate(values))
+        np.save(f"{spec['output']}/{name}.npy", np.concatenate(values))
 
 
 def task_readout(spec: Dict[str, Any]) -> Dict[str, Any]:

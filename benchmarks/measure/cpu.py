@@ -65,9 +65,9 @@ def measure_variant(spec: Dict[str, Any], batches: Sequence[int], child: Child) 
         row["correctness"] = child("correct", one)
         if not row["correctness"]["ok"]:
             raise WrongResultError(
-                "%(variant)s in %(precision)s with fc weights %(fc_weights)s, batch %(batch)d: " % row
-                + "max|difference| to the naive backend is %(max_abs_diff).3g, " % row["correctness"]
-                + "allowed %(tolerance).3g (max|reference| %(max_abs_reference).3g)" % row["correctness"]
+                f"{row['variant']} in {row['precision']} with fc weights {row['fc_weights']}, batch {row['batch']}: "
+                + "max|difference| to the naive backend is {max_abs_diff:.3g}, ".format(**row["correctness"])
+                + "allowed {tolerance:.3g} (max|reference| {max_abs_reference:.3g})".format(**row["correctness"])
             )
         row.update(child("time", one))
         row["cold"] = cold.measure_cold(one, child) if batch == 1 else None

@@ -14,7 +14,7 @@ def weights_file(precision: str, fc_weights: str) -> str:
     """
     if precision != "int8" and fc_weights not in ("int8", "int4"):
         return WEIGHTS
-    return "%s-%s.safetensors" % ("int8" if precision == "int8" else "any", fc_weights)
+    return f"{'int8' if precision == 'int8' else 'any'}-{fc_weights}.safetensors"
 
 
 def graph_path(spec: Mapping[str, Any], conversion: str, suffix: str) -> str:

@@ -80,10 +80,10 @@ class Tools:
                 command, capture_output=True, timeout=limit, env=processes.environment(spec["threads"])
             )
         except subprocess.TimeoutExpired:
-            raise EngineError("it took more than %.0f s" % limit) from None
+            raise EngineError(f"it took more than {limit:.0f} s") from None
         if done.returncode:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise EngineError(said[-1] if said else "it failed with code %d" % done.returncode)
+            raise EngineError(said[-1] if said else f"it failed with code {done.returncode}")
         return json.loads(done.stdout.decode())
 
     def start(self, spec: Mapping[str, Any]) -> Any:
@@ -125,18 +125,18 @@ def kept_folder(variant: str) -> str:
 
     :raises UserError: if somebody else could write there.
     """
-    base = Path(tempfile.gettempdir()) / ("fastalex-peers-%d" % os.getuid())
+    base = Path(tempfile.gettempdir()) / (f"fastalex-peers-{os.getuid()}")
     base.mkdir(mode=0o700, exist_ok=True)
     state = base.lstat()
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o077:
-        raise UserError("%s is not a folder that only you can use; remove it" % base)
+        raise UserError(f"{base} is not a folder that only you can use; remove it")
     from fastalex import _core
 
     makers = (conversions, engine_files, engines, runtimes)
     parts = [Path(module.__file__).read_text(encoding="utf-8") for module in makers]
     parts += [str(os.path.getmtime(_core.__file__))]
-    parts += ["%s %s" % (name, packages.version(engine)) for name, engine in engines.ENGINES.items()]
-    folder = base / ("%s-%s" % (variant, hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]))
+    parts += [f"{name} {packages.version(engine)}" for name, engine in engines.ENGINES.items()]
+    folder = base / ("{}-{}".format(variant, hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]))
     for other in base.glob(variant + "-*"):
         if other != folder:
             shutil.rmtree(str(other), ignore_errors=True)

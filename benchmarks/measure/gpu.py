@@ -66,7 +66,7 @@ class Measurement:
         self.place, self.child, self.tools, self.say = place, child, tools or Tools(), say
         self.base = {
             "device": place.name,
-            "torch_device": "cuda:%d" % place.index,
+            "torch_device": f"cuda:{place.index}",
             "l2_bytes": place.gpu.l2_bytes,
             "quick": quick,
             **host(),
@@ -92,7 +92,7 @@ class Measurement:
                 for spec in specs:
                     # Compiling takes minutes, so that each batch has a process of its own.
                     for part in [[batch] for batch in batches] if engine.options.get("compiled") else [list(batches)]:
-                        self.say("%s: %s, batch %s" % (spec["variant"], engine.name, ", ".join(map(str, part))))
+                        self.say(f"{spec['variant']}: {engine.name}, batch {', '.join(map(str, part))}")
                         self.rows += self._engine(engine, dict(spec, batches=part))
                         keep(self)
 
@@ -145,7 +145,12 @@ class Measurement:
 
 def smi(index: int, run: Callable[[Sequence[str]], str] = power.run_smi) -> Optional[Dict[str, str]]:
     """Clocks, watts, temperature and versions by nvidia-smi, as it prints them; None where it is missing or fails."""
-    command = ["nvidia-smi", "--query-gpu=" + ",".join(SMI_FIELDS), "--format=csv,noheader,nounits", "--id=%d" % index]
+    command = [
+        "nvidia-smi",
+        "--query-gpu=" + ",".join(SMI_FIELDS),
+        "--format=csv,noheader,nounits",
+        f"--id={index}",
+    ]
     try:
         values = [value.strip() for value in run(command).strip().splitlines()[0].split(",")]
     except (OSError, ValueError, IndexError, subprocess.SubprocessError):

@@ -98,7 +98,7 @@ def torch_reason() -> str:
         import torch
     except ImportError:
         return "torch is not installed"
-    return "" if torch.cuda.is_available() else "torch %s sees no GPU" % torch.__version__
+    return "" if torch.cuda.is_available() else f"torch {torch.__version__} sees no GPU"
 
 
 def peaks(device: str) -> Optional[Dict[str, float]]:

@@ -36,7 +36,7 @@ def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            rows.append({"batch": batch, "failed": "out of memory: %s" % str(error).strip().splitlines()[0][:200]})
+            rows.append({"batch": batch, "failed": f"out of memory: {str(error).strip().splitlines()[0][:200]}"})
     return {"rows": rows, "tuning": net.net.tuning if engine.peer == "fastalex" else None}
 
 

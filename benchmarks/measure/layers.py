@@ -33,7 +33,7 @@ class Measurement:
 
     def _case(self, case: Mapping[str, Any]) -> None:
         name = mode_name(case["precision"], case["fc_weights"])
-        self.say("%s, %s, batch %d, threads %d: layers" % (case["variant"], name, case["batch"], case["threads"]))
+        self.say(f"{case['variant']}, {name}, batch {case['batch']}, threads {case['threads']}: layers")
         spec = dict(self.base, **case, cpus=self.base["cpus"][: case["threads"]])
         spec["limits"] = floors.combine(self._limits(spec))
         row = self.tools.once("layers", spec, CHILD_TIMEOUT_S)

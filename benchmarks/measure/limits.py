@@ -36,11 +36,11 @@ def compile_program(folder: str) -> str:
     try:
         done = subprocess.run([*command, *FLAGS, str(SOURCE), "-o", path], capture_output=True, timeout=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise NoLimitsError("the machine's limits are left blank: %s: %s" % (command[0], error)) from None
+        raise NoLimitsError(f"the machine's limits are left blank: {command[0]}: {error}") from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = said[0] if said else "code %d" % done.returncode
-        raise NoLimitsError("the machine's limits are left blank: %s failed: %s" % (command[0], reason))
+        reason = said[0] if said else f"code {done.returncode}"
+        raise NoLimitsError(f"the machine's limits are left blank: {command[0]} failed: {reason}")
     return path
 
 
@@ -49,11 +49,11 @@ def measure(program: str, cpus: Sequence[int], threads: int, quick: bool) -> Dic
 
     :raises NoLimitsError: if it fails.
     """
-    places = ",".join(map(str, cpus[:threads])) or "x%d" % threads
+    places = ",".join(map(str, cpus[:threads])) or f"x{threads}"
     size, repeats = (QUICK_SIZE_MIB, QUICK_REPEATS) if quick else (SIZE_MIB, REPEATS)
     try:
         done = subprocess.run([program, places, str(size), str(repeats)], capture_output=True, timeout=TIMEOUT_S)
         done.check_returncode()
         return json.loads(done.stdout.decode())
     except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise NoLimitsError("the machine's limits are left blank: the program failed: %s" % error) from None
+        raise NoLimitsError(f"the machine's limits are left blank: the program failed: {error}") from None

@@ -45,7 +45,7 @@ class Process:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise EngineError("a measuring process ended with code %s" % self.process.wait())
+            raise EngineError(f"a measuring process ended with code {self.process.wait()}")
         return json.loads(line)
 
     def close(self) -> None:
@@ -60,7 +60,7 @@ def measure_times(cases: Sequence[str], threads: int, quick: bool, folder: Path)
     try:
         for case in cases:
             _, _, rounds, burst = CASES[case]
-            paths = {name: folder / ("%s-%s.npy" % (name, case.replace(" ", "-"))) for name in ENGINES}
+            paths = {name: folder / (f"{name}-{case.replace(' ', '-')}.npy") for name in ENGINES}
             for name in ENGINES:  # warm-up, and the results
                 live[name](case, 1, str(paths[name]))
             difference = compare(*(np.load(str(paths[name])) for name in ENGINES))
@@ -72,7 +72,7 @@ def measure_times(cases: Sequence[str], threads: int, quick: bool, folder: Path)
             for name in ENGINES:
                 row = timing.summarize([1e3 * seconds for seconds in times[name]], CASES[case][0])
                 rows.append(dict(row, engine=name, case=case, threads=threads, difference=difference))
-                print("%s, %s: %.1f ms" % (name, case, row["median_ms"]), file=sys.stderr)
+                print(f"{name}, {case}: {row['median_ms']:.1f} ms", file=sys.stderr)
     finally:
         for process in live.values():
             process.close()
@@ -83,7 +83,7 @@ def compare(mine: np.ndarray, theirs: np.ndarray) -> float:
     """The largest difference in parts of the largest distance. :raises WrongResultError: if it is no rounding."""
     difference = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
     if mine.shape != theirs.shape or not difference <= TOLERANCE or np.abs(theirs).max() < 1e-4:
-        raise WrongResultError("the results differ by %.2e of the largest" % difference)
+        raise WrongResultError(f"the results differ by {difference:.2e} of the largest")
     return difference
 
 
@@ -94,7 +94,9 @@ def measure_memory(cases: Sequence[str], threads: int) -> List[Dict[str, Any]]:
             command = processes.command("measure.lpips_worker", "memory", name, str(threads), case)
             done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=processes.environment(threads))
             rows.append(dict(json.loads(done.stdout.decode()), engine=name, case=case, threads=threads))
-            print("%(engine)s, %(case)s: peak %(peak_mib).0f MiB, import %(import_mib).0f" % rows[-1], file=sys.stderr)
+            print(
+                "{engine}, {case}: peak {peak_mib:.0f} MiB, import {import_mib:.0f}".format(**rows[-1]), file=sys.stderr
+            )
     return rows
 
 

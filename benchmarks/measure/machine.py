@@ -26,7 +26,7 @@ def setting(threads: Optional[Sequence[int]], quick: bool, also: Sequence[int] =
     cpus = timing.available_cpus()
     counts = threads or [*also, len(cpus) or os.cpu_count() or 1]
     if min(counts) < 1 or (cpus and max(counts) > len(cpus)):
-        raise UserError("--threads must be 1 to %d, the CPUs this process may use" % len(cpus))
+        raise UserError(f"--threads must be 1 to {len(cpus)}, the CPUs this process may use")
     counts = sorted(set(counts))
     return {"counts": counts, "threads": counts[-1], "cpus": cpus[: counts[-1]], "quick": quick}
 
@@ -73,8 +73,8 @@ def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, A
 def operating_system() -> str:
     """The distribution and the kernel."""
     named = re.search(r'^PRETTY_NAME="?([^"\n]+)', devices.read_text("/etc/os-release") or "", re.MULTILINE)
-    kernel = "%s %s" % (platform.system(), platform.release())
-    return "%s, %s" % (named.group(1), kernel) if named else kernel
+    kernel = f"{platform.system()} {platform.release()}"
+    return f"{named.group(1)}, {kernel}" if named else kernel
 
 
 def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Dict[str, str]) -> Dict[str, Any]:

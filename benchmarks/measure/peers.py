@@ -63,7 +63,7 @@ class Comparison:
         self.tools = tools or Tools()
         self.budget = budget or Budget(QUICK_S if quick else None)
         begin = self.budget.clock()
-        self.say = lambda line: say("%4.0f s  %s" % (self.budget.clock() - begin, line))
+        self.say = lambda line: say(f"{self.budget.clock() - begin:4.0f} s  {line}")
         self.random = random.Random(2012)
         self.meter = power.Meter()
         self.rows: List[Dict[str, Any]] = []
@@ -76,13 +76,13 @@ class Comparison:
         """Compare for each network of ``names`` and each batch. :raises EngineError: if fastalex itself fails."""
         out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
         for name, (_, reason) in out.items():
-            self.say("%s is left blank: %s" % (name, reason))
+            self.say(f"{name} is left blank: {reason}")
         whole = self.budget
         for index, name in enumerate(names):
             self.budget = whole.share(len(names) - index)
             with self.tools.folder(name, self.quick) as folder:
                 if self.quick:
-                    self.say("%s: the files of the engines are kept in %s" % (name, folder))
+                    self.say(f"{name}: the files of the engines are kept in {folder}")
                 self._network(name, list(batches), folder, dict(out))
 
     def run_cold(self, names: Sequence[str]) -> None:
@@ -102,7 +102,7 @@ class Comparison:
 
     def _missing(self) -> List[Tuple[Engine, str]]:
         found = [(engine, self.tools.missing(engine)) for engine in self.chosen]
-        return [(engine, "%s is not installed" % module) for engine, module in found if module]
+        return [(engine, f"{module} is not installed") for engine, module in found if module]
 
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
         spec = self._spec(name, folder)
@@ -133,8 +133,8 @@ class Comparison:
         out: Dict[str, Tuple[str, str]],
     ) -> None:
         """The rows of one network, batch and number of threads: load and check all, then time all that are right."""
-        where = "%s, batch %d, threads %d" % (spec["variant"], batch, spec["threads"])
-        self.say("%s: loading and checking" % where)
+        where = f"{spec['variant']}, batch {batch}, threads {spec['threads']}"
+        self.say(f"{where}: loading and checking")
         rows: Dict[str, Dict[str, Any]] = {}
         for engine in self.chosen:
             row = {"variant": spec["variant"], "batch": batch, "threads": spec["threads"], "engine": engine.name}
@@ -148,9 +148,9 @@ class Comparison:
         steps = {name: row.pop("steps", None) for name, row in rows.items()}
         for row in rows.values():
             if row["status"] in (WRONG, FAILED):
-                self.say("%s: %s: %s: %s" % (where, row["engine"], row["status"], row["note"]))
+                self.say(f"{where}: {row['engine']}: {row['status']}: {row['note']}")
         ready = {name: live[name] for name, row in rows.items() if row["status"] == OK}
-        self.say("%s: timing %d engines" % (where, len(ready)))
+        self.say(f"{where}: timing {len(ready)} engines")
         runs: List[Dict[str, Optional[float]]] = []
         times, watts = self._turns(
             ready, {name: rows[name]["call_ms"] for name in ready}, batch, rows, lambda: self._probe(spec, runs)
@@ -186,7 +186,7 @@ class Comparison:
         if self.budget.spent and row["peer"] != "fastalex":
             row["status"], row["note"] = SKIPPED, "the time of a quick run was spent"
             return
-        path = os.path.join(folder, "result of %s.npy" % name)
+        path = os.path.join(folder, f"result of {name}.npy")
         try:
             answer = live[name](do="load", batch=batch, path=path)
             expected = reference[[0, 1 if batch > 2 else 0, 0]]  # the last image is the first once more
@@ -237,7 +237,7 @@ class Comparison:
         found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
         if self.quick:
             names = [name for name in names if ENGINES[name].peer == "fastalex" and not self.cold]
-        self.say("%s: cold starts" % spec["variant"])
+        self.say(f"{spec['variant']}: cold starts")
         for _ in range(1 if self.quick else COLD_REPEATS):
             for name in names:
                 if self.budget.spent:
@@ -245,7 +245,7 @@ class Comparison:
                 try:
                     found[name].append(self.tools.once("cold", dict(spec, engine=name), CHILD_TIMEOUT_S))
                 except EngineError as error:
-                    self.say("%s: cold start of %s: %s" % (spec["variant"], name, error))
+                    self.say(f"{spec['variant']}: cold start of {name}: {error}")
         for name, runs in found.items():
             if runs:
                 keys = [key for key in runs[0] if all(run[key] is not None for run in runs)]

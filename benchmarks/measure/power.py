@@ -46,7 +46,7 @@ def rails(root: Path = ROOT) -> Dict[str, float]:
     found: Dict[str, float] = {}
     drivers = root / "sys/bus/i2c/drivers"
     for label in _glob(drivers, "ina3221x/*/iio*/rail_name_*"):
-        power = number(label.with_name("in_power%s_input" % label.name.rpartition("_")[2]))
+        power = number(label.with_name(f"in_power{label.name.rpartition('_')[2]}_input"))
         _add(found, read(label), power, 1e-3)
     for label in _glob(drivers, "ina3221/*/hwmon/hwmon*/in[123]_label"):
         channel = label.name[2]
@@ -105,7 +105,7 @@ def _float(text: str) -> Optional[float]:
 def state(cpus: Sequence[int], root: Path = ROOT) -> Dict[str, Any]:
     """How the machine is set: governor and clocks of ``cpus``, nvpmodel's mode, whether the clocks are held."""
     frequency = root / "sys/devices/system/cpu"
-    folders = [frequency / ("cpu%d" % cpu) / "cpufreq" for cpu in cpus]
+    folders = [frequency / (f"cpu{cpu}") / "cpufreq" for cpu in cpus]
     governors = sorted({governor for governor in (read(folder / "scaling_governor") for folder in folders) if governor})
     clocks = [clock for clock in (number(folder / "scaling_cur_freq") for folder in folders) if clock]
     return {
@@ -128,7 +128,7 @@ def nvpmodel(root: Path = ROOT) -> Optional[str]:
     if not mode:
         return None
     names = dict(re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)", read(root / "etc/nvpmodel.conf") or ""))
-    return "%s %s" % (mode.group(1), names[mode.group(1)]) if mode.group(1) in names else mode.group(1)
+    return f"{mode.group(1)} {names[mode.group(1)]}" if mode.group(1) in names else mode.group(1)
 
 
 def jetpack(root: Path = ROOT) -> Optional[str]:
@@ -141,14 +141,14 @@ def jetpack(root: Path = ROOT) -> Optional[str]:
         found.append("JetPack " + package.group(1))
     release = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release") or "")
     if release:
-        found.append("L4T %s.%s" % release.groups())
+        found.append("L4T {}.{}".format(*release.groups()))
     return ", ".join(found) or None
 
 
 def jetson_gpu_mhz(root: Path = ROOT) -> Optional[float]:
     """What a Jetson's GPU runs at, by devfreq: ``57000000.gpu`` on a Nano, ``17000000.gp10b`` on a TX2, and so on."""
     for name in ("gpu", "gp10b", "gv11b", "ga10b"):
-        for path in _glob(root / "sys/class/devfreq", "*.%s/cur_freq" % name):
+        for path in _glob(root / "sys/class/devfreq", f"*.{name}/cur_freq"):
             clock = number(path)
             if clock:
                 return clock / 1e6

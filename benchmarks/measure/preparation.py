@@ -53,14 +53,14 @@ class Preparation:
             return None
         if self.budget.spent and name not in OWN_FILES:
             return SKIPPED, "the time of a quick run was spent"
-        self.say("%s: files for %s" % (spec["variant"], name))
+        self.say(f"{spec['variant']}: files for {name}")
         try:
             self.tools.once("prepare", dict(spec, conversion=name), self._limit(name))
         except EngineError as error:
             if name == "weights":
                 raise
             status = SKIPPED if self.budget.spent else FAILED
-            return status, "the conversion for %s failed: %s" % (name, error)
+            return status, f"the conversion for {name} failed: {error}"
         if self.quick:
             mark.touch()
         return None

@@ -35,10 +35,10 @@ def answer(task: str, words: Sequence[str]) -> Dict[str, Any]:
     try:
         done = subprocess.run(words, capture_output=True, timeout=CHILD_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise ChildError("the %s process did not end within %.0f s" % (task, CHILD_TIMEOUT_S)) from None
+        raise ChildError(f"the {task} process did not end within {CHILD_TIMEOUT_S:.0f} s") from None
     lines = done.stdout.decode("utf-8", "replace").strip().splitlines()
     if done.returncode or not lines:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         reason = said[-1][:300] if said else "no message"
-        raise ChildError("the %s process failed (%d): %s" % (task, done.returncode, reason))
+        raise ChildError(f"the {task} process failed ({done.returncode}): {reason}")
     return json.loads(lines[-1])

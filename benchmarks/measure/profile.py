@@ -36,7 +36,7 @@ class Slow(NamedTuple):
 
     @property
     def title(self) -> str:
-        return "%(variant)s, %(engine)s, batch %(batch)d" % self.row
+        return f"{self.row['variant']}, {self.row['engine']}, batch {self.row['batch']}"
 
 
 def slowest(record: Mapping[str, Any], count: int = COUNT) -> List[Slow]:
@@ -63,12 +63,12 @@ def run_ncu(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
-        raise MeasurementError("ncu did not end within %.0f s" % LIMIT_S) from None
+        raise MeasurementError(f"ncu did not end within {LIMIT_S:.0f} s") from None
     text = done.stdout.decode("utf-8", "replace")
     if done.returncode:
         lines = text.strip().splitlines() or ["no message"]
         told = [line for line in lines if "==ERROR==" in line] or lines[-1:]
-        raise MeasurementError("ncu failed (%d): %s" % (done.returncode, told[0][:300]))
+        raise MeasurementError(f"ncu failed ({done.returncode}): {told[0][:300]}")
     return text
 
 
@@ -93,9 +93,7 @@ def profile(
         row = slows[0].row
         spec = {key: row[key] for key in ("variant", "batch", "precision", "fc_weights")}
         spec["device"] = device
-        write("## %s" % title)
+        write(f"## {title}")
         for slow in slows:
-            write(
-                "%s: %.0f %% of the time, %.0f %% above its ceiling" % (slow.layer, 100 * slow.share, 100 * slow.lost)
-            )
+            write(f"{slow.layer}: {100 * slow.share:.0f} % of the time, {100 * slow.lost:.0f} % above its ceiling")
         write(run([*NCU, *processes.command("measure.profile_worker", json.dumps(spec))]))

@@ -36,7 +36,7 @@ def run(spec: Mapping[str, Any]) -> None:
     net = AlexNet(spec["variant"], device=spec["device"], precision=spec["precision"], fc_weights=spec["fc_weights"])
     for step in net.kernels(spec["batch"])["steps"]:
         names = ", ".join(kernel["name"] for kernel in step["kernels"])
-        print("%s: %s, split %d: %s" % (" + ".join(step["layers"]), step["candidate"], step["split"], names))
+        print(f"{' + '.join(step['layers'])}: {step['candidate']}, split {step['split']}: {names}")
     size = net.variant.input_size
     images = timing.random_images([net.variant.channels, size, size], spec["batch"])
     for _ in range(WARM_UP):

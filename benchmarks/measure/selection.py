@@ -36,7 +36,7 @@ def choose(names: Sequence[str]) -> List[Engine]:
     for name in names:
         if name not in PEERS:
             close = difflib.get_close_matches(name, PEERS, 1)
-            hint = "; did you mean '%s'?" % close[0] if close else ""
-            raise UserError("there is no peer '%s'%s (there are: %s)" % (name, hint, ", ".join(PEERS)))
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise UserError(f"there is no peer '{name}'{hint} (there are: {', '.join(PEERS)})")
     wanted = ("fastalex", *(names or PEERS))
     return [engine for engine in ENGINES.values() if engine.peer in wanted]

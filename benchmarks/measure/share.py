@@ -59,7 +59,7 @@ def contribution(record: Mapping[str, Any], root: Path = power.ROOT, commit: Opt
     try:
         contributed.check(found)
     except ValueError as error:
-        raise MeasurementError("what was measured cannot be shared: %s" % error) from None
+        raise MeasurementError(f"what was measured cannot be shared: {error}") from None
     return found
 
 
@@ -88,7 +88,7 @@ def number(text: Optional[str]) -> Optional[float]:
 
 def cuda_version(number: int) -> str:
     """``12.9`` of 12090."""
-    return "%d.%d" % (number // 1000, number % 1000 // 10)
+    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def commit_of(folder: Path) -> Optional[str]:

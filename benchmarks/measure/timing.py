@@ -58,7 +58,7 @@ def compare(result: np.ndarray, reference: np.ndarray, relative: float = TOLERAN
     A result that is not finite, or a reference too small to tell anything, is not ok.
     """
     if result.shape != reference.shape:
-        raise ValueError("shapes differ: %s and %s" % (result.shape, reference.shape))
+        raise ValueError(f"shapes differ: {result.shape} and {reference.shape}")
     largest = float(np.max(np.abs(reference)))
     difference = float(np.max(np.abs(result.astype(np.float64) - reference.astype(np.float64))))
     tolerance = relative * largest

@@ -137,7 +137,7 @@ def layers(spec: Mapping[str, Any]) -> Dict[str, Any]:
 
 def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return "%s: %s" % (type(error).__name__, text[:200]) if text else type(error).__name__
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 
 
 def main(words: Sequence[str]) -> int:

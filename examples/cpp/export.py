@@ -28,7 +28,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         net = AlexNet(weights=options.weights, device="cpu")
         image = net.preprocess(options.image)
     except UserError as error:
-        print("export.py: %s" % error, file=sys.stderr)
+        print(f"export.py: {error}", file=sys.stderr)
         return 2
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "network.txt").write_text(layer_table(net.variant.layers()))

@@ -48,12 +48,12 @@ def get_extractor(
     """
     if (model_name.lower(), source) != ("alexnet", "torchvision"):
         raise UserError(
-            "fastalex has model_name='alexnet' of source='torchvision', not %r of %r; "
-            "for other weights of the family give model_path" % (model_name, source)
+            f"fastalex has model_name='alexnet' of source='torchvision', not {model_name!r} of {source!r}; "
+            "for other weights of the family give model_path"
         )
     wanted = dict(model_parameters or {})
     if wanted.pop("weights", "DEFAULT") not in ("DEFAULT", "IMAGENET1K_V1") or wanted:
-        raise UserError("model_parameters may be {'weights': 'DEFAULT'} only, not %r" % (dict(model_parameters or {}),))
+        raise UserError(f"model_parameters may be {{'weights': 'DEFAULT'}} only, not {dict(model_parameters or {})!r}")
     if model_path is not None:
         return Extractor(AlexNet(weights=model_path, device=device, **options))
     if pretrained:
@@ -103,7 +103,7 @@ class Extractor:
         usual = PROFILES["torchvision"]
         if (resize_dim, crop_dim) != (usual.side, usual.size):
             if not row.crops:
-                raise UserError("profile %s does not crop; leave resize_dim and crop_dim out" % row.name)
+                raise UserError(f"profile {row.name} does not crop; leave resize_dim and crop_dim out")
             row = dataclasses.replace(row, side=resize_dim, size=crop_dim)
         return Transformation(row, self.model.variant.input_size if row is self._profile else crop_dim, output_type)
 
@@ -168,13 +168,13 @@ class Extractor:
             count += len(found[names[0]])
             step_size = step_size or STEP_MEGABYTES // (IMAGE_MEGABYTES * len(found[names[0]])) + 1
             if files is not None and number % step_size == 0 and not save_in_one_file:
-                files.write(kept, "_%d-%d" % (first, count))
+                files.write(kept, f"_{first}-{count}")
                 first = count
         if not count:
             raise UserError("there are no batches; give at least one image")
         if files is not None:
             if first < count:
-                files.write(kept, "" if save_in_one_file else "_%d-%d" % (first, count))
+                files.write(kept, "" if save_in_one_file else f"_{first}-{count}")
             return None
         made = {name: _as(output_type, np.concatenate(arrays)) for name, arrays in kept.items()}
         return made[names[0]] if module_name is not None else made
@@ -190,7 +190,7 @@ class Transformation:
         return _as(self.output_type, images.preprocess(image, self.profile, self.size)[0])
 
     def __repr__(self) -> str:
-        return "Transformation(%r, size=%d)" % (self.profile.name, self.size)
+        return f"Transformation({self.profile.name!r}, size={self.size})"
 
 
 class Batches:
@@ -221,9 +221,9 @@ class _Files:
             try:
                 os.makedirs(place, exist_ok=True)
             except OSError as error:
-                raise UserError("the folder '%s' cannot be made: %s" % (place, error.strerror)) from None
+                raise UserError(f"the folder '{place}' cannot be made: {error.strerror}") from None
             ending = ".npy" if self._output_type == "ndarray" else ".pt"
-            with replacing(os.path.join(place, "features%s%s%s" % (self._suffix, part, ending))) as stream:
+            with replacing(os.path.join(place, f"features{self._suffix}{part}{ending}")) as stream:
                 values = np.concatenate(arrays)
                 if self._output_type == "ndarray":
                     np.save(stream, values)
@@ -255,7 +255,7 @@ def _as(output_type: str, values: np.ndarray) -> Any:
 
 def _check_output_type(output_type: str) -> None:
     if output_type not in OUTPUT_TYPES:
-        raise UserError("output_type must be one of %s, not %r" % (", ".join(OUTPUT_TYPES), output_type))
+        raise UserError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, not {output_type!r}")
 
 
 def _torch() -> Any:

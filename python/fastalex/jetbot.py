@@ -40,9 +40,7 @@ class CollisionAvoidance:
         self.net = AlexNet("torchvision", weights=weights, profile="jetbot", **options)
         classes = self.net.variant.num_classes
         if classes != len(LABELS):
-            raise UserError(
-                "collision avoidance has the classes %s; these weights have %d" % (" and ".join(LABELS), classes)
-            )
+            raise UserError(f"collision avoidance has the classes {' and '.join(LABELS)}; these weights have {classes}")
         self.net.labels = list(LABELS)
 
     def __call__(self, frame: Any, order: str = "BGR", stream: Any = None) -> float:

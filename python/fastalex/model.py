@@ -119,7 +119,7 @@ class AlexNet(Network):
         :raises UserError: for a name that the network does not have, or a wrong input.
         """
         if isinstance(names, str) or not names:
-            raise UserError("names must be a list of one or more layer names, not %r" % (names,))
+            raise UserError(f"names must be a list of one or more layer names, not {names!r}")
         layers = taps.resolve(self.variant, list(names))
         distinct = list(dict.fromkeys(layers))
         softmax = taps.SOFTMAX in distinct
@@ -152,7 +152,7 @@ class AlexNet(Network):
         from .runtime import frames  # Pillow, which a program that has its own arrays need not load
 
         if self.variant.channels != 3:
-            raise UserError("frames have 3 channels, and this network takes %d" % self.variant.channels)
+            raise UserError(f"frames have 3 channels, and this network takes {self.variant.channels}")
         row = profiles.get(self.variant.profile if profile is None else profile)
         size = self.variant.input_size
         view, spec = frames.read(frame, order, row, size, self._device, stream, self.mean_image)
@@ -188,7 +188,7 @@ class AlexNet(Network):
         :raises UserError: for a wrong ``x``, or a ``k`` that is not from 1 to the number of classes.
         """
         if arguments.positive_int("k", k) > self.variant.num_classes:
-            raise UserError("k must be at most %d, the number of classes, not %d" % (self.variant.num_classes, k))
+            raise UserError(f"k must be at most {self.variant.num_classes}, the number of classes, not {k}")
         values, indices = self._run(x, stream, top_k=k, softmax=True)
         return values, indices
 
@@ -205,7 +205,7 @@ class AlexNet(Network):
         if out is None:
             raise UserError("bind needs an array for the result: out=")
         if not view.row_major:
-            raise UserError("bind needs a C-contiguous input; its strides are %s" % (view.strides,))
+            raise UserError(f"bind needs a C-contiguous input; its strides are {view.strides}")
         return execution.bind(self._net, self._device, view, softmax, out)
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:

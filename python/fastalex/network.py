@@ -95,7 +95,7 @@ class Network:
         :raises UserError: on a device that computes in host memory.
         """
         if self._device.gpu is None:
-            raise UserError("device='%s' computes in host memory; pass the numpy array itself" % self.device)
+            raise UserError(f"device='{self.device}' computes in host memory; pass the numpy array itself")
         values = np.asarray(array, np.float32)
         buffer = _core.DeviceBuffer(self._net, values.nbytes)
         return DeviceArray(buffer, values.shape, self._device.index).copy_from(values)
@@ -167,7 +167,7 @@ class Network:
         :raises UserError: on another device, or if the file cannot be written.
         """
         if not self._device.engines:
-            raise UserError("device='%s' has no engines; use device='tensorrt'" % self.device)
+            raise UserError(f"device='{self.device}' has no engines; use device='tensorrt'")
         self._net.save_engine(self._request(batch, softmax=softmax), os.fspath(path))
 
     @property
@@ -176,7 +176,7 @@ class Network:
         return self._net.param_bytes
 
     def __repr__(self) -> str:
-        precision = "" if self.precision == "fp32" else "precision=%r, " % self.precision
+        precision = "" if self.precision == "fp32" else f"precision={self.precision!r}, "
         return "AlexNet(%r, num_classes=%d, device=%r, %sfc_weights=%r, threads=%d%s)" % (
             self.variant.name,
             self.variant.num_classes,

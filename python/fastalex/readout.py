@@ -66,10 +66,10 @@ def read_out(
     """
     names = list(dict.fromkeys(layers))
     if isinstance(layers, str) or not names:
-        raise UserError("layers must be a list of one or more layer names, not %r" % (layers,))
+        raise UserError(f"layers must be a list of one or more layer names, not {layers!r}")
     taps.resolve(net.variant, names)
     if dtype not in DTYPES:
-        raise UserError("dtype must be one of %s, not %r" % (", ".join(DTYPES), dtype))
+        raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     positive_int("batch", batch)
     row = profiles.get(net.variant.profile if profile is None else profile)
     paths = [os.path.relpath(path, folder) for path in listing.below(folder)]
@@ -181,8 +181,8 @@ class _Run:
         for found in (complete, started):
             if found is not None and found["settings"] != self.settings:
                 raise UserError(
-                    "'%s' holds a read-out of other images, another network or other settings; "
-                    "choose another folder, or --restart" % self.output
+                    f"'{self.output}' holds a read-out of other images, another network or other settings; "
+                    "choose another folder, or --restart"
                 )
         layers = self.settings["layers"]
         if complete is not None and all(os.path.isfile(self.path(self.file(one))) for one in layers):
@@ -249,7 +249,7 @@ class _Run:
             return self.complete
         if not self.rows:
             first = next(iter(self.left_out.values()))
-            raise UserError("none of the %d images can be read; the first: %s" % (len(self.paths), first))
+            raise UserError(f"none of the {len(self.paths)} images can be read; the first: {first}")
         self._files.clear()
         layers = {}
         for layer in self.settings["layers"]:
@@ -292,4 +292,4 @@ def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError("%s cannot be written: %s" % (path, error.strerror or error)) from None
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -57,7 +57,7 @@ def run(capsys, *arguments):
 def run_json(capsys, *arguments):
     code, out, err = run(capsys, *arguments, "--json")
     assert (code, err) == (0, "")
-    return json.loads(out, parse_constant=lambda name: pytest.fail("%s is no JSON" % name))
+    return json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
 def assert_mistake(result, *words):
@@ -81,7 +81,7 @@ def process(*arguments, module=True, **options):
 def test_classify_prints_a_table_for_each_image(capsys, either_way):
     code, out, err = run(capsys, "classify", "--weights", "digits", "--topk", "3", DIGITS[0], DIGITS[-1])
     assert (code, err) == (0, "")
-    assert "device auto chose %s" % choose_device("auto") in out
+    assert f"device auto chose {choose_device('auto')}" in out
     assert "variant alexnet-digits" in out
     for path, label in ((DIGITS[0], "0"), (DIGITS[-1], "9")):
         lines = out[out.index(str(path)) :].splitlines()
@@ -111,21 +111,19 @@ def test_classify_with_smaller_weights_names_the_same_digit(capsys, storage):
     result = run_json(capsys, "classify", "--weights", "digits", "--fc-weights", storage, *DIGITS[:4])
     assert result["fc_weights"] == storage
     for path, entry in zip(DIGITS, result["images"]):
-        assert path.name.startswith("digit-%s-" % entry["predictions"][0]["label"])
+        assert path.name.startswith(f"digit-{entry['predictions'][0]['label']}-")
 
 
 def test_classify_a_folder_in_order_and_in_batches(capsys, monkeypatch, tmp_path):
     for number, path in enumerate(DIGITS[:5]):
-        (tmp_path / ("%d.PNG" % number)).write_bytes(path.read_bytes())
+        (tmp_path / (f"{number}.PNG")).write_bytes(path.read_bytes())
     (tmp_path / "notes.txt").write_text("no image")
     sizes = []
     compute = AlexNet.classify
     monkeypatch.setattr(classify, "CLASSIFY_BATCH", 2)
     monkeypatch.setattr(AlexNet, "classify", lambda net, x, topk: sizes.append(len(x)) or compute(net, x, topk))
     result = run_json(capsys, "classify", "--weights", "digits", tmp_path, DIGITS[7])
-    assert [Path(entry["path"]).name for entry in result["images"]] == ["%d.PNG" % i for i in range(5)] + [
-        DIGITS[7].name
-    ]
+    assert [Path(entry["path"]).name for entry in result["images"]] == [f"{i}.PNG" for i in range(5)] + [DIGITS[7].name]
     assert sizes == [2, 2, 2]
     alone = [run_json(capsys, "classify", "--weights", "digits", path)["images"][0] for path in DIGITS[:5]]
     for entry, other in zip(result["images"], alone):
@@ -159,7 +157,7 @@ def test_one_bad_image_does_not_stop_the_others(capsys, tmp_path, as_json):
 
 def test_classify_with_labels_and_profile(capsys, tmp_path):
     names = tmp_path / "names.txt"
-    names.write_text("\n".join("[red]digit %d\u00e9" % i for i in range(10)) + "\n\n", encoding="utf-8")
+    names.write_text("\n".join(f"[red]digit {i}\u00e9" for i in range(10)) + "\n\n", encoding="utf-8")
     arguments = ("classify", "--weights", "digits", "--labels", names, "--profile", "torchvision", DIGITS[7])
     result = run_json(capsys, *arguments)
     assert result["profile"] == "torchvision"
@@ -412,7 +410,7 @@ def test_what_a_command_may_raise(capsys, monkeypatch, raised, code, words):
 
 
 def test_version_and_help(capsys):
-    assert run(capsys, "--version") == (0, "fastalex %s\n" % __version__, "")
+    assert run(capsys, "--version") == (0, f"fastalex {__version__}\n", "")
     for arguments in (("--help",), ("classify", "--help"), ("info", "-h"), ("summary", "-h"), ("bench", "-h")):
         code, out, err = run(capsys, *arguments)
         assert (code, err) == (0, "")
@@ -422,7 +420,7 @@ def test_version_and_help(capsys):
 
 def test_the_module_is_info_and_takes_commands():
     assert json.loads(process("--json").stdout)["version"] == __version__
-    assert process("--version").stdout.decode() == "fastalex %s\n" % __version__
+    assert process("--version").stdout.decode() == f"fastalex {__version__}\n"
     done = process("summary", "alexnet2012", "--table")
     assert done.returncode == 0
     assert done.stdout.startswith(b"conv name=conv1 out=96 kernel=11 stride=4 pad=0")
@@ -497,7 +495,7 @@ def test_on_a_terminal(columns):
 
 def test_an_encoding_without_the_characters(tmp_path):
     names = tmp_path / "names.txt"
-    names.write_text("\n".join("z\u00e9ro%d" % i for i in range(10)), encoding="utf-8")
+    names.write_text("\n".join(f"z\u00e9ro{i}" for i in range(10)), encoding="utf-8")
     environment = dict(os.environ, PYTHONIOENCODING="ascii")
     done = process("classify", "--weights", "digits", "--labels", names, DIGITS[0], env=environment)
     assert done.returncode == 0, done.stderr

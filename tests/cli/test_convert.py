@@ -66,7 +66,7 @@ def test_every_format(tmp_path, capsys, suffix, target):
     out = tmp_path / ("out" + target)
     code, said, err = run(capsys, "convert", path, out, "--labels", names)
     assert (code, err) == (0, "")
-    assert "variant %s" % row.name in said
+    assert f"variant {row.name}" in said
     assert "3 classes" in said
     loaded = weights.load(out)
     assert loaded.variant() == row

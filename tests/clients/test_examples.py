@@ -54,7 +54,7 @@ def robot(tmp_path_factory):
     model = jetbot_original.trained()
     torch.save(model.state_dict(), folder / "best_model.pth")
     for number, frame in enumerate(jetbot_original.frames()):
-        cv2.imwrite(str(folder / "pictures" / ("%d.png" % number)), frame)
+        cv2.imwrite(str(folder / "pictures" / (f"{number}.png")), frame)
     return folder, model
 
 
@@ -68,7 +68,7 @@ def test_jetbot_against_the_notebooks_code_in_torch(robot, run_here):
     for line, frame in zip(lines, jetbot_original.frames()):
         expected = jetbot_original.blocked(model, frame)
         assert ("free" if expected < 0.5 else "blocked") in line.split(",")[0]
-        assert "PyTorch %.4f" % expected in line
+        assert f"PyTorch {expected:.4f}" in line
     assert {line.split(": ")[1].split(",")[0] for line in lines} == {"free", "blocked"}
 
 
@@ -124,7 +124,7 @@ def execute(name, folder, environment=(), extra=""):
 
     notebook = nbformat.read(EXAMPLES / name, as_version=4)
     for cell in notebook.cells:
-        assert not cell.get("outputs"), "%s is kept without outputs" % name
+        assert not cell.get("outputs"), f"{name} is kept without outputs"
     notebook.cells.append(nbformat.v4.new_code_cell(extra))
     before = dict(os.environ)
     os.environ.update(environment)

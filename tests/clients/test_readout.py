@@ -38,7 +38,7 @@ def folder(tmp_path):
     place = tmp_path / "images"
     (place / "more").mkdir(parents=True)
     for number, path in enumerate(DIGITS[:7]):
-        shutil.copy(path, place / ("more" if number > 4 else ".") / ("%d.png" % number))
+        shutil.copy(path, place / ("more" if number > 4 else ".") / (f"{number}.png"))
     return place
 
 
@@ -224,7 +224,7 @@ def test_memory_is_bounded(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(40):
-        shutil.copy(DIGITS[number % len(DIGITS)], folder / ("%03d.png" % number))
+        shutil.copy(DIGITS[number % len(DIGITS)], folder / (f"{number:03}.png"))
     program = """
 import sys
 from fastalex import AlexNet, readout
@@ -311,7 +311,7 @@ def test_a_folder_read_out_as_a_tool_does_it_is_torch_with_hooks(torchvision_net
     folder = tmp_path / "images"
     folder.mkdir()
     for number, photo in enumerate(photos()):
-        photo.save(folder / ("%d.png" % number))
+        photo.save(folder / (f"{number}.png"))
     readout.read_out(torchvision_net, str(folder), str(tmp_path / "out"), layers, profile)
     x = images.preprocess(photos(), profile)
     single = hooked(original, torch.from_numpy(x), layers)

@@ -27,13 +27,13 @@ pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("own_cache")]
 
 
 def test_weights_that_do_not_fit(parameters):
-    with emulated.pretend("memory_bytes=%d" % (8 * 1024)), pytest.raises(MemoryError, match=OUT_OF_MEMORY):
+    with emulated.pretend(f"memory_bytes={8 * 1024}"), pytest.raises(MemoryError, match=OUT_OF_MEMORY):
         small(parameters)
 
 
 def test_a_batch_that_does_not_fit_leaves_the_net_usable(parameters):
     x = batch_of(1)
-    with emulated.pretend("memory_bytes=%d" % (4 * MIB)):
+    with emulated.pretend(f"memory_bytes={4 * MIB}"):
         net = small(parameters)
         expected = net(x)
         for _ in range(20):  # whatever was had before the failure is given back, or the small batch would not fit
@@ -49,7 +49,7 @@ def test_every_allocation_may_fail(parameters):
     failures = 0
     for number in range(1, 100):
         net = None
-        with emulated.pretend(fault="alloc:%d" % number):
+        with emulated.pretend(fault=f"alloc:{number}"):
             try:
                 net = small(parameters)
                 result = net(x)
@@ -66,7 +66,7 @@ def test_every_allocation_may_fail(parameters):
 
 
 def test_an_array_that_does_not_fit(parameters):
-    with emulated.pretend("memory_bytes=%d" % (4 * MIB)):
+    with emulated.pretend(f"memory_bytes={4 * MIB}"):
         net = small(parameters)
         with pytest.raises(MemoryError, match=OUT_OF_MEMORY):
             net.to_device(np.zeros(4 * MIB, np.float32))
@@ -86,7 +86,7 @@ def test_a_failed_launch_is_an_exception_and_leaves_the_net_usable(parameters, c
         for name in sorted({kernels[0], kernels[-1], "top_k"}):
             with emulated.pretend(fault="launch:" + name):
                 for call in (lambda: net.top_k(x), lambda: net.top_k(there)):
-                    with pytest.raises(RuntimeError, match="launch of .*%s.*: unspecified launch failure" % name):
+                    with pytest.raises(RuntimeError, match=f"launch of .*{name}.*: unspecified launch failure"):
                         call()
                 if name != "top_k":
                     with pytest.raises(RuntimeError, match="unspecified launch failure"):

@@ -146,7 +146,7 @@ def test_nan_passes_every_kernel(device, precision):
 @pytest.mark.parametrize("channels", [96, 20])
 def test_fused_normalization_and_pool(channels, size, precision):
     """In either order, in tiles with a halo: more pixels and channels than one block has."""
-    lrn = "lrn name=lrn size=%d alpha=0.3 beta=0.75 k=1.0 groups=1" % size
+    lrn = f"lrn name=lrn size={size} alpha=0.3 beta=0.75 k=1.0 groups=1"
     pool = "maxpool name=pool kernel=3 stride=2 rounding=ceil"
     x = np.random.default_rng(1).standard_normal((2, channels, 28, 31), np.float32)
     for table in (lrn + "\n" + pool, pool + "\n" + lrn):
@@ -161,7 +161,7 @@ def test_fused_normalization_and_pool(channels, size, precision):
 @pytest.mark.parametrize(("channels", "out", "kernel", "stride"), [(3, 11, 11, 4), (8, 11, 3, 1), (8, 19, 3, 1)])
 def test_padding_channels_are_zeros(device, precision, channels, out, kernel, stride):
     """The layer behind multiplies them by zeros, which a NaN survives."""
-    conv = "conv name=conv out=%d kernel=%d stride=%d pad=0 groups=1 rounding=floor" % (out, kernel, stride)
+    conv = f"conv name=conv out={out} kernel={kernel} stride={stride} pad=0 groups=1 rounding=floor"
     table = conv + "\nfc name=fc out=6"
     side = (19 - kernel) // stride + 1
     rng = np.random.default_rng(2)
@@ -172,7 +172,7 @@ def test_padding_channels_are_zeros(device, precision, channels, out, kernel, st
         _, _, steps = run_with(table, x, params, precision)
         for candidate in steps[0]["candidates"]:
             for split in sorted({1, candidate["max_split"]}):
-                rule = "%s 1-1 %s split=%d" % (steps[0]["key"], candidate["name"], split)
+                rule = f"{steps[0]['key']} 1-1 {candidate['name']} split={split}"
                 got, expected, _ = run_with(table, x, params, precision, rule)
                 assert_close(got, expected, precision, rule)
 
@@ -223,7 +223,7 @@ def test_top_k(batch, classes, k, device, precision):
     x = np.eye(batch, dtype=np.float32)[:, :, None, None]  # image i gets column i of the weights
     with pretend(device):
         net = _core.Net(
-            "fc name=fc out=%d" % classes,
+            f"fc name=fc out={classes}",
             [batch, 1, 1],
             [weight, bias],
             BACKEND,

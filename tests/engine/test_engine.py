@@ -366,7 +366,7 @@ def test_missing_backends_say_why():
     for name in ("cuda", "tensorrt"):
         assert not status[name]["available"]
         assert "there is no" in status[name]["reason"]
-        with pytest.raises(BackendError, match="the %s backend cannot be used: this build has no" % name):
+        with pytest.raises(BackendError, match=f"the {name} backend cannot be used: this build has no"):
             _core.Net("relu name=r", [1, 1, 1], [], name)
     with pytest.raises(UserError, match="there is no backend gpu"):
         _core.Net("relu name=r", [1, 1, 1], [], "gpu")

@@ -168,7 +168,7 @@ def test_nan_and_infinity_propagate_as_in_pytorch():
         assert np.isnan(expected).any(), name
         for backend in ("naive", "cpu"):
             got = native.run_native(case.table, x, params, backend, exact=True).reshape(expected.shape)
-            np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg="%s on %s" % (name, backend))
+            np.testing.assert_array_equal(np.isnan(got), np.isnan(expected), err_msg=f"{name} on {backend}")
 
 
 @pytest.mark.parametrize("storage", ["fp16", "int8"])
@@ -191,7 +191,7 @@ def test_every_half_is_widened_exactly():
     """All finite halves as weights, one at a time, times one."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].astype(np.float32)
-    net = _core.Net("fc name=fc out=%d" % len(halves), [1, 1, 1], [halves, np.zeros_like(halves)], "cpu", 1, 1)
+    net = _core.Net(f"fc name=fc out={len(halves)}", [1, 1, 1], [halves, np.zeros_like(halves)], "cpu", 1, 1)
     np.testing.assert_array_equal(net.param(0), halves)
     np.testing.assert_array_equal(output(net, np.ones((1, 1, 1, 1), np.float32))[0], halves)
 

@@ -25,7 +25,7 @@ def probes(board=None, smi=None, meminfo=None, cpuinfo=None, machine="x86_64"):
 
 
 def mem(mib):
-    return "MemTotal:       %d kB\nMemFree:  1 kB\n" % (mib * 1024)
+    return f"MemTotal:       {mib * 1024} kB\nMemFree:  1 kB\n"
 
 
 def test_every_device_loads():

@@ -585,7 +585,7 @@ def bombs():
         extended[24:30] = (struct.pack("<I", side - 1)[:3]) * 2
         kinds = [bytes(data[12:16]) for data in (lossless, lossy, extended)]
         assert kinds == [b"VP8L", b"VP8 ", b"VP8X"]
-        pictures.update({"%s %d" % (kind, side): data for kind, data in zip("abc", (lossless, lossy, extended))})
+        pictures.update({f"{kind} {side}": data for kind, data in zip("abc", (lossless, lossy, extended))})
     return {name: bytes(data) for name, data in pictures.items()}
 
 
@@ -600,7 +600,7 @@ def test_bombs(strict, tmp_path):
         warnings.simplefilter("error" if strict else "always")
         for name, data in pictures.items():
             (tmp_path / name).write_bytes(data)
-            message = refusal(tmp_path / name, name, "limit of %d" % MAX_PIXELS)
+            message = refusal(tmp_path / name, name, f"limit of {MAX_PIXELS}")
             assert "pixels" in message
         for size in ((2**31 - 1, 2**31 - 1), (0, 5)):
             refusal(png_header(*size))

@@ -73,7 +73,7 @@ def trunk_of(x, dtype):
     """The five maps; the layers are written out here once more, from lpips/pretrained_networks.py."""
     found = []
     for index, (stride, pad, pool) in enumerate(((4, 2, 0), (1, 2, 1), (1, 1, 1), (1, 1, 0), (1, 1, 0))):
-        name = "features.%d" % (0, 3, 6, 8, 10)[index]
+        name = f"features.{(0, 3, 6, 8, 10)[index]}"
         w, b = (torch.from_numpy(np.array(ARRAYS[name + leaf])).to(dtype) for leaf in (".weight", ".bias"))
         x = F.max_pool2d(x, 3, 2) if pool else x
         x = F.relu(F.conv2d(x, w, b, stride, pad))
@@ -632,7 +632,7 @@ def test_a_file_of_the_convolutions_alone(tmp_path, metric, capsys):
     state = dict(HEADS)  # what lpips.LPIPS().state_dict() has
     for name, array in ARRAYS.items():
         place = name[len("features.") :]
-        state["net.slice%d.%s" % ((0, 3, 6, 8, 10).index(int(place.split(".")[0])) + 1, place)] = array
+        state[f"net.slice{int((0, 3, 6, 8, 10).index(int(place.split('.')[0])) + 1)}.{place}"] = array
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, tmp_path / "lpips.pth")
     found = LPIPS(weights=tmp_path / "lpips.pth", heads=tmp_path / "lpips.pth", check_hash=False, device="cpu")
     np.testing.assert_array_equal(found(a, b), metric(a, b))
@@ -679,7 +679,7 @@ def test_the_published_heads(version):
     for k, head in enumerate(heads.load(path, version, CHANNELS)):
         np.testing.assert_array_equal(head, expected[heads.NAME % k].numpy().ravel())
     other = {"0.1": "0.0", "0.0": "0.1"}[version]
-    with pytest.raises(UserError, match="has the heads of version %s; pass version='%s'" % (version, version)):
+    with pytest.raises(UserError, match=f"has the heads of version {version}; pass version='{version}'"):
         heads.load(path, other, CHANNELS)
 
 
@@ -775,8 +775,8 @@ def test_the_example_compares_files(tmp_path, capsys):
         (tmp_path / folder).mkdir()
         for k in range(2):
             shown = pixels[k] if folder == "one" else pixels[k + 1]
-            Image.fromarray(shown).save(tmp_path / folder / ("%d.png" % k))
-    one, two = ([str(tmp_path / folder / ("%d.png" % k)) for k in range(2)] for folder in ("one", "two"))
+            Image.fromarray(shown).save(tmp_path / folder / (f"{k}.png"))
+    one, two = ([str(tmp_path / folder / (f"{k}.png")) for k in range(2)] for folder in ("one", "two"))
     expected = [make()(p.transpose(2, 0, 1), q.transpose(2, 0, 1)).item() for p, q in zip(pixels, pixels[1:])]
 
     assert example.main([one[0], two[0], *files, "--map", str(tmp_path / "map.png")]) == 0

@@ -361,7 +361,7 @@ def test_state_dict_is_torchvisions(tmp_path):
     torch = pytest.importorskip("torch")
     net = AlexNet("torchvision", widths=(8, 16, 24, 16, 16, 32, 32), num_classes=4)
     expected = [
-        "%s.%d.%s" % (part, index, kind)
+        f"{part}.{index}.{kind}"
         for part, indices in (("features", (0, 3, 6, 8, 10)),)
         for index in indices
         for kind in ("weight", "bias")
@@ -409,9 +409,7 @@ def test_a_wrong_argument_is_one_sentence(arguments, sentence):
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_device_that_cannot_be_had_raises_with_the_reason(device):
-    with pytest.raises(
-        BackendError, match="device='%s' cannot be used: this build has no %s library" % (device, device)
-    ):
+    with pytest.raises(BackendError, match=f"device='{device}' cannot be used: this build has no {device} library"):
         AlexNet(device=device)
 
 

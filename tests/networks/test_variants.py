@@ -184,7 +184,7 @@ def test_the_undivided_reading_of_the_paper_is_a_parameter():
 
 def test_parameter_names():
     caffe = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
-    torchvision = ["features.%d" % i for i in (0, 3, 6, 8, 10)] + ["classifier.%d" % i for i in (1, 4, 6)]
+    torchvision = [f"features.{i}" for i in (0, 3, 6, 8, 10)] + [f"classifier.{i}" for i in (1, 4, 6)]
     for name in VARIANTS:
         prefixes = [key[: -len(".weight")] for key in get(name).parameter_shapes() if key.endswith(".weight")]
         assert prefixes == (torchvision if name == "torchvision" else caffe), name
@@ -243,8 +243,8 @@ def test_layer_table_has_one_line_per_step_but_dropout(name):
     layers = get(name).layers()
     lines = layer_table(layers).splitlines()
     assert len(lines) == sum(layer.op != "dropout" for layer in layers)
-    assert lines[0].startswith("conv name=conv1 out=%d kernel=11 stride=4" % get(name).widths[0])
-    assert lines[-1].split() == ["fc", "name=fc8", "out=%d" % get(name).num_classes]
+    assert lines[0].startswith(f"conv name=conv1 out={get(name).widths[0]} kernel=11 stride=4")
+    assert lines[-1].split() == ["fc", "name=fc8", f"out={get(name).num_classes}"]
 
 
 @pytest.mark.parametrize(

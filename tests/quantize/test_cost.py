@@ -17,8 +17,7 @@ from fastalex.runtime.precisions import FC_STORAGES, SUPPORTED
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = (9216, 4096, 4096, 1000)  # fc6, fc7, fc8
 TABLE = "\n".join(
-    "fc name=fc%d out=%d" % (6 + i, out) + ("\nrelu name=relu%d" % (6 + i) if i < 2 else "")
-    for i, out in enumerate(SIZES[1:])
+    f"fc name=fc{6 + i} out={out}" + (f"\nrelu name=relu{6 + i}" if i < 2 else "") for i, out in enumerate(SIZES[1:])
 )
 # Share of the logits' range: what each kind may cost on random weights, the largest error or the root mean square.
 LARGEST = {"fp16": 0.001, "int8": 0.015}
@@ -51,7 +50,7 @@ def test_the_real_layers_on_random_weights(backend, seed, capsys):
         off = (logits(kept, x) - expected) / span
         largest, rms = float(np.abs(off).max()), float(np.sqrt(np.mean(off**2)))
         with capsys.disabled():
-            print("\n%s %s: largest %.2f %%, rms %.2f %% of the range" % (backend, storage, 100 * largest, 100 * rms))
+            print(f"\n{backend} {storage}: largest {100 * largest:.2f} %, rms {100 * rms:.2f} % of the range")
         assert 0 < largest < LARGEST.get(storage, 1)
         assert rms < RMS.get(storage, 1)
 
@@ -74,6 +73,6 @@ def test_classes_of_the_digits(capsys, emulated):
         found = AlexNet(row, weights=net.state_dict(), device="cpu")(held).argmax(1)
         agreement, accuracy = np.mean(found == expected), np.mean(found == labels[held_out])
         with capsys.disabled():
-            print("\n%s: top-1 agreement %.2f %%, accuracy %.2f %%" % (storage, 100 * agreement, 100 * accuracy))
+            print(f"\n{storage}: top-1 agreement {100 * agreement:.2f} %, accuracy {100 * accuracy:.2f} %")
         assert agreement >= 0.98
         assert accuracy >= 0.98

@@ -110,7 +110,7 @@ def test_values_on_an_edge_are_below_it():
     for value in (0.25, -0.5, 1, 4, 4.001, 8):
         histogram.add(np.array([value, 0], np.float32))
     assert histogram.limit == histogram.largest == 8
-    used = {int(index): int(count) for index, count in enumerate(histogram.counts) if count}
+    used = {index: int(count) for index, count in enumerate(histogram.counts) if count}
     assert used == {255: 1, 511: 1, 1023: 1, 4095: 1, 4097: 1, 8191: 1}
 
 
@@ -164,7 +164,7 @@ def divergence_by_hand(counts, last, levels):
     return sum(a / total_p * math.log((a / total_p) / (b / total_q)) for a, b in zip(p, q) if a > 0)
 
 
-@pytest.mark.parametrize("quantized", [3, 7, 16])
+@pytest.mark.parametrize("levels", [3, 7, 16])
 @pytest.mark.parametrize("kind", ["normal", "sparse", "uniform"])
 def test_divergences_are_those_worked_out_by_hand(levels, kind):
     generator = np.random.default_rng([levels, len(kind)])
@@ -400,7 +400,7 @@ def test_another_storage_dequantizes(tmp_path, storage):
 
 def test_saving_again_keeps_the_levels(tmp_path):
     """A net from the file, from arrays in int8, and from what the net gives back: the same file each time."""
-    first, second, third = (tmp_path / ("%d.safetensors" % i) for i in range(3))
+    first, second, third = (tmp_path / (f"{i}.safetensors") for i in range(3))
     AlexNet(weights="digits", device="cpu").save(first, fc_weights="int8")
     AlexNet(weights=first, device="cpu").save(second, fc_weights="int8")
     AlexNet(weights="digits", device="cpu", fc_weights="int8").save(third, fc_weights="int8")
@@ -581,7 +581,7 @@ def folder(tmp_path):
     generator = np.random.default_rng(0)
     for index in range(5):
         pixels = generator.integers(0, 256, (40, 30, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(place / ("deeper" if index % 2 else "") / ("%d.png" % index))
+        Image.fromarray(pixels).save(place / ("deeper" if index % 2 else "") / (f"{index}.png"))
     (place / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     (place / "notes.txt").write_text("no image")
     return place
@@ -639,7 +639,7 @@ def test_quantize_looks_at_images_of_every_folder(capsys, tmp_path):
     for name in "abcd":
         (tmp_path / name).mkdir()
         for index in range(6):
-            Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(tmp_path / name / ("%d.png" % index))
+            Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(tmp_path / name / (f"{index}.png"))
     from fastalex.cli import quantize
     from fastalex.images import listing
 

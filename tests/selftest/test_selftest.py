@@ -118,7 +118,7 @@ def other_window(table, x, params, backend, storage):
 
 
 def undivided_alpha(table, x, params, backend, storage):
-    words = [word if not word.startswith("alpha=") else "alpha=%g" % (float(word[6:]) * 5) for word in table.split()]
+    words = [word if not word.startswith("alpha=") else f"alpha={float(word[6:]) * 5:g}" for word in table.split()]
     return native.run_native(" ".join(words), x, params, "cpu")
 
 

@@ -15,7 +15,7 @@ assert words[0] == "-q" and words[-3:] == ["fdsink", "fd=1", "sync=false"], word
 with open(os.environ["FAKE_GST_LOG"], "w") as log:
     log.write(" ".join(words))
 caps = words[-5]
-width, height = (int(re.search(r"\b%s=(\d+)" % side, caps).group(1)) for side in ("width", "height"))
+width, height = (int(re.search(rf"\b{side}=(\d+)", caps).group(1)) for side in ("width", "height"))
 assert "format=BGR," in caps, caps
 padding = bytes(-3 * width % 4)  # GStreamer pads a row of BGR to four bytes
 out = sys.stdout.buffer

@@ -58,7 +58,7 @@ def tar_bytes(tensors: Mapping[str, Any], wrap: Any = lambda tensors: tensors) -
         parts.append(
             _global_pickle((index, storages[tensor.untyped_storage().data_ptr()][0]), "torch " + kind)
             + struct.pack("<i4x", tensor.dim())
-            + struct.pack("<%dq" % (2 * tensor.dim() + 1), *tensor.shape, *tensor.stride(), tensor.storage_offset())
+            + struct.pack(f"<{2 * tensor.dim() + 1}q", *tensor.shape, *tensor.stride(), tensor.storage_offset())
         )
     members["tensors"] = b"".join(parts)
     stream = io.BytesIO()
@@ -224,7 +224,7 @@ def caffe_messages(packed: bool = True) -> Dict[str, Any]:
     """The message classes of caffe.proto that are needed, made by protobuf's runtime from a descriptor."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-    file = descriptor_pb2.FileDescriptorProto(name="caffe%d.proto" % packed, package="caffe", syntax="proto2")
+    file = descriptor_pb2.FileDescriptorProto(name=f"caffe{packed}.proto", package="caffe", syntax="proto2")
     for name, rows in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for number, label, kind in rows:
@@ -270,8 +270,8 @@ def caffemodel_bytes(
         layer.type = {0: V0_TYPES, 1: V1_TYPES}[version][kind] if version < 2 else kind
         _set_caffe_options(layer, kind, options, version)
         for leaf in ("weight", "bias"):
-            if "%s.%s" % (name, leaf) in arrays:
-                _set_blob(layer.blobs.add(), arrays["%s.%s" % (name, leaf)], double, old_shape)
+            if f"{name}.{leaf}" in arrays:
+                _set_blob(layer.blobs.add(), arrays[f"{name}.{leaf}"], double, old_shape)
     return net.SerializeToString()
 
 
@@ -360,11 +360,11 @@ def caffe_text(net: Any) -> str:
 def prototxt(row: Any, side: int) -> str:
     """The network as the text that OpenCV reads beside a caffemodel."""
     lines = ['name: "net"', 'input: "data"']
-    lines += ["input_dim: %d" % number for number in (1, row.channels, side, side)]
+    lines += [f"input_dim: {number}" for number in (1, row.channels, side, side)]
     bottom = "data"
     for kind, name, options in caffe_layers(row):
         top = bottom if kind in ("ReLU", "Dropout") else name
-        lines.append('layer { name: "%s" type: "%s" bottom: "%s" top: "%s"' % (name, kind, bottom, top))
+        lines.append(f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}"')
         if kind == "Convolution":
             words = (options["out"], options["pad"], options["kernel"], options["groups"], options["stride"])
             lines.append("convolution_param { num_output: %d pad: %d kernel_size: %d group: %d stride: %d }" % words)

@@ -43,7 +43,7 @@ def rules(case, precision, backend=BACKEND):
     step = describe(case, precision, backend=backend)
     for candidate in step["candidates"]:
         for split in sorted({1, max(1, candidate["max_split"] - 1), candidate["max_split"]}):
-            yield "%s 1-%d %s split=%d" % (step["key"], 1 << 20, candidate["name"], split), candidate["name"]
+            yield f"{step['key']} 1-{1 << 20} {candidate['name']} split={split}", candidate["name"]
 
 
 def layers():
@@ -59,7 +59,7 @@ def layers():
         seen.add(kind)
         if case.op == "fc":
             for storage in SUPPORTED["cuda"]["fp32"]:
-                yield dataclasses.replace(case, storage=storage, name="%s-%s" % (case.name, storage))
+                yield dataclasses.replace(case, storage=storage, name=f"{case.name}-{storage}")
         else:
             yield case
 

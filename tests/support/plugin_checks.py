@@ -310,11 +310,11 @@ def check_tuning(harness: Harness, plans: Plans) -> None:
     candidates = [one["name"] for one in describe(case, backend=harness.backend)["candidates"]]
     assert len(candidates) > 1
     for candidate in candidates:
-        plugin = harness.create(want.plugin, {**want.fields, "tuning": "fp32 %s 1-9 %s" % (key, candidate)})
-        arithmetic = native.arithmetic_of(case, harness.backend, tuning="fp32 %s 1-9 %s" % (key, candidate))
+        plugin = harness.create(want.plugin, {**want.fields, "tuning": f"fp32 {key} 1-9 {candidate}"})
+        arithmetic = native.arithmetic_of(case, harness.backend, tuning=f"fp32 {key} 1-9 {candidate}")
         bound = bounds.error_bound(case, *case.random(), want.reference, arithmetic)
         assert_right(plugin.run(want.x, given, plugin.output(given)), want._replace(bound=bound), candidate)
-    plugin = harness.create(want.plugin, {**want.fields, "tuning": "fp32 %s 1-9 nonsense" % key})
+    plugin = harness.create(want.plugin, {**want.fields, "tuning": f"fp32 {key} 1-9 nonsense"})
     _refused(lambda: plugin.enqueue(given, plugin.output(given), 0, 0, 0), "a tuning rule names nonsense")
 
 
@@ -365,7 +365,7 @@ def run(harness: Harness, plans: Plans) -> List[str]:
         try:
             check(harness, plans)
         except Exception:  # noqa: BLE001
-            failed.append("%s: %s" % (getattr(check, "__name__", "check_results"), traceback.format_exc()))
+            failed.append(f"{getattr(check, '__name__', 'check_results')}: {traceback.format_exc()}")
     return failed
 
 
@@ -377,7 +377,7 @@ def main(built: str, harness: str, lean: str, library: str) -> None:
     for each in failed:
         print(each)
     if failed:
-        sys.exit("%d checks failed" % len(failed))
+        sys.exit(f"{len(failed)} checks failed")
     print("all checks passed")
 
 

@@ -73,7 +73,7 @@ _VISIT = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Field))
 
 def build(kernels: Path, headers: Sequence[Path] = (), name: str = "plugins") -> Path:
     """The folder of the harness, built, or what has changed of it. The plugins find ``kernels`` beside them."""
-    folder = ROOT / "build" / ("%s-%s" % (name, kernels.parent.name))
+    folder = ROOT / "build" / (f"{name}-{kernels.parent.name}")
     with locked(folder.name):
         _build(folder, kernels, headers)
     return folder
@@ -93,7 +93,7 @@ def _build(folder: Path, kernels: Path, headers: Sequence[Path]) -> None:
     ):
         done = subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if done.returncode:
-            raise RuntimeError("%s failed:\n%s" % (" ".join(step), done.stdout.decode()[-4000:]))
+            raise RuntimeError(f"{' '.join(step)} failed:\n{done.stdout.decode()[-4000:]}")
     for library in folder.glob("**/lib*.so"):
         beside = library.with_name(kernels.name)
         if not beside.is_symlink():

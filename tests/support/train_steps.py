@@ -69,9 +69,9 @@ def steps(kind, devices=(CPU,), row=ROW, recipe=RECIPE, accumulate=1):
 def run(rank, world, folder, kinds):
     """One process of ``world``; the first one writes what ``steps`` gave to ``folder``."""
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", init_method="file://%s/meet" % folder, rank=rank, world_size=world)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
     for kind in kinds:
         results = {"whole": steps(kind), "parts": steps(kind, row=SMALL, accumulate=4 // world)}
         if rank == 0:
-            torch.save(results, "%s/%s.pt" % (folder, kind))
+            torch.save(results, f"{folder}/{kind}.pt")
     torch.distributed.destroy_process_group()

@@ -104,7 +104,7 @@ def test_every_variant_in_native_layers(trt, name, version):
 @pytest.mark.parametrize(("precision", "fc_weights", "bound"), [("fp32", "int8", FP32), ("fp16", "int4", FP16)])
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_every_variant_in_plugins(trt, monkeypatch, name, precision, fc_weights, bound):
-    text = "engine plugins %s\n" % ALL
+    text = f"engine plugins {ALL}\n"
     monkeypatch.setattr(rules, "choose", lambda place, engine: rules.Tuning(text, "of the test"))
     row = narrow(name)
     net = make(trt, row, precision=precision, fc_weights=fc_weights)
@@ -274,7 +274,7 @@ def test_an_engine_is_built_once(trt):
     assert origin(make(trt)) == "built"
     (path,) = engine_files()
     before = path.read_bytes()
-    assert origin(make(trt)) == "loaded from %s" % path
+    assert origin(make(trt)) == f"loaded from {path}"
     assert path.read_bytes() == before
     net = make(trt)
     check(net(images(net.variant)), exact(net)(images(net.variant)), FP32)
@@ -292,7 +292,7 @@ def test_the_key_names_its_parts(trt):
     _, _, key_bytes, content_bytes, digest = header.split()
     body = path.read_bytes()[len(header) + 1 :]
     assert len(body) == int(key_bytes) + int(content_bytes)
-    assert "%016x" % xxh64(body) == digest.decode()
+    assert f"{xxh64(body):016x}" == digest.decode()
 
 
 def test_another_network_precision_or_gpu_has_its_own_file(trt):
@@ -318,8 +318,8 @@ def test_another_tensorrt_or_tuning_replaces_the_file(trt, monkeypatch):
     make(trt).kernels()
     (path,) = engine_files()
     with trt.pretend(tensorrt="10.4.0"):
-        assert origin(make(trt)) == "built, since %s is of another TensorRT, GPU, network or tuning" % path
-        assert origin(make(trt)) == "loaded from %s" % path
+        assert origin(make(trt)) == f"built, since {path} is of another TensorRT, GPU, network or tuning"
+        assert origin(make(trt)) == f"loaded from {path}"
         text = rules.choose(device_spec.choose(trt.TENSORRT), "plugins").text
         monkeypatch.setattr(rules, "choose", lambda place, engine: rules.Tuning(text + "# another\n", "of the test"))
         assert origin(make(trt)).endswith("is of another TensorRT, GPU, network or tuning")
@@ -349,7 +349,7 @@ def test_a_damaged_file_is_built_again(trt, name):
     good = path.read_bytes()
     path.write_bytes(damages()[name](good))
     net = make(trt)
-    assert re.match(r"built, since %s (is damaged|is no file of this cache)" % re.escape(str(path)), origin(net))
+    assert re.match(rf"built, since {re.escape(str(path))} (is damaged|is no file of this cache)", origin(net))
     assert path.read_bytes() == good
     check(net(images(net.variant)), exact(net)(images(net.variant)), FP32)
 
@@ -374,7 +374,7 @@ def test_a_cache_that_cannot_be_written_costs_a_sentence(trt, tmp_path, monkeypa
     net = make(trt)
     check(net(images(net.variant)), exact(net)(images(net.variant)), FP32)
     said = capfd.readouterr().err
-    assert "fastalex: the TensorRT cache cannot be kept: the folder %s" % (tmp_path / "file") in said
+    assert f"fastalex: the TensorRT cache cannot be kept: the folder {tmp_path / 'file'}" in said
 
 
 def test_timings_are_kept_for_each_gpu_and_release(trt):

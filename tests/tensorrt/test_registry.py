@@ -37,7 +37,7 @@ def folder(variable):
 def headers(major):
     """A folder with NvInfer.h of that release, the newest, or None."""
     root = folder("FASTALEX_TENSORRT_HEADERS")
-    found = [path.parent for path in root.glob("%s.*/include/NvInfer.h" % major)] if root else []
+    found = [path.parent for path in root.glob(f"{major}.*/include/NvInfer.h")] if root else []
     return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path.parent.name)], default=None)
 
 
@@ -56,7 +56,7 @@ def test_plugins_of_a_registry(adapter):
     major, harness, library = ADAPTERS[adapter]
     include, lean = headers(major), runtime(major)
     if not include or not lean:
-        pytest.skip("no headers and lean runtime of TensorRT %s" % major)
+        pytest.skip(f"no headers and lean runtime of TensorRT {major}")
     built = build(Path(emulated.library()), [include], "plugins-" + include.parent.name)
     found = [path.parent for path in built.glob("*/" + harness) if re.match(r"[\d.]+$", path.parent.name)]
     assert len(found) == 1, found
@@ -97,7 +97,7 @@ def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
     """
     include, lean = headers(major), runtime(major)
     if not include or not lean:
-        pytest.skip("no headers and lean runtime of TensorRT %s" % major)
+        pytest.skip(f"no headers and lean runtime of TensorRT {major}")
     built = build(Path(emulated.library()), [include], "plugins-" + major)
     (library,) = built.glob("*/libengines.so")
     command = [sys.executable, "-c", ENGINES, str(lean), str(library)]
@@ -112,5 +112,5 @@ def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
     assert second == "built"
     (path,) = tmp_path.glob("fastalex/engines/*.engine")
     assert third.startswith(without)
-    assert "%s cannot be used: TensorRT cannot make a runtime: " % path in third
+    assert f"{path} cannot be used: TensorRT cannot make a runtime: " in third
     assert "CUDA initialization failure" in third

@@ -47,7 +47,7 @@ def test_only_calls_that_cuda_10_2_has():
     used = set()
     for path in host_files():
         here = set(CALL.findall(code(path)))
-        assert here <= set(listed), "%s calls what CUDA 10.2 may not have: %s" % (path.name, sorted(here - set(listed)))
+        assert here <= set(listed), f"{path.name} calls what CUDA 10.2 may not have: {sorted(here - set(listed))}"
         used |= here
     assert "cudaLaunchKernel" in used
 
@@ -68,7 +68,7 @@ def test_every_kernel_is_in_a_list():
     lists = " ".join(code(families.KERNELS / (name + "_instances.h")) for name in families.families())
     for path in families.KERNELS.glob("*.cuh"):
         for name in re.findall(r"__global__.*?\b(\w+)\(const \w+Args\b", code(path), re.DOTALL):
-            assert re.search(r"\b%s\b" % name, lists), "%s of %s is in no list of instances" % (name, path.name)
+            assert re.search(rf"\b{name}\b", lists), f"{name} of {path.name} is in no list of instances"
     for name in families.families():
         families.unit(name)
 
@@ -187,39 +187,39 @@ def test_missing_tools_are_named(monkeypatch, capsys):
 
 
 def word(*stalls):
-    return "/* 0x%016x */" % sum((stall | 0x7E0) << 21 * i for i, stall in enumerate(stalls))
+    return f"/* 0x{sum((stall | 0x7E0) << 21 * i for i, stall in enumerate(stalls)):016x} */"
 
 
 # Two stages of a product as nvdisasm prints them, with a load, an inner loop of two pairs of halves and a store.
-LISTING = """
+LISTING = f"""
 .text.kernel:
         .weak           kernel
 kernel:
-                                                            %s
+                                                            {word(1, 2, 6)}
         /*0008*/                   MOV R1, c[0x0][0x20] ;    /* 0x4c98078000870001 */
         /*0010*/                   S2R R0, SR_TID.X ;        /* 0xf0c8000002170000 */
         /*0018*/                   SHL R2, R0, 0x2 ;         /* 0x3848000000270002 */
 .L_x_1:
-                                                            %s
+                                                            {word(1, 1, 5)}
         /*0028*/                   LDG.E.128 R4, [R2] ;      /* 0xeed4200000070204 */
         /*0030*/                   STS.U.128 [R0], R4 ;      /* 0xef5e000000070004 */
         /*0038*/                   BAR.SYNC 0x0 ;            /* 0xf0a81b8000070000 */
 .L_x_2:
-                                                            %s
+                                                            {word(0, 1, 1)}
         /*0048*/                   LDS.U.128 R8, [R0] ;      /* 0xef4e100000070008 */
         /*0050*/                   HFMA2 R12, R8, R9, R12 ;  /* 0x5d0024160a97080c */
         /*0058*/                   HFMA2.MRG_H0 R13, R8, R9, R13 ; /* 0x5d00261b0a97080d */
-                                                            %s
+                                                            {word(5, 5, 2)}
         /*0068*/              @!P0 BRA `(.L_x_2) ;           /* 0xe24fffffd008000f */
         /*0070*/               @P1 BRA `(.L_x_1) ;           /* 0xe24fffffa801000f */
         /*0078*/                   F2F.F32.F16 R3, R12 ;     /* 0x5ca8000000c70a03 */
-                                                            %s
+                                                            {word(1, 5, 15)}
         /*0088*/                   STG.E [R2], R3 ;          /* 0xeedc200000070203 */
         /*0090*/                   EXIT ;                    /* 0xe30000000007000f */
 .L_x_3:
         /*0098*/                   BRA `(.L_x_3) ;           /* 0xe2400fffff87000f */
 .L_x_4:
-""" % (word(1, 2, 6), word(1, 1, 5), word(0, 1, 1), word(5, 5, 2), word(1, 5, 15))
+"""
 
 
 def test_machine_code_is_read():
@@ -328,7 +328,7 @@ def test_the_table_has_no_empty_cell_and_no_fallback():
 def test_the_document_is_whole():
     text = (ROOT / "docs" / "cuda-kernels.md").read_text(encoding="utf-8")
     for device in devices.load_all().values():
-        assert "## %s (`%s`, sm_%d)" % (device.title, device.name, limits.architecture_of(device)) in text
+        assert f"## {device.title} (`{device.name}`, sm_{limits.architecture_of(device)})" in text
     rows = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     assert all(len(row) == 1 + 2 * len(plans.BATCHES) and all(cell.strip() for cell in row) for row in rows)
     expected = sum(2 + len(table.row_names(variant)) for variant in plans.VARIANTS)

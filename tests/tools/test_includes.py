@@ -44,7 +44,7 @@ def test_what_is_refused(copy, path, name, sentence):
     file = copy / path
     before = file.read_text(encoding="utf-8") if file.is_file() else None
     file.parent.mkdir(exist_ok=True)
-    file.write_text((before or "") + '#include "%s"\n' % name, encoding="utf-8")
+    file.write_text((before or "") + f'#include "{name}"\n', encoding="utf-8")
     try:
         (said,) = check_includes.problems(copy)
     finally:

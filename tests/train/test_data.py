@@ -38,7 +38,7 @@ def folders(tmp_path):
     for name in ("ant", "bee", "cat"):
         (tmp_path / "set" / name).mkdir(parents=True)
         for number in range(6):
-            (tmp_path / "set" / name / ("%d.png" % number)).write_bytes(png(picture(number, 80, 80)))
+            (tmp_path / "set" / name / (f"{number}.png")).write_bytes(png(picture(number, 80, 80)))
     return tmp_path / "set"
 
 
@@ -225,9 +225,9 @@ def test_shards_hold_the_same_images_as_folders(folders, tmp_path):
         for number in range(shard, 18, 3):
             sample = found.samples[number]
             with open(sample.path, "rb") as stream:
-                entries.append(("%06d.png" % number, stream.read()))
-            entries += [("%06d.cls" % number, b"%d" % sample.label), ("%06d.json" % number, b"{}")]
-        write_shard(place / ("train-%03d.tar" % shard), entries)
+                entries.append((f"{number:06}.png", stream.read()))
+            entries += [(f"{number:06}.cls", b"%d" % sample.label), (f"{number:06}.json", b"{}")]
+        write_shard(place / (f"train-{shard:03}.tar"), entries)
     assert data.find(str(place)).classes == ["0", "1", "2"]
     (place / "classes.txt").write_text("ant\nbee\ncat\n", encoding="utf-8")
     packed = data.find(str(place / "train-*.tar"))
@@ -235,7 +235,7 @@ def test_shards_hold_the_same_images_as_folders(folders, tmp_path):
     by_name = {sample.name: sample for sample in packed.samples}
     assert len(by_name) == 18
     for number, sample in enumerate(found.samples):
-        other = by_name["%06d.png" % number]
+        other = by_name[f"{number:06}.png"]
         assert other.label == sample.label
         assert images.open_image(other.source()).tobytes() == images.open_image(sample.source()).tobytes()
 

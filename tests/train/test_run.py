@@ -204,7 +204,7 @@ def test_jetbot_s_case_in_one_command(tmp_path, capsys):
         (tmp_path / "set" / name).mkdir(parents=True)
         for number in range(16):
             pixels = generator.integers(brightness - 50, brightness + 50, (60, 60, 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "set" / name / ("%d.jpg" % number))
+            Image.fromarray(pixels).save(tmp_path / "set" / name / (f"{number}.jpg"))
     code, out, err = run(
         capsys,
         *("train", tmp_path / "set", "--finetune", tmp_path / "start.safetensors", "--classes", 2, "--holdout", 0.25),

@@ -75,8 +75,8 @@ def test_the_rules_of_every_device_file_name_kernels_of_its_gpu(name, tmp_path):
     with emulated.pretend(name):
         (gpu,) = device_spec.gpus("emulated")
         found = rules.of_device_file(gpu)
-        assert found.source.startswith("devices/tuning/%s.toml" % name)
-        assert found.text.splitlines()[0] == "graphs %s" % ("on" if device.tuning.graphs else "off")
+        assert found.source.startswith(f"devices/tuning/{name}.toml")
+        assert found.text.splitlines()[0] == f"graphs {'on' if device.tuning.graphs else 'off'}"
         layer = operator.attrgetter("precision", "key")
         for _, of_layer in itertools.groupby(sorted(parsed, key=layer), layer):
             check_rules(list(of_layer))
@@ -90,7 +90,7 @@ def check_rules(rules):
             steps = json.loads(net.describe(_core.Call(shape=(batch, size, size), softmax=rule.key == "softmax")))[
                 "steps"
             ]
-            served = [step["candidate"] for step in steps if step["key"] == "%s %s" % (rule.precision, rule.key)]
+            served = [step["candidate"] for step in steps if step["key"] == f"{rule.precision} {rule.key}"]
             assert served == [rule.candidate], rule
 
 
@@ -105,15 +105,14 @@ def net_of(rules):
         side = {11: 227, 5: 27}.get(r, 13)
         shape, params = [c, side, side], [np.zeros((k, c, r, r), np.float32), np.zeros(k, np.float32)]
         lines = [
-            "conv name=a out=%d kernel=%d stride=%d pad=%d groups=1 rounding=floor"
-            % (k, r, stride, 0 if r == 11 else r // 2)
+            f"conv name=a out={k} kernel={r} stride={stride} pad={0 if r == 11 else r // 2} groups=1 rounding=floor"
         ]
     elif op in ("fc", "softmax"):  # a softmax follows a fully connected layer
         inputs, outputs, kind = (sizes or "8:1000:" + rule.precision).split(":")
         storage = FC_STORAGES.index(kind)
         shape = [int(inputs), 1, 1]
         params = [np.zeros((int(outputs), int(inputs)), np.float32), np.zeros(int(outputs), np.float32)]
-        lines = ["fc name=a out=%s" % outputs]
+        lines = [f"fc name=a out={outputs}"]
     else:
         lines = [LINES[one] for one in op.split("+")]
     table = "".join(line + "\n" for line in lines)
@@ -142,7 +141,7 @@ def test_the_check_of_rules_finds_the_layer_of_each_key(precision, key):
     """With a rule for no batch that is asked for, the net says what serves the key; a rule for that is then right."""
     net, size = net_of([Rule(precision, key, 1 << 20, 1 << 20, "any")])
     steps = json.loads(net.describe(_core.Call(shape=(1, size, size), softmax=key == "softmax")))["steps"]
-    (step,) = [one for one in steps if one["key"] == "%s %s" % (precision, key)]
+    (step,) = [one for one in steps if one["key"] == f"{precision} {key}"]
     check_rules([Rule(precision, key, 1, 1, step["candidate"], step["split"])])
     with pytest.raises(UserError, match="a tuning rule names no_such_kernel"):
         check_rules([Rule(precision, key, 1, 1, "no_such_kernel")])

@@ -133,9 +133,9 @@ def test_a_video_that_ends_in_mid_frame(capfd, video, tmp_path):
     before = [line for line in lines if line["source"] == str(cut)]
     count = len(before) - 1
     assert 3 <= count < FRAME_COUNT and [line["frame"] for line in before[:-1]] == list(range(count))
-    sentence = "the video '%s' ends after %d of %d frames; it is cut off or damaged" % (cut, count, FRAME_COUNT)
+    sentence = f"the video '{cut}' ends after {count} of {FRAME_COUNT} frames; it is cut off or damaged"
     assert before[-1] == {"source": str(cut), "error": sentence}
-    assert (code, err) == (2, "fastalex: %s\n" % sentence)
+    assert (code, err) == (2, f"fastalex: {sentence}\n")
     assert sum(line["source"] == str(video) for line in lines) == FRAME_COUNT  # the rest goes on
 
 
@@ -143,7 +143,7 @@ def test_a_video_that_ends_in_mid_frame(capfd, video, tmp_path):
 def test_what_is_no_video_is_one_sentence(capfd, tmp_path, suffix):
     path = tmp_path / ("x" + suffix)
     code, _, err = run(capfd, "--headless", path)
-    assert code == 2 and err == "fastalex: there is no video '%s'\n" % path
+    assert code == 2 and err == f"fastalex: there is no video '{path}'\n"
     path.write_bytes(b"no video" * 100)
     code, _, err = run(capfd, "--headless", path)
     assert code == 2 and err.count("\n") == 1 and "cannot be read; it is cut off, damaged" in err
@@ -151,17 +151,17 @@ def test_what_is_no_video_is_one_sentence(capfd, tmp_path, suffix):
 
 def test_images_patterns_and_folders_in_a_stream(capfd, tmp_path):
     for number, path in enumerate(DIGITS[:3]):
-        Image.open(path).resize((20 + number, 30)).save(tmp_path / ("%d.png" % number))  # of changing size
+        Image.open(path).resize((20 + number, 30)).save(tmp_path / (f"{number}.png"))  # of changing size
     (tmp_path / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n corrupt")
     empty = tmp_path / "empty"
     empty.mkdir()
     code, _, lines, err = run_lines(capfd, tmp_path / "*.png", empty, tmp_path / "*.gif")
     assert code == 2
-    assert [line["source"] for line in lines[:3]] == [str(tmp_path / ("%d.png" % n)) for n in range(3)]
+    assert [line["source"] for line in lines[:3]] == [str(tmp_path / (f"{n}.png")) for n in range(3)]
     assert [line.get("width") for line in lines[:3]] == [20, None, 22]
     assert "cannot decode" in lines[1]["error"]
     assert "there is no image" in lines[3]["error"]
-    assert lines[4]["error"] == "no file matches '%s'" % (tmp_path / "*.gif")
+    assert lines[4]["error"] == f"no file matches '{tmp_path / '*.gif'}'"
     assert err.count("\n") == 3
     net = AlexNet(weights="digits", device="cpu")
     assert lines[2]["predictions"][0]["probability"] == net.classify(tmp_path / "2.png", 1)[0].probability
@@ -197,7 +197,7 @@ def test_pictures_are_written_with_their_overlay(capfd, video, tmp_path):
     folder = tmp_path / "frames"
     code, _, err = run(capfd, video, DIGITS[0], "--output", folder, "--frames", 2, "--topk", 1)
     assert (code, err) == (0, "")
-    assert sorted(os.listdir(folder)) == ["000000-digits.png", "000001-digits.png", "000002-%s" % DIGITS[0].name]
+    assert sorted(os.listdir(folder)) == ["000000-digits.png", "000001-digits.png", f"000002-{DIGITS[0].name}"]
     first = np.asarray(Image.open(folder / "000000-digits.png"))
     expected = decoded(video)[0][..., ::-1]
     np.testing.assert_array_equal(first[60:], expected[60:])
@@ -206,7 +206,7 @@ def test_pictures_are_written_with_their_overlay(capfd, video, tmp_path):
 
 def test_frames_of_changing_size_fill_a_video_of_the_first_size(capfd, tmp_path):
     for number, side in enumerate((80, 64, 120)):
-        Image.open(DIGITS[number]).resize((side, side)).save(tmp_path / ("%d.png" % number))
+        Image.open(DIGITS[number]).resize((side, side)).save(tmp_path / (f"{number}.png"))
     out = tmp_path / "out.avi"
     code, _, _ = run(capfd, tmp_path / "*.png", "--output", out)
     assert code == 0
@@ -383,9 +383,9 @@ def fake_gst(tmp_path, monkeypatch):
     """gst-launch-1.0 on PATH; a function that says how it is to go, and returns its command line afterwards."""
     program = tmp_path / "bin" / gstreamer.PROGRAM
     program.parent.mkdir()
-    program.write_text("#!%s\n%s" % (sys.executable, (ROOT / "tests/support/fake_gst_launch.py").read_text()))
+    program.write_text(f"#!{sys.executable}\n{(ROOT / 'tests/support/fake_gst_launch.py').read_text()}")
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", "%s:%s" % (program.parent, os.environ["PATH"]))
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     log = tmp_path / "command"
     monkeypatch.setenv("FAKE_GST_LOG", str(log))
 
@@ -510,7 +510,7 @@ def test_a_camera_that_disappears(capfd, monkeypatch):
         code, _, lines, err = run_lines(capfd, word, *words)
         assert lines[-2]["frame"] == 3
         sentence = "the camera '/dev/video7' stopped delivering frames after 4; is it still connected?"
-        assert (code, err, lines[-1]["error"]) == (2, "fastalex: %s\n" % sentence, sentence)
+        assert (code, err, lines[-1]["error"]) == (2, f"fastalex: {sentence}\n", sentence)
     assert PlayedCapture.asked == {
         cv2.CAP_PROP_FRAME_WIDTH: 640,
         cv2.CAP_PROP_FRAME_HEIGHT: 480,

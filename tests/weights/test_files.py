@@ -259,7 +259,7 @@ def test_overlapping_arrays_are_refused(tmp_path):
 
 @pytest.mark.parametrize("length", [9, 2**20, 100_000_000])
 def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
-    refused(handmade(tmp_path, b"{}", b"", length), "header claims %d bytes, but the file has 10" % length)
+    refused(handmade(tmp_path, b"{}", b"", length), f"header claims {length} bytes, but the file has 10")
 
 
 @pytest.mark.parametrize("length", [100_000_001, 2**63, 2**64 - 1])

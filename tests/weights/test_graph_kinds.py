@@ -265,9 +265,9 @@ def state(indices=PUBLISHED_INDICES, classifier=(1, 4, 6), prefix="features", wi
     groups, kernels, reads = (1, columns, 1, columns, columns), (11, 5, 3, 3, 3), (3, *widths[:4])
     shapes = {}
     for index, out, one, group, kernel in zip(indices, widths, reads, groups, kernels):
-        shapes["%s.%d" % (prefix, index)] = (out, one // group, kernel, kernel)
+        shapes[f"{prefix}.{index}"] = (out, one // group, kernel, kernel)
     for index, out, one in zip(classifier, (*widths[5:], 7), (36 * widths[4], *widths[5:])):
-        shapes["classifier.%d" % index] = (out, one)
+        shapes[f"classifier.{index}"] = (out, one)
     arrays = {}
     for name, shape in shapes.items():
         scale = np.sqrt(2 / np.prod(shape[1:]))

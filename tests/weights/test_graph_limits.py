@@ -48,7 +48,7 @@ def made(folder, shape=ANY, *, start="x", middle=MAP, end=LOGITS, nodes=(), arra
 
     for number, ((kernel, stride, pad), width) in enumerate(zip(CONVS, WIDTHS), 1):
         pads = options.get("pads", [pad] * 4) if number == 1 else [pad] * 4
-        name = "conv%d" % number
+        name = f"conv{number}"
         value = add(
             "Conv",
             [value, *parameters(name, width, channels, kernel, kernel)],
@@ -57,17 +57,17 @@ def made(folder, shape=ANY, *, start="x", middle=MAP, end=LOGITS, nodes=(), arra
             strides=[stride] * 2,
             **(options.get("conv", {}) if number == 1 else {}),
         )
-        value, channels = add("Relu", [value], "relu%d" % number), width
+        value, channels = add("Relu", [value], f"relu{number}"), width
         if number in (1, 2, 5):
             pool = options.get("pool", {})
-            value = add("MaxPool", [value], "pool%d" % number, kernel_shape=[3, 3], strides=[2, 2], **pool)
+            value = add("MaxPool", [value], f"pool{number}", kernel_shape=[3, 3], strides=[2, 2], **pool)
     value = add("GlobalAveragePool", [middle], "means")
     value = add("Flatten", [value], "flat")
     for number, count in ((6, FEATURES), (7, FEATURES), (8, CLASSES)):
-        name, before = "fc%d" % number, FEATURES if number > 6 else WIDTHS[-1]
+        name, before = f"fc{number}", FEATURES if number > 6 else WIDTHS[-1]
         value = add("Gemm", [value, *parameters(name, count, before)], name, transB=1)
         if number < 8:
-            value = add("Relu", [value], "relu%d" % number)
+            value = add("Relu", [value], f"relu{number}")
     whole = helper.make_graph(
         _in_order([*nodes, *chain], {"x", "", *constants}),
         "g",
@@ -200,7 +200,7 @@ def test_a_wrong_variant_is_one_sentence(tmp_path, variant):
 
 
 MALFORMED = {
-    "an input left out of %s" % op: {
+    f"an input left out of {op}": {
         "middle": "y",
         "nodes": [node(op, [""], "z", **more), node("Add", [MAP, "z"], "y")],
     }
@@ -220,7 +220,7 @@ MALFORMED["constants that grow"] = {
 }
 MALFORMED["values that double"] = {
     "middle": "d30",
-    "nodes": [node("Concat", [MAP if not i else "d%d" % i] * 2, "d%d" % (i + 1), axis=1) for i in range(30)],
+    "nodes": [node("Concat", [MAP if not i else f"d{i}"] * 2, f"d{i + 1}", axis=1) for i in range(30)],
 }
 MALFORMED["a constant that is claimed"] = {
     "end": "y",
@@ -229,7 +229,7 @@ MALFORMED["a constant that is claimed"] = {
 }
 MALFORMED["20,000 activations"] = {
     "middle": "r20000",
-    "nodes": [node("Relu", [MAP if not i else "r%d" % i], "r%d" % (i + 1)) for i in range(20000)],
+    "nodes": [node("Relu", [MAP if not i else f"r{i}"], f"r{i + 1}") for i in range(20000)],
 }
 
 
@@ -254,7 +254,7 @@ def test_a_parameter_of_a_claimed_size_is_refused(tmp_path):
 
 
 def test_what_nobody_reads_costs_nothing(tmp_path):
-    nodes = [node("Relu", ["x" if not i else "r%d" % i], "r%d" % (i + 1)) for i in range(3000)]
+    nodes = [node("Relu", ["x" if not i else f"r{i}"], f"r{i + 1}") for i in range(3000)]
     agrees(made(tmp_path, nodes=nodes), pictures(1, 3, 224, 224))
 
 

@@ -52,7 +52,7 @@ def test_random_graphs_are_right_or_refused(tmp_path, name, request):
         counts[found.kind] += 1
         if found.kind in (cases.WRONG, cases.UNEXPLAINED):
             bad.append((found.kind != cases.WRONG, cases.report(case, found)))
-    print("%s: %d graphs, %d of them plain: %s" % (name, count, plain, dict(counts)))
+    print(f"{name}: {count} graphs, {plain} of them plain: {dict(counts)}")
     if bad:
         shown = [text for _, text in sorted(bad, key=lambda one: one[0])[:MOST_SHOWN]]
         pytest.fail("%d of %d: %s\n%s" % (len(bad), count, dict(counts), "\n".join(shown)), pytrace=False)

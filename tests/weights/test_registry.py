@@ -49,7 +49,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.send_error(416)
                 return
             self.send_response(206)
-            self.send_header("Content-Range", "bytes %d-%d/%d" % (start, end - 1, end))
+            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{end}")
         else:
             self.send_response(200)
         self.send_header("ETag", server.tag)
@@ -72,7 +72,7 @@ def server():
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     made.handle_error = lambda *_: None  # a client that goes away is part of the test
     made.body, made.tag, made.modes, made.requests, made.pause = BODY, '"one"', [], [], 0
-    made.url = "http://127.0.0.1:%d/net.safetensors" % made.server_address[1]
+    made.url = f"http://127.0.0.1:{made.server_address[1]}/net.safetensors"
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield made
@@ -169,7 +169,7 @@ def test_a_killed_process_leaves_a_part_that_is_gone_on_with(row, server, folder
     server.pause = 0.02
     code = (
         "import sys\nfrom fastalex.weights import registry\n"
-        "registry.FILES['net'] = registry.File(*%r)\nregistry.fetch('net')\n" % (tuple(row),)
+        f"registry.FILES['net'] = registry.File(*{tuple(row)!r})\nregistry.fetch('net')\n"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     part = folder / "net.safetensors.part"
@@ -353,9 +353,9 @@ def test_the_list_and_fetch(row, capsys, folder):
 @pytest.mark.parametrize("rich", [True, False])
 def test_a_progress_bar_on_a_terminal_only(row, server, rich):
     code = (
-        "import sys\nif not %r: sys.modules['rich'] = None\n"
+        f"import sys\nif not {rich!r}: sys.modules['rich'] = None\n"
         "from fastalex.cli.main import main\nfrom fastalex.weights import registry\n"
-        "registry.FILES['net'] = registry.File(*%r)\nsys.exit(main(sys.argv[1:]))\n" % (rich, tuple(row))
+        f"registry.FILES['net'] = registry.File(*{tuple(row)!r})\nsys.exit(main(sys.argv[1:]))\n"
     )
     for options, shown in ((["--json"], False), ([], True)):
         master, slave = pty.openpty()

@@ -285,8 +285,8 @@ def short(text):
 
 def attacks(marker):
     """What runs ``touch marker`` in ``pickle.load``, or makes objects that no tensor needs; name -> pickle."""
-    command = "touch %s" % marker
-    code = "open(%r, 'w').close()" % str(marker)
+    command = f"touch {marker}"
+    code = f"open({str(marker)!r}, 'w').close()"
     line = command.encode()
     storage = b"(X\x07\x00\x00\x00storage"
     return {
@@ -476,7 +476,7 @@ def test_a_directory_beyond_reason_is_not_read(tmp_path):
     path = tmp_path / "vast.pth"
     with zipfile.ZipFile(path, "w") as archive:
         for index in range(17):
-            info = zipfile.ZipInfo("x/data/%d" % index)
+            info = zipfile.ZipInfo(f"x/data/{index}")
             info.comment = bytes(65535)
             archive.writestr(info, b"")
     refused(path, "directory has more than 1048576 bytes")

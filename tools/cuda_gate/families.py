@@ -19,7 +19,7 @@ CACHE = ROOT / "build" / "cuda_gate"
 # What a list says of an instance is read at the least architecture of NVRTC 12.9 that has half arithmetic.
 FACTS_ARCHITECTURE = 53
 # No --use_fast_math: the product is compiled without it.
-OPTIONS = ["-std=c++14", "-I%s" % CSRC]
+OPTIONS = ["-std=c++14", f"-I{CSRC}"]
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,16 @@ def sources() -> List[Path]:
 
 
 def list_macro(family: str) -> str:
-    return "FASTALEX_%s_INSTANCES" % family.upper()
+    return f"FASTALEX_{family.upper()}_INSTANCES"
 
 
 def unit(family: str) -> str:
     """The head of a translation unit with a family's kernels and its list."""
     header = (KERNELS / (family + "_instances.h")).read_text(encoding="utf-8")
     if list_macro(family) not in header:
-        raise ToolError("%s_instances.h does not define %s" % (family, list_macro(family)))
+        raise ToolError(f"{family}_instances.h does not define {list_macro(family)}")
     own = [name for name in (family + ".cuh", family + "_instances.h") if (KERNELS / name).is_file()]
-    includes = "".join('#include "cuda/kernels/%s"\n' % name for name in own)
+    includes = "".join(f'#include "cuda/kernels/{name}"\n' for name in own)
     return includes + "using namespace fastalex;\nusing namespace fastalex::cuda;\n"
 
 
@@ -89,8 +89,8 @@ FASTALEX_LIST(FACT)
 
 def read_list(nvrtc: Nvrtc, family: str) -> List[Instance]:
     """What the list of a family says, in its order."""
-    source = unit(family) + "#define FASTALEX_LIST %s\n" % list_macro(family) + FACTS
-    options = ["--gpu-architecture=compute_%d" % FACTS_ARCHITECTURE, *OPTIONS]
+    source = unit(family) + f"#define FASTALEX_LIST {list_macro(family)}\n" + FACTS
+    options = [f"--gpu-architecture=compute_{FACTS_ARCHITECTURE}", *OPTIONS]
     return read_facts(family, nvrtc.compile(source, options).text)
 
 
@@ -98,7 +98,7 @@ def read_facts(family: str, ptx: str) -> List[Instance]:
     """Instances from the array ``facts`` in PTX."""
     found = re.search(r"\bfacts\[\d+\]\s*=\s*\{([^}]*)\}", ptx)
     if not found:
-        raise ToolError("the list of %s is empty" % family)
+        raise ToolError(f"the list of {family} is empty")
     data = bytes(int(value) % 256 for value in found.group(1).split(","))
     size = 4 * SUPPORTED + TEXTS * TEXT_BYTES
     data += bytes(-len(data) % size)  # NVRTC leaves out zeros at the end
@@ -138,19 +138,19 @@ def compile_family(family: str, architecture: int) -> Compiled:
     """
     nvrtc = Nvrtc()
     key = fingerprint([*sources(), Path(__file__)], nvrtc.version, family, str(architecture))
-    record = CACHE / ("%s_sm%d_%s.json" % (family, architecture, key))
+    record = CACHE / (f"{family}_sm{architecture}_{key}.json")
     cubin = record.with_suffix(".cubin")
     if record.is_file() and cubin.is_file():
         return _from_json(json.loads(record.read_text(encoding="utf-8")), cubin)
     instances = [one for one in read_list(nvrtc, family) if one.fits(architecture)]
     CACHE.mkdir(parents=True, exist_ok=True)
-    for old in CACHE.glob("%s_sm%d_*" % (family, architecture)):
+    for old in CACHE.glob(f"{family}_sm{architecture}_*"):
         old.unlink(missing_ok=True)
     symbols: Dict[str, str] = {}
     usage: Dict[str, Usage] = {}
     file = Replacement(cubin)
     if instances:
-        options = ["--gpu-architecture=compute_%d" % architecture, *OPTIONS]
+        options = [f"--gpu-architecture=compute_{architecture}", *OPTIONS]
         ptx = nvrtc.compile(unit(family), options, [one.expression for one in instances])
         said = assemble(ptx.text, architecture, Path(file.temporary))
         symbols = {one.name: symbol for one, symbol in zip(instances, ptx.lowered)}

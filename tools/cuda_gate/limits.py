@@ -114,27 +114,25 @@ ALLOWED: List[Allowed] = []
 
 def problems(instance: Instance, usage: Usage, limits: Optional[Limits], architecture: int) -> List[str]:
     """What is wrong with a compiled kernel, one sentence each."""
-    where = "%s, %s for sm_%d" % (instance.family, instance.name, architecture)
+    where = f"{instance.family}, {instance.name} for sm_{architecture}"
     found = []
     allowed = [one for one in ALLOWED if (one.instance, one.architecture) == (instance.name, architecture)]
     spills = usage.spill_stores + usage.spill_loads
     if spills > max((one.spills for one in allowed), default=0):
-        found.append(
-            "%s: spills %d bytes out of and %d into registers" % (where, usage.spill_stores, usage.spill_loads)
-        )
+        found.append(f"{where}: spills {usage.spill_stores} bytes out of and {usage.spill_loads} into registers")
     if usage.stack > max((one.stack for one in allowed), default=0):
-        found.append("%s: keeps %d bytes of a thread on the stack" % (where, usage.stack))
+        found.append(f"{where}: keeps {usage.stack} bytes of a thread on the stack")
     if usage.shared:
-        found.append("%s: has %d bytes of static shared memory; it must be dynamic" % (where, usage.shared))
+        found.append(f"{where}: has {usage.shared} bytes of static shared memory; it must be dynamic")
     if limits is None:
         return found
     registers = registers_of_block(instance.threads, usage.registers)
     if registers > limits.registers_per_block:
-        found.append("%s: a block takes %d registers of %d" % (where, registers, limits.registers_per_block))
+        found.append(f"{where}: a block takes {registers} registers of {limits.registers_per_block}")
     if instance.shared_bytes + usage.shared > limits.shared_per_block:
-        found.append("%s: a block takes %d bytes of %d" % (where, instance.shared_bytes, limits.shared_per_block))
+        found.append(f"{where}: a block takes {instance.shared_bytes} bytes of {limits.shared_per_block}")
     if not found and blocks_per_sm(limits, instance.threads, instance.shared_bytes, usage) < 1:
-        found.append("%s: no block of %d threads fits a multiprocessor" % (where, instance.threads))
+        found.append(f"{where}: no block of {instance.threads} threads fits a multiprocessor")
     return found
 
 

@@ -49,7 +49,7 @@ def default_library() -> Path:
     try:
         return emulated.build(ROOT / "build" / "cuda_emulator")
     except (OSError, RuntimeError) as error:
-        raise ToolError("the emulated backend: %s" % error) from None
+        raise ToolError(f"the emulated backend: {error}") from None
 
 
 def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, Dict[str, Any]]:
@@ -62,7 +62,7 @@ def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, 
     done = subprocess.run(command, env=environment, cwd=str(ROOT), capture_output=True)
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
-        raise ToolError("no plans for %s: %s" % (device, "".join(last)))
+        raise ToolError(f"no plans for {device}: {''.join(last)}")
     return {tuple(case): plan for case, plan in json.loads(done.stdout.decode())}
 
 

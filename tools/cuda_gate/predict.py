@@ -292,7 +292,7 @@ def _winograd_growth(weights: str) -> float:
 
 
 def _name(kernel: Kernel, loop: Loop) -> str:
-    return "loop at 0x%x" % kernel.code[loop.first].address
+    return f"loop at 0x{kernel.code[loop.first].address:x}"
 
 
 def _count(shape: Sequence[int]) -> int:

@@ -27,7 +27,7 @@ def write(path: Path, done: Sequence[families.Compiled], library: Optional[Path]
     text, found = render(by_name(done), library or plans.default_library())
     if only_check:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            found.append("%s is not what the library says: write it again with --table" % path)
+            found.append(f"{path} is not what the library says: write it again with --table")
     else:
         write_atomically(path, text)
     return found
@@ -65,14 +65,14 @@ def variant_table(
         groups = predict.step_layers(variants.get(variant).layers(), plan["steps"])
         for step, group in zip(plan["steps"], groups):
             where = "%s, %s, %s, fc %s, batch %d" % (device.name, variant, precision, storage, batch)
-            text, wrong = cell(device, step, kernels, "%s, %s" % (where, group[0].name))
+            text, wrong = cell(device, step, kernels, f"{where}, {group[0].name}")
             found += wrong
             heads = [layer for layer in group if layer.op not in ALONG]
             for i, layer in enumerate(heads):
-                row = "%s %s" % (layer.name, storage) if layer.op == "fc" else layer.name
-                rows[row][(precision, batch)] = text if i == 0 else "with %s" % heads[0].name
+                row = f"{layer.name} {storage}" if layer.op == "fc" else layer.name
+                rows[row][(precision, batch)] = text if i == 0 else f"with {heads[0].name}"
     columns = [(precision, batch) for precision in plans.PRECISIONS for batch in plans.BATCHES]
-    lines = ["| %s | %s |" % (variant, " | ".join("%s, batch %d" % column for column in columns))]
+    lines = ["| {} | {} |".format(variant, " | ".join("%s, batch %d" % column for column in columns))]
     lines.append("| --- " * (1 + len(columns)) + "|")
     for row, values in rows.items():
         for column in columns:
@@ -80,7 +80,7 @@ def variant_table(
                 values[column] = "not offered"
             if not values.get(column):
                 found.append("%s, %s: no kernel for %s, %s batch %d" % (device.name, variant, row, *column))
-        lines.append("| %s | %s |" % (row, " | ".join(values.get(column, "") for column in columns)))
+        lines.append("| {} | {} |".format(row, " | ".join(values.get(column, "") for column in columns)))
     return lines, found
 
 
@@ -89,7 +89,7 @@ def row_names(variant: str) -> List[str]:
     names = []
     for layer in variants.get(variant).layers():
         if layer.op == "fc":
-            names += ["%s %s" % (layer.name, storage) for storage in plans.STORAGES]
+            names += [f"{layer.name} {storage}" for storage in plans.STORAGES]
         elif layer.op not in ALONG:
             names.append(layer.name)
     return names
@@ -100,10 +100,10 @@ def cell(device: devices.Device, step: Mapping[str, Any], kernels: Kernels, wher
     found = []
     if step["general"]:
         found.append(
-            "%s: served by the fallback %s, whose shapes are known at run time only" % (where, step["candidate"])
+            "{}: served by the fallback {}, whose shapes are known at run time only".format(where, step["candidate"])
         )
     if not step["kernels"]:
-        found.append("%s: %s launches nothing" % (where, step["candidate"]))
+        found.append("{}: {} launches nothing".format(where, step["candidate"]))
     architecture = limits.architecture_of(device)
     texts: Dict[str, None] = {}
     for kernel in step["kernels"]:
@@ -112,13 +112,11 @@ def cell(device: devices.Device, step: Mapping[str, Any], kernels: Kernels, wher
             continue
         instance, usage = kernels[(architecture, kernel["name"])]
         if (instance.threads, instance.shared_bytes) != (kernel["threads"], kernel["shared_bytes"]):
-            found.append(
-                "%s: the list and the library differ in threads or shared memory of %s" % (where, instance.name)
-            )
+            found.append(f"{where}: the list and the library differ in threads or shared memory of {instance.name}")
         limit = limits.limits_of(device)
         blocks = limits.blocks_per_sm(limit, instance.threads, instance.shared_bytes, usage)
         if not blocks:
-            found.append("%s: no block of %s fits" % (where, instance.name))
+            found.append(f"{where}: no block of {instance.name} fits")
         share = limits.occupancy(limit, instance.threads, instance.shared_bytes, usage)
         size = "%.1f KiB" % (instance.shared_bytes / 1024) if instance.shared_bytes else "0"
         texts["`%s` %d r, %s, %.0f %%" % (instance.name, usage.registers, size, 100 * share)] = None

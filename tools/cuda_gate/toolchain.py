@@ -39,7 +39,7 @@ def package_file(folder: str, pattern: str) -> Path:
     for root in list(found.submodule_search_locations or ()) if found else ():
         for path in sorted(Path(root, folder).glob(pattern)):
             return path
-    raise ToolError("%s is not installed: pip install '%s' '%s'" % (folder, *PACKAGES))
+    raise ToolError("{} is not installed: pip install '{}' '{}'".format(folder, *PACKAGES))
 
 
 class Nvrtc:
@@ -51,7 +51,7 @@ class Nvrtc:
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
         self._check(self._library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
-        self.version = "%d.%d" % (major.value, minor.value)
+        self.version = f"{major.value}.{minor.value}"
 
     def compile(self, source: str, options: Sequence[str], names: Sequence[str] = ()) -> Ptx:
         """PTX of ``source``, with the kernels that ``names`` (C++ expressions) ask for.
@@ -79,14 +79,14 @@ class Nvrtc:
 
     def _text(self, program: ctypes.c_void_p, what: str) -> str:
         size = ctypes.c_size_t()
-        self._check(getattr(self._library, "nvrtcGet%sSize" % what)(program, ctypes.byref(size)))
+        self._check(getattr(self._library, f"nvrtcGet{what}Size")(program, ctypes.byref(size)))
         buffer = ctypes.create_string_buffer(size.value)
         self._check(getattr(self._library, "nvrtcGet" + what)(program, buffer))
         return buffer.value.decode()
 
     def _check(self, code: int) -> None:
         if code != 0:
-            raise ToolError("NVRTC: %s" % self._library.nvrtcGetErrorString(code).decode())
+            raise ToolError(f"NVRTC: {self._library.nvrtcGetErrorString(code).decode()}")
 
 
 @dataclass(frozen=True)
@@ -105,12 +105,12 @@ def assemble(ptx: str, architecture: int, cubin: Path) -> Dict[str, Usage]:
     source = cubin.with_suffix(".ptx")
     source.write_text(ptx, encoding="utf-8")
     ptxas = package_file("cuda_nvcc", "bin/ptxas")
-    command = [str(ptxas), "-v", "-arch=sm_%d" % architecture, str(source), "-o", str(cubin)]
+    command = [str(ptxas), "-v", f"-arch=sm_{architecture}", str(source), "-o", str(cubin)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     source.unlink()
     said = done.stdout.decode("utf-8", "replace")
     if done.returncode != 0:
-        raise ToolError("ptxas for sm_%d: %s" % (architecture, said))
+        raise ToolError(f"ptxas for sm_{architecture}: {said}")
     return read_usage(said)
 
 
@@ -133,12 +133,12 @@ def run_nvcc(nvcc: Path, source: Path, architecture: int, includes: Sequence[Pat
 
     :raises ToolError: with what nvcc says if it refuses, or where it warns.
     """
-    command = [str(nvcc), "-std=c++14", "-O3", "-cubin", "-arch=sm_%d" % architecture, "-Xptxas=-v"]
-    command += ["-I%s" % path for path in includes] + [str(source), "-o", str(cubin)]
+    command = [str(nvcc), "-std=c++14", "-O3", "-cubin", f"-arch=sm_{architecture}", "-Xptxas=-v"]
+    command += [f"-I{path}" for path in includes] + [str(source), "-o", str(cubin)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said = done.stdout.decode("utf-8", "replace")
     if done.returncode != 0:
-        raise ToolError("%s for sm_%d: %s" % (source.name, architecture, said[:4000]))
+        raise ToolError(f"{source.name} for sm_{architecture}: {said[:4000]}")
     return read_usage(said)
 
 
@@ -150,7 +150,7 @@ def nvcc_version(nvcc: Path) -> str:
     try:
         said = subprocess.run([str(nvcc), "--version"], stdout=subprocess.PIPE, check=True).stdout.decode()
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ToolError("nvcc does not run: %s" % error) from None
+        raise ToolError(f"nvcc does not run: {error}") from None
     found = re.search(r"release (\d+\.\d+)", said)
     return found.group(1) if found else "?"
 
@@ -176,4 +176,4 @@ def find_program(name: str, given: Optional[str], where: str) -> Path:
             return path
     if given and Path(given).is_file():
         return Path(given)
-    raise ToolError("%s is not there: %s" % (given or name, where))
+    raise ToolError(f"{given or name} is not there: {where}")

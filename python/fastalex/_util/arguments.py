@@ -10,7 +10,7 @@ from ..errors import UserError
 def one_of(name: str, value: Any, allowed: Sequence[str]) -> None:
     """:raises UserError: for a value that is not allowed."""
     if value not in allowed:
-        raise UserError("%s must be one of %s, not %r" % (name, ", ".join(allowed), value))
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
 
 def is_int(value: Any) -> bool:
@@ -24,7 +24,7 @@ def positive_int(name: str, value: Any) -> int:
     :raises UserError: if it is not.
     """
     if not is_int(value) or value < 1:
-        raise UserError("%s must be a whole number above 0, not %r" % (name, value))
+        raise UserError(f"{name} must be a whole number above 0, not {value!r}")
     return value
 
 
@@ -34,5 +34,5 @@ def at_least(name: str, value: Any, least: int) -> int:
     :raises UserError: if it is not.
     """
     if not is_int(value) or value < least:
-        raise UserError("%s must be a whole number from %d on, not %r" % (name, least, value))
+        raise UserError(f"{name} must be a whole number from {least} on, not {value!r}")
     return value

@@ -74,9 +74,9 @@ def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[..
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ImportError:
-        yield lambda done, text="": note("%s: %d of %d %s" % (name, done, total, text))
+        yield lambda done, text="": note(f"{name}: {done} of {total} {text}")
         return
-    said = [TextColumn("{task.%s}" % key, markup=False) for key in ("description", "fields[text]")]
+    said = [TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[text]")]
     columns = (said[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said[1])
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total, text="")

@@ -19,7 +19,7 @@ class Replacement:
         self._path = os.fspath(path)
         self._target = os.path.realpath(self._path)  # a link keeps pointing to the file that is replaced
         folder, name = os.path.split(self._target)
-        self.temporary = os.path.join(folder, ".%s.%s%s" % (os.urandom(8).hex(), name, suffix))
+        self.temporary = os.path.join(folder, f".{os.urandom(8).hex()}.{name}{suffix}")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
@@ -32,7 +32,7 @@ class Replacement:
         except BaseException as error:
             self.drop()
             if isinstance(error, OSError):
-                raise UserError("%s cannot be written: %s" % (self._path, error.strerror or error)) from None
+                raise UserError(f"{self._path} cannot be written: {error.strerror or error}") from None
             raise
 
     def keep(self) -> None:
@@ -71,6 +71,6 @@ def write_atomically(path: str | os.PathLike[str], content: Union[str, bytes]) -
     try:
         os.makedirs(os.path.dirname(os.path.realpath(path)), exist_ok=True)
     except OSError as error:
-        raise UserError("%s cannot be written: %s" % (os.fspath(path), error.strerror or error)) from None
+        raise UserError(f"{os.fspath(path)} cannot be written: {error.strerror or error}") from None
     with replacing(path) as stream:
         stream.write(content.encode("utf-8") if isinstance(content, str) else content)

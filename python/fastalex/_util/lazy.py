@@ -14,7 +14,7 @@ def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     def load(name: str) -> Any:
         if name not in homes:
-            raise AttributeError("module '%s' has no attribute '%s'" % (package, name))
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
         module = importlib.import_module("." + homes[name], package)
         return module if homes[name] == name else getattr(module, name)
 

@@ -26,26 +26,19 @@ def run(options: argparse.Namespace) -> int:
     """Print the time of a batch: seeded random images in, logits out, everything warm."""
     largest = max(options.batch)
     if largest > MAX_BATCH:
-        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, largest))
+        raise UserError(f"--batch may be at most {MAX_BATCH}, not {largest}")
     net = net_from(options)
     rows = [_measure(net, batch, options.repeat) for batch in options.batch]
     if options.json:
         console.write_json(dict(net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
         return OK
     console.write(
-        "%s, variant %s, %s%s, fc weights %s\n"
-        % (
-            device_line(net, options),
-            net.variant.name,
-            net.precision,
-            ", exact" if net.exact else "",
-            net.fc_weights,
-        )
+        f"{device_line(net, options)}, variant {net.variant.name}, {net.precision}{', exact' if net.exact else ''}, fc weights {net.fc_weights}\n"
     )
     columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
     keys = ("median_ms", "p10_ms", "p90_ms")
     cells = [
-        (row["batch"], *("%.3f" % row[key] for key in keys), "%.1f" % row["images_per_s"], row["runs"]) for row in rows
+        (row["batch"], *(f"{row[key]:.3f}" for key in keys), f"{row['images_per_s']:.1f}", row["runs"]) for row in rows
     ]
     console.table("", columns, cells, right=columns)
     return OK

@@ -103,9 +103,7 @@ def as_jetson_inference(options: argparse.Namespace) -> None:
         options.threshold = options.threshold or 0.0
         return
     if options.network.lower() != "alexnet":
-        raise UserError(
-            "of jetson-inference's networks there is only --network alexnet here, not '%s'" % options.network
-        )
+        raise UserError(f"of jetson-inference's networks there is only --network alexnet here, not '{options.network}'")
     from ..weights import registry
 
     options.topk = options.topk or JETSON_TOPK
@@ -120,9 +118,7 @@ def as_jetson_inference(options: argparse.Namespace) -> None:
 def _images(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
     """Images alone: in batches, as tables or as one JSON document."""
     if not options.json:
-        console.write(
-            "%s, variant %s, profile %s\n" % (device_line(net, options), net.variant.name, net.variant.profile)
-        )
+        console.write(f"{device_line(net, options)}, variant {net.variant.name}, profile {net.variant.profile}\n")
     results: List[Dict[str, Any]] = []
     failed = False
     for entry in _classified(net, items, options):
@@ -169,5 +165,5 @@ def _preprocessed(net: Any, path: str) -> Any:
 
 
 def _print_predictions(entry: Dict[str, Any]) -> None:
-    rows = [(item["rank"], item["label"], "%.2f" % (100 * item["probability"])) for item in entry["predictions"]]
+    rows = [(item["rank"], item["label"], f"{100 * item['probability']:.2f}") for item in entry["predictions"]]
     console.table(entry["path"], ("rank", "label", "probability %"), rows, right=("rank", "probability %"))

@@ -80,7 +80,7 @@ class _Run:
             console.write_json_line(facts)
         else:
             line = device_line(self.net, self.options)
-            console.write("%s, variant %s, profile %s" % (line, facts["variant"], facts["profile"]))
+            console.write(f"{line}, variant {facts['variant']}, profile {facts['profile']}")
 
     def end(self, whole: bool) -> None:
         if self.sink is not None:
@@ -96,7 +96,7 @@ class _Run:
             options = self.options
             size = Size(options.input_width, options.input_height, options.input_rate)
             with sources.open_source(kind, path, size) as source:
-                console.note("%s is read by %s" % (path, source.reader))
+                console.note(f"{path} is read by {source.reader}")
                 return self._frames(path, itertools.islice(source, options.frames), source)
         except UserError as problem:
             if problem is self._sink_failed:  # no later frame could be written either
@@ -163,7 +163,7 @@ class _Run:
         if (facts["source"], label) != self._best:
             self._best = (facts["source"], label)
             said = _text(best) if best else label
-            console.write(console.printable("%s, frame %d: %s" % (facts["source"], facts["frame"], said)))
+            console.write(console.printable(f"{facts['source']}, frame {facts['frame']}: {said}"))
 
 
 def _still(path: str) -> Frame:
@@ -171,4 +171,4 @@ def _still(path: str) -> Frame:
 
 
 def _text(row: Dict[str, Any]) -> str:
-    return "%05.2f%% %s" % (100 * row["probability"], row["label"])
+    return f"{100 * row['probability']:05.2f}% {row['label']}"

@@ -53,10 +53,10 @@ def isa(net: Any) -> Optional[str]:
 
 def device_line(net: Any, options: argparse.Namespace) -> str:
     """``device auto chose cpu (v3, 2 threads)``: no choice is made in silence."""
-    chosen = "device auto chose %s" % net.device if options.device == "auto" else "device %s" % net.device
+    chosen = f"device auto chose {net.device}" if options.device == "auto" else f"device {net.device}"
     level = isa(net)
-    threads = "1 thread" if net.threads == 1 else "%d threads" % net.threads
-    return "%s (%s, %s)" % (chosen, level, threads) if level else chosen
+    threads = "1 thread" if net.threads == 1 else f"{net.threads} threads"
+    return f"{chosen} ({level}, {threads})" if level else chosen
 
 
 def check_file(options: argparse.Namespace, loaded: Any, variant: Any, arrays: Any) -> None:
@@ -85,17 +85,15 @@ def read_labels(path: str, count: int) -> List[str]:
         with open(path, encoding="utf-8-sig") as stream:
             labels = [_SYNSET.sub("", line) for line in stream.read().splitlines()]
     except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a null character in the path
-        raise UserError(
-            "the labels '%s' cannot be read: %s" % (path, getattr(error, "strerror", None) or error)
-        ) from None
+        raise UserError(f"the labels '{path}' cannot be read: {getattr(error, 'strerror', None) or error}") from None
     while labels and not labels[-1].strip():
         labels.pop()
     if len(labels) != count:
-        raise UserError("the labels '%s' are %d, but the network has %d classes" % (path, len(labels), count))
+        raise UserError(f"the labels '{path}' are {len(labels)}, but the network has {count} classes")
     return labels
 
 
 def not_negative(name: str, value: Optional[int]) -> int:
     if value is None or value < 0:
-        raise UserError("%s must not be below 0, not %s" % (name, value))
+        raise UserError(f"{name} must not be below 0, not {value}")
     return value

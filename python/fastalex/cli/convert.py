@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     from ..weights import adapt, initial, quantized, registry
 
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
-        raise UserError("%s must end in %s" % (options.output, " or ".join(weights.FORMATS)))
+        raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
     loaded = weights.load(registry.locate(options.input))
     if options.variant is None:
         found = adapt.find(loaded)

@@ -91,22 +91,23 @@ def _selftest(backends: List[str]) -> List[Dict[str, Any]]:
 
 def _problems(report: Dict[str, Any]) -> List[str]:
     if report["engine"]:
-        return ["the native engine cannot be loaded (%s); install fastalex again" % report["engine"]]
+        return [f"the native engine cannot be loaded ({report['engine']}); install fastalex again"]
     problems = []
     from ..runtime.device_spec import AUTO_ORDER
 
     status = {entry["name"]: entry for entry in report["backends"]}
     if not any(status[name]["available"] for name in AUTO_ORDER):
-        problems.append("no backend works here: %s" % status["cpu"]["reason"])
+        problems.append(f"no backend works here: {status['cpu']['reason']}")
     problems += [
-        "the bundled weights '%(name)s' cannot be used: %(reason)s" % row for row in report["weights"] if row["reason"]
+        "the bundled weights '{name}' cannot be used: {reason}".format(**row)
+        for row in report["weights"]
+        if row["reason"]
     ]
     failed = [entry for entry in report["selftest"] if not entry["ok"]]
     if failed:
         first = failed[0]
         problems.append(
-            "%d of %d self-tests failed, the first is %s on %s: %s"
-            % (len(failed), len(report["selftest"]), first["case"], first["backend"], first["reason"])
+            f"{len(failed)} of {len(report['selftest'])} self-tests failed, the first is {first['case']} on {first['backend']}: {first['reason']}"
         )
     return problems
 

@@ -37,15 +37,15 @@ def run(options: argparse.Namespace) -> int:
     with console.progress("evaluating", len(found.samples), options.json) as report:
         scores = score(net, found, options.ten_crop, options.batch, bad, report)
     for where, why in bad.seen.items():
-        console.error("left out: %s" % (why if where in why else "%s: %s" % (where, why)))
+        console.error(f"left out: {(why if where in why else f'{where}: {why}')}")
     if options.json:
         console.write_json(dict(net_facts(net), ten_crop=options.ten_crop, **scores))
         return 0
     how = "average of ten crops" if options.ten_crop else "one crop"
-    console.write("%d images, %s: " % (scores["images"], how) + _percent(scores, net.variant.num_classes))
+    console.write(f"{scores['images']} images, {how}: " + _percent(scores, net.variant.num_classes))
     return 0
 
 
 def _percent(scores: Dict[str, Any], classes: int) -> str:
-    top5 = "" if classes <= 5 else ", top-5 %.2f%%" % (100 * scores["top5"])
-    return "top-1 %.2f%%%s" % (100 * scores["top1"], top5)
+    top5 = "" if classes <= 5 else f", top-5 {100 * scores['top5']:.2f}%"
+    return f"top-1 {100 * scores['top1']:.2f}%{top5}"

@@ -45,15 +45,14 @@ def run(options: argparse.Namespace) -> int:
     """Write the network that ``options.weights`` are for as ``options.output``."""
     kind = options.to or SUFFIXES.get(os.path.splitext(options.output)[1].lower())
     if kind is None:
-        raise UserError("say what %s is to be: --to onnx or --to engine" % options.output)
+        raise UserError(f"say what {options.output} is to be: --to onnx or --to engine")
     facts = _onnx(options) if kind == "onnx" else _engine(options)
     facts = dict(facts, output=options.output, to=kind, bytes=os.path.getsize(options.output))
     if options.json:
         console.write_json(facts)
     else:
         console.write(
-            "%s: %s, variant %s, batch %s, %d bytes; %s"
-            % (console.printable(options.output), kind, facts["variant"], facts["batch"], facts["bytes"], facts["note"])
+            f"{console.printable(options.output)}: {kind}, variant {facts['variant']}, batch {facts['batch']}, {facts['bytes']} bytes; {facts['note']}"
         )
     return 0
 
@@ -71,7 +70,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
         ("engine", options.engine),
     ):
         if value is not None:
-            raise UserError("an ONNX file holds float32 for whatever reads it; leave out --%s" % name)
+            raise UserError(f"an ONNX file holds float32 for whatever reads it; leave out --{name}")
     loaded = weights.load(registry.locate(options.weights))
     base = options.variant or adapt.find(loaded).variant
     classes = adapt.class_count(loaded) if isinstance(base, str) else None
@@ -84,7 +83,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     model = onnx_export.graph_of(row, arrays, batch, options.softmax, weights.metadata_for(row, known))
     with replacing(options.output) as stream:
         stream.write(model.SerializeToString())
-    note = "input x, output %s" % model.graph.output[0].name
+    note = f"input x, output {model.graph.output[0].name}"
     return {"variant": row.name, "batch": options.batch, "note": note}
 
 
@@ -109,5 +108,5 @@ def _engine(options: argparse.Namespace) -> Dict[str, Any]:
         **sizes,
     )
     net.save_engine(options.output, options.batch, options.softmax)
-    note = "%s, %s, fc weights %s, %s" % (net.device, net.precision, net.fc_weights, net.tuning)
+    note = f"{net.device}, {net.precision}, fc weights {net.fc_weights}, {net.tuning}"
     return {"variant": net.variant.name, "batch": options.batch, "note": note}

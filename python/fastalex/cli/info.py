@@ -31,8 +31,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_report(report: Dict[str, Any]) -> None:
     cpu, device, build = report["cpu"], report["device"], report["build"]
-    rows = [("fastalex", "%s in %s" % (report["version"], report["location"]))]
-    rows += [("python", "%s on %s" % (report["python"], report["platform"]))]
+    rows = [("fastalex", f"{report['version']} in {report['location']}")]
+    rows += [("python", f"{report['python']} on {report['platform']}")]
     rows += [("build: " + key, build[key]) for key in build]
     rows += [
         ("CPU", "%s, %s, %d cores, %d usable" % tuple(cpu[k] for k in ("model", "machine", "cores", "usable_cores")))
@@ -60,11 +60,8 @@ def _print_gpus(report: Dict[str, Any]) -> None:
     """The GPUs that a backend can use; nothing where there is none, the backends' table then says why."""
     rows = []
     for gpu in report["gpus"]:
-        about = "sm_%d, %d SMs, %d MHz, %.1f GiB" % (
-            gpu["sm"],
-            gpu["sms"],
-            gpu["clock_khz"] // 1000,
-            gpu["memory_bytes"] / 2**30,
+        about = (
+            f"sm_{gpu['sm']}, {gpu['sms']} SMs, {gpu['clock_khz'] // 1000} MHz, {gpu['memory_bytes'] / 2**30:.1f} GiB"
         )
         rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognized"] or "-", gpu["tuning"]))
     if rows:
@@ -78,8 +75,8 @@ def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
         group = [row for row in outcomes if (row["backend"], row["op"]) == (backend, op)]
         failed = [row for row in group if not row["ok"]]
         shares = [row["share"] for row in group if row["share"] is not None]
-        share = "%.3f" % max(shares) if shares else "-"
-        rows.append((backend, op, len(group), share, "%d failed" % len(failed) if failed else "passed"))
+        share = f"{max(shares):.3f}" if shares else "-"
+        rows.append((backend, op, len(group), share, f"{len(failed)} failed" if failed else "passed"))
         rows += [("", row["case"], "", "", "FAILED: " + row["reason"]) for row in failed]
     columns = ("backend", "op", "cases", "error / bound", "result")
     console.table("Self-test against the naive backend", columns, rows, right=("cases", "error / bound"))

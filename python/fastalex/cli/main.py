@@ -45,15 +45,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return PIPE_CLOSED
     except console.OutputError as error:
         console.discard_output()
-        console.error("the output cannot be written: %s" % error)
+        console.error(f"the output cannot be written: {error}")
     except (UserError, BackendError) as error:
         console.error(str(error))
     except MemoryError:
         console.error("there is not enough memory for this; try a smaller batch or network")
     except ImportError as error:
-        console.error("the installation is not complete (%s); install fastalex again" % error)
+        console.error(f"the installation is not complete ({error}); install fastalex again")
     except OSError as error:
-        console.error("%s%s" % (error.strerror or error, ": %s" % error.filename if error.filename else ""))
+        console.error(f"{error.strerror or error}{(f': {error.filename}' if error.filename else '')}")
     return USAGE_ERROR
 
 
@@ -63,7 +63,7 @@ def _main(argv: List[str]) -> int:
     except SystemExit:  # --help or --version, whose text argparse has handed to _Parser
         return OK
     if unknown:  # argparse itself would point to the help of the whole program
-        raise UserError("unknown arguments: %s (see: fastalex %s --help)" % (" ".join(unknown), options.command))
+        raise UserError(f"unknown arguments: {' '.join(unknown)} (see: fastalex {options.command} --help)")
     return options.run(options)
 
 
@@ -74,7 +74,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        raise UserError("%s (see: %s --help)" % (message, self.prog))
+        raise UserError(f"{message} (see: {self.prog} --help)")
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if message:

@@ -64,7 +64,7 @@ def positive(text: str) -> int:
     except ValueError:
         value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be a whole number above 0, not '%s'" % text)
+        raise argparse.ArgumentTypeError(f"must be a whole number above 0, not '{text}'")
     return value
 
 
@@ -75,5 +75,5 @@ def number(text: str, largest: float, what: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value <= largest or value == float("inf"):
-        raise argparse.ArgumentTypeError("must be %s, not '%s'" % (what, text))
+        raise argparse.ArgumentTypeError(f"must be {what}, not '{text}'")
     return value

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     arguments.one_of("--fc-weights", options.fc_weights, ("fp32", *quantized.STORAGES))
     arguments.one_of("--method", options.method, calibration.METHODS)
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
-        raise UserError("%s must end in %s" % (options.output, " or ".join(weights.FORMATS)))
+        raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
     if options.percentile is not None and (options.calibrate is None or options.method != "percentile"):
         raise UserError("--percentile goes with --calibrate DIR and --method percentile")
     loaded = weights.load(registry.locate(options.input))
@@ -96,7 +96,7 @@ def _calibrated(options: argparse.Namespace, weights: str, variant: Any, skipped
             if len(skipped) < len(paths):
                 raise
             raise UserError(
-                "none of the %d images in '%s' can be read; the first: %s" % (len(paths), options.calibrate, skipped[0])
+                f"none of the {len(paths)} images in '{options.calibrate}' can be read; the first: {skipped[0]}"
             ) from None
     if skipped:
         facts = (len(skipped), len(paths), skipped[0])
@@ -141,12 +141,7 @@ def _say(options: argparse.Namespace, variant: Any, found: Optional[Any], skippe
     if options.json:
         console.write_json(facts)
         return
-    line = "%s: variant %s, fc weights %s, %d bytes" % (
-        console.printable(options.output),
-        variant.name,
-        options.fc_weights,
-        facts["bytes"],
-    )
+    line = f"{console.printable(options.output)}: variant {variant.name}, fc weights {options.fc_weights}, {facts['bytes']} bytes"
     if found is None:
         console.write(line + ", no calibration (--calibrate DIR for precision int8)")
         return
@@ -158,7 +153,7 @@ def _say(options: argparse.Namespace, variant: Any, found: Optional[Any], skippe
     rows = []
     for name, scale in found.scales.items():
         low, high = (-QMAX_SIGNED, QMAX_SIGNED) if signed[name] else (0, QMAX_UNSIGNED)
-        rows.append((name, "%.6g" % scale, "%.6g .. %.6g" % (low * scale, high * scale)))
-    how = "%s %g" % (found.method, found.percentile) if found.percentile is not None else found.method
-    title = "Calibration: %s, %d images" % (how, found.images)
+        rows.append((name, f"{scale:.6g}", f"{low * scale:.6g} .. {high * scale:.6g}"))
+    how = f"{found.method} {found.percentile:g}" if found.percentile is not None else found.method
+    title = f"Calibration: {how}, {found.images} images"
     console.table(title, ("layer", "scale", "range of its input"), rows, right=("scale",))

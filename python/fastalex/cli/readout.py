@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     if options.weights in (None, "random"):
         raise UserError("readout needs trained weights: --weights FILE, or --weights digits, which is built in")
     if options.batch > MAX_BATCH:
-        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, options.batch))
+        raise UserError(f"--batch may be at most {MAX_BATCH}, not {options.batch}")
     if options.tool is not None:
         arguments.one_of("--tool", options.tool, tuple(taps.TOOLS))
         tool = taps.TOOLS[options.tool]
@@ -69,5 +69,5 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(dict(result, output=options.output))
     else:
         rows = [(name, " x ".join(map(str, one["shape"])), one["file"]) for name, one in result["layers"].items()]
-        console.table("Read-out in %s" % options.output, ("layer", "shape", "file"), rows)
+        console.table(f"Read-out in {options.output}", ("layer", "shape", "file"), rows)
     return USAGE_ERROR if result["left_out"] else OK

@@ -59,7 +59,7 @@ def _summarize_kernels(options: argparse.Namespace) -> int:
     sizes = {"num_classes": options.num_classes, "input_size": options.input_size}
     net = net_from(options, **{key: value for key, value in sizes.items() if value})
     if options.batch > MAX_BATCH:
-        raise UserError("--batch may be at most %d, not %d" % (MAX_BATCH, options.batch))
+        raise UserError(f"--batch may be at most {MAX_BATCH}, not {options.batch}")
     facts = dict(net_facts(net), batch=options.batch, **net.kernels(options.batch))
     if options.json:
         console.write_json(facts)
@@ -94,7 +94,7 @@ def _print_layers(facts: Dict[str, Any]) -> None:
 
     rows = [(row["name"], row["op"], _shape(row["output_shape"]), *figures(row)) for row in facts["layers"]]
     rows.append(("total", "", "", *figures(facts["total"])))
-    title = "%s: %s; input %s" % (facts["variant"], facts["summary"], _shape(facts["input_shape"]))
+    title = f"{facts['variant']}: {facts['summary']}; input {_shape(facts['input_shape'])}"
     console.table(title, columns, rows, right=numbers)
 
 
@@ -102,7 +102,7 @@ def _list_variants(options: argparse.Namespace) -> int:
     from ..networks import variants
 
     if options.num_classes or options.input_size or options.table or options.kernels:
-        raise UserError("name a variant: fastalex summary VARIANT (there are: %s)" % ", ".join(variants.VARIANTS))
+        raise UserError(f"name a variant: fastalex summary VARIANT (there are: {', '.join(variants.VARIANTS)})")
     rows = list(variants.VARIANTS.values())
     if options.json:
         keys = ("name", "summary", "input_size", "num_classes", "params", "macs")
@@ -131,13 +131,13 @@ def _print_kernels(facts: Dict[str, Any]) -> None:
     for step in facts["steps"]:
         cells.append((", ".join(step["layers"]), step["candidate"], step.get("split", 1), *_kernel(step, 0)))
         cells += [("", "", "", *_kernel(step, index)) for index in range(1, len(step["kernels"]))]
-    title = "%(variant)s on %(device)s, %(precision)s, fc weights %(fc_weights)s, batch %(batch)d" % facts
+    title = f"{facts['variant']} on {facts['device']}, {facts['precision']}, fc weights {facts['fc_weights']}, batch {facts['batch']}"
     title += "; one CUDA graph" if facts["graph"] else ""
     console.table(
         title, ("layers", "chosen", "split", "kernel", "grid", "threads", "shared B"), cells, right=("split",)
     )
     if facts["tuning"]:
-        console.write("tuning: %s" % console.printable(facts["tuning"]))
+        console.write(f"tuning: {console.printable(facts['tuning'])}")
 
 
 def _kernel(step: Dict[str, Any], index: int) -> Any:

@@ -101,12 +101,12 @@ def _say_start(run: Any, settings: Any) -> None:
 
 
 def _rest(run: Any) -> str:
-    where = "device %s" % run.scheme.device
+    where = f"device {run.scheme.device}"
     if run.scheme.kind != "none":
-        where = "%s over %d processes" % (run.scheme.kind, run.scheme.world)
+        where = f"{run.scheme.kind} over {run.scheme.world} processes"
         if run.scheme.world == 1:
-            where = "columns on %s" % ", ".join(map(str, run.scheme.link.devices))
-    return "%d to validate, %d classes; %s" % (len(run.validation.samples), len(run.training.classes), where)
+            where = f"columns on {', '.join(map(str, run.scheme.link.devices))}"
+    return f"{len(run.validation.samples)} to validate, {len(run.training.classes)} classes; {where}"
 
 
 def _say_end(facts: Dict[str, Any], as_json: bool) -> None:
@@ -115,8 +115,8 @@ def _say_end(facts: Dict[str, Any], as_json: bool) -> None:
         return
     sent = facts["bytes_sent_a_step"]
     if sent:
-        parts = ", ".join("%s %s" % (f"{count:,}", name) for name, count in sorted(sent.items()))
-        console.write("bytes sent a step by each process: %s (%s)" % (f"{sum(sent.values()):,}", parts))
+        parts = ", ".join(f"{count:,} {name}" for name, count in sorted(sent.items()))
+        console.write(f"bytes sent a step by each process: {sum(sent.values()):,} ({parts})")
     if facts["bad_images"]:
-        console.error("%(bad_images)d images could not be read; see bad-images.jsonl in %(out)s" % facts)
-    console.write("best top-1 %.2f%%: %s" % (100 * facts["best_top1"], os.path.join(facts["out"], "best.safetensors")))
+        console.error(f"{facts['bad_images']} images could not be read; see bad-images.jsonl in {facts['out']}")
+    console.write(f"best top-1 {100 * facts['best_top1']:.2f}%: {os.path.join(facts['out'], 'best.safetensors')}")

@@ -39,10 +39,10 @@ def run(options: argparse.Namespace) -> int:
     from ..tuning.trials import settings as chosen_settings
 
     if max(options.batch) > LARGEST_BATCH:
-        raise UserError("--batch may be at most %d, not %d" % (LARGEST_BATCH, max(options.batch)))
+        raise UserError(f"--batch may be at most {LARGEST_BATCH}, not {max(options.batch)}")
     place = device_spec.choose(options.device)
     if place.gpu is None:
-        raise UserError("device='%s' has one set of kernels; tune is for a GPU: --device cuda" % place.name)
+        raise UserError(f"device='{place.name}' has one set of kernels; tune is for a GPU: --device cuda")
     if place.engines:
         raise UserError(
             "TensorRT chooses by timing when it builds an engine; tune is for fastalex's kernels: --device cuda"
@@ -61,13 +61,11 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(dict(facts, trials=trials))
         return 0
     _print(trials)
-    kept = "not kept (--dry-run)" if path is None else "kept in %s" % path
+    kept = "not kept (--dry-run)" if path is None else f"kept in {path}"
     layers = sum(row["verdict"] == tuner.DEFAULT and row["key"] not in SETTINGS for row in trials)
-    console.write(
-        "%s, %s: %d of %d layers have a quicker kernel, %s" % (place.name, place.gpu.name, len(rules), layers, kept)
-    )
+    console.write(f"{place.name}, {place.gpu.name}: {len(rules)} of {layers} layers have a quicker kernel, {kept}")
     if settings:
-        console.write("better on this GPU than what its device file says: %s" % ", ".join(settings))
+        console.write(f"better on this GPU than what its device file says: {', '.join(settings)}")
     return 0
 
 
@@ -98,7 +96,7 @@ def _print(trials: List[Dict[str, Any]]) -> None:
             if (row["precision"], row["batch"]) != (precision, batch):
                 continue
             layers = ", ".join(row["layers"]) if row["verdict"] == "default" else ""
-            figures = ["" if row[key] is None else "%.4f" % row[key] for key in ("ms", "noise_ms")]
-            verdict = "%s: %s" % (row["verdict"], row["reason"]) if row["reason"] else row["verdict"]
+            figures = ["" if row[key] is None else f"{row[key]:.4f}" for key in ("ms", "noise_ms")]
+            verdict = f"{row['verdict']}: {row['reason']}" if row["reason"] else row["verdict"]
             cells.append((layers, row["candidate"], row["split"], *figures, verdict))
-        console.table("%s, batch %d" % (precision, batch), columns, cells, right=("split", "ms", "+-"))
+        console.table(f"{precision}, batch {batch}", columns, cells, right=("split", "ms", "+-"))

@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
     if options.action == "fetch":
         if not options.names:
-            raise UserError("name the weights to fetch (there are: %s)" % ", ".join(registry.FILES))
+            raise UserError(f"name the weights to fetch (there are: {', '.join(registry.FILES)})")
         paths = {name: registry.fetch(name, quiet=options.json) for name in options.names}
         if options.json:
             console.write_json(paths)
@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
         console.write_json({"folder": registry.folder(), "weights": rows})
     else:
         columns = ("name", "variant", "here", "bytes", "license", "file")
-        console.table("Weights in %s" % registry.folder(), columns, [_cells(row) for row in rows], right=("bytes",))
+        console.table(f"Weights in {registry.folder()}", columns, [_cells(row) for row in rows], right=("bytes",))
     return 0
 
 

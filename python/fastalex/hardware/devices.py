@@ -59,7 +59,7 @@ class Card:
     def peak_tflops(self, rate: str) -> Optional[float]:
         """Peak in 1e12 operations per second (a multiply-add is two): SMs x clock x rate x 2; None if not known."""
         if rate not in RATES:
-            raise UserError("there is no rate '%s' (there are: %s)" % (rate, ", ".join(RATES)))
+            raise UserError(f"there is no rate '{rate}' (there are: {', '.join(RATES)})")
         if rate not in self.rates:
             return None
         clock = self.tensor_clock_mhz if "tensor" in rate and self.tensor_clock_mhz else self.clock_mhz
@@ -128,9 +128,7 @@ class Device:
             if wanted in (_plain(card.name), _plain(card.name).replace("geforce", "", 1)):
                 return card
         names = [card.name for card in self.cards]
-        raise UserError(
-            "%s has no card '%s'%s (there are: %s)" % (self.name, name, _hint(name, names), ", ".join(names))
-        )
+        raise UserError(f"{self.name} has no card '{name}'{_hint(name, names)} (there are: {', '.join(names)})")
 
     def owns_board(self, model: str) -> bool:
         """Whether ``model``, the text of /proc/device-tree/model, is one of this device's boards."""
@@ -198,7 +196,7 @@ def get(name: str) -> Device:
     """
     devices = load_all()
     if name not in devices:
-        raise UserError("there is no device '%s'%s (there are: %s)" % (name, _hint(name, devices), ", ".join(devices)))
+        raise UserError(f"there is no device '{name}'{_hint(name, devices)} (there are: {', '.join(devices)})")
     return devices[name]
 
 
@@ -211,19 +209,19 @@ def recognize(probes: Optional[Probes] = None) -> Recognition:
     model = _clean(probes.device_tree_model())
     for device in load_all().values():
         if model and device.owns_board(model):
-            return _with_card(device, model, _total_memory_mib(probes.meminfo()), "the board says '%s'" % model)
+            return _with_card(device, model, _total_memory_mib(probes.meminfo()), f"the board says '{model}'")
     listing = probes.nvidia_smi()
     gpus = _gpus(listing)
     for name, memory in gpus:
         for device in load_all().values():
             if device.owns_gpu(name):
-                return _with_card(device, name, memory, "nvidia-smi names '%s'" % name)
-    board = "the board says '%s'" % model if model else "there is no /proc/device-tree/model"
+                return _with_card(device, name, memory, f"nvidia-smi names '{name}'")
+    board = f"the board says '{model}'" if model else "there is no /proc/device-tree/model"
     if gpus:
-        cards = "nvidia-smi names %s" % ", ".join("'%s'" % name for name, _ in gpus)
+        cards = "nvidia-smi names {}".format(", ".join(f"'{name}'" for name, _ in gpus))
     else:
         cards = "nvidia-smi is missing or fails" if listing is None else "nvidia-smi names no GPU"
-    return Recognition(None, None, "%s, and %s" % (board, cards))
+    return Recognition(None, None, f"{board}, and {cards}")
 
 
 def recognize_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: bool) -> Recognition:
@@ -231,7 +229,7 @@ def recognize_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: b
 
     The GPU of a Jetson has no telling name: the board of its compute capability is taken, without a card.
     """
-    said = "CUDA names '%s', sm_%d" % (name, sm)
+    said = f"CUDA names '{name}', sm_{sm}"
     for device in load_all().values():
         major, minor = device.compute_capability
         if 10 * major + minor != sm:
@@ -256,11 +254,11 @@ def cpu(probes: Optional[Probes] = None) -> Cpu:
     flags = fields.get("flags") or fields.get("Features") or ""
     model = fields.get("model name") or ""
     if not model and "CPU part" in fields:  # aarch64 kernels print numbers only
-        model = "Arm implementer %s part %s" % (fields.get("CPU implementer", "?"), fields["CPU part"])
+        model = f"Arm implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
         board = _clean(probes.device_tree_model())
-        model += " (%s)" % board if board else ""
+        model += f" ({board})" if board else ""
     machine = probes.machine()
-    return Cpu(model or "unknown %s" % machine, machine, cores or os.cpu_count() or 1, tuple(flags.split()))
+    return Cpu(model or f"unknown {machine}", machine, cores or os.cpu_count() or 1, tuple(flags.split()))
 
 
 def read_text(path: str) -> Optional[str]:
@@ -308,7 +306,7 @@ def _load(path: Path) -> Device:
             engine=_engine(row.get("engine")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError("the device file %s is not valid: %s" % (path, error)) from None
+        raise UserError(f"the device file {path} is not valid: {error}") from None
 
 
 def _read(path: Path) -> Dict[str, Any]:
@@ -324,9 +322,9 @@ def _tuning(row: Optional[Dict[str, Any]], generated: Path) -> Optional[DeviceTu
     for line in found.rules:
         parse_rule(line)
     if not isinstance(found.graphs, bool) or found.basis not in BASES:
-        raise ValueError("[tuning] must have graphs = true or false, and its rules a basis of %s" % " or ".join(BASES))
+        raise ValueError(f"[tuning] must have graphs = true or false, and its rules a basis of {' or '.join(BASES)}")
     if found.rules and not found.source:
-        raise ValueError("%s has rules, so it must name their source" % generated)
+        raise ValueError(f"{generated} has rules, so it must name their source")
     return found
 
 
@@ -335,7 +333,7 @@ def _engine(row: Optional[Dict[str, Any]]) -> Optional[EngineChoice]:
         return None
     found = EngineChoice(**{**row, "plugins": tuple(row["plugins"])})
     if found.basis not in BASES or not found.source:
-        raise ValueError("[engine] must have a basis of %s, and a source" % " or ".join(BASES))
+        raise ValueError(f"[engine] must have a basis of {' or '.join(BASES)}, and a source")
     return found
 
 
@@ -344,9 +342,9 @@ def _with_card(device: Device, name: str, memory_mib: Optional[float], reason: s
     if len(fitting) == 1:
         return Recognition(device, fitting[0], reason)
     if not fitting:
-        return Recognition(device, None, reason + ", a member of %s that has no row of its own" % device.title)
+        return Recognition(device, None, reason + f", a member of {device.title} that has no row of its own")
     names = " or ".join(card.name for card in fitting)
-    return Recognition(device, None, reason + ", which may be %s" % names)
+    return Recognition(device, None, reason + f", which may be {names}")
 
 
 def _gpus(listing: Optional[str]) -> List[Tuple[str, Optional[float]]]:
@@ -373,4 +371,4 @@ def _plain(name: str) -> str:
 
 def _hint(name: str, names: Any) -> str:
     close = difflib.get_close_matches(str(name), list(names), 1, 0.5)
-    return "; did you mean '%s'?" % close[0] if close else ""
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -116,7 +116,7 @@ def math_peak_tflops(card: Card, precision: str) -> Optional[float]:
     :raises UserError: for an unknown precision.
     """
     if precision not in PRECISIONS:
-        raise UserError("there is no precision '%s' (there are: %s)" % (precision, ", ".join(PRECISIONS)))
+        raise UserError(f"there is no precision '{precision}' (there are: {', '.join(PRECISIONS)})")
     if not PRECISIONS[precision].half:
         return card.peak_tflops("fp32")
     tensor = card.peak_tflops("fp16_tensor_fp32")
@@ -132,9 +132,7 @@ def roofline(variant: Union[str, Variant], card: Card, precision: str = "fp32", 
     row = get_variant(variant)
     peak = math_peak_tflops(card, precision)
     if peak is None:
-        raise UserError(
-            "%s: the rate that %s computes at is not known, so nothing is predicted" % (card.name, precision)
-        )
+        raise UserError(f"{card.name}: the rate that {precision} computes at is not known, so nothing is predicted")
     layers = tuple(_layer_time(layer, card, precision, peak, batch) for layer in row.layers() if layer.macs)
     return Roofline(row.name, card.device, card.name, precision, batch, layers)
 

@@ -25,16 +25,16 @@ class Rule(NamedTuple):
     def text(self) -> str:
         """The rule as the native engine reads it."""
         words = "%s %s %d-%d %s" % self[:5]
-        return words + " split=%d" % self.split if self.split else words
+        return words + f" split={self.split}" if self.split else words
 
 
 def parse_rule(line: str) -> Rule:
     """:raises ValueError: for a line that is no rule; whether its candidate exists only the engine knows."""
     found = _RULE.match(line)
     if not found:
-        raise ValueError("'%s' is not a tuning rule: fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]" % line)
+        raise ValueError(f"'{line}' is not a tuning rule: fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]")
     precision, key, first, last, candidate, split = found.groups()
     rule = Rule(precision, key, int(first), int(last), candidate, int(split or 0))
     if not 1 <= rule.first <= rule.last or split == "0":
-        raise ValueError("'%s' names no batches, or no split" % line)
+        raise ValueError(f"'{line}' names no batches, or no split")
     return rule

@@ -65,33 +65,32 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
             return _read(stream, "the image given as bytes", max_pixels)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
-            "an image is a path, the bytes of a file, a PIL image or a uint8 array, not %s" % type(source).__name__
+            f"an image is a path, the bytes of a file, a PIL image or a uint8 array, not {type(source).__name__}"
         )
     path = os.fsdecode(source)
-    name = "'%s'" % path.encode("utf-8", "backslashreplace").decode("utf-8")
+    name = f"'{path.encode('utf-8', 'backslashreplace').decode('utf-8')}'"
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a directory or a device would fail later, a pipe might hang
-            raise UserError("%s is not a file; give the path of an image" % name)
+            raise UserError(f"{name} is not a file; give the path of an image")
         with open(path, "rb") as stream:
             return _read(stream, name, max_pixels)
     except UserError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise UserError("cannot read %s: %s" % (name, getattr(error, "strerror", None) or error)) from None
+        raise UserError(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
     """A uint8 array of any accepted shape as contiguous RGB ``[H, W, 3]``."""
     if array.dtype != np.uint8:
         raise UserError(
-            "an image array must be uint8 with values 0 to 255, not %s; scale it first, "
-            "or pass an already preprocessed [N, 3, H, W] batch to the network itself" % array.dtype
+            f"an image array must be uint8 with values 0 to 255, not {array.dtype}; scale it first, "
+            "or pass an already preprocessed [N, 3, H, W] batch to the network itself"
         )
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
         raise UserError(
-            "an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with at least one pixel, not %s"
-            % list(array.shape)
+            f"an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with at least one pixel, not {list(array.shape)}"
         )
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
@@ -103,10 +102,10 @@ def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     start = stream.read(30)
     stream.seek(0)
     if not start:
-        raise UserError("%s is empty; it should be a %s image" % (name, _FORMATS))
+        raise UserError(f"{name} is empty; it should be a {_FORMATS} image")
     readers = [reader for offset, magic, reader in _READERS if start[offset : offset + len(magic)] == magic]
     if not readers:
-        raise UserError("%s is not a %s image; convert it, or pass it as a PIL image" % (name, _FORMATS))
+        raise UserError(f"{name} is not a {_FORMATS} image; convert it, or pass it as a PIL image")
     if readers[0] is WebPImagePlugin.WebPImageFile:  # the one reader that makes room for the pixels when it opens
         _check_size(_webp_size(start), name, max_pixels)
     try:
@@ -150,14 +149,14 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
         # OverflowError, MemoryError, KeyError, ...: there is no shorter list that is complete.
         raise _unreadable(name, error) from None
     if 0 in rgb.size:
-        raise UserError("%s has no pixels" % name)
+        raise UserError(f"{name} has no pixels")
     rgb.info = {}
     return rgb
 
 
 def _unreadable(name: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError("cannot decode %s, it is truncated or corrupt: %s" % (name, reason))
+    return UserError(f"cannot decode {name}, it is truncated or corrupt: {reason}")
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -175,7 +174,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         gray = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise UserError("%s has 32-bit pixels of unknown range (mode %s); scale it to 8 bits" % (name, image.mode))
+        raise UserError(f"{name} has 32-bit pixels of unknown range (mode {image.mode}); scale it to 8 bits")
     if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow converts in two steps only
         image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
     return image.convert("RGB")

@@ -19,10 +19,10 @@ def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
         try:
             names = sorted(name for name in os.listdir(path) if is_image(name))
         except OSError as error:
-            yield path, UserError("cannot read the folder '%s': %s" % (path, error.strerror))
+            yield path, UserError(f"cannot read the folder '{path}': {error.strerror}")
             continue
         if not names:
-            yield path, UserError("there is no image (%s) in the folder '%s'" % (", ".join(IMAGE_SUFFIXES), path))
+            yield path, UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in the folder '{path}'")
         for name in names:
             yield os.path.join(path, name), None
 
@@ -33,10 +33,10 @@ def below(folder: str) -> List[str]:
     :raises UserError: if it is no folder, cannot be read, or has none.
     """
     if not os.path.isdir(folder):
-        raise UserError("'%s' is not a folder; give one with images" % folder)
+        raise UserError(f"'{folder}' is not a folder; give one with images")
 
     def refuse(error: OSError) -> None:
-        raise UserError("cannot read the folder '%s': %s" % (error.filename, error.strerror))
+        raise UserError(f"cannot read the folder '{error.filename}': {error.strerror}")
 
     found = [
         os.path.join(place, name)
@@ -45,7 +45,7 @@ def below(folder: str) -> List[str]:
         if is_image(name)
     ]
     if not found:
-        raise UserError("there is no image (%s) in or below the folder '%s'" % (", ".join(IMAGE_SUFFIXES), folder))
+        raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in or below the folder '{folder}'")
     return sorted(found)
 
 

@@ -70,7 +70,7 @@ def ten_crop(
     row, size = _row_and_size(profile, size)
     if not row.crops:
         croppers = ", ".join(name for name, other in PROFILES.items() if other.crops)
-        raise UserError("profile %s does not crop, so it has no ten views (these do: %s)" % (row.name, croppers))
+        raise UserError(f"profile {row.name} does not crop, so it has no ten views (these do: {croppers})")
     mean = Mean(row, size, mean_image)
     canvas = canvas_of(open_image(image, bgr=bgr), row, size)
     bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
@@ -87,7 +87,7 @@ def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Pr
     if size is None:
         return row, row.size
     if not (is_int(size) or isinstance(size, np.integer)) or not 1 <= size <= 16384:
-        raise UserError("size must be a whole number of pixels from 1 to 16384, not %r" % (size,))
+        raise UserError(f"size must be a whole number of pixels from 1 to 16384, not {size!r}")
     return row, int(size)
 
 
@@ -201,7 +201,7 @@ class Mean:
         side = row.side_for(size)
         values = np.asarray(image)
         if row.mean_image is None:
-            raise UserError("profile %s takes no mean image" % row.name)
+            raise UserError(f"profile {row.name} takes no mean image")
         if values.shape not in ((3, side, side), (3, size, size)) or values.dtype.kind not in "fiu":
             raise UserError(
                 "the mean image for profile %s must be numbers of shape [3, %d, %d] or [3, %d, %d], not %s %s"

@@ -89,11 +89,10 @@ class Profile:
         _one_of(self, "mean_image", MEAN_IMAGES)
         if not 1 <= self.size <= self.side:
             raise UserError(
-                "profile %s cannot cut %d pixels out of %d; size must be from 1 to side"
-                % (self.name, self.size, self.side)
+                f"profile {self.name} cannot cut {self.size} pixels out of {self.side}; size must be from 1 to side"
             )
         if 0 in self.std or self.divisor == 0:
-            raise UserError("std and divisor of profile %s must not be 0" % self.name)
+            raise UserError(f"std and divisor of profile {self.name} must not be 0")
 
     @property
     def crops(self) -> bool:
@@ -108,9 +107,7 @@ class Profile:
 def _one_of(row: Profile, field: str, allowed: Tuple[Optional[str], ...]) -> None:
     if getattr(row, field) not in allowed:
         choices = ", ".join(str(value) for value in allowed)
-        raise UserError(
-            "%s of profile %s must be one of %s, not '%s'" % (field, row.name, choices, getattr(row, field))
-        )
+        raise UserError(f"{field} of profile {row.name} must be one of {choices}, not '{getattr(row, field)}'")
 
 
 PROFILES: Dict[str, Profile] = {
@@ -264,5 +261,5 @@ def get(profile: Union[str, Profile]) -> Profile:
     if isinstance(profile, str) and profile in PROFILES:
         return PROFILES[profile]
     close = difflib.get_close_matches(str(profile), PROFILES, 1)
-    hint = "; did you mean '%s'?" % close[0] if close else ""
-    raise UserError("there is no preprocessing profile '%s'%s (there are: %s)" % (profile, hint, ", ".join(PROFILES)))
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    raise UserError(f"there is no preprocessing profile '{profile}'{hint} (there are: {', '.join(PROFILES)})")

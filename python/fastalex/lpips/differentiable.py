@@ -73,7 +73,7 @@ def _classes() -> Any:
             for name, array in trunk.parameters().items():
                 self.register_buffer(name.replace(".", "_"), torch.from_numpy(array).to(self.dtype), persistent=False)
             for index, head in enumerate(heads):
-                self.register_buffer("head%d" % index, torch.from_numpy(head).reshape(1, -1, 1, 1), persistent=False)
+                self.register_buffer(f"head{index}", torch.from_numpy(head).reshape(1, -1, 1, 1), persistent=False)
 
         def forward(
             self, in0: Any, in1: Any, retPerLayer: bool = False, normalize: Any = None
@@ -86,7 +86,7 @@ def _classes() -> Any:
             layers = []
             for index, (a, b) in enumerate(zip(*found)):
                 # outside autocast these stay float32: what it lowers is convolutions and products of matrices
-                values = ((a - b).square() * getattr(self, "head%d" % index)).sum(1, keepdim=True)
+                values = ((a - b).square() * getattr(self, f"head{index}")).sum(1, keepdim=True)
                 layers.append(self._pooled(values, size))
             value, layers = self._reduced(sum(layers)), [self._reduced(layer) for layer in layers]
             return (value, layers) if retPerLayer else value
@@ -99,7 +99,7 @@ def _classes() -> Any:
             if not inputs.is_tensor(x):
                 x = torch.from_numpy(np.array(inputs.read(x, what))).to(self.head0.device)
             if not x.dtype.is_floating_point and x.dtype != torch.uint8:
-                raise UserError("%s must hold floating-point numbers or uint8, not %s" % (what, x.dtype))
+                raise UserError(f"{what} must hold floating-point numbers or uint8, not {x.dtype}")
             if x.ndim == 3 and x.shape[0] in (1, 3):
                 x = x[None]
             inputs.check_shape(x.shape, what)

@@ -29,10 +29,10 @@ class Features:
     def __getitem__(self, key: Any) -> Features:
         if isinstance(key, (int, np.integer)):
             if not -len(self) <= key < len(self):
-                raise IndexError("there are features of %d images, not of number %d" % (len(self), key))
+                raise IndexError(f"there are features of {len(self)} images, not of number {key}")
             key = slice(int(key), int(key) + 1 or None)
         if not isinstance(key, slice):
-            raise TypeError("features take an integer or a slice, not %s" % type(key).__name__)
+            raise TypeError(f"features take an integer or a slice, not {type(key).__name__}")
         return Features([array[key] for array in self.maps], self.size, self.fingerprint)
 
     @property

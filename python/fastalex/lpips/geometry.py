@@ -92,8 +92,7 @@ class Geometry:
         """:raises UserError: for images that are too small."""
         if min(height, width) < self.least_side:
             raise UserError(
-                "images of %d x %d are too small for LPIPS with AlexNet; the least side is %d: enlarge them"
-                % (height, width, self.least_side)
+                f"images of {height} x {width} are too small for LPIPS with AlexNet; the least side is {self.least_side}: enlarge them"
             )
 
     def tiles(self, height: int, width: int, side: int) -> List[Tile]:

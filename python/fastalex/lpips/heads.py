@@ -49,8 +49,8 @@ def _installed(version: str) -> str:
             if os.path.isfile(path) and _version_of(path) == version:
                 return path
     raise UserError(
-        "the linear heads of LPIPS %s are not here: pip install --no-deps lpips, or pass heads= the path of its file "
-        "weights/v%s/alex.pth" % (version, version)
+        f"the linear heads of LPIPS {version} are not here: pip install --no-deps lpips, or pass heads= the path of its file "
+        f"weights/v{version}/alex.pth"
     )
 
 
@@ -69,10 +69,9 @@ def _check_hash(path: str, version: str) -> None:
     if found == version:
         return
     if found is not None:
-        raise UserError("%s has the heads of version %s; pass version='%s'" % (path, found, found))
+        raise UserError(f"{path} has the heads of version {found}; pass version='{found}'")
     raise UserError(
-        "%s does not have the SHA-256 of the published heads %s; if it is your own, pass check_hash=False"
-        % (path, version)
+        f"{path} does not have the SHA-256 of the published heads {version}; if it is your own, pass check_hash=False"
     )
 
 
@@ -81,12 +80,12 @@ def _fit(arrays: Mapping[str, Any], channels: Sequence[int], where: str) -> List
     for index, count in enumerate(channels):
         name = NAME % index
         if name not in arrays:
-            raise UserError("the linear heads lack the array '%s' (%s)" % (name, where))
+            raise UserError(f"the linear heads lack the array '{name}' ({where})")
         shape: Tuple[int, ...] = np.shape(arrays[name])
         if shape != (1, count, 1, 1):
-            raise UserError("'%s' of %s has shape %s, AlexNet needs (1, %d, 1, 1)" % (name, where, shape, count))
+            raise UserError(f"'{name}' of {where} has shape {shape}, AlexNet needs (1, {count}, 1, 1)")
         values = np.array(arrays[name], np.float32).reshape(count)
         if not np.isfinite(values).all():
-            raise UserError("'%s' of %s has values that are not finite" % (name, where))
+            raise UserError(f"'{name}' of {where} has values that are not finite")
         heads.append(values)
     return heads

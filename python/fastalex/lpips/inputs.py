@@ -37,11 +37,11 @@ def check_shape(shape: Sequence[int], what: str) -> None:
     if len(shape) == 4 and shape[0] and shape[1] in (1, 3):
         return
     if len(shape) == 4 and not shape[0]:
-        raise UserError("%s are an empty batch; give at least one image" % what)
+        raise UserError(f"{what} are an empty batch; give at least one image")
     if len(shape) in (3, 4) and shape[-1] in (1, 3):
         order = "0, 3, 1, 2" if len(shape) == 4 else "2, 0, 1"
-        raise UserError("%s %s look like [..., H, W, C]; give [N, 3, H, W]: transpose(%s)" % (what, shape, order))
-    raise UserError("%s must be [N, 3, H, W] or [3, H, W], not %s" % (what, shape))
+        raise UserError(f"{what} {shape} look like [..., H, W, C]; give [N, 3, H, W]: transpose({order})")
+    raise UserError(f"{what} must be [N, 3, H, W] or [3, H, W], not {shape}")
 
 
 def read(x: Any, what: str) -> np.ndarray:
@@ -52,16 +52,16 @@ def read(x: Any, what: str) -> np.ndarray:
     if is_tensor(x):
         tensor = x.detach()
         if tensor.device.type != "cpu":
-            raise UserError("%s are on %s and this metric on the CPU; use LPIPS(device='cuda')" % (what, tensor.device))
+            raise UserError(f"{what} are on {tensor.device} and this metric on the CPU; use LPIPS(device='cuda')")
         if tensor.dtype.is_floating_point:
             tensor = tensor.float()
         array = tensor.contiguous().numpy()
     elif isinstance(x, np.ndarray):
         array = x
     else:
-        raise UserError("%s must be a numpy array or a tensor of PyTorch, not %s" % (what, type(x).__name__))
+        raise UserError(f"{what} must be a numpy array or a tensor of PyTorch, not {type(x).__name__}")
     if array.dtype.kind not in "f" and array.dtype != np.uint8:
-        raise UserError("%s must hold floating-point numbers or uint8, not %s" % (what, array.dtype))
+        raise UserError(f"{what} must hold floating-point numbers or uint8, not {array.dtype}")
     if array.ndim == 3 and array.shape[0] in (1, 3):
         array = array[None]
     check_shape(array.shape, what)
@@ -78,16 +78,16 @@ def extremes(arrays: Sequence[np.ndarray]) -> Optional[Tuple[float, float]]:
 
 def complaint(low: float, high: float, unit_range: bool) -> str:
     """What is wrong with images from ``low`` to ``high``, and what to do; empty if nothing is."""
-    found = "the images range from %.4g to %.4g" % (low, high)
+    found = f"the images range from {low:.4g} to {high:.4g}"
     least = 0.0 if unit_range else -1.0
     if high > 2 and low >= -SLACK:
-        return "%s: divide them by 255 and pass normalize=True, or give uint8" % found
+        return f"{found}: divide them by 255 and pass normalize=True, or give uint8"
     if unit_range and low < -SLACK:
-        return "%s, but normalize=True is for [0, 1]: leave it out if they are in [-1, 1]" % found
+        return f"{found}, but normalize=True is for [0, 1]: leave it out if they are in [-1, 1]"
     if low < least - SLACK or high > 1 + SLACK:
-        return "%s, but LPIPS is made for [%g, 1]: rescale them" % (found, least)
+        return f"{found}, but LPIPS is made for [{least:g}, 1]: rescale them"
     if not unit_range and low >= 0 and high > low:
-        return "%s, which looks like [0, 1], but LPIPS expects [-1, 1]: pass normalize=True" % found
+        return f"{found}, which looks like [0, 1], but LPIPS expects [-1, 1]: pass normalize=True"
     return ""
 
 

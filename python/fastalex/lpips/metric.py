@@ -98,7 +98,7 @@ class LPIPS:
         arguments.one_of("eps", eps, list(conventions.CONVENTIONS))
         arguments.one_of("range_check", range_check, inputs.RANGE_CHECK_MODES)
         if reduction not in REDUCTIONS:
-            raise UserError("reduction must be None, 'none', 'mean' or 'sum', not %r" % (reduction,))
+            raise UserError(f"reduction must be None, 'none', 'mean' or 'sum', not {reduction!r}")
         self.version, self.spatial, self.lpips, self.eps = version, bool(spatial), bool(lpips), eps
         self.reduction = None if reduction == "none" else reduction
         self.range_check = range_check
@@ -177,7 +177,7 @@ class LPIPS:
         """
         first = self.features(image, normalize)
         if len(first) != 1:
-            raise UserError("one_to_many compares one image with others, not %d; use matrix" % len(first))
+            raise UserError(f"one_to_many compares one image with others, not {len(first)}; use matrix")
         found = self.matrix(first, others, normalize)[0]
         return inputs.like(found, (image,)) if not inputs.is_tensor(found) else found
 
@@ -214,7 +214,7 @@ class LPIPS:
 
     def cuda(self, index: int = 0) -> LPIPS:
         """:meth:`to` the GPU ``index``."""
-        return self.to("cuda:%d" % index)
+        return self.to(f"cuda:{index}")
 
     def cpu(self) -> LPIPS:
         """:meth:`to` the CPU."""
@@ -307,7 +307,7 @@ def _check_client_options(
     given_heads: Union[str, os.PathLike[str], Mapping[str, Any], None],
 ) -> None:
     if net != "alex":
-        raise UserError("net must be 'alex', not %r: for other networks use the package lpips" % (net,))
+        raise UserError(f"net must be 'alex', not {net!r}: for other networks use the package lpips")
     if not pretrained:
         raise UserError("pretrained=False has no meaning here; pass your own linear layers as heads=")
     if pnet_tune or not eval_mode:
@@ -327,4 +327,4 @@ def _check_sizes(sources: Sequence[Source]) -> None:
 def _check_pairs(a: Source, b: Source) -> None:
     _check_sizes((a, b))
     if len(a) != len(b) and 1 not in (len(a), len(b)):
-        raise UserError("%d images cannot be paired with %d; use matrix for all pairs" % (len(a), len(b)))
+        raise UserError(f"{len(a)} images cannot be paired with {len(b)}; use matrix for all pairs")

@@ -68,12 +68,12 @@ class LearnedPerceptualImagePatchSimilarity:
         return self.to("cpu")
 
     def cuda(self, index: int = 0) -> LearnedPerceptualImagePatchSimilarity:
-        return self.to("cuda:%d" % index)
+        return self.to(f"cuda:{index}")
 
     def eval(self) -> LearnedPerceptualImagePatchSimilarity:
         return self
 
     def _reduce(self, scores: Any) -> Any:
         if self.reduction not in (None, "mean", "sum"):
-            raise UserError("reduction must be 'mean', 'sum', 'none' or None, not %r" % (self.reduction,))
+            raise UserError(f"reduction must be 'mean', 'sum', 'none' or None, not {self.reduction!r}")
         return getattr(scores, self.reduction)() if self.reduction else scores

@@ -77,7 +77,7 @@ def load(given: Given) -> weights_files.Weights:
     if isinstance(given, Mapping):
         return weights_files.Weights(dict(given))
     if not isinstance(given, (str, os.PathLike)):
-        raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
+        raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(given).__name__}")
     return weights_files.load(registry.locate(given))
 
 

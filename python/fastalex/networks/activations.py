@@ -34,12 +34,12 @@ def parse(word: Any) -> Tuple[str, Dict[str, float]]:
             return "leaky_relu", {"alpha": slope}
     elif word in OPS:
         return word, {}
-    raise UserError("activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not '%.40s'" % word)
+    raise UserError(f"activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not '{str(word):.40}'")
 
 
 def leaky_relu(slope: float) -> str:
     """The word for a leaky ReLU with ``slope`` below zero."""
-    return "leaky_relu" if slope == DEFAULT_SLOPE else "leaky_relu(%r)" % float(slope)
+    return "leaky_relu" if slope == DEFAULT_SLOPE else f"leaky_relu({float(slope)!r})"
 
 
 def of_layer(words: Union[str, Sequence[str]], index: int) -> str:
@@ -56,12 +56,11 @@ def check(words: Union[str, Sequence[str]], blocks: Sequence[str]) -> None:
         parse(words)
         return
     if len(words) != COUNT:
-        raise UserError("activation must be one word or seven (conv1-5, fc6, fc7), not %d" % len(words))
+        raise UserError(f"activation must be one word or seven (conv1-5, fc6, fc7), not {len(words)}")
     for index, word in enumerate(words):
         if word != NONE:
             parse(word)
         if index < _CONVOLUTIONS and (word == NONE) == ("act" in blocks[index].split()):
             raise UserError(
-                "conv%d has the activation '%s' and the block '%s': write none where a block has no act, and only there"
-                % (index + 1, word, blocks[index])
+                f"conv{index + 1} has the activation '{word}' and the block '{blocks[index]}': write none where a block has no act, and only there"
             )

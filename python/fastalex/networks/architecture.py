@@ -158,10 +158,10 @@ def _check(row: Variant) -> None:
 
     def positive(name: str, *values: Any) -> None:
         for value in values:
-            positive_int("%s of %s" % (name, row.name), value)
+            positive_int(f"{name} of {row.name}", value)
 
     if len(row.widths) != 7:
-        raise UserError("widths of %s must be seven numbers (conv1-5, fc6, fc7), not %d" % (row.name, len(row.widths)))
+        raise UserError(f"widths of {row.name} must be seven numbers (conv1-5, fc6, fc7), not {len(row.widths)}")
     positive("widths", *row.widths)
     positive("num_classes", row.num_classes)
     positive("columns", row.columns)
@@ -171,32 +171,31 @@ def _check(row: Variant) -> None:
     positive("conv1_pad", row.conv1_pad if row.conv1_pad != 0 else 1)
     positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
     if row.output not in OUTPUTS:
-        raise UserError("output must be one of %s, not '%s'" % (", ".join(OUTPUTS), row.output))
+        raise UserError(f"output must be one of {', '.join(OUTPUTS)}, not '{row.output}'")
     for rounding in (row.conv_rounding, row.pool_rounding):
         if rounding not in ROUNDINGS:
-            raise UserError("rounding must be one of %s, not '%s'" % (", ".join(ROUNDINGS), rounding))
+            raise UserError(f"rounding must be one of {', '.join(ROUNDINGS)}, not '{rounding}'")
     if row.naming not in ("caffe", "torchvision"):
-        raise UserError("naming must be caffe or torchvision, not '%s'" % row.naming)
+        raise UserError(f"naming must be caffe or torchvision, not '{row.naming}'")
     if len(row.blocks) != 5:
-        raise UserError("%s must have five convolutional blocks, not %d" % (row.name, len(row.blocks)))
+        raise UserError(f"{row.name} must have five convolutional blocks, not {len(row.blocks)}")
     for block in row.blocks:
         words = block.split()
         if words[:1] != ["conv"] or words.count("conv") != 1 or not set(words) <= set(BLOCK_OPS):
-            raise UserError("'%s' is not a block: start with conv, then any of %s" % (block, ", ".join(BLOCK_OPS[1:])))
+            raise UserError(f"'{block}' is not a block: start with conv, then any of {', '.join(BLOCK_OPS[1:])}")
         if "lrn" in words and row.lrn is None:
-            raise UserError("%s has a block with lrn but no lrn constants" % row.name)
+            raise UserError(f"{row.name} has a block with lrn but no lrn constants")
         if "spatial_norm" in words and row.spatial_norm is None:
-            raise UserError("%s has a block with spatial_norm but no spatial_norm constants" % row.name)
+            raise UserError(f"{row.name} has a block with spatial_norm but no spatial_norm constants")
     activations.check(row.activation, row.blocks)
     for index, grouped in enumerate(GROUPED):
         reads = row.channels if index == 0 else row.widths[index - 1]
         if grouped and (row.widths[index] % row.columns or reads % row.columns):
             raise UserError(
-                "conv%d of %s cannot be split into %d columns: %d inputs, %d outputs"
-                % (index + 1, row.name, row.columns, reads, row.widths[index])
+                f"conv{index + 1} of {row.name} cannot be split into {row.columns} columns: {reads} inputs, {row.widths[index]} outputs"
             )
     if row.lrn is not None and not row.lrn.crosses_columns and row.widths[0] % row.columns:
-        raise UserError("norm1 of %s cannot be split into %d columns" % (row.name, row.columns))
+        raise UserError(f"norm1 of {row.name} cannot be split into {row.columns} columns")
 
 
 _SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel, stride of conv1..conv5 [paper] section 3.5
@@ -245,7 +244,7 @@ def _rows(row: Variant) -> List[Layer]:
         word = activations.of_layer(row.activation, number - 1)
         if word != activations.NONE:
             op, options = activations.parse(word)
-            add(op, "%s%d" % (op, number), **options)
+            add(op, f"{op}{number}", **options)
 
     for index, block in enumerate(row.blocks):
         number = index + 1
@@ -259,12 +258,12 @@ def _rows(row: Variant) -> List[Layer]:
     classifier = len(rows)
     for number, width in ((6, row.widths[5]), (7, row.widths[6]), (8, row.num_classes)):
         if number < 8 and row.dropout_first:
-            add("dropout", "drop%d" % number, p=0.5)
-        add("fc", "fc%d" % number, _param_name(row, rows[classifier:], "fc%d" % number), out=width)
+            add("dropout", f"drop{number}", p=0.5)
+        add("fc", f"fc{number}", _param_name(row, rows[classifier:], f"fc{number}"), out=width)
         if number < 8:
             act(number)
             if not row.dropout_first:
-                add("dropout", "drop%d" % number, p=0.5)
+                add("dropout", f"drop{number}", p=0.5)
     if row.output != OUTPUTS[0]:
         add(row.output, PROBABILITY)
     return rows
@@ -272,7 +271,7 @@ def _rows(row: Variant) -> List[Layer]:
 
 def _add_conv(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
     kernel, stride = _SIDES[index]
-    name = "conv%d" % (index + 1)
+    name = f"conv{index + 1}"
     add(
         "conv",
         name,
@@ -290,18 +289,18 @@ def _add_lrn(row: Variant, rows: List[Layer], index: int, add: Callable[..., Non
     lrn = row.lrn
     assert lrn is not None  # _check has seen to it
     constants = {"size": lrn.size, "alpha": lrn.effective_alpha, "beta": lrn.beta, "k": lrn.k}
-    add("lrn", "norm%d" % (index + 1), **constants, groups=1 if lrn.crosses_columns else row.columns)
+    add("lrn", f"norm{index + 1}", **constants, groups=1 if lrn.crosses_columns else row.columns)
 
 
 def _add_spatial_norm(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
     norm = row.spatial_norm
     assert norm is not None  # _check has seen to it
     constants = {"size": norm.size, "alpha": norm.effective_alpha, "beta": norm.beta, "k": norm.k}
-    add("spatial_norm", "cnorm%d" % (index + 1), **constants)
+    add("spatial_norm", f"cnorm{index + 1}", **constants)
 
 
 def _add_pool(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
-    name = "pool%d" % (index + 1)
+    name = f"pool{index + 1}"
     add("maxpool", name, kernel=row.pool_kernel, stride=_POOL_STRIDE, rounding=row.pool_rounding)
 
 
@@ -327,9 +326,9 @@ def module_paths(row: Variant) -> List[Tuple[str, Layer]]:
         if layer.op == "adaptive_avgpool":
             path = "avgpool"
         elif index < classifier:
-            path = "features.%d" % index
+            path = f"features.{index}"
         else:
-            path = "classifier.%d" % (index - classifier)
+            path = f"classifier.{index - classifier}"
         paths.append((path, layer))
     return paths
 
@@ -338,4 +337,4 @@ def _param_name(row: Variant, before: List[Layer], name: str) -> str:
     """torchvision names a parameter by its place in ``features`` or ``classifier``, Caffe by its layer."""
     if row.naming == "caffe":
         return name
-    return "%s.%d" % ("features" if name.startswith("conv") else "classifier", len(before))
+    return f"{'features' if name.startswith('conv') else 'classifier'}.{len(before)}"

@@ -69,9 +69,9 @@ def layer_table(layers: List[Layer], scales: Optional[Mapping[str, float]] = Non
         if layer.op == "dropout":  # evaluation mode: the identity
             continue
         words = [layer.op, "name=" + layer.name]
-        words += ["%s=%s" % (key, value) for key, value in layer.options.items()]
+        words += [f"{key}={value}" for key, value in layer.options.items()]
         if scales is not None and layer.param:
-            words.append("scale=%r" % float(scales[layer.name]))
+            words.append(f"scale={float(scales[layer.name])!r}")
         lines.append(" ".join(words))
     return "\n".join(lines) + "\n"
 

@@ -112,7 +112,7 @@ def _lrn(builder: _Builder, layer: Layer, value: str) -> str:
         return builder.node("LRN", [value], layer.name, **constants)
     from onnx import helper
 
-    parts = ["%s.%d" % (layer.name, group) for group in range(options["groups"])]
+    parts = [f"{layer.name}.{group}" for group in range(options["groups"])]
     builder.nodes.append(helper.make_node("Split", [value], [part + ".in" for part in parts], axis=1))
     for part in parts:
         builder.node("LRN", [part + ".in"], part, **constants)

@@ -89,8 +89,8 @@ def resolve(variant: Variant, wanted: List[str]) -> List[str]:
     for name in wanted:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1)
-            hint = "; did you mean '%s'?" % close[0] if close else ""
-            raise UserError("%s has no layer '%s'%s (there are: %s)" % (variant.name, name, hint, ", ".join(known)))
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise UserError(f"{variant.name} has no layer '{name}'{hint} (there are: {', '.join(known)})")
     return [known[name] for name in wanted]
 
 

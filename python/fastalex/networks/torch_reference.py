@@ -46,12 +46,12 @@ def load(model: torch.nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
     own = model.state_dict()
     for name in list(own) + list(arrays):
         if name not in arrays:
-            raise UserError("the weights lack the array '%s'" % name)
+            raise UserError(f"the weights lack the array '{name}'")
         if name not in own:
-            raise UserError("the weights have an array '%s' that the network does not" % name)
+            raise UserError(f"the weights have an array '{name}' that the network does not")
         shape = tuple(np.shape(arrays[name]))
         if shape != tuple(own[name].shape):
-            raise UserError("'%s' has shape %s, the network needs %s" % (name, shape, tuple(own[name].shape)))
+            raise UserError(f"'{name}' has shape {shape}, the network needs {tuple(own[name].shape)}")
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(torch.from_numpy(np.array(arrays[name])))  # np.array: torch refuses read-only memory
@@ -157,7 +157,7 @@ def _classes() -> Dict[str, Any]:
             return self.function(x, **self.options)
 
         def extra_repr(self) -> str:
-            return "%s, %s" % (self.function.__name__, self.options)
+            return f"{self.function.__name__}, {self.options}"
 
     class Network(nn.Module):
         """The steps of a layer table one after the other, each registered under the name of its parameters."""

@@ -158,17 +158,17 @@ def get(variant: Union[str, Variant], **overrides: Any) -> Variant:
         row = VARIANTS[variant]
     else:
         close = difflib.get_close_matches(str(variant), VARIANTS, 1)
-        hint = "; did you mean '%s'?" % close[0] if close else ""
-        raise UserError("there is no variant '%s'%s (there are: %s)" % (variant, hint, ", ".join(VARIANTS)))
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"there is no variant '{variant}'{hint} (there are: {', '.join(VARIANTS)})")
     overrides = {key: value for key, value in overrides.items() if value is not None}
     if "lrn_alpha_divided" in overrides:
         divided = overrides.pop("lrn_alpha_divided")
         if row.lrn is None:
-            raise UserError("%s has no LRN, so lrn_alpha_divided does not apply" % row.name)
+            raise UserError(f"{row.name} has no LRN, so lrn_alpha_divided does not apply")
         overrides["lrn"] = dataclasses.replace(row.lrn, alpha_divided=bool(divided))
     unknown = sorted(set(overrides) - {f.name for f in dataclasses.fields(Variant)})
     if unknown:
-        raise UserError("a variant has no field '%s'" % unknown[0])
+        raise UserError(f"a variant has no field '{unknown[0]}'")
     if "widths" in overrides:
         overrides["widths"] = tuple(int(width) for width in overrides["widths"])
     return dataclasses.replace(row, **overrides) if overrides else row
@@ -186,4 +186,4 @@ def from_dict(values: Mapping[str, Any]) -> Variant:
         fields["spatial_norm"] = SpatialNorm(**fields["spatial_norm"]) if fields.get("spatial_norm") else None
         return Variant(**fields)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError("the variant row is not valid: %s" % error) from None
+        raise UserError(f"the variant row is not valid: {error}") from None

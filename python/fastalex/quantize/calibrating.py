@@ -44,9 +44,9 @@ def calibrate(
     """
     one_of("method", method, METHODS)
     if isinstance(percentile, bool) or not isinstance(percentile, (int, float)) or not 0 < percentile <= 100:
-        raise UserError("percentile must be a number above 0, at most 100, not %r" % (percentile,))
+        raise UserError(f"percentile must be a number above 0, at most 100, not {percentile!r}")
     if net.precision != "fp32":
-        raise UserError("calibrate needs a net with precision='fp32', not %r" % net.precision)
+        raise UserError(f"calibrate needs a net with precision='fp32', not {net.precision!r}")
     inputs = _inputs(net)
     histograms = {name: Histogram() for name in inputs}
     done = 0
@@ -57,7 +57,7 @@ def calibrate(
             try:
                 histograms[name].add(read[source])
             except UserError as error:
-                raise UserError("the input of layer %s has %s for these images" % (name, error)) from None
+                raise UserError(f"the input of layer {name} has {error} for these images") from None
         if report is not None:
             report(done)
     if not done:

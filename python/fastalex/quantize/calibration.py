@@ -56,7 +56,7 @@ def as_calibration(given: Any) -> Optional[Calibration]:
     if given is None or isinstance(given, Calibration):
         return given
     if not isinstance(given, Mapping):
-        raise UserError("calibration must be a Calibration or a mapping of layer name to scale, not %.80r" % (given,))
+        raise UserError(f"calibration must be a Calibration or a mapping of layer name to scale, not {given!r:.80}")
     return Calibration(_scales(given), "given", 0)
 
 
@@ -73,8 +73,7 @@ def scales_for(variant: Variant, given: Optional[Calibration]) -> Dict[str, floa
     names = [layer.name for layer in variant.layers() if layer.param]
     if set(given.scales) != set(names):
         raise UserError(
-            "the calibration is for the layers %.200s; %s has %s"
-            % (", ".join(given.scales) or "of no network", variant.name, ", ".join(names))
+            f"the calibration is for the layers {', '.join(given.scales) or 'of no network':.200}; {variant.name} has {', '.join(names)}"
         )
     return {name: given.scales[name] for name in names}
 
@@ -85,7 +84,7 @@ def _scales(given: Mapping[Any, Any]) -> Dict[str, float]:
 
 def _step(name: str, scale: Any) -> float:
     if not _number(scale) or scale <= 0:
-        raise UserError("the calibration's scale of layer %.40r must be a number above 0, not %.40r" % (name, scale))
+        raise UserError(f"the calibration's scale of layer {name!r:.40} must be a number above 0, not {scale!r:.40}")
     return float(scale)
 
 

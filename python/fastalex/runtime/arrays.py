@@ -130,7 +130,7 @@ def read(x: Any, device: DeviceSpec, stream: Any = None) -> ArrayView:
         _check_gpu(x.device, device)
         return ArrayView(x, None, cuda_streams.handle(x.stream), DeviceView(x.ptr, x.shape, "float32", 4))
     if not is_array(x):
-        raise UserError("the input must be a numpy array or speak DLPack, not %s" % type(x).__name__)
+        raise UserError(f"the input must be a numpy array or speak DLPack, not {type(x).__name__}")
     if getattr(x, "requires_grad", False):
         raise UserError("the input requires grad; pass x.detach()")
     try:
@@ -150,7 +150,7 @@ def read(x: Any, device: DeviceSpec, stream: Any = None) -> ArrayView:
     except UserError:
         raise
     except (AttributeError, BufferError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise UserError("the input cannot be read through DLPack: %s" % error) from None
+        raise UserError(f"the input cannot be read through DLPack: {error}") from None
 
 
 class Output(NamedTuple):
@@ -173,8 +173,7 @@ class Output(NamedTuple):
         out, found = self.array, self.found
         if found.shape != shape or found.dtype != "float32" or not found.row_major or not self.writable:
             raise UserError(
-                "out must be a writable C-contiguous float32 array of shape %s, not %s%s %s"
-                % (shape, "" if found.row_major else "strided ", found.dtype, found.shape)
+                f"out must be a writable C-contiguous float32 array of shape {shape}, not {'' if found.row_major else 'strided '}{found.dtype} {found.shape}"
             )
         if type(out) is DeviceArray:
             if out.stream is not None:
@@ -193,7 +192,7 @@ def output(out: Any, device: DeviceSpec, stream: int) -> Output:
     if type(out) is DeviceArray:
         return Output(out, read(out, device), True, stream)
     if not is_array(out):
-        raise UserError("out must be an array, not %s" % type(out).__name__)
+        raise UserError(f"out must be an array, not {type(out).__name__}")
     found = read(out, device, stream)
     if not found.on_device:
         raise UserError("out must be a numpy array or on the GPU; pass a numpy view of it")
@@ -269,8 +268,7 @@ def _dlpack(x: Any, stream: int) -> ArrayView:
 def _check_gpu(index: Optional[int], device: DeviceSpec) -> None:
     if index is not None and index != device.index:
         raise UserError(
-            "the input is on GPU %d and the net on %s; move it, or make a net with device='%s:%d'"
-            % (index, device.name, device.backend, index)
+            f"the input is on GPU {index} and the net on {device.name}; move it, or make a net with device='{device.backend}:{index}'"
         )
 
 

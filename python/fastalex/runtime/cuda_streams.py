@@ -34,7 +34,7 @@ def handle(stream: Any) -> int:
     value = getattr(value, "value", value)  # a ctypes pointer
     value = LEGACY if value is None else value
     if not is_int(value) or value < 0:
-        raise UserError("stream must be a CUDA stream or the number of one, not %r" % (stream,))
+        raise UserError(f"stream must be a CUDA stream or the number of one, not {stream!r}")
     return LEGACY if value == _LEGACY_IN_INTERFACES else value
 
 
@@ -84,5 +84,5 @@ def _checked(runtime: Any, answer: Any) -> Any:
     """The result of a call of cuda-python, which answers (error, result...)."""
     if int(answer[0]) != 0:
         reason = runtime.cudaGetErrorString(answer[0])[1]
-        raise UserError("CUDA streams cannot be ordered: %s" % (reason.decode() if reason else answer[0]))
+        raise UserError(f"CUDA streams cannot be ordered: {reason.decode() if reason else answer[0]}")
     return answer[1] if len(answer) > 1 else None

@@ -68,7 +68,7 @@ class DeviceArray:
         known = int(np.prod([side for side in sides if side != -1], dtype=np.int64))
         shape = tuple(self.size // max(known, 1) if side == -1 else side for side in sides)
         if sides.count(-1) > 1 or int(np.prod(shape, dtype=np.int64)) != self.size:
-            raise UserError("an array of shape %s cannot become %s" % (self.shape, sides))
+            raise UserError(f"an array of shape {self.shape} cannot become {sides}")
         return DeviceArray(self._buffer, shape, self.device, self.stream)
 
     def copy_from(self, values: np.ndarray) -> DeviceArray:
@@ -78,7 +78,7 @@ class DeviceArray:
         """
         array = np.ascontiguousarray(values, np.float32)
         if array.shape != self.shape:
-            raise UserError("the array on the GPU has the shape %s, not %s" % (self.shape, array.shape))
+            raise UserError(f"the array on the GPU has the shape {self.shape}, not {array.shape}")
         self._buffer.copy_from_host(array)
         self.stream = None
         return self
@@ -107,4 +107,4 @@ class DeviceArray:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return "DeviceArray(shape=%s, float32, GPU %d)" % (self.shape, self.device)
+        return f"DeviceArray(shape={self.shape}, float32, GPU {self.device})"

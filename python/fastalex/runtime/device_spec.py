@@ -37,7 +37,7 @@ class Gpu:
     @property
     def driver_version(self) -> str:
         """The CUDA version that the driver serves, ``12.4``."""
-        return "%d.%d" % (self.driver // 1000, self.driver % 1000 // 10)
+        return f"{self.driver // 1000}.{self.driver % 1000 // 10}"
 
 
 class DeviceSpec(NamedTuple):
@@ -58,7 +58,7 @@ class DeviceSpec(NamedTuple):
     @property
     def name(self) -> str:
         """As :class:`~fastalex.AlexNet` takes it: ``cpu``, ``cuda:0``."""
-        return "%s:%d" % (self.backend, self.gpu.index) if self.gpu else self.backend
+        return f"{self.backend}:{self.gpu.index}" if self.gpu else self.backend
 
 
 def runs_engines(backend: str) -> bool:
@@ -94,9 +94,9 @@ def choose(device: str) -> DeviceSpec:
     if backend not in status or not isinstance(device, str):
         one_of("device", device, ["auto", *status])  # raises
     if not status[backend]["available"]:
-        raise BackendError("device='%s' cannot be used: %s" % (device, status[backend]["reason"]))
+        raise BackendError(f"device='{device}' cannot be used: {status[backend]['reason']}")
     if numbered and backend in HOST_BACKENDS:
-        raise UserError("device='%s': %s is one device; say device='%s'" % (device, backend, backend))
+        raise UserError(f"device='{device}': {backend} is one device; say device='{backend}'")
     return _device_spec(backend, int(numbered.group(2)) if numbered else 0, device)
 
 
@@ -111,13 +111,12 @@ def check_exact(device: DeviceSpec, exact: bool) -> bool:
     :raises UserError: if it is no truth value, or true for a backend that does not have the choice.
     """
     if not isinstance(exact, bool):
-        raise UserError("exact must be True or False, not %r" % (exact,))
+        raise UserError(f"exact must be True or False, not {exact!r}")
     if exact and device.backend == "naive":
         raise UserError("exact=True is for device='cpu'; device='naive' sums all products directly, so leave it out")
     if exact and device.backend != "cpu":
         raise UserError(
-            "exact=True is for device='cpu'; on device='%s' tuning rules choose the algorithm (fastalex tune)"
-            % device.name
+            f"exact=True is for device='cpu'; on device='{device.name}' tuning rules choose the algorithm (fastalex tune)"
         )
     return exact
 
@@ -130,7 +129,7 @@ def thread_count(threads: Optional[int]) -> int:
     if threads is None:
         return len(os.sched_getaffinity(0))
     if not is_int(threads) or not 1 <= threads <= MAX_THREADS:
-        raise UserError("threads must be a whole number from 1 to %d, not %r" % (MAX_THREADS, threads))
+        raise UserError(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}")
     return threads
 
 
@@ -142,7 +141,7 @@ def check_engine(device: DeviceSpec, engine: Optional[str]) -> str:
     if engine is not None:
         one_of("engine", engine, ENGINE_MODES)
     if engine is not None and not device.engines:
-        raise UserError("engine='%s' is for device='tensorrt'; on device='%s', leave it out" % (engine, device.name))
+        raise UserError(f"engine='{engine}' is for device='tensorrt'; on device='{device.name}', leave it out")
     return engine or (ENGINE_MODES[0] if device.engines else "")
 
 
@@ -152,7 +151,7 @@ def _device_spec(backend: str, index: int, device: str) -> DeviceSpec:
         return DeviceSpec(backend, found[index])
     if not found and index == 0:
         return DeviceSpec(backend)
-    have = "1 GPU, %s:0" % backend if len(found) == 1 else "%d GPUs" % len(found)
+    have = f"1 GPU, {backend}:0" if len(found) == 1 else f"{len(found)} GPUs"
     if len(found) > 1:
-        have += ", %s:0 to %s:%d" % (backend, backend, len(found) - 1)
-    raise UserError("device='%s': there %s %s" % (device, "is" if len(found) == 1 else "are", have))
+        have += f", {backend}:0 to {backend}:{len(found) - 1}"
+    raise UserError(f"device='{device}': there {'is' if len(found) == 1 else 'are'} {have}")

@@ -95,7 +95,7 @@ def check_batch(view: arrays.ArrayView, variant: Variant, any_size: bool = False
     if not any_size and shape[2:] != (size, size):
         variant.layers((int(view.shape[2]), int(view.shape[3])))  # raises with the reason where it does not work
     if view.on_device and not view.row_major:
-        raise UserError("the input on the GPU must be C-contiguous [N, C, H, W]; its strides are %s" % (view.strides,))
+        raise UserError(f"the input on the GPU must be C-contiguous [N, C, H, W]; its strides are {view.strides}")
 
 
 def _public(shape: Tuple[int, ...]) -> Tuple[int, ...]:
@@ -105,15 +105,15 @@ def _public(shape: Tuple[int, ...]) -> Tuple[int, ...]:
 
 def _refuse_layout(dtype: str, shape: Tuple[int, ...], channels: int) -> None:
     if dtype != "float32":
-        raise UserError("the input must be float32, not %s; convert it with x.astype('float32')" % dtype)
+        raise UserError(f"the input must be float32, not {dtype}; convert it with x.astype('float32')")
     if len(shape) == 3:
-        raise UserError("the input must be [N, %d, H, W]; got %s: add the batch axis, x[None]" % (channels, shape))
+        raise UserError(f"the input must be [N, {channels}, H, W]; got {shape}: add the batch axis, x[None]")
     if len(shape) != 4:
-        raise UserError("the input must be [N, %d, H, W]; got %s" % (channels, shape))
+        raise UserError(f"the input must be [N, {channels}, H, W]; got {shape}")
     if shape[0] == 0:
         raise UserError("the batch is empty; give at least one image")
     if shape[3] == channels:
         raise UserError(
-            "the input %s looks like [N, H, W, C]; this network takes [N, C, H, W]: x.transpose(0, 3, 1, 2)" % (shape,)
+            f"the input {shape} looks like [N, H, W, C]; this network takes [N, C, H, W]: x.transpose(0, 3, 1, 2)"
         )
-    raise UserError("the input must have %d channels, it has %d: %s" % (channels, shape[1], shape))
+    raise UserError(f"the input must have {channels} channels, it has {shape[1]}: {shape}")

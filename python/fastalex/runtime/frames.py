@@ -41,18 +41,18 @@ def read(
     if not view.on_device and not row_bytes(view):
         view = arrays.read(np.ascontiguousarray(view.host), device, stream)
     if not row_bytes(view):
-        raise UserError("a frame's rows must have their pixels side by side; its strides are %s" % (view.strides,))
+        raise UserError(f"a frame's rows must have their pixels side by side; its strides are {view.strides}")
     return view, Frame(spec(view, order, profile, size), size)
 
 
 def check(view: ArrayView, order: str) -> None:
     """:raises UserError: for what is no frame of 8-bit pixels of three channels, or an unknown order of them."""
     if order not in ORDERS:
-        raise UserError("order must be one of %s, not %r" % (", ".join(ORDERS), order))
+        raise UserError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     if view.dtype != "uint8":
-        raise UserError("a frame must be uint8 with values 0 to 255, not %s" % view.dtype)
+        raise UserError(f"a frame must be uint8 with values 0 to 255, not {view.dtype}")
     if len(view.shape) != 3 or view.shape[2] != 3 or 0 in view.shape:
-        raise UserError("a frame must be [H, W, 3] with at least one pixel, not %s" % list(view.shape))
+        raise UserError(f"a frame must be [H, W, 3] with at least one pixel, not {list(view.shape)}")
 
 
 def row_bytes(view: ArrayView) -> int:

@@ -38,8 +38,7 @@ def resolve(
     known = _supported_by(device.backend)
     if precision not in known:
         raise UserError(
-            "precision='%s' is not for device='%s', which computes in %s; use device='%s' or precision='fp32'"
-            % (precision, device.name, _either(known), _first(lambda rows: precision in rows))
+            f"precision='{precision}' is not for device='{device.name}', which computes in {_either(known)}; use device='{_first(lambda rows: precision in rows)}' or precision='fp32'"
         )
     if fc_weights is None:
         return precision, stored if stored in known[precision] else known[precision][0]
@@ -48,17 +47,10 @@ def resolve(
     fits = [other for other in known if fc_weights in known[other]]
     if not fits:
         raise UserError(
-            "fc_weights='%s' is not for device='%s'; use device='%s', or fc_weights %s"
-            % (
-                fc_weights,
-                device.name,
-                _first(lambda rows: any(fc_weights in kinds for kinds in rows.values())),
-                _either(known[precision]),
-            )
+            f"fc_weights='{fc_weights}' is not for device='{device.name}'; use device='{_first(lambda rows: any(fc_weights in kinds for kinds in rows.values()))}', or fc_weights {_either(known[precision])}"
         )
     raise UserError(
-        "fc_weights='%s' does not go with precision='%s'; use %s, or precision='%s'"
-        % (fc_weights, precision, _either(known[precision]), fits[0])
+        f"fc_weights='{fc_weights}' does not go with precision='{precision}'; use {_either(known[precision])}, or precision='{fits[0]}'"
     )
 
 
@@ -73,4 +65,4 @@ def _first(has: Callable[[Dict[str, Tuple[str, ...]]], bool]) -> str:
 def _either(words: Iterable[str]) -> str:
     """``fp32``, ``fp32 or fp16``, ``fp32, fp16 or int8``."""
     *others, last = words
-    return "%s or %s" % (", ".join(others), last) if others else last
+    return f"{', '.join(others)} or {last}" if others else last

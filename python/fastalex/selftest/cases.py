@@ -95,19 +95,19 @@ def _conv(out: int, kernel: int, stride: int = 1, pad: int = 0, groups: int = 1,
 
 
 def _lrn(size: int, alpha: float, beta: float = 0.75, k: float = 2.0, groups: int = 1) -> str:
-    return "lrn name=lrn size=%d alpha=%s beta=%s k=%s groups=%d" % (size, alpha, beta, k, groups)
+    return f"lrn name=lrn size={size} alpha={alpha} beta={beta} k={k} groups={groups}"
 
 
 def _spatial(size: int, alpha: float, beta: float = 0.75, k: float = 1.0) -> str:
-    return "spatial_norm name=cnorm size=%d alpha=%s beta=%s k=%s" % (size, alpha, beta, k)
+    return f"spatial_norm name=cnorm size={size} alpha={alpha} beta={beta} k={k}"
 
 
 def _pool(kernel: int, stride: int, rounding: str = "floor") -> str:
-    return "maxpool name=pool kernel=%d stride=%d rounding=%s" % (kernel, stride, rounding)
+    return f"maxpool name=pool kernel={kernel} stride={stride} rounding={rounding}"
 
 
 def _fc(out: int) -> str:
-    return "fc name=fc out=%d" % out
+    return f"fc name=fc out={out}"
 
 
 _RELU, _TANH, _SOFTMAX = "\nrelu name=act", "\ntanh name=act", "\nsoftmax name=prob"
@@ -186,7 +186,7 @@ def layers_of(row: Variant) -> List[Case]:
         if layer.op in ("dropout", "relu"):
             continue
         channels, height, width = (*layer.in_shape, 1, 1)[:3]
-        name = "%s/%s" % (row.name, layer.name)
+        name = f"{row.name}/{layer.name}"
         table = layer_table([layer]).strip()
         found.append(Case(name, table, (1, channels, height, width), scale=10.0, small=False))
     return found

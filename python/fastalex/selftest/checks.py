@@ -107,7 +107,7 @@ def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Prob
         x = np.rint(x / step) * step
         first, *rest = table.splitlines()
         relu = ["relu name=before"] if unsigned else []
-        table, storage = "\n".join([*relu, "%s scale=%.9g" % (first, step), *rest]), "int8"
+        table, storage = "\n".join([*relu, f"{first} scale={step:.9g}", *rest]), "int8"
     elif precision == "bf16":
         x, params = to_bf16(x), [to_bf16(params[0]), params[1]]
         storage = "bf16" if storage == "fp32" else storage
@@ -138,7 +138,7 @@ def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray,
         return Outcome(backend, case.name, case.op, not reason, error, share, reason)
 
     if result.shape != reference.shape:
-        return outcome("the shape is %s instead of %s" % (result.shape, reference.shape))
+        return outcome(f"the shape is {result.shape} instead of {reference.shape}")
     if not np.abs(reference).max() >= SMALLEST or not (np.abs(reference) > MARGIN * bound).any():
         return outcome("the reference is too small to compare with")
     difference = np.abs(result.astype(np.float64) - reference)
@@ -146,7 +146,7 @@ def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray,
     if not np.isfinite(error):
         return outcome("the result is not finite")
     if not (difference <= bound).all():
-        return outcome("%d of %d values are wrong" % ((difference > bound).sum(), bound.size), error, share)
+        return outcome(f"{(difference > bound).sum()} of {bound.size} values are wrong", error, share)
     return outcome("", error, share)
 
 

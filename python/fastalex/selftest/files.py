@@ -41,8 +41,7 @@ def check(loaded: Weights, variant: Variant, arrays: Mapping[str, Any]) -> None:
             if number:  # the graph takes pictures of one size alone, whatever it says
                 return
             raise UserError(
-                "%s cannot be checked: %s; check=False loads it all the same"
-                % (loaded.path, shown(" ".join(str(problem).split()), 200))
+                f"{loaded.path} cannot be checked: {shown(' '.join(str(problem).split()), 200)}; check=False loads it all the same"
             ) from None
         found, magnitudes = _of_variant(variant, arrays, x)
         _compare(loaded.path, variant, found, expected, magnitudes)
@@ -156,7 +155,9 @@ _NODES: Dict[str, Any] = {
 def _compare(path: str, variant: Variant, found: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray) -> None:
     if found.shape != expected.shape:
         shapes = (path, list(expected.shape[1:]), variant.name, list(found.shape[1:]))
-        raise UserError("the graph of %s gives %s values an image, the network %s that was read from it %s" % shapes)
+        raise UserError(
+            "the graph of {} gives {} values an image, the network {} that was read from it {}".format(*shapes)
+        )
     products = sum(layer.macs // max(1, int(np.prod(layer.out_shape))) for layer in variant.layers())
     bound = DEVIATIONS * U * np.sqrt(products) * magnitudes.max(axis=1, keepdims=True)
     difference = np.abs(found.astype(np.float64) - expected)
@@ -165,7 +166,6 @@ def _compare(path: str, variant: Variant, found: np.ndarray, expected: np.ndarra
     if not (difference <= bound).all():  # a softmax changes by no more than its logits do
         worst = float(np.nanmax(difference)) if not np.isnan(difference).all() else float("nan")
         raise UserError(
-            "%s computes something else than the network %s that was read from it: values differ by %.3g where %.3g is "
+            f"{path} computes something else than the network {variant.name} that was read from it: values differ by {worst:.3g} where {float(np.abs(expected).max()):.3g} is "
             "the largest; name the variant if you know better, with check=False"
-            % (path, variant.name, worst, float(np.abs(expected).max()))
         )

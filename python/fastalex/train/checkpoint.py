@@ -50,7 +50,7 @@ def save(path: str, state: Dict[str, Any]) -> None:
             stream.write(buffer.getbuffer())
     except UserError as error:
         kept = "; the checkpoint before it is still there" if os.path.exists(path) else ""
-        raise UserError("the checkpoint %s%s" % (error, kept)) from None
+        raise UserError(f"the checkpoint {error}{kept}") from None
 
 
 def load(path: str) -> Dict[str, Any]:
@@ -61,11 +61,11 @@ def load(path: str) -> Dict[str, Any]:
     torch = pytorch()
     state: Any = None
     if not os.path.exists(path):
-        raise UserError("there is no checkpoint %s to resume from; leave out --resume to start anew" % path)
+        raise UserError(f"there is no checkpoint {path} to resume from; leave out --resume to start anew")
     with contextlib.suppress(Exception):  # pickle and zip raise all manner of things for a damaged file
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError("%s is no checkpoint of this version of fastalex" % path)
+        raise UserError(f"{path} is no checkpoint of this version of fastalex")
     return state
 
 
@@ -80,9 +80,9 @@ def check(path: str, state: Dict[str, Any], classes: List[str], facts: Dict[str,
             "start anew with --finetune" % (path, len(state["classes"]), len(classes))
         )
     if state["classes"] != classes:
-        raise UserError("%s was trained on other classes (%s, ...)" % (path, ", ".join(state["classes"][:3])))
+        raise UserError(f"{path} was trained on other classes ({', '.join(state['classes'][:3])}, ...)")
     for name, value in facts.items():
         if state["facts"].get(name) != value:
             raise UserError(
-                "%s was made with another %s; resume with the same arguments, or leave out --resume" % (path, name)
+                f"{path} was made with another {name}; resume with the same arguments, or leave out --resume"
             )

@@ -41,7 +41,7 @@ class Sample(NamedTuple):
             return stream.read(self.size)
 
     def where(self) -> str:
-        return self.path if self.offset < 0 else "%s in %s" % (self.name, self.path)
+        return self.path if self.offset < 0 else f"{self.name} in {self.path}"
 
 
 class Images(NamedTuple):
@@ -63,7 +63,7 @@ def find(place: str, classes: Optional[Sequence[str]] = None) -> Images:
         return found
     unknown = [name for name in found.classes if name not in classes]
     if unknown:
-        raise UserError("'%s' has the class '%s', which the training set does not" % (place, unknown[0]))
+        raise UserError(f"'{place}' has the class '{unknown[0]}', which the training set does not")
     numbers = [list(classes).index(name) for name in found.classes]
     return Images([sample._replace(label=numbers[sample.label]) for sample in found.samples], list(classes))
 
@@ -78,14 +78,14 @@ def train_and_validation(place: str, validation: Optional[str], holdout: float, 
     if validation is not None:
         return training, find(validation, training.classes)
     if not 0 < holdout < 1:
-        raise UserError("--holdout must be a share between 0 and 1, not %g" % holdout)
+        raise UserError(f"--holdout must be a share between 0 and 1, not {holdout:g}")
     generator = np.random.default_rng(seed)
     labels = np.array([sample.label for sample in training.samples])
     held = np.zeros(len(labels), bool)
     for label in range(len(training.classes)):
         members = generator.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
-            raise UserError("the class '%s' has one image; give validation images by --val" % training.classes[label])
+            raise UserError(f"the class '{training.classes[label]}' has one image; give validation images by --val")
         held[members[: max(1, round(holdout * len(members)))]] = True
     parts = [[s for s, h in zip(training.samples, held) if h == wanted] for wanted in (False, True)]
     return Images(parts[0], training.classes), Images(parts[1], training.classes)
@@ -93,16 +93,16 @@ def train_and_validation(place: str, validation: Optional[str], holdout: float, 
 
 def _from_folders(place: str) -> Images:
     if not os.path.isdir(place):
-        raise UserError("'%s' is not a folder; give one with a folder of images for each class" % place)
+        raise UserError(f"'{place}' is not a folder; give one with a folder of images for each class")
     classes = sorted(entry.name for entry in os.scandir(place) if entry.is_dir() and not entry.name.startswith("."))
     if not classes:
-        raise UserError("'%s' has no folders; put the images of each class into a folder of its own there" % place)
+        raise UserError(f"'{place}' has no folders; put the images of each class into a folder of its own there")
     samples = []
     for label, name in enumerate(classes):
         try:
             paths = listing.below(os.path.join(place, name))
         except UserError as error:
-            raise UserError("the class folder '%s' cannot be used: %s" % (name, error)) from None
+            raise UserError(f"the class folder '{name}' cannot be used: {error}") from None
         samples += [Sample(path, label) for path in paths]
     return Images(samples, classes)
 
@@ -122,7 +122,7 @@ def _from_shards(shards: Sequence[str], place: str) -> Images:
     for shard in shards:
         samples += _read_shard(shard)
     if not samples:
-        raise UserError("the shards in '%s' have no image with a .cls file of the same name" % place)
+        raise UserError(f"the shards in '{place}' have no image with a .cls file of the same name")
     count = max(sample.label for sample in samples) + 1
     named = os.path.join(os.path.dirname(shards[0]), "classes.txt")
     classes = [str(number) for number in range(count)]
@@ -132,7 +132,7 @@ def _from_shards(shards: Sequence[str], place: str) -> Images:
         while classes and not classes[-1].strip():
             classes.pop()
         if len(classes) < count:
-            raise UserError("%s has %d names, but the shards have the class %d" % (named, len(classes), count - 1))
+            raise UserError(f"{named} has {len(classes)} names, but the shards have the class {count - 1}")
     return Images(samples, classes)
 
 
@@ -153,10 +153,10 @@ def _read_shard(path: str) -> List[Sample]:
                 elif listing.is_image(base):
                     pictures[key] = (member.offset_data, member.size, member.name)
     except (OSError, tarfile.TarError, ValueError) as error:
-        raise UserError("the shard %s cannot be read: %s" % (path, error)) from None
+        raise UserError(f"the shard {path} cannot be read: {error}") from None
     negative = [key for key, label in labels.items() if label < 0]
     if negative:
-        raise UserError("the class of '%s' in %s is below 0" % (negative[0], path))
+        raise UserError(f"the class of '{negative[0]}' in {path} is below 0")
     return [Sample(path, labels[key], *place) for key, place in pictures.items() if key in labels]
 
 
@@ -258,8 +258,7 @@ class BadImages:
             return
         where, why = next(iter(self.seen.items()))
         raise UserError(
-            "%d images cannot be read, more than --bad-limit %d allows; the first: %s"
-            % (len(self.seen), self.limit, why if where in why else "%s: %s" % (where, why))
+            f"{len(self.seen)} images cannot be read, more than --bad-limit {self.limit} allows; the first: {(why if where in why else f'{where}: {why}')}"
         )
 
 

@@ -27,9 +27,9 @@ def class_numbers(classes: Sequence[str], labels: Optional[Sequence[str]], count
     if labels is None and len(classes) == count:
         return list(range(count))
     if labels is None:
-        raise UserError("the data has %d classes and the network %d, which have no names" % (len(classes), count))
+        raise UserError(f"the data has {len(classes)} classes and the network {count}, which have no names")
     unknown = next(name for name in classes if name not in labels)
-    raise UserError("the network has no class '%s' (it has %s, ...)" % (unknown, ", ".join(list(labels)[:3])))
+    raise UserError(f"the network has no class '{unknown}' (it has {', '.join(list(labels)[:3])}, ...)")
 
 
 def evaluate(

@@ -127,7 +127,7 @@ def draw(path: str, rows: Sequence[Dict[str, str]]) -> None:
     errors.plot(epochs, [100 * float(row["train_error"]) for row in rows], label="training, top-1")
     for name in ("top1", "top5"):
         values = [100 * (1 - float(row[name])) for row in rows]
-        errors.plot(epochs, values, label="validation, top-%s" % name[3:])
+        errors.plot(epochs, values, label=f"validation, top-{name[3:]}")
     errors.set(xlabel="epoch", ylabel="error, %", ylim=(0, None))
     for axes in (losses, errors):
         axes.legend()

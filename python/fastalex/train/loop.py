@@ -81,9 +81,9 @@ class Run:
     def _check_classes(self) -> None:
         wanted, found = self.settings.classes, len(self.training.classes)
         if wanted is not None and wanted != found:
-            raise UserError("--classes says %d, but the data has %d classes" % (wanted, found))
+            raise UserError(f"--classes says {wanted}, but the data has {found} classes")
         if found < 2:
-            raise UserError("the data has one class, '%s'; training needs two or more" % self.training.classes[0])
+            raise UserError(f"the data has one class, '{self.training.classes[0]}'; training needs two or more")
 
     def _variant(self, variant: Any) -> Variant:
         base = variant or (adapt.find(self.start).variant if self.start else self.recipe.variant)
@@ -93,18 +93,17 @@ class Run:
         shares, parts = self.scheme.shares, self.settings.accumulate
         if self.recipe.batch % (shares * parts):
             raise UserError(
-                "a batch of %d cannot be shared out equally over %d processes in %d parts: choose another --batch"
-                % (self.recipe.batch, shares, parts)
+                f"a batch of {self.recipe.batch} cannot be shared out equally over {shares} processes in {parts} parts: choose another --batch"
             )
 
     def _check_amp(self) -> None:
         amp, device = self.settings.amp, self.scheme.device
         if amp not in (None, "bf16", "fp16"):
-            raise UserError("--amp must be bf16 or fp16, not '%s'" % amp)
+            raise UserError(f"--amp must be bf16 or fp16, not '{amp}'")
         if amp == "fp16" and device.type != "cuda":
             raise UserError("--amp fp16 is for GPUs; on a CPU say --amp bf16")
         if amp == "fp16" and self.scheme.kind in ("columns", "hybrid"):
-            raise UserError("--amp fp16 scales the loss of each process by itself; with %s say bf16" % self.scheme.kind)
+            raise UserError(f"--amp fp16 scales the loss of each process by itself; with {self.scheme.kind} say bf16")
 
     # The run ---------------------------------------------------------------------------------------------------------
 
@@ -160,7 +159,7 @@ class Run:
         prepare = Training(self.row, recipe, self.statistics, settings.seed, self.epoch)
         batches = iter(self._loader(self.training, prepare, share))
         self.scheme.network.train()
-        title = "epoch %d of %d" % (self.epoch + 1, recipe.epochs)
+        title = f"epoch {self.epoch + 1} of {recipe.epochs}"
         with console.progress(title, self.updates, settings.quiet or not self.first) as show:
             while self.done < self.updates and not self._ended():
                 parts = [part for part in (next(batches, None) for _ in range(settings.accumulate)) if part]
@@ -169,7 +168,7 @@ class Run:
                 left = elapsed / progress * (recipe.epochs - self.epoch - self.done / self.updates)
                 rate = progress * len(self.training.samples) / elapsed
                 loss = self.sums.loss / max(1, self.sums.images)
-                show(self.done, "loss %.4f, %.0f images/s, %s left in all" % (loss, rate, report.clock(left)))
+                show(self.done, f"loss {loss:.4f}, {rate:.0f} images/s, {report.clock(left)} left in all")
                 if settings.save_every and self.step % settings.save_every == 0:
                     self._save()
 
@@ -200,7 +199,7 @@ class Run:
         sent = self.scheme.traffic.take()
         self.bytes_a_step = max(self.bytes_a_step, sent, key=lambda found: sum(found.values()))  # a whole batch's
         if not np.isfinite(loss):
-            raise UserError("the loss is no longer a number at step %d: a smaller --lr may help" % self.step)
+            raise UserError(f"the loss is no longer a number at step {self.step}: a smaller --lr may help")
         rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         self.logs.step({"step": self.step, "epoch": self.epoch, "loss": loss / max(images, 1), "lr": rate})
 
@@ -314,7 +313,7 @@ class Run:
         path = self.path("checkpoint.pt")
         if not self.settings.resume:
             if os.path.exists(path):
-                raise UserError("%s has a checkpoint: say --resume to go on, or another --out" % self.settings.out)
+                raise UserError(f"{self.settings.out} has a checkpoint: say --resume to go on, or another --out")
             return None
         state = checkpoint.load(path)
         checkpoint.check(path, state, self.training.classes, self._facts())

@@ -114,7 +114,7 @@ class Recipe:
 
 def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UserError("%s must be one of %s, not '%s'" % (name, ", ".join(allowed), value))
+        raise UserError(f"{name} must be one of {', '.join(allowed)}, not '{value}'")
 
 
 RECIPES: Dict[str, Recipe] = {
@@ -205,13 +205,13 @@ def get(recipe: Union[str, Recipe], **overrides: Any) -> Recipe:
     row = recipe if isinstance(recipe, Recipe) else RECIPES.get(recipe)
     if row is None:
         close = difflib.get_close_matches(str(recipe), RECIPES, 1)
-        hint = "; did you mean '%s'?" % close[0] if close else ""
-        raise UserError("there is no recipe '%s'%s (there are: %s)" % (recipe, hint, ", ".join(RECIPES)))
+        hint = f"; did you mean '{close[0]}'?" if close else ""
+        raise UserError(f"there is no recipe '{recipe}'{hint} (there are: {', '.join(RECIPES)})")
     given = {key: value for key, value in overrides.items() if value is not None}
     inner = {f.name for f in dataclasses.fields(Augmentation)}
     unknown = sorted(set(given) - inner - {f.name for f in dataclasses.fields(Recipe)})
     if unknown:
-        raise UserError("a recipe has no field '%s'" % unknown[0])
+        raise UserError(f"a recipe has no field '{unknown[0]}'")
     changed = dataclasses.replace(row.augmentation, **{key: value for key, value in given.items() if key in inner})
     outer = {key: value for key, value in given.items() if key not in inner}
     if row.bias_lr is not None and "lr" in outer and "bias_lr" not in outer:

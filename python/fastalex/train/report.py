@@ -32,4 +32,4 @@ def epoch(number: int, epochs: int, row: Mapping[str, Any], rate: float, left: f
 def clock(seconds: float) -> str:
     """``h:mm:ss``."""
     whole = int(seconds)
-    return "%d:%02d:%02d" % (whole // 3600, whole // 60 % 60, whole % 60)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

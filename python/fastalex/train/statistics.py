@@ -33,7 +33,7 @@ def of_training_set(
     if not takes_mean and rules.color == "off":
         return None
     path = os.path.join(settings.out, "statistics.npz")
-    key = "%s %s" % (data.fingerprint(training), row.input_size)
+    key = f"{data.fingerprint(training)} {row.input_size}"
     found = color.load(path, key)
     if found is None:
         found = _gather(row, training, scheme, settings, take_bad)

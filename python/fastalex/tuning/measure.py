@@ -82,7 +82,7 @@ def tune(
     del base
     measured: Dict[Tuple[str, Option], Any] = {}
     for number, chosen in enumerate(_trials(steps)):
-        say("batch %d, %s: trial %d, %d layers" % (work.batch, work.precision, number + 1, len(chosen)))
+        say(f"batch {work.batch}, {work.precision}: trial {number + 1}, {len(chosen)} layers")
         measured.update(_measure(work, chosen, expected, repeat, owners))
     after = _TrialNet(work, []).times(repeat, owners)
     trials: List[Trial] = []
@@ -90,7 +90,7 @@ def tune(
         trials += _verdicts(work, key, step, _joined(before[key], after[key]), measured)
     for key in SETTINGS:
         if key not in skip and (key != "frames" or _has_mapped_frames(work)):
-            say("batch %d, %s: %s" % (work.batch, work.precision, TITLES[key]))
+            say(f"batch {work.batch}, {work.precision}: {TITLES[key]}")
             trials += _setting(work, key, repeat)
     return trials
 
@@ -247,7 +247,7 @@ def _setting(work: TuningJob, key: str, repeat: int) -> List[Trial]:
     del first
     outcome: Any
     try:
-        result, outcome = _whole(_TrialNet(work, [], "%s %s" % (key, other)), key, repeat)
+        result, outcome = _whole(_TrialNet(work, [], f"{key} {other}"), key, repeat)
         reason = disagreement(result, expected, AGREEMENT[work.precision])
         outcome = (WRONG, reason) if reason else outcome
     except (UserError, BackendError, RuntimeError, MemoryError) as error:
@@ -278,7 +278,7 @@ def disagreement(result: np.ndarray, expected: np.ndarray, relative: float) -> s
     difference = float(np.abs(result.astype(np.float64) - expected).max())
     if difference <= relative * largest:  # false for NaN
         return ""
-    return "the result differs by %.2g of the largest value" % (difference / largest if largest else difference)
+    return f"the result differs by {(difference / largest if largest else difference):.2g} of the largest value"
 
 
 def _joined(before: Timing, after: Timing) -> Timing:

@@ -30,5 +30,5 @@ def make(
     except UserError as error:  # the network itself is sound if it can be made without the cache
         file = rules.of_device_file(device.gpu)
         net = make_net(file.text)
-        warnings.warn("the cached tuning is not used (%s); run fastalex tune again" % error, stacklevel=stacklevel + 1)
+        warnings.warn(f"the cached tuning is not used ({error}); run fastalex tune again", stacklevel=stacklevel + 1)
         return net, file.source

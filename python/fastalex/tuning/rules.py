@@ -41,7 +41,7 @@ def choose(device: DeviceSpec, engine: str = "") -> Tuning:
     rules, settings = cached_rules(device), cached_settings(device)
     if not rules and not settings:
         return file
-    source = "measured by fastalex tune, %s" % cache_path(device)
+    source = f"measured by fastalex tune, {cache_path(device)}"
     before, after = ("".join(line + "\n" for line in lines) for lines in ([rule.text for rule in rules], settings))
     return Tuning(before + file.text + after, source, cached=True)
 
@@ -60,11 +60,11 @@ def of_device_file(gpu: Gpu) -> Tuning:
     """The rules of the device file that knows the GPU."""
     found = known_as(gpu)
     if found.device is None or found.device.tuning is None:
-        return Tuning("", "none: %s" % found.reason)
+        return Tuning("", f"none: {found.reason}")
     tuning = found.device.tuning
-    lines = ["graphs %s" % ("on" if tuning.graphs else "off"), *tuning.rules]
+    lines = [f"graphs {'on' if tuning.graphs else 'off'}", *tuning.rules]
     if not tuning.rules:
-        return Tuning(lines[0] + "\n", "devices/%s.toml (no rules: the cost model chooses)" % found.device.name)
+        return Tuning(lines[0] + "\n", f"devices/{found.device.name}.toml (no rules: the cost model chooses)")
     facts = (found.device.name, len(tuning.rules), tuning.basis)
     return Tuning("\n".join(lines) + "\n", "devices/tuning/%s.toml (%d rules, %s)" % facts)
 
@@ -76,7 +76,7 @@ def engine_folder() -> str:
 
 def _with_engine(gpu: Gpu, file: Tuning, mode: str) -> Tuning:
     """The rules of the device file for the plugins, and what it says of engines."""
-    lines = ["engine cache %s" % os.path.abspath(engine_folder()), "engine progress"]
+    lines = [f"engine cache {os.path.abspath(engine_folder())}", "engine progress"]
     device = known_as(gpu).device
     choice = device.engine if device else None
     if mode == "native":
@@ -84,5 +84,5 @@ def _with_engine(gpu: Gpu, file: Tuning, mode: str) -> Tuning:
         named = "TensorRT's own layers alone"
     else:
         lines.append(" ".join(["engine plugins", *(choice.plugins if choice else ())]))
-        named = "plugins %s (%s)" % (", ".join(choice.plugins), choice.basis) if choice else "no choice of plugins"
-    return Tuning(file.text + "\n".join(lines) + "\n", "%s, %s" % (file.source, named))
+        named = f"plugins {', '.join(choice.plugins)} ({choice.basis})" if choice else "no choice of plugins"
+    return Tuning(file.text + "\n".join(lines) + "\n", f"{file.source}, {named}")

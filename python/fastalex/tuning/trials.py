@@ -11,7 +11,7 @@ DEFAULT, SLOWER, WINNER, WRONG, FAILED = "default", "slower", "winner", "wrong",
 SETTINGS = {"graphs": ("on", "off"), "frames": ("mapped", "copied")}
 #: How the tables call them.
 TITLES = {"graphs": "CUDA graph", "frames": "camera frame"}
-LINES = tuple("%s %s" % (key, value) for key, values in SETTINGS.items() for value in values)
+LINES = tuple(f"{key} {value}" for key, values in SETTINGS.items() for value in values)
 
 
 def settings(trials: Sequence[Trial]) -> List[str]:
@@ -24,7 +24,7 @@ def settings(trials: Sequence[Trial]) -> List[str]:
         defaults = {_place(trial): trial for trial in rows if trial["verdict"] == DEFAULT}
         others = [(trial, defaults.get(_place(trial))) for trial in rows if trial["verdict"] != DEFAULT]
         if winners and not any(base is None or _is_worse(trial, base) for trial, base in others):
-            found.append("%s %s" % (key, winners[0]["candidate"]))
+            found.append(f"{key} {winners[0]['candidate']}")
     return found
 
 

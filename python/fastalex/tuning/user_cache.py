@@ -23,14 +23,14 @@ def cache_path(device: DeviceSpec) -> str:
     """The file for this GPU; :func:`cache_key` is written inside."""
     assert device.gpu is not None
     name = re.sub(r"[^a-z0-9]+", "-", device.gpu.name.lower()).strip("-")
-    return os.path.join(cache_folder.folder(), "tuning", "%s-%s.json" % (device.backend, name or "gpu"))
+    return os.path.join(cache_folder.folder(), "tuning", f"{device.backend}-{name or 'gpu'}.json")
 
 
 def cache_key(device: DeviceSpec) -> Dict[str, Any]:
     """What measurements are good for: another GPU, driver, version or library may have other winners."""
     gpu = device.gpu
     assert gpu is not None
-    library = os.path.join(os.path.dirname(_core.__file__), "libfastalex_%s.so" % device.backend)
+    library = os.path.join(os.path.dirname(_core.__file__), f"libfastalex_{device.backend}.so")
     size = os.path.getsize(library) if os.path.exists(library) else 0
     return {
         "gpu": gpu.name,
@@ -93,9 +93,7 @@ def write_cache(device: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict
         with replacing(path) as stream:
             stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
     except (OSError, UserError) as error:
-        raise UserError(
-            "the tuning cannot be kept in %s: %s" % (path, getattr(error, "strerror", None) or error)
-        ) from None
+        raise UserError(f"the tuning cannot be kept in {path}: {getattr(error, 'strerror', None) or error}") from None
     return path
 
 

@@ -62,7 +62,7 @@ class GstPipe:
         self._stalled_s = stalled_s
         # gst-plugins-base, gst-libs/gst/video/video-info.c: a row of BGR is padded to a multiple of four bytes.
         self._row_bytes = (3 * width + 3) // 4 * 4
-        caps = "video/x-raw,format=BGR,width=%d,height=%d" % (width, height)
+        caps = f"video/x-raw,format=BGR,width={width},height={height}"
         command = [PROGRAM, "-q", *self._words(pipeline), "!", "videoconvert", "!", "videoscale", "!", caps]
         command += ["!", "fdsink", "fd=1", "sync=false"]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (open as long as the program runs)
@@ -73,7 +73,7 @@ class GstPipe:
         except OSError as error:
             self._errors.close()
             raise UserError(
-                "%s cannot be run (%s); install the package gstreamer1.0-tools" % (PROGRAM, error.strerror)
+                f"{PROGRAM} cannot be run ({error.strerror}); install the package gstreamer1.0-tools"
             ) from None
 
     @staticmethod
@@ -81,14 +81,14 @@ class GstPipe:
         try:
             return shlex.split(pipeline)
         except ValueError as error:
-            raise UserError("the pipeline '%s' cannot be read: %s" % (pipeline, error)) from None
+            raise UserError(f"the pipeline '{pipeline}' cannot be read: {error}") from None
 
     def __iter__(self) -> Iterator[np.ndarray]:
         while True:
             rows = np.empty((self.height, self._row_bytes), np.uint8)
             got, stalled = self._fill(memoryview(rows).cast("B"))
             if stalled:
-                raise UserError("%s delivered no frame for %g s" % (PROGRAM, self._stalled_s))
+                raise UserError(f"{PROGRAM} delivered no frame for {self._stalled_s:g} s")
             if got < rows.size:
                 self._check_end(got)
                 return
@@ -114,16 +114,16 @@ class GstPipe:
         except subprocess.TimeoutExpired:
             code = 0
         if code:
-            raise UserError("%s failed after %d frames: %s" % (PROGRAM, self.frames, self._reason(code)))
+            raise UserError(f"{PROGRAM} failed after {self.frames} frames: {self._reason(code)}")
         if partial:
-            raise UserError("%s ended in the middle of frame %d" % (PROGRAM, self.frames))
+            raise UserError(f"{PROGRAM} ended in the middle of frame {self.frames}")
 
     def _reason(self, code: int) -> str:
         """The program's own words: its first line that says ERROR, or its last one."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
         errors = [line for line in lines if "ERROR" in line]
-        return (errors or lines[-1:] or ["exit code %d" % code])[0]
+        return (errors or lines[-1:] or [f"exit code {code}"])[0]
 
     def stop(self) -> None:
         """End the program, and free the camera; whoever waits for a frame finds the end."""

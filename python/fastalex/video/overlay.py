@@ -24,7 +24,7 @@ def draw(frame: np.ndarray, lines: Sequence[str], fps: Optional[float] = None) -
     for line in lines:
         top += _put(frame, line, size, top, gap) + gap
     if fps is not None:
-        text = "%.1f FPS" % fps
+        text = f"{fps:.1f} FPS"
         _put(frame, text, size, gap, frame.shape[1] - _letters(text, size).shape[1] - gap)
 
 

@@ -31,7 +31,7 @@ def open_sink(output: Optional[str]) -> Any:
     if suffix in CODECS:
         return VideoFile(output, CODECS[suffix])
     if suffix in VIDEO_SUFFIXES:
-        raise UserError("a video can be written as %s, not as %s" % (", ".join(CODECS), suffix))
+        raise UserError(f"a video can be written as {', '.join(CODECS)}, not as {suffix}")
     return Pictures(output)
 
 
@@ -69,7 +69,7 @@ class VideoFile:
         self._cv2, self._path, self._codec = opencv(), path, codec
         folder = os.path.dirname(os.path.realpath(path))
         if not os.path.isdir(folder):
-            raise UserError("there is no folder '%s' for the video" % folder)
+            raise UserError(f"there is no folder '{folder}' for the video")
         self._file = Replacement(path, os.path.splitext(path)[1])
         self._writer: Any = None
         self._size = (0, 0)
@@ -96,7 +96,7 @@ class VideoFile:
             self._file.temporary, self._cv2.VideoWriter_fourcc(*self._codec), rate, self._size
         )
         if not writer.isOpened():
-            raise UserError("the video '%s' cannot be written" % self._path)
+            raise UserError(f"the video '{self._path}' cannot be written")
         self._writer = writer
 
     def close(self, whole: bool) -> None:
@@ -106,12 +106,12 @@ class VideoFile:
         if whole and self._writer is not None:
             if not os.path.getsize(self._file.temporary):
                 self._file.drop()
-                raise UserError("the video '%s' cannot be written; the disk may be full" % self._path)
+                raise UserError(f"the video '{self._path}' cannot be written; the disk may be full")
             self._file.keep()
             return
         self._file.drop()
         if whole:
-            console.error("no frame came, so '%s' is not written" % self._path)
+            console.error(f"no frame came, so '{self._path}' is not written")
 
 
 class Pictures:
@@ -122,11 +122,11 @@ class Pictures:
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            raise UserError("the folder '%s' cannot be made: %s" % (folder, error.strerror)) from None
+            raise UserError(f"the folder '{folder}' cannot be made: {error.strerror}") from None
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
         stem = re.sub(r"[^\w.-]+", "-", os.path.splitext(os.path.basename(name))[0])[:_STEM] or "frame"
-        path = os.path.join(self._folder, "%06d-%s.png" % (self._count, stem))
+        path = os.path.join(self._folder, f"{self._count:06}-{stem}.png")
         with replacing(path) as stream:
             Image.fromarray(np.ascontiguousarray(frame[..., ::-1])).save(stream, "PNG", compress_level=1)
         self._count += 1

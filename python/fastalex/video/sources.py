@@ -80,7 +80,7 @@ def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserErro
             [path] if os.path.lexists(path) or not glob.has_magic(path) else sorted(glob.glob(path, recursive=True))
         )
         if not matches:
-            yield kind, path, UserError("no file matches '%s'" % path)
+            yield kind, path, UserError(f"no file matches '{path}'")
         for match in matches:
             if kind_of(match)[0] == VIDEO:
                 yield VIDEO, match, None
@@ -108,7 +108,7 @@ def opencv() -> Any:
     except ModuleNotFoundError:
         raise UserError("videos and cameras need OpenCV: pip install 'fastalex[video]'") from None
     except ImportError as error:  # its windows need libraries that a machine without a screen may lack
-        raise UserError("OpenCV cannot be loaded (%s); pip install opencv-python-headless instead" % error) from None
+        raise UserError(f"OpenCV cannot be loaded ({error}); pip install opencv-python-headless instead") from None
     return cv2
 
 
@@ -160,7 +160,7 @@ def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B
     if kind == CAMERA:
         _check_device(path)
     elif kind == VIDEO and not os.path.isfile(path):
-        raise UserError("there is no video '%s'" % path)
+        raise UserError(f"there is no video '{path}'")
     cv2 = opencv()
     with _in_one_sentence():
         capture = cv2.VideoCapture(_camera(path), cv2.CAP_V4L2) if kind == CAMERA else cv2.VideoCapture(path)
@@ -190,11 +190,11 @@ def _gstreamer(kind: str, path: str, size: Size) -> Source:
         whole = pipeline + " ! videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
         capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)
         if not capture.isOpened():
-            raise UserError("GStreamer cannot start '%s'" % pipeline)
+            raise UserError(f"GStreamer cannot start '{pipeline}'")
         return Source(path, kind, _Capture(cv2, capture, kind, path), "OpenCV with GStreamer")
     if not gstreamer.available():
         raise UserError(
-            "'%s' needs GStreamer: install the package gstreamer1.0-tools, or an OpenCV that is built with it" % path
+            f"'{path}' needs GStreamer: install the package gstreamer1.0-tools, or an OpenCV that is built with it"
         )
     frames = gstreamer.GstPipe(pipeline, width, height)
     return Source(path, kind, _Piped(frames, kind, path), gstreamer.PROGRAM)
@@ -218,9 +218,9 @@ def _camera(path: str) -> Union[int, str]:
 def _check_device(path: str) -> None:
     if not os.path.exists(path):
         there = ", ".join(sorted(glob.glob("/dev/video*")))
-        raise UserError("there is no camera '%s' (%s)" % (path, "there are: " + there if there else "there is none"))
+        raise UserError(f"there is no camera '{path}' ({'there are: ' + there if there else 'there is none'})")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise UserError("the camera '%s' may not be used; add yourself to its group, usually 'video'" % path)
+        raise UserError(f"the camera '{path}' may not be used; add yourself to its group, usually 'video'")
 
 
 def _ask(cv2: Any, capture: Any, size: Size) -> None:
@@ -237,7 +237,7 @@ def _in_one_sentence() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 (cv2.error, which cannot be named before cv2 is there)
-        raise UserError("OpenCV failed: %s" % " ".join(str(error).split())) from None
+        raise UserError(f"OpenCV failed: {' '.join(str(error).split())}") from None
 
 
 class _Capture:
@@ -266,9 +266,7 @@ class _Capture:
         # Other containers tell a duration only, and OpenCV multiplies it by the rate.
         unsure = 0 if self._name.lower().endswith(EXACT_COUNTS) else self._capture.get(self._cv2.CAP_PROP_FPS) / 2
         if count < said - unsure:
-            raise UserError(
-                "the video '%s' ends after %d of %d frames; it is cut off or damaged" % (self._name, count, said)
-            )
+            raise UserError(f"the video '{self._name}' ends after {count} of {said:.0f} frames; it is cut off or damaged")
 
     def stop(self) -> None:
         self._stopped = True
@@ -296,7 +294,7 @@ class _Piped:
 
 
 def _gone(name: str, count: int) -> UserError:
-    return UserError("the camera '%s' stopped delivering frames after %d; is it still connected?" % (name, count))
+    return UserError(f"the camera '{name}' stopped delivering frames after {count}; is it still connected?")
 
 
 class _Newest:

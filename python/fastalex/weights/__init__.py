@@ -73,7 +73,7 @@ class Weights:
         """
         names = self._json(LABELS_KEY, list)
         if names is not None and not all(isinstance(name, str) for name in names):
-            raise UserError("%s has class names that are not text" % self.path)
+            raise UserError(f"{self.path} has class names that are not text")
         return names
 
     def calibration(self) -> Optional[Calibration]:
@@ -86,7 +86,7 @@ class Weights:
         try:
             return calibration_from(self.metadata[CALIBRATION_KEY])
         except UserError as error:
-            raise UserError("%s cannot be used: %s" % (self.path, error)) from None
+            raise UserError(f"{self.path} cannot be used: {error}") from None
 
     def mean_image(self) -> Optional[np.ndarray]:
         """What was subtracted from each pixel in training, float32 ``[3, side, side]`` on a 0 to 255 scale with the
@@ -101,7 +101,7 @@ class Weights:
             flat = np.frombuffer(base64.b64decode(values["float32"], validate=True), "<f4")
             return flat.reshape(values["shape"]).astype(np.float32)
         except (KeyError, TypeError, ValueError):
-            raise UserError("the mean image of %s is not valid" % self.path) from None
+            raise UserError(f"the mean image of {self.path} is not valid") from None
 
     def _json(self, key: str, kind: type) -> Any:
         if key not in self.metadata:
@@ -111,7 +111,7 @@ class Weights:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, kind):
-            raise UserError("the metadata '%s' of %s is not valid" % (key, self.path))
+            raise UserError(f"the metadata '{key}' of {self.path} is not valid")
         return value
 
 
@@ -126,20 +126,20 @@ def load(path: PathLike) -> Weights:
     name = os.fspath(path)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait for ever
-            raise UserError("%s is not a file" % name)
+            raise UserError(f"{name} is not a file")
         with open(name, "rb") as stream:
             reader = _reader(name, stream)
             arrays, metadata, *described = reader.read(stream, os.fstat(stream.fileno()).st_size)
             found = Weights(arrays, metadata, name, *described)
             return dataclasses.replace(found, arrays=quantized.read(arrays, metadata, found.variant))
     except FormatError as error:
-        raise UserError("%s cannot be used: %s" % (name, error)) from None
+        raise UserError(f"{name} cannot be used: {error}") from None
     except FileNotFoundError:
-        raise UserError("there is no weights file %s" % name) from None
+        raise UserError(f"there is no weights file {name}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError("%s cannot be read: %s" % (name, error)) from None
+        raise UserError(f"{name} cannot be read: {error}") from None
 
 
 def metadata_for(
@@ -178,13 +178,13 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
     metadata = dict(metadata or {})
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise UserError("metadata must be text to text, not %r: %r" % (key, value))
+            raise UserError(f"metadata must be text to text, not {key!r}: {value!r}")
     plain = {key: _plain(key, array) for key, array in arrays.items()}
     try:
         with replacing(name) as stream:
             writer.write(stream, plain, metadata)
     except FormatError as error:
-        raise UserError("%s cannot be written: %s" % (name, error)) from None
+        raise UserError(f"{name} cannot be written: {error}") from None
 
 
 def bundled(name: str) -> Path:
@@ -193,14 +193,14 @@ def bundled(name: str) -> Path:
     :raises UserError: for a name that there is none of.
     """
     if name not in BUNDLED:
-        raise UserError("no weights '%s' come with fastalex (there are: %s)" % (name, ", ".join(BUNDLED)))
+        raise UserError(f"no weights '{name}' come with fastalex (there are: {', '.join(BUNDLED)})")
     return Path(__file__).resolve().parent.parent / "data" / BUNDLED[name]
 
 
 def _writer(name: str) -> Any:
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in FORMATS:
-        raise UserError("%s must end in %s to be written" % (name, " or ".join(FORMATS)))
+        raise UserError(f"{name} must end in {' or '.join(FORMATS)} to be written")
     return importlib.import_module(".readers." + FORMATS[suffix], __name__)
 
 
@@ -220,8 +220,8 @@ def _reader(name: str, stream: BinaryIO) -> Any:
 def _plain(name: Any, given: Any) -> np.ndarray:
     """A C-contiguous little-endian array of plain numbers."""
     if not isinstance(name, str) or not name or name == "__metadata__":
-        raise UserError("%r cannot be the name of an array" % (name,))
+        raise UserError(f"{name!r} cannot be the name of an array")
     array = np.asarray(given)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
-        raise UserError("the array %r must hold plain numbers, not %s" % (name, array.dtype))
+        raise UserError(f"the array {name!r} must hold plain numbers, not {array.dtype}")
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")

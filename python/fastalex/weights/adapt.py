@@ -59,12 +59,12 @@ def find(weights: Weights) -> Found:
     if len(best) == 1 and not weights.steps and not _published(weights, row):
         note = "assumed from the shapes of its arrays, whose names or widths are of no published network"
         note += _changes(VARIANTS[best[0]], row)
-        return Found(row, "%s; if it is another, pass variant= (%s)" % (note, ", ".join(VARIANTS)), certain=False)
+        return Found(row, f"{note}; if it is another, pass variant= ({', '.join(VARIANTS)})", certain=False)
     if len(best) == 1:
-        how = "found from %s" % ("its layers" if weights.steps else "the names and shapes of its arrays")
+        how = f"found from {'its layers' if weights.steps else 'the names and shapes of its arrays'}"
         return Found(row, how + _changes(VARIANTS[best[0]], row))
     others = tuple(best[1:])
-    note = "assumed from the shapes, which fit %s too: pass variant= if it is one of them" % " and ".join(others)
+    note = f"assumed from the shapes, which fit {' and '.join(others)} too: pass variant= if it is one of them"
     return Found(row, note, others, False)
 
 
@@ -112,7 +112,7 @@ def convolutions(weights: Weights, wanted: Sequence[str]) -> Dict[str, np.ndarra
     layers = _order({name[: -len(".weight")]: None for name in weighted}, weights.steps)
     if 2 * len(layers) != len(wanted):
         where = weights.path or "the mapping"
-        raise UserError("%s has %d convolutions, AlexNet has %d" % (where, len(layers), len(wanted) // 2))
+        raise UserError(f"{where} has {len(layers)} convolutions, AlexNet has {len(wanted) // 2}")
     own = [layer + leaf for layer in layers for leaf in (".weight", ".bias")]
     return {target: weights.arrays[name] for name, target in zip(own, wanted) if name in weights.arrays}
 
@@ -136,21 +136,21 @@ def _parameters(weights: Weights) -> List[str]:
         layer, _, leaf = name.rpartition(".") if isinstance(name, str) else ("", "", "")
         dimensions = np.ndim(weights.arrays[name])
         if not layer or (leaf, dimensions) not in (("weight", 4), ("weight", 2), ("bias", 1)):
-            raise UserError("the array '%s' of %s has no place in a network of the family" % (_short(str(name)), where))
+            raise UserError(f"the array '{_short(str(name))}' of {where} has no place in a network of the family")
         groups.setdefault(layer, {})[leaf] = dimensions
     order = _order(groups, weights.steps)
     by_kind = {4: [], 2: []}  # type: Dict[int, List[str]]
     for layer in order:
         if "weight" not in groups[layer]:
-            raise UserError("the weights lack the array '%s.weight' (%s has its bias)" % (_short(layer), where))
+            raise UserError(f"the weights lack the array '{_short(layer)}.weight' ({where} has its bias)")
         by_kind[groups[layer]["weight"]].append(layer)
     for kind, count, word in ((4, CONVOLUTIONS, "convolutions"), (2, FULLY_CONNECTED, "fully connected layers")):
         found = by_kind[kind]
         if len(found) > count:
             extra = _short(found[count] + ".weight")
-            raise UserError("the array '%s' of %s does not fit: the family has %d %s" % (extra, where, count, word))
+            raise UserError(f"the array '{extra}' of {where} does not fit: the family has {count} {word}")
         if len(found) < count:
-            raise UserError("%s has %d %s, a network of the family has %d" % (where, len(found), word, count))
+            raise UserError(f"{where} has {len(found)} {word}, a network of the family has {count}")
     return by_kind[4] + by_kind[2]
 
 
@@ -180,18 +180,16 @@ def _facts(weights: Weights, names: List[str]) -> Dict[str, Any]:
     shapes = [tuple(np.shape(weights.arrays[name + ".weight"])) for name in names]
     for name, shape in zip(names, shapes):
         if 0 in shape:
-            raise UserError("the array '%s.weight' is empty: %s" % (_short(name), shape))
+            raise UserError(f"the array '{_short(name)}.weight' is empty: {shape}")
     columns = shapes[0][0] // shapes[1][1]
     if columns < 1 or columns * shapes[1][1] != shapes[0][0]:
         raise UserError(
-            "the array '%s.weight' has shape %s, which does not fit %d channels"
-            % (_short(names[1]), shapes[1], shapes[0][0])
+            f"the array '{_short(names[1])}.weight' has shape {shapes[1]}, which does not fit {shapes[0][0]} channels"
         )
     side = math.isqrt(shapes[5][1] // shapes[4][0])
     if side * side * shapes[4][0] != shapes[5][1]:
         raise UserError(
-            "the array '%s.weight' has shape %s, which does not fit %d channels"
-            % (_short(names[5]), shapes[5], shapes[4][0])
+            f"the array '{_short(names[5])}.weight' has shape {shapes[5]}, which does not fit {shapes[4][0]} channels"
         )
     facts = {
         "channels": shapes[0][1],
@@ -220,8 +218,7 @@ def _described(weights: Weights) -> Dict[str, Any]:
             continue
         if not _fits(step.kind, blocks, classifier, facts):
             raise UserError(
-                "the layer '%s' (%s) of %s has no place in a network of the family"
-                % (_short(step.name), _short(step.kind), where)
+                f"the layer '{_short(step.name)}' ({_short(step.kind)}) of {where} has no place in a network of the family"
             )
         if step.kind == "conv":
             blocks.append([])
@@ -235,8 +232,8 @@ def _described(weights: Weights) -> Dict[str, Any]:
         for name, value in _said(step, len(blocks) == 1):
             if facts.setdefault(name, value) != value:
                 raise UserError(
-                    "the layer '%s' of %s has another %s than the layers before it (%s, not %s), and a network of the "
-                    "family has one" % (_short(step.name), where, name.replace("_", " "), value, facts[name])
+                    "the layer '{}' of {} has another {} than the layers before it ({}, not {}), and a network of the "
+                    "family has one".format(_short(step.name), where, name.replace("_", " "), value, facts[name])
                 )
     facts["output"] = _check_classifier(weights, classifier)
     facts["blocks"] = tuple(" ".join(block) for block in blocks)
@@ -251,8 +248,8 @@ def _take_activation(acts: Dict[int, str], index: int, step: Step, where: str) -
     word = step.options["function"]
     if index < activations.COUNT and acts.setdefault(index, word) != word:
         raise UserError(
-            "the layer '%s' of %s is a second activation of one layer (%s behind %s), and a network of the family has "
-            "one" % (_short(step.name), where, word, acts[index])
+            f"the layer '{_short(step.name)}' of {where} is a second activation of one layer ({word} behind {acts[index]}), and a network of the family has "
+            "one"
         )
 
 
@@ -272,10 +269,10 @@ def _check_classifier(weights: Weights, found: Sequence[Step]) -> str:
             output = kind
         elif step.kind != "act" or count in (0, FULLY_CONNECTED) or before != "fc":
             said = (_short(step.name), _short(kind), where, _wanted(count, before))
-            raise UserError("the layer '%s' (%s) of %s has no place where a network of the family has %s" % said)
+            raise UserError("the layer '{}' ({}) of {} has no place where a network of the family has {}".format(*said))
         before = step.kind
     if count < FULLY_CONNECTED:
-        raise UserError("%s ends with %d layers where the family has fc" % (where, len(found)))
+        raise UserError(f"{where} ends with {len(found)} layers where the family has fc")
     return output
 
 
@@ -324,7 +321,7 @@ def _constants(step: Step) -> Tuple[int, float, float, float]:
     values = [step.options.get(key) for key in ("alpha", "beta", "k")]
     size = step.options.get("size")
     if not isinstance(size, int) or not all(isinstance(v, float) and math.isfinite(v) for v in values) or size < 1:
-        raise UserError("the constants of the layer '%s' are no numbers" % _short(step.name))
+        raise UserError(f"the constants of the layer '{_short(step.name)}' are no numbers")
     return size, values[0], values[1], values[2]
 
 
@@ -396,7 +393,7 @@ def _overridden(row: Variant, facts: Mapping[str, Any]) -> Variant:
 
 def _changes(row: Variant, found: Variant) -> str:
     changed = [key for key in (*_STRUCTURE, "input_size") if getattr(row, key) != getattr(found, key)]
-    return "".join("; its %s differs: %s" % (key, getattr(found, key)) for key in changed)
+    return "".join(f"; its {key} differs: {getattr(found, key)}" for key in changed)
 
 
 def _check_options(weights: Weights, row: Variant) -> None:
@@ -408,8 +405,7 @@ def _check_options(weights: Weights, row: Variant) -> None:
         for key in ("kernel", "stride", "pad", "groups"):
             if key in step.options and key in layer.options and step.options[key] != layer.options[key]:
                 raise UserError(
-                    "the layer '%s' of %s has %s %s, %s has %s"
-                    % (_short(step.name), weights.path, key, step.options[key], row.name, layer.options[key])
+                    f"the layer '{_short(step.name)}' of {weights.path} has {key} {step.options[key]}, {row.name} has {layer.options[key]}"
                 )
 
 
@@ -419,10 +415,9 @@ def _check_shapes(weights: Weights, names: List[str], row: Variant) -> None:
     for own, target in zip(names, wanted):
         for leaf, name in ((".weight", target), (".bias", target[: -len(".weight")] + ".bias")):
             if own + leaf not in weights.arrays:
-                raise UserError("the weights lack the array '%s%s' that %s needs" % (_short(own), leaf, row.name))
+                raise UserError(f"the weights lack the array '{_short(own)}{leaf}' that {row.name} needs")
             shape = tuple(np.shape(weights.arrays[own + leaf]))
             if shape != shapes[name]:
                 raise UserError(
-                    "the array '%s%s' has shape %s; %s, the closest of the family, has %s"
-                    % (_short(own), leaf, shape, row.name, shapes[name])
+                    f"the array '{_short(own)}{leaf}' has shape {shape}; {row.name}, the closest of the family, has {shapes[name]}"
                 )

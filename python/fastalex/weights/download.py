@@ -58,13 +58,12 @@ def download(
             try:
                 _from(url, path, size, (algorithm, digest), quiet)
             except (_UnreachableError, _WrongHashError) as error:
-                reasons.append("%s: %s" % (url, error))
+                reasons.append(f"{url}: {error}")
             else:
                 _remember(path, algorithm, digest)
                 return
         raise UserError(
-            "%s cannot be downloaded (%s); where there is no network, put it into %s"
-            % (os.path.basename(path), "; ".join(reasons), os.path.dirname(path))
+            f"{os.path.basename(path)} cannot be downloaded ({'; '.join(reasons)}); where there is no network, put it into {os.path.dirname(path)}"
         )
 
 
@@ -81,7 +80,7 @@ def is_verified(path: str, algorithm: str, digest: str) -> bool:
         with open(path, "rb") as stream:
             found = _hash_of(stream, algorithm).hexdigest()
     except OSError as error:
-        raise UserError("%s cannot be read: %s" % (path, error.strerror or error)) from None
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     if found != digest:
         return False
     _remember(path, algorithm, digest)
@@ -90,7 +89,7 @@ def is_verified(path: str, algorithm: str, digest: str) -> bool:
 
 def _note(path: str, algorithm: str, digest: str) -> str:
     status = os.stat(path)
-    return "%s %s %d %d\n" % (algorithm, digest, status.st_size, status.st_mtime_ns)
+    return f"{algorithm} {digest} {status.st_size} {status.st_mtime_ns}\n"
 
 
 def _remember(path: str, algorithm: str, digest: str) -> None:
@@ -120,7 +119,7 @@ def _from(url: str, path: str, size: Optional[int], wanted: Tuple[str, str], qui
         except _BrokenOffError as error:
             broken += 1
             if broken == ATTEMPTS:
-                raise _UnreachableError("%s; run it again to go on from there" % error) from None
+                raise _UnreachableError(f"{error}; run it again to go on from there") from None
             resumed = True
         except _WrongHashError:
             _remove(part)
@@ -137,7 +136,7 @@ def _transfer(url: str, path: str, size: Optional[int], wanted: Tuple[str, str],
         total = _total(response, have, size)
         with _cache_errors(path):
             with open(tag_file, "w", encoding="utf-8") as stream:
-                stream.write("%s\n%s" % (url, response.headers.get("ETag", "")))
+                stream.write(f"{url}\n{response.headers.get('ETag', '')}")
             out = open(part, "r+b" if have else "wb")  # noqa: SIM115 - closed below
         with out, _progress(os.path.basename(path), total, quiet) as report:
             state = hashlib.new(wanted[0])
@@ -149,10 +148,10 @@ def _transfer(url: str, path: str, size: Optional[int], wanted: Tuple[str, str],
                 out.flush()
                 os.fsync(out.fileno())
     if total is not None and done < total:
-        raise _BrokenOffError("the connection broke off after %d of %d bytes" % (done, total))
+        raise _BrokenOffError(f"the connection broke off after {done} of {total} bytes")
     if state.hexdigest() != wanted[1]:
         raise _WrongHashError(
-            "what it gives has the %s %s, not %s, and was deleted" % (wanted[0], state.hexdigest(), wanted[1])
+            f"what it gives has the {wanted[0]} {state.hexdigest()}, not {wanted[1]}, and was deleted"
         )
     with _cache_errors(path):
         os.replace(part, path)
@@ -173,7 +172,7 @@ def _open(url: str, have: int, tag: str) -> Tuple[Any, int]:
     """The response, and how many of the bytes at hand it goes on from."""
     headers = {"User-Agent": "fastalex/" + __version__, "Accept-Encoding": "identity"}
     if have:
-        headers["Range"] = "bytes=%d-" % have
+        headers["Range"] = f"bytes={have}-"
         if tag and not tag.startswith("W/"):  # a weak tag must not be used so: RFC 9110, 13.1.5
             headers["If-Range"] = tag
     try:
@@ -182,13 +181,13 @@ def _open(url: str, have: int, tag: str) -> Tuple[Any, int]:
         error.close()
         if have and error.code == 416:  # the part is as long as the file, or longer
             return _open(url, 0, "")
-        raise _UnreachableError("%d %s" % (error.code, error.reason)) from None
+        raise _UnreachableError(f"{error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise _UnreachableError(_reason(error.reason)) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _UnreachableError(_reason(error)) from None
     if response.status == 206:
-        if response.headers.get("Content-Range", "").startswith("bytes %d-" % have):
+        if response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
             return response, have
         response.close()
         return _open(url, 0, "")
@@ -197,7 +196,7 @@ def _open(url: str, have: int, tag: str) -> Tuple[Any, int]:
 
 def _reason(error: Any) -> str:
     if isinstance(error, TimeoutError) or "timed out" in str(error):
-        return "no answer within %g s" % TIMEOUT_S
+        return f"no answer within {TIMEOUT_S:g} s"
     return str(getattr(error, "strerror", None) or error or type(error).__name__)
 
 
@@ -206,9 +205,9 @@ def _total(response: Any, have: int, size: Optional[int]) -> Optional[int]:
     length = response.headers.get("Content-Length", "")
     total = have + int(length) if length.isdigit() else None
     if size is not None and total is not None and total != size:
-        raise _UnreachableError("it has a file of %d bytes, the registered one has %d" % (total, size))
+        raise _UnreachableError(f"it has a file of {total} bytes, the registered one has {size}")
     if total is not None and total > MAX_BYTES:
-        raise _UnreachableError("it has a file of %d bytes, which is more than weights take" % total)
+        raise _UnreachableError(f"it has a file of {total} bytes, which is more than weights take")
     return total if size is None else size
 
 
@@ -220,12 +219,12 @@ def _copy(response: Any, out: BinaryIO, state: Any, done: int, limit: int, repor
         except http.client.IncompleteRead as error:
             chunk = error.partial
         except (OSError, http.client.HTTPException) as error:
-            raise _BrokenOffError("%s after %d bytes" % (_reason(error), done)) from None
+            raise _BrokenOffError(f"{_reason(error)} after {done} bytes") from None
         if not chunk:
             return done
         done += len(chunk)
         if done > limit:
-            raise _UnreachableError("it gives more than the %d bytes of the file" % limit)
+            raise _UnreachableError(f"it gives more than the {limit} bytes of the file")
         with _cache_errors(path):
             out.write(chunk)
         state.update(chunk)
@@ -241,7 +240,7 @@ def _cache_errors(path: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            "%s cannot be written: %s; set FASTALEX_WEIGHTS_DIR to a folder that can" % (path, error.strerror or error)
+            f"{path} cannot be written: {error.strerror or error}; set FASTALEX_WEIGHTS_DIR to a folder that can"
         ) from None
 
 
@@ -302,6 +301,6 @@ def _progress(name: str, total: Optional[int], quiet: bool) -> Iterator[Report]:
 
 
 def _plain_bar(name: str, done: int, total: Optional[int]) -> None:
-    of = " of %.1f" % (total / 1e6) if total else ""
-    sys.stderr.write("\r%s: %.1f%s MB" % (name, done / 1e6, of))
+    of = f" of {total / 1000000.0:.1f}" if total else ""
+    sys.stderr.write(f"\r{name}: {done / 1e6:.1f}{of} MB")
     sys.stderr.flush()

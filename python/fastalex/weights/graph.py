@@ -54,7 +54,7 @@ def whole(node: Node, key: str, default: int) -> int:
     """
     value = attribute(node, key, default)
     if not isinstance(value, int):
-        raise FormatError("the attribute %s of a %s is not a whole number" % (key, shown(node.op)))
+        raise FormatError(f"the attribute {key} of a {shown(node.op)} is not a whole number")
     return value
 
 
@@ -65,7 +65,7 @@ def wholes(node: Node, key: str, default: Sequence[int]) -> List[int]:
     """
     value = attribute(node, key, list(default))
     if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
-        raise FormatError("the attribute %s of a %s is no list of whole numbers" % (key, shown(node.op)))
+        raise FormatError(f"the attribute {key} of a {shown(node.op)} is no list of whole numbers")
     return value
 
 

@@ -59,10 +59,10 @@ def check_shapes(
     """:func:`check` for parameters of ``shapes``, by name; ``owner`` is what needs them."""
     for name in shapes:
         if name not in arrays:
-            raise UserError("the weights lack the array '%s' that %s needs" % (name, owner))
+            raise UserError(f"the weights lack the array '{name}' that {owner} needs")
     for name in arrays:
         if name not in shapes:
-            raise UserError("the weights have an array '%s' that %s does not" % (name, owner))
+            raise UserError(f"the weights have an array '{name}' that {owner} does not")
     return {name: _native(name, arrays[name], shape, storage) for name, shape in shapes.items()}
 
 
@@ -78,19 +78,18 @@ def _check_classes(row: Variant, shapes: Mapping[str, tuple], arrays: Mapping[st
     got = np.shape(arrays[last]) if last in arrays else ()
     if len(got) == 2 and got[1] == shapes[last][1] and got[0] != row.num_classes:
         raise UserError(
-            "the weights have %d classes ('%s' has shape %s) and the network %d: pass num_classes=%d"
-            % (got[0], last, tuple(got), row.num_classes, got[0])
+            f"the weights have {got[0]} classes ('{last}' has shape {tuple(got)}) and the network {row.num_classes}: pass num_classes={got[0]}"
         )
 
 
 def _as_float32(name: str, given: np.ndarray, shape: tuple) -> np.ndarray:
     array = np.asarray(given)
     if array.dtype.kind not in "fiu":
-        raise UserError("the array '%s' must hold numbers, not %s" % (name, array.dtype))
+        raise UserError(f"the array '{name}' must hold numbers, not {array.dtype}")
     if array.shape != shape:
-        raise UserError("the array '%s' has shape %s, but must have %s" % (name, array.shape, shape))
+        raise UserError(f"the array '{name}' has shape {array.shape}, but must have {shape}")
     try:
         with np.errstate(over="raise"):
             return np.require(array, np.float32, ["C_CONTIGUOUS"])
     except FloatingPointError:
-        raise UserError("the array '%s' has values that are too large for float32" % name) from None
+        raise UserError(f"the array '{name}' has values that are too large for float32") from None

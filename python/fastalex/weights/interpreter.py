@@ -82,7 +82,7 @@ def _value(graph: Graph, values: Dict[str, np.ndarray], name: str) -> Any:
 def _pads(node: Node) -> Tuple[int, int, int, int]:
     """(top, left, bottom, right)."""
     if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise UnknownOpError("%s with auto_pad=%s" % (node.op, node.attributes["auto_pad"]))
+        raise UnknownOpError(f"{node.op} with auto_pad={node.attributes['auto_pad']}")
     top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
     return top, left, bottom, right
 
@@ -264,7 +264,7 @@ TYPES = {1: "f4", 2: "u1", 3: "i1", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2",
 def _cast(node: Node, inputs: List[Any], opset: int) -> Arrays:
     kind = node.attributes.get("to")
     if kind not in TYPES:
-        raise UnknownOpError("Cast to the type %s" % kind)
+        raise UnknownOpError(f"Cast to the type {kind}")
     return [inputs[0].astype(TYPES[kind])]
 
 

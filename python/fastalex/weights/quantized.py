@@ -116,7 +116,7 @@ def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[
         try:
             packed = quantize(array, storage, channels[name])
         except UserError as error:
-            raise UserError("'%s' cannot be written as %s: %s" % (name, storage, error)) from None
+            raise UserError(f"'{name}' cannot be written as {storage}: {error}") from None
         written[name], written[name + SCALE] = packed.quantized, packed.scale
     return written, {FORMAT_KEY: FORMAT, STORAGE_KEY: storage}
 
@@ -131,12 +131,11 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
         return arrays
     if metadata.get(FORMAT_KEY) != FORMAT:
         raise FormatError(
-            "it is quantized in the format %.20r, this fastalex reads %r; quantize it again, or install another version"
-            % (metadata.get(FORMAT_KEY), FORMAT)
+            f"it is quantized in the format {metadata.get(FORMAT_KEY)!r:.20}, this fastalex reads {FORMAT!r}; quantize it again, or install another version"
         )
     storage = metadata.get(STORAGE_KEY)
     if storage not in STORAGES:
-        raise FormatError("its weights are kept as %.20r, not as %s" % (storage, " or ".join(STORAGES)))
+        raise FormatError(f"its weights are kept as {storage!r:.20}, not as {' or '.join(STORAGES)}")
     try:
         variant = named()
         shapes = variant.parameter_shapes() if variant else {}
@@ -246,11 +245,9 @@ def _empty(storage: str, out: int, inputs: int) -> Tuple[np.ndarray, np.ndarray]
 def _checked(arrays: Mapping[str, Any], name: str, shape: Tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     array = arrays.get(name)
     if array is None:
-        raise FormatError("it is quantized, but lacks the array '%s'" % name)
+        raise FormatError(f"it is quantized, but lacks the array '{name}'")
     if array.dtype != dtype or array.shape != shape:
-        raise FormatError(
-            "its array '%s' is %s %s, but should be %s %s" % (name, array.dtype, array.shape, dtype, shape)
-        )
+        raise FormatError(f"its array '{name}' is {array.dtype} {array.shape}, but should be {dtype} {shape}")
     return array
 
 

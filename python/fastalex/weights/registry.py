@@ -132,8 +132,7 @@ def fetch(name: str, quiet: bool = False) -> str:
         download.download(row.urls, path, row.bytes, row.algorithm, row.digest, quiet)
     elif not download.is_verified(path, row.algorithm, row.digest):
         raise UserError(
-            "%s does not have the %s %s of the weights '%s': delete it, and it is downloaded again"
-            % (path, row.algorithm, row.digest, name)
+            f"{path} does not have the {row.algorithm} {row.digest} of the weights '{name}': delete it, and it is downloaded again"
         )
     return path
 
@@ -149,7 +148,7 @@ def locate(given: Union[str, os.PathLike]) -> str:
     if name in FILES:
         return fetch(name)
     if not os.path.lexists(name):
-        raise UserError("there is no weights file %s, and no weights of that name (there are: %s)" % (name, _names()))
+        raise UserError(f"there is no weights file {name}, and no weights of that name (there are: {_names()})")
     return name
 
 
@@ -164,7 +163,7 @@ def listing() -> List[Dict[str, Any]]:
 
 def _row(name: str) -> File:
     if name not in FILES:
-        raise UserError("there are no weights '%s' to fetch (there are: %s)" % (name, ", ".join(FILES)))
+        raise UserError(f"there are no weights '{name}' to fetch (there are: {', '.join(FILES)})")
     return FILES[name]
 
 

@@ -24,7 +24,7 @@ def load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[We
     if isinstance(given, Mapping):
         return Weights(dict(given))
     if not isinstance(given, (str, os.PathLike)):
-        raise UserError("weights must be a path, a name or a mapping of arrays, not %s" % type(given).__name__)
+        raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(given).__name__}")
     return load_named(given)
 
 
@@ -45,7 +45,7 @@ def variant(
     if base is None and loaded is not None and loaded.arrays:
         found = adapt.find(loaded)
         if not found.certain:
-            warnings.warn("variant %s: %s" % (found.variant.name, found.note), stacklevel=stacklevel + 1)
+            warnings.warn(f"variant {found.variant.name}: {found.note}", stacklevel=stacklevel + 1)
         base = found.variant
     return variants.get(base or DEFAULT_VARIANT, num_classes=num_classes, **overrides)
 

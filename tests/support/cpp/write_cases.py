@@ -37,7 +37,7 @@ def write_case(stream: BinaryIO, case: cases.Case) -> None:
         write_problem(stream, case.name + "-bf16", case.shape, checks.problem(case, "bf16"))
     if case.op == "conv":
         for unsigned in (False, True):
-            name = "%s-int8-%s" % (case.name, "unsigned" if unsigned else "signed")
+            name = f"{case.name}-int8-{'unsigned' if unsigned else 'signed'}"
             write_problem(stream, name, case.shape, checks.problem(case, "int8", unsigned))
 
 

@@ -28,8 +28,8 @@ class Part:
         self.dangling = False  # nothing reads it
 
     def __str__(self) -> str:
-        words = ", ".join("%s %s" % (key, value) for key, value in self.options.items())
-        return self.kind + ("(%s)" % words if words else "") + (" unread" if self.dangling else "")
+        words = ", ".join(f"{key} {value}" for key, value in self.options.items())
+        return self.kind + (f"({words})" if words else "") + (" unread" if self.dangling else "")
 
 
 def conv(out: int, kernel: int, stride: int, pad: int, group: int) -> Part:
@@ -104,21 +104,21 @@ class Draft:
 
     def parts(self) -> List[Tuple[str, Part]]:
         """(name, part) of everything on the way, in its order."""
-        found: List[Tuple[str, Part]] = [("pre%d" % i, part) for i, part in enumerate(self.first)]
+        found: List[Tuple[str, Part]] = [(f"pre{i}", part) for i, part in enumerate(self.first)]
 
         def extend(number: int, words: Sequence[Any], lists: Dict[str, Any]) -> None:
             for place, word in enumerate(words):
                 part = lists[word] if isinstance(word, str) else word
                 if part is not None:
-                    found.append(("%s%d_%d" % (part.kind.lower(), number, place), part))
+                    found.append((f"{part.kind.lower()}{number}_{place}", part))
 
         for index, words in enumerate(self.blocks):
-            found.append(("conv%d" % (index + 1), self.convs[index]))
+            found.append((f"conv{index + 1}", self.convs[index]))
             lists = {"act": self.acts[index], "lrn": self.lrns[index], "pool": self.pools[index]}
             extend(index + 1, words, lists)
         extend(5, self.last_map, {})
         for index, fc in enumerate(self.fcs):
-            found.append(("fc%d" % (index + 6), fc))
+            found.append((f"fc{index + 6}", fc))
             words = list(self.after[index])
             if self.dropout and index < len(self.fcs) - 1:
                 words.append(Part("Dropout", "dropout_param", dropout_ratio=0.5))
@@ -126,14 +126,11 @@ class Draft:
         return found
 
     def describe(self) -> str:
-        kept = [
-            str(part) if not name.startswith(("conv", "fc")) else "| %s %s" % (name, part)
-            for name, part in self.parts()
-        ]
-        aside = "".join(" | aside of %s: %s" % each for each in self.aside)
+        kept = [str(part) if not name.startswith(("conv", "fc")) else f"| {name} {part}" for name, part in self.parts()]
+        aside = "".join(" | aside of {}: {}".format(*each) for each in self.aside)
         flags = ", ".join(key for key, value in self.writing.items() if value)
         words = (self.version, self.side, self.stated, " ".join(kept), aside, flags)
-        return "Caffe V%d, %d pixels (%s) %s%s | %s" % words + "%s%s%s" % (
+        return "Caffe V%d, %d pixels (%s) %s%s | %s" % words + "{}{}{}".format(
             ", in place" if self.inplace else "",
             ", loss" if self.loss else "",
             ", split" if self.split else "",
@@ -298,7 +295,7 @@ def _case(seed: int, draft: Draft, oddities: Tuple[Oddity, ...]) -> Case:
     if theirs is not None:
         for one, other in zip(theirs, expected):
             apart = np.abs(one.reshape(other.shape) - other).max()
-            assert apart <= tolerance, "OpenCV and PyTorch differ by %g > %g: %s" % (apart, tolerance, draft.describe())
+            assert apart <= tolerance, f"OpenCV and PyTorch differ by {apart:g} > {tolerance:g}: {draft.describe()}"
         expected = [one.reshape(other.shape) for one, other in zip(theirs, expected)]
     if draft.version == 1 and any(layer.kind not in V1_TYPES for layer in layers):
         draft.version = 2  # the layer is younger than generation 1

@@ -67,7 +67,7 @@ def _last(options: Any, key: str, default: int) -> int:
 
 
 def _pair(options: Any, key: str, short: str, default: int) -> List[int]:
-    return [options.get("%s_%s" % (short, side), _last(options, key, default)) for side in "hw"]
+    return [options.get(f"{short}_{side}", _last(options, key, default)) for side in "hw"]
 
 
 def _convolution(given: Any, options: Any, blobs: Any) -> Any:

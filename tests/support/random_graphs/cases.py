@@ -118,7 +118,7 @@ def first_possible(seed: int, draw: Callable[[np.random.Generator], Case], attem
             return draw(np.random.default_rng([seed, attempt]))
         except Impossible:
             continue
-    raise AssertionError("seed %d makes no network in %d draws" % (seed, attempts))
+    raise AssertionError(f"seed {seed} makes no network in {attempts} draws")
 
 
 def choose_oddities(rng: np.random.Generator, table: Dict[str, Any], most: int = 2) -> List[str]:
@@ -143,20 +143,14 @@ def outcome(case: Case, folder: Path) -> Outcome:
         except UserError as error:
             return _refusal(case, str(error))
         except Exception as error:  # noqa: BLE001 - any other is what the test looks for
-            return Outcome(WRONG, "%s: %s" % (type(error).__name__, error))
+            return Outcome(WRONG, f"{type(error).__name__}: {error}")
     warned = tuple(str(one.message) for one in caught)
     found = [_difference(result, right) for right in case.expected]
     best = min(found)
     if best <= case.tolerance:
         return Outcome(EQUAL, "", best / case.tolerance, warned)
     right = case.expected[found.index(best)]
-    why = "off by %.3g of %.3g, allowed are %.3g: it gives %s, right is %s" % (
-        best,
-        np.abs(right).max(),
-        case.tolerance,
-        _short(result),
-        _short(right),
-    )
+    why = f"off by {best:.3g} of {np.abs(right).max():.3g}, allowed are {case.tolerance:.3g}: it gives {_short(result)}, right is {_short(right)}"
     return Outcome(WRONG, why, best / case.tolerance, warned)
 
 
@@ -168,23 +162,23 @@ def _difference(result: np.ndarray, right: np.ndarray) -> float:
 
 
 def _short(array: np.ndarray) -> str:
-    return "%s %s ..." % (list(array.shape), np.array2string(np.ravel(array)[:4], precision=4))
+    return f"{list(array.shape)} {np.array2string(np.ravel(array)[:4], precision=4)} ..."
 
 
 def _refusal(case: Case, sentence: str) -> Outcome:
     """The path is no part of what it says: it could name anything."""
-    text = re.sub(r"\S*%s" % re.escape(case.file), "the file", sentence)
+    text = re.sub(rf"\S*{re.escape(case.file)}", "the file", sentence)
     if "\n" in sentence:
-        return Outcome(WRONG, "a refusal of several lines: %s" % sentence)
+        return Outcome(WRONG, f"a refusal of several lines: {sentence}")
     if not case.oddities:
-        return Outcome(UNEXPLAINED, "it has no oddity: %s" % text)
+        return Outcome(UNEXPLAINED, f"it has no oddity: {text}")
     if not any(re.search(oddity.words, text, re.IGNORECASE) for oddity in case.oddities):
-        return Outcome(UNEXPLAINED, "for none of its oddities: %s" % text)
+        return Outcome(UNEXPLAINED, f"for none of its oddities: {text}")
     return Outcome(REFUSED, text)
 
 
 def report(case: Case, found: Outcome) -> str:
     """What a failing test shows of one case."""
     names = ", ".join(oddity.name for oddity in case.oddities) or "none"
-    lines = ["seed %d (%s), oddities: %s" % (case.seed, case.file, names), "  " + case.said, "  %s: %s" % found[:2]]
-    return "\n".join(lines + ["  warned: %s" % sentence for sentence in found.warned])
+    lines = [f"seed {case.seed} ({case.file}), oddities: {names}", "  " + case.said, "  {}: {}".format(*found[:2])]
+    return "\n".join(lines + [f"  warned: {sentence}" for sentence in found.warned])

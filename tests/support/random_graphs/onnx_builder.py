@@ -28,7 +28,7 @@ class Graph:
 
     def name(self, hint: str) -> str:
         self.count += 1
-        return str(self.count) if self.style == "numbers" else "%s_%d" % (hint, self.count)
+        return str(self.count) if self.style == "numbers" else f"{hint}_{self.count}"
 
     def constant(self, array: Any, hint: str = "constant") -> str:
         """A stored tensor: an initializer or a Constant node."""
@@ -86,8 +86,8 @@ class Op(NamedTuple):
 
 def node(op: str, slope: float = 1.0, **attributes: Any) -> Op:
     """One node that keeps the shape."""
-    words = ",".join("%s=%s" % (key, round(v, 3) if isinstance(v, float) else v) for key, v in attributes.items())
-    return Op(op + ("(%s)" % words if words else ""), lambda graph, t: graph.add(op, [t], **attributes), slope)
+    words = ",".join(f"{key}={round(v, 3) if isinstance(v, float) else v}" for key, v in attributes.items())
+    return Op(op + (f"({words})" if words else ""), lambda graph, t: graph.add(op, [t], **attributes), slope)
 
 
 def binary(op: str, values: Any, slope: float = 1.0, first: bool = False) -> Op:
@@ -98,14 +98,14 @@ def binary(op: str, values: Any, slope: float = 1.0, first: bool = False) -> Op:
         constant = graph.constant(values, "factor")
         return graph.add(op, [constant, t] if first else [t, constant], graph.shapes[t])
 
-    return Op("%s(%s %s)" % (op, list(values.shape), np.round(values.reshape(-1)[:3], 3)), emit, slope)
+    return Op(f"{op}({list(values.shape)} {np.round(values.reshape(-1)[:3], 3)})", emit, slope)
 
 
 def clip(low: float, high: float) -> Op:
     def emit(graph: Graph, t: str) -> str:
         return graph.add("Clip", [t, graph.numbers(low), graph.numbers(high)])
 
-    return Op("Clip(%g, %g)" % (low, high), emit)
+    return Op(f"Clip({low:g}, {high:g})", emit)
 
 
 def gather(order: Sequence[int], axis: int) -> Op:
@@ -114,7 +114,7 @@ def gather(order: Sequence[int], axis: int) -> Op:
         shape[axis - 1] = len(order)
         return graph.add("Gather", [t, graph.integers(*order)], shape, axis=axis)
 
-    return Op("Gather(axis %d, %s)" % (axis, list(order)), emit)
+    return Op(f"Gather(axis {axis}, {list(order)})", emit)
 
 
 def cut(axis: int, start: int, end: int, step: int = 1) -> Op:
@@ -126,7 +126,7 @@ def cut(axis: int, start: int, end: int, step: int = 1) -> Op:
         limits = [graph.integers(value) for value in (start, end, axis, step)]
         return graph.add("Slice", [t, *limits], shape)
 
-    return Op("Slice(axis %d, %d:%d:%d)" % (axis, start, end, step), emit)
+    return Op(f"Slice(axis {axis}, {start}:{end}:{step})", emit)
 
 
 def turned(axis: int) -> Op:
@@ -170,8 +170,8 @@ def pool(op: str = "MaxPool", kernel: int = 3, stride: int = 2, **options: Any) 
         words = dict(options, kernel_shape=[kernel] * 2, strides=[stride] * 2)
         return graph.add(op, [t], [channels, *sides], **words)
 
-    rest = "".join(" %s=%s" % item for item in options.items())
-    return Op("%s(%d/%d%s)" % (op, kernel, stride, rest), emit)
+    rest = "".join(" {}={}".format(*item) for item in options.items())
+    return Op(f"{op}({kernel}/{stride}{rest})", emit)
 
 
 class Convolution:
@@ -183,9 +183,9 @@ class Convolution:
         self.weight = "stored"  # or how its parameter is computed
 
     def __str__(self) -> str:
-        words = "%dx%d/%s p%s" % (self.out, self.kernel, self.strides, self.pads)
-        extra = " g%d" % self.groups if self.groups > 1 else ""
-        extra += " d%d" % self.dilation if self.dilation > 1 else ""
+        words = f"{self.out}x{self.kernel}/{self.strides} p{self.pads}"
+        extra = f" g{self.groups}" if self.groups > 1 else ""
+        extra += f" d{self.dilation}" if self.dilation > 1 else ""
         return words + extra + (" " + self.auto if self.auto else "") + ("" if self.bias else " no bias")
 
     def emit(self, graph: Graph, t: str) -> str:

@@ -130,7 +130,7 @@ def _argmax(draft: Draft) -> None:
         def emit(graph: Graph, t: str) -> str:
             return graph.add("ArgMax", [t], shape, axis=1, keepdims=keep)
 
-        draft.head, draft.ints = [Op("ArgMax(keepdims=%d)" % keep, emit)], True
+        draft.head, draft.ints = [Op(f"ArgMax(keepdims={keep})", emit)], True
     else:
         draft.head = [node("ReduceMax", axes=[1], keepdims=1)]
 
@@ -242,7 +242,7 @@ def _rounded(draft: Draft) -> None:
 
     ops = (Op("Cast to int32 and back", halves), node("Floor"), node("Round"), node("Ceil"))
     op = ops[int(draft.rng.integers(len(ops)))]
-    scaled = Op("Mul(4) %s" % op.label, lambda graph, t: op.emit(graph, binary("Mul", 4.0).emit(graph, t)))
+    scaled = Op(f"Mul(4) {op.label}", lambda graph, t: op.emit(graph, binary("Mul", 4.0).emit(graph, t)))
     draft.inputs.append(scaled)  # whole numbers of what is only scaled, so that both programs round alike
 
 

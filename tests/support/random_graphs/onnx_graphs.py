@@ -35,7 +35,7 @@ class FullyConnected:
 
     def __str__(self) -> str:
         how = "" if self.weight == "stored" else " weight by " + self.weight
-        return "%d (%s%s%s)" % (self.out, self.form, how, "" if self.bias else ", no bias")
+        return f"{self.out} ({self.form}{how}{'' if self.bias else ', no bias'})"
 
     def emit(self, graph: Graph, t: str) -> str:
         (features,) = graph.shapes[t]
@@ -155,13 +155,13 @@ class Draft:
         return [found[word] if isinstance(word, str) else word for word in self.blocks[index]]
 
     def describe(self) -> str:
-        parts = ["%s %s batch %s" % (self.layout, list(self.shape()), self.batch)]
+        parts = [f"{self.layout} {list(self.shape())} batch {self.batch}"]
         parts += [op.label for op in self.inputs]
         for index, conv in enumerate(self.convs):
-            parts.append("conv%d %s: %s" % (index + 1, conv, " ".join(op.label for op in self.words(index)) or "-"))
+            parts.append(f"conv{index + 1} {conv}: {' '.join(op.label for op in self.words(index)) or '-'}")
         parts += [op.label for op in self.last_map] + [self.flatten]
         for index, fc in enumerate(self.fcs):
-            parts.append("fc%d %s" % (index + 6, fc))
+            parts.append(f"fc{index + 6} {fc}")
             parts += [op.label for op in self.after(index)]
         parts += [op.label for op in self.head]
         parts.append(
@@ -205,7 +205,9 @@ def lrn(columns: int = 1, **constants: Any) -> Op:
         done = [graph.add("LRN", [part], **constants) for part in parts]
         return graph.add("Concat", done, [channels, height, width], axis=1)
 
-    words = "LRN(%(size)d, alpha %(alpha)g, beta %(beta)g, k %(bias)g)" % constants
+    words = (
+        f"LRN({constants['size']}, alpha {constants['alpha']:g}, beta {constants['beta']:g}, k {constants['bias']:g})"
+    )
     return Op(words + (" in each column" if columns > 1 else ""), emit)
 
 
@@ -259,10 +261,10 @@ def build(draft: Draft) -> Tuple[Any, Graph, float]:
 
     t = follow(t, draft.inputs)
     for index, conv in enumerate(draft.convs):
-        t = graph.marks["conv%d" % (index + 1)] = conv.emit(graph, t)
-        t = graph.marks["block%d" % (index + 1)] = follow(t, draft.words(index))
+        t = graph.marks[f"conv{index + 1}"] = conv.emit(graph, t)
+        t = graph.marks[f"block{index + 1}"] = follow(t, draft.words(index))
     if draft.branch:
-        side = graph.marks["block%d" % int(draft.rng.integers(1, 5))]
+        side = graph.marks[f"block{draft.rng.integers(1, 5)}"]
         graph.add("Sigmoid", [graph.add("GlobalAveragePool", [side])])
     t = follow(t, draft.last_map)
     if min(graph.shapes[t], default=0) < 1:
@@ -270,7 +272,7 @@ def build(draft: Draft) -> Tuple[Any, Graph, float]:
     if len(graph.shapes[t]) > 1:
         t = _flatten(graph, t, draft.flatten, draft.batch)
     for index, fc in enumerate(draft.fcs):
-        t = graph.marks["fc%d" % (index + 6)] = fc.emit(graph, t)
+        t = graph.marks[f"fc{index + 6}"] = fc.emit(graph, t)
         t = follow(t, draft.after(index))
     graph.marks["logits"] = t
     t = graph.marks["result"] = follow(t, draft.head)

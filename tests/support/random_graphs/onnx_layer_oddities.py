@@ -212,7 +212,7 @@ def _residual(draft: Draft) -> None:
         options = {"axis": 1} if op == "Concat" else {}
         return graph.add(op, [t, other], (channels, *graph.shapes[t][1:]), **options)
 
-    draft.blocks[3].append(Op("%s with %s" % (op, name), emit))
+    draft.blocks[3].append(Op(f"{op} with {name}", emit))
 
 
 @oddity("channels reordered", "gather|slice|concat|split|transpose|depthtospace|channel")
@@ -258,7 +258,7 @@ def _columns(draft: Draft) -> None:
     if "lrn" not in draft.blocks[0] or not 0 < part < draft.convs[0].out:
         raise Impossible
     draft.lrns = list(draft.lrns)
-    draft.lrns[0] = Op("LRN of channels cut at %d%s" % (part, ", swapped" if swap else ""), emit)
+    draft.lrns[0] = Op(f"LRN of channels cut at {part}{', swapped' if swap else ''}", emit)
 
 
 # Pools and LRN ------------------------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ def _six(draft: Draft) -> None:
     at = int(draft.rng.integers(1, 5))
     extra = Convolution(draft.convs[at].out, int(draft.rng.choice([1, 3])), 1, 0)
     extra.pads = [extra.kernel // 2] * 4
-    draft.blocks[at].append(Op("conv %s" % extra, extra.emit))
+    draft.blocks[at].append(Op(f"conv {extra}", extra.emit))
 
 
 @oddity("another number of fully connected layers", "fully connected|gemm|matmul|fc")
@@ -438,7 +438,7 @@ def _fcs(draft: Draft) -> None:
     rng = draft.rng
     if rng.integers(2):
         extra = FullyConnected(draft.classes, "Gemm transposed")
-        draft.head = [draft.acts[6], Op("fc %s" % extra, extra.emit)]
+        draft.head = [draft.acts[6], Op(f"fc {extra}", extra.emit)]
     else:
         draft.fcs.pop(1)
         draft.between.pop(1)
@@ -456,7 +456,7 @@ def _pad_node(draft: Draft) -> None:
         pads = graph.integers(0, 0, 1, 1, 0, 0, 1, 1)
         return graph.add("Pad", [t, pads], [channels, height + 2, width + 2], mode=mode)
 
-    op = Op("Pad(%s)" % mode, emit)
+    op = Op(f"Pad({mode})", emit)
     if block == 0:
         draft.inputs.append(op)
     else:

@@ -182,9 +182,9 @@ def _case(seed: int, draft: Draft, exporter: str, oddities: Tuple[Oddity, ...]) 
     tolerance = cases.tolerance_of(products, sides, draft.slope * float(logits.abs().max()))
     (runtime,) = onnx_results(data, x)  # what the file says; the exporter should have said what the module computes
     apart = np.abs(runtime - result.numpy()).max()
-    assert apart <= tolerance, "the export of seed %d is off by %g" % (seed, apart)
+    assert apart <= tolerance, f"the export of seed {seed} is off by {apart:g}"
     words = " ".join(_label(module) for module in nn.Sequential(body, head).modules() if not list(module.children()))
-    said = "torch %s, opset %d, %d pixels%s: %s" % (exporter, opset, draft.side, ", any batch" * draft.dynamic, words)
+    said = f"torch {exporter}, opset {opset}, {draft.side} pixels{', any batch' * draft.dynamic}: {words}"
     return Case(seed, "net.onnx", data, x, (runtime,), tolerance, said, oddities)
 
 
@@ -192,7 +192,7 @@ def _label(module: nn.Module) -> str:
     """A leaf of a network without what most of its kind have."""
     words = module.extra_repr().replace("in_features=", "").replace("out_features=", "").split(", ")
     kept = [word for word in words if word not in _USUAL]
-    return "%s(%s)" % (type(module).__name__, ", ".join(kept))
+    return f"{type(module).__name__}({', '.join(kept)})"
 
 
 _USUAL = ("padding=0", "dilation=1", "ceil_mode=False", "bias=True", "inplace=False", "track_running_stats=True")

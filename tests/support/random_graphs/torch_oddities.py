@@ -165,7 +165,7 @@ def _heads(draft: Draft) -> None:
         (Apply("x / 1.5", lambda x: x / 1.5), 1.0),
         (Apply("-x", lambda x: -x), 1.0),
         (Apply("clamp", lambda x: x.clamp(-0.5, 0.5)), 1.0),
-        (Apply("x[:, %s]" % order, lambda x: x[:, order]), 1.0),
+        (Apply(f"x[:, {order}]", lambda x: x[:, order]), 1.0),
         (Apply("fewer classes", lambda x: x[:, : count - 1]), 1.0),
         (Apply("argmax", lambda x: x.argmax(1)), 1.0),
         (nn.Tanh(), 1.0),

@@ -159,17 +159,17 @@ def start(kind: str, device: str) -> List[Any]:
     """
     torch = pytorch()
     if kind not in SCHEMES:
-        raise UserError("--parallel must be one of %s, not '%s'" % (", ".join(SCHEMES), kind))
+        raise UserError(f"--parallel must be one of {', '.join(SCHEMES)}, not '{kind}'")
     world = int(os.environ.get("WORLD_SIZE", "1"))
     devices = [_device(name, world) for name in device.split(",")]
     if world > 1 and kind == "none":
-        raise UserError("torchrun started %d processes: say --parallel data, columns or hybrid" % world)
+        raise UserError(f"torchrun started {world} processes: say --parallel data, columns or hybrid")
     if world > 1 and len(devices) > 1:
         raise UserError("each of torchrun's processes has one device: give one --device")
     if world == 1 and kind != "none" and not (kind == "columns" and len(devices) > 1):
         more = " (columns also run as --device cuda:0,cuda:1)" if kind == "columns" else ""
         raise UserError(
-            "--parallel %s needs several processes: torchrun --nproc-per-node 2 -m fastalex.train ...%s" % (kind, more)
+            f"--parallel {kind} needs several processes: torchrun --nproc-per-node 2 -m fastalex.train ...{more}"
         )
     if kind != "columns" and len(devices) > 1:
         raise UserError("several devices in one process are for --parallel columns")
@@ -194,14 +194,14 @@ def _device(name: str, world: int) -> Any:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError("there is no device '%s': say cpu, cuda or cuda:1" % name) from None
+        raise UserError(f"there is no device '{name}': say cpu, cuda or cuda:1") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
             raise UserError("PyTorch finds no GPU here: say --device cpu, or install a build of it for CUDA")
         index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None and world > 1 else device.index or 0
         if index >= torch.cuda.device_count():
-            raise UserError("there is no cuda:%d: PyTorch finds %d GPUs" % (index, torch.cuda.device_count()))
+            raise UserError(f"there is no cuda:{index}: PyTorch finds {torch.cuda.device_count()} GPUs")
         device = torch.device("cuda", index)
     elif device.type != "cpu":
-        raise UserError("training runs on cpu or cuda, not on '%s'" % name)
+        raise UserError(f"training runs on cpu or cuda, not on '{name}'")
     return device

@@ -54,7 +54,7 @@ def classes() -> Dict[str, Any]:
         def owned(self) -> Iterator[Own]:
             for layer, made in zip(self.table, self.layers):
                 for leaf, tensor in made.named_parameters():
-                    yield Own("%s.%s" % (layer.param, leaf), tensor, None)
+                    yield Own(f"{layer.param}.{leaf}", tensor, None)
 
     class Parted(nn.Module):
         """Layers that are shared out over the parts of ``link``: channels of convolutions, units of fc layers."""
@@ -94,7 +94,7 @@ def classes() -> Dict[str, Any]:
                 table = shards(self.steps, index, self.link.size)
                 for step, made in zip(self.steps, part):
                     for leaf, tensor in made.named_parameters():
-                        name = "%s.%s" % (step.layer.param, leaf)
+                        name = f"{step.layer.param}.{leaf}"
                         yield Own(name, tensor, table[name])
 
     class Columns(nn.Module):
@@ -142,6 +142,6 @@ def pieces(full: Any, own: Own) -> Any:
 def column_error(row: Variant, size: int) -> Tuple[bool, str]:
     """Whether ``size`` devices are not what the columns of ``row`` need, and the sentence that says so."""
     if row.columns < 2:
-        return True, "%s has one column: --parallel data or hybrid share it out" % row.name
-    sentence = "%s has %d columns, which need as many processes or devices, not %d" % (row.name, row.columns, size)
+        return True, f"{row.name} has one column: --parallel data or hybrid share it out"
+    sentence = f"{row.name} has {row.columns} columns, which need as many processes or devices, not {size}"
     return row.columns != size, sentence

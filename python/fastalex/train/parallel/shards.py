@@ -69,7 +69,7 @@ def split(table: Sequence[Layer], parts: int) -> List[Step]:
 
 def _divides(layer: Layer, count: int, parts: int) -> None:
     if count % parts:
-        raise UserError("%s has %d units, which %d processes cannot share equally" % (layer.name, count, parts))
+        raise UserError(f"{layer.name} has {count} units, which {parts} processes cannot share equally")
 
 
 def shards(steps: Sequence[Step], index: int, parts: int) -> Dict[str, Optional[Shard]]:

@@ -111,7 +111,7 @@ def _per_output(flow: Flow, values: np.ndarray) -> np.ndarray:
     rank = len(flow.shape)
     sides = (1,) * (rank - values.ndim) + values.shape
     if values.ndim > rank or sides[1] != flow.sides[0] or values.size != flow.sides[0]:
-        raise RefusedError("its constant of shape %s is not one number for each channel" % list(values.shape))
+        raise RefusedError(f"its constant of shape {list(values.shape)} is not one number for each channel")
     return values.reshape(-1)
 
 

@@ -88,7 +88,7 @@ class Flow:
     def after(self, layer: Any, sides: Tuple[int, ...]) -> Flow:
         """The values after one more layer, each in its place."""
         if len(self.layers) >= LARGEST_DEPTH:
-            raise RefusedError("more than %d layers stand before it" % LARGEST_DEPTH)
+            raise RefusedError(f"more than {LARGEST_DEPTH} layers stand before it")
         return Flow((*self.layers, layer), self.batch, sides, gain=self.gain)
 
     def through(self, layer: Any) -> Flow:
@@ -113,7 +113,7 @@ class Flow:
             return self.moved
         count = math.prod(self.shape)
         if count > LARGEST_MOVED:
-            raise RefusedError("it moves %d values, more than a network of the family has" % count)
+            raise RefusedError(f"it moves {count} values, more than a network of the family has")
         return np.arange(count, dtype=np.int32).reshape(self.shape)
 
     def in_place(self) -> bool:
@@ -197,16 +197,14 @@ def shown_name(node: Node) -> str:
 
 
 def described(node: Node) -> str:
-    return "its layer '%s' (%s)" % (shown_name(node), shown(str(attribute(node, "type", node.op))))
+    return f"its layer '{shown_name(node)}' ({shown(str(attribute(node, 'type', node.op)))})"
 
 
 def placed(flow: Flow) -> Flow:
     if flow.columns is not None:
         raise RefusedError("it reads a part of the channels")
     if not flow.in_place():
-        raise RefusedError(
-            "the values before it are moved by %s in a way that no network of the family has" % flow.mover
-        )
+        raise RefusedError(f"the values before it are moved by {flow.mover} in a way that no network of the family has")
     return flow
 
 
@@ -244,4 +242,4 @@ def require_explicit_pads(node: Node, pads: List[int]) -> None:
     """Refuse pads that depend on the size of the picture, or that contradict each other."""
     kind = attribute(node, "auto_pad", "NOTSET")
     if kind not in ("NOTSET", "VALID") or (kind == "VALID" and any(pads)):
-        raise RefusedError("auto_pad=%.20s; export it with pads" % kind)
+        raise RefusedError(f"auto_pad={kind:.20}; export it with pads")

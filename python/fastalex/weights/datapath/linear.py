@@ -16,7 +16,7 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     weight = walk.once(inputs[1], node)
     bias = _bias(walk, node, inputs)
     if len(weight.sides) != 4 or weight.sides[2] != weight.sides[3]:
-        raise RefusedError("its kernel %s is not square" % list(weight.sides)[2:6])
+        raise RefusedError(f"its kernel {list(weight.sides)[2:6]} is not square")
     channels = _channel_order(flow)
     kernel, groups = weight.sides[2], whole(node, "group", 1)
     strides, pads = wholes(node, "strides", [1, 1]), wholes(node, "pads", [0, 0, 0, 0])
@@ -24,15 +24,15 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
     if len(set(strides)) != 1 or len(pads) != 4 or len(set(pads[:2])) != 1:
-        raise RefusedError("it has strides %s and pads %s" % (strides[:8], pads[:8]))
+        raise RefusedError(f"it has strides {strides[:8]} and pads {pads[:8]}")
     stride, pad, sides = strides[0], pads[0], []
     for side, end in zip(flow.sides[1:], pads[2:]):
         sides.append((side + pad + end - kernel) // stride + 1)
     if walk.graph.any_size and pads[:2] != pads[2:]:
-        raise RefusedError("its pads %s differ at the start and end, and the size of the picture is not fixed" % pads)
+        raise RefusedError(f"its pads {pads} differ at the start and end, and the size of the picture is not fixed")
     # What the windows do not reach of the padding at the end does not matter, so their counts say it all.
     rooms = [side + 2 * pad - kernel for side in flow.sides[1:]]
-    rounding = rounding_of(sides, rooms, stride, "its pads at the end, %s, are not those at the start" % pads[2:])
+    rounding = rounding_of(sides, rooms, stride, f"its pads at the end, {pads[2:]}, are not those at the start")
     options = {"groups": groups, "stride": stride, "pad": pad, "kernel": kernel}
     if rounding:
         options["rounding"] = rounding
@@ -40,7 +40,7 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         None if flow.gain is None else np.broadcast_to(flow.gain, (flow.sides[0], 1, 1)).reshape(-1).astype(np.float32)
     )
     if channels is not None and groups != 1:
-        raise RefusedError("the channels before it are moved by %s, and it has groups" % flow.mover)
+        raise RefusedError(f"the channels before it are moved by {flow.mover}, and it has groups")
     if gain is not None and groups != 1:
         gain = _grouped(gain, groups)
     layer = Linear("conv", shown_name(node), weight, bias, options, inputs=channels, gain=gain)
@@ -77,7 +77,7 @@ def _channel_order(flow: Flow) -> Optional[np.ndarray]:
         if whole and sorted(order.tolist()) == list(range(flow.sides[0])) and not flow.layers:
             return order.astype(np.intp)
     raise RefusedError(
-        "what it reads is cut, turned, mirrored or reordered by %s in a way that cannot be kept" % flow.mover
+        f"what it reads is cut, turned, mirrored or reordered by {flow.mover} in a way that cannot be kept"
     )
 
 
@@ -110,7 +110,7 @@ def matmul(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 def _fully_connected(flow: Flow, layer: Linear, features: int) -> Flow:
     order = _feature_order(flow)
     if features != flow.size:
-        raise RefusedError("it has weights for %d features where there are %d" % (features, flow.size))
+        raise RefusedError(f"it has weights for {features} features where there are {flow.size}")
     gain = None
     if flow.gain is not None:
         gain = np.broadcast_to(flow.gain, flow.sides).reshape(-1).astype(np.float32)

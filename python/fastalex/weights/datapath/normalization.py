@@ -24,9 +24,7 @@ def lrn(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         return flow.after(Step("lrn", shown_name(node), dict(options, crosses_columns=True)), flow.sides)
     part = flow.places[0].reshape(-1)
     if flow.shape[2:] != flow.sides[1:] or (np.diff(part) != 1).any():
-        raise RefusedError(
-            "the values before it are moved by %s in a way that no network of the family has" % flow.mover
-        )
+        raise RefusedError(f"the values before it are moved by {flow.mover} in a way that no network of the family has")
     return dataclasses.replace(flow, columns=tuple(sorted(options.items())))
 
 
@@ -50,7 +48,7 @@ SPATIAL_OPS = {
 def spatial_norm(node: Node, inputs: List[Any]) -> Any:
     part = next(one for one in inputs if isinstance(one, SpatialNormPart))
     if node.op not in SPATIAL_OPS:
-        raise RefusedError("it is no part of a normalization within a channel, which %s would begin" % part.begun_by)
+        raise RefusedError(f"it is no part of a normalization within a channel, which {part.begun_by} would begin")
     before, after = SPATIAL_OPS[node.op]
     others = [one for one in inputs if one is not part]
     if part.stage != before or len(others) > 1:

@@ -34,7 +34,7 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
     if len(set(kernel)) != 1 or len(set(strides)) != 1 or len(pads) != 4 or pads[:2] != [0, 0]:
-        raise RefusedError("it has the window %s, strides %s and pads %s" % (kernel[:4], strides[:4], pads[:8]))
+        raise RefusedError(f"it has the window {kernel[:4]}, strides {strides[:4]} and pads {pads[:8]}")
     size, stride, sides = kernel[0], strides[0], []
     up = bool(whole(node, "ceil_mode", 0))
     for side, end in zip(flow.sides[1:], pads[2:]):
@@ -45,7 +45,7 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     said = "it rounds its counts in a way that no network of the family does"
     certain = rounding_of(sides, rooms, stride, said)
     if walk.graph.any_size and any(pads):
-        raise RefusedError("it has pads %s, and the size of the picture is not fixed" % pads)
+        raise RefusedError(f"it has pads {pads}, and the size of the picture is not fixed")
     rounding = certain or ("ceil" if up or any(pads[2:]) else "floor")
     if walk.graph.any_size:  # another size does not come out even
         certain = rounding

@@ -134,7 +134,7 @@ class Walk:
         if isinstance(found, Unknown):
             raise FormatError(found.why)
         if isinstance(found, SpatialNormPart):
-            raise FormatError("%s: it multiplies the values with themselves" % found.begun_by)
+            raise FormatError(f"{found.begun_by}: it multiplies the values with themselves")
         if not isinstance(found, Flow):
             raise FormatError("its result does not depend on its input")
         return found
@@ -144,7 +144,7 @@ class Walk:
         if name in self.values:
             return self.values[name]
         return self.graph.constants.get(name) or Unknown(
-            "the parameter %.100r is computed or missing, not stored" % name
+            f"the parameter {name!r:.100} is computed or missing, not stored"
         )
 
     def outputs(self, node: Node) -> List[Any]:
@@ -166,17 +166,17 @@ class Walk:
                 return self.moved(node, inputs, flows)
             handler = HANDLERS.get(node.op)
             if handler is None:
-                return [Unknown("%s has no place in a network of the family" % described(node))] * len(node.outputs)
+                return [Unknown(f"{described(node)} has no place in a network of the family")] * len(node.outputs)
             return [handler(self, node, flows[0], inputs)]
         except RefusedError as problem:
-            reason = Unknown("%s: %s" % (described(node), problem))
+            reason = Unknown(f"{described(node)}: {problem}")
         except interpreter.UnknownOpError as problem:
-            reason = Unknown("%s: it is %.60s, which no network of the family has" % (described(node), problem))
+            reason = Unknown(f"{described(node)}: it is {problem:.60}, which no network of the family has")
         except FormatError as problem:
             reason = Unknown(str(problem))
         except interpreter.PROBLEMS as problem:
             said = shown(" ".join(str(problem).split()), 100)
-            reason = Unknown("%s cannot be computed: %s" % (described(node), said))
+            reason = Unknown(f"{described(node)} cannot be computed: {said}")
         return [reason] * len(node.outputs)
 
     def computed(self, node: Node, inputs: List[Any]) -> List[Any]:
@@ -238,13 +238,13 @@ class Walk:
         if not hasattr(constant, "array"):
             raise RefusedError("a parameter of it is computed or missing, not stored")
         if max(constant.sides, default=0) > LARGEST_SIDE:
-            raise FormatError("%.100r has a side of more than %d" % (getattr(constant, "name", ""), LARGEST_SIDE))
+            raise FormatError(f"{getattr(constant, 'name', '')!r:.100} has a side of more than {LARGEST_SIDE}")
         if min(constant.sides, default=0) < 0:
-            raise FormatError("%.100r has a side that is not a whole number from 0 up" % getattr(constant, "name", ""))
+            raise FormatError(f"{getattr(constant, 'name', '')!r:.100} has a side that is not a whole number from 0 up")
         base = getattr(constant, "base", constant)
         if self.shared.setdefault(id(base), shown_name(node)) != shown_name(node):
             raise RefusedError(
-                "it and '%s' share the parameter %.60r" % (self.shared[id(base)], getattr(base, "name", ""))
+                f"it and '{self.shared[id(base)]}' share the parameter {getattr(base, 'name', '')!r:.60}"
             )
         return constant
 
@@ -259,11 +259,11 @@ def _result(sides: Tuple[int, ...], flow: Flow, by_place: bool) -> Result:
             found.steps.append(layer)
             continue
         number += 1
-        name = "%s%d" % (layer.kind, number) if by_place else layer.name
+        name = f"{layer.kind}{number}" if by_place else layer.name
         found.steps.append(Step(layer.kind, name, layer.options))
         for leaf, array in layer.arrays().items():
-            if found.arrays.setdefault("%s.%s" % (name, leaf), array) is not array:
-                raise FormatError("it has the array %.100r twice" % ("%s.%s" % (name, leaf)))
+            if found.arrays.setdefault(f"{name}.{leaf}", array) is not array:
+                raise FormatError("it has the array %.100r twice" % (f"{name}.{leaf}"))
     if not found.arrays:
         raise FormatError("it has no layers with weights")
     return found
@@ -277,7 +277,7 @@ def _ended(flow: Flow) -> Tuple[Any, ...]:
     if flow.moved is None:
         return tuple(layers)
     if flow.shape[0] != flow.batch:
-        raise FormatError("its result has %d lines for %d pictures" % (flow.shape[0], flow.batch))
+        raise FormatError(f"its result has {flow.shape[0]} lines for {flow.batch} pictures")
     order = flow.places[0]
     if not alike(flow, order):
         raise FormatError("its result mixes the images of a batch")

@@ -226,7 +226,7 @@ def _kind(word: str) -> str:
 
 
 def _kind_v1(value: int) -> str:
-    return _V1_TYPES.get(value, _V1_NAMES.get(value, "type %d" % value))
+    return _V1_TYPES.get(value, _V1_NAMES.get(value, f"type {value}"))
 
 
 def _read_options(options: Dict[str, Any], table: Dict[int, str], data: memoryview, budget: wire.Budget) -> None:
@@ -337,10 +337,10 @@ class _Builder:
             number = len(self.nodes)
             names = []
             for leaf, values in blobs.items():
-                name = "%d.%s" % (number, leaf)
-                self.constants[name] = _Blob("%s.%s" % (layer.name, leaf), values)
+                name = f"{number}.{leaf}"
+                self.constants[name] = _Blob(f"{layer.name}.{leaf}", values)
                 names.append(name)
-            made = "%d" % number
+            made = f"{number}"
             self.nodes.append(Node(op, layer.name, [*inputs, *names], [made], attributes))
             inputs = [made]
         self.last = inputs[0]
@@ -383,13 +383,13 @@ class _Builder:
             return [("pooling of another kind", {}, {})]
         word = kinds[options["method"]]
         if options["global"]:
-            return [("Global%sPool" % word, {}, {})]
+            return [(f"Global{word}Pool", {}, {})]
         if "kernel" not in options:
-            raise FormatError("its layer %.100r has no window" % layer.name)
+            raise FormatError(f"its layer {layer.name!r:.100} has no window")
         attributes = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
         attributes["pads"] = [options["pad"]] * 4
         attributes["ceil_mode"] = int(not options["floor"])  # Caffe rounds up: src/caffe/layers/pooling_layer.cpp
-        return [("%sPool" % word, attributes, {})]
+        return [(f"{word}Pool", attributes, {})]
 
     def _relu(self, layer: _Layer, options: Dict[str, Any]) -> Any:
         slope = options["slope"]
@@ -415,7 +415,7 @@ class _Builder:
 
     def _batchnorm(self, layer: _Layer, options: Dict[str, Any]) -> Any:
         if len(layer.blobs) != 3:
-            raise FormatError("its layer %.100r has %d blobs, not three" % (layer.name, len(layer.blobs)))
+            raise FormatError(f"its layer {layer.name!r:.100} has {len(layer.blobs)} blobs, not three")
         mean, variance, total = (blob.reshape(-1).astype(np.float32) for blob in layer.blobs)
         factor = np.float32(0 if total[0] == 0 else 1 / total[0])  # src/caffe/layers/batch_norm_layer.cpp
         constants = {"scale": np.ones_like(mean), "shift": np.zeros_like(mean)}
@@ -437,10 +437,10 @@ _HANDLED = {"batchnorm", "conv", "fc", "lrn", "pool", "power", "relu", "same", "
 def _named(layer: _Layer, dimensions: int) -> Dict[str, np.ndarray]:
     """The weight, of so many dimensions, and the bias of a layer."""
     if len(layer.blobs) > 2:
-        raise FormatError("its layer %.100r has %d blobs, not a weight and a bias" % (layer.name, len(layer.blobs)))
+        raise FormatError(f"its layer {layer.name!r:.100} has {len(layer.blobs)} blobs, not a weight and a bias")
     found = {}
     for leaf, blob in zip(("weight", "bias"), layer.blobs):
-        found[leaf] = _without_ones("%s.%s" % (layer.name, leaf), blob, 1 if leaf == "bias" else dimensions)
+        found[leaf] = _without_ones(f"{layer.name}.{leaf}", blob, 1 if leaf == "bias" else dimensions)
     return found
 
 
@@ -448,7 +448,7 @@ def _without_ones(name: str, blob: np.ndarray, dimensions: int) -> np.ndarray:
     """``blob`` with so many dimensions; the old shape has leading ones."""
     extra = blob.ndim - dimensions
     if extra < 0 or any(side != 1 for side in blob.shape[:extra]):
-        raise FormatError("%.100r has shape %s, not %d dimensions" % (name, list(blob.shape), dimensions))
+        raise FormatError(f"{name!r:.100} has shape {list(blob.shape)}, not {dimensions} dimensions")
     return blob.reshape(blob.shape[extra:])
 
 

@@ -73,14 +73,14 @@ def checked_shape(name: str, shape: Sequence[Any]) -> Tuple[int, ...]:
     :raises FormatError: if it cannot.
     """
     if len(shape) > MAX_DIMENSIONS:
-        raise FormatError("%.100r has %d dimensions, more than %d" % (name, len(shape), MAX_DIMENSIONS))
+        raise FormatError(f"{name!r:.100} has {len(shape)} dimensions, more than {MAX_DIMENSIONS}")
     extent = 1
     for side in shape:
         if type(side) is not int or side < 0:
-            raise FormatError("%.100r has a side that is not a whole number from 0 up" % name)
+            raise FormatError(f"{name!r:.100} has a side that is not a whole number from 0 up")
         extent *= max(side, 1)
         if extent > MAX_ELEMENTS:
-            raise FormatError("the shape of %.100r is too large" % name)
+            raise FormatError(f"the shape of {name!r:.100} is too large")
     return tuple(shape)
 
 
@@ -94,7 +94,7 @@ def shaped(name: str, flat: np.ndarray, shape: Sequence[Any]) -> np.ndarray:
     for side in sides:
         count *= side
     if count != flat.size:
-        raise FormatError("%.100r has %d values, but its shape %s needs %d" % (name, flat.size, list(sides), count))
+        raise FormatError(f"{name!r:.100} has {flat.size} values, but its shape {list(sides)} needs {count}")
     return flat.reshape(sides)
 
 

@@ -61,18 +61,18 @@ def _check_members(archive: zipfile.ZipFile, limit: int) -> Dict[str, zipfile.Zi
     total = 0
     for info in archive.infolist():
         if not info.filename.endswith(".npy"):
-            raise FormatError("its member %.100r is not an array" % info.filename)
+            raise FormatError(f"its member {info.filename!r:.100} is not an array")
         name = info.filename[: -len(".npy")]
         if name in members:
-            raise FormatError("it has the array %.100r twice" % name)
+            raise FormatError(f"it has the array {name!r:.100} twice")
         if info.flag_bits & 1:
-            raise FormatError("the array %.100r is encrypted" % name)
+            raise FormatError(f"the array {name!r:.100} is encrypted")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FormatError("the array %.100r is compressed in a way that numpy does not write" % name)
+            raise FormatError(f"the array {name!r:.100} is compressed in a way that numpy does not write")
         total += info.file_size
         members[name] = info
     if total > limit:
-        raise FormatError("it would unpack to %d bytes, more than the %d allowed" % (total, limit))
+        raise FormatError(f"it would unpack to {total} bytes, more than the {limit} allowed")
     return members
 
 
@@ -84,11 +84,11 @@ def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> n
             expected *= side
         if any(type(side) is not int or side < 0 for side in shape) or length + expected != info.file_size:
             raise FormatError(
-                "the array %.100r of shape %s does not fit its %d bytes" % (name, shape, info.file_size - length)
+                f"the array {name!r:.100} of shape {shape} does not fit its {info.file_size - length} bytes"
             )
         data = member.read(expected)
         if len(data) != expected or member.read(1):  # the last read is also what checks the checksum
-            raise FormatError("the array %.100r is cut short" % name)
+            raise FormatError(f"the array {name!r:.100} is cut short")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -101,7 +101,7 @@ def _npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype
         raise FormatError("the array %.100r has the npy version %d.%d" % (name, *version))
     shape, fortran, dtype = readers[version](counted)
     if dtype.kind not in _PLAIN or dtype.itemsize > 8 or dtype.hasobject:
-        raise FormatError("the array %.100r must hold plain numbers, not %s" % (name, dtype))
+        raise FormatError(f"the array {name!r:.100} must hold plain numbers, not {dtype}")
     return shape, fortran, dtype, counted.count
 
 
@@ -113,7 +113,7 @@ class _Counted:
 
     def read(self, count: int) -> bytes:
         if count > MAX_NPY_HEADER:
-            raise FormatError("an array has a header of %d bytes" % count)
+            raise FormatError(f"an array has a header of {count} bytes")
         data = self.stream.read(count)
         self.count += len(data)
         return data

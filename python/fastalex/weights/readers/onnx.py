@@ -71,11 +71,11 @@ def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
     for node in nodes:
         if any(word in node.op.lower() for word in _QUANTIZED):
             raise FormatError(
-                "it is quantized (%.60r); use the fp32 model it was made from, with fc_weights='int8'" % node.op
+                f"it is quantized ({node.op!r:.60}); use the fp32 model it was made from, with fc_weights='int8'"
             )
     pictures = [one for one in inputs if one[0] not in tensors]
     if len(pictures) != 1:
-        raise FormatError("it has %d inputs, a network of the family has one" % len(pictures))
+        raise FormatError(f"it has {len(pictures)} inputs, a network of the family has one")
     if not outputs:
         raise FormatError("it has no output")
     name, kind, sides = pictures[0]
@@ -136,17 +136,16 @@ class _Tensor:
     def array(self) -> np.ndarray:
         if self.external:
             raise FormatError(
-                "%.100r is in another file; save the model as one file (onnx.save with save_as_external_data=False)"
-                % self.name
+                f"{self.name!r:.100} is in another file; save the model as one file (onnx.save with save_as_external_data=False)"
             )
         if self.type not in _RAW:
-            raise FormatError("%.100r has the type %d where floats belong" % (self.name, self.type))
+            raise FormatError(f"{self.name!r:.100} has the type {self.type} where floats belong")
         if self.raw is not None:
             flat = wire.numbers(self.raw, _RAW[self.type])
         elif self.type in self.parts:
             flat = wire.joined(*self.parts[self.type])
         else:
-            raise FormatError("%.100r does not hold its half precision numbers as raw data" % self.name)
+            raise FormatError(f"{self.name!r:.100} does not hold its half precision numbers as raw data")
         flat = mapped.shaped(self.name, flat, self.sides)
         return mapped.widened(flat) if self.type == _BFLOAT16 else flat
 
@@ -166,7 +165,7 @@ def _node(data: memoryview, budget: wire.Budget) -> Node:
         elif number == 5:
             name, content = _attribute(wire.message(value), budget)
             attributes[name] = content
-    op = texts[4] if texts[7] in ("", "ai.onnx") else "%s.%s" % (texts[7], texts[4])
+    op = texts[4] if texts[7] in ("", "ai.onnx") else f"{texts[7]}.{texts[4]}"
     return Node(op, texts[3], inputs, outputs, attributes)
 
 

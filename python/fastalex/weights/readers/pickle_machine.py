@@ -72,9 +72,9 @@ class _Machine:
                 return self.pop(), self.position
             handler = _HANDLERS.get(code)
             if handler is None:
-                raise FormatError("its pickle has the instruction 0x%02x, which no tensor needs" % code)
+                raise FormatError(f"its pickle has the instruction 0x{code:02x}, which no tensor needs")
             handler(self)
-        raise FormatError("its pickle has more than %d instructions" % MAX_STEPS)
+        raise FormatError(f"its pickle has more than {MAX_STEPS} instructions")
 
     # Bytes
 
@@ -92,7 +92,7 @@ class _Machine:
     def raw(self, count: int) -> bytes:
         self.text_left -= count
         if count < 0 or self.text_left < 0:
-            raise FormatError("its pickle has more than %d bytes of text" % MAX_TEXT)
+            raise FormatError(f"its pickle has more than {MAX_TEXT} bytes of text")
         return bytes(self.take(count))
 
     def line(self) -> str:
@@ -131,24 +131,24 @@ class _Machine:
 
     def mark(self) -> None:
         if len(self.marks) >= MAX_DEPTH:
-            raise FormatError("its pickle is nested more than %d deep" % MAX_DEPTH)
+            raise FormatError(f"its pickle is nested more than {MAX_DEPTH} deep")
         self.marks.append(len(self.stack))
 
     def protocol(self) -> None:
         if self.number("B") > MAX_PROTOCOL:
-            raise FormatError("its pickle has a protocol above %d" % MAX_PROTOCOL)
+            raise FormatError(f"its pickle has a protocol above {MAX_PROTOCOL}")
 
     def string(self, code: str, encoding: str) -> None:
         raw = self.raw(self.number(code))
         try:
             self.push(raw.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict"))
         except UnicodeDecodeError:
-            raise FormatError("its pickle has text that is not %s" % encoding) from None
+            raise FormatError(f"its pickle has text that is not {encoding}") from None
 
     def long(self, code: str) -> None:
         size = self.number(code)
         if not 0 <= size <= MAX_NUMBER:
-            raise FormatError("its pickle has a number of %d bytes" % size)
+            raise FormatError(f"its pickle has a number of {size} bytes")
         self.push(int.from_bytes(self.take(size), "little", signed=True))
 
     def tuple_of(self, count: int) -> None:
@@ -185,10 +185,10 @@ class _Machine:
         self.push(self.memo[index])
 
     def find(self, module: Any, name: Any) -> None:
-        full = "%s.%s" % (module, name)
+        full = f"{module}.{name}"
         if type(module) is not str or type(name) is not str or full not in self.names:
             raise FormatError(
-                "it asks for %.100r, which is no tensor; load it where it comes from and save model.state_dict()" % full
+                f"it asks for {full!r:.100}, which is no tensor; load it where it comes from and save model.state_dict()"
             )
         self.push(self.names[full])
 

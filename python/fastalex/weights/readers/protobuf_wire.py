@@ -29,7 +29,7 @@ class Budget:
     def spend(self, count: int = 1) -> None:
         self.fields -= count
         if self.fields < 0:
-            raise FormatError("it has more than %d fields" % MAX_FIELDS)
+            raise FormatError(f"it has more than {MAX_FIELDS} fields")
 
 
 def fields(data: memoryview, budget: Budget) -> Iterator[Field]:
@@ -53,13 +53,13 @@ def fields(data: memoryview, budget: Budget) -> Iterator[Field]:
         elif wire == BYTES:
             length, position = varint(data, position)
             if length > end - position:
-                raise FormatError("field %d claims %d bytes, but %d are left" % (number, length, end - position))
+                raise FormatError(f"field {number} claims {length} bytes, but {end - position} are left")
             value = data[position : position + length]
             position += length
         elif wire in _WIDTHS:
             value, position = _run(data, start, position, _WIDTHS[wire])
         else:
-            raise FormatError("field %d has the wire type %d, which is not in use" % (number, wire))
+            raise FormatError(f"field {number} has the wire type {wire}, which is not in use")
         yield number, wire, value
 
 
@@ -118,11 +118,11 @@ def numbers(value: Any, dtype: str) -> np.ndarray:
     kind = np.dtype(dtype)
     if isinstance(value, np.ndarray):
         if value.shape[1] != kind.itemsize:
-            raise FormatError("it has numbers of %d bytes where %d belong" % (value.shape[1], kind.itemsize))
+            raise FormatError(f"it has numbers of {value.shape[1]} bytes where {kind.itemsize} belong")
         return np.ascontiguousarray(value).reshape(-1).view(kind)
     data = _bytes(value)
     if len(data) % kind.itemsize:
-        raise FormatError("%d bytes do not divide into numbers of %d" % (len(data), kind.itemsize))
+        raise FormatError(f"{len(data)} bytes do not divide into numbers of {kind.itemsize}")
     return np.frombuffer(data, kind)
 
 

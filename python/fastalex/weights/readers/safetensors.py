@@ -70,7 +70,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[
     for name in order:
         array = arrays[name]
         if array.dtype not in _NAMES:
-            raise FormatError("the format has no type for %s" % array.dtype)
+            raise FormatError(f"the format has no type for {array.dtype}")
         end = begin + array.nbytes
         header[name] = {"dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": [begin, end]}
         begin = end
@@ -80,7 +80,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[
         raise FormatError("a name or the metadata is not valid text") from None
     text += b" " * (-len(text) % ALIGNMENT)
     if len(text) > MAX_HEADER:
-        raise FormatError("its header would be %d bytes, the format allows %d" % (len(text), MAX_HEADER))
+        raise FormatError(f"its header would be {len(text)} bytes, the format allows {MAX_HEADER}")
     stream.write(struct.pack("<Q", len(text)) + text)
     for name in order:
         stream.write(arrays[name].reshape(-1).data)
@@ -89,15 +89,15 @@ def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[
 def _read_header(stream: BinaryIO, size: int) -> Tuple[Dict[str, Any], int]:
     """The parsed header and the offset of the data."""
     if size < 8:
-        raise FormatError("%d bytes are too few for a safetensors file" % size)
+        raise FormatError(f"{size} bytes are too few for a safetensors file")
     (length,) = struct.unpack("<Q", _exactly(stream, 8))
     if length > MAX_HEADER:
-        raise FormatError("its header claims %d bytes, more than the %d allowed" % (length, MAX_HEADER))
+        raise FormatError(f"its header claims {length} bytes, more than the {MAX_HEADER} allowed")
     if 8 + length > size:
-        raise FormatError("its header claims %d bytes, but the file has %d" % (length, size))
+        raise FormatError(f"its header claims {length} bytes, but the file has {size}")
     raw = _exactly(stream, length)
     if sum(raw.count(mark) for mark in (b"[", b"{", b",")) > MAX_JSON_PARTS:
-        raise FormatError("its header has more than %d parts" % MAX_JSON_PARTS)
+        raise FormatError(f"its header has more than {MAX_JSON_PARTS} parts")
     try:
         header = json.loads(
             raw.decode("utf-8"),
@@ -129,36 +129,35 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
 
 def _small_int(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise FormatError("its header has a number of %d digits" % len(digits))
+        raise FormatError(f"its header has a number of {len(digits)} digits")
     return int(digits)
 
 
 def _no_number(text: str) -> float:
-    raise FormatError("its header has the number %s where only whole ones belong" % text[:MAX_DIGITS])
+    raise FormatError(f"its header has the number {text[:MAX_DIGITS]} where only whole ones belong")
 
 
 def _entry(name: str, info: Any) -> Tuple[str, Tuple[int, ...], int, int]:
     """(type, shape, begin, end) of one array, each checked by itself."""
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
-        raise FormatError("the entry of %.100r must have dtype, shape and data_offsets" % name)
+        raise FormatError(f"the entry of {name!r:.100} must have dtype, shape and data_offsets")
     kind, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
     if not isinstance(kind, str) or (kind not in _DTYPES and kind != _BF16):
-        raise FormatError("%.100r has the unknown type %.40r" % (name, kind))
+        raise FormatError(f"{name!r:.100} has the unknown type {kind!r:.40}")
     if not _counts(shape) or len(shape) > MAX_DIMENSIONS:
-        raise FormatError("the shape of %.100r is not a list of at most %d sizes" % (name, MAX_DIMENSIONS))
+        raise FormatError(f"the shape of {name!r:.100} is not a list of at most {MAX_DIMENSIONS} sizes")
     if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise FormatError("the offsets of %.100r are not a begin and an end" % name)
+        raise FormatError(f"the offsets of {name!r:.100} are not a begin and an end")
     itemsize = _DTYPES[kind].itemsize if kind in _DTYPES else 2
     expected, extent = itemsize, itemsize
     for side in shape:
         expected *= side
         extent *= max(side, 1)  # numpy refuses an empty array whose other sides overflow
         if extent > 2**62:
-            raise FormatError("the shape of %.100r is too large" % name)
+            raise FormatError(f"the shape of {name!r:.100} is too large")
     if expected != offsets[1] - offsets[0]:
         raise FormatError(
-            "%.100r has %d bytes, but its shape %s of %s needs %d"
-            % (name, offsets[1] - offsets[0], shape, kind, expected)
+            f"{name!r:.100} has {offsets[1] - offsets[0]} bytes, but its shape {shape} of {kind} needs {expected}"
         )
     return kind, tuple(shape), offsets[0], offsets[1]
 
@@ -174,15 +173,14 @@ def _check_cover(entries: Mapping[str, Tuple[str, Tuple[int, ...], int, int]], a
     for begin, end, name in sorted((entry[2], entry[3], name) for name, entry in entries.items()):
         if begin != position:
             kind = "overlaps the array before it" if begin < position else "leaves a hole before it"
-            raise FormatError("%.100r %s" % (name, kind))
+            raise FormatError(f"{name!r:.100} {kind}")
         position = end
         if position > available:
             raise FormatError(
-                "%.100r ends at byte %d of the data, but there are %d (is the file cut short?)"
-                % (name, position, available)
+                f"{name!r:.100} ends at byte {position} of the data, but there are {available} (is the file cut short?)"
             )
     if position != available:
-        raise FormatError("its arrays fill %d bytes of the data, but there are %d" % (position, available))
+        raise FormatError(f"its arrays fill {position} bytes of the data, but there are {available}")
 
 
 def _view(mapped: Any, start: int, entry: Tuple[str, Tuple[int, ...], int, int]) -> np.ndarray:

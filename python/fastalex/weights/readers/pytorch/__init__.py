@@ -71,7 +71,7 @@ class _Arrays:
         raw, order = storage.locate(storage.key)
         dtype = np.dtype("u2" if kind == "bf16" else kind).newbyteorder(order)
         if (storage.offset + storage.count) * dtype.itemsize > len(raw):
-            raise FormatError("%.100r needs more than the %d bytes of its storage" % (name, len(raw)))
+            raise FormatError(f"{name!r:.100} needs more than the {len(raw)} bytes of its storage")
         flat = np.frombuffer(raw, dtype, storage.count, storage.offset * dtype.itemsize)
         array = self._strided(name, flat, tensor)
         if kind != "bf16":
@@ -86,7 +86,7 @@ class _Arrays:
         shape = mapped.checked_shape(name, tensor.shape)
         stride, offset = tensor.stride, tensor.offset
         if len(stride) != len(shape) or any(type(step) is not int or step < 0 for step in (offset, *stride)):
-            raise FormatError("%.100r has strides or an offset that do not fit its shape" % name)
+            raise FormatError(f"{name!r:.100} has strides or an offset that do not fit its shape")
         count = 1
         for side in shape:
             count *= side
@@ -94,9 +94,9 @@ class _Arrays:
             return _read_only(np.zeros(shape, flat.dtype))
         last = offset + sum((side - 1) * step for side, step in zip(shape, stride))
         if last >= flat.size:
-            raise FormatError("%.100r reaches element %d of a storage of %d" % (name, last, flat.size))
+            raise FormatError(f"{name!r:.100} reaches element {last} of a storage of {flat.size}")
         if count > max(flat.size, MAX_REPEATED):
-            raise FormatError("%.100r has %d elements of a storage of %d" % (name, count, flat.size))
+            raise FormatError(f"{name!r:.100} has {count} elements of a storage of {flat.size}")
         steps = [step * flat.itemsize for step in stride]
         return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
 
@@ -114,12 +114,12 @@ def _tensors(found: Any) -> Dict[str, Tensor]:
             break
         found = inner[0]
     if not isinstance(found, dict):
-        raise FormatError("it holds a %s, not a state dict" % type(found).__name__)
+        raise FormatError(f"it holds a {type(found).__name__}, not a state dict")
     tensors = {name: value for name, value in found.items() if isinstance(name, str) and type(value) is Tensor}
     if not tensors:
         raise FormatError("it holds no state dict with tensors")
     if len(tensors) > MAX_TENSORS:
-        raise FormatError("it has more than %d tensors" % MAX_TENSORS)
+        raise FormatError(f"it has more than {MAX_TENSORS} tensors")
     if len({_bare(name) for name in tensors}) != len(tensors):
         raise FormatError("it has a tensor with and without the prefix 'module.'")
     return tensors

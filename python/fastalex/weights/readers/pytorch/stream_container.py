@@ -27,7 +27,7 @@ def read(data: memoryview) -> Any:
     protocol, position = pickle_machine.load(data, position)
     system, position = pickle_machine.load(data, position)
     if protocol != STREAM_PROTOCOL:
-        raise FormatError("its protocol is not %d" % STREAM_PROTOCOL)
+        raise FormatError(f"its protocol is not {STREAM_PROTOCOL}")
     order = "<" if not isinstance(system, dict) or system.get("little_endian", True) else ">"
     roots: Dict[str, Tuple[str, int]] = {}
     places: Dict[str, memoryview] = {}
@@ -39,7 +39,7 @@ def read(data: memoryview) -> Any:
             raise FormatError("its pickle refers to something that is no storage")
         kind, key, count = storage_type(given[1]), given[2], counted(given[4])
         if roots.setdefault(key, (kind, count)) != (kind, count):
-            raise FormatError("its storage %.100r has two sizes" % key)
+            raise FormatError(f"its storage {key!r:.100} has two sizes")
         view = given[5] if len(given) == 6 else None
         if view is None:
             return Storage(kind, count, key, 0, lambda key: (places[key], order))

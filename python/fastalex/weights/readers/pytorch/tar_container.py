@@ -25,7 +25,7 @@ def read(data: memoryview) -> Any:
     members = tar_members(data)
     for name in ("storages", "tensors", "pickle"):
         if name not in members:
-            raise FormatError("the archive lacks the member '%s'" % name)
+            raise FormatError(f"the archive lacks the member '{name}'")
     tensors = _tensors(members["tensors"], _storages(members["storages"]))
 
     def persistent(given: Any) -> Tensor:
@@ -75,13 +75,13 @@ def _tensors(data: memoryview, storages: Dict[Any, Storage]) -> Dict[int, Tensor
         end = position + 8 + 16 * sides + 8
         if not 0 <= sides <= mapped.MAX_DIMENSIONS or end > len(data):
             raise FormatError("it ends before its tensors do (is the file cut short?)")
-        numbers = struct.unpack("<%dq" % (2 * sides + 1), data[position + 8 : end])
+        numbers = struct.unpack(f"<{2 * sides + 1}q", data[position + 8 : end])
         position = end
         tensors[entry[0]] = Tensor(storages[entry[1]], numbers[-1], numbers[:sides], numbers[sides:-1])
     return tensors
 
 
-_TENSOR_TYPES = {"%s.%sTensor" % (module, kind): Name(kind) for module in ("torch", "torch.cuda") for kind in DTYPES}
+_TENSOR_TYPES = {f"{module}.{kind}Tensor": Name(kind) for module in ("torch", "torch.cuda") for kind in DTYPES}
 
 
 def tar_members(data: memoryview) -> Dict[str, memoryview]:
@@ -104,7 +104,7 @@ def tar_members(data: memoryview) -> Dict[str, memoryview]:
             name = header.name
             members[name[2:] if name.startswith("./") else name] = data[position : position + header.size]
         position += -(-header.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    raise FormatError("it has more than %d members" % MAX_MEMBERS)
+    raise FormatError(f"it has more than {MAX_MEMBERS} members")
 
 
 def _header(data: memoryview) -> Optional[tarfile.TarInfo]:

@@ -118,7 +118,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Function:
         try:
             return function(*arguments)
         except TypeError:
-            raise FormatError("its pickle calls %s with %d arguments" % (name, len(arguments))) from None
+            raise FormatError(f"its pickle calls {name} with {len(arguments)} arguments") from None
 
     return Function(name, call)
 
@@ -135,9 +135,9 @@ _FUNCTIONS = {
     "torch.device": _device,
 }
 NAMES: Dict[str, Any] = {name: _guarded(name, function) for name, function in _FUNCTIONS.items()}
-NAMES.update({"torch.%sStorage" % kind: Name(kind) for kind in DTYPES})
-NAMES.update({"torch.cuda.%sStorage" % kind: Name(kind) for kind in DTYPES})
-NAMES.update({"torch.%s" % kind: Name(kind) for kind in _NEW_DTYPES})
+NAMES.update({f"torch.{kind}Storage": Name(kind) for kind in DTYPES})
+NAMES.update({f"torch.cuda.{kind}Storage": Name(kind) for kind in DTYPES})
+NAMES.update({f"torch.{kind}": Name(kind) for kind in _NEW_DTYPES})
 NAMES["torch.storage.UntypedStorage"] = Name("Untyped")
 NAMES["builtins.dict"] = NAMES["__builtin__.dict"] = Name("dict")
 
@@ -162,7 +162,7 @@ def counted_bytes(data: memoryview, position: int, order: str, kind: str, count:
         raise FormatError("it ends before its storages do (is the file cut short?)")
     (stored,) = struct.unpack(order + "q", data[position : position + 8])
     if stored != count:
-        raise FormatError("a storage has %d numbers where its tensor says %d" % (stored, count))
+        raise FormatError(f"a storage has {stored} numbers where its tensor says {count}")
     width = 2 if kind == "bf16" else np.dtype(kind).itemsize
     end = position + 8 + count * width
     if end > len(data):

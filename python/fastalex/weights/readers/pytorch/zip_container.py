@@ -24,7 +24,7 @@ def read(data: memoryview, stream: BinaryIO) -> Any:
     members = zip_members(data, stream)
     heads = [name for name in members if name.endswith("/data.pkl")]
     if len(heads) != 1:
-        raise FormatError("the archive has %d members data.pkl, a file of torch.save has one" % len(heads))
+        raise FormatError(f"the archive has {len(heads)} members data.pkl, a file of torch.save has one")
     folder = heads[0][: -len("data.pkl")]
     order = "<"
     if folder + "byteorder" in members:
@@ -32,12 +32,12 @@ def read(data: memoryview, stream: BinaryIO) -> Any:
         if not order:
             raise FormatError("its byte order is neither little nor big")
     if len(members[heads[0]]) > MAX_PICKLE:
-        raise FormatError("its pickle has more than %d bytes" % MAX_PICKLE)
+        raise FormatError(f"its pickle has more than {MAX_PICKLE} bytes")
 
     def locate(key: str) -> Tuple[memoryview, str]:
-        name = "%sdata/%s" % (folder, key)
+        name = f"{folder}data/{key}"
         if name not in members:
-            raise FormatError("the archive lacks the storage %.100r" % key)
+            raise FormatError(f"the archive lacks the storage {key!r:.100}")
         return members[name], order
 
     def persistent(given: Any) -> Storage:
@@ -53,7 +53,7 @@ class _Bounded(io.FileIO):
 
     def read(self, size: Optional[int] = -1) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
-            raise FormatError("its directory has more than %d bytes" % MAX_DIRECTORY)
+            raise FormatError(f"its directory has more than {MAX_DIRECTORY} bytes")
         return super().read(-1 if size is None else size)
 
 
@@ -75,18 +75,18 @@ def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, memoryview]:
         if name.endswith("/"):
             continue
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-            raise FormatError("its member %.100r is compressed or encrypted, which torch.save does not do" % name)
+            raise FormatError(f"its member {name!r:.100} is compressed or encrypted, which torch.save does not do")
         if name in members:
-            raise FormatError("it has the member %.100r twice" % name)
+            raise FormatError(f"it has the member {name!r:.100} twice")
         members[name] = _stored(data, name, info.header_offset, info.file_size)
     return members
 
 
 def _stored(data: memoryview, name: str, offset: int, size: int) -> memoryview:
     if not 0 <= offset <= len(data) - 30 or data[offset : offset + 4] != ZIP_MAGIC:
-        raise FormatError("its member %.100r is not where the directory says" % name)
+        raise FormatError(f"its member {name!r:.100} is not where the directory says")
     name_length, extra_length = struct.unpack("<26xHH", data[offset : offset + 30])
     start = offset + 30 + name_length + extra_length
     if start + size > len(data):
-        raise FormatError("its member %.100r ends past the end of the file" % name)
+        raise FormatError(f"its member {name!r:.100} ends past the end of the file")
     return data[start : start + size]
