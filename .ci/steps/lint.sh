@@ -16,3 +16,10 @@ if python3.8 -c '' 2>/dev/null; then
 else
   echo "no python3.8 here: its syntax was checked by ruff alone (target-version)"
 fi
+say "types, the stub of the native module, examples"
+build_wheel
+venv types -c "$clone/constraints.txt" "$wheel" pytest mypy==2.4.1
+(cd "$root" && "$scratch/types/bin/mypy")
+(cd "$scratch" && types/bin/stubtest fastalex._core --allowlist "$root/.ci/stubtest_allowlist.txt")
+suite "$scratch/types/bin/python" --doctest-modules --doctest-ignore-import-errors --doctest-glob='*.md' -c /dev/null \
+  --pyargs fastalex README.md docs
