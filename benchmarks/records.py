@@ -19,8 +19,9 @@ VARIANTS = ("alexnet2012", "torchvision")
 CPU_BATCHES = (1, 8, 32)
 # Results of the commands peers and layers have folders, rows and sections of their own.
 PEERS, LAYERS = "peers", "layers"
-ROW_KEYS = ("variant", "batch", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s", "correctness")
-LAYER_KEYS = ("variant", "batch", "fc_weights", "layers", "total_ms", "limits")
+ROW_KEYS = ("variant", "batch", "precision", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s")
+ROW_KEYS += ("correctness",)
+LAYER_KEYS = ("variant", "batch", "threads", "precision", "fc_weights", "layers", "total_ms", "limits")
 PEER_KEYS = ("variant", "batch", "threads", "engine", "peer", "numeric_class", "status", "note")
 PEER_KEYS += ("median_ms", "ms_per_image")
 #: The status of a row of a comparison.

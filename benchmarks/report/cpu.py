@@ -51,5 +51,5 @@ def section(record: Dict[str, Any]) -> str:
 
 
 def _mode(row: Dict[str, Any]) -> List[str]:
-    """Network, precision and fully connected weights; records of schema 1 knew one precision only."""
-    return [row["variant"], row.get("precision", "fp32"), row["fc_weights"]]
+    """Network, precision and fully connected weights."""
+    return [row["variant"], row["precision"], row["fc_weights"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Tuple
 
 from benchmarks.numeric_classes import mode_name
 from benchmarks.report import machine
@@ -21,22 +21,14 @@ def report_table(one: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
 
 
 def title(one: Mapping[str, Any]) -> str:
-    """Records of schema 1 knew one precision, and one number of threads, which stands above them."""
-    mode = mode_name(one.get("precision", "fp32"), one["fc_weights"])
-    threads = ", threads %d" % one["threads"] if "threads" in one else ""
-    return "%s, batch %d%s, %s" % (one["variant"], one["batch"], threads, mode)
-
-
-def limits_line(one: Mapping[str, Any]) -> str:
-    found: Optional[Mapping[str, Any]] = one["limits"]
-    if found and not isinstance(found["gflop_s"], dict):  # schema 1: of numpy's BLAS
-        return "limits: fp32 %.0f Gop/s; read %.1f GB/s" % (found["gflop_s"], found["gb_s"])
-    return machine.limits_line(found)
+    """Network, batch, threads and mode."""
+    mode = mode_name(one["precision"], one["fc_weights"])
+    return "%s, batch %d, threads %d, %s" % (one["variant"], one["batch"], one["threads"], mode)
 
 
 def terminal(record: Mapping[str, Any]) -> str:
     """What run.py prints."""
-    parts = [text_table(*report_table(one)) + limits_line(one) + "\n" for one in record["rows"]]
+    parts = [text_table(*report_table(one)) + machine.limits_line(one["limits"]) + "\n" for one in record["rows"]]
     return machine.machine_line(record) + "\n\n" + "\n".join(parts)
 
 
@@ -49,5 +41,5 @@ def section(record: Mapping[str, Any]) -> str:
         "products that the kernel makes in its kind of number (FMA: fp32), or of reading the weights (read).\n"
     )
     for one in record["rows"]:
-        text += "\n" + table(*report_table(one), left=2) + "\n" + limits_line(one) + "\n"
+        text += "\n" + table(*report_table(one), left=2) + "\n" + machine.limits_line(one["limits"]) + "\n"
     return text

@@ -79,13 +79,11 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
         machine_line(record),
         setting(record),
     )
-    text += EXPLAINED
-    if record.get("schema", 1) > 1:  # before, the classes were others
-        text += CLASSES_EXPLAINED
-        text += "\n### Ratios and targets\n\n%s\n" % targets.EXPLAINED
-        text += table(*targets.table(rows), left=2) + "\n"
-        lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
-        text += "".join("- %s\n" % line for line in lines)
+    text += EXPLAINED + CLASSES_EXPLAINED
+    text += "\n### Ratios and targets\n\n%s\n" % targets.EXPLAINED
+    text += table(*targets.table(rows), left=2) + "\n"
+    lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
+    text += "".join("- %s\n" % line for line in lines)
     if chart:
         text += "\n![ms per image of each engine](%s)\n" % chart
     for threads in ranking.counts(rows):
