@@ -187,10 +187,6 @@ def _check_object(found: Any, fields: Mapping[str, Field], place: str) -> None:
                 _check_object(one, field.fields, "%s%s%s" % (dot, key, "[%d]" % index if field.many else ""))
 
 
-def as_json(found: Mapping[str, Any]) -> str:
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
-
-
 def read(path: Path) -> Dict[str, Any]:
     """:raises UserError: for a file that is no contributed result, with what is wrong in it."""
 

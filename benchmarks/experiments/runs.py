@@ -82,8 +82,7 @@ class Record:
         if name not in runs:
             runs[name] = work()
             _log(arm, name, runs[name] if isinstance(runs[name], dict) else len(runs[name]))
-            text = json.dumps({**self.facts, "arms": self.arms}) + "\n"
-            files.write_atomically(self.path, text)
+            files.write_atomically(self.path, files.as_json({**self.facts, "arms": self.arms}, sort_keys=False))
         return runs[name]
 
 

@@ -48,7 +48,7 @@ def measure() -> None:
         found.append({"scheme": kind, "processes": world, "sent": sent})
         print(found[-1], flush=True)
     record = {"variant": VARIANT, "batch": BATCH, "torch": torch.__version__, "cases": found}
-    files.write_atomically(RESULT, json.dumps(record, indent=1) + "\n")
+    files.write_atomically(RESULT, files.as_json(record, sort_keys=False))
     lines = ["| scheme | processes | MB a step from each | all-reduce | all-gather | all-to-all |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
     for case in found:

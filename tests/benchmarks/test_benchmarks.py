@@ -19,7 +19,7 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
 
 from benchmarks import contributed, files, records  # noqa: E402
-from benchmarks.commands import cpu, gpu, main  # noqa: E402
+from benchmarks.commands import cpu, gpu, main, rewrite  # noqa: E402
 from benchmarks.measure import cold, machine, timing  # noqa: E402
 from benchmarks.measure import cpu as measuring  # noqa: E402
 from benchmarks.measure.errors import ChildError  # noqa: E402
@@ -334,6 +334,41 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(str(path.parent)) == ["file.json"]
+
+
+def test_json_has_a_line_for_each_row():
+    steps = [{"layers": ["conv1"], "ms": 0.1}, {"layers": [], "ms": None}]
+    value = {
+        "rows": [{"steps": steps, "batch": 1}],
+        "machine": {"isa": "v3", "state": {"mhz": 1}},
+        "empty": [],
+        "a": "\u00b1",
+    }
+    value["packages"] = {"ncnn": {"mb": 1.5}, "torch": {"mb": 2}}
+    assert files.as_json(value, sort_keys=False).splitlines() == [
+        "{",
+        ' "rows": [',
+        '  {"steps": [',
+        '   {"layers": ["conv1"], "ms": 0.1},',
+        '   {"layers": [], "ms": null}',
+        '  ], "batch": 1}',
+        " ],",
+        ' "machine": {"isa": "v3", "state": {"mhz": 1}},',
+        ' "empty": [],',
+        ' "a": "\\u00b1",',
+        ' "packages": {',
+        '  "ncnn": {"mb": 1.5},',
+        '  "torch": {"mb": 2}',
+        " }",
+        "}",
+    ]
+    assert json.loads(files.as_json(value)) == value
+    assert files.as_json(value).splitlines()[1] == ' "a": "\\u00b1",'
+
+
+@pytest.mark.parametrize("path", rewrite.committed(), ids=lambda path: "/".join(path.parts[-3:]))
+def test_committed_json_is_as_the_commands_write_it(path):
+    assert path.read_text(encoding="utf-8") == rewrite.rewritten(path), "run: python benchmarks/run.py rewrite"
 
 
 @pytest.mark.parametrize(
