@@ -1,16 +1,13 @@
-"""Bar charts of the comparison, from its committed records: benchmarks/charts/<machine>.svg and .png.
-
-The SVG is the same for the same record and version of matplotlib: no date, no random names.
-"""
+"""Bar charts of the comparison, from its committed records: benchmarks/charts/<machine>.svg."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, List, Mapping, Sequence
 
 from benchmarks import files, ranking, records
 from benchmarks.numeric_classes import CLASSES
+from benchmarks.report import svg
 from benchmarks.report.markdown import digits
 
 FOLDER = records.HERE / "charts"
@@ -33,17 +30,13 @@ def write(found: Sequence[Mapping[str, Any]], folder: Path = FOLDER) -> str:
         return NO_MATPLOTLIB
     for record in found:
         if record["device"] == records.PEERS:
-            for suffix, data in draw(record).items():
-                files.write_atomically(folder / (name(record) + suffix), data)
+            files.write_atomically(folder / (name(record) + ".svg"), draw(record))
     return ""
 
 
-def draw(record: Mapping[str, Any]) -> Dict[str, bytes]:
-    """The chart of one comparison by suffix: ``.svg`` and ``.png``."""
-    import matplotlib
-
-    settings = {"svg.hashsalt": "fastalex", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9}
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings}):
+def draw(record: Mapping[str, Any]) -> bytes:
+    """The SVG of one comparison."""
+    with svg.style():
         from matplotlib.figure import Figure
 
         cases = panels(record["rows"])
@@ -58,12 +51,7 @@ def draw(record: Mapping[str, Any]) -> Dict[str, bytes]:
         for panel in axes[len(cases) :]:
             panel.set_axis_off()
         _legend(figure, record)
-        found = {}
-        for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 110})):
-            stream = io.BytesIO()
-            figure.savefig(stream, format=suffix[1:], facecolor="white", **options)
-            found[suffix] = stream.getvalue()
-        return found
+        return svg.rendered(figure)
 
 
 def panels(rows: Sequence[Mapping[str, Any]]) -> List[ranking.Case]:
