@@ -28,7 +28,7 @@ RATE_TOLERANCE = 0.01
 # Text is shown in tables: one line, and nothing that Markdown or HTML would take for its own.
 _TEXT = re.compile(r"[A-Za-z0-9 .,;:+()/@#_=~-]{1,200}$")
 _NAME = re.compile(r"[a-z0-9]{1,40}$")
-_COMMIT = re.compile(r"[0-9a-f]{40}(-modified)?$")
+_COMMIT = re.compile(r"[0-9a-f]{40}(-dirty)?$")
 
 
 class Kind(NamedTuple):

@@ -16,7 +16,7 @@ from benchmarks.experiments.arms import (
     seeds_of,
 )
 from benchmarks.experiments.runs import RESULTS
-from benchmarks.report import svg
+from benchmarks.report import machine, svg
 
 DOCUMENT = records.DOCS / "training.md"
 
@@ -35,8 +35,8 @@ def spread(values: Sequence[float]) -> str:
 
 def table(record: Dict[str, Any]) -> str:
     lines = {"relu-tanh": _relu_tanh_lines, "ablations": _ablation_lines}[record["experiment"]](record["arms"])
-    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s."
-    note %= (len(seeds_of(record["arms"])), record["data"], record["torch"])
+    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s, commit %s."
+    note %= (len(seeds_of(record["arms"])), record["data"], record["torch"], machine.commit(record["commit"]))
     return "\n".join([*lines, "", note, ""])
 
 

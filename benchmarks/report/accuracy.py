@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
 from benchmarks import files, records
+from benchmarks.report.machine import measured
 from fastalex.errors import UserError
 
 RESULTS = records.RESULTS / "accuracy" / "cpu"
@@ -56,7 +57,7 @@ def render(found: Sequence[Mapping[str, Any]]) -> str:
     lines = [INTRODUCTION] if found else [INTRODUCTION + "\nNothing is measured yet.\n"]
     for one in found:
         lines.append("## %s (%s)\n" % (one["title"], one["machine"]["isa"]))
-        lines.append("%s, fastalex %s.\n" % (one["date"], one["versions"]["fastalex"]))
+        lines.append("%s; fastalex %s.\n" % (measured(one).capitalize(), one["versions"]["fastalex"]))
         for name in dict.fromkeys(row["variant"] for row in one["rows"]):
             rows = [row for row in one["rows"] if row["variant"] == name]
             facts = (name, rows[0]["weights"], rows[0]["images"])

@@ -6,6 +6,7 @@ import json
 from typing import Any, Dict, List, Sequence
 
 from benchmarks import files, records
+from benchmarks.report.machine import measured
 from benchmarks.report.markdown import digits, table
 
 RESULTS = records.RESULTS / "clients" / "cpu"
@@ -32,9 +33,9 @@ def render(found: Sequence[Dict[str, Any]]) -> str:
     parts = [INTRODUCTION]
     for one in found:
         versions = one["versions"]
-        facts = (one["date"], one["machine"]["threads"], versions["fastalex"], versions["torch"])
+        facts = (measured(one).capitalize(), one["machine"]["threads"], versions["fastalex"], versions["torch"])
         parts.append("## %s (%s)\n" % (one["title"], one["machine"]["isa"]))
-        parts.append("%s, %d threads, fastalex %s, PyTorch %s.\n" % facts)
+        parts.append("%s; %d threads, fastalex %s, PyTorch %s.\n" % facts)
         head = ("JetBot", "ms a frame", "p10", "p90", "frames/s", "first answer s", "peak MiB")
         rows = [
             [

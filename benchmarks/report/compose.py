@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Sequence, Tuple
 
 from benchmarks import contributed, files, records
-from benchmarks.report import charts, cpu, gpu, layers, peers, predictions
+from benchmarks.report import charts, cpu, gpu, layers, machine, peers, predictions
 from benchmarks.report.markdown import digits, table
 
 REPORT = records.HERE / "RESULTS.md"
@@ -76,7 +76,7 @@ def _contributed(shared: Contributions) -> str:
             share = digits(row["correct"]["max_abs_diff"] / row["correct"]["tolerance"])
             start = [one["title"], ", ".join(filter(None, set_to)), row["variant"], str(row["batch"]), numbers]
             link = "[%s](%s/%s)" % (name, contributed.FOLDER.name, name)
-            lines.append([*start, *figures, share, (one.get("commit") or "")[:10], link])
+            lines.append([*start, *figures, share, machine.commit(one.get("commit")), link])
     return (
         "\n## Contributed\n\nMeasured by others with `run.py --share` on their own boards"
         " ([how](../docs/measure-your-board.md)).\n\n" + table(CONTRIBUTED, lines, left=5)

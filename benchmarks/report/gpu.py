@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from benchmarks import records
 from benchmarks.numeric_classes import GPU_CLASSES
+from benchmarks.report.machine import measured
 from benchmarks.report.markdown import digits, table, text_table
 from fastalex import variants
 from fastalex.hardware import devices
@@ -103,7 +104,7 @@ def machine_line(record: Mapping[str, Any]) -> str:
         )
     if versions.get("torch"):
         parts.append("PyTorch %(torch)s, CUDA %(cuda)s, cuDNN %(cudnn)s" % versions)
-    parts += ["fastalex %s" % versions["fastalex"], machine["os"], "measured %s" % record["date"]]
+    parts += ["fastalex %s" % versions["fastalex"], machine["os"], measured(record)]
     text = "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
     if record["peaks"]:
         text += (

@@ -7,7 +7,7 @@ from typing import Any, List, Mapping, Optional
 from benchmarks import floors, ranking
 from benchmarks.numeric_classes import BITS16, FC8, INT8
 from benchmarks.report import peer_tables, targets
-from benchmarks.report.machine import limits_line, machine_line
+from benchmarks.report.machine import commit, limits_line, machine_line
 from benchmarks.report.markdown import table, text_table
 
 EXPLAINED = (
@@ -36,6 +36,11 @@ def setting(record: Mapping[str, Any]) -> str:
     ]
     known = [part for part in parts if part]
     return "Clocks: %s." % ("; ".join(known) if known else "not readable here")
+
+
+def cold_note(record: Mapping[str, Any]) -> str:
+    """What the cold processes of fastalex were measured at, if that was later than the rest."""
+    return "; fastalex's again at commit %s" % commit(record["cold_commit"]) if "cold_commit" in record else ""
 
 
 def limit_lines(record: Mapping[str, Any]) -> List[str]:
@@ -97,8 +102,8 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
     if record["cold"]:
         text += (
             "\nCold process, start to first result at batch 1 (median of %d; files converted before and in the page\n"
-            "cache, each engine's own format; the import of numpy is left out for all):\n\n"
-            % record["cold"][0]["repeats"]
+            "cache, each engine's own format; the import of numpy is left out for all%s):\n\n"
+            % (record["cold"][0]["repeats"], cold_note(record))
         ) + table(*peer_tables.cold_table(record), left=2)
     text += "\nInstalled size: the files of the package and of all that it requires, with numpy and without.\n\n"
     text += table(*peer_tables.package_table(record))

@@ -336,6 +336,36 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     assert os.listdir(str(path.parent)) == ["file.json"]
 
 
+def test_a_record_names_its_commit(tmp_path):
+    def git(*words):
+        mail = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *mail, *words], stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode().strip()
+
+    assert machine.commit(tmp_path) is None
+    code, result = tmp_path / "code.py", tmp_path / "benchmarks" / "results" / "cpu" / "a.json"
+    result.parent.mkdir(parents=True)
+    for path in (code, result):
+        path.write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "a")
+    head = git("rev-parse", "HEAD")
+    result.write_text("2")
+    assert machine.commit(tmp_path) == head, "a result that was just written is no change of the code"
+    code.write_text("2")
+    assert machine.commit(tmp_path) == head + "-dirty"
+    assert contributed.COMMIT.fits(head + "-dirty")
+    assert "commit" in machine.make_record({"quick": False, "threads": 1, "cpus": []}, [])
+    for path in (records.RESULTS).rglob("*.json"):
+        assert "commit" in json.loads(path.read_text(encoding="utf-8")), path
+
+
+def test_the_report_names_the_commit():
+    assert "measured 2024-01-01, commit not recorded." in compose.render([record()])
+    assert "commit 0123456789-dirty." in compose.render([dict(record(), commit="0123456789abcdef" + "-dirty")])
+
+
 def test_json_has_a_line_for_each_row():
     steps = [{"layers": ["conv1"], "ms": 0.1}, {"layers": [], "ms": None}]
     value = {

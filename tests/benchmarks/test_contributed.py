@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
 
-from benchmarks import contributed, records  # noqa: E402
+from benchmarks import contributed  # noqa: E402
 from benchmarks.commands import gpu as gpu_command  # noqa: E402
 from benchmarks.commands import main  # noqa: E402
 from benchmarks.measure import gpu as gpu_run  # noqa: E402
@@ -228,7 +228,10 @@ def test_the_state_of_a_jetson_is_shared(tmp_path):
         record = gpu_run.record(one, "nano", machine.make_record(one.base, []))
     record["machine"]["state"].update(nvpmodel="0 MAXN", clocks_held=True)
     record["machine"]["smi"] = None
-    board = share.contribution(record, tmp_path, "1" * 40)["board"]
+    record["commit"] = "1" * 40 + "-dirty"
+    found = share.contribution(record, tmp_path)
+    board = found["board"]
+    assert found["commit"] == record["commit"]
     assert (board["power_mode"], board["clocks_held"], board["jetpack"]) == ("0 MAXN", True, power.jetpack(tmp_path))
     assert (board["sm_clock_mhz"], board["memory_clock_mhz"], board["driver"]) == (921.6, None, None)
     record["rows"][0]["correctness"]["max_abs_diff"] = 1.0
@@ -242,12 +245,6 @@ def test_text_of_a_machine_becomes_plain():
     assert share.plain(None) is None
     assert (share.number("[N/A]"), share.number("1980"), share.number(None)) == (None, 1980.0, None)
     assert share.cuda_version(12090) == "12.9"
-
-
-def test_the_commit_is_what_git_says(tmp_path):
-    assert share.commit_of(tmp_path) is None
-    found = share.commit_of(records.ROOT)
-    assert found is None or contributed.COMMIT.fits(found)
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

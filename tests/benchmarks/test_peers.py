@@ -738,6 +738,8 @@ def test_cold_processes_are_measured_again_alone(tmp_path, monkeypatch):
     written = json.loads(path.read_text())
     assert [row["total_ms"] for row in written["cold"]] == [1.0, 99.0], "the peers' stay"
     assert len(written["rows"]) == len(record["rows"])
+    assert "cold_commit" in written
+    assert "fastalex's again at commit" in peers_report.section(written)
     assert {task for task, _ in tools.log} == {"prepare", "cold"}
     monkeypatch.setattr(peers_command, "committed", lambda: None)
     assert main.main(words) == 2
