@@ -14,10 +14,10 @@ ROOT = HERE.parent
 DOCS = ROOT / "docs"
 RESULTS = HERE / "results"
 
-# What is measured unless the options say otherwise, and what the tables of RESULTS.md have.
+# What is measured unless the options say otherwise.
 VARIANTS = ("alexnet2012", "torchvision")
 CPU_BATCHES = (1, 8, 32)
-# Results of the commands peers and layers have folders, rows and sections of their own.
+# The results of the commands peers and layers have folders, rows and sections of their own.
 PEERS, LAYERS = "peers", "layers"
 ROW_KEYS = ("variant", "batch", "precision", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s")
 ROW_KEYS += ("correctness",)

@@ -24,7 +24,7 @@ from fastalex.runtime import device_spec
 from fastalex.runtime.precisions import FC_STORAGES
 from fastalex.tuning import rules
 
-#: What a small board has the time and the memory for, and the first table of RESULTS.md shows.
+#: What a small board has the time and the memory for; the table of devices in RESULTS.md shows two of them.
 SHARED_BATCHES = (1, 8, 32)
 NOT_ALL = "; everything else was measured and written"
 HELP = "measure a GPU: fastalex, PyTorch where it is installed, and the layers"

@@ -1,9 +1,12 @@
-"""Bar charts of the comparison, from its committed records: benchmarks/charts/<machine>.svg."""
+"""Bar charts of the comparison, from its committed records.
+
+benchmarks/charts/<machine>.svg has every batch, <machine>-batch-1.svg one image alone.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence
 
 from benchmarks import files, ranking, records
 from benchmarks.numeric_classes import CLASSES
@@ -30,24 +33,34 @@ def write(found: Sequence[Mapping[str, Any]], folder: Path = FOLDER) -> str:
         return NO_MATPLOTLIB
     for record in found:
         if record["device"] == records.PEERS:
-            files.write_atomically(folder / (name(record) + ".svg"), draw(record))
+            for file_name, data in drawn(record).items():
+                files.write_atomically(folder / file_name, data)
     return ""
 
 
-def draw(record: Mapping[str, Any]) -> bytes:
-    """The SVG of one comparison."""
+def drawn(record: Mapping[str, Any]) -> Dict[str, bytes]:
+    """The charts of one comparison by the names of their files."""
+    found = {name(record) + ".svg": draw(record, record["rows"])}
+    single = [row for row in record["rows"] if row["batch"] == 1]
+    if single:
+        found[name(record) + "-batch-1.svg"] = draw(record, single)
+    return found
+
+
+def draw(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The SVG of some rows of a comparison."""
     with svg.style():
         from matplotlib.figure import Figure
 
-        cases = panels(record["rows"])
+        cases = panels(rows)
         columns = min(2, len(cases))
         lines = -(-len(cases) // columns)
-        tallest = max(len(bars(record["rows"], case)) for case in cases)
+        tallest = max(len(bars(rows, case)) for case in cases)
         height = lines * (tallest * BAR_HEIGHT + PANEL_MARGIN) + 0.9
         figure = Figure(figsize=(PANEL_WIDTH * columns, height), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         for panel, case in zip(axes, cases):
-            _panel(panel, record["rows"], case)
+            _panel(panel, rows, case)
         for panel in axes[len(cases) :]:
             panel.set_axis_off()
         _legend(figure, record)

@@ -1,4 +1,4 @@
-"""Tables of one GPU's result file, for the terminal and for RESULTS.md."""
+"""Tables of one GPU's result file, for the terminal and for the page of a machine."""
 
 from __future__ import annotations
 

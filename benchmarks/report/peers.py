@@ -1,4 +1,4 @@
-"""The text of a comparison with other engines: its part of RESULTS.md, and what the terminal shows."""
+"""The text of a comparison with other engines: its part of the page of a machine, and what the terminal shows."""
 
 from __future__ import annotations
 
