@@ -13,7 +13,7 @@ from fastalex.hardware import devices
 from fastalex.hardware.roofline import PRECISIONS
 
 HEAD = ["network", "batch", "class", "engine", "median ms", "p10", "p90", "images/s", "L2 cold ms", "latency ms"]
-HEAD += ["max error / tolerance", "quantisation error", "note"]
+HEAD += ["max error / tolerance", "quantization error", "note"]
 
 
 def is_gpu(record: Mapping[str, Any]) -> bool:
@@ -131,11 +131,11 @@ def section(record: Mapping[str, Any]) -> str:
         "Input and output stay on the GPU; PyTorch gets its input in the layout and precision that suit it. L2 cold:\n"
         "twice the L2 cache is overwritten before each call. Latency: host clock, from a call on an idle GPU to its\n"
         "end. The others by %s. Max error: to the naive backend, which sums in double, with the weights\n"
-        "as they are kept; quantisation error: max difference to the fp32 weights' output over its maximum.\n\n"
+        "as they are kept; quantization error: max difference to the fp32 weights' output over its maximum.\n\n"
     ) % clock_note([*record["rows"], *record["peers"]])
     text += table(HEAD, comparison(record), left=4)
     text += (
-        "\nLayers of fastalex by its own events. An activation is part of the layer before it, a normalisation\n"
+        "\nLayers of fastalex by its own events. An activation is part of the layer before it, a normalization\n"
         "that is done together with a pool is part of the pool.\n"
     )
     for head, lines in layer_tables(record):
