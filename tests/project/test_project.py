@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import fnmatch
 import importlib.util
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from fastalex.hardware import devices
 from fastalex.images.profiles import PROFILES
 from fastalex.runtime.precisions import NUMBERS
 from fastalex.variants import VARIANTS
@@ -116,6 +118,26 @@ def test_readme_code_runs():
     assert "label='3'" in answer.split("Prediction")[1]
     layer = next(layer for layer in VARIANTS["alexnet-digits"].layers() if layer.name == "conv5")
     assert shape == str((1, *layer.out_shape))
+
+
+def test_the_example_of_the_package_runs(monkeypatch):
+    source = text("python/fastalex/__init__.py")
+    example = doctest.DocTestParser().get_doctest(source.split('"""')[1], {}, "fastalex", None, 0)
+    assert example.examples
+    monkeypatch.chdir(ROOT)
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_no_speed_is_claimed_of_what_was_not_measured():
+    """The first words of the package, of the index and of README name no device without a figure."""
+    first = [text("python/fastalex/__init__.py").split("\n")[0], text("README.md").split("\n")[2]]
+    first += re.findall('^description = "(.*)"$', text("pyproject.toml"), re.M)
+    assert len(first) == 3
+    for name, device in devices.load_all().items():
+        if not list((ROOT / "benchmarks" / "results" / name).glob("*.json")):
+            words = set(re.findall(r"\w+", device.title)) - {"NVIDIA", "and"}
+            assert words, name
+            assert not [line for line in first if words & set(re.findall(r"\w+", line))], name
 
 
 def test_readme_names_every_device():
