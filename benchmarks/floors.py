@@ -2,7 +2,7 @@
 
 The floor of a network is the sum over its steps of the longer of two times: the multiply-accumulates that its own
 algorithm makes (Winograd's are fewer than a direct convolution's) at the measured rate of their kind of number, and the
-bytes of its weights at the measured rate of reading memory. Activations, pooling and normalisation are taken as free.
+bytes of its weights at the measured rate of reading memory. Activations, pooling and normalization are taken as free.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from fastalex.errors import UserError
 
@@ -19,10 +19,19 @@ VARIANTS = ("alexnet2012", "torchvision")
 CPU_BATCHES = (1, 8, 32)
 # The results of the commands peers and layers have folders, rows and sections of their own.
 PEERS, LAYERS = "peers", "layers"
-ROW_KEYS = ("variant", "batch", "precision", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s")
+ROW_KEYS: Tuple[str, ...] = (
+    "variant",
+    "batch",
+    "precision",
+    "fc_weights",
+    "median_ms",
+    "p10_ms",
+    "p90_ms",
+    "images_per_s",
+)
 ROW_KEYS += ("correctness",)
 LAYER_KEYS = ("variant", "batch", "threads", "precision", "fc_weights", "layers", "total_ms", "limits")
-PEER_KEYS = ("variant", "batch", "threads", "engine", "peer", "numeric_class", "status", "note")
+PEER_KEYS: Tuple[str, ...] = ("variant", "batch", "threads", "engine", "peer", "numeric_class", "status", "note")
 PEER_KEYS += ("median_ms", "ms_per_image")
 #: The status of a row of a comparison.
 OK, WRONG, FAILED, MISSING, SKIPPED = "ok", "wrong", "failed", "missing", "skipped"

@@ -15,7 +15,7 @@ from benchmarks.report.markdown import digits
 
 FOLDER = records.HERE / "charts"
 NO_MATPLOTLIB = "the charts are left as they are: matplotlib is not installed ('pip install matplotlib')"
-# By class of arithmetic: fastalex strong, its peers pale; told apart in grey as well.
+# By class of arithmetic: fastalex strong, its peers pale; told apart in gray as well.
 OWN = dict(zip(CLASSES, ("#8f2a08", "#c4501a", "#e58a2b", "#f4c169")))
 OTHER = dict(zip(CLASSES, ("#5f6f7f", "#8f9dab", "#b7c2cc", "#dbe1e7")))
 PANEL_WIDTH, BAR_HEIGHT, PANEL_MARGIN = 6.6, 0.27, 0.85  # inches

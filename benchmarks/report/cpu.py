@@ -22,9 +22,9 @@ def section(record: Dict[str, Any]) -> str:
     family = "CPU" if record["device"] == "cpu" else devices.get(record["device"]).title
     text = "\n## %s, measured: %s\n\n%s\n\n" % (family, record["title"], machine_line(record))
     text += (
-        "p10 and p90: ms, 10th and 90th percentile. Peak MiB: resident memory of a process that does only this,\n"
-        "the mapped weights file included. Max error: to the naive backend, which sums in double.\n"
-        "Quantization error: max difference to the output in fp32 with fp32 weights over its maximum.\n\n"
+        "p10 and p90: 10th and 90th percentile, in ms. Peak MiB: resident memory of a process that does only this,\n"
+        "the mapped weights file included. Max error: against the naive backend, which sums in double.\n"
+        "Quantization error: max difference from the output in fp32 with fp32 weights, over its maximum.\n\n"
     )
     text += table(head, rows, left=3)
     cold = [row for row in record["rows"] if row.get("cold")]

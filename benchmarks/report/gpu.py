@@ -128,10 +128,11 @@ def section(record: Mapping[str, Any]) -> str:
     title = devices.get(record["device"]).title
     text = "\n## %s, measured: %s\n\n%s\n\n" % (title, record["title"], machine_line(record))
     text += (
-        "Input and output stay on the GPU; PyTorch gets its input in the layout and precision that suit it. L2 cold:\n"
-        "twice the L2 cache is overwritten before each call. Latency: host clock, from a call on an idle GPU to its\n"
-        "end. The others by %s. Max error: to the naive backend, which sums in double, with the weights\n"
-        "as they are kept; quantization error: max difference to the fp32 weights' output over its maximum.\n\n"
+        "Input and output stay on the GPU; PyTorch gets its input in the layout and precision that suit it. L2\n"
+        "cold: twice the size of the L2 cache is overwritten before each call. Latency: host clock, from a call\n"
+        "on an idle GPU to its end. Other times are by %s. Max error: against the naive backend, which sums in\n"
+        "double, with the weights as they are kept. Quantization error: max difference from the fp32 weights'\n"
+        "output, over its maximum.\n\n"
     ) % clock_note([*record["rows"], *record["peers"]])
     text += table(HEAD, comparison(record), left=4)
     text += (

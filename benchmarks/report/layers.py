@@ -36,9 +36,10 @@ def section(record: Mapping[str, Any]) -> str:
     """The Markdown of one record."""
     text = "\n## Layers of fastalex, measured: %s\n\n%s\n\n" % (record["title"], machine.machine_line(record))
     text += (
-        "Median times by the engine's own clock; activations are part of the layer before them. GFLOP/s: of a direct\n"
-        "convolution, whatever the kernel does. Last columns: percent of what was measured in the same run, of the\n"
-        "products that the kernel makes in its kind of number (FMA: fp32), or of reading the weights (read).\n"
+        "Median times by the engine's own clock; an activation is part of the layer before it. GFLOP/s counts a\n"
+        "direct convolution, whatever the kernel does. The last columns are the percentage of a limit measured in\n"
+        "the same run: of arithmetic in the kernel's number format, by the products that it makes, or of reading\n"
+        "the weights (read).\n"
     )
     for one in record["rows"]:
         text += "\n" + table(*report_table(one), left=2) + "\n" + machine.limits_line(one["limits"]) + "\n"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 from benchmarks.floors import NUMBERS, READS
 
 
-def machine_line(record: Dict[str, Any]) -> str:
+def machine_line(record: Mapping[str, Any]) -> str:
     """One paragraph: versions, system, compiler, threads and where they were pinned."""
     machine, versions = record["machine"], record["versions"]
     pinned, counts = machine.get("pinned_cpus"), machine.get("thread_counts") or [machine["threads"]]

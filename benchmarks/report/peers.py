@@ -11,15 +11,16 @@ from benchmarks.report.machine import commit, limits_line, machine_line
 from benchmarks.report.markdown import table, text_table
 
 EXPLAINED = (
-    "Each engine in a process of its own on the same CPUs, asleep while another is timed; bursts in shuffled turns,\n"
-    "the first call of a burst thrown away; same random weights and images; a result that is not that of fastalex's\n"
-    "naive backend is WRONG and has no rank. Ratio: to fastalex's time in the same class of arithmetic (above 1:\n"
-    "fastalex is faster). Blank: not measured.\n"
+    "Each engine runs in a process of its own on the same CPUs and sleeps while another is timed. They take\n"
+    "turns in shuffled order, a burst of calls at a time, whose first call is thrown away. All have the same\n"
+    "random weights and images. A result that differs from the naive backend's is WRONG and has no rank.\n"
+    "Ratio: the engine's time over fastalex's in the same class of arithmetic (above 1: fastalex is faster).\n"
+    "Blank: not measured.\n"
 )
 CLASSES_EXPLAINED = (
-    "Classes: %s has fp32 activations; %s has 16-bit activations and weights of 16 or 8 bits, whichever is faster,\n"
-    "fastalex's fully connected ones of 8; %s has 8-bit activations and weights, calibrated on random images.\n"
-    % (FC8, BITS16, INT8)
+    "Classes: %s has fp32 activations; %s has 16-bit activations, and weights of 16 or 8 bits, whichever is\n"
+    "faster (in fastalex, fully connected ones of 8); %s has 8-bit activations and weights, calibrated on\n"
+    "random images.\n" % (FC8, BITS16, INT8)
 )
 
 
@@ -105,7 +106,7 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
             "cache, each engine's own format; the import of numpy is left out for all%s):\n\n"
             % (record["cold"][0]["repeats"], cold_note(record))
         ) + table(*peer_tables.cold_table(record), left=2)
-    text += "\nInstalled size: the files of the package and of all that it requires, with numpy and without.\n\n"
+    text += "\nInstalled size: the files of the package and of everything it requires, with numpy and without.\n\n"
     text += table(*peer_tables.package_table(record))
     blanks = peer_tables.notes(rows)
     return text + ("\n" + "".join("- %s\n" % note for note in blanks) if blanks else "")

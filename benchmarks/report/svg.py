@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
-from typing import Any, Dict, Iterator
+from typing import Any, Iterator
 
 #: Text stays text, in the reader's font: a third of the size of drawn letters, and it can be searched.
-_SETTINGS: Dict[str, Any] = {"svg.hashsalt": "fastalex", "svg.fonttype": "none", "font.size": 9}
+_SETTINGS: Any = {"svg.hashsalt": "fastalex", "svg.fonttype": "none", "font.size": 9}
 _SETTINGS.update({"font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"]})
 
 
