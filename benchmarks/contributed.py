@@ -28,7 +28,7 @@ RATE_TOLERANCE = 0.01
 # Text is shown in tables: one line, and nothing that Markdown or HTML would take for its own.
 _TEXT = re.compile(r"[A-Za-z0-9 .,;:+()/@#_=~-]{1,200}$")
 _NAME = re.compile(r"[a-z0-9]{1,40}$")
-_COMMIT = re.compile(r"[0-9a-f]{40}(-modified)?$")
+_COMMIT = re.compile(r"[0-9a-f]{40}(-dirty)?$")
 
 
 class Kind(NamedTuple):
@@ -185,10 +185,6 @@ def _check_object(found: Any, fields: Mapping[str, Field], place: str) -> None:
         if field.fields:
             for index, one in enumerate(value if field.many else [value]):
                 _check_object(one, field.fields, "{}{}{}".format(dot, key, "[%d]" % index if field.many else ""))
-
-
-def as_json(found: Mapping[str, Any]) -> str:
-    return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 
 def read(path: Path) -> Dict[str, Any]:

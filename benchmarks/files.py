@@ -1,12 +1,14 @@
-"""Writing files: whole, or not at all; and a part of a document."""
+"""Writing files: whole, or not at all; a part of a document; and JSON that has a line for each row."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, Collection, Mapping
 
 from fastalex._util.files import write_atomically
 
-__all__ = ["replace_between", "write_atomically"]
+__all__ = ["as_json", "replace_between", "write_atomically"]
 
 
 def replace_between(path: Path, name: str, text: str) -> None:
@@ -15,3 +17,38 @@ def replace_between(path: Path, name: str, text: str) -> None:
     head, found, rest = path.read_text(encoding="utf-8").partition(start)
     if found:
         write_atomically(path, "%s%s\n\n%s\n%s%s" % (head, start, text, end, rest.partition(end)[2]))
+
+
+def as_json(value: Mapping[str, Any], sort_keys: bool = True) -> str:
+    """JSON with a line for each key of ``value`` and for each row of a table in it, at whatever depth.
+
+    A table is a list of objects, or an object of nothing but objects and lists: rows that have names. So a changed
+    figure is one changed line.
+    """
+    plain = json.loads(json.dumps(value, sort_keys=sort_keys))
+    return "{\n%s\n}\n" % ",\n".join(" %s: %s" % (json.dumps(key), _lines(one, 2)) for key, one in plain.items())
+
+
+def _lines(value: Any, indent: int) -> str:
+    """A value whose rows, if it is or has a table, are indented by ``indent``."""
+    if isinstance(value, list) and _all(value, dict):
+        return _rows("[]", [_lines(one, indent + 1) for one in value], indent)
+    if isinstance(value, dict):
+        named = _all(value.values(), (dict, list))
+        below = indent + 1 if named else indent
+        items = ["%s: %s" % (json.dumps(key), _lines(one, below)) for key, one in value.items()]
+        return _rows("{}", items, indent) if named else "{%s}" % ", ".join(items)
+    return json.dumps(value)
+
+
+def _all(values: Collection[Any], kind: Any) -> bool:
+    return bool(values) and all(isinstance(one, kind) for one in values)
+
+
+def _rows(brackets: str, rows: Collection[str], indent: int) -> str:
+    return "%s\n%s\n%s%s" % (
+        brackets[0],
+        ",\n".join(" " * indent + one for one in rows),
+        " " * (indent - 1),
+        brackets[1],
+    )

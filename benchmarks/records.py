@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from fastalex.errors import UserError
 
@@ -14,14 +14,24 @@ ROOT = HERE.parent
 DOCS = ROOT / "docs"
 RESULTS = HERE / "results"
 
-# What is measured unless the options say otherwise, and what the tables of RESULTS.md have.
+# What is measured unless the options say otherwise.
 VARIANTS = ("alexnet2012", "torchvision")
 CPU_BATCHES = (1, 8, 32)
-# Results of the commands peers and layers have folders, rows and sections of their own.
+# The results of the commands peers and layers have folders, rows and sections of their own.
 PEERS, LAYERS = "peers", "layers"
-ROW_KEYS = ("variant", "batch", "fc_weights", "median_ms", "p10_ms", "p90_ms", "images_per_s", "correctness")
-LAYER_KEYS = ("variant", "batch", "fc_weights", "layers", "total_ms", "limits")
-PEER_KEYS = ("variant", "batch", "threads", "engine", "peer", "numeric_class", "status", "note")
+ROW_KEYS: Tuple[str, ...] = (
+    "variant",
+    "batch",
+    "precision",
+    "fc_weights",
+    "median_ms",
+    "p10_ms",
+    "p90_ms",
+    "images_per_s",
+)
+ROW_KEYS += ("correctness",)
+LAYER_KEYS = ("variant", "batch", "threads", "precision", "fc_weights", "layers", "total_ms", "limits")
+PEER_KEYS: Tuple[str, ...] = ("variant", "batch", "threads", "engine", "peer", "numeric_class", "status", "note")
 PEER_KEYS += ("median_ms", "ms_per_image")
 #: The status of a row of a comparison.
 OK, WRONG, FAILED, MISSING, SKIPPED = "ok", "wrong", "failed", "missing", "skipped"

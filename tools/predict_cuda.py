@@ -15,14 +15,13 @@ no time. tools/cuda_gate/predict.py and sass.py say where the shares and the thr
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
+from benchmarks import files
 from fastalex import variants
-from fastalex._util.files import write_atomically
 from fastalex.hardware import devices
 from tools.cuda_gate import families, limits, plans, predict, sass, toolchain
 from tools.cuda_gate.toolchain import ToolError
@@ -159,7 +158,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         "total_ms": round(total, 3),
         "steps": [dict(row, ms=round(row["ms"], 4)) for row in rows],
     }
-    write_atomically(wish.out or RESULTS / (name + ".json"), json.dumps(record, indent=1) + "\n")
+    files.write_atomically(wish.out or RESULTS / (name + ".json"), files.as_json(record, sort_keys=False))
     print_table(wish, rows)
     return 1 if wish.at_most and total > wish.at_most else 0
 

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from benchmarks import files, records
-from benchmarks.commands.publish import as_json
 from benchmarks.report import accuracy as text
 from fastalex.runtime import precisions
 
@@ -32,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
         rows += accuracy.measure_network(name, options.threads, options.quick, chosen)
     record = accuracy.record(rows, options.quick)
     if options.output:
-        files.write_atomically(options.output, as_json(record))
+        files.write_atomically(options.output, files.as_json(record))
     elif whole:  # a part is no result
-        files.write_atomically(text.RESULTS / (records.slug(record["title"]) + ".json"), as_json(record))
+        files.write_atomically(text.RESULTS / (records.slug(record["title"]) + ".json"), files.as_json(record))
         text.write()
     print(text.render([record])[len(text.INTRODUCTION) :].strip())
     return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import files, records
-from benchmarks.commands.publish import as_json
 from benchmarks.measure import clients, timing
 from benchmarks.report import clients as text
 
@@ -22,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     if options.quick:
         print(text.render([record])[len(text.INTRODUCTION) :].strip())
         return 0
-    name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
-    files.write_atomically(text.RESULTS / name, as_json(record))
+    name = "%s-%s.json" % (records.slug(record["title"]), record["machine"]["isa"])
+    files.write_atomically(text.RESULTS / name, files.as_json(record))
     text.write()
     return 0

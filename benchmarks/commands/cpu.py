@@ -11,7 +11,7 @@ from benchmarks.measure import machine
 from benchmarks.numeric_classes import CLASSES, MODES
 from benchmarks.report import cpu as text
 
-HELP = "measure fastalex on this CPU, write results/cpu/<cpu>.json and RESULTS.md"
+HELP = "measure fastalex on this CPU, write results/cpu/<cpu>.json, RESULTS.md and the page of this machine"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

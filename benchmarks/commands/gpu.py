@@ -11,9 +11,9 @@ import contextlib
 from pathlib import Path
 from typing import Any, Dict, Optional
 
-from benchmarks import contributed, files, records
+from benchmarks import files, records
 from benchmarks.commands import options as shared
-from benchmarks.commands.publish import as_json, publish
+from benchmarks.commands.publish import publish
 from benchmarks.measure import gpu as measuring
 from benchmarks.measure import gpu_engines, machine, share
 from benchmarks.measure.errors import MeasurementError, StoppedError, WrongResultError
@@ -24,7 +24,7 @@ from fastalex.runtime import device_spec
 from fastalex.runtime.precisions import FC_STORAGES
 from fastalex.tuning import rules
 
-#: What a small board has the time and the memory for, and the first table of RESULTS.md shows.
+#: What a small board has the time and the memory for; the table of devices in RESULTS.md shows two of them.
 SHARED_BATCHES = (1, 8, 32)
 NOT_ALL = "; everything else was measured and written"
 HELP = "measure a GPU: fastalex, PyTorch where it is installed, and the layers"
@@ -85,7 +85,7 @@ class Kept:
             return
         record = self.record(one)
         self.path = Path(str(target(record, self.options)) + ".partial")
-        files.write_atomically(self.path, as_json(record))
+        files.write_atomically(self.path, files.as_json(record))
 
     def record(self, one: measuring.Measurement) -> Dict[str, Any]:
         return measuring.record(one, self.options.device, self.base)
@@ -114,7 +114,7 @@ def finish(one: measuring.Measurement, record: Dict[str, Any], options: argparse
     if not options.share:
         publish(record, options, tables.terminal(record))
         return
-    written = contributed.as_json(share.contribution(record))
+    written = files.as_json(share.contribution(record))
     print(written if options.json else tables.terminal(record), end="")
     if not options.no_write:
         path = target(record, options)

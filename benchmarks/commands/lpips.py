@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 from benchmarks import files, records
-from benchmarks.commands.publish import as_json
 from benchmarks.measure import lpips, timing
 from benchmarks.report import lpips as text
 
@@ -28,10 +27,10 @@ def run(options: argparse.Namespace) -> int:
         times = lpips.measure_times(cases, options.threads, options.quick, Path(folder))
     record = lpips.record(times, memories, options.quick)
     if options.output:
-        files.write_atomically(options.output, as_json(record))
+        files.write_atomically(options.output, files.as_json(record))
     elif not options.quick and list(cases) == list(lpips.CASES):  # a part is no result
-        name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
-        files.write_atomically(text.RESULTS / name, as_json(record))
+        name = "%s-%s.json" % (records.slug(record["title"]), record["machine"]["isa"])
+        files.write_atomically(text.RESULTS / name, files.as_json(record))
         text.write()
     print(text.render([record]))
     return 0

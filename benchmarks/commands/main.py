@@ -10,7 +10,20 @@ import argparse
 import sys
 from typing import List, NoReturn, Optional, Sequence
 
-from benchmarks.commands import accuracy, clients, cpu, experiments, gpu, layers, lpips, peers, predict, profile, report
+from benchmarks.commands import (
+    accuracy,
+    clients,
+    cpu,
+    experiments,
+    gpu,
+    layers,
+    lpips,
+    peers,
+    predict,
+    profile,
+    report,
+    rewrite,
+)
 from benchmarks.measure.errors import MeasurementError, StoppedError
 from fastalex.errors import BackendError, UserError
 
@@ -28,6 +41,7 @@ COMMANDS = {
     "clients": clients,
     "lpips": lpips,
     "experiments": experiments,
+    "rewrite": rewrite,
 }
 DESCRIPTION = """Measure AlexNet on this machine, or predict it for a device.
 

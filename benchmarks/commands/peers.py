@@ -71,6 +71,7 @@ def cold_again(options: argparse.Namespace, tools: Optional[Tools] = None) -> in
     one.run_cold(options.variants)
     again = {(row["variant"], row["engine"]): row for row in one.cold}
     record["cold"] = [again.get((row["variant"], row["engine"]), row) for row in record["cold"]]
+    record["cold_commit"] = machine.commit()  # the rest keeps its own
     publish(record, options, text.terminal(record))
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any, Dict
 
 from benchmarks import files, records
@@ -12,7 +11,7 @@ from benchmarks.report import compose
 
 def publish(record: Dict[str, Any], options: argparse.Namespace, shown: str) -> None:
     """Print the record and write it where the options say."""
-    text = as_json(record)
+    text = files.as_json(record)
     print(text if options.json else shown, end="")
     if options.no_write or (options.quick and not options.output):
         return
@@ -20,7 +19,3 @@ def publish(record: Dict[str, Any], options: argparse.Namespace, shown: str) -> 
     files.write_atomically(path, text)
     if not options.output:
         compose.write()
-
-
-def as_json(record: Dict[str, Any]) -> str:
-    return json.dumps(record, indent=1, sort_keys=True) + "\n"

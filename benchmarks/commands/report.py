@@ -8,7 +8,7 @@ from benchmarks import records
 from benchmarks.commands.options import to_stderr
 from benchmarks.report import accuracy, charts, clients, compose, lpips
 
-HELP = "write RESULTS.md and charts/ again from the committed results, or the document of another command"
+HELP = "write RESULTS.md, its pages and its charts from the committed results, or the document of another command"
 DOCUMENTS = ("results", "accuracy", "clients", "lpips", "experiments")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import statistics
-from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
 from benchmarks import files, records
@@ -18,6 +16,7 @@ from benchmarks.experiments.arms import (
     seeds_of,
 )
 from benchmarks.experiments.runs import RESULTS
+from benchmarks.report import machine, svg
 
 DOCUMENT = records.DOCS / "training.md"
 
@@ -26,7 +25,7 @@ def write() -> None:
     """Plots from the results, and the tables of ``docs/training.md`` between its markers."""
     for path in sorted(RESULTS.glob("*-*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        draw(record, path.with_suffix(".png"))
+        files.write_atomically(path.with_suffix(".svg"), draw(record))
         files.replace_between(DOCUMENT, path.stem, table(record))
 
 
@@ -36,8 +35,8 @@ def spread(values: Sequence[float]) -> str:
 
 def table(record: Dict[str, Any]) -> str:
     lines = {"relu-tanh": _relu_tanh_lines, "ablations": _ablation_lines}[record["experiment"]](record["arms"])
-    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s."
-    note %= (len(seeds_of(record["arms"])), record["data"], record["torch"])
+    note = "Mean and standard deviation of %d seeds; %s, PyTorch %s, commit %s."
+    note %= (len(seeds_of(record["arms"])), record["data"], record["torch"], machine.commit(record["commit"]))
     return "\n".join([*lines, "", note, ""])
 
 
@@ -68,8 +67,13 @@ def _ablation_lines(arms: Dict[str, Any]) -> List[str]:
     return lines
 
 
-def draw(record: Dict[str, Any], path: Path) -> None:
-    """The figure of one experiment: a line for each seed, or a point for each seed."""
+def draw(record: Dict[str, Any]) -> bytes:
+    """The figure of one experiment, as SVG: a line for each seed, or a point for each seed."""
+    with svg.style():
+        return svg.rendered(_figure(record))
+
+
+def _figure(record: Dict[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3.8), layout="constrained")
@@ -94,6 +98,4 @@ def draw(record: Dict[str, Any], path: Path) -> None:
             axes.plot([statistics.mean(errors)], [place], "|", color="black", ms=16)
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="held-out error, % (a point a seed, a bar their mean)")
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=110)
-    files.write_atomically(path, picture.getvalue())
+    return figure

@@ -25,6 +25,7 @@ from benchmarks.experiments.arms import (
     arm_network,
     best_rate,
 )
+from benchmarks.measure import machine
 from fastalex import UserError, variants
 from fastalex.train import loop, recipes
 from fastalex.train.data import Images
@@ -64,7 +65,10 @@ def trained(kind: Any, sets: Sequence[Images], row: Any, recipe: Any, seed: int)
 
 
 class Record:
-    """The runs of an experiment, in their file: arm -> name of the run -> what it gave."""
+    """The runs of an experiment, in their file: arm -> name of the run -> what it gave.
+
+    ``commit`` there is that of the newest run.
+    """
 
     def __init__(self, path: Path, facts: Dict[str, Any]) -> None:
         self.path, self.facts = path, json.loads(json.dumps(facts))
@@ -72,6 +76,7 @@ class Record:
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             arms = found.pop("arms")
+            found.pop("commit")
             if found != self.facts:
                 raise UserError(f"{path} is of another version of the experiment; move it away first")
             self.arms = arms
@@ -82,8 +87,8 @@ class Record:
         if name not in runs:
             runs[name] = work()
             _log(arm, name, runs[name] if isinstance(runs[name], dict) else len(runs[name]))
-            text = json.dumps({**self.facts, "arms": self.arms}) + "\n"
-            files.write_atomically(self.path, text)
+            whole = {**self.facts, "commit": machine.commit(), "arms": self.arms}
+            files.write_atomically(self.path, files.as_json(whole, sort_keys=False))
         return runs[name]
 
 

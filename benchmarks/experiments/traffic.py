@@ -13,6 +13,7 @@ from typing import Any, Dict, List
 import torch
 
 from benchmarks import files, records
+from benchmarks.measure import machine
 from fastalex import variants
 from fastalex.train.dropout import Masks
 from fastalex.train.parallel import Scheme
@@ -47,8 +48,14 @@ def measure() -> None:
             sent = json.loads((Path(folder) / "sent.json").read_text(encoding="utf-8"))
         found.append({"scheme": kind, "processes": world, "sent": sent})
         print(found[-1], flush=True)
-    record = {"variant": VARIANT, "batch": BATCH, "torch": torch.__version__, "cases": found}
-    files.write_atomically(RESULT, json.dumps(record, indent=1) + "\n")
+    record = {
+        "variant": VARIANT,
+        "batch": BATCH,
+        "torch": torch.__version__,
+        "commit": machine.commit(),
+        "cases": found,
+    }
+    files.write_atomically(RESULT, files.as_json(record, sort_keys=False))
     lines = ["| scheme | processes | MB a step from each | all-reduce | all-gather | all-to-all |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
     for case in found:

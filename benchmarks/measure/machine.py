@@ -6,15 +6,21 @@ import datetime
 import os
 import platform
 import re
+import subprocess
+from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
+from benchmarks import records
 from benchmarks.measure import power, timing
 from fastalex.errors import UserError
 from fastalex.hardware import devices
 
 SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|asimd\w*|sve\w*|bf16|i8mm|fphp)$")
+
+#: What the commands write, as git's patterns.
+WRITTEN = ("benchmarks/results", "benchmarks/charts", "benchmarks/experiments/results", "*.md")
 
 
 def setting(threads: Optional[Sequence[int]], quick: bool, also: Sequence[int] = ()) -> Dict[str, Any]:
@@ -35,6 +41,22 @@ def today() -> str:
     return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d")
 
 
+def commit(folder: Path = records.ROOT) -> Optional[str]:
+    """The commit that is checked out, with ``-dirty`` where files differ from it; None without git.
+
+    What measuring itself writes counts as no difference: results, and the documents made from them.
+    """
+    git = ["git", "-C", str(folder)]
+    written = [":(exclude)" + name for name in WRITTEN]
+    try:
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, timeout=10, check=True)
+        status = [*git, "status", "--porcelain", "-uno", "--", ".", *written]
+        changed = subprocess.run(status, capture_output=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head.stdout.decode().strip() + ("-dirty" if changed.stdout.strip() else "")
+
+
 def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:
     """The result file: what was measured, where, and with what."""
     import fastalex
@@ -48,6 +70,7 @@ def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, A
         "title": cpu.model,
         "quick": base["quick"],
         "date": today(),
+        "commit": commit(),
         "machine": {
             "cores": cpu.cores,
             "architecture": cpu.machine,
@@ -92,6 +115,7 @@ def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Di
         "title": cpu.model,
         "quick": quick,
         "date": today(),
+        "commit": commit(),
         "machine": {"architecture": cpu.machine, "isa": str(_core.cpu_isa()), **machine},
         "versions": {**found, **versions},
     }

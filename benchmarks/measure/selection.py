@@ -15,7 +15,7 @@ def fastest(record: Optional[Mapping[str, Any]], batches: Sequence[int], threads
     """fastalex in the classes that are compared, and what was fastest in each class in the rows of ``record`` with
     these batches and threads, whatever the network; where it has no such class, what usually is.
     """
-    rows = record["rows"] if record and record["schema"] > 1 else []  # schema 1 had other classes
+    rows = record["rows"] if record else []
     rows = [row for row in rows if row["batch"] in batches and row["threads"] in threads]
     names = {name for name, one in ENGINES.items() if one.numeric_class in CLASSES}
     names = {name for name in names if ENGINES[name].peer == "fastalex"}

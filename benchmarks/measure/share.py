@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from pathlib import Path
 from typing import Any, Dict, Mapping, Optional
 
-from benchmarks import contributed, records
+from benchmarks import contributed
 from benchmarks.measure import power
 from benchmarks.measure.errors import MeasurementError
 
 _NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,;:+()/@#_=~-]+")
 
 
-def contribution(record: Mapping[str, Any], root: Path = power.ROOT, commit: Optional[str] = None) -> Dict[str, Any]:
+def contribution(record: Mapping[str, Any], root: Path = power.ROOT) -> Dict[str, Any]:
     """What of ``record`` is sent, as :mod:`benchmarks.contributed` has it.
 
-    :param commit: what was measured; default: what git says of this folder.
     :raises MeasurementError: if the record makes no contribution, with the reason.
     """
     machine, versions, gpu = record["machine"], record["versions"], record["machine"]["gpu"]
@@ -27,7 +25,7 @@ def contribution(record: Mapping[str, Any], root: Path = power.ROOT, commit: Opt
         "device": record["device"],
         "title": plain(record["title"]),
         "date": record["date"],
-        "commit": commit or commit_of(records.ROOT),
+        "commit": record["commit"],
         "gpu": {
             "name": plain(gpu["name"]),
             "sm": gpu["sm"],
@@ -88,15 +86,4 @@ def number(text: Optional[str]) -> Optional[float]:
 
 def cuda_version(number: int) -> str:
     """``12.9`` of 12090."""
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
-def commit_of(folder: Path) -> Optional[str]:
-    """The commit that is checked out, with ``-modified`` where files differ from it; None without git."""
-    git = ["git", "-C", str(folder)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, timeout=10, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return head.stdout.decode().strip() + ("-modified" if changed.stdout.strip() else "")
+    return "%d.%d" % (number // 1000, number % 1000 // 10)

@@ -1,21 +1,21 @@
-"""Bar charts of the comparison, from its committed records: benchmarks/charts/<machine>.svg and .png.
+"""Bar charts of the comparison, from its committed records.
 
-The SVG is the same for the same record and version of matplotlib: no date, no random names.
+benchmarks/charts/<machine>.svg has every batch, <machine>-batch-1.svg one image alone.
 """
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Sequence
 
 from benchmarks import files, ranking, records
 from benchmarks.numeric_classes import CLASSES
+from benchmarks.report import svg
 from benchmarks.report.markdown import digits
 
 FOLDER = records.HERE / "charts"
 NO_MATPLOTLIB = "the charts are left as they are: matplotlib is not installed ('pip install matplotlib')"
-# By class of arithmetic: fastalex strong, its peers pale; told apart in grey as well.
+# By class of arithmetic: fastalex strong, its peers pale; told apart in gray as well.
 OWN = dict(zip(CLASSES, ("#8f2a08", "#c4501a", "#e58a2b", "#f4c169")))
 OTHER = dict(zip(CLASSES, ("#5f6f7f", "#8f9dab", "#b7c2cc", "#dbe1e7")))
 PANEL_WIDTH, BAR_HEIGHT, PANEL_MARGIN = 6.6, 0.27, 0.85  # inches
@@ -33,37 +33,38 @@ def write(found: Sequence[Mapping[str, Any]], folder: Path = FOLDER) -> str:
         return NO_MATPLOTLIB
     for record in found:
         if record["device"] == records.PEERS:
-            for suffix, data in draw(record).items():
-                files.write_atomically(folder / (name(record) + suffix), data)
+            for file_name, data in drawn(record).items():
+                files.write_atomically(folder / file_name, data)
     return ""
 
 
-def draw(record: Mapping[str, Any]) -> Dict[str, bytes]:
-    """The chart of one comparison by suffix: ``.svg`` and ``.png``."""
-    import matplotlib
+def drawn(record: Mapping[str, Any]) -> Dict[str, bytes]:
+    """The charts of one comparison by the names of their files."""
+    found = {name(record) + ".svg": draw(record, record["rows"])}
+    single = [row for row in record["rows"] if row["batch"] == 1]
+    if single:
+        found[name(record) + "-batch-1.svg"] = draw(record, single)
+    return found
 
-    settings = {"svg.hashsalt": "fastalex", "svg.fonttype": "path", "font.family": "DejaVu Sans", "font.size": 9}
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **settings}):
+
+def draw(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """The SVG of some rows of a comparison."""
+    with svg.style():
         from matplotlib.figure import Figure
 
-        cases = panels(record["rows"])
+        cases = panels(rows)
         columns = min(2, len(cases))
         lines = -(-len(cases) // columns)
-        tallest = max(len(bars(record["rows"], case)) for case in cases)
+        tallest = max(len(bars(rows, case)) for case in cases)
         height = lines * (tallest * BAR_HEIGHT + PANEL_MARGIN) + 0.9
         figure = Figure(figsize=(PANEL_WIDTH * columns, height), layout="constrained")
         axes = figure.subplots(lines, columns, squeeze=False).ravel()
         for panel, case in zip(axes, cases):
-            _panel(panel, record["rows"], case)
+            _panel(panel, rows, case)
         for panel in axes[len(cases) :]:
             panel.set_axis_off()
         _legend(figure, record)
-        found = {}
-        for suffix, options in ((".svg", {"metadata": {"Date": None}}), (".png", {"dpi": 110})):
-            stream = io.BytesIO()
-            figure.savefig(stream, format=suffix[1:], facecolor="white", **options)
-            found[suffix] = stream.getvalue()
-        return found
+        return svg.rendered(figure)
 
 
 def panels(rows: Sequence[Mapping[str, Any]]) -> List[ranking.Case]:

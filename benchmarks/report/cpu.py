@@ -12,7 +12,7 @@ from fastalex.hardware import devices
 def section(record: Dict[str, Any]) -> str:
     """The tables of one result file: times, memory and errors, then the cold starts."""
     head = ["network", "precision", "fc weights", "threads", "batch", "median ms", "p10", "p90", "images/s", "peak MiB"]
-    head += ["max error / tolerance", "quantisation error"]
+    head += ["max error / tolerance", "quantization error"]
     rows = []
     for row in record["rows"]:
         correctness = row["correctness"]
@@ -22,9 +22,9 @@ def section(record: Dict[str, Any]) -> str:
     family = "CPU" if record["device"] == "cpu" else devices.get(record["device"]).title
     text = "\n## %s, measured: %s\n\n%s\n\n" % (family, record["title"], machine_line(record))
     text += (
-        "p10 and p90: ms, 10th and 90th percentile. Peak MiB: resident memory of a process that does only this,\n"
-        "the mapped weights file included. Max error: to the naive backend, which sums in double.\n"
-        "Quantisation error: max difference to the output in fp32 with fp32 weights over its maximum.\n\n"
+        "p10 and p90: 10th and 90th percentile, in ms. Peak MiB: resident memory of a process that does only this,\n"
+        "the mapped weights file included. Max error: against the naive backend, which sums in double.\n"
+        "Quantization error: max difference from the output in fp32 with fp32 weights, over its maximum.\n\n"
     )
     text += table(head, rows, left=3)
     cold = [row for row in record["rows"] if row.get("cold")]
@@ -51,5 +51,5 @@ def section(record: Dict[str, Any]) -> str:
 
 
 def _mode(row: Dict[str, Any]) -> List[str]:
-    """Network, precision and fully connected weights; records of schema 1 knew one precision only."""
-    return [row["variant"], row.get("precision", "fp32"), row["fc_weights"]]
+    """Network, precision and fully connected weights."""
+    return [row["variant"], row["precision"], row["fc_weights"]]

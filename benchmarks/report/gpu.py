@@ -1,4 +1,4 @@
-"""Tables of one GPU's result file, for the terminal and for RESULTS.md."""
+"""Tables of one GPU's result file, for the terminal and for the page of a machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from benchmarks import records
 from benchmarks.numeric_classes import GPU_CLASSES
+from benchmarks.report.machine import measured
 from benchmarks.report.markdown import digits, table, text_table
 from fastalex import variants
 from fastalex.hardware import devices
 from fastalex.hardware.roofline import PRECISIONS
 
 HEAD = ["network", "batch", "class", "engine", "median ms", "p10", "p90", "images/s", "L2 cold ms", "latency ms"]
-HEAD += ["max error / tolerance", "quantisation error", "note"]
+HEAD += ["max error / tolerance", "quantization error", "note"]
 
 
 def is_gpu(record: Mapping[str, Any]) -> bool:
@@ -103,7 +104,7 @@ def machine_line(record: Mapping[str, Any]) -> str:
         )
     if versions.get("torch"):
         parts.append("PyTorch %(torch)s, CUDA %(cuda)s, cuDNN %(cudnn)s" % versions)
-    parts += ["fastalex %s" % versions["fastalex"], machine["os"], "measured %s" % record["date"]]
+    parts += ["fastalex %s" % versions["fastalex"], machine["os"], measured(record)]
     text = "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
     if record["peaks"]:
         text += (
@@ -127,14 +128,15 @@ def section(record: Mapping[str, Any]) -> str:
     title = devices.get(record["device"]).title
     text = "\n## %s, measured: %s\n\n%s\n\n" % (title, record["title"], machine_line(record))
     text += (
-        "Input and output stay on the GPU; PyTorch gets its input in the layout and precision that suit it. L2 cold:\n"
-        "twice the L2 cache is overwritten before each call. Latency: host clock, from a call on an idle GPU to its\n"
-        "end. The others by %s. Max error: to the naive backend, which sums in double, with the weights\n"
-        "as they are kept; quantisation error: max difference to the fp32 weights' output over its maximum.\n\n"
+        "Input and output stay on the GPU; PyTorch gets its input in the layout and precision that suit it. L2\n"
+        "cold: twice the size of the L2 cache is overwritten before each call. Latency: host clock, from a call\n"
+        "on an idle GPU to its end. Other times are by %s. Max error: against the naive backend, which sums in\n"
+        "double, with the weights as they are kept. Quantization error: max difference from the fp32 weights'\n"
+        "output, over its maximum.\n\n"
     ) % clock_note([*record["rows"], *record["peers"]])
     text += table(HEAD, comparison(record), left=4)
     text += (
-        "\nLayers of fastalex by its own events. An activation is part of the layer before it, a normalisation\n"
+        "\nLayers of fastalex by its own events. An activation is part of the layer before it, a normalization\n"
         "that is done together with a pool is part of the pool.\n"
     )
     for head, lines in layer_tables(record):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, List, Mapping, Tuple
 
 from benchmarks.numeric_classes import mode_name
 from benchmarks.report import machine
@@ -21,22 +21,14 @@ def report_table(one: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
 
 
 def title(one: Mapping[str, Any]) -> str:
-    """Records of schema 1 knew one precision, and one number of threads, which stands above them."""
-    mode = mode_name(one.get("precision", "fp32"), one["fc_weights"])
-    threads = ", threads %d" % one["threads"] if "threads" in one else ""
-    return "%s, batch %d%s, %s" % (one["variant"], one["batch"], threads, mode)
-
-
-def limits_line(one: Mapping[str, Any]) -> str:
-    found: Optional[Mapping[str, Any]] = one["limits"]
-    if found and not isinstance(found["gflop_s"], dict):  # schema 1: of numpy's BLAS
-        return "limits: fp32 %.0f Gop/s; read %.1f GB/s" % (found["gflop_s"], found["gb_s"])
-    return machine.limits_line(found)
+    """Network, batch, threads and mode."""
+    mode = mode_name(one["precision"], one["fc_weights"])
+    return "%s, batch %d, threads %d, %s" % (one["variant"], one["batch"], one["threads"], mode)
 
 
 def terminal(record: Mapping[str, Any]) -> str:
     """What run.py prints."""
-    parts = [text_table(*report_table(one)) + limits_line(one) + "\n" for one in record["rows"]]
+    parts = [text_table(*report_table(one)) + machine.limits_line(one["limits"]) + "\n" for one in record["rows"]]
     return machine.machine_line(record) + "\n\n" + "\n".join(parts)
 
 
@@ -44,10 +36,11 @@ def section(record: Mapping[str, Any]) -> str:
     """The Markdown of one record."""
     text = "\n## Layers of fastalex, measured: %s\n\n%s\n\n" % (record["title"], machine.machine_line(record))
     text += (
-        "Median times by the engine's own clock; activations are part of the layer before them. GFLOP/s: of a direct\n"
-        "convolution, whatever the kernel does. Last columns: percent of what was measured in the same run, of the\n"
-        "products that the kernel makes in its kind of number (FMA: fp32), or of reading the weights (read).\n"
+        "Median times by the engine's own clock; an activation is part of the layer before it. GFLOP/s counts a\n"
+        "direct convolution, whatever the kernel does. The last columns are the percentage of a limit measured in\n"
+        "the same run: of arithmetic in the kernel's number format, by the products that it makes, or of reading\n"
+        "the weights (read).\n"
     )
     for one in record["rows"]:
-        text += "\n" + table(*report_table(one), left=2) + "\n" + limits_line(one) + "\n"
+        text += "\n" + table(*report_table(one), left=2) + "\n" + machine.limits_line(one["limits"]) + "\n"
     return text

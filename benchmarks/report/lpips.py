@@ -6,6 +6,7 @@ import json
 from typing import Any, Dict, List, Mapping, Sequence
 
 from benchmarks import files, records, targets
+from benchmarks.report.machine import measured
 from benchmarks.report.markdown import digits, table
 
 RESULTS = records.RESULTS / "lpips" / "cpu"
@@ -50,7 +51,9 @@ def render(found: Sequence[Mapping[str, Any]]) -> str:
         threads = sorted({row["threads"] for row in one["times"]})
         versions = ", ".join("%s %s" % (name, one["versions"][name]) for name in ("fastalex", "lpips", "torch"))
         title = "### %s (%s), %s threads" % (one["title"], one["machine"]["isa"], "/".join(map(str, threads)))
-        parts.append("%s\n\n%s; %s. Median (10th to 90th percentile).\n" % (title, one["date"], versions))
+        parts.append(
+            "%s\n\n%s; %s. Median (10th to 90th percentile).\n" % (title, measured(one).capitalize(), versions)
+        )
         parts += [speed_table(one), memory_table(one)]
     return "\n".join(parts) if parts else "Nothing is measured yet.\n"
 

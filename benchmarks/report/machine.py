@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Mapping, Optional
 
 from benchmarks.floors import READS, SUPPORTED
 
 
-def machine_line(record: Dict[str, Any]) -> str:
+def machine_line(record: Mapping[str, Any]) -> str:
     """One paragraph: versions, system, compiler, threads and where they were pinned."""
     machine, versions = record["machine"], record["versions"]
     pinned, counts = machine.get("pinned_cpus"), machine.get("thread_counts") or [machine["threads"]]
@@ -17,9 +17,22 @@ def machine_line(record: Dict[str, Any]) -> str:
         "%s threads %s" % (" and ".join(map(str, counts)), "pinned to CPUs %s" % pinned if pinned else "not pinned"),
         "engine ISA %s" % machine["isa"],
         "compiler %s" % versions["build"].get("compiler", "unknown"),
-        "measured %s" % record["date"],
+        measured(record),
     ]
     return "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
+
+
+def measured(record: Mapping[str, Any]) -> str:
+    """When it was measured, and at which commit of this repository."""
+    return "measured %s, commit %s" % (record["date"], commit(record.get("commit")))
+
+
+def commit(name: Optional[str]) -> str:
+    """Ten digits of a commit, and whether files differed from it; the oldest records do not name one."""
+    if not name:
+        return "not recorded"
+    digits, dash, rest = name.partition("-")
+    return digits[:10] + dash + rest
 
 
 def limits_line(limits: Optional[Mapping[str, Any]]) -> str:

@@ -1,4 +1,4 @@
-"""The text of a comparison with other engines: its part of RESULTS.md, and what the terminal shows."""
+"""The text of a comparison with other engines: its part of the page of a machine, and what the terminal shows."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any, List, Mapping, Optional
 from benchmarks import floors, ranking
 from benchmarks.numeric_classes import BITS16, FC8, INT8
 from benchmarks.report import peer_tables, targets
-from benchmarks.report.machine import limits_line, machine_line
+from benchmarks.report.machine import commit, limits_line, machine_line
 from benchmarks.report.markdown import table, text_table
 
 EXPLAINED = (
-    "Each engine in a process of its own on the same CPUs, asleep while another is timed; bursts in shuffled turns,\n"
-    "the first call of a burst thrown away; same random weights and images; a result that is not that of fastalex's\n"
-    "naive backend is WRONG and has no rank. Ratio: to fastalex's time in the same class of arithmetic (above 1:\n"
-    "fastalex is faster). Blank: not measured.\n"
+    "Each engine runs in a process of its own on the same CPUs and sleeps while another is timed. They take\n"
+    "turns in shuffled order, a burst of calls at a time, whose first call is thrown away. All have the same\n"
+    "random weights and images. A result that differs from the naive backend's is WRONG and has no rank.\n"
+    "Ratio: the engine's time over fastalex's in the same class of arithmetic (above 1: fastalex is faster).\n"
+    "Blank: not measured.\n"
 )
 CLASSES_EXPLAINED = (
-    "Classes: %s has fp32 activations; %s has 16-bit activations and weights of 16 or 8 bits, whichever is faster,\n"
-    "fastalex's fully connected ones of 8; %s has 8-bit activations and weights, calibrated on random images.\n"
-    % (FC8, BITS16, INT8)
+    "Classes: %s has fp32 activations; %s has 16-bit activations, and weights of 16 or 8 bits, whichever is\n"
+    "faster (in fastalex, fully connected ones of 8); %s has 8-bit activations and weights, calibrated on\n"
+    "random images.\n" % (FC8, BITS16, INT8)
 )
 
 
@@ -36,6 +37,11 @@ def setting(record: Mapping[str, Any]) -> str:
     ]
     known = [part for part in parts if part]
     return "Clocks: %s." % ("; ".join(known) if known else "not readable here")
+
+
+def cold_note(record: Mapping[str, Any]) -> str:
+    """What the cold processes of fastalex were measured at, if that was later than the rest."""
+    return "; fastalex's again at commit %s" % commit(record["cold_commit"]) if "cold_commit" in record else ""
 
 
 def limit_lines(record: Mapping[str, Any]) -> List[str]:
@@ -79,13 +85,11 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
         machine_line(record),
         setting(record),
     )
-    text += EXPLAINED
-    if record.get("schema", 1) > 1:  # before, the classes were others
-        text += CLASSES_EXPLAINED
-        text += "\n### Ratios and targets\n\n%s\n" % targets.EXPLAINED
-        text += table(*targets.table(rows), left=2) + "\n"
-        lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
-        text += "".join("- %s\n" % line for line in lines)
+    text += EXPLAINED + CLASSES_EXPLAINED
+    text += "\n### Ratios and targets\n\n%s\n" % targets.EXPLAINED
+    text += table(*targets.table(rows), left=2) + "\n"
+    lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
+    text += "".join("- %s\n" % line for line in lines)
     if chart:
         text += "\n![ms per image of each engine](%s)\n" % chart
     for threads in ranking.counts(rows):
@@ -99,10 +103,10 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
     if record["cold"]:
         text += (
             "\nCold process, start to first result at batch 1 (median of %d; files converted before and in the page\n"
-            "cache, each engine's own format; the import of numpy is left out for all):\n\n"
-            % record["cold"][0]["repeats"]
+            "cache, each engine's own format; the import of numpy is left out for all%s):\n\n"
+            % (record["cold"][0]["repeats"], cold_note(record))
         ) + table(*peer_tables.cold_table(record), left=2)
-    text += "\nInstalled size: the files of the package and of all that it requires, with numpy and without.\n\n"
+    text += "\nInstalled size: the files of the package and of everything it requires, with numpy and without.\n\n"
     text += table(*peer_tables.package_table(record))
     blanks = peer_tables.notes(rows)
     return text + ("\n" + "".join("- %s\n" % note for note in blanks) if blanks else "")

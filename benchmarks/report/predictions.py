@@ -1,4 +1,4 @@
-"""Predictions of the roofline: the tables of RESULTS.md, and layer by layer for the terminal."""
+"""Predictions of the roofline: benchmarks/predicted/roofline.md, and layer by layer for the terminal."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ from typing import List, Sequence
 from benchmarks.report.markdown import digits, table, text_table
 from fastalex.hardware import devices, roofline
 
-BATCHES = (1, 32)  # of the tables of RESULTS.md
+BATCHES = (1, 32)
+
+
+INTRODUCTION = """\
+# Predicted, not measured
+
+Roofline floors by `python benchmarks/run.py report`, from the data sheets in `devices/`: for each layer the slower of
+arithmetic at peak and memory at full bandwidth, summed; `python/fastalex/hardware/roofline.py` says what is counted.
+Milliseconds for a batch. int8 and int4 are the fully connected weights only. Blank: the card's rate has no source.
+The JSON files beside this page are finer: predictions from the machine code of the kernels, by `tools/predict_cuda.py`.
+"""
+
+
+def page(names: Sequence[str]) -> str:
+    """The predictions of every card, a table for each network of ``names``."""
+    return INTRODUCTION + "".join(section(name) for name in names)
 
 
 def section(variant: str) -> str:
-    head = ["predicted ms a batch"]
-    head += ["batch %d %s" % (batch, name) for batch in BATCHES for name in roofline.PRECISIONS]
-    rows = []
-    for device in devices.load_all().values():
-        for card in device.cards:
-            rows.append(
-                [card.name] + [_cell(variant, card, name, batch) for batch in BATCHES for name in roofline.PRECISIONS]
-            )
-    return (
-        "\n## Predicted, not measured: %s\n\n" % variant
-        + "Roofline floors: per layer the slower of arithmetic at peak and memory at full bandwidth, summed; what is"
-        + " counted stands in\n`python/fastalex/hardware/roofline.py`. int8 and int4 are the fully connected weights"
-        + " only. Blank: the card's rate has no source.\n\n"
-        + table(head, rows)
-    )
+    head = ["predicted ms", *("batch %d %s" % (batch, name) for batch in BATCHES for name in roofline.PRECISIONS)]
+    rows = [
+        [card.name, *(_cell(variant, card, name, batch) for batch in BATCHES for name in roofline.PRECISIONS)]
+        for device in devices.load_all().values()
+        for card in device.cards
+    ]
+    return "\n## %s\n\n%s" % (variant, table(head, rows))
 
 
 def _cell(variant: str, card: devices.Card, precision: str, batch: int) -> str:

@@ -10,9 +10,10 @@ from benchmarks.report.markdown import digits
 
 EXPLAINED = (
     "Ratio: the fastest peer's time over fastalex's, the peer in its fastest mode. %% of limit: the floor of\n"
-    "fastalex's own algorithm over its time. The floor: summed over the layers, the longer of its products at the\n"
-    "measured rate of arithmetic and its weights' bytes at the measured rate of reading. Met: the ratio is the target\n"
-    "or more, or %.0f %% of the limit is shown. Blank: not measured, or no target.\n" % targets.PERCENT_OF_LIMIT
+    "fastalex's own algorithm over its time. The floor is summed over the layers: of each the longer of its\n"
+    "products at the measured rate of arithmetic and its weights' bytes at the measured rate of reading. Met:\n"
+    "the ratio reaches the target, or at least %.0f%% of the limit is reached. Blank: not measured, or no\n"
+    "target.\n" % targets.PERCENT_OF_LIMIT
 )
 MET = {True: "yes", False: "no", None: ""}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,14 +20,14 @@ if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
 
 from benchmarks import contributed, files, records  # noqa: E402
-from benchmarks.commands import cpu, gpu, main  # noqa: E402
+from benchmarks.commands import cpu, gpu, main, rewrite  # noqa: E402
 from benchmarks.measure import cold, machine, timing  # noqa: E402
 from benchmarks.measure import cpu as measuring  # noqa: E402
 from benchmarks.measure.errors import ChildError  # noqa: E402
 from benchmarks.numeric_classes import MODES  # noqa: E402
-from benchmarks.report import compose, markdown  # noqa: E402
+from benchmarks.report import compose, markdown, summary  # noqa: E402
 
-HEAD = "AlexNet image classification | Nano (optimized) | TX2 (optimized) | RTX (optimized) | GTX-1650 (optimized)"
+HEAD = "| AlexNet image classification | Nano (optimized) | TX2 (optimized) | RTX (optimized) | GTX-1650 (optimized) |"
 COLD = {"total_ms": 9.0, "start_ms": 1.0, "import_ms": 2.0, "build_ms": 3.0, "first_run_ms": 3.0, "peak_rss_mib": 50.0}
 
 
@@ -255,50 +256,70 @@ def test_prediction_as_json(capsys):
 
 
 def test_the_report_is_what_the_results_generate():
-    written = (BENCHMARKS / "RESULTS.md").read_text(encoding="utf-8")
-    assert written == compose.render(records.load(), contributed.load()), "run: python benchmarks/run.py report"
-    assert written.splitlines()[0] == HEAD
+    made = compose.pages(records.load(), contributed.load())
+    for name, text in made.items():
+        assert (BENCHMARKS / name).read_text(encoding="utf-8") == text, "run: python benchmarks/run.py report"
+    pages = {path.relative_to(BENCHMARKS).as_posix() for path in (BENCHMARKS / "results").glob("*.md")}
+    assert pages == {name for name in made if name.startswith("results/")}
+    for name, text in made.items():
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+            assert (BENCHMARKS / name).parent.joinpath(target).exists(), "%s links to %s" % (name, target)
+    assert made["RESULTS.md"].count("\n") <= 60, "it is to fit a screen"
+
+
+def test_pages_of_machines_that_are_gone_are_removed(tmp_path):
+    old = tmp_path / "results" / "old.md"
+    files.write_atomically(old, "old")
+    compose.write(records.RESULTS, tmp_path)
+    assert not old.exists()
+    assert (tmp_path / "RESULTS.md").read_text() == (BENCHMARKS / "RESULTS.md").read_text()
 
 
 def test_cells_are_measured_or_blank():
-    empty = compose.render([]).splitlines()
-    assert empty[0] == HEAD
-    assert [line for line in empty if line.startswith("| alexnet2012, batch 1 ")] == [
-        "| alexnet2012, batch 1 (ms, images/s) | %s |" % " | ".join([compose.BLANK] * 4)
+    empty = summary.render([])
+    assert [line for line in empty.splitlines() if line.startswith("| ")] == [
+        HEAD,
+        "| --- | ---: | ---: | ---: | ---: |",
+        *("| %s, batch %d | %s |" % (*case, " | ".join([summary.BLANK] * 4)) for case in summary.CASES),
     ]
+    assert "Nothing is measured yet." in empty
+    assert "measure-your-board.md" in empty
     records = [
-        record("rtx30", "RTX 3090", median_ms=0.5, images_per_s=2000.0),
-        record("rtx40", "RTX 4090", median_ms=0.25, images_per_s=4000.0, fc_weights="fp16"),
+        record("rtx30", "RTX 3090", median_ms=0.5, images_per_s=2000.0, precision="fp32", fc_weights="fp32"),
+        record("rtx40", "RTX 4090", median_ms=0.25, images_per_s=4000.0, precision="fp32", fc_weights="fp16"),
         record("tx2", "Jetson TX2", quick=True),
         record(),
     ]
-    line = compose.render(records).splitlines()[2]
-    cells = [compose.BLANK, compose.BLANK, "0.250 ms, 4000 images/s (RTX 4090, fc fp16)", compose.BLANK]
-    assert line == "| alexnet2012, batch 1 (ms, images/s) | %s |" % " | ".join(cells)
+    text = summary.render(records)
+    cells = [summary.BLANK, summary.BLANK, "0.250 ms, 4000/s (RTX 4090, fp32, fp16 fc)", summary.BLANK]
+    assert "| alexnet2012, batch 1 | %s |" % " | ".join(cells) in text.splitlines()
+    first = text.split("## Devices")[0]
+    assert "| [RTX 3090](results/rtx-3090.md) | fp32 | 0.500 ms, 2000/s |  |  |  |" in first
+    assert "| [Some CPU (v3)](results/some-v3.md) | bf16, int8 fc | 4.00 ms, 250/s |  |  |  |" in first
+    assert "Jetson TX2" not in text, "a quick run is no result"
 
 
 def test_cpu_section_shows_versions_and_cold_start():
-    text = compose.render([record(cold=dict(COLD, repeats=3))])
-    measured = text.split("## Predicted", 1)[0]
+    measured = compose.page([record(cold=dict(COLD, repeats=3))])
+    assert measured.startswith("# Some CPU (v3)\n")
     assert "fastalex 0, Python 3, numpy 1; Linux; 2 threads pinned to CPUs 0, 1;" in measured
     assert "engine ISA v3; compiler gcc" in measured
     assert "| alexnet2012 | bf16 | int8 | 2 | 1 | 4.00 | 3.50 | 5.00 | 250 | 80.0 | 0.100 | 0.0200 |" in measured
     assert "| alexnet2012 | bf16 | int8 | 9.00 | 1.00 | 2.00 | 3.00 | 3.00 | 50.0 |" in measured
-    assert "## NVIDIA H200, measured: H200 SXM" in compose.render([record("h200", "H200 SXM")])
+    assert "## NVIDIA H200, measured: H200 SXM" in compose.page([record("h200", "H200 SXM")])
     assert "quick run" not in measured
-    assert "quick run" in compose.render([record(quick=True)])
-    old = record()
-    del old["rows"][0]["precision"]
-    assert "| alexnet2012 | fp32 | int8 | 2 | 1 | 4.00 |" in compose.render([old])
-    old["machine"]["thread_counts"] = [1, 2]
-    assert "1 and 2 threads pinned to CPUs 0, 1;" in compose.render([old])
+    assert "quick run" in compose.page([record(quick=True)])
+    both = record()
+    both["machine"]["thread_counts"] = [1, 2]
+    assert "1 and 2 threads pinned to CPUs 0, 1;" in compose.page([both])
 
 
 def test_predictions_stand_apart():
-    text = compose.render([])
-    for section in text.split("\n## ")[1:]:
-        assert section.startswith("Predicted, not measured: ")
-        assert "| predicted ms a batch |" in section
+    text = compose.pages([])[summary.PREDICTED]
+    assert text.startswith("# Predicted, not measured\n")
+    sections = text.split("\n## ")[1:]
+    assert len(sections) == len(records.VARIANTS)
+    assert all("| predicted ms |" in section for section in sections)
     assert "| Jetson TX2 8GB | 5.93 | 2.97 | 1.98 | 1.51 |" in text
 
 
@@ -336,6 +357,71 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
         files.write_atomically(path, "new")
     assert path.read_text() == "old"
     assert os.listdir(str(path.parent)) == ["file.json"]
+
+
+def test_a_record_names_its_commit(tmp_path):
+    def git(*words):
+        mail = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", "-C", str(tmp_path), *mail, *words], stdout=subprocess.PIPE, check=True)
+        return done.stdout.decode().strip()
+
+    assert machine.commit(tmp_path) is None
+    code, result = tmp_path / "code.py", tmp_path / "benchmarks" / "results" / "cpu" / "a.json"
+    result.parent.mkdir(parents=True)
+    for path in (code, result):
+        path.write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "a")
+    head = git("rev-parse", "HEAD")
+    result.write_text("2")
+    assert machine.commit(tmp_path) == head, "a result that was just written is no change of the code"
+    code.write_text("2")
+    assert machine.commit(tmp_path) == head + "-dirty"
+    assert contributed.COMMIT.fits(head + "-dirty")
+    assert "commit" in machine.make_record({"quick": False, "threads": 1, "cpus": []}, [])
+    for path in (records.RESULTS).rglob("*.json"):
+        assert "commit" in json.loads(path.read_text(encoding="utf-8")), path
+
+
+def test_the_report_names_the_commit():
+    assert "measured 2024-01-01, commit not recorded." in compose.page([record()])
+    assert "commit 0123456789-dirty." in compose.page([dict(record(), commit="0123456789abcdef" + "-dirty")])
+
+
+def test_json_has_a_line_for_each_row():
+    steps = [{"layers": ["conv1"], "ms": 0.1}, {"layers": [], "ms": None}]
+    value = {
+        "rows": [{"steps": steps, "batch": 1}],
+        "machine": {"isa": "v3", "state": {"mhz": 1}},
+        "empty": [],
+        "a": "\u00b1",
+    }
+    value["packages"] = {"ncnn": {"mb": 1.5}, "torch": {"mb": 2}}
+    assert files.as_json(value, sort_keys=False).splitlines() == [
+        "{",
+        ' "rows": [',
+        '  {"steps": [',
+        '   {"layers": ["conv1"], "ms": 0.1},',
+        '   {"layers": [], "ms": null}',
+        '  ], "batch": 1}',
+        " ],",
+        ' "machine": {"isa": "v3", "state": {"mhz": 1}},',
+        ' "empty": [],',
+        ' "a": "\\u00b1",',
+        ' "packages": {',
+        '  "ncnn": {"mb": 1.5},',
+        '  "torch": {"mb": 2}',
+        " }",
+        "}",
+    ]
+    assert json.loads(files.as_json(value)) == value
+    assert files.as_json(value).splitlines()[1] == ' "a": "\\u00b1",'
+
+
+@pytest.mark.parametrize("path", rewrite.committed(), ids=lambda path: "/".join(path.parts[-3:]))
+def test_committed_json_is_as_the_commands_write_it(path):
+    assert path.read_text(encoding="utf-8") == rewrite.rewritten(path), "run: python benchmarks/run.py rewrite"
 
 
 @pytest.mark.parametrize(

@@ -15,13 +15,13 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 if not BENCHMARKS.is_dir():
     pytest.skip("the benchmarks are only in a source checkout", allow_module_level=True)
 
-from benchmarks import contributed, records  # noqa: E402
+from benchmarks import contributed  # noqa: E402
 from benchmarks.commands import gpu as gpu_command  # noqa: E402
 from benchmarks.commands import main  # noqa: E402
 from benchmarks.measure import gpu as gpu_run  # noqa: E402
 from benchmarks.measure import machine, power, share  # noqa: E402
 from benchmarks.measure.errors import ChildError, MeasurementError, StoppedError, WrongResultError  # noqa: E402
-from benchmarks.report import compose  # noqa: E402
+from benchmarks.report import compose, summary  # noqa: E402
 from tests.benchmarks.test_gpu_benchmarks import PlayedChild, PlayedTools  # noqa: E402
 
 EXAMPLE = contributed.FOLDER / "nano-example.json"
@@ -48,26 +48,26 @@ def test_the_example_is_accepted_and_in_no_table():
     found = contributed.read(EXAMPLE)
     assert found["example"] is True
     assert EXAMPLE.name not in dict(contributed.load())
-    assert EXAMPLE.name not in (BENCHMARKS / "RESULTS.md").read_text(encoding="utf-8")
+    assert not any(EXAMPLE.name in text for text in compose.pages([], contributed.load()).values())
 
 
 def test_one_that_is_no_example_fills_its_cell(tmp_path):
     put(tmp_path, example(example=None, commit="0" * 40))
     shared = contributed.load(tmp_path)
     assert [name for name, _ in shared] == ["nano-somebody.json"]
-    text = compose.render([], shared)
+    made = compose.pages([], shared)
     row = shared[0][1]["rows"][0]
-    first = text.splitlines()[2]
-    assert first.startswith("| alexnet2012, batch 1 (ms, images/s) | %.0f ms, " % row["median_ms"])
-    assert "fc int8, [contributed](contributed/nano-somebody.json))" in first
-    assert first.count(compose.BLANK) == 3
-    assert "## Contributed\n" in text
-    assert "| [nano-somebody.json](contributed/nano-somebody.json) |" in text
-    assert "| 0000000000 |" in text
+    (line,) = [line for line in made["RESULTS.md"].splitlines() if line.startswith("| alexnet2012, batch 1 |")]
+    assert line.startswith("| alexnet2012, batch 1 | %.0f ms, " % row["median_ms"])
+    assert "int8 fc, [contributed](contributed/nano-somebody.json))" in line
+    assert line.count(summary.BLANK) == 3
+    assert "](results/contributed.md)" in made["RESULTS.md"]
+    assert "| [nano-somebody.json](../contributed/nano-somebody.json) |" in made["results/contributed.md"]
+    assert "| 0000000000 |" in made["results/contributed.md"]
     # what was measured by the project itself is beside it: the quicker one has the cell
     own = dict(shared[0][1]["rows"][0], median_ms=1e-3, images_per_s=1e6)
     mine = {"device": "nano", "title": "Jetson Nano 4GB", "rows": [own], "machine": {"gpu": {}}}
-    assert "contributed" not in compose._best_cell([mine], shared, ("nano",), "alexnet2012", 1)
+    assert "contributed" not in summary.best_cell([mine], shared, ("nano",), "alexnet2012", 1)
 
 
 def row(**changes):
@@ -191,8 +191,9 @@ def test_what_is_shared(tmp_path, monkeypatch, capsys):
     assert "images/s" in out
     assert (tmp_path / "h200-h200-sxm.json").stat().st_size < 16 << 10
     # and what was written is what the tables take
-    assert "0.200 ms, 5000 images/s" not in compose.render([], contributed.load(tmp_path)).splitlines()[2]  # no column
-    assert "| H200 SXM |" in compose.render([], contributed.load(tmp_path))
+    made = compose.pages([], contributed.load(tmp_path))
+    assert "0.200 ms" not in made["RESULTS.md"]  # no column
+    assert "| H200 SXM |" in made["results/contributed.md"]
 
 
 @pytest.mark.emulator
@@ -228,7 +229,10 @@ def test_the_state_of_a_jetson_is_shared(tmp_path):
         record = gpu_run.record(one, "nano", machine.make_record(one.base, []))
     record["machine"]["state"].update(nvpmodel="0 MAXN", clocks_held=True)
     record["machine"]["smi"] = None
-    board = share.contribution(record, tmp_path, "1" * 40)["board"]
+    record["commit"] = "1" * 40 + "-dirty"
+    found = share.contribution(record, tmp_path)
+    board = found["board"]
+    assert found["commit"] == record["commit"]
     assert (board["power_mode"], board["clocks_held"], board["jetpack"]) == ("0 MAXN", True, power.jetpack(tmp_path))
     assert (board["sm_clock_mhz"], board["memory_clock_mhz"], board["driver"]) == (921.6, None, None)
     record["rows"][0]["correctness"]["max_abs_diff"] = 1.0
@@ -242,12 +246,6 @@ def test_text_of_a_machine_becomes_plain():
     assert share.plain(None) is None
     assert (share.number("[N/A]"), share.number("1980"), share.number(None)) == (None, 1980.0, None)
     assert share.cuda_version(12090) == "12.9"
-
-
-def test_the_commit_is_what_git_says(tmp_path):
-    assert share.commit_of(tmp_path) is None
-    found = share.commit_of(records.ROOT)
-    assert found is None or contributed.COMMIT.fits(found)
 
 
 # Bad input --------------------------------------------------------------------------------------------------------

@@ -27,7 +27,10 @@ def between(name):
 def test_the_document_has_the_tables_of_the_results(name):
     record = json.loads((RESULTS / (name + ".json")).read_text(encoding="utf-8"))
     assert between(name) == report.table(record).strip()
-    assert (RESULTS / (name + ".png")).read_bytes().startswith(b"\x89PNG")
+    written = (RESULTS / (name + ".svg")).read_bytes()
+    matplotlib = pytest.importorskip("matplotlib")
+    if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
+        assert written == report.draw(record), "run: python benchmarks/run.py report experiments"
     for arm in record["arms"].values():
         assert sum(key.startswith("seed") for key in arm) >= 3
 

@@ -51,7 +51,7 @@ from benchmarks.measure.budget import Budget  # noqa: E402
 from benchmarks.measure.errors import EngineError  # noqa: E402
 from benchmarks.measure.preparation import OWN_FILES  # noqa: E402
 from benchmarks.numeric_classes import CLASSES, FC8, FP32  # noqa: E402
-from benchmarks.report import charts, compose, peer_tables  # noqa: E402
+from benchmarks.report import charts, compose, peer_tables, summary  # noqa: E402
 from benchmarks.report import peers as peers_report  # noqa: E402
 from benchmarks.report import targets as targets_report  # noqa: E402
 
@@ -393,8 +393,7 @@ def test_a_quick_run_takes_the_fastest_of_the_committed_results():
         "onnxruntime static QDQ": (1.0, 1),
     }
     one, _ = compare(PlayedTools(table), *table)
-    record = {"schema": 2, "rows": one.rows}
-    assert names(dict(record, schema=1)) == usual, "its classes were others"
+    record = {"rows": one.rows}
     assert names(record, threads=2) == usual, "it has no such rows"
     found = names(record)
     assert "torch eager" in found
@@ -532,8 +531,7 @@ def example(**changes):
 
 
 def test_the_report_has_the_comparison():
-    text = compose.render([example()])
-    section = text.split("\n## Peers, measured: Some CPU\n")[1].split("\n## ")[0]
+    section = compose.page([example()]).split("\n## Peers, measured: Some CPU\n")[1].split("\n## ")[0]
     assert "governor schedutil; 1479 MHz at the start; clocks held; nvpmodel 0 MAXN." in section
     assert "| fp32 | torch | 30.0 ms (eager, 3.00) |" in section
     assert "| fp32 | ncnn | WRONG |" in section
@@ -545,10 +543,12 @@ def test_the_report_has_the_comparison():
         "- 1 thread: limits: fp32 100, int8 400 Gop/s; read 10.0 from 4 KiB pages, 20.0 from huge pages GB/s" in section
     )
     assert "- ncnn fp32: relative error 1, cosine 1.0000" in section
-    assert "(charts/some-v3.svg)" in section
+    assert "(../charts/some-v3.svg)" in section
     assert "mJ/image" not in section
-    line = "alexnet2012, batch 1 (ms, images/s) | %s |" % compose.BLANK
-    assert line in text.split("\n## ")[0], "a peer is no figure of ours"
+    text = summary.render([example()])
+    assert "Nothing is measured yet." in text, "a peer is no figure of ours"
+    assert "| fp32 |  |  | 3.00 (torch eager) |  |" in text
+    assert "the same CPUs (threads: 1). 1 of 1 targets met; [every engine](results/some-v3.md)." in text
 
 
 def test_energy_is_shown_where_it_was_metered():
@@ -578,9 +578,8 @@ def test_charts_are_deterministic(tmp_path, monkeypatch):
     record = example()
     assert charts.write([record], tmp_path) == ""
     first = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert sorted(first) == ["some-v3.png", "some-v3.svg"]
-    assert first["some-v3.png"].startswith(b"\x89PNG")
-    assert first["some-v3.svg"] == charts.draw(record)[".svg"]
+    assert sorted(first) == ["some-v3-batch-1.svg", "some-v3.svg"]
+    assert first == charts.drawn(record)
     assert b"<dc:date>" not in first["some-v3.svg"]
     shown = [row["engine"] for row in charts.bars(record["rows"], ("torchvision", 1, 1))]
     assert shown == ["fastalex fp32, int8 fc", "fastalex fp32", "torch eager"]
@@ -594,11 +593,10 @@ def test_committed_charts_are_what_the_results_generate():
     matplotlib = pytest.importorskip("matplotlib")
     for record in records.load():
         if record["device"] == records.PEERS:
-            path = charts.FOLDER / (charts.name(record) + ".svg")
-            written = path.read_bytes()
-            if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
-                assert written == charts.draw(record)[".svg"], "run: python benchmarks/run.py report"
-            assert path.with_suffix(".png").exists()
+            for name, data in charts.drawn(record).items():
+                written = (charts.FOLDER / name).read_bytes()
+                if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
+                    assert written == data, "run: python benchmarks/run.py report"
 
 
 def put(root, files):
@@ -741,6 +739,8 @@ def test_cold_processes_are_measured_again_alone(tmp_path, monkeypatch):
     written = json.loads(path.read_text())
     assert [row["total_ms"] for row in written["cold"]] == [1.0, 99.0], "the peers' stay"
     assert len(written["rows"]) == len(record["rows"])
+    assert "cold_commit" in written
+    assert "fastalex's again at commit" in peers_report.section(written)
     assert {task for task, _ in tools.log} == {"prepare", "cold"}
     monkeypatch.setattr(peers_command, "committed", lambda: None)
     assert main.main(words) == 2
@@ -869,7 +869,7 @@ def test_layers_of_the_small_network(tmp_path, capsys, monkeypatch):
     assert row["limits"]["gb_s"] == 20
     assert [row[key] for key in ("precision", "fc_weights", "threads")] == ["fp32", "int8", 1]
     assert "alexnet-digits, batch 1, threads 1, fp32, int8 fc" in capsys.readouterr().out
-    text = compose.render([record])
+    text = compose.page([record])
     assert "\n## Layers of fastalex, measured: " in text
     assert "| total | " in text
 

@@ -66,7 +66,7 @@ def test_bundled_metadata_is_complete(bundled):
 
 
 def test_training_log_is_of_the_bundled_file(bundled):
-    log = weights.bundled("digits").with_suffix(".log.txt").read_text(encoding="utf-8")
+    log = (ROOT / "examples" / "train_digits.log.txt").read_text(encoding="utf-8")
     epochs = re.findall(r"epoch +(\d+) of 40 .*held-out accuracy +(\d+\.\d\d)%", log)
     assert [int(number) for number, _ in epochs] == list(range(1, 41))
     assert bundled.metadata["training"].endswith(f"held-out accuracy {epochs[-1][1]}%")  # the last epoch is kept

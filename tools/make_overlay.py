@@ -1,6 +1,6 @@
 """Make docs/overlay.png: the last frame of a small video, as `fastalex classify VIDEO --output` writes it.
 
-    python docs/make_overlay.py [FILE]
+    python -m tools.make_overlay [FILE]
 
 The video shows a handwritten digit of examples/digits on a drawn background. Needs OpenCV (pip install '.[video]').
 """
@@ -19,8 +19,8 @@ from PIL import Image
 
 from fastalex.cli.main import main as fastalex
 
-HERE = Path(__file__).resolve().parent
-DIGITS = HERE.parent / "examples" / "digits"
+ROOT = Path(__file__).resolve().parent.parent
+DIGITS = ROOT / "examples" / "digits"
 WIDTH, HEIGHT, RATE = 480, 360, 25
 SHOWN = ("digit-3-sample-0003.png",) * 10
 
@@ -52,4 +52,4 @@ def main(output: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "overlay.png"))
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "overlay.png"))
