@@ -13,10 +13,10 @@ __all__ = ["as_json", "replace_between", "write_atomically"]
 
 def replace_between(path: Path, name: str, text: str) -> None:
     """Put ``text`` between the lines ``<!-- begin name -->`` and ``<!-- end name -->`` of a document that has them."""
-    start, end = ("<!-- %s %s -->" % (word, name) for word in ("begin", "end"))
+    start, end = (f"<!-- {word} {name} -->" for word in ("begin", "end"))
     head, found, rest = path.read_text(encoding="utf-8").partition(start)
     if found:
-        write_atomically(path, "%s%s\n\n%s\n%s%s" % (head, start, text, end, rest.partition(end)[2]))
+        write_atomically(path, f"{head}{start}\n\n{text}\n{end}{rest.partition(end)[2]}")
 
 
 def as_json(value: Mapping[str, Any], sort_keys: bool = True) -> str:
@@ -26,7 +26,7 @@ def as_json(value: Mapping[str, Any], sort_keys: bool = True) -> str:
     figure is one changed line.
     """
     plain = json.loads(json.dumps(value, sort_keys=sort_keys))
-    return "{\n%s\n}\n" % ",\n".join(" %s: %s" % (json.dumps(key), _lines(one, 2)) for key, one in plain.items())
+    return "{{\n{}\n}}\n".format(",\n".join(f" {json.dumps(key)}: {_lines(one, 2)}" for key, one in plain.items()))
 
 
 def _lines(value: Any, indent: int) -> str:
@@ -36,8 +36,8 @@ def _lines(value: Any, indent: int) -> str:
     if isinstance(value, dict):
         named = _all(value.values(), (dict, list))
         below = indent + 1 if named else indent
-        items = ["%s: %s" % (json.dumps(key), _lines(one, below)) for key, one in value.items()]
-        return _rows("{}", items, indent) if named else "{%s}" % ", ".join(items)
+        items = [f"{json.dumps(key)}: {_lines(one, below)}" for key, one in value.items()]
+        return _rows("{}", items, indent) if named else f"{{{', '.join(items)}}}"
     return json.dumps(value)
 
 
@@ -46,7 +46,7 @@ def _all(values: Collection[Any], kind: Any) -> bool:
 
 
 def _rows(brackets: str, rows: Collection[str], indent: int) -> str:
-    return "%s\n%s\n%s%s" % (
+    return "{}\n{}\n{}{}".format(
         brackets[0],
         ",\n".join(" " * indent + one for one in rows),
         " " * (indent - 1),

@@ -51,13 +51,11 @@ def load(folder: Path = RESULTS) -> List[Dict[str, Any]]:
             missing = [key for key in ("device", "title", "machine", "versions", "rows") if key not in record]
             missing += [key for row in record["rows"] for key in _row_keys(record["device"]) if key not in row]
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise UserError("%s is not a result file: %s" % (path, error)) from None
+            raise UserError(f"{path} is not a result file: {error}") from None
         if missing:
-            raise UserError("%s is not a result file: it has no %s" % (path, missing[0]))
+            raise UserError(f"{path} is not a result file: it has no {missing[0]}")
         if record["device"] != path.parent.name:
-            raise UserError(
-                "%s says device %s, so it belongs in results/%s" % (path, record["device"], record["device"])
-            )
+            raise UserError(f"{path} says device {record['device']}, so it belongs in results/{record['device']}")
         records.append(record)
     return records
 
@@ -75,4 +73,4 @@ def slug(name: str) -> str:
 def file_name(record: Mapping[str, Any]) -> str:
     """The name of a record's files, without a suffix: processors of one name differ in their instruction sets."""
     name = slug(record["title"])
-    return "%s-%s" % (name, record["machine"]["isa"]) if record["device"] in ("cpu", PEERS, LAYERS) else name
+    return f"{name}-{record['machine']['isa']}" if record["device"] in ("cpu", PEERS, LAYERS) else name

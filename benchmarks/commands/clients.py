@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     if options.quick:
         print(text.render([record])[len(text.INTRODUCTION) :].strip())
         return 0
-    name = "%s-%s.json" % (records.slug(record["title"]), record["machine"]["isa"])
+    name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
     files.write_atomically(text.RESULTS / name, files.as_json(record))
     text.write()
     return 0

@@ -56,9 +56,8 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
         batches = options.batches or (SHARED_BATCHES if options.share else measuring.BATCHES)
         one.run(options.variants, batches, kept.keep)
         if one.wrong():
-            raise WrongResultError(
-                f"{one.wrong()[0]['engine']}, {one.wrong()[0]['variant']}, batch {one.wrong()[0]['batch']}: {one.wrong()[0]['correctness']}"
-            )
+            row = one.wrong()[0]
+            raise WrongResultError(f"{row['engine']}, {row['variant']}, batch {row['batch']}: {row['correctness']}")
         finish(one, kept.record(one), options)
     except KeyboardInterrupt:
         raise StoppedError(f"stopped{kept.words()}") from None
@@ -66,10 +65,8 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
         raise type(error)(f"{error}{kept.words()}") from None
     kept.drop()
     if one.failed():
-        raise MeasurementError(
-            f"{one.failed()[0]['engine']}, {one.failed()[0]['variant']}, batch {one.failed()[0]['batch']}: {one.failed()[0]['note']}"
-            + NOT_ALL
-        )
+        row = one.failed()[0]
+        raise MeasurementError(f"{row['engine']}, {row['variant']}, batch {row['batch']}: {row['note']}{NOT_ALL}")
     return 0
 
 

@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     if options.output:
         files.write_atomically(options.output, files.as_json(record))
     elif not options.quick and list(cases) == list(lpips.CASES):  # a part is no result
-        name = "%s-%s.json" % (records.slug(record["title"]), record["machine"]["isa"])
+        name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
         files.write_atomically(text.RESULTS / name, files.as_json(record))
         text.write()
     print(text.render([record]))

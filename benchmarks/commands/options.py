@@ -35,7 +35,7 @@ def add_threads(parser: argparse.ArgumentParser, also: str = "") -> None:
 def add_output(parser: argparse.ArgumentParser, folder: str) -> None:
     """How it is measured, and where the result goes."""
     parser.add_argument("--quick", action="store_true", help="few runs; written only where --output says")
-    text = "result file instead of results/%s.json; writes no document" % folder
+    text = f"result file instead of results/{folder}.json; writes no document"
     parser.add_argument("--output", type=Path, help=text)
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--json", action="store_true", help="print JSON")

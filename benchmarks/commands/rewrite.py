@@ -30,7 +30,7 @@ def rewritten(path: Path) -> str:
         found = json.loads(path.read_text(encoding="utf-8"))
         text = files.as_json(found, sort_keys=False)
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError("%s is not a JSON object: %s" % (path, error)) from None
+        raise UserError(f"{path} is not a JSON object: {error}") from None
     assert json.dumps(json.loads(text)) == json.dumps(found), path  # every value, and the order of the keys
     return text
 

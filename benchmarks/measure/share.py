@@ -86,4 +86,4 @@ def number(text: Optional[str]) -> Optional[float]:
 
 def cuda_version(number: int) -> str:
     """``12.9`` of 12090."""
-    return "%d.%d" % (number // 1000, number % 1000 // 10)
+    return f"{number // 1000}.{number % 1000 // 10}"

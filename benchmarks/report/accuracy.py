@@ -35,20 +35,20 @@ often by a narrow margin, so that any rounding may change it.
 def table(rows: Sequence[Mapping[str, Any]]) -> List[str]:
     held = any(row["held_out_accuracy"] is not None for row in rows)
     head = ["precision", "fully connected weights", "calibration", "error", "cosine", "same top-1"]
-    lines = ["| %s |" % " | ".join(head + ["held-out digits"] * held)]
+    lines = [f"| {' | '.join(head + ['held-out digits'] * held)} |"]
     lines.append("| --- | --- | --- | ---: | ---: | ---: |" + " ---: |" * held)
     for row in rows:
         cells = [
             row["precision"] + (", exact" if row["exact"] else ""),
             row["fc_weights"],
             row["method"] or "",
-            "%.1e" % row["max_relative_error"],
-            "%.7f" % row["cosine"],
-            "%.1f %%" % (100 * row["top1_agreement"]),
+            f"{row['max_relative_error']:.1e}",
+            f"{row['cosine']:.7f}",
+            f"{100 * row['top1_agreement']:.1f} %",
         ]
         if held:
-            cells.append("%.2f %%" % (100 * row["held_out_accuracy"]))
-        lines.append("| %s |" % " | ".join(cells))
+            cells.append(f"{100 * row['held_out_accuracy']:.2f} %")
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
@@ -56,8 +56,8 @@ def render(found: Sequence[Mapping[str, Any]]) -> str:
     """The whole of docs/accuracy.md."""
     lines = [INTRODUCTION] if found else [INTRODUCTION + "\nNothing is measured yet.\n"]
     for one in found:
-        lines.append("## %s (%s)\n" % (one["title"], one["machine"]["isa"]))
-        lines.append("%s; fastalex %s.\n" % (measured(one).capitalize(), one["versions"]["fastalex"]))
+        lines.append(f"## {one['title']} ({one['machine']['isa']})\n")
+        lines.append(f"{measured(one).capitalize()}; fastalex {one['versions']['fastalex']}.\n")
         for name in dict.fromkeys(row["variant"] for row in one["rows"]):
             rows = [row for row in one["rows"] if row["variant"] == name]
             facts = (name, rows[0]["weights"], rows[0]["images"])
@@ -77,7 +77,7 @@ def load(folder: Path = RESULTS) -> List[Dict[str, Any]]:
                 raise KeyError("device")
             render([one])
         except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
-            raise UserError("%s is not a result of the command accuracy: %s" % (path, error)) from None
+            raise UserError(f"{path} is not a result of the command accuracy: {error}") from None
         found.append(one)
     return found
 

@@ -84,9 +84,9 @@ def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], case: ranking.Case) -> 
     shown = bars(rows, case)
     values = [row["ms_per_image"] for row in shown]
     own = [row["peer"] == "fastalex" for row in shown]
-    colours = [(OWN if mine else OTHER)[row["numeric_class"]] for mine, row in zip(own, shown)]
+    colors = [(OWN if mine else OTHER)[row["numeric_class"]] for mine, row in zip(own, shown)]
     places = range(len(shown))
-    axes.barh(places, values, color=colours, height=0.76)
+    axes.barh(places, values, color=colors, height=0.76)
     axes.set_yticks(places, [row["engine"] for row in shown])
     axes.invert_yaxis()
     for label, mine in zip(axes.get_yticklabels(), own):
@@ -114,12 +114,12 @@ def _legend(figure: Any, record: Mapping[str, Any]) -> None:
     from matplotlib.patches import Patch
 
     present = [one for one in CLASSES if any(row["numeric_class"] == one for row in record["rows"])]
-    patches = [Patch(color=OWN[one], label="fastalex, %s" % one) for one in present]
+    patches = [Patch(color=OWN[one], label=f"fastalex, {one}") for one in present]
     others = {
         row["numeric_class"] for row in record["rows"] if row["peer"] != "fastalex" and row["status"] == records.OK
     }
-    patches += [Patch(color=OTHER[one], label="others, %s" % one) for one in present if one in others]
+    patches += [Patch(color=OTHER[one], label=f"others, {one}") for one in present if one in others]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False)
     threads = record["machine"]["threads"]
-    title = "AlexNet on %s, %d thread%s" % (record["title"], threads, "" if threads == 1 else "s")
+    title = f"AlexNet on {record['title']}, {threads} thread{'' if threads == 1 else 's'}"
     figure.suptitle(title, fontsize=12.5, fontweight="bold")

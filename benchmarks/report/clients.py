@@ -34,7 +34,7 @@ def render(found: Sequence[Dict[str, Any]]) -> str:
     for one in found:
         versions = one["versions"]
         facts = (measured(one).capitalize(), one["machine"]["threads"], versions["fastalex"], versions["torch"])
-        parts.append("## %s (%s)\n" % (one["title"], one["machine"]["isa"]))
+        parts.append(f"## {one['title']} ({one['machine']['isa']})\n")
         parts.append("%s; %d threads, fastalex %s, PyTorch %s.\n" % facts)
         head = ("JetBot", "ms a frame", "p10", "p90", "frames/s", "first answer s", "peak MiB")
         rows = [
@@ -46,7 +46,7 @@ def render(found: Sequence[Dict[str, Any]]) -> str:
             for row in one["jetbot"]
         ]
         parts.append(table(head, rows))
-        head = ("Read-out of %d images" % one["readout"][0]["images"], "s", "images/s", "peak MiB")
+        head = (f"Read-out of {one['readout'][0]['images']} images", "s", "images/s", "peak MiB")
         keys = ("seconds", "images_per_s", "peak_rss_mib")
         rows = [[row["name"], *(digits(row[key]) for key in keys)] for row in one["readout"]]
         parts.append(table(head, rows))

@@ -28,7 +28,7 @@ def pages(found: Sequence[Dict[str, Any]], shared: summary.Contributions = ()) -
 
 def page(ones: Sequence[Dict[str, Any]]) -> str:
     """All that was measured on one machine."""
-    text = "# %s\n\nMeasured figures, written by `python benchmarks/run.py report`. " % summary.title(ones[0])
+    text = f"# {summary.title(ones[0])}\n\nMeasured figures, written by `python benchmarks/run.py report`. "
     text += "Other machines: [RESULTS.md](../RESULTS.md).\n"
     order = {records.PEERS: 1, records.LAYERS: 2}
     return text + "".join(_section(one) for one in sorted(ones, key=lambda one: order.get(one["device"], 0)))
@@ -36,7 +36,7 @@ def page(ones: Sequence[Dict[str, Any]]) -> str:
 
 def _section(record: Dict[str, Any]) -> str:
     if record["device"] == records.PEERS:
-        return peers.section(record, "../%s/%s.svg" % (charts.FOLDER.name, charts.name(record)))
+        return peers.section(record, f"../{charts.FOLDER.name}/{charts.name(record)}.svg")
     if record["device"] == records.LAYERS:
         return layers.section(record)
     return gpu.section(record) if gpu.is_gpu(record) else cpu.section(record)

@@ -27,12 +27,16 @@ def render(shared: Sequence[Tuple[str, Dict[str, Any]]]) -> str:
     lines: List[List[str]] = []
     for name, one in shared:
         board = one["board"]
-        set_to = [board.get("power_mode"), board.get("jetpack"), board.get("driver") and "driver %(driver)s" % board]
+        set_to = [
+            board.get("power_mode"),
+            board.get("jetpack"),
+            board.get("driver") and "driver {driver}".format(**board),
+        ]
         for row in one["rows"]:
             figures = [digits(row[key]) for key in ("median_ms", "p10_ms", "p90_ms", "images_per_s")]
             share = digits(row["correct"]["max_abs_diff"] / row["correct"]["tolerance"])
             mode = mode_name(row["precision"], row["fc_weights"])
             start = [one["title"], ", ".join(filter(None, set_to)), row["variant"], str(row["batch"]), mode]
-            link = "[%s](../%s/%s)" % (name, contributed.FOLDER.name, name)
+            link = f"[{name}](../{contributed.FOLDER.name}/{name})"
             lines.append([*start, *figures, share, machine.commit(one.get("commit")), link])
     return INTRODUCTION + table(HEAD, lines, left=5)

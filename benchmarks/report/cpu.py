@@ -20,7 +20,7 @@ def section(record: Dict[str, Any]) -> str:
         figures += [correctness["max_abs_diff"] / correctness["tolerance"], correctness.get("quantisation_error")]
         rows.append([*_mode(row), str(row["threads"]), str(row["batch"]), *map(digits, figures)])
     family = "CPU" if record["device"] == "cpu" else devices.get(record["device"]).title
-    text = "\n## %s, measured: %s\n\n%s\n\n" % (family, record["title"], machine_line(record))
+    text = f"\n## {family}, measured: {record['title']}\n\n{machine_line(record)}\n\n"
     text += (
         "p10 and p90: 10th and 90th percentile, in ms. Peak MiB: resident memory of a process that does only this,\n"
         "the mapped weights file included. Max error: against the naive backend, which sums in double.\n"
@@ -29,10 +29,8 @@ def section(record: Dict[str, Any]) -> str:
     text += table(head, rows, left=3)
     cold = [row for row in record["rows"] if row.get("cold")]
     if cold:
-        text += (
-            "\nCold process, start to first result (median of %d; weights file in the page cache):\n\n"
-            % (cold[0]["cold"]["repeats"])
-        )
+        repeats = cold[0]["cold"]["repeats"]
+        text += f"\nCold process, start to first result (median of {repeats}; weights file in the page cache):\n\n"
         keys = ("total_ms", "start_ms", "import_ms", "build_ms", "first_run_ms", "peak_rss_mib")
         names = (
             "network",

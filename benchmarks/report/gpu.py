@@ -71,7 +71,7 @@ def share_of_ceiling(row: Mapping[str, Any], flop: float, moved: float, ms: floa
     peaks = row.get("peaks")
     if not peaks:
         return "", None
-    math_ms = flop / peaks["%s_tflops" % row["precision"]] / 1e9
+    math_ms = flop / peaks[f"{row['precision']}_tflops"] / 1e9
     memory_ms = moved / peaks["gb_s"] / 1e6
     return ("math" if math_ms >= memory_ms else "memory"), 100 * max(math_ms, memory_ms) / ms
 
@@ -82,7 +82,7 @@ def layer_tables(record: Mapping[str, Any]) -> List[Tuple[List[str], List[List[s
     for row in record["rows"]:
         if not row.get("layers"):
             continue
-        head = ["%(variant)s, %(engine)s, batch %(batch)d" % row, "ms", "TFLOPS", "GB/s", "%", "of"]
+        head = [f"{row['variant']}, {row['engine']}, batch {row['batch']}", "ms", "TFLOPS", "GB/s", "%", "of"]
         lines = [
             [one["layer"], *(digits(one[key]) for key in ("ms", "tflops", "gb_s", "percent")), one["bound"]]
             for one in layer_rows(row)
@@ -95,24 +95,24 @@ def machine_line(record: Mapping[str, Any]) -> str:
     """GPU, driver, clocks and versions."""
     machine, versions = record["machine"], record["versions"]
     gpu: Mapping[str, Any] = machine["gpu"]
-    parts = ["%s, %d SMs, CUDA driver %d, runtime %d" % (gpu["name"], gpu["sms"], gpu["driver"], gpu["runtime"])]
+    parts = [f"{gpu['name']}, {gpu['sms']} SMs, CUDA driver {gpu['driver']}, runtime {gpu['runtime']}"]
     if machine.get("smi"):
         said = machine["smi"]
         parts.append(
-            "driver %s, SM clock %s of %s MHz"
-            % tuple(said[key] for key in ("driver_version", "clocks.sm", "clocks.max.sm"))
+            "driver {}, SM clock {} of {} MHz".format(
+                *tuple(said[key] for key in ("driver_version", "clocks.sm", "clocks.max.sm"))
+            )
         )
     if versions.get("torch"):
-        parts.append("PyTorch %(torch)s, CUDA %(cuda)s, cuDNN %(cudnn)s" % versions)
-    parts += ["fastalex %s" % versions["fastalex"], machine["os"], measured(record)]
+        parts.append("PyTorch {torch}, CUDA {cuda}, cuDNN {cudnn}".format(**versions))
+    parts += [f"fastalex {versions['fastalex']}", machine["os"], measured(record)]
     text = "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
     if record["peaks"]:
-        text += (
-            " Ceilings, by PyTorch: %(gb_s).0f GB/s, %(fp32_tflops).1f TFLOPS fp32, %(fp16_tflops).1f fp16."
-            % (record["peaks"])
+        text += " Ceilings, by PyTorch: {gb_s:.0f} GB/s, {fp32_tflops:.1f} TFLOPS fp32, {fp16_tflops:.1f} fp16.".format(
+            **record["peaks"]
         )
     if record["peers_missing"]:
-        text += " PyTorch was not measured: %s." % record["peers_missing"]
+        text += f" PyTorch was not measured: {record['peers_missing']}."
     return text
 
 
@@ -126,14 +126,14 @@ def terminal(record: Mapping[str, Any]) -> str:
 def section(record: Mapping[str, Any]) -> str:
     """The Markdown of one record."""
     title = devices.get(record["device"]).title
-    text = "\n## %s, measured: %s\n\n%s\n\n" % (title, record["title"], machine_line(record))
+    text = f"\n## {title}, measured: {record['title']}\n\n{machine_line(record)}\n\n"
     text += (
         "Input and output stay on the GPU; PyTorch gets its input in the layout and precision that suit it. L2\n"
         "cold: twice the size of the L2 cache is overwritten before each call. Latency: host clock, from a call\n"
-        "on an idle GPU to its end. Other times are by %s. Max error: against the naive backend, which sums in\n"
+        "on an idle GPU to its end. Other times are by {}. Max error: against the naive backend, which sums in\n"
         "double, with the weights as they are kept. Quantization error: max difference from the fp32 weights'\n"
         "output, over its maximum.\n\n"
-    ) % clock_note([*record["rows"], *record["peers"]])
+    ).format(clock_note([*record["rows"], *record["peers"]]))
     text += table(HEAD, comparison(record), left=4)
     text += (
         "\nLayers of fastalex by its own events. An activation is part of the layer before it, a normalization\n"

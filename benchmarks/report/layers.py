@@ -23,7 +23,7 @@ def report_table(one: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
 def title(one: Mapping[str, Any]) -> str:
     """Network, batch, threads and mode."""
     mode = mode_name(one["precision"], one["fc_weights"])
-    return "%s, batch %d, threads %d, %s" % (one["variant"], one["batch"], one["threads"], mode)
+    return f"{one['variant']}, batch {one['batch']}, threads {one['threads']}, {mode}"
 
 
 def terminal(record: Mapping[str, Any]) -> str:
@@ -34,7 +34,7 @@ def terminal(record: Mapping[str, Any]) -> str:
 
 def section(record: Mapping[str, Any]) -> str:
     """The Markdown of one record."""
-    text = "\n## Layers of fastalex, measured: %s\n\n%s\n\n" % (record["title"], machine.machine_line(record))
+    text = f"\n## Layers of fastalex, measured: {record['title']}\n\n{machine.machine_line(record)}\n\n"
     text += (
         "Median times by the engine's own clock; an activation is part of the layer before it. GFLOP/s counts a\n"
         "direct convolution, whatever the kernel does. The last columns are the percentage of a limit measured in\n"

@@ -22,9 +22,9 @@ def speed_table(one: Mapping[str, Any]) -> str:
         mine, theirs = (found[name] for name in ENGINES)
         ratio = theirs["median_ms"] / mine["median_ms"]
         keys = ("median_ms", "p10_ms", "p90_ms")
-        spread = ["%s (%s to %s)" % tuple(digits(row[key]) for key in keys) for row in (mine, theirs)]
-        lines.append([case, *spread, "%.1f" % ratio, "%g" % targets.LPIPS[case], "%.0e" % mine["difference"]])
-    head = ["%d x %d" % (one["side"], one["side"]), "fastalex, ms", "lpips, ms", "times as fast", "target", "differ by"]
+        spread = ["{} ({} to {})".format(*tuple(digits(row[key]) for key in keys)) for row in (mine, theirs)]
+        lines.append([case, *spread, f"{ratio:.1f}", f"{targets.LPIPS[case]:g}", f"{mine['difference']:.0e}"])
+    head = [f"{one['side']} x {one['side']}", "fastalex, ms", "lpips, ms", "times as fast", "target", "differ by"]
     return table(head, lines)
 
 
@@ -39,8 +39,8 @@ def memory_table(one: Mapping[str, Any]) -> str:
             ("above import, while running", "running_mib", True),
         ):
             mine, theirs = (row[key] - (row["import_mib"] if above else 0) for row in found)
-            lines.append([case, what, "%.0f" % mine, "%.0f" % theirs, "%.2f" % (mine / theirs)])
-    head = ["%d x %d" % (one["side"], one["side"]), "resident size", "fastalex, MiB", "lpips, MiB", "ratio"]
+            lines.append([case, what, f"{mine:.0f}", f"{theirs:.0f}", f"{mine / theirs:.2f}"])
+    head = [f"{one['side']} x {one['side']}", "resident size", "fastalex, MiB", "lpips, MiB", "ratio"]
     return table(head, lines, left=2)
 
 
@@ -49,11 +49,9 @@ def render(found: Sequence[Mapping[str, Any]]) -> str:
     parts = []
     for one in found:
         threads = sorted({row["threads"] for row in one["times"]})
-        versions = ", ".join("%s %s" % (name, one["versions"][name]) for name in ("fastalex", "lpips", "torch"))
-        title = "### %s (%s), %s threads" % (one["title"], one["machine"]["isa"], "/".join(map(str, threads)))
-        parts.append(
-            "%s\n\n%s; %s. Median (10th to 90th percentile).\n" % (title, measured(one).capitalize(), versions)
-        )
+        versions = ", ".join(f"{name} {one['versions'][name]}" for name in ("fastalex", "lpips", "torch"))
+        title = f"### {one['title']} ({one['machine']['isa']}), {'/'.join(map(str, threads))} threads"
+        parts.append(f"{title}\n\n{measured(one).capitalize()}; {versions}. Median (10th to 90th percentile).\n")
         parts += [speed_table(one), memory_table(one)]
     return "\n".join(parts) if parts else "Nothing is measured yet.\n"
 

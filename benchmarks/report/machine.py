@@ -12,11 +12,11 @@ def machine_line(record: Mapping[str, Any]) -> str:
     machine, versions = record["machine"], record["versions"]
     pinned, counts = machine.get("pinned_cpus"), machine.get("thread_counts") or [machine["threads"]]
     parts = [
-        "fastalex %s, Python %s, numpy %s" % (versions["fastalex"], versions["python"], versions["numpy"]),
+        f"fastalex {versions['fastalex']}, Python {versions['python']}, numpy {versions['numpy']}",
         machine["os"],
-        "%s threads %s" % (" and ".join(map(str, counts)), "pinned to CPUs %s" % pinned if pinned else "not pinned"),
-        "engine ISA %s" % machine["isa"],
-        "compiler %s" % versions["build"].get("compiler", "unknown"),
+        f"{' and '.join(map(str, counts))} threads {(f'pinned to CPUs {pinned}' if pinned else 'not pinned')}",
+        f"engine ISA {machine['isa']}",
+        f"compiler {versions['build'].get('compiler', 'unknown')}",
         measured(record),
     ]
     return "; ".join(parts) + ("; **quick run, not for comparison**" if record.get("quick") else "") + "."
@@ -24,7 +24,7 @@ def machine_line(record: Mapping[str, Any]) -> str:
 
 def measured(record: Mapping[str, Any]) -> str:
     """When it was measured, and at which commit of this repository."""
-    return "measured %s, commit %s" % (record["date"], commit(record.get("commit")))
+    return f"measured {record['date']}, commit {commit(record.get('commit'))}"
 
 
 def commit(name: Optional[str]) -> str:
@@ -39,6 +39,6 @@ def limits_line(limits: Optional[Mapping[str, Any]]) -> str:
     """One line of figures."""
     if not limits:
         return "limits: not measured"
-    rates = ["%s %.0f" % (key, limits["gflop_s"][key]) for key in SUPPORTED if limits["gflop_s"].get(key)]
-    reads = ["%.1f from %s" % (limits[key], pages) for key, pages in READS.items() if limits.get(key)]
-    return "limits: %s Gop/s; read %s GB/s" % (", ".join(rates), ", ".join(reads))
+    rates = [f"{key} {limits['gflop_s'][key]:.0f}" for key in SUPPORTED if limits["gflop_s"].get(key)]
+    reads = [f"{limits[key]:.1f} from {pages}" for key, pages in READS.items() if limits.get(key)]
+    return f"limits: {', '.join(rates)} Gop/s; read {', '.join(reads)} GB/s"

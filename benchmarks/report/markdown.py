@@ -9,14 +9,14 @@ def digits(value: Optional[float]) -> str:
     """Three significant digits (all of them from 100 up) without an exponent; empty for None."""
     if value is None:
         return ""
-    return "%.0f" % value if abs(value) >= 99.95 else "%#.3g" % value
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:#.3g}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
     """A Markdown table; all but the first ``left`` columns are aligned right."""
     lines = [list(head), ["---" if index < left else "---:" for index in range(len(head))]]
     lines += [list(row) for row in rows]
-    return "\n".join("| %s |" % " | ".join(line) for line in lines) + "\n"
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def text_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -37,14 +37,14 @@ def _cell(
         wrong = any(row["status"] == WRONG and row["numeric_class"] == name for row in same)
         return "WRONG" if wrong else ""
     row = ranked[peer]
-    text = "%s ms" % digits(row["ms_per_image"])
+    text = f"{digits(row['ms_per_image'])} ms"
     if row is next(iter(ranked.values())):
-        text = "**%s**" % text
+        text = f"**{text}**"
     times = ranking.ratio(row, rows)
     mode = row["engine"][len(peer) :].strip() if peer != "fastalex" else ""
     words = [mode] if mode else []
-    words += ["%.2f" % times] if times is not None and peer != "fastalex" else []
-    return "%s (%s)" % (text, ", ".join(words)) if words else text
+    words += [f"{times:.2f}"] if times is not None and peer != "fastalex" else []
+    return f"{text} ({', '.join(words)})" if words else text
 
 
 def details(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]]:
@@ -52,7 +52,7 @@ def details(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str
     each number of threads and batch.
     """
     columns = sorted(ranking.cases(rows), key=lambda case: (case[2], case[1]))
-    head = ["engine", "class", *("threads %d, batch %d" % (case[2], case[1]) for case in columns)]
+    head = ["engine", "class", *(f"threads {case[2]}, batch {case[1]}" for case in columns)]
     lines = []
     for name in dict.fromkeys(row["engine"] for row in rows):
         found = {ranking.case_of(row): row for row in rows if row["engine"] == name and row["status"] in (OK, WRONG)}
@@ -62,7 +62,7 @@ def details(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str
             [row[key] for row in found.values() if row.get(key) is not None] for key in ("relative_error", "cosine")
         )
         cells = [_times(found[case]) if case in found else "" for case in columns]
-        last = [_error(max(errors, default=None)), "%.6f" % min(cosines) if cosines else ""]
+        last = [_error(max(errors, default=None)), f"{min(cosines):.6f}" if cosines else ""]
         lines.append([name, next(iter(found.values()))["numeric_class"], *cells, *last])
     return [*head, "relative error", "cosine"], lines
 
@@ -73,13 +73,13 @@ def _times(row: Mapping[str, Any]) -> str:
         return "WRONG"
     if row["median_ms"] is None:
         return ""
-    text = "%s (%s to %s)" % tuple(digits(row[key] / row["batch"]) for key in ("median_ms", "p10_ms", "p90_ms"))
+    text = "{} ({} to {})".format(*tuple(digits(row[key] / row["batch"]) for key in ("median_ms", "p10_ms", "p90_ms")))
     energy = row.get("mj_per_image")
-    return text if energy is None else "%s, %s mJ" % (text, digits(energy))
+    return text if energy is None else f"{text}, {digits(energy)} mJ"
 
 
 def _error(value: Optional[float]) -> str:
-    return "" if value is None else "%.1e" % value
+    return "" if value is None else f"{value:.1e}"
 
 
 def notes(rows: Iterable[Mapping[str, Any]]) -> List[str]:
@@ -90,7 +90,7 @@ def notes(rows: Iterable[Mapping[str, Any]]) -> List[str]:
             found.setdefault((row["engine"], row["note"]), []).append("%s batch %d threads %d" % ranking.case_of(row))
     every = len(ranking.cases(rows))
     return [
-        "%s: %s%s" % (name, note, "" if len(where) == every else " (%s)" % ", ".join(where))
+        "{}: {}{}".format(name, note, "" if len(where) == every else " ({})".format(", ".join(where)))
         for (name, note), where in found.items()
     ]
 

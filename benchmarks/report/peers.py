@@ -18,9 +18,9 @@ EXPLAINED = (
     "Blank: not measured.\n"
 )
 CLASSES_EXPLAINED = (
-    "Classes: %s has fp32 activations; %s has 16-bit activations, and weights of 16 or 8 bits, whichever is\n"
-    "faster (in fastalex, fully connected ones of 8); %s has 8-bit activations and weights, calibrated on\n"
-    "random images.\n" % (FC8, BITS16, INT8)
+    f"Classes: {FC8} has fp32 activations; {BITS16} has 16-bit activations, and weights of 16 or 8 bits, whichever is\n"
+    f"faster (in fastalex, fully connected ones of 8); {INT8} has 8-bit activations and weights, calibrated on\n"
+    "random images.\n"
 )
 
 
@@ -30,18 +30,18 @@ def setting(record: Mapping[str, Any]) -> str:
     held = {True: "clocks held", False: "clocks not held", None: None}[state.get("clocks_held")]
     clock = state.get("clock_mhz")
     parts = [
-        "governor %s" % state["governor"] if state.get("governor") else None,
-        "%.0f MHz at the start" % clock if clock else None,
+        f"governor {state['governor']}" if state.get("governor") else None,
+        f"{clock:.0f} MHz at the start" if clock else None,
         held,
-        "nvpmodel %s" % state["nvpmodel"] if state.get("nvpmodel") else None,
+        f"nvpmodel {state['nvpmodel']}" if state.get("nvpmodel") else None,
     ]
     known = [part for part in parts if part]
-    return "Clocks: %s." % ("; ".join(known) if known else "not readable here")
+    return f"Clocks: {'; '.join(known) if known else 'not readable here'}."
 
 
 def cold_note(record: Mapping[str, Any]) -> str:
     """What the cold processes of fastalex were measured at, if that was later than the rest."""
-    return "; fastalex's again at commit %s" % commit(record["cold_commit"]) if "cold_commit" in record else ""
+    return f"; fastalex's again at commit {commit(record['cold_commit'])}" if "cold_commit" in record else ""
 
 
 def limit_lines(record: Mapping[str, Any]) -> List[str]:
@@ -53,17 +53,17 @@ def limit_lines(record: Mapping[str, Any]) -> List[str]:
     for threads in ranking.counts(found):
         of_count = [one for one in found if one["threads"] == threads]
         runs = [dict(one["gflop_s"], **{key: one[key] for key in floors.READS}) for one in of_count]
-        lines.append("%d thread%s: %s" % (threads, "" if threads == 1 else "s", limits_line(floors.combine(runs))))
+        lines.append(f"{threads} thread{'' if threads == 1 else 's'}: {limits_line(floors.combine(runs))}")
     return lines
 
 
 def quick(record: Mapping[str, Any]) -> str:
     """What run.py prints for a quick run: the ratios, and what they rest on."""
     rows = record["rows"]
-    text = "%s\n\n%s\n" % (machine_line(record), text_table(*targets.table(rows)))
+    text = f"{machine_line(record)}\n\n{text_table(*targets.table(rows))}\n"
     lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
-    lines += ["note: %s" % note for note in peer_tables.notes(rows)]
-    return text + "".join("%s\n" % line for line in lines)
+    lines += [f"note: {note}" for note in peer_tables.notes(rows)]
+    return text + "".join(f"{line}\n" for line in lines)
 
 
 def terminal(record: Mapping[str, Any]) -> str:
@@ -71,34 +71,30 @@ def terminal(record: Mapping[str, Any]) -> str:
     text = ""
     for threads in ranking.counts(record["rows"]):
         rows = [row for row in record["rows"] if row["threads"] == threads]
-        text += "threads: %d\n%s\n" % (threads, text_table(*peer_tables.summary(rows)).replace("**", ""))
+        text += f"threads: {threads}\n{text_table(*peer_tables.summary(rows)).replace('**', '')}\n"
     if record["cold"]:
-        text += "cold start\n%s\n" % text_table(*peer_tables.cold_table(record))
+        text += f"cold start\n{text_table(*peer_tables.cold_table(record))}\n"
     return text + text_table(*peer_tables.package_table(record)) + "\n" + quick(record)
 
 
 def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
     """The Markdown of one record."""
     rows = record["rows"]
-    text = "\n## Peers, measured: %s\n\n%s\n%s\n\n" % (
-        record["title"],
-        machine_line(record),
-        setting(record),
-    )
+    text = f"\n## Peers, measured: {record['title']}\n\n{machine_line(record)}\n{setting(record)}\n\n"
     text += EXPLAINED + CLASSES_EXPLAINED
-    text += "\n### Ratios and targets\n\n%s\n" % targets.EXPLAINED
+    text += f"\n### Ratios and targets\n\n{targets.EXPLAINED}\n"
     text += table(*targets.table(rows), left=2) + "\n"
     lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
-    text += "".join("- %s\n" % line for line in lines)
+    text += "".join(f"- {line}\n" for line in lines)
     if chart:
-        text += "\n![ms per image of each engine](%s)\n" % chart
+        text += f"\n![ms per image of each engine]({chart})\n"
     for threads in ranking.counts(rows):
         text += (
-            "\n### The fastest mode of each peer, threads: %d\n\nms per image (mode, ratio to fastalex):\n\n" % threads
+            f"\n### The fastest mode of each peer, threads: {threads}\n\nms per image (mode, ratio to fastalex):\n\n"
         )
         text += table(*peer_tables.summary([row for row in rows if row["threads"] == threads]), left=2)
     for variant in dict.fromkeys(row["variant"] for row in rows):
-        text += "\n### Every mode, %s\n\nms per image: median (10th to 90th percentile).\n\n" % variant
+        text += f"\n### Every mode, {variant}\n\nms per image: median (10th to 90th percentile).\n\n"
         text += table(*peer_tables.details([row for row in rows if row["variant"] == variant]), left=2)
     if record["cold"]:
         text += (
@@ -109,4 +105,4 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
     text += "\nInstalled size: the files of the package and of everything it requires, with numpy and without.\n\n"
     text += table(*peer_tables.package_table(record))
     blanks = peer_tables.notes(rows)
-    return text + ("\n" + "".join("- %s\n" % note for note in blanks) if blanks else "")
+    return text + ("\n" + "".join(f"- {note}\n" for note in blanks) if blanks else "")

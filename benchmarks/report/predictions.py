@@ -26,13 +26,13 @@ def page(names: Sequence[str]) -> str:
 
 
 def section(variant: str) -> str:
-    head = ["predicted ms", *("batch %d %s" % (batch, name) for batch in BATCHES for name in roofline.PRECISIONS)]
+    head = ["predicted ms", *(f"batch {batch} {name}" for batch in BATCHES for name in roofline.PRECISIONS)]
     rows = [
         [card.name, *(_cell(variant, card, name, batch) for batch in BATCHES for name in roofline.PRECISIONS)]
         for device in devices.load_all().values()
         for card in device.cards
     ]
-    return "\n## %s\n\n%s" % (variant, table(head, rows))
+    return f"\n## {variant}\n\n{table(head, rows)}"
 
 
 def _cell(variant: str, card: devices.Card, precision: str, batch: int) -> str:
@@ -52,11 +52,11 @@ def terminal(group: Sequence[roofline.Roofline]) -> str:
     rows = []
     for index, layer in enumerate(first.layers):
         times = [one.layers[index] for one in group]
-        rows.append([layer.name] + ["%.4f %s" % (time.ms, time.bound[0]) for time in times])
-    rows.append(["total"] + ["%.4f  " % one.ms for one in group])
-    rows.append(["images/s"] + ["%s  " % digits(one.images_per_s) for one in group])
-    rows.append(["fc share"] + ["%.0f %% " % (100 * one.fc_share) for one in group])
+        rows.append([layer.name] + [f"{time.ms:.4f} {time.bound[0]}" for time in times])
+    rows.append(["total"] + [f"{one.ms:.4f}  " for one in group])
+    rows.append(["images/s"] + [f"{digits(one.images_per_s)}  " for one in group])
+    rows.append(["fc share"] + [f"{100 * one.fc_share:.0f} % " for one in group])
     title = "predicted, not measured: %s, %s, batch %d (c: compute bound, m: memory bound)\n"
     missing = [name for name in roofline.PRECISIONS if name not in head]
-    note = "not predicted: %s (the card's rate has no source)\n" % ", ".join(missing) if missing else ""
+    note = f"not predicted: {', '.join(missing)} (the card's rate has no source)\n" if missing else ""
     return title % (first.card, first.variant, first.batch) + text_table(head, rows) + note

@@ -46,7 +46,7 @@ def render(found: Sequence[Dict[str, Any]], shared: Contributions = ()) -> str:
     parts += [_peers(record) for record in found if record["device"] == records.PEERS]
     parts += [_devices(own, shared), FURTHER % PREDICTED]
     if shared:
-        parts.append("- [Contributed](%s): every figure of boards that others measured\n" % CONTRIBUTED)
+        parts.append(f"- [Contributed]({CONTRIBUTED}): every figure of boards that others measured\n")
     return "".join(parts)
 
 
@@ -54,7 +54,7 @@ def title(record: Mapping[str, Any]) -> str:
     """The machine's name, of a CPU with its instruction set."""
     if record["device"] not in ("cpu", records.PEERS, records.LAYERS):
         return str(record["title"])
-    return "%s (%s)" % (record["title"], record["machine"]["isa"])
+    return f"{record['title']} ({record['machine']['isa']})"
 
 
 def _times(own: Sequence[Dict[str, Any]]) -> str:
@@ -63,7 +63,7 @@ def _times(own: Sequence[Dict[str, Any]]) -> str:
     for record in own:
         if record.get("quick"):
             continue
-        name = "[%s](%s)" % (title(record), RESULTS % records.file_name(record))
+        name = f"[{title(record)}]({RESULTS % records.file_name(record)})"
         for mode in MODES:
             cells = [_time([row for row in record["rows"] if _is(row, case, mode)]) for case in CASES]
             if any(cells):
@@ -83,7 +83,7 @@ def _time(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     best = min(rows, key=lambda row: row["median_ms"])
-    return "%s ms, %s/s" % (digits(best["median_ms"]), digits(best["images_per_s"]))
+    return f"{digits(best['median_ms'])} ms, {digits(best['images_per_s'])}/s"
 
 
 def _peers(record: Mapping[str, Any]) -> str:
@@ -94,16 +94,13 @@ def _peers(record: Mapping[str, Any]) -> str:
     lines = []
     for numeric_class in CLASSES:
         ones = [found.get((numeric_class, *case)) for case in CASES]
-        cells = ["%.2f (%s)" % (one["ratio"], one["peer"]) if one else "" for one in ones]
+        cells = [f"{one['ratio']:.2f} ({one['peer']})" if one else "" for one in ones]
         if any(cells):
             lines.append([numeric_class, *cells])
-    text = "\n## Other engines: %s\n\n" % title(record)
+    text = f"\n## Other engines: {title(record)}\n\n"
     text += "How many times as long as fastalex the fastest other engine takes, in the same class of arithmetic on\n"
-    text += "the same CPUs (threads: %d). %s; [every engine](%s).\n\n" % (
-        most,
-        targets_text.count(record["rows"]),
-        RESULTS % records.file_name(record),
-    )
+    page = RESULTS % records.file_name(record)
+    text += f"the same CPUs (threads: {most}). {targets_text.count(record['rows'])}; [every engine]({page}).\n\n"
     return text + table(["class", *("%s, batch %d" % case for case in CASES)], lines)
 
 
@@ -112,7 +109,7 @@ def _devices(own: Sequence[Dict[str, Any]], shared: Contributions) -> str:
     lines = []
     for variant, batch in CASES:
         cells = [best_cell(own, shared, names, variant, batch) or BLANK for names in COLUMNS.values()]
-        lines.append(["%s, batch %d" % (variant, batch), *cells])
+        lines.append([f"{variant}, batch {batch}", *cells])
     text = "\n## Devices\n\n" + table(["AlexNet image classification", *COLUMNS], lines)
     if any(BLANK in line for line in lines):
         text += "\nIf you have one of these, [two commands fill its column](../docs/measure-your-board.md).\n"
@@ -124,7 +121,7 @@ def best_cell(
 ) -> str:
     """The fastest result of the devices ``names``, and whose it is; empty without any."""
     sources = [(record, "") for record in own if not record.get("quick")]
-    sources += [(one, ", [contributed](%s/%s)" % (contributed.FOLDER.name, name)) for name, one in shared]
+    sources += [(one, f", [contributed]({contributed.FOLDER.name}/{name})") for name, one in shared]
     found = [
         (row["median_ms"], record["title"], note, row)
         for record, note in sources
@@ -136,4 +133,4 @@ def best_cell(
         return ""
     _, card, note, row = min(found, key=lambda one: one[:3])
     mode = mode_name(row["precision"], row["fc_weights"])
-    return "%s (%s, %s%s)" % (_time([row]), card, mode, note)
+    return f"{_time([row])} ({card}, {mode}{note})"

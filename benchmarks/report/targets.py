@@ -9,11 +9,11 @@ from benchmarks.numeric_classes import MODES, own_engine
 from benchmarks.report.markdown import digits
 
 EXPLAINED = (
-    "Ratio: the fastest peer's time over fastalex's, the peer in its fastest mode. %% of limit: the floor of\n"
+    "Ratio: the fastest peer's time over fastalex's, the peer in its fastest mode. % of limit: the floor of\n"
     "fastalex's own algorithm over its time. The floor is summed over the layers: of each the longer of its\n"
     "products at the measured rate of arithmetic and its weights' bytes at the measured rate of reading. Met:\n"
-    "the ratio reaches the target, or at least %.0f%% of the limit is reached. Blank: not measured, or no\n"
-    "target.\n" % targets.PERCENT_OF_LIMIT
+    f"the ratio reaches the target, or at least {targets.PERCENT_OF_LIMIT:.0f}% of the limit is reached. Blank: not "
+    "measured, or no\ntarget.\n"
 )
 MET = {True: "yes", False: "no", None: ""}
 
@@ -26,8 +26,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]
     for one in targets.verdicts(rows):
         cells = [one["numeric_class"], one["variant"], str(one["threads"]), str(one["batch"])]
         cells += [digits(one["ms_per_image"]), one["peer"] or "", digits(one["peer_ms_per_image"])]
-        cells += ["" if one[key] is None else "%.2f" % one[key] for key in ("ratio", "target")]
-        cells += ["" if one["percent"] is None else "%.0f" % one["percent"], MET[one["met"]]]
+        cells += ["" if one[key] is None else f"{one[key]:.2f}" for key in ("ratio", "target")]
+        cells += ["" if one["percent"] is None else f"{one['percent']:.0f}", MET[one["met"]]]
         lines.append(cells)
     return head, lines
 
@@ -35,14 +35,13 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]
 def count(rows: Sequence[Mapping[str, Any]]) -> str:
     """How many of the targets are met."""
     known = [one["met"] for one in targets.verdicts(rows) if one["met"] is not None]
-    return "%d of %d targets met" % (sum(known), len(known))
+    return f"{sum(known)} of {len(known)} targets met"
 
 
 def start_and_size(record: Mapping[str, Any]) -> List[str]:
     """Lines on the cold process and the installed size: what was measured, what it may be, and whether it is."""
     lines = [
-        "%s, %s: cold process %s ms (at most %.0f): %s; peak %s MiB (at most %.0f): %s"
-        % (
+        "{}, {}: cold process {} ms (at most {:.0f}): {}; peak {} MiB (at most {:.0f}): {}".format(
             row["variant"],
             row["engine"],
             digits(row["total_ms"]),
@@ -57,7 +56,7 @@ def start_and_size(record: Mapping[str, Any]) -> List[str]:
     size = record["packages"].get("fastalex", {}).get("without_numpy_mb")
     if size is not None:
         words = (digits(size), targets.INSTALLED_MB, MET[size <= targets.INSTALLED_MB])
-        lines.append("installed without numpy: %s MB (at most %.0f): %s" % words)
+        lines.append("installed without numpy: {} MB (at most {:.0f}): {}".format(*words))
     return lines
 
 

@@ -131,7 +131,7 @@ def test_a_wrong_result_is_not_timed_and_not_written(monkeypatch, tmp_path, caps
     monkeypatch.setattr(cpu, "publish", lambda *_: pytest.fail("published a wrong result"))
     monkeypatch.setattr(cpu, "run", lambda chosen, run=cpu.run: run(chosen, child))
     assert main.main(["--fc-weights", "int8", "--output", str(tmp_path / "out.json")]) == 1
-    assert [call[0] for call in child.calls] == ["save", "quantise", "correct"]
+    assert [call[0] for call in child.calls] == ["save", "quantize", "correct"]
     assert "naive backend" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -148,7 +148,7 @@ def test_measure_writes_what_was_measured(monkeypatch, tmp_path, capsys):
     assert len(rows) == len(cases)
     assert (tmp_path / "R.md").exists()
     assert [call[0] for call in child.calls].count("save") == 2
-    written = [call[2:4] for call in child.calls if call[0] == "quantise"]
+    written = [call[2:4] for call in child.calls if call[0] == "quantize"]
     assert written == 2 * [("fp32", "int8"), ("fp32", "int4"), ("int8", "int8"), ("int8", "int4")]
     assert "## CPU, measured: Some CPU" in capsys.readouterr().out
 
@@ -164,7 +164,7 @@ def test_the_committed_results_are_left_alone(words, monkeypatch, tmp_path):
 
 
 def test_another_machine_is_refused_without_a_traceback():
-    device = "tx2" if devices.recognise().device is not devices.get("tx2") else "nano"
+    device = "tx2" if devices.recognize().device is not devices.get("tx2") else "nano"
     command = [sys.executable, str(BENCHMARKS / "run.py"), "--device", device]
     done = subprocess.run(command, capture_output=True)
     said = done.stderr.decode()
@@ -193,14 +193,14 @@ def test_a_call_without_a_command_measures_the_device(tmp_path):
     assert main.parse([*words, "--device", "h200"]) == main.parse(["gpu", "--device", "h200", *words])
     help_of = [sys.executable, str(BENCHMARKS / "run.py"), "--help"]
     said = subprocess.run(help_of, capture_output=True, cwd=str(tmp_path), check=True).stdout.decode()
-    assert all("\n    %s " % name in said or "\n    %s\n" % name in said for name in main.COMMANDS)
+    assert all(f"\n    {name} " in said or f"\n    {name}\n" in said for name in main.COMMANDS)
     module = [sys.executable, "-m", "benchmarks", "--help"]
     assert subprocess.run(module, capture_output=True, cwd=str(BENCHMARKS.parent), check=True).stdout.decode() == said
 
 
 def test_the_right_machine_has_no_engine_yet(monkeypatch, capsys):
     found = devices.Recognition(devices.get("rtx30"), None, "nvidia-smi names it")
-    monkeypatch.setattr(devices, "recognise", lambda: found)
+    monkeypatch.setattr(devices, "recognize", lambda: found)
     monkeypatch.setattr(gpu, "engine_reason", lambda: "built without CUDA")
     assert main.main(["--device", "rtx30"]) == 2
     said = capsys.readouterr().err
@@ -263,7 +263,7 @@ def test_the_report_is_what_the_results_generate():
     assert pages == {name for name in made if name.startswith("results/")}
     for name, text in made.items():
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
-            assert (BENCHMARKS / name).parent.joinpath(target).exists(), "%s links to %s" % (name, target)
+            assert (BENCHMARKS / name).parent.joinpath(target).exists(), f"{name} links to {target}"
     assert made["RESULTS.md"].count("\n") <= 60, "it is to fit a screen"
 
 
@@ -292,7 +292,7 @@ def test_cells_are_measured_or_blank():
     ]
     text = summary.render(records)
     cells = [summary.BLANK, summary.BLANK, "0.250 ms, 4000/s (RTX 4090, fp32, fp16 fc)", summary.BLANK]
-    assert "| alexnet2012, batch 1 | %s |" % " | ".join(cells) in text.splitlines()
+    assert f"| alexnet2012, batch 1 | {' | '.join(cells)} |" in text.splitlines()
     first = text.split("## Devices")[0]
     assert "| [RTX 3090](results/rtx-3090.md) | fp32 | 0.500 ms, 2000/s |  |  |  |" in first
     assert "| [Some CPU (v3)](results/some-v3.md) | bf16, int8 fc | 4.00 ms, 250/s |  |  |  |" in first

@@ -58,7 +58,7 @@ def test_one_that_is_no_example_fills_its_cell(tmp_path):
     made = compose.pages([], shared)
     row = shared[0][1]["rows"][0]
     (line,) = [line for line in made["RESULTS.md"].splitlines() if line.startswith("| alexnet2012, batch 1 |")]
-    assert line.startswith("| alexnet2012, batch 1 | %.0f ms, " % row["median_ms"])
+    assert line.startswith(f"| alexnet2012, batch 1 | {row['median_ms']:.0f} ms, ")
     assert "int8 fc, [contributed](contributed/nano-somebody.json))" in line
     assert line.count(summary.BLANK) == 3
     assert "](results/contributed.md)" in made["RESULTS.md"]
@@ -111,7 +111,7 @@ def test_a_broken_one_is_refused_with_the_place(changes, sentence, tmp_path):
     path = put(tmp_path, example(**changes))
     with pytest.raises(UserError) as error:
         contributed.read(path)
-    assert str(error.value).startswith("%s is not a contributed result: %s" % (path, sentence))
+    assert str(error.value).startswith(f"{path} is not a contributed result: {sentence}")
     with pytest.raises(UserError):
         contributed.load(tmp_path)  # and so is a folder that has it
 
@@ -361,7 +361,7 @@ def test_a_gpu_that_cannot_be_measured_is_one_sentence(reason, here, sentence, m
     found = devices.Recognition(
         devices.get(here) if here else None, None, "by its name" if here else "nothing was found"
     )
-    monkeypatch.setattr(devices, "recognise", lambda: found)
+    monkeypatch.setattr(devices, "recognize", lambda: found)
     monkeypatch.setattr(gpu_command.measuring, "find", lambda name, backend: None)
     monkeypatch.setattr(gpu_command, "engine_reason", lambda: reason)
     assert main.main(["--device", "h200", "--share"]) == 2

@@ -20,7 +20,7 @@ DOCUMENT = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
 
 
 def between(name):
-    return DOCUMENT.partition("<!-- begin %s -->" % name)[2].partition("<!-- end %s -->" % name)[0].strip()
+    return DOCUMENT.partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0].strip()
 
 
 @pytest.mark.parametrize("name", ["relu-tanh-digits", "ablations-digits"])
@@ -29,7 +29,7 @@ def test_the_document_has_the_tables_of_the_results(name):
     assert between(name) == report.table(record).strip()
     written = (RESULTS / (name + ".svg")).read_bytes()
     matplotlib = pytest.importorskip("matplotlib")
-    if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
+    if (f"Matplotlib v{matplotlib.__version__},").encode() in written:
         assert written == report.draw(record), "run: python benchmarks/run.py report experiments"
     for arm in record["arms"].values():
         assert sum(key.startswith("seed") for key in arm) >= 3

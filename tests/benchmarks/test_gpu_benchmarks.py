@@ -272,7 +272,7 @@ def test_too_little_memory_for_a_batch_is_a_row_without_figures(monkeypatch):
     monkeypatch.setattr(gpu_worker, "QUICK", (0.0, 1))
     monkeypatch.setattr(gpu_clock, "torch_reason", lambda: "torch sees no GPU")
     row = variants.get("alexnet-digits")
-    with tempfile.TemporaryDirectory() as folder, emulated.pretend("memory_bytes=%d" % (40 << 20)):
+    with tempfile.TemporaryDirectory() as folder, emulated.pretend(f"memory_bytes={40 << 20}"):
         spec = {"variant": row.name, "folder": folder, "device": "emulated", "l2_bytes": 1 << 20, "quick": True}
         spec.update(shape=[3, 131, 131], path=folder + "/reference.npy", engine="fastalex fp32", batches=[512, 1])
         conversions.write_weights(spec)
@@ -432,7 +432,7 @@ def test_the_whole_run_on_the_emulated_backend(tmp_path, monkeypatch, capsys):
 def test_a_measuring_process_that_fails_is_one_sentence():
     with pytest.raises(ChildError, match="KeyError"):
         gpu_run.run_child("no such task", {})
-    if not devices.recognise().device:
+    if not devices.recognize().device:
         found = gpu_run.run_child("peaks", {"torch_device": "cuda:0"})
         assert found["peaks"] is None
     assert device_spec.gpus("naive") == []

@@ -595,7 +595,7 @@ def test_committed_charts_are_what_the_results_generate():
         if record["device"] == records.PEERS:
             for name, data in charts.drawn(record).items():
                 written = (charts.FOLDER / name).read_bytes()
-                if ("Matplotlib v%s," % matplotlib.__version__).encode() in written:
+                if (f"Matplotlib v{matplotlib.__version__},").encode() in written:
                     assert written == data, "run: python benchmarks/run.py report"
 
 
@@ -659,7 +659,7 @@ def test_nvidia_smi_that_fails_is_no_gpu():
 
 def test_state_of_a_jetson(tmp_path):
     for cpu, low in ((0, 1479000), (1, 102000)):
-        folder = "sys/devices/system/cpu/cpu%d/cpufreq/" % cpu
+        folder = f"sys/devices/system/cpu/cpu{cpu}/cpufreq/"
         files = {"scaling_governor": "schedutil", "scaling_cur_freq": "1479000", "scaling_min_freq": str(low)}
         put(tmp_path, {folder + name: text for name, text in dict(files, scaling_max_freq="1479000").items()})
     put(tmp_path, {"var/lib/nvpmodel/status": "pmode:0001 fmode:quiet\n"})
@@ -783,7 +783,7 @@ def test_real_peers_agree_at_small_widths(name, variant, tmp_path):
     engine = engines.ENGINES[name]
     absent = engines.missing_module(engine)
     if absent:
-        pytest.skip("%s is not installed" % absent)
+        pytest.skip(f"{absent} is not installed")
     row = variants.get(variant, **NARROW)
     spec = {"variant": row, "folder": str(tmp_path), "threads": 1, "shape": [3, row.input_size, row.input_size]}
     for conversion in conversions.conversions([engine]):

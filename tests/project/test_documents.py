@@ -21,7 +21,7 @@ DOCKERFILE = ROOT / "docker" / "jetson.Dockerfile"
 
 
 def blocks(path, language):
-    return re.findall(r"```%s\n(.*?)```" % language, path.read_text(encoding="utf-8"), re.S)
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(encoding="utf-8"), re.S)
 
 
 def commands(path):
@@ -40,13 +40,13 @@ def test_links_lead_somewhere(name):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if target.startswith("https://"):
             continue
-        assert (page.parent / target).exists(), "%s links to %s" % (name, target)
+        assert (page.parent / target).exists(), f"{name} links to {target}"
 
 
 def test_the_index_names_every_page():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
     for path in DOCS.rglob("*.md"):
-        assert path.name == "index.md" or "](%s)" % path.relative_to(DOCS).as_posix() in index, path
+        assert path.name == "index.md" or f"]({path.relative_to(DOCS).as_posix()})" in index, path
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if list(commands(ROOT / name))])
@@ -56,7 +56,7 @@ def test_commands_are_accepted(name):
         try:
             _, unknown = main._parser().parse_known_args(words)
         except UserError as error:
-            pytest.fail("%s: fastalex %s: %s" % (name, " ".join(words), error))
+            pytest.fail(f"{name}: fastalex {' '.join(words)}: {error}")
         except SystemExit as end:
             assert "--help" in words and end.code == 0
             continue
@@ -80,11 +80,11 @@ def test_code_compiles(name):
 def test_the_page_of_readouts_has_the_layers_of_each_tool():
     text = (DOCS / "readouts.md").read_text(encoding="utf-8")
     for tool, (layers, _) in taps.TOOLS.items():
-        row = re.search(r"`%s`: ([^|]+)\|" % tool, text).group(1)
+        row = re.search(rf"`{tool}`: ([^|]+)\|", text).group(1)
         block, found = "", []
         for word in row.replace(",", " ").split():
             block = word.split(".")[0] or block
-            found.append("%s.%s" % (block, word.split(".")[1]))
+            found.append(f"{block}.{word.split('.')[1]}")
         assert tuple(found) == layers
 
 
@@ -145,7 +145,7 @@ def test_the_dockerfile_is_sound():
         assert option in options
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     entry = re.search(r'ENTRYPOINT \["(\w+)"\]', DOCKERFILE.read_text(encoding="utf-8")).group(1)
-    assert "\n%s = " % entry in project.split("[project.scripts]")[1]
+    assert f"\n{entry} = " in project.split("[project.scripts]")[1]
     assert list(re.findall(r"opencv-python[\w-]*>=[\d.]+,<\d", DOCKERFILE.read_text(encoding="utf-8")))
 
 

@@ -40,7 +40,7 @@ def tool(name):
 
 def table(document, heading):
     """Rows of the Markdown table below a heading of a document, without its head."""
-    section = re.split(r"^#+ %s\n" % re.escape(heading), text(document), flags=re.M)[1].split("\n## ")[0]
+    section = re.split(rf"^#+ {re.escape(heading)}\n", text(document), flags=re.M)[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
@@ -100,7 +100,7 @@ def test_the_tool_prints_a_command(capsys):
 def test_ci_takes_the_commands_from_the_readme():
     ci = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / ".ci").rglob("*.sh")))
     for name in tool("readme_command").commands(text("README.md")):
-        assert "readme_command %s" % name in ci
+        assert f"readme_command {name}" in ci
     assert "classify --weights digits examples" not in ci
     for path in (ROOT / ".ci" / "run", ROOT / ".ci" / "lib.sh", *(ROOT / ".ci" / "steps").iterdir()):
         assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
@@ -169,11 +169,11 @@ def test_documents_describe_every_variant():
     for name, row in rows.items():
         variant = VARIANTS[name]
         assert row[1] == str(variant.input_size)
-        assert row[3] == "`%s`" % variant.profile
+        assert row[3] == f"`{variant.profile}`"
         if variant.lrn is None:
             assert row[2] == "none"
             continue
-        assert row[2].startswith("k=%g" % variant.lrn.k)
+        assert row[2].startswith(f"k={variant.lrn.k:g}")
         if variant.columns > 1:
             assert ("across" in row[2]) == variant.lrn.crosses_columns
 
@@ -190,13 +190,13 @@ DOCUMENTS += sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs"
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_files_exist(document):
     folders = r"csrc|python|cmake|devices|tests|benchmarks|examples|tools|cuda_emulator|\.ci"
-    pattern = r"(?:^|[\s`]|(?<!\])\()((?:%s)/[\w./<>*-]*[\w>*/])" % folders  # but links, which are checked as such
+    pattern = rf"(?:^|[\s`]|(?<!\])\()((?:{folders})/[\w./<>*-]*[\w>*/])"  # but links, which are checked as such
     names = set(re.findall(pattern, text(document))) - NOT_THERE_YET
     for name in names:
         wanted = name
         for placeholder, star in PLACEHOLDERS.items():
             wanted = wanted.replace(placeholder, star)
-        assert list(ROOT.glob(wanted.rstrip("/"))), "%s names %s, which is not there" % (document, name)
+        assert list(ROOT.glob(wanted.rstrip("/"))), f"{document} names {name}, which is not there"
     assert names or document.startswith("docs/") or document == "CHANGELOG.md"
 
 
@@ -228,13 +228,13 @@ def tarball(folder, version, macro="NV_TENSORRT_%s"):
     (folder / "include" / "NvInfer.h").write_text("")
     (folder / "lib" / ("libnvinfer.so." + version.split(".")[0])).write_text("")
     numbers = zip(("MAJOR", "MINOR", "PATCH"), version.split("."))
-    lines = ["#define %s %s //!< number" % (macro % part, number) for part, number in numbers]
+    lines = [f"#define {macro % part} {number} //!< number" for part, number in numbers]
     (folder / "include" / "NvInferVersion.h").write_text("\n".join(lines))
     return folder
 
 
 def test_tensorrt_without_headers_says_where_to_get_them(tmp_path):
-    said, code = configure(tmp_path / "build", "FASTALEX_TENSORRT=ON", "TENSORRT_ROOT=%s" % tmp_path)
+    said, code = configure(tmp_path / "build", "FASTALEX_TENSORRT=ON", f"TENSORRT_ROOT={tmp_path}")
     assert code != 0
     assert "FASTALEX_TENSORRT=ON, but TensorRT's headers were not found (NvInfer.h)" in said
     for source in ("sudo apt-get install tensorrt", "developer.nvidia.com/tensorrt", "TENSORRT_INCLUDE_DIR"):
@@ -249,16 +249,16 @@ def test_tensorrt_is_found(version, macro, tmp_path):
     root, cuda = tarball(tmp_path / "TensorRT", version, macro), tmp_path / "cuda"
     cuda.mkdir()
     (cuda / "cuda_runtime_api.h").write_text("")
-    said, code = configure(tmp_path / "b", "TENSORRT_ROOT=%s" % root, "TensorRT_CUDA_INCLUDE_DIR=%s" % cuda)
+    said, code = configure(tmp_path / "b", f"TENSORRT_ROOT={root}", f"TensorRT_CUDA_INCLUDE_DIR={cuda}")
     assert code == 0, said
     library = root / "lib" / ("libnvinfer.so." + version.split(".")[0])
-    assert "-- TensorRT %s: headers %s, library %s" % (version, root / "include", library) in said
+    assert f"-- TensorRT {version}: headers {root / 'include'}, library {library}" in said
     assert "-- tensorrt off: its plugins run the CUDA library's kernels, and that is off" in said
 
 
 def test_a_tensorrt_that_nothing_was_written_for_is_refused(tmp_path):
     root = tarball(tmp_path / "TensorRT", "9.3.0")
-    said, code = configure(tmp_path / "b", "FASTALEX_TENSORRT=ON", "TENSORRT_ROOT=%s" % root)
+    said, code = configure(tmp_path / "b", "FASTALEX_TENSORRT=ON", f"TENSORRT_ROOT={root}")
     assert code != 0
     assert "has the headers of TensorRT '9.3.0', fastalex builds for 8, 10 and 11" in said
 
@@ -280,7 +280,7 @@ def test_configuring_prints_what_is_decided(tmp_path):
     assert "-- tensorrt off: FASTALEX_TENSORRT=OFF" in said
 
 
-def test_licences_are_installed():
+def test_licenses_are_installed():
     files = [str(path) for path in metadata.distribution("fastalex").files or ()]
     for name in ("LICENSE", "NOTICE"):
         installed = [one for one in files if fnmatch.fnmatch(one, "fastalex-*.dist-info/*" + name)]
@@ -290,9 +290,9 @@ def test_licences_are_installed():
 
 def test_version_is_written_alike():
     version = metadata.version("fastalex")
-    assert 'version = "%s"' % version in text("pyproject.toml")
-    assert '__version__ = "%s"' % version in text("python/fastalex/_version.py")
-    assert re.search(r"^## \[%s\] - (unreleased|\d{4}-\d\d-\d\d)$" % re.escape(version), text("CHANGELOG.md"), re.M)
+    assert f'version = "{version}"' in text("pyproject.toml")
+    assert f'__version__ = "{version}"' in text("python/fastalex/_version.py")
+    assert re.search(rf"^## \[{re.escape(version)}\] - (unreleased|\d{{4}}-\d\d-\d\d)$", text("CHANGELOG.md"), re.M)
 
 
 def test_bundled_data_is_in_the_notice():
@@ -320,5 +320,5 @@ def test_no_file_keeps_traces_of_a_machine():
             continue
         for number, line in enumerate(path.read_bytes().splitlines(), 1):
             if pattern.search(line):
-                found.append("%s:%d" % (path.relative_to(ROOT), number))
+                found.append(f"{path.relative_to(ROOT)}:{number}")
     assert not found

@@ -34,7 +34,7 @@ def parse(word: Any) -> Tuple[str, Dict[str, float]]:
             return "leaky_relu", {"alpha": slope}
     elif word in OPS:
         return word, {}
-    raise UserError(f"activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not '{str(word):.40}'")
+    raise UserError(f"activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not '{word!s:.40}'")
 
 
 def leaky_relu(slope: float) -> str:
