@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,9 +21,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from ..errors import UserError
 from .tuning_rule import parse_rule
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ImportError:  # Python < 3.11
+else:
     import tomli as tomllib
 
 KINDS = ("jetson", "card")

@@ -271,7 +271,8 @@ def nearest_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
         (np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))).astype(np.intp)
         for old, new in zip(pixels.shape[:2], (height, width))
     )
-    return pixels[rows[:, None], columns]
+    resized: np.ndarray = pixels[rows[:, None], columns]
+    return resized
 
 
 def linear_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
