@@ -110,10 +110,10 @@ class Target:
 def dense_strides(shape: Shape, itemsize: int) -> Shape:
     """Return the strides of a C-contiguous array, in bytes."""
     strides = []
-    step = itemsize
+    stride = itemsize
     for side in reversed(shape):
-        strides.append(step)
-        step *= side
+        strides.append(stride)
+        stride *= side
     return tuple(reversed(strides))
 
 
@@ -268,7 +268,7 @@ def _cuda(x: Any, interface: Any, stream: Optional[int]) -> ArrayView:
     name, itemsize = _PLAIN.get(interface["typestr"]) or _name_and_size(np.dtype(interface["typestr"]))
     strides = interface.get("strides")
     shape = tuple(int(side) for side in interface["shape"])
-    strides = None if strides is None else tuple(int(step) for step in strides)
+    strides = None if strides is None else tuple(int(stride) for stride in strides)
     used = own if stream is None else stream
     return ArrayView(x, None, used, DeviceView(int(interface["data"][0]), shape, name, itemsize, strides))
 
@@ -277,7 +277,7 @@ def _dlpack(x: Any, stream: int) -> ArrayView:
     """Read an array through DLPack; its producer makes ``stream`` wait for the data."""
     tensor = _core.DLTensor(x.__dlpack__(stream=cuda_streams.for_interface(stream)))
     itemsize, strides = tensor.itemsize, tensor.strides
-    strides = None if strides is None else tuple(step * itemsize for step in strides)
+    strides = None if strides is None else tuple(stride * itemsize for stride in strides)
     return ArrayView(x, None, stream, DeviceView(tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides), tensor)
 
 

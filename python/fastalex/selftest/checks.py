@@ -78,7 +78,7 @@ def check(
 
 
 class Problem(NamedTuple):
-    """A case in one precision of the CPU: what to run, the expected result (float64) and its error bound."""
+    """A case in one precision of the CPU: the net, its input, the expected result (float64) and its error bound."""
 
     table: str
     storage: str
