@@ -1,11 +1,11 @@
-"""The one exception that means: what you gave does not work, and here is what to do."""
+"""The two exceptions of the library."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """A mistake that the caller can mend; the message is one sentence. The command line prints it and exits with 2."""
+    """A usage error; its message is one sentence that says what to do. The command line prints it and exits with 2."""
 
 
 class BackendError(RuntimeError):
-    """A backend was asked for by name and cannot be had; the message carries the stored reason."""
+    """A backend that was asked for by name does not work on this machine; the message gives the reason."""

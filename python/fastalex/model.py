@@ -1,4 +1,4 @@
-"""The public network object."""
+"""AlexNet: the class that users of the library work with."""
 
 from __future__ import annotations
 
@@ -21,101 +21,150 @@ __all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
 
 
 class Prediction(NamedTuple):
-    """One answer of :meth:`AlexNet.classify`: class name, probability in [0, 1], class index."""
+    """A class that :meth:`AlexNet.classify` predicts.
+
+    ``label`` is its name (its index as text, if the network has no names), ``probability`` a float in [0, 1], ``index``
+    its place among the outputs of the network.
+    """
 
     label: str
     probability: float
-    index: int
+    index: int  # type: ignore[assignment]  # a public name, which hides tuple.index
 
 
 class AlexNet(Network):
-    """A member of the AlexNet family, ready to run; always in evaluation mode (dropout is the identity).
+    """A network of the AlexNet family with its weights on a device, for inference (dropout is the identity).
 
-    :param variant: a name of :data:`fastalex.VARIANTS` or a :class:`~fastalex.Variant`. Default: the
-        variant that the weights file names, else ``alexnet2012``.
-    :param num_classes: width of the last layer; default: the weights' or the variant's own.
-    :param weights: path of a file that :func:`fastalex.weights.load` reads (``.safetensors``, ``.npz``, ``.pth``,
-        ``.caffemodel``, ``.onnx``); the name of bundled weights (``"digits"``); a mapping
-        of parameter name to array; ``"random"`` or ``None`` for seeded He initialization.
-    :param device: ``"cpu"``, ``"cuda"`` or ``"cuda:1"`` (a GPU by its index), ``"tensorrt"``, ``"naive"`` (the slow
-        definition of every op), or ``"auto"``, which takes the first of cuda, tensorrt and cpu that works and says in
-        :attr:`device` which it was.
-    :param precision: of activations and convolutions: ``"fp32"``; ``"bf16"`` or ``"int8"`` on a CPU, ``"fp16"`` on a
-        GPU. Inputs and results are float32 in any case. int8 needs a calibration.
-    :param fc_weights: how the weights of the fully connected layers, 96 % of all, are kept: ``"fp32"``, ``"fp16"``,
-        ``"bf16"`` (on a CPU), ``"int8"`` (symmetric, one scale for each output) or ``"int4"`` (symmetric, one scale for
-        each 128 weights of an output). Default: as the file has them, else like ``precision``.
-        :data:`fastalex.runtime.precisions.SUPPORTED` has the combinations.
-    :param threads: CPU threads one call may use; default: as many as this process may run on.
-    :param exact: on a CPU, convolutions sum their products directly, never by Winograd's algorithm, which is quicker
-        and rounds more.
-    :param calibration: for ``precision="int8"``, what :func:`fastalex.quantize.calibrate` gave, or a mapping of the
-        name of each conv and fc layer to the step of its input. Default: the one in the weights file.
-    :param engine: on TensorRT, ``"plugins"`` (the default): fastalex's plugins wherever the device file says that they
-        win or TensorRT has no layer; ``"native"``: TensorRT's own layers alone. An engine is built when a batch first
-        needs it, which can take minutes, and kept in :func:`fastalex.tuning.rules.engine_folder`.
-    :param check: hold a network that is read from a file's graph (ONNX) against the graph itself, which takes a second
-        at the most; False: trust the reader.
-    :param overrides: any field of :class:`~fastalex.Variant` (``widths=``, ``activation=``, ...), and
+    >>> from fastalex import AlexNet
+    >>> net = AlexNet(weights="digits", device="cpu")
+    >>> net.classify("examples/digits/digit-7-sample-0007.png")[0].label
+    '7'
+    >>> x = net.preprocess("examples/digits/digit-7-sample-0007.png")
+    >>> x.shape, x.dtype
+    ((1, 3, 131, 131), dtype('float32'))
+    >>> net(x).shape
+    (1, 10)
+
+    :param variant: a name in :data:`fastalex.VARIANTS`, or a :class:`~fastalex.Variant`. Default: the variant
+        that the weights fit, or ``alexnet2012`` without weights.
+    :param num_classes: outputs of the last layer. Default: those of the weights, or of the variant.
+    :param weights: the path of a ``.safetensors``, ``.npz``, ``.pth``, ``.caffemodel`` or ``.onnx`` file
+        (:func:`fastalex.weights.load`); ``"digits"``, the weights bundled with fastalex; a mapping of parameter name
+        to array; or ``"random"`` or None for He initialization from a fixed seed.
+    :param device: ``"cpu"``; ``"cuda"``, or ``"cuda:1"`` for the GPU of index 1; ``"tensorrt"``; ``"naive"``, the slow
+        reference for every op; or ``"auto"``, the first of cuda, tensorrt and cpu that works.
+    :param precision: precision of activations and convolutions: ``"fp32"``; ``"bf16"`` or ``"int8"`` on a CPU;
+        ``"fp16"`` on a GPU. Inputs and results are float32 in any case. ``"int8"`` needs a calibration.
+    :param fc_weights: format of the fully connected weights, 96 % of all weights: ``"fp32"``, ``"fp16"``, ``"bf16"``
+        (on a CPU), ``"int8"`` (symmetric, one scale per output) or ``"int4"`` (symmetric, one scale per 128 weights of
+        an output). Default: the format in the file if ``precision`` allows it, or the one that matches ``precision``.
+        :data:`fastalex.runtime.precisions.SUPPORTED` lists the combinations.
+    :param threads: the most CPU threads that a call uses, 1 to 1024. Default: the number of processors that this
+        process may run on.
+    :param exact: on a CPU, sum the products of convolutions directly, never by Winograd's algorithm, which is faster
+        but rounds more.
+    :param calibration: for ``precision="int8"``, a result of :func:`fastalex.quantize.calibrate`, or a mapping of the
+        name of each conv and fc layer to the scale of its input. Default: the calibration in the weights file.
+    :param engine: on TensorRT, ``"plugins"`` (the default) to use fastalex's plugins for the layers that the device
+        file lists and for those that TensorRT lacks, or ``"native"`` to use TensorRT's own layers alone. An engine is
+        built when a batch first needs it, which can take minutes, and is cached in
+        :func:`fastalex.tuning.rules.engine_folder`.
+    :param check: compare a network that was read from an ONNX graph with the graph itself, on random images. This takes
+        a second at most; False skips it.
+    :param overrides: fields of :class:`~fastalex.Variant` to change (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
+    :raises UserError: for an invalid argument; its one sentence says what to do.
+    :raises BackendError: if the device exists but does not work here, with the reason.
 
-    One net may be used from several threads at once, and after ``os.fork``. On a CPU an image's result is the same,
-    to the bit, for any number of threads, in a batch of any size, and beside any other images. NaN and infinities in
-    the input propagate as in PyTorch; they raise nothing.
+    The attributes are for reading only:
 
-    On a GPU, arrays that are there already are used in place and results stay there (:meth:`__call__`). Which kernel
-    serves which layer follows :attr:`tuning`; :meth:`kernels` lists it, and ``fastalex tune`` measures what is best.
+    * ``variant``: the :class:`~fastalex.Variant`, with the overrides applied;
+    * ``labels``: a list of ``num_classes`` names, or None;
+    * ``device``, ``precision``, ``fc_weights``, ``threads``, ``exact``, ``engine``, ``calibration``: the options in
+      use, such as ``"cuda:0"`` for ``"auto"``;
+    * ``mean_image``: the mean image of the weights file, float32 ``[3, H, W]``, or None;
+    * ``trained``: whether the weights were given, rather than random;
+    * ``tuning``: the source of the rules that choose GPU kernels, as text; empty on a CPU. :meth:`kernels` lists the
+      chosen kernels, ``fastalex tune`` measures which are the fastest.
 
-    :raises UserError: for an argument that does not work, with one sentence that says what to do.
-    :raises BackendError: if the device asked for cannot be used here, with the reason.
+    A network may be used from several threads at once, and after ``os.fork``. On a CPU, the result for an image is the
+    same to the bit for any number of threads, any batch size and any other images in the batch. NaN and infinity in
+    the input propagate as in PyTorch and raise nothing.
     """
 
     @classmethod
-    def from_pretrained(cls, name: Union[str, os.PathLike], **options: Any) -> AlexNet:
-        """A network with trained weights: ``"digits"``, a name of :data:`fastalex.weights.registry.FILES`
-        (``"torchvision"``, ``"bvlc_alexnet"``, ``"caffenet"``, ...), or the path of a file.
+    def from_pretrained(cls, name: Union[str, os.PathLike[str]], **options: Any) -> AlexNet:
+        """Make a network with trained weights, and download them if need be.
 
-        A registered file is downloaded once, to :func:`fastalex.weights.registry.folder`, and used only if its hash
-        is the registered one.
+        >>> AlexNet.from_pretrained("digits", device="cpu").variant.name
+        'alexnet-digits'
 
-        :param options: what :class:`AlexNet` takes, but ``weights``.
-        :raises UserError: if there is no such name or file, or it cannot be downloaded.
+        A published file is downloaded once, to :func:`fastalex.weights.registry.folder`, and used only if its hash is
+        the registered one.
+
+        :param name: a name in :data:`fastalex.weights.registry.FILES` (``"torchvision"``, ``"bvlc_alexnet"``,
+            ``"caffenet"``, ...), ``"digits"``, or the path of a weights file.
+        :param options: the options of :class:`AlexNet` other than ``weights``.
+        :raises UserError: if there is no such name or file, it cannot be downloaded, or an option is invalid.
+        :raises BackendError: if the device does not work here.
         """
         from .weights import registry
 
         return cls(weights=registry.locate(name), **options)
 
     def __call__(self, x: Any, out: Any = None, stream: Any = None) -> Any:
-        """Logits of a preprocessed batch.
+        """Compute the logits of a preprocessed batch.
 
-        :param x: float32 ``[N, C, H, W]``: a numpy array (any strides), or any object with ``__dlpack__`` (a torch
-            tensor, ...), which is read without a copy when it is contiguous. On a GPU also an array that is there, is
-            C-contiguous and has ``__cuda_array_interface__`` or ``__dlpack__``.
-        :param out: an array for the result, which is returned: numpy, or on the GPU. C-contiguous float32.
-        :param stream: with arrays on the GPU, the CUDA stream to queue the work on: a number, or a stream of PyTorch,
-            CuPy, Numba or cuda-python. Default: the one that the library of ``x`` works on.
-        :returns: float32 ``[N, num_classes]`` (``[N, C, H, W]`` if the network ends in a map), of the library that
-            ``x`` came from, and where ``x`` is; a :class:`~fastalex.DeviceArray` for a GPU array of no known library.
-            On the GPU it is queued, not waited for.
-        :raises UserError: for a wrong type, dtype, shape, size or place.
+        >>> import numpy as np
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> logits = net(np.zeros((2, 3, 131, 131), np.float32))
+        >>> logits.shape, logits.dtype
+        ((2, 10), dtype('float32'))
+
+        :param x: float32 ``[N, C, H, W]``: a numpy array of any strides, or another array in host memory with
+            ``__dlpack__`` (a PyTorch tensor, ...). On a GPU also an array in its memory, C-contiguous, with
+            ``__dlpack__`` or ``__cuda_array_interface__``. Contiguous arrays are not copied.
+        :param out: a writable C-contiguous float32 array to write the result to, and to return: numpy, or an array on
+            the GPU.
+        :param stream: for arrays on the GPU, the CUDA stream to queue the work on: its handle as a number, or a stream
+            of PyTorch, CuPy, Numba or cuda-python. Default: the current stream of the library of ``x``.
+        :returns: float32 ``[N, num_classes]``, or ``[N, C, H, W]`` for a network that ends in a map: an array of the
+            same library and in the same memory as ``x``, a :class:`~fastalex.DeviceArray` if the library of a GPU array
+            has no ``from_dlpack``. On a GPU the call returns before the result is computed; later work on ``stream``
+            comes after it.
+        :raises UserError: for a wrong type, dtype, shape, image size or device of ``x`` or ``out``.
         """
         return self._run(x, stream, out=out)[0]
 
     def predict_proba(self, x: Any, out: Any = None, stream: Any = None) -> Any:
-        """Class probabilities ``[N, num_classes]``, float32.
+        """Compute class probabilities, float32 ``[N, num_classes]``.
 
-        :param x: what :meth:`__call__` takes, or what :meth:`classify` takes (preprocessed with the variant's profile).
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> probabilities = net.predict_proba("examples/digits/digit-7-sample-0007.png")
+        >>> probabilities.shape, int(probabilities.argmax())
+        ((1, 10), 7)
+
+        :param x: a preprocessed batch, as for :meth:`__call__`, or images, as for :meth:`classify`.
+        :param out: as for :meth:`__call__`, like ``stream``, the kind of array returned, and the errors.
         """
         return self._run(self._batch(x), stream, softmax=True, out=out)[0]
 
     def taps(self, x: Any, names: Sequence[str], stream: Any = None) -> Dict[str, Any]:
-        """Results of layers by name (:mod:`fastalex.networks.taps` lists the names and what they mean).
+        """Compute the results of layers by name.
 
-        The network runs as far as the last of them, and activations are computed apart only where a name asks for
-        the value before them.
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> features = net.taps("examples/digits/digit-7-sample-0007.png", ["conv5", "relu7"])
+        >>> {name: values.shape for name, values in features.items()}
+        {'conv5': (1, 64, 7, 7), 'relu7': (1, 192)}
 
-        :param x: what :meth:`__call__` takes, or an image or list of images.
-        :returns: name -> float32 ``[N, C, H, W]`` or ``[N, features]``, of the library that ``x`` came from.
+        The network runs no further than the last of these layers. ``conv5`` is the value before the activation,
+        ``relu5`` the value after it; :mod:`fastalex.networks.taps` describes all names.
+
+        :param x: a preprocessed batch, as for :meth:`__call__`, or images, as for :meth:`classify`. Images of another
+            size than the network's own will do as long as the layers asked for accept them.
+        :param names: one or more names; a name may occur twice.
+        :param stream: as for :meth:`__call__`.
+        :returns: name -> float32 ``[N, C, H, W]`` or ``[N, features]``, an array of the same library as ``x``.
         :raises UserError: for a name that the network does not have, or a wrong input.
         """
         if isinstance(names, str) or not names:
@@ -135,28 +184,37 @@ class AlexNet(Network):
         out: Any = None,
         stream: Any = None,
     ) -> Any:
-        """Logits ``[1, num_classes]`` of one camera frame; on a GPU it is resized and normalized there, in one pass.
+        """Compute the logits of one camera frame, float32 ``[1, num_classes]``.
 
-        :param frame: uint8 ``[H, W, 3]``, rows at any distance: numpy, or an array on the net's GPU.
-        :param order: of the three bytes of a pixel: ``"BGR"``, as OpenCV and JetBot's cameras have them, or ``"RGB"``.
-        :param profile: how it becomes the input (:data:`fastalex.images.PROFILES`); default: the variant's own.
-        :param softmax: probabilities instead of logits.
+        >>> import numpy as np
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> net.run_frame(np.zeros((480, 640, 3), np.uint8)).shape
+        (1, 10)
+
+        On a GPU the frame is resized, cropped and normalized there, in one pass over its pixels.
+
+        :param frame: uint8 ``[H, W, 3]``, a numpy array or an array on the GPU of the network, where the pixels of
+            a row must be side by side; rows may be any distance apart.
+        :param order: the order of a pixel's bytes: ``"BGR"``, as in frames of OpenCV and JetBot, or ``"RGB"``.
+        :param profile: the preprocessing, a name in :data:`fastalex.images.PROFILES` or a
+            :class:`~fastalex.images.Profile`. Default: the variant's own.
+        :param softmax: return probabilities instead of logits.
         :param out: as for :meth:`__call__`, like ``stream``.
-        :raises UserError: for a wrong frame, order or profile.
+        :raises UserError: for a wrong frame, order, profile or ``out``, or if the network does not have 3 channels.
         """
         return self._run_frame(frame, order, profile, stream, softmax=softmax, out=out)[0]
 
     def _run_frame(
-        self, frame: Any, order: str, profile: Union[str, profiles.Profile, None], stream: Any, **asked: Any
+        self, frame: Any, order: str, profile: Union[str, profiles.Profile, None], stream: Any, **options: Any
     ) -> List[Any]:
-        from .runtime import frames  # Pillow, which a program that has its own arrays need not load
+        from .runtime import frames  # loads Pillow, which programs with their own arrays do not need
 
         if self.variant.channels != 3:
             raise UserError(f"frames have 3 channels, and this network takes {self.variant.channels}")
         row = profiles.get(self.variant.profile if profile is None else profile)
         size = self.variant.input_size
         view, spec = frames.read(frame, order, row, size, self._device, stream, self.mean_image)
-        return execution.run(self._net, self._device, view, frame=spec, **asked)
+        return execution.run(self._net, self._device, view, frame=spec, **options)
 
     def classify_frame(
         self,
@@ -166,11 +224,13 @@ class AlexNet(Network):
         profile: Union[str, profiles.Profile, None] = None,
         stream: Any = None,
     ) -> List[Prediction]:
-        """The ``topk`` most probable classes of one camera frame, best first; all of them if there are fewer.
+        """Classify one camera frame.
 
-        On a GPU everything from the pixels to the choice of the classes happens there.
+        On a GPU the whole call runs there, from the pixels to the choice of the classes, and is waited for.
 
-        :param frame: as for :meth:`run_frame`, like the others.
+        :param frame: as for :meth:`run_frame`, like ``order``, ``profile``, ``stream`` and the errors.
+        :param topk: the number of classes to return, at least 1; the network's classes if it has fewer.
+        :returns: the most probable classes, the best first. With random weights a warning says that they mean nothing.
         """
         self._warn_untrained()
         return self.label_top_k(
@@ -178,14 +238,22 @@ class AlexNet(Network):
         )[0]
 
     def top_k(self, x: Any, k: int = 5, stream: Any = None) -> Tuple[np.ndarray, np.ndarray]:
-        """The ``k`` most probable classes of each image: probabilities, float32, and class indices, int32, ``[N, k]``.
+        """Find the ``k`` most probable classes of each image in a preprocessed batch.
 
-        Best first; of equals the lower index, and a NaN counts as larger than any number. On a GPU they are chosen
-        there, so ``k`` pairs are all that comes to the host.
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> probabilities, indices = net.top_k(net.preprocess("examples/digits/digit-7-sample-0007.png"), k=2)
+        >>> probabilities.shape, indices.tolist()
+        ((1, 2), [[7, 4]])
 
-        :param x: what :meth:`__call__` takes, wherever it is.
-        :returns: numpy arrays; on a GPU the call waits for them.
-        :raises UserError: for a wrong ``x``, or a ``k`` that is not from 1 to the number of classes.
+        Ties go to the lower index, and NaN counts as larger than any number. A GPU chooses the classes itself, so that
+        only ``k`` pairs per image are copied to the host.
+
+        :param x: float32 ``[N, C, H, W]``, as for :meth:`__call__`.
+        :param k: from 1 to the number of classes.
+        :param stream: as for :meth:`__call__`.
+        :returns: two arrays ``[N, k]``, the best first: probabilities, float32, and class indices, int32. They are in
+            host memory, numpy or of the library of ``x``; on a GPU the call waits for them.
+        :raises UserError: for a wrong ``x`` or ``k``.
         """
         if arguments.positive_int("k", k) > self.variant.num_classes:
             raise UserError(f"k must be at most {self.variant.num_classes}, the number of classes, not {k}")
@@ -193,12 +261,25 @@ class AlexNet(Network):
         return values, indices
 
     def bind(self, x: Any, out: Any, softmax: bool = False, stream: Any = None) -> Callable[[], None]:
-        """``net(x, out=out, stream=stream)`` as a call without arguments, for arrays that are used again and again.
+        """Return a function that calls ``net(x, out=out, stream=stream)``, for repeated use of the same two arrays.
 
-        They are checked here and not again, and kept. Each call reads ``x`` anew, so write the next batch there; on a
-        GPU, on the stream that this call chose. ``x`` in host memory must be C-contiguous.
+        >>> import numpy as np
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> x, out = np.empty((1, 3, 131, 131), np.float32), np.empty((1, 10), np.float32)
+        >>> run = net.bind(x, out)
+        >>> x[:] = net.preprocess("examples/digits/digit-7-sample-0007.png")
+        >>> run()
+        >>> int(out.argmax())
+        7
 
-        :raises UserError: what :meth:`__call__` raises.
+        The arrays are checked only once, here, and the function keeps them alive. Each call reads ``x`` again: write
+        the next batch into it, on a GPU on the stream chosen here.
+
+        :param x: as for :meth:`__call__`, but C-contiguous.
+        :param out: the array for the result, as for :meth:`__call__`; required.
+        :param softmax: write probabilities instead of logits.
+        :param stream: as for :meth:`__call__`.
+        :raises UserError: for a wrong type, dtype, shape, image size, device or layout of ``x`` or ``out``.
         """
         view = arrays.read(x, self._device, stream)
         execution.check_batch(view, self.variant)
@@ -209,27 +290,49 @@ class AlexNet(Network):
         return execution.bind(self._net, self._device, view, softmax, out)
 
     def classify(self, image: Any, topk: int = 5) -> Union[List[Prediction], List[List[Prediction]]]:
-        """The ``topk`` most probable classes of an image, best first; all of them if there are fewer.
+        """Classify an image, or several.
 
-        :param image: a path, a PIL image, encoded bytes, an RGB uint8 array ``[H, W, 3]``; or, for a list of such
-            lists, a list of these, an RGB uint8 array ``[N, H, W, 3]``, or a preprocessed batch as :meth:`__call__`
-            takes it, also on the GPU.
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> best, second = net.classify("examples/digits/digit-7-sample-0007.png", topk=2)
+        >>> best.label, round(best.probability, 2)
+        ('7', 0.98)
+        >>> files = ["examples/digits/digit-7-sample-0007.png", "examples/digits/digit-3-sample-0003.png"]
+        >>> [predictions[0].label for predictions in net.classify(files)]
+        ['7', '3']
+
+        :param image: the path of a JPEG, PNG, WebP or BMP file, the bytes of one, a PIL image, or a uint8 array
+            ``[H, W, 3]`` in RGB order (:func:`fastalex.images.open_image`). Several images are a list of these, a uint8
+            array ``[N, H, W, 3]``, or a preprocessed batch, as for :meth:`__call__`.
+        :param topk: the number of classes to return, at least 1; the network's classes if it has fewer.
+        :returns: a list of the most probable classes, the best first; for several images, a list of such lists. With
+            random weights a warning says that they mean nothing.
+        :raises UserError: for an image that cannot be read, or a wrong batch or ``topk``.
         """
         self._warn_untrained()
         ranked = self.label_top_k(*self.top_k(self._batch(image), self._clamp_k(topk)))
         return ranked if _is_batch(image) or _is_several(image) else ranked[0]
 
     def preprocess(self, image: Any) -> np.ndarray:
-        """Image or list of images -> float32 ``[N, 3, S, S]``, with the variant's profile and input size, and with
-        the mean image that the weights file has, if any."""
-        from . import images  # Pillow, which a program that has its own arrays need not load
+        """Prepare an image, or several, as the input of the network.
+
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> net.preprocess(["examples/digits/digit-7-sample-0007.png"] * 2).shape
+        (2, 3, 131, 131)
+
+        The variant's profile and input size apply, and the mean image of the weights file if it has one.
+
+        :param image: an image or several, as for :meth:`classify`.
+        :returns: a numpy array, float32 ``[N, 3, S, S]``, C-contiguous.
+        :raises UserError: for an image that cannot be read.
+        """
+        from . import images  # loads Pillow, which programs with their own arrays do not need
 
         batch = list(image) if _is_several(image) else [image]
         size = self.variant.input_size
         return images.preprocess(batch, self.variant.profile, size=size, mean_image=self.mean_image)
 
     def _batch(self, x: Any) -> Any:
-        """``x`` itself if it is a preprocessed batch, else what :meth:`preprocess` makes of the images."""
+        """Return ``x`` if it is a preprocessed batch, otherwise preprocess its images."""
         return x if _is_batch(x) else self.preprocess(x)
 
     def _warn_untrained(self) -> None:
@@ -240,7 +343,10 @@ class AlexNet(Network):
         return min(arguments.positive_int("topk", topk), self.variant.num_classes)
 
     def label_top_k(self, probabilities: np.ndarray, indices: np.ndarray) -> List[List[Prediction]]:
-        """What :meth:`top_k` gave, ``[N, k]`` each, with the names of the classes."""
+        """Turn the two arrays of :meth:`top_k`, ``[N, k]`` each, into a list of predictions per image.
+
+        Classes have their names, or their indices as text if :attr:`labels` is None.
+        """
         names = self.labels or [str(i) for i in range(self.variant.num_classes)]
         return [
             [Prediction(names[index], float(value), int(index)) for value, index in zip(*row)]
@@ -249,13 +355,15 @@ class AlexNet(Network):
 
 
 def _is_several(image: Any) -> bool:
-    """Whether ``image`` is several images that are not prepared: a list of them, or bytes ``[N, H, W, C]``."""
+    """Whether ``image`` is several images to preprocess: a list, or a uint8 array ``[N, H, W, C]``."""
     return isinstance(image, (list, tuple)) or (isinstance(image, np.ndarray) and image.ndim == 4)
 
 
 def _is_batch(x: Any) -> bool:
-    """Whether ``x`` is a preprocessed batch rather than images: four axes, or any array that is not numpy's. Bytes
-    ``[N, H, W, C]`` are N images."""
+    """Whether ``x`` is a preprocessed batch: a numpy array of four axes, or any array of another library.
+
+    A uint8 array ``[N, H, W, C]`` is N images instead.
+    """
     if isinstance(x, np.ndarray):
         return x.ndim == 4 and not (x.dtype == np.uint8 and x.shape[-1] in (1, 3, 4))
     return arrays.is_array(x)

@@ -1,4 +1,4 @@
-"""A native network and what belongs to it: its parameters, its device, the kernels that serve it."""
+"""The base class of AlexNet: a native network with its parameters, its device and its kernels, without images."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .weights.readers import mapped
 
 
 class Network:
-    """The part of :class:`fastalex.AlexNet` that knows no pictures; the options are described there."""
+    """The part of :class:`fastalex.AlexNet` that does not deal with images; AlexNet documents the options."""
 
     def __init__(
         self,
         variant: Union[str, Variant, None] = None,
         num_classes: Optional[int] = None,
-        weights: Union[str, os.PathLike, Mapping[str, Any], None] = None,
+        weights: Union[str, os.PathLike[str], Mapping[str, Any], None] = None,
         device: str = "auto",
         precision: str = "fp32",
         fc_weights: Optional[str] = None,
@@ -44,7 +44,7 @@ class Network:
         self._device = device_spec.choose(device)
         self.engine = device_spec.check_engine(self._device, engine)
         self.device = self._device.name
-        precisions.resolve(self._device, precision, fc_weights)  # before a file is looked for
+        precisions.resolve(self._device, precision, fc_weights)  # fail before reading a file
         self.exact = device_spec.check_exact(self._device, exact)
         self.threads = device_spec.thread_count(threads)
         loaded = resolve.load(weights)
@@ -65,8 +65,8 @@ class Network:
             self._net, self.tuning = self._make(params)
         self._quantized = quantized.original_quantized(parameters, self.fc_weights)
 
-    def _make(self, params: Sequence[Any]) -> Any:
-        """The native net, and where its tuning rules come from."""
+    def _make(self, params: Sequence[Any]) -> Tuple[_core.Net, str]:
+        """Make the native net; return it and the source of its tuning rules."""
         size = self.variant.input_size
         scales = scales_for(self.variant, self.calibration) if self.precision == "int8" else None
         table = layer_table(self.variant.layers(), scales)
@@ -78,21 +78,23 @@ class Network:
 
         return nets.make(make, self._device, self.engine, size, stacklevel=3)
 
-    def _run(self, x: Any, stream: Any = None, any_size: bool = False, **asked: Any) -> List[Any]:
-        """The results of a batch; ``asked`` are options of :func:`.execution.run`."""
+    def _run(self, x: Any, stream: Any = None, any_size: bool = False, **options: Any) -> List[Any]:
+        """Run a batch and return the results; ``options`` are those of :func:`.execution.run`."""
         view = arrays.read(x, self._device, stream)
         execution.check_batch(view, self.variant, any_size)
-        return execution.run(self._net, self._device, view, **asked)
+        return execution.run(self._net, self._device, view, **options)
 
-    def _request(self, batch: int, **asked: Any) -> _core.Call:
-        """A call for a batch of images of the network's own size, without them."""
+    def _request(self, batch: int, **options: Any) -> _core.Call:
+        """Make a call that describes a batch of images of the network's own size, without their pixels."""
         size = self.variant.input_size
-        return _core.Call(shape=(batch, size, size), **asked)
+        return _core.Call(shape=(batch, size, size), **options)
 
     def to_device(self, array: np.ndarray) -> DeviceArray:
-        """A float32 copy of a numpy array in the memory of the net's GPU.
+        """Copy a numpy array to the GPU of the network.
 
-        :raises UserError: on a device that computes in host memory.
+        :param array: of any shape; its values are converted to float32.
+        :returns: a :class:`~fastalex.DeviceArray` of the same shape, which :meth:`AlexNet.__call__` takes.
+        :raises UserError: if the device computes in host memory.
         """
         if self._device.gpu is None:
             raise UserError(f"device='{self.device}' computes in host memory; pass the numpy array itself")
@@ -101,50 +103,67 @@ class Network:
         return DeviceArray(buffer, values.shape, self._device.index).copy_from(values)
 
     def kernels(self, batch: int = 1, names: Sequence[str] = ()) -> Dict[str, Any]:
-        """Which kernels serve the layers for a batch of images of the network's own size.
+        """List the kernels that compute a batch of images of the network's own size.
 
-        :param names: layers to read out, as for :meth:`AlexNet.taps`.
-        :returns: ``graph``, whether it all is one CUDA graph, and ``steps``: for each its ``layers``, the ``candidate``
-            that was chosen, its ``kernels`` with threads, shared memory and grid, and the other ``candidates``.
+        >>> from fastalex import AlexNet
+        >>> net = AlexNet(weights="digits", device="cpu")
+        >>> [step["layers"] for step in net.kernels()["steps"]][:2]
+        [['conv1', 'relu1'], ['norm1', 'pool1']]
+
+        :param batch: the number of images, at least 1.
+        :param names: layers to read out, as for :meth:`AlexNet.taps`. Default: none, the whole network runs.
+        :returns: a dict with ``graph``, whether the call runs as one CUDA graph, and ``steps``, a dict for each fused
+            step: its ``layers``, the chosen ``candidate`` and its ``kernels``. On a GPU kernels have their threads,
+            shared memory and grid, and ``candidates`` lists the alternatives.
+        :raises UserError: for a name that the network does not have, or a batch below 1.
         """
         layers = list(dict.fromkeys(taps.resolve(self.variant, list(names))))
-        described = json.loads(self._net.describe(self._request(batch, taps=layers)))
-        label_fused_steps(self.variant.layers(), described["steps"])
-        return described
+        description: Dict[str, Any] = json.loads(self._net.describe(self._request(batch, taps=layers)))
+        label_fused_steps(self.variant.layers(), description["steps"])
+        return description
 
     def profile(self, x: Any) -> List[Tuple[str, float]]:
-        """Seconds of each step of one run, under the name of its last layer; :meth:`kernels` lists all of its layers.
+        """Run a batch and measure the time of each step.
 
-        Steps that are done together have their time at the last of them, the others 0.
-
-        :param x: a batch in host memory, as :meth:`AlexNet.__call__` takes it.
-        :raises UserError: for a wrong type, dtype, shape or size.
+        :param x: float32 ``[N, C, H, W]`` in host memory, as for :meth:`AlexNet.__call__`.
+        :returns: for each step, the name of its last layer and its seconds; :meth:`kernels` lists all layers of a
+            step. Steps that run together have their time at the last one, and the others have 0.
+        :raises UserError: for a wrong type, dtype, shape or image size.
         """
         view = arrays.read(x, self._device)
         execution.check_batch(view, self.variant)
         return self._net.profile(execution.request(view))
 
     def state_dict(self) -> Dict[str, np.ndarray]:
-        """Parameter name -> new float32 array, dequantized where the weights are kept in fewer bits."""
+        """Return the parameters: name -> new float32 array, dequantized if the network keeps it in fewer bits.
+
+        >>> from fastalex import AlexNet
+        >>> AlexNet(weights="digits", device="cpu").state_dict()["conv1.weight"].shape
+        (24, 3, 11, 11)
+        """
         shapes = self.variant.parameter_shapes()
         return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
 
     def fingerprint(self) -> str:
-        """SHA-256 of the parameters' names, shapes and values, in hexadecimal."""
-        import hashlib  # takes 4 MB, which those who only classify can do without
+        """Return the SHA-256 of the names, shapes and float32 values of the parameters, as 64 hexadecimal digits."""
+        import hashlib  # takes 4 MB of memory, and most programs do not need it
 
         digest = hashlib.sha256()
         for index, (name, shape) in enumerate(self.variant.parameter_shapes().items()):
             digest.update(repr((name, tuple(shape))).encode() + self._net.param(index).tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Union[str, os.PathLike], fc_weights: str = "fp32") -> None:
-        """Writes the parameters, the variant, the labels and the calibration to a ``.safetensors`` or ``.npz`` file.
+    def save(self, path: Union[str, os.PathLike[str]], fc_weights: str = "fp32") -> None:
+        """Write the network to a file that ``AlexNet(weights=path)`` reads.
 
-        :param fc_weights: how the fully connected weights are written: ``"fp32"``, or ``"int8"`` or ``"int4"``, a
-            quarter and an eighth of the size, which load without another conversion
-            (:mod:`fastalex.weights.quantized`). Weights that the net keeps so are written as they are.
-        :raises UserError: if the file cannot be written, or a weight has no level.
+        The file has the parameters, the variant, the labels, the calibration and the mean image.
+
+        :param path: a name that ends in ``.safetensors`` or ``.npz``.
+        :param fc_weights: format of the fully connected weights in the file: ``"fp32"``, or ``"int8"`` or ``"int4"``, a
+            quarter and an eighth of the size (:mod:`fastalex.weights.quantized`). Weights that the network keeps in
+            this format already are written without another rounding.
+        :raises UserError: for another suffix or format, a file that cannot be written, or weights that cannot be
+            quantized, for instance NaN.
         """
         arguments.one_of("fc_weights", fc_weights, ("fp32", *quantized.STORAGES))
         parameters: Dict[str, Any] = self.state_dict()
@@ -156,15 +175,15 @@ class Network:
             metadata.update(added)
         weights_files.save(path, parameters, metadata)
 
-    def save_engine(self, path: Union[str, os.PathLike], batch: int = 1, softmax: bool = False) -> None:
-        """Writes the TensorRT engine for up to ``batch`` images, for trtexec and other programs.
+    def save_engine(self, path: Union[str, os.PathLike[str]], batch: int = 1, softmax: bool = False) -> None:
+        """Write the TensorRT engine for up to ``batch`` images, for trtexec and other programs.
 
-        Its input is ``x``, float32 ``[N, C, H, W]``, its output ``y0``, float32 ``[N, num_classes]`` with any number of
-        ones behind. It serves this GPU and this release of TensorRT; one with plugins needs
-        ``libfastalex_tensorrt<major>.so`` where it is loaded.
+        The input of the engine is ``x``, float32 ``[N, C, H, W]``; its output is ``y0``, float32 ``[N, num_classes]``,
+        possibly followed by axes of length 1. The engine works on this model of GPU and this release of
+        TensorRT alone; one with plugins needs ``libfastalex_tensorrt<major>.so`` in the program that loads it.
 
-        :param softmax: the output is probabilities.
-        :raises UserError: on another device, or if the file cannot be written.
+        :param softmax: output probabilities instead of logits.
+        :raises UserError: if the device is not ``tensorrt``, or the file cannot be written.
         """
         if not self._device.engines:
             raise UserError(f"device='{self.device}' has no engines; use device='tensorrt'")
@@ -172,17 +191,13 @@ class Network:
 
     @property
     def param_bytes(self) -> int:
-        """Bytes of memory that the packed parameters take."""
+        """Bytes of memory of the packed parameters."""
         return self._net.param_bytes
 
     def __repr__(self) -> str:
         precision = "" if self.precision == "fp32" else f"precision={self.precision!r}, "
-        return "AlexNet(%r, num_classes=%d, device=%r, %sfc_weights=%r, threads=%d%s)" % (
-            self.variant.name,
-            self.variant.num_classes,
-            self.device,
-            precision,
-            self.fc_weights,
-            self.threads,
-            ", exact=True" if self.exact else "",
+        exact = ", exact=True" if self.exact else ""
+        return (
+            f"AlexNet({self.variant.name!r}, num_classes={self.variant.num_classes}, device={self.device!r}, "
+            f"{precision}fc_weights={self.fc_weights!r}, threads={self.threads}{exact})"
         )

@@ -1,4 +1,4 @@
-"""The public names of :mod:`fastalex.networks`: the variants of the family, and what describes one."""
+"""The public names of :mod:`fastalex.networks`: the variants of the family, and the classes that describe one."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of networks: console output, files, the cache folder, checks of arguments."""
+"""Helpers that are not about networks: console output, files, the cache folder, checks of arguments."""

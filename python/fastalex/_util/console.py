@@ -1,4 +1,4 @@
-"""What the command line prints: tables (with rich where it is installed), JSON, and one-sentence complaints."""
+"""Console output of the commands: tables (by rich if it is installed), JSON, errors of one sentence, progress."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import sys
 from io import StringIO
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
-# Wider than any table: output that is piped is not wrapped.
+# Columns, more than any table has: output that is not for a terminal is not wrapped.
 _UNLIMITED = 10000
 
 
 class OutputError(Exception):
-    """Standard output cannot be written; the message is the reason."""
+    """Standard output cannot be written to; the message is the reason."""
 
 
 def write(text: str) -> None:
-    """``text`` and a line end on standard output; what its encoding lacks is written as ``\\x..`` or ``\\u....``.
+    r"""Write ``text`` and a newline to standard output; characters its encoding lacks become ``\x..`` or ``\u....``.
 
-    :raises BrokenPipeError: if nobody reads any more.
-    :raises OutputError: if it cannot be written for another reason.
+    :raises BrokenPipeError: if the reader of a pipe is gone.
+    :raises OutputError: if it cannot be written to for another reason.
     """
     if sys.stdout is None:
         raise OutputError("standard output is closed")
@@ -37,17 +37,17 @@ def write(text: str) -> None:
 
 
 def write_json(value: Any) -> None:
-    """``value`` as one JSON document. Numbers that JSON does not have (NaN, infinity) become null."""
+    """Write ``value`` as one JSON document; NaN and infinity, which JSON lacks, become null."""
     write(json.dumps(_jsonable(value), indent=2, allow_nan=False))
 
 
 def write_json_line(value: Any) -> None:
-    """``value`` as JSON on one line, as :func:`write_json` writes its numbers."""
+    """Write ``value`` as JSON on one line; NaN and infinity become null."""
     write(json.dumps(_jsonable(value), allow_nan=False))
 
 
 def error(sentence: str) -> None:
-    """One line ``fastalex: sentence`` on standard error; nowhere if that is closed."""
+    """Write the line ``fastalex: sentence`` to standard error, if that is open."""
     text = "fastalex: " + " ".join(printable(sentence, keep="\n\t").split())
     with contextlib.suppress(OSError, ValueError, AttributeError):
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
@@ -56,7 +56,7 @@ def error(sentence: str) -> None:
 
 
 def note(text: str) -> None:
-    """One line about progress on standard error, if somebody watches."""
+    """Write a line about progress to standard error, if that is a terminal."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         if sys.stderr.isatty():
             sys.stderr.write(printable(text) + "\n")
@@ -65,8 +65,12 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[..., None]]:
-    """What is called with the number done, of ``total``, and a text to show beside it: a bar on a terminal, by rich
-    where it is installed."""
+    """Show progress on standard error if that is a terminal, as a bar if rich is installed.
+
+    :param name: the title of the bar.
+    :returns: a context manager of a function ``show(done, text="")``, which takes the number done, of ``total``, and a
+        text to show beside it.
+    """
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done, text="": None
         return
@@ -76,15 +80,15 @@ def progress(name: str, total: int, quiet: bool = False) -> Iterator[Callable[..
     except ImportError:
         yield lambda done, text="": note(f"{name}: {done} of {total} {text}")
         return
-    said = [TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[text]")]
-    columns = (said[0], BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), said[1])
+    title, detail = (TextColumn(f"{{task.{key}}}", markup=False) for key in ("description", "fields[text]"))
+    columns = (title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), detail)
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=total, text="")
         yield lambda done, text="": bar.update(task, completed=done, text=text)
 
 
 def discard_output() -> None:
-    """Let what is still buffered for standard output go nowhere, so that the interpreter's end does not stumble."""
+    """Discard buffered output, so that flushing it when the interpreter exits cannot fail."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -92,7 +96,7 @@ def discard_output() -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = ()) -> None:
-    """Print a table; the columns named in ``right`` are aligned to the right. Columns without a name have no head."""
+    """Print a table; columns named in ``right`` are right-aligned. There is no header if all columns are unnamed."""
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     title = printable(title)
     text = _rich_table(title, columns, cells, right)
@@ -100,15 +104,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], rig
 
 
 def printable(text: str, keep: str = "") -> str:
-    """``text`` with control characters escaped: a file name or a label must not steer the terminal."""
+    """Escape the control characters in ``text``: a file name or a label must not control the terminal."""
     return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
 
 
 def _plain_table(title: str, columns: Sequence[str], rows: List[List[str]], right: Sequence[str]) -> str:
     widths = [max(len(row[i]) for row in [list(columns), *rows]) for i in range(len(columns))]
-    head = [list(columns), ["-" * width for width in widths]] if any(columns) else []
+    header = [list(columns), ["-" * width for width in widths]] if any(columns) else []
     lines = [title] if title else []
-    for row in head + rows:
+    for row in header + rows:
         cells = (
             cell.rjust(width) if name in right else cell.ljust(width) for name, cell, width in zip(columns, row, widths)
         )
@@ -117,7 +121,7 @@ def _plain_table(title: str, columns: Sequence[str], rows: List[List[str]], righ
 
 
 def _rich_table(title: str, columns: Sequence[str], rows: List[List[str]], right: Sequence[str]) -> Optional[str]:
-    """The table as rich draws it, in color on a terminal only; None without rich."""
+    """Render the table by rich, in color on a terminal only; return None without rich."""
     try:
         from rich import box
         from rich.console import Console
@@ -134,7 +138,7 @@ def _rich_table(title: str, columns: Sequence[str], rows: List[List[str]], right
         pad_edge=True,
     )
     for name in columns:
-        # Text, not str: brackets in a cell are no markup.
+        # rich would read brackets in a str as markup, in a Text it does not.
         drawn.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ..errors import UserError
 
 
 class Replacement:
-    """A file under the name ``temporary`` beside ``path``, until it is kept or dropped: for writers that take a name.
+    """A new version of the file ``path``, for writers that take a name: they write to :attr:`temporary` beside it.
 
-    :param suffix: of the name; one of its own keeps the file out of what reads the folder, but some writers go by it.
+    :param suffix: of the temporary name. Readers of the folder skip the default; some writers choose a format by it.
     """
 
     def __init__(self, path: str | os.PathLike[str], suffix: str = ".tmp") -> None:
         self._path = os.fspath(path)
-        self._target = os.path.realpath(self._path)  # a link keeps pointing to the file that is replaced
+        self._target = os.path.realpath(self._path)  # replace the target of a link, not the link
         folder, name = os.path.split(self._target)
         self.temporary = os.path.join(folder, f".{os.urandom(8).hex()}.{name}{suffix}")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        """The file is dropped if this block does not end.
+        """Remove the temporary file if this block raises.
 
-        :raises UserError: if the file cannot be written.
+        :raises UserError: if the block raises OSError.
         """
         try:
             yield
@@ -36,9 +36,9 @@ class Replacement:
             raise
 
     def keep(self) -> None:
-        """Give the file its name, now that it is written and closed.
+        """Move the temporary file, written and closed, to ``path``.
 
-        :raises UserError: if that cannot be.
+        :raises UserError: if it cannot be moved.
         """
         with self.writing():
             with open(self.temporary, "rb") as stream:
@@ -46,14 +46,14 @@ class Replacement:
             os.replace(self.temporary, self._target)
 
     def drop(self) -> None:
-        """Remove the file, if there is one."""
+        """Remove the temporary file, if there is one."""
         with contextlib.suppress(OSError):
             os.unlink(self.temporary)
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A stream to a temporary file beside ``path`` that takes its place when the block ends without an exception.
+    """Open a temporary file beside ``path`` for writing, and move it there if the block ends without an exception.
 
     :raises UserError: if the file cannot be written.
     """
@@ -64,7 +64,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: Union[str, bytes]) -> None:
-    """Write a file, in a folder that is made if need be; a reader sees the old file or the new one.
+    """Write a file, and make its folder if need be; a reader sees the complete old file or the complete new one.
 
     :raises UserError: if it cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Public names of a package that are loaded at their first use, so that importing the package costs next to nothing."""
+"""Public names of a package that are imported at their first use, so that importing the package itself is fast."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Callable, Mapping
 
 
 def attributes(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module-level ``__getattr__`` for ``package``.
+    """Make the module-level ``__getattr__`` of ``package``.
 
-    :param homes: public name -> the module, relative to the package, that defines it; a module's own name -> itself.
+    :param homes: public name -> the module that defines it, relative to the package; the name of a module -> itself.
     """
 
     def load(name: str) -> Any:

@@ -1,1 +1,1 @@
-"""What is known of devices: the device files, the rules of tuning as text, the roofline."""
+"""Data on devices: the device files, tuning rules as text, and the roofline."""

@@ -1,7 +1,7 @@
-"""Devices as data: what a board or card can do, and which one this machine is.
+"""Devices as data: the abilities of boards and cards, and recognition of the one in this machine.
 
-The facts are in ``devices/<name>.toml`` (installed as ``fastalex/devices/``), each number with its source. Peaks are
-not written down anywhere: they follow from SMs, clock and the rate per SM and clock (:meth:`Card.peak_tflops`).
+The data is in ``devices/<name>.toml`` (installed as ``fastalex/data/devices/``), each number with its source. Peaks are
+computed from the number of SMs, the clock, and the rate per SM and clock (:meth:`Card.peak_tflops`).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,9 +21,9 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 from ..errors import UserError
 from .tuning_rule import parse_rule
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ImportError:  # Python < 3.11
+else:
     import tomli as tomllib
 
 KINDS = ("jetson", "card")
@@ -30,18 +31,18 @@ BASES = ("predicted", "measured")  # of tuning rules and of the choice of plugin
 RATES = ("fp32", "fp16", "fp16_tensor", "fp16_tensor_fp32", "int8_tensor")
 _SMI = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 _SMI_TIMEOUT_S = 10.0
-# The system sees less than the nominal memory: 14486 MiB on an Orin NX 16GB (its deviceQuery, devices/orin.toml).
-_MEMORY_SEEN = (0.75, 1.05)
+# Range of the reported memory over the nominal: 14486 MiB on an Orin NX 16GB (its deviceQuery, devices/orin.toml).
+_REPORTED_MEMORY = (0.75, 1.05)
 
 
 @dataclass(frozen=True)
 class Card:
     """One member of a device family.
 
-    ``clock_mhz`` is the highest (boost) clock, ``tensor_clock_mhz`` the one under tensor-core load where it differs.
+    ``clock_mhz`` is the highest (boost) clock, ``tensor_clock_mhz`` the clock under tensor-core load if it differs.
     ``bandwidth_gb_s`` is DRAM bandwidth in 1e9 bytes per second. ``rates`` are fused multiply-adds per SM and clock,
-    by kind (:data:`RATES`); a kind that has no sourced rate is missing. ``match`` is a regular expression on the name
-    that nvidia-smi (or, on a Jetson, the device tree) gives; empty: every member of the family.
+    by kind (:data:`RATES`), without the kinds that have no source. ``match`` is a regular expression for the name in
+    nvidia-smi or, on a Jetson, in the device tree; empty, it matches every member of the family.
     """
 
     name: str
@@ -57,7 +58,11 @@ class Card:
     match: str = ""
 
     def peak_tflops(self, rate: str) -> Optional[float]:
-        """Peak in 1e12 operations per second (a multiply-add is two): SMs x clock x rate x 2; None if not known."""
+        """Compute the peak in 1e12 operations per second, SMs x clock x rate x 2; None if the rate is unknown.
+
+        :param rate: a kind in :data:`RATES`. A multiply-add counts as two operations.
+        :raises UserError: for another kind.
+        """
         if rate not in RATES:
             raise UserError(f"there is no rate '{rate}' (there are: {', '.join(RATES)})")
         if rate not in self.rates:
@@ -66,19 +71,21 @@ class Card:
         return self.sms * clock * 1e6 * self.rates[rate] * 2 / 1e12
 
     def fits(self, name: str, memory_mib: Optional[float]) -> bool:
-        """Whether a GPU or board of this ``name`` and memory (None: not known) can be this card."""
+        """Whether a GPU or board of this ``name`` and memory (None: unknown) can be this card."""
         if not re.search(self.match, name):
             return False
         if memory_mib is None or self.memory_gib is None:
             return True
-        return _MEMORY_SEEN[0] <= memory_mib / (self.memory_gib * 1024) <= _MEMORY_SEEN[1]
+        return _REPORTED_MEMORY[0] <= memory_mib / (self.memory_gib * 1024) <= _REPORTED_MEMORY[1]
 
 
 @dataclass(frozen=True)
 class DeviceTuning:
-    """How the CUDA engine is set up: ``graphs`` says whether a network runs as one CUDA graph, ``rules`` which kernels
-    serve which layers (:mod:`.tuning_rule`), ``basis`` whether the rules were ``measured`` or are ``predicted``,
-    ``source`` by what."""
+    """The setup of the CUDA engine for a device.
+
+    ``graphs``: a network runs as one CUDA graph. ``rules``: the kernels for layers (:mod:`.tuning_rule`). ``basis``:
+    whether the rules were ``measured`` or are ``predicted``, and ``source`` by what.
+    """
 
     graphs: bool
     rules: Tuple[str, ...] = ()
@@ -88,8 +95,11 @@ class DeviceTuning:
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """Which of fastalex's plugins serve a TensorRT engine wherever they can, whether that was ``measured`` or is
-    ``predicted`` (``basis``), and why (``source``). Layers of other plugins are TensorRT's own where it has any."""
+    """The plugins of fastalex that a TensorRT engine uses wherever it can.
+
+    Other layers are TensorRT's own, unless it has none. ``basis``: whether the choice was ``measured`` or is
+    ``predicted``; ``source``: the reason.
+    """
 
     plugins: Tuple[str, ...]
     basis: str
@@ -100,8 +110,9 @@ class EngineChoice:
 class Device:
     """A board or a family of cards: one file in ``devices/``.
 
-    ``limits`` are per SM and per block (KiB, registers, threads), ``abilities`` say which instructions to use,
-    ``software`` is the last JetPack, CUDA and TensorRT that serve it.
+    ``limits`` are per SM and per block (KiB, registers, threads), ``abilities`` are the instructions it has, and
+    ``software`` is the last JetPack, CUDA and TensorRT that support it. A board is recognized by ``device_tree``
+    (words in its model, without those of ``device_tree_not``), a card by the regular expression ``gpu_name``.
     """
 
     name: str
@@ -119,29 +130,30 @@ class Device:
     engine: Optional[EngineChoice] = None
 
     def card(self, name: str) -> Card:
-        """The card called ``name`` (case and a leading vendor or family word do not matter).
+        """Return the card called ``name``; case and a leading vendor or family word do not matter.
 
         :raises UserError: if there is none.
         """
-        wanted = _plain(name)
+        plain = _plain(name)
         for card in self.cards:
-            if wanted in (_plain(card.name), _plain(card.name).replace("geforce", "", 1)):
+            if plain in (_plain(card.name), _plain(card.name).replace("geforce", "", 1)):
                 return card
         names = [card.name for card in self.cards]
         raise UserError(f"{self.name} has no card '{name}'{_hint(name, names)} (there are: {', '.join(names)})")
 
     def owns_board(self, model: str) -> bool:
         """Whether ``model``, the text of /proc/device-tree/model, is one of this device's boards."""
-        return any(word in model for word in self.device_tree) and not any(no in model for no in self.device_tree_not)
+        excluded = any(word in model for word in self.device_tree_not)
+        return any(word in model for word in self.device_tree) and not excluded
 
     def owns_gpu(self, name: str) -> bool:
-        """Whether ``name``, as nvidia-smi prints it, is one of this family."""
+        """Whether ``name``, as nvidia-smi prints it, belongs to this family."""
         return bool(self.gpu_name and re.search(self.gpu_name, name))
 
 
 @dataclass(frozen=True)
 class Cpu:
-    """A processor: ``isa`` are the flags (x86) or features (Arm) that the kernel reports."""
+    """A processor; ``isa`` has the flags (x86) or features (Arm) that the kernel reports."""
 
     model: str
     machine: str
@@ -151,7 +163,7 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Probes:
-    """Where :func:`recognize` and :func:`cpu` look. Each returns text, or None where there is nothing; none raises."""
+    """The sources of :func:`recognize` and :func:`cpu`: functions that return text, or None, and never raise."""
 
     device_tree_model: Callable[[], Optional[str]] = lambda: read_text("/proc/device-tree/model")
     nvidia_smi: Callable[[], Optional[str]] = lambda: run_nvidia_smi()
@@ -162,7 +174,7 @@ class Probes:
 
 @dataclass(frozen=True)
 class Recognition:
-    """What this machine is: ``device`` and ``card`` (None where it cannot be told) and one sentence why."""
+    """The device and card of a machine, None where they are unknown, and the ``reason`` in one sentence."""
 
     device: Optional[Device]
     card: Optional[Card]
@@ -170,9 +182,9 @@ class Recognition:
 
 
 def directory() -> Path:
-    """The folder of the device files: in the installed package, else in a source checkout.
+    """Return the folder of the device files, in the installed package or else in a source checkout.
 
-    :raises UserError: if neither is there.
+    :raises UserError: if neither exists.
     """
     here = Path(__file__).resolve()
     for folder in (here.parents[1] / "data" / "devices", here.parents[3] / "devices"):
@@ -183,16 +195,19 @@ def directory() -> Path:
 
 @functools.lru_cache(maxsize=None)
 def load_all() -> Mapping[str, Device]:
-    """Every device by name: boards first, then cards, each by compute capability."""
-    found = [_load(path) for path in sorted(directory().glob("*.toml"))]
-    found.sort(key=lambda device: (KINDS.index(device.kind), device.compute_capability, device.name))
-    return MappingProxyType({device.name: device for device in found})
+    """Read every device file: name -> device, boards first, then cards, each by compute capability.
+
+    :raises UserError: for a file that is not valid.
+    """
+    devices = [_load(path) for path in sorted(directory().glob("*.toml"))]
+    devices.sort(key=lambda device: (KINDS.index(device.kind), device.compute_capability, device.name))
+    return MappingProxyType({device.name: device for device in devices})
 
 
 def get(name: str) -> Device:
-    """The device called ``name``.
+    """Return the device called ``name``.
 
-    :raises UserError: if there is none; the sentence names the nearest one.
+    :raises UserError: if there is none; the message suggests a similar name.
     """
     devices = load_all()
     if name not in devices:
@@ -201,9 +216,9 @@ def get(name: str) -> Device:
 
 
 def recognize(probes: Optional[Probes] = None) -> Recognition:
-    """Which device this machine is. Never raises for what it finds on the machine.
+    """Recognize this machine's device; nothing on the machine makes this raise.
 
-    The device tree is asked first: a Jetson has one, and its nvidia-smi (where it has any) says little.
+    The device tree comes first: a Jetson has one, and its nvidia-smi, if any, tells little.
     """
     probes = probes or Probes()
     model = _clean(probes.device_tree_model())
@@ -225,24 +240,24 @@ def recognize(probes: Optional[Probes] = None) -> Recognition:
 
 
 def recognize_gpu(name: str, sm: int, memory_mib: Optional[float], integrated: bool) -> Recognition:
-    """Which device a GPU is that the CUDA runtime calls ``name``, of compute capability ``sm`` (75: 7.5).
+    """Recognize a GPU by the CUDA runtime's ``name`` and compute capability ``sm`` (75 for 7.5).
 
-    The GPU of a Jetson has no telling name: the board of its compute capability is taken, without a card.
+    The name of a Jetson's GPU says nothing: the board of its compute capability is returned, without a card.
     """
-    said = f"CUDA names '{name}', sm_{sm}"
+    reason = f"CUDA names '{name}', sm_{sm}"
     for device in load_all().values():
         major, minor = device.compute_capability
         if 10 * major + minor != sm:
             continue
         if integrated and device.kind == "jetson":
-            return Recognition(device, None, said)
+            return Recognition(device, None, reason)
         if not integrated and device.owns_gpu(name):
-            return _with_card(device, name, memory_mib, said)
-    return Recognition(None, None, said + ", which no file of devices/ describes")
+            return _with_card(device, name, memory_mib, reason)
+    return Recognition(None, None, reason + ", which no file of devices/ describes")
 
 
 def cpu(probes: Optional[Probes] = None) -> Cpu:
-    """This machine's processor, from /proc/cpuinfo (x86 and Arm spell it differently); unknown parts stay general."""
+    """Describe this machine's processor from /proc/cpuinfo, which x86 and Arm write differently."""
     probes = probes or Probes()
     text = probes.cpuinfo() or ""
     fields: Dict[str, str] = {}
@@ -253,7 +268,7 @@ def cpu(probes: Optional[Probes] = None) -> Cpu:
         fields.setdefault(key, value)
     flags = fields.get("flags") or fields.get("Features") or ""
     model = fields.get("model name") or ""
-    if not model and "CPU part" in fields:  # aarch64 kernels print numbers only
+    if not model and "CPU part" in fields:  # aarch64 kernels print numbers instead of a name
         model = f"Arm implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
         board = _clean(probes.device_tree_model())
         model += f" ({board})" if board else ""
@@ -262,7 +277,7 @@ def cpu(probes: Optional[Probes] = None) -> Cpu:
 
 
 def read_text(path: str) -> Optional[str]:
-    """The text of a file of the kernel, or None if it cannot be read."""
+    """Read a file of the kernel; return None if it cannot be read."""
     try:
         return Path(path).read_bytes().decode("utf-8", "replace")
     except OSError:
@@ -270,7 +285,7 @@ def read_text(path: str) -> Optional[str]:
 
 
 def run_nvidia_smi(command: Tuple[str, ...] = _SMI, timeout_s: float = _SMI_TIMEOUT_S) -> Optional[str]:
-    """The output of nvidia-smi, one line a GPU (``name, memory in MiB``), or None if it is missing, fails or hangs."""
+    """Run nvidia-smi; return a line per GPU (``name, memory in MiB``), or None if it is missing, fails or hangs."""
     try:
         done = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, timeout=timeout_s
@@ -310,31 +325,32 @@ def _load(path: Path) -> Device:
 
 
 def _read(path: Path) -> Dict[str, Any]:
-    return tomllib.loads(path.read_text(encoding="utf-8"))
+    table: Dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return table
 
 
 def _tuning(row: Optional[Dict[str, Any]], generated: Path) -> Optional[DeviceTuning]:
-    """The table ``[tuning]`` of a device file, with what its ``generated`` file of rules has, if there is one."""
+    """Join the table ``[tuning]`` of a device file with the ``generated`` file of its rules, if there is one."""
     if row is None:
         return None
     row = {**row, **(_read(generated) if generated.exists() else {})}
-    found = DeviceTuning(**{**row, "rules": tuple(row.get("rules", ()))})
-    for line in found.rules:
+    tuning = DeviceTuning(**{**row, "rules": tuple(row.get("rules", ()))})
+    for line in tuning.rules:
         parse_rule(line)
-    if not isinstance(found.graphs, bool) or found.basis not in BASES:
+    if not isinstance(tuning.graphs, bool) or tuning.basis not in BASES:
         raise ValueError(f"[tuning] must have graphs = true or false, and its rules a basis of {' or '.join(BASES)}")
-    if found.rules and not found.source:
+    if tuning.rules and not tuning.source:
         raise ValueError(f"{generated} has rules, so it must name their source")
-    return found
+    return tuning
 
 
 def _engine(row: Optional[Dict[str, Any]]) -> Optional[EngineChoice]:
     if row is None:
         return None
-    found = EngineChoice(**{**row, "plugins": tuple(row["plugins"])})
-    if found.basis not in BASES or not found.source:
+    choice = EngineChoice(**{**row, "plugins": tuple(row["plugins"])})
+    if choice.basis not in BASES or not choice.source:
         raise ValueError(f"[engine] must have a basis of {' or '.join(BASES)}, and a source")
-    return found
+    return choice
 
 
 def _with_card(device: Device, name: str, memory_mib: Optional[float], reason: str) -> Recognition:
@@ -357,8 +373,8 @@ def _gpus(listing: Optional[str]) -> List[Tuple[str, Optional[float]]]:
 
 
 def _total_memory_mib(meminfo: Optional[str]) -> Optional[float]:
-    found = re.search(r"^MemTotal:\s+(\d+) kB", meminfo or "", re.MULTILINE)
-    return int(found.group(1)) / 1024 if found else None
+    match = re.search(r"^MemTotal:\s+(\d+) kB", meminfo or "", re.MULTILINE)
+    return int(match.group(1)) / 1024 if match else None
 
 
 def _clean(text: Optional[str]) -> str:

@@ -1,16 +1,14 @@
-"""Predicted times: the roofline of a network on a card, layer by layer. A floor, not a measurement.
+"""Predicted times: the roofline of a network on a card, layer by layer. It is a lower bound, not a measurement.
 
-What is counted:
-
-* the convolutions and the fully connected layers, one after another (nothing overlaps); activation, LRN, pooling and
-  softmax cost nothing, as if they were fused into their neighbors, and so do launches;
-* for each layer ``max(FLOP / peak, bytes / bandwidth)``. FLOP = 2 x MACs x batch, direct convolution (no Winograd).
-  Bytes = weights and bias once, inputs and outputs once per image. Nothing stays in a cache between layers;
-* the peak is the card's highest clock x SMs x rate. ``fp32`` uses the fp32 units. The other precisions compute in fp16:
-  on tensor cores with fp32 accumulation where the card has them, else with half2 and fp16 accumulation
-  (Nano, TX2, GTX 1650);
-* ``fp16``: weights and activations of 2 bytes. ``int8`` and ``int4`` are weight-only and only in the fully connected
-  layers: 1 byte a weight (the scale of a row is neglected), or half a byte and an fp16 scale for every 128 weights;
+* Convolutions and fully connected layers count, one after another, without overlap. Activations, LRN, pooling, softmax
+  and launches cost nothing, as if fused into their neighbors.
+* The time of a layer is ``max(FLOP / peak, bytes / bandwidth)``. FLOP = 2 x MACs x batch, by direct convolution (no
+  Winograd). Bytes = weights and bias once, inputs and outputs once per image. No data stays in a cache between layers.
+* The peak is the card's highest clock x SMs x rate. ``fp32`` uses the fp32 units. The other precisions compute in fp16:
+  on tensor cores with fp32 accumulation if the card has them, otherwise with half2 and fp16 accumulation
+  (Nano, TX2, GTX 1650).
+* ``fp16``: weights and activations take 2 bytes. ``int8`` and ``int4`` concern only the weights of fully connected
+  layers: 1 byte per weight (the scale of a row is neglected), or half a byte and an fp16 scale per 128 weights;
   convolutions and activations stay fp16.
 """
 
@@ -30,7 +28,7 @@ from .devices import Card
 
 @dataclass(frozen=True)
 class Precision:
-    """Bytes of a weight (in a convolution, in a fully connected layer) and of an activation; whether fp16 computes."""
+    """Bytes of a weight, in a convolution and in a fully connected layer, and of an activation; ``half``: fp16 math."""
 
     conv_bytes: float
     fc_bytes: float
@@ -48,7 +46,7 @@ PRECISIONS: Dict[str, Precision] = {
 
 @dataclass(frozen=True)
 class LayerTime:
-    """One layer's share: FLOP and bytes of the whole batch, and the time that each alone would take, in ms."""
+    """FLOP and bytes of a layer for the whole batch, and the time that each alone would take, in ms."""
 
     name: str
     op: str
@@ -59,12 +57,12 @@ class LayerTime:
 
     @property
     def ms(self) -> float:
-        """The slower of the two."""
+        """The predicted time, the longer of the two."""
         return max(self.compute_ms, self.memory_ms)
 
     @property
     def bound(self) -> str:
-        """What limits the layer: ``compute`` or ``memory``."""
+        """The limit of the layer, ``compute`` or ``memory``."""
         return "compute" if self.compute_ms >= self.memory_ms else "memory"
 
 
@@ -81,7 +79,7 @@ class Roofline:
 
     @property
     def ms(self) -> float:
-        """Sum over the layers, in ms a batch."""
+        """The time of a batch in ms, the sum over the layers."""
         return sum(layer.ms for layer in self.layers)
 
     @property
@@ -91,11 +89,11 @@ class Roofline:
 
     @property
     def fc_share(self) -> float:
-        """The fully connected layers' part of the time, 0 to 1."""
+        """The fraction of the time in fully connected layers, 0 to 1."""
         return sum(layer.ms for layer in self.layers if layer.op == "fc") / self.ms
 
     def to_dict(self) -> Dict[str, Any]:
-        """Plain values, marked as predicted, for JSON."""
+        """Convert to plain values for JSON, marked as predicted."""
         return {
             "predicted": True,
             "variant": self.variant,
@@ -111,7 +109,7 @@ class Roofline:
 
 
 def math_peak_tflops(card: Card, precision: str) -> Optional[float]:
-    """The peak that ``precision`` computes at on ``card``, in TFLOPS; None where the card's rate is not known.
+    """Return the peak of ``precision`` on ``card`` in TFLOPS; None if the card's rate is unknown.
 
     :raises UserError: for an unknown precision.
     """
@@ -124,9 +122,9 @@ def math_peak_tflops(card: Card, precision: str) -> Optional[float]:
 
 
 def roofline(variant: Union[str, Variant], card: Card, precision: str = "fp32", batch: int = 1) -> Roofline:
-    """The per-layer roofline of ``variant`` on ``card`` (the module's text says what is counted).
+    """Predict the time of each layer of ``variant`` on ``card``, by the model of this module.
 
-    :raises UserError: for an unknown variant or precision, a batch below 1, or a card whose rate is not known.
+    :raises UserError: for an unknown variant or precision, a batch below 1, or a card whose rate is unknown.
     """
     positive_int("batch", batch)
     row = get_variant(variant)

@@ -1,4 +1,4 @@
-"""The rules of kernel tuning as text (grammar: ``csrc/include/fastalex.h``)."""
+"""Tuning rules as text, which choose kernels for layers (grammar: ``csrc/include/fastalex.h``)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _RULE = re.compile(r"(fp32|fp16) (\S+) (\d{1,9})-(\d{1,9}) (\S+)(?: split=(\d{1,
 
 
 class Rule(NamedTuple):
-    """For batches ``first`` to ``last``, ``candidate`` serves the layers of ``key`` at ``precision``.
+    """The choice of ``candidate`` for layers of the shape ``key`` at ``precision``, for batches ``first`` to ``last``.
 
-    ``split``: blocks that share a sum; 0 leaves it to the cost model.
+    ``split`` is the number of blocks that share a sum; 0 leaves it to the cost model.
     """
 
     precision: str
@@ -29,11 +29,14 @@ class Rule(NamedTuple):
 
 
 def parse_rule(line: str) -> Rule:
-    """:raises ValueError: for a line that is no rule; whether its candidate exists only the engine knows."""
-    found = _RULE.match(line)
-    if not found:
+    """Parse the text of a rule; only the engine knows whether its candidate exists.
+
+    :raises ValueError: if the line is not a rule.
+    """
+    match = _RULE.match(line)
+    if not match:
         raise ValueError(f"'{line}' is not a tuning rule: fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]")
-    precision, key, first, last, candidate, split = found.groups()
+    precision, key, first, last, candidate, split = match.groups()
     rule = Rule(precision, key, int(first), int(last), candidate, int(split or 0))
     if not 1 <= rule.first <= rule.last or split == "0":
         raise ValueError(f"'{line}' names no batches, or no split")

@@ -1,6 +1,7 @@
-"""From a file, bytes, a PIL image or an array to the network's input: open, orient, resize, crop, normalize.
+"""Images as inputs of a network: files, bytes, PIL images and arrays are opened, resized, cropped and normalized.
 
-The conventions are the rows of :mod:`.profiles`, which :mod:`.preprocessing` carries out on what :mod:`.decode` opens.
+:mod:`.decode` opens images, :mod:`.profiles` has the preprocessing conventions as data, :mod:`.preprocessing` applies
+them.
 """
 
 from __future__ import annotations
@@ -43,4 +44,4 @@ __all__ = [
 _HOMES = dict.fromkeys(__all__, "preprocessing")
 _HOMES.update(MAX_PIXELS="decode", open_image="decode", PROFILES="profiles", Profile="profiles")
 
-__getattr__ = lazy.attributes(__name__, _HOMES)  # Pillow, which a program that has its own arrays need not load
+__getattr__ = lazy.attributes(__name__, _HOMES)  # loads Pillow, which programs with their own arrays do not need

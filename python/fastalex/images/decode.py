@@ -1,4 +1,4 @@
-"""Decoding: a file, bytes, a PIL image or an array as an upright 8-bit RGB picture."""
+"""Decoding of files, bytes, PIL images and arrays to upright 8-bit RGB images."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImag
 from ..errors import UserError
 
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
-#: The largest picture that is decoded, in pixels (width x height): the size from which Pillow
-#: itself warns of a decompression bomb, a quarter of a gigabyte as RGB.
+#: The largest image that is decoded, in pixels (width x height): Pillow's own limit for its warning of a
+#: decompression bomb, a quarter of a gigabyte as RGB.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
-# Start of the file, offset and bytes -> reader. Pillow's classes are used directly because Image.open warns through
-# the process-wide warning filters before a caller can look at the size; these classes read the header only.
+# Offset and bytes of a format's signature, and its reader. Pillow's classes are used directly, because Image.open warns
+# of large images, by the filters of the whole process, before the caller sees the size. They read the header only.
 _READERS = (
     (0, b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
     (0, b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
@@ -25,34 +25,35 @@ _READERS = (
     (0, b"BM", BmpImagePlugin.BmpImageFile),
 )
 _FORMATS = "JPEG, PNG, WebP or BMP"
-_ORIENTATION = 0x0112  # the EXIF tag; how a picture with this value is turned upright
+_ORIENTATION = 0x0112  # the EXIF tag
+# EXIF orientation -> the operation that turns the image upright.
 _UPRIGHT = {
-    2: Image.FLIP_LEFT_RIGHT,
-    3: Image.ROTATE_180,
-    4: Image.FLIP_TOP_BOTTOM,
-    5: Image.TRANSPOSE,
-    6: Image.ROTATE_270,
-    7: Image.TRANSVERSE,
-    8: Image.ROTATE_90,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 
 def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """``source`` as an upright 8-bit RGB picture that shares nothing with it.
+    """Open an image as an upright 8-bit RGB image that shares no memory with ``source``.
 
-    ``source`` is the path of a JPEG, PNG, WebP or BMP file (the first frame of a moving one), the bytes of one, a PIL
-    image, or a uint8 array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]`` (RGB and alpha).
-    ``bgr`` says that the colors of an array are blue, green, red, as OpenCV's and JetBot's cameras deliver them.
-
-    * EXIF orientation is applied, and gone from the result; EXIF data that cannot be read counts as none.
-    * Alpha and palette transparency are dropped, not composited: hidden pixels show the colors that are stored under
-      them. That is what ``convert("RGB")`` does, with which torchvision's users open their images.
-    * CMYK and other color spaces go through Pillow's conversion to RGB; color profiles are ignored.
-    * 16-bit gray is scaled to 8 bits, ``round(value / 257)`` (Pillow's own conversion cuts it off at 255).
+    * EXIF orientation is applied, and absent from the result; unreadable EXIF data is ignored.
+    * Alpha and palette transparency are dropped, not composited: transparent pixels get their stored colors, as by
+      ``convert("RGB")``, which torchvision's users call.
+    * CMYK and other color spaces are converted by Pillow; color profiles are ignored.
+    * 16-bit gray is scaled to 8 bits, ``round(value / 257)``; Pillow's own conversion clips it at 255.
       16-bit color keeps its high byte, as Pillow reads it.
 
-    :raises UserError: if the source is missing, no image, truncated, corrupt, or of another kind, or if a file or
-        bytes have more than ``max_pixels`` pixels. Nothing else is raised for a bad image.
+    :param source: the path of a JPEG, PNG, WebP or BMP file (an animation's first frame is used), the bytes of one, a
+        PIL image, or a uint8 array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA).
+    :param bgr: the channels of an array are blue, green, red, as in frames of OpenCV and JetBot.
+    :param max_pixels: limit on the size of a file or bytes, in pixels.
+    :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large. Nothing
+        else is raised for a bad image.
     """
     if isinstance(source, np.ndarray):
         return Image.fromarray(_array_rgb(source, bgr))
@@ -81,7 +82,7 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
 
 
 def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
-    """A uint8 array of any accepted shape as contiguous RGB ``[H, W, 3]``."""
+    """Convert a uint8 array of any accepted shape to contiguous RGB ``[H, W, 3]``."""
     if array.dtype != np.uint8:
         raise UserError(
             f"an image array must be uint8 with values 0 to 255, not {array.dtype}; scale it first, "
@@ -90,7 +91,8 @@ def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
     pixels = array[..., None] if array.ndim == 2 else array
     if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or 0 in pixels.shape:
         raise UserError(
-            f"an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with at least one pixel, not {list(array.shape)}"
+            "an image array must be [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] with at least one pixel, "
+            f"not {list(array.shape)}"
         )
     if pixels.shape[2] == 1:
         return np.repeat(pixels, 3, axis=2)
@@ -98,7 +100,7 @@ def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
 
 
 def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
-    """Decode an open file; ``name`` is how errors call it."""
+    """Decode an open file, called ``name`` in errors."""
     start = stream.read(30)
     stream.seek(0)
     if not start:
@@ -106,7 +108,7 @@ def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     readers = [reader for offset, magic, reader in _READERS if start[offset : offset + len(magic)] == magic]
     if not readers:
         raise UserError(f"{name} is not a {_FORMATS} image; convert it, or pass it as a PIL image")
-    if readers[0] is WebPImagePlugin.WebPImageFile:  # the one reader that makes room for the pixels when it opens
+    if readers[0] is WebPImagePlugin.WebPImageFile:  # the one reader that allocates the pixels on opening
         _check_size(_webp_size(start), name, max_pixels)
     try:
         image = readers[0](stream)
@@ -124,7 +126,7 @@ def _check_size(size: Tuple[int, int], name: str, max_pixels: int) -> None:
 
 
 def _webp_size(start: bytes) -> Tuple[int, int]:
-    """(width, height) from the first 30 bytes of a WebP file: RFC 9649 (VP8X, VP8L) and RFC 6386 (VP8)."""
+    """Read (width, height) from the first 30 bytes of a WebP file: RFC 9649 (VP8X, VP8L) and RFC 6386 (VP8)."""
     kind = start[12:16]
     if kind == b"VP8X":
         return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
@@ -135,7 +137,7 @@ def _webp_size(start: bytes) -> Tuple[int, int]:
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
-    """Decode a (lazy) PIL image and return it upright in RGB, without metadata (a second pass must not turn it)."""
+    """Decode a (lazy) PIL image and return it upright in RGB, without metadata, which would turn it a second time."""
     try:
         image.load()
         orientation = _orientation(image)
@@ -145,8 +147,8 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001
-        # Pillow's decoders meet bad data with OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-        # OverflowError, MemoryError, KeyError, ...: there is no shorter list that is complete.
+        # On bad data, Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
+        # OverflowError, MemoryError, KeyError, ...: no shorter list is complete.
         raise _unreadable(name, error) from None
     if 0 in rgb.size:
         raise UserError(f"{name} has no pixels")
@@ -160,7 +162,7 @@ def _unreadable(name: str, error: Exception) -> UserError:
 
 
 def _orientation(image: Image.Image) -> Any:
-    """The EXIF orientation, or None; damaged EXIF data is common on photographs whose pixels are fine."""
+    """Return the EXIF orientation, or None; EXIF data is often damaged in files whose pixels are fine."""
     try:
         return image.getexif().get(_ORIENTATION)
     except Exception:  # noqa: BLE001
@@ -168,13 +170,13 @@ def _orientation(image: Image.Image) -> Any:
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:
-    """A decoded PIL image of any mode as a new RGB image."""
+    """Convert a decoded PIL image of any mode to a new RGB image."""
     # Pillow before 10.3 or so opens a 16-bit gray PNG as 32-bit "I"; every version does so with a 16-bit PGM.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
         gray = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UserError(f"{name} has 32-bit pixels of unknown range (mode {image.mode}); scale it to 8 bits")
-    if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow converts in two steps only
+    if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow cannot convert in one step
         image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""Which files on a command line, and in folders, are images."""
+"""Image files named on a command line, or found in folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
-    """Each file, folders replaced by the images in them (sorted by name, not their subfolders)."""
+    """Replace each folder by the images in it, sorted by name; subfolders are left out.
+
+    :returns: pairs of a path and None, or of a folder and the error if it cannot be read or has no images.
+    """
     for path in paths:
         if not os.path.isdir(path):
             yield path, None
@@ -28,9 +31,9 @@ def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
 
 
 def below(folder: str) -> List[str]:
-    """The images in ``folder`` and all folders below it, sorted by path.
+    """List the images in ``folder`` and all folders below it, sorted by path.
 
-    :raises UserError: if it is no folder, cannot be read, or has none.
+    :raises UserError: if it is not a folder, cannot be read, or has no images.
     """
     if not os.path.isdir(folder):
         raise UserError(f"'{folder}' is not a folder; give one with images")
@@ -38,16 +41,17 @@ def below(folder: str) -> List[str]:
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot read the folder '{error.filename}': {error.strerror}")
 
-    found = [
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder, onerror=refuse)
+    images = [
+        os.path.join(parent, name)
+        for parent, _, names in os.walk(folder, onerror=refuse)
         for name in names
         if is_image(name)
     ]
-    if not found:
+    if not images:
         raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in or below the folder '{folder}'")
-    return sorted(found)
+    return sorted(images)
 
 
 def is_image(name: str) -> bool:
+    """Whether the suffix of a file name is one of :data:`IMAGE_SUFFIXES`."""
     return name.lower().endswith(IMAGE_SUFFIXES)

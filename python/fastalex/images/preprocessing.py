@@ -1,12 +1,12 @@
-"""Preprocessing: an opened picture resized, cropped and normalized to the network's input.
+"""Preprocessing: images are resized, cropped and normalized to the network's input.
 
-The conventions are the rows of :mod:`fastalex.images.profiles`; the code here has no constant of its own.
+The conventions are the rows of :mod:`fastalex.images.profiles`; this code has no constants of its own.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Iterable, NamedTuple, Optional, Tuple, Union
+from typing import Any, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -26,20 +26,24 @@ def preprocess(
     bgr: bool = False,
     mean_image: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """The network's input, float32 ``[N, 3, size, size]``, C-contiguous, for one image or a list of them.
+    """Prepare one image or several as the network's input, float32 ``[N, 3, size, size]``, C-contiguous.
 
-    Each image is anything that :func:`open_image` takes; a list, a tuple and a uint8 array ``[N, H, W, C]`` are N
-    images. ``profile`` is a name in :data:`PROFILES` or a :class:`Profile`.
-    ``size`` overrides the profile's input size; the side it resizes to is scaled in proportion and rounded to nearest
-    (torchvision's 256 for 224 becomes 146 for 128), so the same share of the picture is seen.
-    ``bgr``: arrays are blue, green, red.
-    ``mean_image``: a per-pixel mean, ``[3, side, side]`` or ``[3, size, size]`` with the planes in the profile's own
-    order, on a 0 to 255 scale; it takes the place of the profile's channel means (see :class:`Profile`).
+    >>> from fastalex.images import preprocess
+    >>> preprocess("examples/digits/digit-7-sample-0007.png", "torchvision").shape
+    (1, 3, 224, 224)
 
-    :raises UserError: for an unknown profile, a bad image, size or mean, or a picture too elongated to be resized.
+    :param images: an image, as for :func:`open_image`; or several, a list, a tuple or a uint8 array ``[N, H, W, C]``.
+    :param profile: a name in :data:`PROFILES`, or a :class:`Profile`.
+    :param size: side of the input in pixels; default: the profile's. The side that the profile resizes to is scaled in
+        proportion and rounded to nearest (torchvision's 256 for 224 becomes 146 for 128), so that the same part of the
+        image is seen.
+    :param bgr: the channels of arrays are blue, green, red.
+    :param mean_image: a mean for each pixel instead of the profile's channel means (see :class:`Profile`):
+        ``[3, side, side]`` or ``[3, size, size]`` on a scale of 0 to 255, the planes in the profile's order.
+    :raises UserError: for an unknown profile, a bad image, size or mean, or an image too elongated to be resized.
     """
     row, size = _row_and_size(profile, size)
-    sources = list(images) if _is_batch(images) else [images]
+    sources = _as_list(images)
     if not sources:
         raise UserError("there are no images to preprocess; give at least one")
     mean = Mean(row, size, mean_image)
@@ -59,13 +63,13 @@ def ten_crop(
     bgr: bool = False,
     mean_image: Optional[np.ndarray] = None,
 ) -> np.ndarray:
-    """Ten views of one image, float32 ``[10, 3, size, size]``, whose predictions are to be averaged.
+    """Cut ten views out of one image, float32 ``[10, 3, size, size]``; the predictions for them are then averaged.
 
-    The four corners (top left, top right, bottom left, bottom right), the center, and the mirror images of these five
-    in the same order: Krizhevsky et al. 2012, section 4.1. Corners are those of the resized picture, or of its
-    central square where the profile cuts one. Arguments and errors as for :func:`preprocess`.
+    The views are the four corners (top left, top right, bottom left, bottom right), the center, and the mirror images
+    of these five in the same order: Krizhevsky et al. 2012, section 4.1. The corners are those of the resized image, or
+    of its central square if the profile cuts one. The parameters are those of :func:`preprocess`.
 
-    :raises UserError: also for a profile that does not crop, whose ten views would be two.
+    :raises UserError: as :func:`preprocess` does, and for a profile that does not crop, whose ten views would be two.
     """
     row, size = _row_and_size(profile, size)
     if not row.crops:
@@ -91,26 +95,30 @@ def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Pr
     return row, int(size)
 
 
-def _is_batch(images: Any) -> bool:
-    return isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+def _as_list(images: Any) -> List[Source]:
+    several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+    return list(images) if several else [images]
 
 
 class Geometry(NamedTuple):
-    """A picture is resized to ``height`` x ``width``. Of that, ``kept`` (height, width) from ``origin`` on is what
-    crops are taken from: the central square, or all of it. ``crop`` is where the central one starts, in the resized
-    picture. Places are (top, left)."""
+    """The resizing and cropping of an image, in pixels.
+
+    The image is resized to ``height`` x ``width``. Crops come from its part of size ``canvas`` (height, width) that
+    starts at ``origin`` (top, left): the central square, or all of it. ``crop`` (top, left) is the start of the central
+    crop in the resized image.
+    """
 
     height: int
     width: int
     origin: Tuple[int, int]
-    kept: Tuple[int, int]
+    canvas: Tuple[int, int]
     crop: Tuple[int, int]
 
 
 def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
-    """How ``row`` makes an input of ``size`` pixels from a picture of ``image_size`` (width, height).
+    """Compute how an image of ``image_size`` (width, height) is resized and cropped to ``size`` x ``size`` pixels.
 
-    :raises UserError: for a picture too elongated to be resized.
+    :raises UserError: for an image too elongated to be resized.
     """
     side = row.side_for(size)
     width, height = (side, side) if row.resize == "stretch" else _shorter_side(image_size, side, row.square)
@@ -120,77 +128,83 @@ def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
             "%d x %d" % (*image_size, row.name, side, width, height)
         )
     origin = ((height - side) // 2, (width - side) // 2) if row.square else (0, 0)
-    kept = (side, side) if row.square else (height, width)
-    top, left = _center(kept, size, row)
-    return Geometry(height, width, origin, kept, (origin[0] + top, origin[1] + left))
+    canvas = (side, side) if row.square else (height, width)
+    top, left = _center(canvas, size, row)
+    return Geometry(height, width, origin, canvas, (origin[0] + top, origin[1] + left))
 
 
 def canvas_of(image: Image.Image, row: Profile, size: int) -> np.ndarray:
-    """The resized picture that crops are taken from, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
-    place = geometry(image.size, row, size)
+    """Resize an image to the canvas for its crops, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
+    target = geometry(image.size, row, size)
     if row.resample == "antialias":
-        pixels = np.asarray(image.resize((place.width, place.height), Image.BILINEAR))
+        pixels = np.asarray(image.resize((target.width, target.height), Image.Resampling.BILINEAR))
     else:
-        pixels = _resampled(np.asarray(image), place, row)
-    top, left = place.origin
-    return pixels[top : top + place.kept[0], left : left + place.kept[1]]
+        pixels = _resampled(np.asarray(image), target, row)
+    (top, left), (height, width) = target.origin, target.canvas
+    return pixels[top : top + height, left : left + width]
 
 
-def _resampled(pixels: np.ndarray, place: Geometry, row: Profile) -> np.ndarray:
-    """uint8 ``[H, W, 3]`` resized as ``place`` says, without Pillow, whose pictures are copies."""
+def _resampled(pixels: np.ndarray, target: Geometry, row: Profile) -> np.ndarray:
+    """Resize uint8 ``[H, W, 3]`` to ``target``, without Pillow, whose images are copies."""
     if row.resample == "nearest":
-        return nearest_resize(pixels, place.height, place.width)
-    if pixels.shape[:2] == (place.height, place.width):
+        return nearest_resize(pixels, target.height, target.width)
+    if pixels.shape[:2] == (target.height, target.width):
         return pixels
-    return np.rint(linear_resize(pixels, place.height, place.width)).astype(np.uint8)
+    resized: np.ndarray = np.rint(linear_resize(pixels, target.height, target.width))
+    return resized.astype(np.uint8)
 
 
 def prepare_frame(frame: np.ndarray, profile: Union[str, Profile], size: int, bgr: bool) -> np.ndarray:
-    """:func:`preprocess` of one uint8 array ``[H, W, 3]``, to the bit, for a camera's frames one after the other.
+    """Preprocess one camera frame, uint8 ``[H, W, 3]``, to the same bits as :func:`preprocess`, but faster.
 
-    Only the pixels that the network sees are put in order and normalized, through a table of the 256 values.
+    Only the pixels that the network sees are reordered and normalized, by a table of the 256 values of a pixel.
     """
     row = profiles.get(profile)
-    place = geometry((frame.shape[1], frame.shape[0]), row, size)
+    target = geometry((frame.shape[1], frame.shape[0]), row, size)
     if row.resample == "antialias":
         picture = Image.fromarray(np.ascontiguousarray(frame))
-        pixels = np.asarray(picture.resize((place.width, place.height), Image.BILINEAR))
+        pixels = np.asarray(picture.resize((target.width, target.height), Image.Resampling.BILINEAR))
     else:
-        pixels = _resampled(frame, place, row)
-    top, left = place.crop
+        pixels = _resampled(frame, target, row)
+    top, left = target.crop
     crop = pixels[top : top + size, left : left + size]
     batch = np.empty((1, 3, size, size), np.float32)
-    for plane, values in enumerate(_levels(row)):
+    for plane, values in enumerate(_normalized_values(row)):
         batch[0, plane] = values[crop[..., 2 - plane if bgr == (row.order == "RGB") else plane]]
     return batch
 
 
 @lru_cache(maxsize=32)
-def _levels(row: Profile) -> np.ndarray:
-    """What each value of a pixel becomes in each plane, float32 ``[3, 256]``."""
-    levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
+def _normalized_values(row: Profile) -> np.ndarray:
+    """Normalize the values 0 to 255 of a pixel for each plane, float32 ``[3, 256]``."""
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     out = np.empty((3, 16, 16), np.float32)
-    normalize(out, np.repeat(levels, 3, axis=2), 0, 0, row, Mean(row, row.size, None))
+    normalize(out, np.repeat(values, 3, axis=2), 0, 0, row, Mean(row, row.size, None))
     return out.reshape(3, 256)
 
 
 def _shorter_side(size: Tuple[int, int], side: int, nearest: bool) -> Tuple[int, int]:
-    """(width, height) whose shorter side is ``side``; the longer is rounded to nearest or truncated."""
+    """Scale (width, height) so that the shorter side is ``side``; the longer is rounded to nearest or truncated."""
     shorter = min(size)
     width, height = ((2 * side * n + shorter) // (2 * shorter) if nearest else side * n // shorter for n in size)
     return width, height
 
 
 def _center(sides: Tuple[int, ...], size: int, row: Profile) -> Tuple[int, int]:
-    """(top, left) of the central crop of a picture of ``sides`` (height, width, ...)."""
-    rests = (sides[0] - size, sides[1] - size)
+    """Return (top, left) of the central crop of an image of ``sides`` (height, width, ...)."""
+    rows, columns = sides[0] - size, sides[1] - size
     if row.center == "half-even":
-        return round(rests[0] / 2), round(rests[1] / 2)
-    return rests[0] // 2, rests[1] // 2
+        return round(rows / 2), round(columns / 2)
+    return rows // 2, columns // 2
 
 
 class Mean:
-    """What is subtracted from a crop, float32: channel means ``[3, 1, 1]`` or a caller's mean image ``[3, H, W]``."""
+    """The mean that is subtracted from a crop, float32: channel means ``[3, 1, 1]`` or a mean image ``[3, H, W]``.
+
+    ``follows_crop``: the mean image has the size of the canvas, and each crop uses the part under it.
+
+    :raises UserError: if the profile takes no mean image, or it is of another shape or not finite.
+    """
 
     def __init__(self, row: Profile, size: int, image: Optional[np.ndarray]) -> None:
         self.size = size
@@ -220,6 +234,7 @@ class Mean:
         self.values = values
 
     def at(self, top: int, left: int) -> np.ndarray:
+        """Return the mean for the crop that starts at (top, left) of the canvas."""
         if self.follows_crop:
             return self.values[:, top : top + self.size, left : left + self.size]
         return self.values
@@ -228,14 +243,14 @@ class Mean:
 def normalize(
     out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: Mean, mirror: bool = False
 ) -> None:
-    """Write one crop of ``canvas`` to ``out`` [3, size, size], in float32 and in the order of torchvision's steps."""
+    """Normalize one crop of ``canvas`` into ``out`` [3, size, size], in float32 and in torchvision's order of steps."""
     size = out.shape[-1]
     crop = canvas[top : top + size, left : left + size]
     planes = crop[..., ::-1] if row.order == "BGR" else crop
     values = mean.at(top, left)
     if mirror:
         planes = planes[:, ::-1]
-        # A mean that belongs to the place in the picture is mirrored with it; one that belongs to the view is not.
+        # A mean of the whole canvas is mirrored with it; a mean of the crop's own size is not.
         values = values[:, :, ::-1] if mean.follows_crop else values
     scale = np.float32(row.divisor)
     if row.reciprocal:
@@ -247,34 +262,37 @@ def normalize(
 
 
 def nearest_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``pixels`` [H, W, ...] stretched to [height, width, ...] as jetson-inference does: ``int(x * scale)``.
+    """Stretch ``pixels`` [H, W, ...] to [height, width, ...] as jetson-inference does, by pixel ``int(x * scale)``.
 
-    ``scale`` is the old side over the new one and the product is taken in float32, then truncated
-    (``c/tensorConvert.cu``); so the pixel comes from the left and upper end of each step, not from its middle.
+    ``scale`` is the old side over the new one; the product is computed in float32 and truncated
+    (``c/tensorConvert.cu``), so that a pixel comes from the upper left of the area it covers, not from the middle.
     """
     rows, columns = (
         (np.arange(new, dtype=np.float32) * (np.float32(old) / np.float32(new))).astype(np.intp)
         for old, new in zip(pixels.shape[:2], (height, width))
     )
-    return pixels[rows[:, None], columns]
+    resized: np.ndarray = pixels[rows[:, None], columns]
+    return resized
 
 
 def linear_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """``pixels`` [H, W, C] resized to float32 [height, width, C] from two by two neighbors, at any scale.
+    """Resize ``pixels`` [H, W, C] to float32 [height, width, C] by interpolation between 2 x 2 pixels, at any scale.
 
-    OpenCV's INTER_LINEAR, which Caffe uses: pixel centers lie at half-integers, positions beyond the outermost
-    centers are clamped to them, and nothing is averaged over when shrinking (Pillow's filter widens instead).
+    This is OpenCV's INTER_LINEAR, which Caffe uses: pixel centers are at half-integers, positions beyond the outermost
+    centers are clamped to them, and shrinking does not average over more pixels (Pillow's filter widens instead).
     """
     top, bottom, down = _neighbors(pixels.shape[0], height)
     left, right, along = _neighbors(pixels.shape[1], width)
     down, along = down[:, None, None], along[None, :, None]
-    upper = pixels[top[:, None], left] * (1 - along) + pixels[top[:, None], right] * along
-    lower = pixels[bottom[:, None], left] * (1 - along) + pixels[bottom[:, None], right] * along
-    return upper * (1 - down) + lower * down
+    upper: np.ndarray = pixels[top[:, None], left] * (1 - along) + pixels[top[:, None], right] * along
+    lower: np.ndarray = pixels[bottom[:, None], left] * (1 - along) + pixels[bottom[:, None], right] * along
+    resized: np.ndarray = upper * (1 - down) + lower * down
+    return resized
 
 
 def _neighbors(old: int, new: int) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of ``new`` pixels: the two of ``old`` around it, and the float32 weight of the second."""
+    """Return, for each of ``new`` pixels, the two of ``old`` around it and the float32 weight of the second."""
     centers = np.clip((np.arange(new) + 0.5) * (old / new) - 0.5, 0, old - 1)
     first = np.floor(centers).astype(np.intp)
-    return first, np.minimum(first + 1, old - 1), (centers - first).astype(np.float32)
+    weights: np.ndarray = centers - first
+    return first, np.minimum(first + 1, old - 1), weights.astype(np.float32)

@@ -1,7 +1,7 @@
-"""Preprocessing profiles as data: one literal row for each convention that AlexNet's users have.
+"""Preprocessing profiles as data: a literal row for each convention in use for AlexNet.
 
-A profile says how an image becomes the network's input: how it is resized, what is cut out, the order of the channels
-and the arithmetic ``(pixel / divisor - mean) / std``. :mod:`fastalex.images` carries the rows out.
+A profile describes how an image becomes the network's input: the resizing, the crop, the order of the channels and the
+arithmetic ``(pixel / divisor - mean) / std``. :mod:`fastalex.images.preprocessing` applies the rows.
 
 Sources of the constants, named in the rows:
 
@@ -31,12 +31,12 @@ from ..errors import UserError
 
 Triple = Tuple[float, float, float]
 
-# The means of the three channels of ILSVRC 2012's training images, 0 to 255, in the order blue, green, red:
-# the triple in [jetson-inference] c/imageNet.cpp, which is the channel average of Caffe's imagenet_mean.binaryproto.
+# Channel means of ILSVRC 2012's training images, 0 to 255, in the order blue, green, red, from [jetson-inference]
+# c/imageNet.cpp: the channel averages of Caffe's imagenet_mean.binaryproto.
 CAFFE_MEAN_BGR: Triple = (104.0069879317889, 116.66876761696767, 122.6789143406786)
 CAFFE_MEAN_RGB: Triple = (CAFFE_MEAN_BGR[2], CAFFE_MEAN_BGR[1], CAFFE_MEAN_BGR[0])
 
-# The means and deviations of red, green, blue on a 0 to 1 scale that [torchvision], [jetbot] and others use.
+# Means and standard deviations of red, green, blue on a 0 to 1 scale, which [torchvision], [jetbot] and others use.
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
@@ -49,21 +49,24 @@ MEAN_IMAGES = (None, "crop", "center", "average")
 
 @dataclass(frozen=True)
 class Profile:
-    """A preprocessing convention; a changed copy comes from :func:`dataclasses.replace`.
+    """A preprocessing convention; :func:`dataclasses.replace` makes a changed copy.
 
-    ``size`` is the side of the square that the network sees, in pixels.
-    ``resize`` is ``shorter`` (the shorter side becomes ``side``, the shape is kept) or ``stretch`` (both sides do).
-    ``resample`` is ``antialias`` (Pillow's bilinear filter, which widens when it shrinks), ``linear`` (two by two
-    neighbors whatever the scale, OpenCV's INTER_LINEAR) or ``nearest`` (pixel ``int(x * scale)``).
-    Results are 8-bit again after resizing, as in each of the sources.
-    ``square`` cuts the central ``side`` x ``side`` square before anything is cropped from it; the long side is then
-    rounded to nearest ([cuda-convnet2]); without it the long side is truncated ([torchvision]).
-    ``center`` says where the central crop starts if an odd number of pixels is left over: ``half-even`` (Python's
-    ``round``, [torchvision]) or ``floor`` ([caffe], [cuda-convnet2]).
-    ``order`` is the order of the planes; ``mean`` and ``std`` are in that order.
-    ``reciprocal``: the pixel is multiplied by the float32 ``1 / divisor``, as a source in CUDA does, not divided.
-    ``mean_image`` is what a per-pixel mean given by the caller means: ``crop`` (the part under each crop), ``center``
-    (the central part, for every crop), ``average`` (its three channel means), or None (not accepted).
+    * ``source``: where the convention comes from.
+    * ``size``: side of the square that the network sees, in pixels.
+    * ``resize``: ``shorter`` (the shorter side becomes ``side``, the aspect ratio stays) or ``stretch`` (both sides
+      become ``side``). The result is rounded to 8 bits, as in all sources.
+    * ``resample``: ``antialias`` (Pillow's bilinear filter, which widens when shrinking), ``linear`` (2 x 2 pixels at
+      any scale, OpenCV's INTER_LINEAR) or ``nearest`` (pixel ``int(x * scale)``).
+    * ``square``: cut the central ``side`` x ``side`` square before taking crops from it. The longer side is then
+      rounded to nearest ([cuda-convnet2]), otherwise truncated ([torchvision]).
+    * ``center``: rounding of the start of the central crop, ``half-even`` (Python's ``round``, [torchvision]) or
+      ``floor`` ([caffe], [cuda-convnet2]).
+    * ``order``: order of the planes, ``RGB`` or ``BGR``; ``mean`` and ``std`` are in this order.
+    * ``reciprocal``: multiply by the float32 ``1 / divisor``, as some CUDA sources do, instead of dividing.
+    * ``mean_image``: use of a caller's mean image: ``crop`` (the part under each crop), ``center`` (the central part,
+      for every crop), ``average`` (its three channel means), or None (not accepted).
+
+    :raises UserError: for a value that is not allowed.
     """
 
     name: str
@@ -96,11 +99,11 @@ class Profile:
 
     @property
     def crops(self) -> bool:
-        """Whether the input is cut out of a larger picture, so that ten crops of it differ."""
+        """Whether the input is cut out of a larger image, so that its ten crops differ."""
         return self.side > self.size or self.resize == "shorter"
 
     def side_for(self, size: int) -> int:
-        """``side`` scaled in proportion to an input of another ``size``, rounded to nearest, in pixels."""
+        """Scale ``side`` in proportion for an input of another ``size``, rounded to nearest, in pixels."""
         return (2 * self.side * size + self.size) // (2 * self.size)
 
 
@@ -172,7 +175,7 @@ PROFILES: Dict[str, Profile] = {
             std=IMAGENET_STD,
         ),
         Profile(
-            # The camera delivers 224 x 224, which is not resampled; other frames go through cv2.resize.
+            # The camera delivers 224 x 224, which is not resampled; cv2.resize resizes other frames.
             name="jetbot",
             source="[jetbot] preprocess(): Normalize(255 * mean, 255 * std) of the frame, turned from BGR to RGB",
             size=224,
@@ -183,9 +186,9 @@ PROFILES: Dict[str, Profile] = {
             mean=(255.0 * 0.485, 255.0 * 0.456, 255.0 * 0.406),
             std=(255.0 * 0.229, 255.0 * 0.224, 255.0 * 0.225),
         ),
-        # [paper] section 2 names no resampling filter; its successor [cuda-convnet2] averages areas when it shrinks,
-        # to which Pillow's antialiased filter is the nearest at hand. The mean image of the 2012 training set was not
-        # published with the source, so without one from the caller the channel means of Caffe's are subtracted.
+        # [paper] section 2 names no resampling filter. Its successor [cuda-convnet2] averages areas when shrinking;
+        # Pillow's antialiasing filter is the closest to that. The mean image of the 2012 training set was not published
+        # with the source: without one from the caller, the channel means of Caffe's are subtracted.
         Profile(
             name="paper-227",
             source="[paper] sections 2 and 4.1, [source]; 227 is the effective input of the paper's 55 x 55 maps",
@@ -252,7 +255,7 @@ PROFILES: Dict[str, Profile] = {
 
 
 def get(profile: Union[str, Profile]) -> Profile:
-    """The row called ``profile``, or the row itself.
+    """Return the profile called ``profile``; a :class:`Profile` is returned unchanged.
 
     :raises UserError: for a name that is not in :data:`PROFILES`.
     """

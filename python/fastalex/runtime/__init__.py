@@ -1,1 +1,1 @@
-"""One call of the native engine: where it runs, in which precision, on whose arrays."""
+"""One call of the native engine: its device, its precision, and the arrays and streams of any library."""

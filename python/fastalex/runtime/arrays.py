@@ -1,7 +1,7 @@
-"""Arrays of callers as the engine takes them: numpy, DLPack, and on a GPU also ``__cuda_array_interface__``.
+"""Views of callers' arrays for the engine: numpy, DLPack, and on a GPU also ``__cuda_array_interface__``.
 
-An array on the GPU is used in place. Unless the call names a stream, its work goes to the stream that the array's
-library works on, so that it comes after what computed the array and before what uses the result.
+An array on the GPU is used in place. Unless the call names a stream, work is queued on the current stream of the
+array's library: after the work that computes the array, and before any that uses the result.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from .device_spec import DeviceSpec
 
 Shape = Tuple[int, ...]
 
-# What arrays mostly hold: numpy takes long to name a type.
+# The names of the usual dtypes: numpy is slow to make them.
 _FLOAT32 = np.dtype("float32")
 _PLAIN = {np.dtype(name).str: (name, np.dtype(name).itemsize) for name in ("float32", "uint8")}
 
 
 class ArrayView:
-    """An input. ``owner`` is what the caller passed; ``host`` is it as a numpy array, None for one on the GPU.
+    """An input array, in host memory or on the GPU, read in place.
 
-    ``strides`` count bytes. ``tensor`` keeps a DLPack tensor while it is used.
+    ``owner`` is the caller's object. ``host`` is the same memory as a numpy array, None for an array on the GPU.
+    ``stream`` is the handle of the CUDA stream to work on. ``tensor`` keeps a DLPack tensor alive as long as the view.
     """
 
     __slots__ = ("_device", "dtype", "host", "owner", "shape", "stream", "tensor")
@@ -44,7 +45,7 @@ class ArrayView:
     ) -> None:
         self.owner, self.host, self.stream, self._device, self.tensor = owner, host, stream, device, tensor
         self.shape: Shape
-        self.dtype: str  # ``float32``
+        self.dtype: str  # numpy's name, "float32"
         if host is not None:
             self.shape, self.dtype = host.shape, "float32" if host.dtype is _FLOAT32 else str(host.dtype)
         elif device is not None:
@@ -52,34 +53,41 @@ class ArrayView:
 
     @property
     def on_device(self) -> bool:
+        """Whether the array is on the GPU."""
         return self.host is None
 
     @property
     def ptr(self) -> int:
         """The address of the first value."""
-        return self._device.ptr if self.host is None else self.host.ctypes.data
+        return self._memory.ptr if self.host is None else self.host.ctypes.data
 
     @property
     def itemsize(self) -> int:
-        return self._device.itemsize if self.host is None else self.host.itemsize
+        """Bytes per value."""
+        return self._memory.itemsize if self.host is None else self.host.itemsize
 
     @property
     def strides(self) -> Optional[Shape]:
-        """Bytes from one value to the next along each axis; None: dense, in the order of the indices."""
-        return self._device.strides if self.host is None else self.host.strides
+        """Bytes from one value to the next along each axis; None if the array is dense and in C order."""
+        return self._memory.strides if self.host is None else self.host.strides
+
+    @property
+    def _memory(self) -> DeviceView:
+        assert self._device is not None, "a view is of host memory or of the GPU's"
+        return self._device
 
     @property
     def row_major(self) -> bool:
-        """Whether the values lie one after another in the order of the indices."""
+        """Whether the array is C-contiguous."""
         return self.strides is None or _same_layout(self.strides, dense_strides(self.shape, self.itemsize), self.shape)
 
     def wrap_like(self, result: Any) -> Any:
-        """A result as an array of the library that the input came from."""
+        """Convert a result to an array of the library that the input came from."""
         return result if isinstance(self.owner, np.ndarray) else _from_dlpack(self.owner, result)
 
 
 class DeviceView(NamedTuple):
-    """An array on the GPU."""
+    """The memory of an array on the GPU: address, shape, dtype, bytes per value, strides in bytes (None: dense)."""
 
     ptr: int
     shape: Shape
@@ -90,7 +98,7 @@ class DeviceView(NamedTuple):
 
 @dataclass
 class Target:
-    """Where a result goes: ``array``, of which the caller gets what ``view`` makes of it once work is queued."""
+    """An output buffer of ``count`` float32 values; the caller receives ``wrap(array)``, once the work is queued."""
 
     array: Any
     ptr: int
@@ -100,12 +108,12 @@ class Target:
 
 
 def dense_strides(shape: Shape, itemsize: int) -> Shape:
-    """Bytes from one value to the next along each axis of a dense array."""
+    """Return the strides of a C-contiguous array, in bytes."""
     strides = []
-    step = itemsize
+    stride = itemsize
     for side in reversed(shape):
-        strides.append(step)
-        step *= side
+        strides.append(stride)
+        stride *= side
     return tuple(reversed(strides))
 
 
@@ -114,19 +122,19 @@ def _same_layout(strides: Shape, dense: Shape, shape: Shape) -> bool:
 
 
 def is_array(x: Any) -> bool:
-    """Whether ``x`` speaks one of the array interfaces."""
+    """Whether ``x`` is a numpy array or implements DLPack or ``__cuda_array_interface__``."""
     return isinstance(x, np.ndarray) or hasattr(x, "__dlpack__") or _cuda_interface(x) is not None
 
 
 def read(x: Any, device: DeviceSpec, stream: Any = None) -> ArrayView:
-    """``x`` as the engine takes it, without a copy.
+    """Return a view of ``x`` for the engine, without a copy.
 
-    :param stream: the caller's CUDA stream; None: that of the array's library.
-    :raises UserError: for what is no array, is on another device, or cannot be read.
+    :param stream: the CUDA stream to work on; None: the current stream of the array's library.
+    :raises UserError: if ``x`` is not an array, is on another device, or cannot be read.
     """
     if isinstance(x, np.ndarray):
         return _host(x, x, stream)
-    if type(x) is DeviceArray and device.gpu is not None and stream is None:  # the quick way
+    if type(x) is DeviceArray and device.gpu is not None and stream is None:  # the fast path
         _check_gpu(x.device, device)
         return ArrayView(x, None, cuda_streams.handle(x.stream), DeviceView(x.ptr, x.shape, "float32", 4))
     if not is_array(x):
@@ -154,38 +162,40 @@ def read(x: Any, device: DeviceSpec, stream: Any = None) -> ArrayView:
 
 
 class Output(NamedTuple):
-    """The caller's own array for a result, as it is; ``stream`` is where the result is computed."""
+    """The caller's own array for a result, not checked yet; ``stream`` is the stream that computes the result."""
 
     array: Any
-    found: ArrayView
+    view: ArrayView
     writable: bool
     stream: int
 
     @property
     def on_device(self) -> bool:
-        return self.found.on_device
+        """Whether the array is on the GPU."""
+        return self.view.on_device
 
     def target(self, shape: Shape) -> Target:
-        """The array as the target of a result of ``shape``.
+        """Return the array as the buffer for a result of ``shape``.
 
         :raises UserError: if it cannot hold the result.
         """
-        out, found = self.array, self.found
-        if found.shape != shape or found.dtype != "float32" or not found.row_major or not self.writable:
+        out, view = self.array, self.view
+        if view.shape != shape or view.dtype != "float32" or not view.row_major or not self.writable:
             raise UserError(
-                f"out must be a writable C-contiguous float32 array of shape {shape}, not {'' if found.row_major else 'strided '}{found.dtype} {found.shape}"
+                f"out must be a writable C-contiguous float32 array of shape {shape}, "
+                f"not {'' if view.row_major else 'strided '}{view.dtype} {view.shape}"
             )
         if type(out) is DeviceArray:
             if out.stream is not None:
                 cuda_streams.order(self.stream, out.stream)
             out.stream = self.stream
-        return Target(out, found.ptr, math.prod(shape), found.on_device)
+        return Target(out, view.ptr, math.prod(shape), view.on_device)
 
 
 def output(out: Any, device: DeviceSpec, stream: int) -> Output:
-    """``out``, where a result is to go.
+    """Read ``out``, the caller's array for a result that ``stream`` computes.
 
-    :raises UserError: if it is no array, or elsewhere.
+    :raises UserError: if it is not an array, or is on another device.
     """
     if isinstance(out, np.ndarray):
         return Output(out, ArrayView(out, out, stream), out.flags.writeable, stream)
@@ -193,32 +203,34 @@ def output(out: Any, device: DeviceSpec, stream: int) -> Output:
         return Output(out, read(out, device), True, stream)
     if not is_array(out):
         raise UserError(f"out must be an array, not {type(out).__name__}")
-    found = read(out, device, stream)
-    if not found.on_device:
+    view = read(out, device, stream)
+    if not view.on_device:
         raise UserError("out must be a numpy array or on the GPU; pass a numpy view of it")
     interface = _cuda_interface(out)
-    return Output(out, found, not (interface and interface["data"][1]), stream)
+    return Output(out, view, not (interface and interface["data"][1]), stream)
 
 
-def fresh(like: ArrayView, shape: Shape, net: _core.Net, device: DeviceSpec) -> Target:
-    """New memory on the GPU for a result, as an array of the library that the input came from."""
+def fresh(source: ArrayView, shape: Shape, net: _core.Net, device: DeviceSpec) -> Target:
+    """Allocate a result on the GPU, as an array of the library that the input ``source`` came from."""
     count = math.prod(shape)
-    if cuda_streams.library_of(like.owner) == "torch":
-        tensor = _torch_tensor(like, shape)
+    if cuda_streams.library_of(source.owner) == "torch":
+        tensor = _torch_tensor(source, shape)
         return Target(tensor, int(tensor.data_ptr()), count, True)
-    array = DeviceArray(_core.DeviceBuffer(net, 4 * count), shape, device.index, like.stream)
-    # Another library takes the array over when the work is queued, and has its own stream wait for it.
-    view = like.like if cuda_streams.library_of(like.owner) != "fastalex" else lambda same: same
-    return Target(array, array.ptr, count, True, view)
+    array = DeviceArray(_core.DeviceBuffer(net, 4 * count), shape, device.index, source.stream)
+    if cuda_streams.library_of(source.owner) == "fastalex":
+        return Target(array, array.ptr, count, True)
+    # Another library takes the array over once the work is queued, and makes its own stream wait for it.
+    return Target(array, array.ptr, count, True, source.wrap_like)
 
 
-def _torch_tensor(like: ArrayView, shape: Shape) -> Any:
-    """New memory of PyTorch's allocator, which is quick, but orders its uses by PyTorch's current stream only."""
+def _torch_tensor(source: ArrayView, shape: Shape) -> Any:
+    """Allocate by PyTorch's allocator, which is fast, but orders reuse of memory by PyTorch's current stream only."""
     torch = sys.modules["torch"]
-    tensor = torch.empty(shape, dtype=torch.float32, device=like.owner.device)
-    if cuda_streams.current(like.owner) != like.stream:
-        other = torch.cuda.ExternalStream(like.stream, device=like.owner.device)
-        other.wait_stream(torch.cuda.current_stream(like.owner.device))
+    device = source.owner.device
+    tensor = torch.empty(shape, dtype=torch.float32, device=device)
+    if cuda_streams.current(source.owner) != source.stream:
+        other = torch.cuda.ExternalStream(source.stream, device=device)
+        other.wait_stream(torch.cuda.current_stream(device))
         tensor.record_stream(other)
     return tensor
 
@@ -227,18 +239,22 @@ def _host(owner: Any, array: np.ndarray, stream: Any) -> ArrayView:
     return ArrayView(owner, array, cuda_streams.LEGACY if stream is None else cuda_streams.handle(stream))
 
 
-def _described(dtype: np.dtype) -> Tuple[str, int]:
+def _name_and_size(dtype: np.dtype) -> Tuple[str, int]:
     return _PLAIN.get(dtype.str) or (str(dtype), dtype.itemsize)
 
 
 def _cuda_interface(x: Any) -> Any:
-    if getattr(x, "requires_grad", False):  # PyTorch raises something else then
+    if getattr(x, "requires_grad", False):  # PyTorch's property would raise a RuntimeError
         return None
     return getattr(x, "__cuda_array_interface__", None)
 
 
 def _cuda(x: Any, interface: Any, stream: Optional[int]) -> ArrayView:
-    """The version 2 has no stream, and the library's current one is meant; in version 3 None means: no order needed."""
+    """Read an array through ``__cuda_array_interface__``.
+
+    Version 2 of the interface has no stream: the current one of the library is used. In version 3 the stream None says
+    that the data needs no synchronization.
+    """
     if interface.get("mask") is not None:
         raise UserError("the input on the GPU has a mask; pass an array without one")
     own = cuda_streams.current(x)
@@ -249,31 +265,32 @@ def _cuda(x: Any, interface: Any, stream: Optional[int]) -> ArrayView:
         own = cuda_streams.handle(producer)
     if stream is not None and (producer is not None or interface["version"] < 3):
         cuda_streams.order(stream, own)
-    name, itemsize = _PLAIN.get(interface["typestr"]) or _described(np.dtype(interface["typestr"]))
+    name, itemsize = _PLAIN.get(interface["typestr"]) or _name_and_size(np.dtype(interface["typestr"]))
     strides = interface.get("strides")
     shape = tuple(int(side) for side in interface["shape"])
-    strides = None if strides is None else tuple(int(step) for step in strides)
+    strides = None if strides is None else tuple(int(stride) for stride in strides)
     used = own if stream is None else stream
     return ArrayView(x, None, used, DeviceView(int(interface["data"][0]), shape, name, itemsize, strides))
 
 
 def _dlpack(x: Any, stream: int) -> ArrayView:
-    """The producer sees to it that its data is there before what comes next on ``stream``."""
+    """Read an array through DLPack; its producer makes ``stream`` wait for the data."""
     tensor = _core.DLTensor(x.__dlpack__(stream=cuda_streams.for_interface(stream)))
     itemsize, strides = tensor.itemsize, tensor.strides
-    strides = None if strides is None else tuple(step * itemsize for step in strides)
+    strides = None if strides is None else tuple(stride * itemsize for stride in strides)
     return ArrayView(x, None, stream, DeviceView(tensor.ptr, tensor.shape, tensor.dtype, itemsize, strides), tensor)
 
 
 def _check_gpu(index: Optional[int], device: DeviceSpec) -> None:
     if index is not None and index != device.index:
         raise UserError(
-            f"the input is on GPU {index} and the net on {device.name}; move it, or make a net with device='{device.backend}:{index}'"
+            f"the input is on GPU {index} and the net on {device.name}; move it, "
+            f"or make a net with device='{device.backend}:{index}'"
         )
 
 
 def _from_dlpack(owner: Any, result: Any) -> Any:
-    """``result`` by ``from_dlpack`` of the library that defines the class of ``owner``; itself where it has none."""
+    """Convert ``result`` by ``from_dlpack`` of the library of ``owner``; return it unchanged if there is none."""
     convert: Callable[[Any], Any] = getattr(
         sys.modules.get(cuda_streams.library_of(owner)), "from_dlpack", lambda value: value
     )

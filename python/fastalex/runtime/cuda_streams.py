@@ -1,6 +1,6 @@
-"""CUDA streams of other libraries, as plain handles: 0 is the legacy default stream, 2 the per-thread one.
+"""CUDA streams of other libraries, as integer handles: 0 is the legacy default stream, 2 the per-thread one.
 
-The array interfaces write 1 for the legacy default stream, because 0 meant nothing yet when they were defined.
+The array interfaces call the legacy default stream 1: they leave 0 out because it is ambiguous.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ _LEGACY_IN_INTERFACES = 1  # cudaStreamLegacy
 
 
 def handle(stream: Any) -> int:
-    """The handle of a stream: a number, or an object of cuda-python, PyTorch, CuPy or Numba.
+    """Return the handle of a stream.
 
+    :param stream: a number, a stream of cuda-python, PyTorch, CuPy or Numba, or None, the legacy default stream.
     :raises UserError: for anything else.
     """
     if stream is None:
@@ -39,12 +40,12 @@ def handle(stream: Any) -> int:
 
 
 def for_interface(stream: int) -> int:
-    """The number that array interfaces have for the stream."""
+    """Return the number that the array interfaces use for the stream of this handle."""
     return stream or _LEGACY_IN_INTERFACES
 
 
 def current(x: Any) -> int:
-    """The stream that the library of ``x`` works on now, which its data and its later uses are ordered with."""
+    """Return the current stream of the library of ``x``: the one that computes ``x`` and will use the results."""
     library = library_of(x)
     if library == "torch":
         return handle(sys.modules["torch"].cuda.current_stream(x.device))
@@ -54,14 +55,14 @@ def current(x: Any) -> int:
 
 
 def library_of(x: Any) -> str:
-    """The top-level package that defines the class of ``x``."""
+    """Return the name of the top-level package that defines the class of ``x``."""
     return type(x).__module__.split(".")[0]
 
 
 def order(later: int, earlier: int) -> None:
-    """Let what comes next on stream ``later`` wait for what is on ``earlier`` now. Needs cuda-python if they differ.
+    """Make future work on stream ``later`` wait for the work that is queued on ``earlier`` now.
 
-    :raises UserError: if they differ and cuda-python is not installed or fails.
+    :raises UserError: if the two differ and cuda-python, which this takes, is not installed or fails.
     """
     if later == earlier:
         return
@@ -77,11 +78,11 @@ def order(later: int, earlier: int) -> None:
         _checked(runtime, runtime.cudaEventRecord(event, earlier))
         _checked(runtime, runtime.cudaStreamWaitEvent(later, event, 0))
     finally:
-        runtime.cudaEventDestroy(event)  # it goes when what waits for it has happened
+        runtime.cudaEventDestroy(event)  # CUDA frees it once the wait is over
 
 
 def _checked(runtime: Any, answer: Any) -> Any:
-    """The result of a call of cuda-python, which answers (error, result...)."""
+    """Return the result of a call of cuda-python, whose answer is (error, result)."""
     if int(answer[0]) != 0:
         reason = runtime.cudaGetErrorString(answer[0])[1]
         raise UserError(f"CUDA streams cannot be ordered: {reason.decode() if reason else answer[0]}")

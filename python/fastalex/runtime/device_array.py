@@ -1,4 +1,4 @@
-"""An array that stays in the memory of the GPU, for any library that reads one of the two interfaces."""
+"""Arrays in GPU memory that other libraries read in place, by DLPack or ``__cuda_array_interface__``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from . import cuda_streams
 
 
 class DeviceArray:
-    """A dense float32 array on the GPU of a network; it keeps the network's memory alive.
+    """A dense float32 array on the GPU of a network, whose memory it keeps alive.
 
-    It is the input and the result of :class:`~fastalex.AlexNet` on a GPU. CuPy, Numba, PyTorch and others read it in
-    place, through ``__cuda_array_interface__`` or DLPack; :meth:`numpy` copies it to the host.
-    :attr:`device` is the index of the GPU, :attr:`stream` the CUDA stream that its values are computed on, None for
-    values that are there.
+    It is an input and a result of :class:`~fastalex.AlexNet` on a GPU; :meth:`AlexNet.to_device` makes one of a numpy
+    array. CuPy, Numba, PyTorch and others read it in place, through ``__cuda_array_interface__`` or DLPack;
+    :meth:`numpy` copies it to the host. :attr:`shape` is a tuple, :attr:`device` the index of the GPU, and
+    :attr:`stream` the handle of the CUDA stream that computes the values, None once they are known to be there.
     """
 
     dtype = np.dtype(np.float32)
@@ -37,6 +37,7 @@ class DeviceArray:
 
     @property
     def ndim(self) -> int:
+        """Number of axes."""
         return len(self.shape)
 
     @property
@@ -46,10 +47,11 @@ class DeviceArray:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of GPU memory, 4 per value."""
         return self.size * self.dtype.itemsize
 
     def numpy(self) -> np.ndarray:
-        """A copy in host memory; waits until the values are there."""
+        """Wait for the values and return a copy in host memory."""
         values = np.empty(self.shape, np.float32)
         self._buffer.copy_to_host(values)
         return values
@@ -61,9 +63,9 @@ class DeviceArray:
         return values if dtype is None else values.astype(dtype, copy=False)
 
     def reshape(self, *sides: int) -> DeviceArray:
-        """The same memory in another shape; one of ``sides`` may be -1.
+        """Return the same memory in another shape; one of ``sides`` may be -1.
 
-        :raises UserError: for a shape of another size.
+        :raises UserError: if the number of values would change.
         """
         known = int(np.prod([side for side in sides if side != -1], dtype=np.int64))
         shape = tuple(self.size // max(known, 1) if side == -1 else side for side in sides)
@@ -72,9 +74,9 @@ class DeviceArray:
         return DeviceArray(self._buffer, shape, self.device, self.stream)
 
     def copy_from(self, values: np.ndarray) -> DeviceArray:
-        """Overwrite it with host values of the same shape, and return it.
+        """Copy host values of the same shape into this array, and return it.
 
-        :raises UserError: for another shape.
+        :raises UserError: if the shape differs.
         """
         array = np.ascontiguousarray(values, np.float32)
         if array.shape != self.shape:
@@ -95,7 +97,11 @@ class DeviceArray:
         }
 
     def __dlpack__(self, stream: Any = None, **_: Any) -> Any:
-        """A DLPack capsule; ``stream`` is the consumer's, None the legacy default stream, -1 asks for no order."""
+        """Return a DLPack capsule.
+
+        :param stream: the consumer's stream; None: the legacy default stream; -1: no synchronization.
+        :raises UserError: if two streams differ and cuda-python, which orders them, is not installed.
+        """
         if stream != -1 and self.stream is not None:
             cuda_streams.order(cuda_streams.handle(stream), self.stream)
         return _core.dlpack_capsule(self._buffer, self.ptr, self.shape, self.__dlpack_device__())

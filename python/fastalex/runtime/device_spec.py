@@ -1,4 +1,4 @@
-"""Where a network runs: a backend and, where it has any, one of its GPUs; and the options that depend on it."""
+"""The device of a network, a backend and one of its GPUs if it has any, and the options that depend on it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional
+from typing import List, Optional
 
 from .. import _core
 from .._util.arguments import is_int, one_of
 from ..errors import BackendError, UserError
 
-AUTO_ORDER = ("cuda", "tensorrt", "cpu")  # an engine is built for minutes: only where that was asked for, or CUDA fails
+#: The order of ``device="auto"``. TensorRT comes after CUDA, because building an engine takes minutes.
+AUTO_ORDER = ("cuda", "tensorrt", "cpu")
 MAX_THREADS = 1024
-HOST_BACKENDS = ("cpu", "naive")  # they compute where numpy's arrays are
+HOST_BACKENDS = ("cpu", "naive")  # they compute in host memory
 ENGINE_MODES = ("plugins", "native")  # of a TensorRT engine
 
 
@@ -36,37 +37,40 @@ class Gpu:
 
     @property
     def driver_version(self) -> str:
-        """The CUDA version that the driver serves, ``12.4``."""
+        """The newest CUDA version that the driver supports, ``12.4``."""
         return f"{self.driver // 1000}.{self.driver % 1000 // 10}"
 
 
-class DeviceSpec(NamedTuple):
-    """A backend and, where it has any, one of its GPUs."""
+@dataclass(frozen=True)
+class DeviceSpec:
+    """A backend and one of its GPUs; ``gpu`` is None for a backend that computes in host memory."""
 
     backend: str
     gpu: Optional[Gpu] = None
 
     @property
     def engines(self) -> bool:
-        """Whether it runs TensorRT engines."""
+        """Whether the backend runs TensorRT engines."""
         return runs_engines(self.backend)
 
     @property
     def index(self) -> int:
+        """The index of the GPU; 0 without one."""
         return self.gpu.index if self.gpu else 0
 
     @property
     def name(self) -> str:
-        """As :class:`~fastalex.AlexNet` takes it: ``cpu``, ``cuda:0``."""
+        """The device as :class:`~fastalex.AlexNet` accepts it: ``cpu``, ``cuda:0``."""
         return f"{self.backend}:{self.gpu.index}" if self.gpu else self.backend
 
 
 def runs_engines(backend: str) -> bool:
-    return backend.endswith("tensorrt")  # the tests have one of their own
+    """Whether the backend runs TensorRT engines."""
+    return backend.endswith("tensorrt")  # the tests have a backend of their own
 
 
 def gpus(backend: str) -> List[Gpu]:
-    """The GPUs that ``backend`` can use; none for a backend that computes on the host, or cannot be used here."""
+    """List the GPUs that ``backend`` can use; none if it computes in host memory or does not work here."""
     if backend in HOST_BACKENDS:
         return []
     try:
@@ -78,10 +82,11 @@ def gpus(backend: str) -> List[Gpu]:
 
 
 def choose(device: str) -> DeviceSpec:
-    """What ``device`` means on this machine: ``auto``, a backend, or a backend and the index of a GPU.
+    """Resolve ``device`` on this machine.
 
-    :raises UserError: for a device that there is none of.
-    :raises BackendError: if the backend was asked for by name and cannot be used here.
+    :param device: ``auto``, the name of a backend (``cuda``), or a backend and the index of a GPU (``cuda:1``).
+    :raises UserError: if there is no such device.
+    :raises BackendError: if the backend exists but does not work here, with the reason.
     """
     status = {entry["name"]: entry for entry in _core.backends()}
     if device == "auto":
@@ -101,14 +106,17 @@ def choose(device: str) -> DeviceSpec:
 
 
 def choose_device(device: str) -> str:
-    """The full name of what ``device`` means here, ``cpu`` or ``cuda:0``; raises what :func:`choose` does."""
+    """Return the full name of the device that ``device`` means here, ``cpu`` or ``cuda:0``.
+
+    :raises UserError, BackendError: as :func:`choose` does.
+    """
     return choose(device).name
 
 
 def check_exact(device: DeviceSpec, exact: bool) -> bool:
-    """``exact`` of :class:`~fastalex.AlexNet`.
+    """Check the option ``exact`` of :class:`~fastalex.AlexNet`, and return it.
 
-    :raises UserError: if it is no truth value, or true for a backend that does not have the choice.
+    :raises UserError: if it is not a bool, or True for a backend other than the CPU's.
     """
     if not isinstance(exact, bool):
         raise UserError(f"exact must be True or False, not {exact!r}")
@@ -116,15 +124,16 @@ def check_exact(device: DeviceSpec, exact: bool) -> bool:
         raise UserError("exact=True is for device='cpu'; device='naive' sums all products directly, so leave it out")
     if exact and device.backend != "cpu":
         raise UserError(
-            f"exact=True is for device='cpu'; on device='{device.name}' tuning rules choose the algorithm (fastalex tune)"
+            f"exact=True is for device='cpu'; on device='{device.name}' tuning rules choose the algorithm "
+            "(fastalex tune)"
         )
     return exact
 
 
 def thread_count(threads: Optional[int]) -> int:
-    """``threads`` of :class:`~fastalex.AlexNet`; None: as many as this process may run on.
+    """Check the option ``threads`` of :class:`~fastalex.AlexNet`; None: all processors this process may run on.
 
-    :raises UserError: for what is no number of threads.
+    :raises UserError: if it is not a whole number from 1 to :data:`MAX_THREADS`.
     """
     if threads is None:
         return len(os.sched_getaffinity(0))
@@ -134,9 +143,9 @@ def thread_count(threads: Optional[int]) -> int:
 
 
 def check_engine(device: DeviceSpec, engine: Optional[str]) -> str:
-    """``engine`` of :class:`~fastalex.AlexNet`; empty where there are no engines.
+    """Return the engine mode of a TensorRT device, from the option ``engine``; empty for any other device.
 
-    :raises UserError: if it is no mode, or one is asked of a backend that has no engines.
+    :raises UserError: if the mode does not exist, or is given for a device without engines.
     """
     if engine is not None:
         one_of("engine", engine, ENGINE_MODES)
@@ -146,12 +155,13 @@ def check_engine(device: DeviceSpec, engine: Optional[str]) -> str:
 
 
 def _device_spec(backend: str, index: int, device: str) -> DeviceSpec:
-    found = gpus(backend)
-    if index < len(found):
-        return DeviceSpec(backend, found[index])
-    if not found and index == 0:
+    available = gpus(backend)
+    count = len(available)
+    if index < count:
+        return DeviceSpec(backend, available[index])
+    if not available and index == 0:
         return DeviceSpec(backend)
-    have = f"1 GPU, {backend}:0" if len(found) == 1 else f"{len(found)} GPUs"
-    if len(found) > 1:
-        have += f", {backend}:0 to {backend}:{len(found) - 1}"
-    raise UserError(f"device='{device}': there {'is' if len(found) == 1 else 'are'} {have}")
+    listing = f"1 GPU, {backend}:0" if count == 1 else f"{count} GPUs"
+    if count > 1:
+        listing += f", {backend}:0 to {backend}:{count - 1}"
+    raise UserError(f"device='{device}': there {'is' if count == 1 else 'are'} {listing}")

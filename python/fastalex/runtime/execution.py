@@ -14,7 +14,7 @@ from .device_spec import DeviceSpec
 
 
 class Frame(NamedTuple):
-    """How one frame of 8-bit pixels becomes the input: ``spec`` of :func:`.frames.spec`, and the input's side."""
+    """The preprocessing of one camera frame: ``spec`` of :func:`.frames.spec`, and the side of the input in pixels."""
 
     spec: Dict[str, Any]
     size: int
@@ -27,7 +27,7 @@ def request(
     top_k: int = 0,
     frame: Optional[Frame] = None,
 ) -> _core.Call:
-    """The native call for ``view``: a batch ``[N, C, H, W]``, or with ``frame`` the pixels of one frame."""
+    """Make the native call for ``view``: a float32 batch ``[N, C, H, W]``, or with ``frame`` the pixels of a frame."""
     if frame is not None:
         shape = (1, frame.size, frame.size)
         return _core.Call(view.ptr, shape, taps, softmax, top_k, frame.spec, view.on_device, view.stream)
@@ -47,9 +47,14 @@ def run(
     out: Any = None,
     frame: Optional[Frame] = None,
 ) -> List[Any]:
-    """The result, or one for each of ``taps``, where the input is or in ``out``, as arrays of the input's library.
+    """Run the net on ``view`` and return its results.
 
-    With ``top_k`` the largest values and their indices, ``[N, k]`` each, as numpy arrays.
+    :param taps: names of layers of the engine's table whose results are wanted; default: the network's output.
+    :param top_k: return only the k largest values, and their indices.
+    :param out: the caller's array for the one result.
+    :returns: float32 arrays of the input's library, in host memory or on the GPU like the input; with ``top_k`` two
+        arrays ``[N, k]`` in host memory, float32 and int32.
+    :raises UserError: if ``out`` cannot hold the result.
     """
     call = request(view, softmax, taps, top_k, frame)
     if top_k or (out is None and view.host is not None):
@@ -59,7 +64,7 @@ def run(
 
 
 def _run_into(net: _core.Net, device: DeviceSpec, view: arrays.ArrayView, call: _core.Call, out: Any) -> List[Any]:
-    """The results in new memory on the GPU, or the one in ``out``."""
+    """Run the net into new arrays on the GPU, or into ``out``."""
     targets: List[arrays.Target] = []
     output = None if out is None else arrays.output(out, device, view.stream)
 
@@ -73,33 +78,39 @@ def _run_into(net: _core.Net, device: DeviceSpec, view: arrays.ArrayView, call: 
 
 
 def bind(net: _core.Net, device: DeviceSpec, view: arrays.ArrayView, softmax: bool, out: Any) -> Callable[[], None]:
-    """:func:`run` into ``out``, as a call that checks nothing again and keeps the arrays."""
+    """Return a function that runs the net from ``view`` into ``out``, without checking the arrays again.
+
+    It keeps both arrays alive.
+
+    :raises UserError: if ``out`` cannot hold the result.
+    """
     call = request(view, softmax)
     target = arrays.output(out, device, view.stream).target(_public(tuple(net.shapes(call)[0])))
     call.set_outputs([target.ptr], [target.count], target.on_device)
 
-    def again(kept: Any = (view, target)) -> None:
+    def run_again(keep_alive: Any = (view, target)) -> None:
         net.run(call)
 
-    return again
+    return run_again
 
 
 def check_batch(view: arrays.ArrayView, variant: Variant, any_size: bool = False) -> None:
-    """:raises UserError: for an array that is no batch of images for ``variant``.
+    """Check that ``view`` is a float32 batch ``[N, C, H, W]`` for ``variant``.
 
-    ``any_size``: the network need not run to its end.
+    :param any_size: do not check that every layer of the network accepts this image size.
+    :raises UserError: for any other array, or one on the GPU that is not C-contiguous.
     """
     shape, size = view.shape, variant.input_size
     if view.dtype != "float32" or len(shape) != 4 or shape[1] != variant.channels or shape[0] == 0:
         _refuse_layout(view.dtype, shape, variant.channels)
     if not any_size and shape[2:] != (size, size):
-        variant.layers((int(view.shape[2]), int(view.shape[3])))  # raises with the reason where it does not work
+        variant.layers((int(view.shape[2]), int(view.shape[3])))  # raises, with the reason, if this size does not work
     if view.on_device and not view.row_major:
         raise UserError(f"the input on the GPU must be C-contiguous [N, C, H, W]; its strides are {view.strides}")
 
 
 def _public(shape: Tuple[int, ...]) -> Tuple[int, ...]:
-    """``[N, C, H, W]``; ``[N, C]`` for features."""
+    """Return the shape of a result as callers see it: ``[N, C, H, W]``, or ``[N, C]`` for features."""
     return shape[:2] if shape[2:] == (1, 1) else shape
 
 

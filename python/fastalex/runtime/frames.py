@@ -1,7 +1,7 @@
-"""Camera frames: how a profile becomes one pass over the pixels on the GPU.
+"""Camera frames, which the GPU resizes, crops and normalizes in one pass over the pixels.
 
-Resizing, cropping, the order of the channels and the normalization ``(v / divisor - mean) / std`` are those of
-:mod:`fastalex.images`; the last is done as ``v * scale - shift``.
+The pass follows the profiles of :mod:`fastalex.images`. It computes the normalization ``(v / divisor - mean) / std`` as
+``v * scale - shift``.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ from .arrays import ArrayView
 from .device_spec import DeviceSpec
 from .execution import Frame
 
-FILTERS = ("nearest", "linear", "antialias")  # in the order of fastalex_filter
+FILTERS = ("nearest", "linear", "antialias")  # in the order of the enum fastalex_filter
 
 
 def read(
     frame: Any, order: str, profile: Profile, size: int, device: DeviceSpec, stream: Any, mean_image: Any = None
 ) -> Tuple[ArrayView, Optional[Frame]]:
-    """The input for one frame: on a GPU its pixels as they are and what is made of them there, else a preprocessed
-    batch ``[1, 3, size, size]`` and None.
+    """Return the input for one frame, and the work on it that is left to the GPU.
 
-    :raises UserError: for what is no frame, or a frame on the GPU whose mean image is to be subtracted on the host.
+    :param frame: uint8 ``[H, W, 3]``, in host memory or on the GPU.
+    :param order: ``RGB`` or ``BGR``.
+    :returns: on a GPU the pixels and their :class:`Frame`; otherwise, and for a network with a mean image, a batch
+        ``[1, 3, size, size]`` that is preprocessed on the host, and None.
+    :raises UserError: if it is not a frame, or is on the GPU although the network has a mean image.
     """
     view = arrays.read(frame, device, stream)
     check(view, order)
     if device.gpu is None and mean_image is None:
+        assert view.host is not None
         return ArrayView(frame, images.prepare_frame(view.host, profile, size, order == "BGR"), view.stream), None
-    if mean_image is not None:  # the GPU's pass has channel means only
+    if mean_image is not None:  # the GPU's pass subtracts channel means only
         if view.host is None:
             raise UserError("this network has a mean image, which is subtracted on the host: give a numpy frame")
         batch = images.preprocess(view.host, profile, size, bgr=order == "BGR", mean_image=mean_image)
@@ -46,7 +50,10 @@ def read(
 
 
 def check(view: ArrayView, order: str) -> None:
-    """:raises UserError: for what is no frame of 8-bit pixels of three channels, or an unknown order of them."""
+    """Check that ``view`` is uint8 ``[H, W, 3]`` with at least one pixel, and ``order`` RGB or BGR.
+
+    :raises UserError: if not.
+    """
     if order not in ORDERS:
         raise UserError(f"order must be one of {', '.join(ORDERS)}, not {order!r}")
     if view.dtype != "uint8":
@@ -56,7 +63,7 @@ def check(view: ArrayView, order: str) -> None:
 
 
 def row_bytes(view: ArrayView) -> int:
-    """Bytes from one row to the next; 0 if the pixels of a row are not next to each other."""
+    """Return the bytes from one row to the next; 0 if the pixels of a row are not side by side."""
     height, width, _ = view.shape
     strides = view.strides or (3 * width, 3, 1)
     dense = (width == 1 or strides[1] == 3) and strides[2] == 1
@@ -66,18 +73,21 @@ def row_bytes(view: ArrayView) -> int:
 
 
 def spec(view: ArrayView, order: str, profile: Profile, size: int) -> Dict[str, Any]:
-    """What the native engine needs to make its input, ``size`` pixels square, from the frame."""
+    """Describe to the native engine how the frame becomes an input of ``size`` x ``size`` pixels.
+
+    The keys are the fields of ``fastalex_frame`` in ``csrc/include/fastalex.h``.
+    """
     height, width = view.shape[:2]
-    place = images.geometry((width, height), profile, size)
-    top, left = place.crop
+    geometry = images.geometry((width, height), profile, size)
+    top, left = geometry.crop
     std = np.array(profile.std, np.float64)
     return {
         "height": height,
         "width": width,
         "row_bytes": row_bytes(view),
         "filter": FILTERS.index(profile.resample),
-        "resized_h": place.height,
-        "resized_w": place.width,
+        "resized_h": geometry.height,
+        "resized_w": geometry.width,
         "crop_y": top,
         "crop_x": left,
         "swap": int(order != profile.order),

@@ -1,4 +1,4 @@
-"""The native net of a layer table on a device."""
+"""Native nets, made from a layer table for a device."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ def make(
     tuning: str = "",
     exact: bool = False,
 ) -> _core.Net:
-    """A net for images of ``input_shape``, ``(C, H, W)``.
+    """Make a net for images of ``input_shape``, ``(C, H, W)``.
 
     :param table: the text of :func:`fastalex.networks.layers.layer_table`.
     :param params: weight and bias of each layer in order: float32 arrays, or quantized weights as
-        :func:`fastalex._core.quantize_rows` gives them.
-    :param threads: of the CPU; 0: as many as this process may run on.
-    :raises UserError: for a table that makes no network, or parameters that are not its own.
+        :func:`fastalex._core.quantize_rows` returns them.
+    :param threads: CPU threads; 0: all processors this process may run on.
+    :param tuning: rules that choose kernels (:mod:`fastalex.tuning.rules`).
+    :raises UserError: if the table is not a network, or the parameters do not fit it.
+    :raises BackendError: if the backend does not work here.
     """
     return _core.Net(
         table,

@@ -1,4 +1,4 @@
-"""Precisions: of activations, of fully connected weights, and which of them each backend computes in."""
+"""Precisions of activations and of fully connected weights, and the combinations that each backend supports."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .._util.arguments import one_of
 from ..errors import UserError
 from .device_spec import DeviceSpec, runs_engines
 
-FC_STORAGES = _core.FC_STORAGES  # how the engine keeps the weights of fc layers, in its order: fp32, fp16, ...
-PRECISIONS = _core.PRECISIONS  # of activations and convolutions, in its order
-# What a backend computes in: precision -> the kinds of fully connected weights that go with it, the default first.
+FC_STORAGES = _core.FC_STORAGES  # formats of fully connected weights, by the engine's number: fp32, fp16, ...
+PRECISIONS = _core.PRECISIONS  # of activations and convolutions, by the engine's number
+#: Backend -> precision -> the formats of fully connected weights that go with it, the default first.
 SUPPORTED: Dict[str, Dict[str, Tuple[str, ...]]] = {
     "cpu": {
         "fp32": ("fp32", "fp16", "bf16", "int8", "int4"),
@@ -27,18 +27,21 @@ SUPPORTED: Dict[str, Dict[str, Tuple[str, ...]]] = {
 def resolve(
     device: DeviceSpec, precision: str, fc_weights: Optional[str], stored: Optional[str] = None
 ) -> Tuple[str, str]:
-    """(precision, kind of fully connected weights). The latter is by default ``stored``, how a file has them, where
-    :data:`SUPPORTED` lets it go with the precision, else the first that does.
+    """Return the precision and the format of the fully connected weights.
 
-    :raises UserError: for values that there are none of, or that this backend does not compute in.
+    :param fc_weights: the caller's choice; None: ``stored`` if :data:`SUPPORTED` has it, else the default.
+    :param stored: the format of the weights in the file, if any.
+    :raises UserError: for an unknown name, or a combination that the backend does not support.
     """
     one_of("precision", precision, PRECISIONS)
     if fc_weights is not None:
         one_of("fc_weights", fc_weights, FC_STORAGES)
     known = _supported_by(device.backend)
     if precision not in known:
+        other = _first(lambda rows: precision in rows)
         raise UserError(
-            f"precision='{precision}' is not for device='{device.name}', which computes in {_either(known)}; use device='{_first(lambda rows: precision in rows)}' or precision='fp32'"
+            f"precision='{precision}' is not for device='{device.name}', which computes in {_either(known)}; "
+            f"use device='{other}' or precision='fp32'"
         )
     if fc_weights is None:
         return precision, stored if stored in known[precision] else known[precision][0]
@@ -46,23 +49,27 @@ def resolve(
         return precision, fc_weights
     fits = [other for other in known if fc_weights in known[other]]
     if not fits:
+        other = _first(lambda rows: any(fc_weights in formats for formats in rows.values()))
         raise UserError(
-            f"fc_weights='{fc_weights}' is not for device='{device.name}'; use device='{_first(lambda rows: any(fc_weights in kinds for kinds in rows.values()))}', or fc_weights {_either(known[precision])}"
+            f"fc_weights='{fc_weights}' is not for device='{device.name}'; "
+            f"use device='{other}', or fc_weights {_either(known[precision])}"
         )
     raise UserError(
-        f"fc_weights='{fc_weights}' does not go with precision='{precision}'; use {_either(known[precision])}, or precision='{fits[0]}'"
+        f"fc_weights='{fc_weights}' does not go with precision='{precision}'; "
+        f"use {_either(known[precision])}, or precision='{fits[0]}'"
     )
 
 
 def _supported_by(backend: str) -> Dict[str, Tuple[str, ...]]:
-    return SUPPORTED.get(backend) or SUPPORTED["tensorrt" if runs_engines(backend) else "cuda"]  # of the tests
+    return SUPPORTED.get(backend) or SUPPORTED["tensorrt" if runs_engines(backend) else "cuda"]  # backends of the tests
 
 
 def _first(has: Callable[[Dict[str, Tuple[str, ...]]], bool]) -> str:
+    """Return the first backend whose rows satisfy ``has``."""
     return next(backend for backend, rows in SUPPORTED.items() if has(rows))
 
 
 def _either(words: Iterable[str]) -> str:
-    """``fp32``, ``fp32 or fp16``, ``fp32, fp16 or int8``."""
+    """Join words: ``fp32``, ``fp32 or fp16``, ``fp32, fp16 or int8``."""
     *others, last = words
     return f"{', '.join(others)} or {last}" if others else last

@@ -1,1 +1,1 @@
-"""Self-test: every op on every backend against the naive one. It needs no PyTorch and no pytest, so boards run it."""
+"""The self-test: every op on every backend against the naive one, without PyTorch and pytest, which boards lack."""

@@ -1,7 +1,7 @@
-"""The op cases: one table for the self-test, the tests and whoever adds a backend.
+"""The op cases: one table for the self-test, the tests and new backends.
 
-A case is a net of one layer (and what is fused into it or needs it) with the shape of its input. The layers are in
-the text form of ``csrc/include/fastalex.h``.
+A case is a net of one layer, with an op that is fused into it or follows it in some cases, and the shape of its input.
+The layers have the text form of ``csrc/include/fastalex.h``.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ STORAGES = FC_STORAGES
 class Case:
     """A layer and its input.
 
-    ``table`` is the layer table, whose first line has the parameters, if any line has. ``shape`` is the input's
-    ``(N, C, H, W)``. ``scale`` is the standard deviation of the input, whose mean is 0. ``storage`` is how fully
-    connected weights are kept (:data:`STORAGES`). ``small`` cases belong to the self-test, which must be quick; the
-    others are the layers of the family at full size.
+    ``table`` is the layer table; if a line has parameters, it is the first. ``shape`` is ``(N, C, H, W)`` of the input,
+    whose mean is 0 and whose standard deviation is ``scale``. ``storage`` is the format of fully connected weights
+    (:data:`STORAGES`). ``small`` cases belong to the self-test, which must be quick; the others are the layers of the
+    family at full size.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Case:
 
     @property
     def op(self) -> str:
-        """The op under test: of the last line that is not fused into the one before."""
+        """The op under test: that of the first line, or the softmax after it."""
         return self.ops[-1] if self.ops[-1] == "softmax" else self.ops[0]
 
     @property
     def first_line(self) -> str:
-        """The layer that has the parameters, without what follows it."""
+        """The layer with the parameters, without the ops after it."""
         return self.table.splitlines()[0]
 
     @property
@@ -77,9 +77,9 @@ class Case:
         return [(outputs, self.products // kernel**2, kernel, kernel), (outputs,)]
 
     def random(self, seed: int = 0) -> Tuple[np.ndarray, List[np.ndarray]]:
-        """Input and parameters, float32, the same for the same name and ``seed``.
+        """Make random input and parameters, float32, the same for the same name and ``seed``.
 
-        Weights are scaled by ``1 / sqrt(products)``, so outputs are about as large as inputs; biases are not small.
+        Weights are scaled by ``1 / sqrt(products)``, so that outputs are about as large as inputs; biases are as large.
         """
         generator = np.random.default_rng([zlib.crc32(self.name.encode()), seed])
         x = generator.standard_normal(self.shape, np.float32) * np.float32(self.scale)
@@ -113,8 +113,8 @@ def _fc(out: int) -> str:
 _RELU, _TANH, _SOFTMAX = "\nrelu name=act", "\ntanh name=act", "\nsoftmax name=prob"
 _SIGMOID, _LEAKY = "\nsigmoid name=act", "\nleaky_relu name=act alpha=%s"
 
-# Widths that no vector length divides, maps whose last row, column or window is special, batches on both sides of
-# the number of rows that a backend computes at once, sums long enough to be split into blocks.
+# Widths that are no multiple of a vector, maps with a special last row, column or window, batches above and below the
+# number of rows that a backend computes at once, and sums that are long enough to be split into blocks.
 _SMALL = (
     Case("conv-11x11/4", _conv(24, 11, 4), (1, 3, 35, 35)),
     Case("conv-11x11/4-pad2", _conv(16, 11, 4, 2), (2, 3, 30, 27)),
@@ -180,20 +180,20 @@ _SMALL = (
 
 
 def layers_of(row: Variant) -> List[Case]:
-    """Each layer of a network at its own size, without those that do nothing or are exact at any size."""
-    found = []
+    """Make a case of each layer of a network at its own size, without dropout and ReLU, which are exact at any size."""
+    cases = []
     for layer in row.layers():
         if layer.op in ("dropout", "relu"):
             continue
         channels, height, width = (*layer.in_shape, 1, 1)[:3]
         name = f"{row.name}/{layer.name}"
         table = layer_table([layer]).strip()
-        found.append(Case(name, table, (1, channels, height, width), scale=10.0, small=False))
-    return found
+        cases.append(Case(name, table, (1, channels, height, width), scale=10.0, small=False))
+    return cases
 
 
 def _real() -> List[Case]:
-    """Each layer of each variant at its own size, once."""
+    """Make a case of each layer of each variant at its own size, without repetitions."""
     cases: Dict[Tuple[str, Tuple[int, ...]], Case] = {}
     for row in VARIANTS.values():
         for case in layers_of(row):
@@ -207,15 +207,15 @@ CASES: Dict[str, Case] = {case.name: case for case in (*_SMALL, *_real())}
 
 
 def small() -> List[Case]:
-    """The cases of the self-test."""
+    """Return the cases of the self-test."""
     return [case for case in CASES.values() if case.small]
 
 
 def served(case: Case, backend: str) -> bool:
-    """Whether a backend is meant to compute the case: naive keeps no weights in fewer bits, bf16 is the CPU's."""
+    """Whether a backend supports the case: naive has no weights in fewer bits, and only the CPU has bf16."""
     return case.storage == "fp32" or (backend == "cpu" if case.storage == "bf16" else backend != "naive")
 
 
 def real() -> List[Case]:
-    """The layers of the family at full size."""
+    """Return the layers of the family at full size."""
     return [case for case in CASES.values() if not case.small]

@@ -1,4 +1,4 @@
-"""Every op on every backend against the naive one, within bounds that follow from the arithmetic (:mod:`.bounds`)."""
+"""Checks of every op on every backend against the naive one, within bounds derived in :mod:`.bounds`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from .bounds import FUNCTION, error_bound, gamma
 from .cases import Case, served, small
 from .native import REFERENCE, Runner, arithmetic_of, kept_params, make_net, run_native
 
-SMALLEST = 1e-3  # a reference whose largest value is below this tells nothing
-MARGIN = 10.0  # and so does one that is nowhere this much larger than its bound: zeros would pass
+SMALLEST = 1e-3  # a reference must have a value at least this large, or the comparison says nothing
+MARGIN = 10.0  # and a value this many times larger than its bound, or zeros would pass
 
 
 class Outcome(NamedTuple):
-    """One case on one backend. ``error`` is the largest absolute error, ``share`` the largest error in parts of its
-    bound (both None if there is none to give), ``reason`` one sentence where it is not ``ok``."""
+    """The result of one case on one backend.
+
+    ``error`` is the largest absolute error, and ``share`` the largest ratio of an error to its bound; both are None
+    without a comparison. ``reason`` is one sentence if the case is not ``ok``, otherwise empty.
+    """
 
     backend: str
     case: str
@@ -31,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 def to_bf16(x: np.ndarray) -> np.ndarray:
-    """float32 with 8 bits, rounded to nearest, of ties to even."""
+    """Round float32 to bf16, 8 significant bits, to nearest with ties to even; return float32."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
 
@@ -45,15 +48,15 @@ def check(
     tuning: str = "",
     exact: bool = False,
 ) -> Outcome:
-    """Run ``case`` on ``backend`` and on the naive backend, and compare. Raises nothing that a backend may do wrong.
+    """Run ``case`` on ``backend`` and on the naive backend, and compare; failures of the backend are not raised.
 
-    Weights that are kept in fewer bits are compared with what they became, so quantization is no excuse; neither is
-    the rounding of an input that becomes fp16 or bf16.
+    The naive backend gets the weights as ``backend`` stores them, and an input that is already rounded to fp16 or bf16,
+    so that neither quantization nor rounding of the input widens the bound.
 
-    :param precision: of the activations, ``fp32``, ``fp16`` or ``bf16``; with the latter two no weights are kept in
-        fp32.
+    :param precision: of the activations, ``fp32``, ``fp16`` or ``bf16``; with the latter two, fp32 weights are stored
+        in this precision as well.
     :param tuning: rules that choose the kernels (``csrc/include/fastalex.h``).
-    :param exact: no Winograd.
+    :param exact: without Winograd's algorithm.
     """
     x, params = case.random(seed)
     if precision != "fp32":
@@ -75,7 +78,7 @@ def check(
 
 
 class Problem(NamedTuple):
-    """A case for one precision of the CPU: what to run, what must come out (float64) and how far from it."""
+    """A case in one precision of the CPU: the net, its input, the expected result (float64) and its error bound."""
 
     table: str
     storage: str
@@ -86,53 +89,55 @@ class Problem(NamedTuple):
     bound: np.ndarray
 
     def run(self) -> np.ndarray:
-        """What the CPU makes of it."""
+        """Run it on the CPU."""
         return run_native(self.table, self.x, self.params, "cpu", self.storage, self.precision)
 
 
 def problem(case: Case, precision: str = "fp32", unsigned: bool = False) -> Problem:
-    """``case`` in ``precision``. With ``bf16`` the input and the weights are rounded to it, so that it does not matter
-    whether an instruction set multiplies in bf16 or by Winograd's algorithm in fp32; the bound allows both. With
-    ``int8``, for convolutions, the input is on its levels: of either sign, or ``unsigned`` after a relu.
+    """Make the problem of ``case`` in ``precision``.
 
-    With weights and inputs on their levels every sum is one of integers. What is rounded: the input's and the weights'
-    values as they are given, the scale of a product (twice), the sum as a float, its product with the scale, the sum
+    With ``bf16`` the input and the weights are rounded to it first, so that an instruction set may multiply in bf16 or
+    by Winograd's algorithm in fp32; the bound allows both. With ``int8``, for convolutions, the input has quantized
+    values: signed, or ``unsigned`` after a ReLU.
+
+    If weights and inputs are quantized values, all sums are of integers. Roundings remain of the input's and the
+    weights' values as floats, the scale of a product (two), the sum as a float, its product with the scale, the sum
     with the bias, and the reference.
     """
     x, params = case.random()
     table, storage = case.table, case.storage
     if precision == "int8":
         x = np.abs(x) if unsigned else x
-        step = np.float32(np.abs(x).max() / (255 if unsigned else 127))
-        x = np.rint(x / step) * step
+        scale = np.float32(np.abs(x).max() / (255 if unsigned else 127))
+        x = np.rint(x / scale) * scale
         first, *rest = table.splitlines()
         relu = ["relu name=before"] if unsigned else []
-        table, storage = "\n".join([*relu, f"{first} scale={step:.9g}", *rest]), "int8"
+        table, storage = "\n".join([*relu, f"{first} scale={scale:.9g}", *rest]), "int8"
     elif precision == "bf16":
         x, params = to_bf16(x), [to_bf16(params[0]), params[1]]
         storage = "bf16" if storage == "fp32" else storage
     net = make_net(table, x, params, "cpu", storage, precision)
-    kept = [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
-    reference = run_native(case.table, x, kept, REFERENCE).astype(np.float64)
+    stored = [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
+    reference = run_native(case.table, x, stored, REFERENCE).astype(np.float64)
     if precision != "int8":
-        kept_as = dataclasses.replace(case, storage=storage)
-        ways = {arithmetic_of(kept_as, "cpu", precision), arithmetic_of(case, "cpu")}
-        bound = np.max([error_bound(case, x, kept, reference, way) for way in ways], axis=0)
+        stored_case = dataclasses.replace(case, storage=storage)
+        ways = {arithmetic_of(stored_case, "cpu", precision), arithmetic_of(case, "cpu")}
+        bound = np.max([error_bound(case, x, stored, reference, way) for way in ways], axis=0)
         return Problem(table, storage, precision, x, params, reference, bound)
-    sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in kept], REFERENCE).astype(np.float64)
+    sizes = run_native(case.first_line, np.abs(x), [np.abs(param) for param in stored], REFERENCE).astype(np.float64)
     own = gamma(FUNCTION + 3) * np.abs(reference) if case.ops[-1] in activations.OPS[1:] else 0.0
     return Problem(table, storage, precision, x, params, reference, gamma(8) * sizes + own)
 
 
 def run_all(backends: Iterable[str], cases: Optional[Iterable[Case]] = None, run: Runner = run_native) -> List[Outcome]:
-    """:func:`check` for each case (default: the small ones) on each backend but the naive one, the reference."""
+    """Check each case (default: the small ones) on each backend that supports it, except the naive one."""
     chosen = list(small() if cases is None else cases)
     others = [backend for backend in backends if backend != REFERENCE]
     return [check(case, backend, run=run) for backend in others for case in chosen if served(case, backend)]
 
 
 def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray, bound: np.ndarray) -> Outcome:
-    """Whether ``result`` is within ``bound`` of ``reference`` everywhere; arrays of one shape."""
+    """Compare ``result`` with ``reference``: it must be within ``bound`` everywhere; the three have one shape."""
 
     def outcome(reason: str, error: Optional[float] = None, share: Optional[float] = None) -> Outcome:
         return Outcome(backend, case.name, case.op, not reason, error, share, reason)
@@ -151,7 +156,7 @@ def compare(case: Case, backend: str, result: np.ndarray, reference: np.ndarray,
 
 
 def _share(difference: np.ndarray, bound: np.ndarray) -> Optional[float]:
-    """The largest difference in parts of its bound; None where exact values differ."""
+    """Return the largest ratio of a difference to its bound; None if values with the bound 0 differ."""
     if (difference[bound == 0] > 0).any():
         return None
     return float((difference[bound > 0] / bound[bound > 0]).max()) if (bound > 0).any() else 0.0

@@ -1,12 +1,12 @@
-"""A network that was read from a file's graph, held against the graph itself.
+"""Comparison of a network that was read from a file's graph with the graph itself.
 
-The graph is executed node by node (:mod:`fastalex.weights.interpreter`), and so is the network as its variant's table
-has it, on the same pictures: what the reader has misunderstood then shows as another result.
+The graph and the layers of the variant are executed node by node (:mod:`fastalex.weights.interpreter`) on the same
+images. If the reader has misunderstood the graph, the results differ.
 
-How much the two may differ: both round each sum of products, the more the longer it is. With independent errors of
-relative size u = 2^-24 in sums of n products, a result is off by :data:`~.bounds.DEVIATIONS` u sqrt(n) of what is
-summed up (Higham and Mary 2019, as in :mod:`.bounds`), and n counts the products of all layers, since each passes on
-the errors of those before it. What is summed up is taken from the last layer: ``sum(|w| |x|) + |b|``.
+Both round their sums of products, a long sum more than a short one. With independent errors of relative size
+u = 2^-24 in sums of n products, a result is off by :data:`~.bounds.DEVIATIONS` u sqrt(n) of the sum of magnitudes
+(Higham and Mary 2019, as in :mod:`.bounds`). n counts the products of all layers, since each passes on the errors of
+the layers before it; the magnitudes are those of the last layer, ``sum(|w| |x|) + |b|``.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..weights import Weights, interpreter
 from ..weights.graph import Graph, Node, shown
 from .bounds import DEVIATIONS, U
 
-MOST_PICTURES = 16  # of a graph that takes no other number
-ROOM = 32  # pixels that the second size is larger by
+MAX_BATCH = 16  # of a graph with a fixed batch size
+SIZE_INCREMENT = 32  # pixels from the first image size to the second
 
 
 def check(loaded: Weights, variant: Variant, arrays: Mapping[str, Any]) -> None:
-    """Hold the network ``variant`` with ``arrays`` against the graph of the file that it comes from, if it has one.
+    """Compare the network ``variant`` with parameters ``arrays`` with the graph of its file, if that has one.
 
-    :raises UserError: if they differ, or the graph has an op that cannot be computed here.
+    :raises UserError: if they differ, or the graph has an op that the interpreter lacks.
     """
     if loaded.graph is None:
         return
@@ -38,47 +38,50 @@ def check(loaded: Weights, variant: Variant, arrays: Mapping[str, Any]) -> None:
         try:
             x, expected = _expected(loaded.graph, variant, size)
         except (interpreter.UnknownOpError, *interpreter.PROBLEMS) as problem:
-            if number:  # the graph takes pictures of one size alone, whatever it says
+            if number:  # the graph takes images of one size only, whatever it declares
                 return
             raise UserError(
-                f"{loaded.path} cannot be checked: {shown(' '.join(str(problem).split()), 200)}; check=False loads it all the same"
+                f"{loaded.path} cannot be checked: {shown(' '.join(str(problem).split()), 200)}; "
+                "check=False loads it all the same"
             ) from None
-        found, magnitudes = _of_variant(variant, arrays, x)
-        _compare(loaded.path, variant, found, expected, magnitudes)
+        result, magnitudes = _run_variant(variant, arrays, x)
+        _compare(loaded.path, variant, result, expected, magnitudes)
 
 
 def _sizes(graph: Graph, variant: Variant) -> List[int]:
     fixed = graph.shape[2] if len(graph.shape) == 4 else 0
     if fixed > 0 or not variant.adaptive_pool:
         return [fixed or variant.input_size]
-    return [variant.input_size, variant.input_size + ROOM]
+    return [variant.input_size, variant.input_size + SIZE_INCREMENT]
 
 
 def _expected(graph: Graph, variant: Variant, size: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Pictures, and what the graph makes of them: of one, or of as many as the graph insists on."""
-    x = _pictures(1, variant, size)
+    """Return a batch of one image, or of the graph's fixed batch size, and the graph's result for it."""
+    x = _random_images(1, variant, size)
     try:
         return x, interpreter.run(graph, x)
     except interpreter.PROBLEMS:
-        if not graph.shape or not 1 < graph.shape[0] <= MOST_PICTURES:
+        if not graph.shape or not 1 < graph.shape[0] <= MAX_BATCH:
             raise
-    x = _pictures(graph.shape[0], variant, size)
+    x = _random_images(graph.shape[0], variant, size)
     return x, interpreter.run(graph, x)
 
 
-def _pictures(batch: int, variant: Variant, size: int) -> np.ndarray:
-    """Random pixels as the variant's profile gives them, so that values are as large as in use."""
+def _random_images(batch: int, variant: Variant, size: int) -> np.ndarray:
+    """Normalize random pixels by the variant's profile, so that values are as large as those of real images."""
     generator = np.random.default_rng(0)
-    pixels = generator.uniform(0, 255, (batch, variant.channels, size, size)).astype(np.float32)
+    pixels: np.ndarray = generator.uniform(0, 255, (batch, variant.channels, size, size)).astype(np.float32)
     row = profiles.get(variant.profile)
     if variant.channels != 3:
-        return pixels / np.float32(255)
+        pixels /= np.float32(255)
+        return pixels
     mean, std = (np.array(values, np.float32).reshape(3, 1, 1) for values in (row.mean, row.std))
-    return (pixels / np.float32(row.divisor) - mean) / std
+    pixels = (pixels / np.float32(row.divisor) - mean) / std
+    return pixels
 
 
-def _of_variant(variant: Variant, arrays: Mapping[str, Any], x: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
-    """The network's result, and the magnitudes that its last fully connected layer sums up."""
+def _run_variant(variant: Variant, arrays: Mapping[str, Any], x: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    """Return the network's result, and the sums of magnitudes of its last fully connected layer."""
     magnitudes = np.zeros((len(x), 1), np.float32)
     for layer in variant.layers((x.shape[2], x.shape[3])):
         if layer.op == "fc":
@@ -92,7 +95,7 @@ def _of_variant(variant: Variant, arrays: Mapping[str, Any], x: np.ndarray) -> T
     return x, magnitudes
 
 
-def _one(op: str, inputs: List[Any], **attributes: Any) -> np.ndarray:
+def _run_node(op: str, inputs: List[Any], **attributes: Any) -> np.ndarray:
     return interpreter.evaluate(Node(op, op, [], [op], attributes), inputs)[0]
 
 
@@ -104,28 +107,30 @@ def _conv(layer: Layer, arrays: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     ]
     inputs = [x, *(np.asarray(arrays[layer.param + leaf]) for leaf in (".weight", ".bias"))]
     pads = [options["pad"], options["pad"], *ends]
-    return _one("Conv", inputs, group=options["groups"], strides=[options["stride"]] * 2, pads=pads)
+    return _run_node("Conv", inputs, group=options["groups"], strides=[options["stride"]] * 2, pads=pads)
 
 
 def _max_pool(layer: Layer, arrays: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     options = layer.options
     sides = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
-    return _one("MaxPool", [x], ceil_mode=int(options["rounding"] == "ceil"), **sides)
+    return _run_node("MaxPool", [x], ceil_mode=int(options["rounding"] == "ceil"), **sides)
 
 
 def _lrn(layer: Layer, arrays: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     options = layer.options
-    numbers = {"size": options["size"], "alpha": options["alpha"] * options["size"], "beta": options["beta"]}
-    parts = np.split(x, options["groups"], axis=1)
-    return np.concatenate([_one("LRN", [part], bias=options["k"], **numbers) for part in parts], axis=1)
+    attributes = {"size": options["size"], "alpha": options["alpha"] * options["size"], "beta": options["beta"]}
+    groups = np.split(x, options["groups"], axis=1)
+    return np.concatenate([_run_node("LRN", [part], bias=options["k"], **attributes) for part in groups], axis=1)
 
 
 def _spatial_norm(layer: Layer, arrays: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
     options = layer.options
     size = options["size"]
     window = {"kernel_shape": [size] * 2, "pads": [size // 2] * 4, "strides": [1, 1], "count_include_pad": 1}
-    sums = _one("AveragePool", [np.square(x)], **window) * np.float32(size**2)
-    return x / (np.float32(options["k"]) + np.float32(options["alpha"]) * sums) ** np.float32(options["beta"])
+    sums = _run_node("AveragePool", [np.square(x)], **window) * np.float32(size**2)
+    scale = (np.float32(options["k"]) + np.float32(options["alpha"]) * sums) ** np.float32(options["beta"])
+    normalized: np.ndarray = x / scale
+    return normalized
 
 
 def _adaptive_average(layer: Layer, arrays: Mapping[str, Any], x: np.ndarray) -> np.ndarray:
@@ -145,27 +150,28 @@ _NODES: Dict[str, Any] = {
     "lrn": _lrn,
     "maxpool": _max_pool,
     "relu": lambda layer, arrays, x: np.maximum(x, 0),
-    "sigmoid": lambda layer, arrays, x: _one("Sigmoid", [x]),
-    "softmax": lambda layer, arrays, x: _one("Softmax", [x]),
+    "sigmoid": lambda layer, arrays, x: _run_node("Sigmoid", [x]),
+    "softmax": lambda layer, arrays, x: _run_node("Softmax", [x]),
     "spatial_norm": _spatial_norm,
     "tanh": lambda layer, arrays, x: np.tanh(x),
 }
 
 
-def _compare(path: str, variant: Variant, found: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray) -> None:
-    if found.shape != expected.shape:
-        shapes = (path, list(expected.shape[1:]), variant.name, list(found.shape[1:]))
+def _compare(path: str, variant: Variant, result: np.ndarray, expected: np.ndarray, magnitudes: np.ndarray) -> None:
+    if result.shape != expected.shape:
         raise UserError(
-            "the graph of {} gives {} values an image, the network {} that was read from it {}".format(*shapes)
+            f"the graph of {path} gives {list(expected.shape[1:])} values an image, "
+            f"the network {variant.name} that was read from it {list(result.shape[1:])}"
         )
     products = sum(layer.macs // max(1, int(np.prod(layer.out_shape))) for layer in variant.layers())
     bound = DEVIATIONS * U * np.sqrt(products) * magnitudes.max(axis=1, keepdims=True)
-    difference = np.abs(found.astype(np.float64) - expected)
-    if not np.isfinite(expected).all() and np.array_equal(np.isfinite(found), np.isfinite(expected)):
+    difference = np.abs(result.astype(np.float64) - expected)
+    if not np.isfinite(expected).all() and np.array_equal(np.isfinite(result), np.isfinite(expected)):
         return  # weights that are not finite
-    if not (difference <= bound).all():  # a softmax changes by no more than its logits do
+    if not (difference <= bound).all():  # holds after a softmax too, which changes by no more than its logits
         worst = float(np.nanmax(difference)) if not np.isnan(difference).all() else float("nan")
         raise UserError(
-            f"{path} computes something else than the network {variant.name} that was read from it: values differ by {worst:.3g} where {float(np.abs(expected).max()):.3g} is "
-            "the largest; name the variant if you know better, with check=False"
+            f"{path} computes something else than the network {variant.name} that was read from it: values differ by "
+            f"{worst:.3g} where {float(np.abs(expected).max()):.3g} is the largest; name the variant if you know "
+            "better, with check=False"
         )

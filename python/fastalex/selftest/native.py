@@ -1,4 +1,4 @@
-"""One op case on one backend of the native engine: its result, its parameters as they are kept, its arithmetic."""
+"""Op cases on a backend of the native engine: results, stored parameters, and the arithmetic of the kernels."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ Runner = Callable[[str, np.ndarray, Params, str, str], np.ndarray]
 
 
 class Arithmetic(NamedTuple):
-    """How a backend computes a case: ``half`` activations, products in one fp16 sum (0: sums in fp32), the form of
-    a convolution's weights (``direct``, ``winograd 2x3``, ...), and the digits of 8 bits that a fully connected layer's
-    input is cut into (0: it stays a float)."""
+    """The arithmetic of a backend for a case.
+
+    ``half``: activations are fp16. ``half_sum``: products in one fp16 sum; 0: sums are fp32. ``form``: algorithm of a
+    convolution (``direct``, ``winograd 2x3``, ...). ``byte_planes``: planes of 8 bits that the input of a fully
+    connected layer is split into; 0: it stays a float.
+    """
 
     half: bool = False
     half_sum: int = 0
@@ -41,12 +44,15 @@ def run_native(
     tuning: str = "",
     exact: bool = False,
 ) -> np.ndarray:
-    """The output of the native engine for one batch, float32 ``[N, features]`` or ``[N, C, H, W]``.
+    """Make a net and run one batch, to float32 ``[N, features]`` or ``[N, C, H, W]``.
 
-    The net first computes a batch of NaN: a workspace that is read before it is written then shows in the result.
+    The net first runs a batch of NaN, so that a workspace that is read before it is written spoils the result.
 
-    :raises UserError: for a table that makes no net.
-    :raises BackendError: if the backend cannot be used.
+    :param table: the layer table.
+    :param x: float32 ``[N, C, H, W]``.
+    :param storage: format of fully connected weights.
+    :raises UserError: if the table is not a network.
+    :raises BackendError: if the backend does not work here.
     """
     net = make_net(table, x, params, backend, storage, precision, tuning, exact)
     if backend != REFERENCE:
@@ -55,14 +61,14 @@ def run_native(
 
 
 def output(net: _core.Net, x: np.ndarray) -> np.ndarray:
-    """The output of ``net`` for one batch, float32 ``[N, C, H, W]``."""
+    """Run ``net`` on one batch, float32 ``[N, C, H, W]``, and return its output."""
     return net.run(_core.Call(x))[0]
 
 
 def kept_params(
     case: Case, params: Params, backend: str, precision: str = "fp32", exact: bool = False
 ) -> List[np.ndarray]:
-    """The parameters as ``backend`` keeps them in ``case.storage``, back in float32."""
+    """Return the parameters as ``backend`` stores them in ``case.storage``, converted back to float32."""
     net = make_net(case.table, np.zeros(case.shape, np.float32), params, backend, case.storage, precision, exact=exact)
     return [net.param(index).reshape(param.shape) for index, param in enumerate(params)]
 
@@ -70,7 +76,7 @@ def kept_params(
 def arithmetic_of(
     case: Case, backend: str, precision: str = "fp32", tuning: str = "", exact: bool = False
 ) -> Arithmetic:
-    """What ``backend`` says of the kernels that it would run for ``case``."""
+    """Ask ``backend`` for the arithmetic of the kernels that it runs for ``case``."""
     x, params = case.random()
     net = make_net(case.table, x, params, backend, case.storage, precision, tuning, exact)
     step = json.loads(net.describe(_core.Call(x)))["steps"][0]
@@ -89,6 +95,7 @@ def make_net(
     tuning: str = "",
     exact: bool = False,
 ) -> _core.Net:
+    """Make the net of a layer table for the shape of ``x``; parameters and errors are those of :func:`run_native`."""
     return _core.Net(
         table,
         list(x.shape[1:]),

@@ -1,1 +1,1 @@
-"""Kernel tuning: which kernel serves a layer (:mod:`.rules`), and measuring it on the GPU at hand (:mod:`.measure`)."""
+"""Kernel tuning: rules that choose kernels for layers (:mod:`.rules`), and measuring them (:mod:`.measure`)."""

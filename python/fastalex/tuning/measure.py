@@ -1,14 +1,13 @@
-"""Measuring, on the GPU at hand, which kernel serves each layer best.
+"""Measurement of the fastest kernel for each layer, on the GPU of this machine.
 
-The engine names its candidates for each step (``describe``), and times the steps of a whole run with its own events
-(``profile``). Trial i is a net in which every step has its i-th candidate and split, so a few nets measure them all;
-the net as it is without the user's rules is the base, measured first and last. A candidate counts only if the results
-of its net agree with the base's, and wins only if it is quicker by more than either of the two varies. A pair of ops
-that one kernel does (LRN and pool) has one more option: :data:`SEPARATE`.
+The engine lists the candidates of each step (``describe``), and times the steps of a whole run by its own events
+(``profile``). Trial i is a net in which every step has its i-th candidate and split, so that few nets measure them all.
+The base is the net without the user's rules, measured first and last. A candidate counts only if the results of its net
+agree with those of the base, and wins only if it is faster by more than either of the two varies. A pair of ops that
+one kernel computes (LRN and pool) has one more option, :data:`SEPARATE`.
 
-What is set for the whole network (:data:`~.trials.SETTINGS`) is measured by the host's clock: calls that run as one
-CUDA graph or as launches one by one, and, where CPU and GPU share the memory, camera frames that the GPU reads where
-the CPU wrote them or from a copy.
+Settings of the whole network (:data:`~.trials.SETTINGS`) are timed by the host's clock: calls that run as one CUDA
+graph or as single launches and, if CPU and GPU share memory, camera frames that the GPU reads in place or from a copy.
 """
 
 from __future__ import annotations
@@ -30,23 +29,23 @@ from ..runtime.device_spec import DeviceSpec
 from .rules import of_device_file
 from .trials import DEFAULT, FAILED, SETTINGS, SLOWER, TITLES, WINNER, WRONG, Trial
 
-ROUNDS = 3  # of `repeat` runs; how much the medians of the rounds differ is the noise
+ROUNDS = 3  # of `repeat` runs each; the noise is the difference between the medians of the rounds
 WARM_UP = 3  # runs
-#: What results may differ by, of the largest value: other orders of fp32 sums and Winograd, or sums in half.
+#: Allowed difference of results, relative to the largest value: sums in another order and Winograd, or sums in fp16.
 AGREEMENT = {"fp32": 1e-3, "fp16": 3e-2}
-SEPARATE = "separate"  # in place of the candidate of a pair: its ops one after the other
-FRAME = (720, 1280, 3)  # of a camera
+SEPARATE = "separate"  # instead of a candidate for a pair: its ops run one after the other
+FRAME = (720, 1280, 3)  # shape of a camera frame
 
 
 class Option(NamedTuple):
-    """One way of computing a step."""
+    """One way to compute a step: a candidate, and the number of blocks that share a sum (0: the cost model's)."""
 
     candidate: str
     split: int
 
 
 class TuningJob(NamedTuple):
-    """What is tuned: a network in one kind of numbers at one batch."""
+    """A network to tune, in one precision and for one batch size."""
 
     variant: Variant
     parameters: Sequence[np.ndarray]
@@ -58,7 +57,7 @@ class TuningJob(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Median over the rounds, and the distance between the fastest and the slowest, in ms."""
+    """The median over the rounds, and the difference between the slowest and the fastest round, in ms."""
 
     ms: float
     noise: float
@@ -67,10 +66,12 @@ class Timing(NamedTuple):
 def tune(
     work: TuningJob, repeat: int = 20, say: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
 ) -> List[Trial]:
-    """Every option of every key, and of every setting, with its time and verdict; the best of each is its ``winner`` or
-    ``default``.
+    """Measure every option of every step, and of every setting.
 
-    :param skip: keys that are left out, because another network's measurement had them.
+    :param repeat: runs per round.
+    :param say: is called with a line about each step of the progress.
+    :param skip: keys to leave out, because the measurement of another network had them.
+    :returns: a trial per option, with its time and verdict; the best of each key is ``winner`` or ``default``.
     :raises UserError: for a network that the backend cannot run.
     """
     base = _TrialNet(work, [])
@@ -81,9 +82,9 @@ def tune(
     before = base.times(repeat, owners)
     del base
     measured: Dict[Tuple[str, Option], Any] = {}
-    for number, chosen in enumerate(_trials(steps)):
-        say(f"batch {work.batch}, {work.precision}: trial {number + 1}, {len(chosen)} layers")
-        measured.update(_measure(work, chosen, expected, repeat, owners))
+    for number, options in enumerate(_trials(steps)):
+        say(f"batch {work.batch}, {work.precision}: trial {number + 1}, {len(options)} layers")
+        measured.update(_measure(work, options, expected, repeat, owners))
     after = _TrialNet(work, []).times(repeat, owners)
     trials: List[Trial] = []
     for key, step in steps.items():
@@ -96,7 +97,7 @@ def tune(
 
 
 def rules(trials: Sequence[Trial]) -> List[Rule]:
-    """The winners as rules, each for the batch it was measured at: another batch may have other candidates."""
+    """Make rules of the winners, each for its own batch size only: another may have other candidates."""
     return [
         Rule(trial["precision"], trial["key"], trial["batch"], trial["batch"], trial["candidate"], trial["split"])
         for trial in trials
@@ -105,13 +106,15 @@ def rules(trials: Sequence[Trial]) -> List[Rule]:
 
 
 class _Step(NamedTuple):
+    """The layers that share a key, the option in use for them, and the other options."""
+
     layers: List[str]
     chosen: Option
     options: List[Option]
 
 
 class _TrialNet:
-    """A native net with some rules in front of the device file's, and perhaps a setting after them."""
+    """A native net with rules before those of the device file, and a setting after them if there is one."""
 
     def __init__(self, work: TuningJob, forced: Sequence[Rule], setting: str = "") -> None:
         self.work = work
@@ -134,10 +137,11 @@ class _TrialNet:
         self.images = _core.Call(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
 
     def facts(self) -> Dict[str, Any]:
-        return json.loads(self.net.describe(self.images))
+        description: Dict[str, Any] = json.loads(self.net.describe(self.images))
+        return description
 
     def describe(self) -> List[Dict[str, Any]]:
-        steps = self.facts()["steps"]
+        steps: List[Dict[str, Any]] = self.facts()["steps"]
         label_fused_steps(self.work.variant.layers(), steps)
         return steps
 
@@ -145,14 +149,14 @@ class _TrialNet:
         return self.net.run(self.images)[0]
 
     def frame(self) -> np.ndarray:
-        """Of a camera's frame in host memory."""
+        """Run a camera frame that is in host memory."""
         size = self.work.variant.input_size
         view = arrays.read(np.random.default_rng(0).integers(0, 256, FRAME, np.uint8), self.work.device)
         spec = frames.spec(view, "BGR", profiles.get(self.work.variant.profile), size)
         return self.net.run(execution.request(view, frame=execution.Frame(spec, size)))[0]
 
     def times(self, repeat: int, keys: Dict[str, str]) -> Dict[str, Timing]:
-        """Key -> time of its layers together; ``keys`` are those of the layers in the base."""
+        """Time the layers of each key together; ``keys`` maps layers to the keys of the base."""
         for _ in range(WARM_UP):
             self.net.profile(self.images)
         rounds: Dict[str, List[float]] = {key: [] for key in keys.values()}
@@ -170,11 +174,11 @@ class _TrialNet:
 
 
 def _by_key(steps: Sequence[Dict[str, Any]]) -> Dict[str, _Step]:
-    found: Dict[str, _Step] = {}
+    by_key: Dict[str, _Step] = {}
     for step in steps:
         key = _key(step)
-        if key in found:
-            found[key].layers.extend(step["layers"])
+        if key in by_key:
+            by_key[key].layers.extend(step["layers"])
             continue
         options = [
             Option(candidate["name"], split)
@@ -184,21 +188,22 @@ def _by_key(steps: Sequence[Dict[str, Any]]) -> Dict[str, _Step]:
         if "+" in key:
             options.append(Option(SEPARATE, 0))
         chosen = Option(step["candidate"], step["split"])
-        found[key] = _Step(list(step["layers"]), chosen, [one for one in options if one != chosen])
-    return found
+        by_key[key] = _Step(list(step["layers"]), chosen, [option for option in options if option != chosen])
+    return by_key
 
 
 def _key(step: Dict[str, Any]) -> str:
-    return step["key"].split(" ", 1)[1]  # after the precision
+    _, key = str(step["key"]).split(" ", 1)  # the first word is the precision
+    return key
 
 
 def _splits(largest: int) -> List[int]:
-    """1, 2, 4, ... and the largest."""
+    """Return 1, 2, 4, ... and the largest."""
     return sorted({min(2**power, largest) for power in range(largest.bit_length() + 1)})
 
 
 def _trials(steps: Dict[str, _Step]) -> List[Dict[str, Option]]:
-    """Trial i: the i-th option of each key that has as many."""
+    """Arrange the options in trials: trial i has the i-th option of each key that has so many."""
     count = max((len(step.options) for step in steps.values()), default=0)
     return [{key: step.options[i] for key, step in steps.items() if i < len(step.options)} for i in range(count)]
 
@@ -206,9 +211,9 @@ def _trials(steps: Dict[str, _Step]) -> List[Dict[str, Option]]:
 def _measure(
     work: TuningJob, chosen: Dict[str, Option], expected: np.ndarray, repeat: int, owners: Dict[str, str]
 ) -> Dict[Any, Any]:
-    """(key, option) -> its timing, or the (verdict, reason) why it does not count.
+    """Measure a trial: (key, option) -> its timing, or the (verdict, reason) that rules it out.
 
-    Where a net of several options fails or is wrong, each is tried alone.
+    If a net of several options fails or is wrong, each option is tried alone.
     """
     forced = [
         Rule(work.precision, key, work.batch, work.batch, option.candidate, option.split)
@@ -225,20 +230,20 @@ def _measure(
         outcome = (FAILED, str(error) or type(error).__name__)
     if len(chosen) == 1:
         return dict.fromkeys(chosen.items(), outcome)
-    found: Dict[Any, Any] = {}
+    outcomes: Dict[Any, Any] = {}
     for key, option in chosen.items():
-        found.update(_measure(work, {key: option}, expected, repeat, owners))
-    return found
+        outcomes.update(_measure(work, {key: option}, expected, repeat, owners))
+    return outcomes
 
 
 def _has_mapped_frames(work: TuningJob) -> bool:
-    """Whether a frame may be read where the CPU wrote it; it is one image."""
+    """Whether the GPU can read frames where the CPU wrote them; a frame is one image of three channels."""
     gpu = work.device.gpu
     return gpu is not None and gpu.integrated and work.batch == 1 and work.variant.channels == 3
 
 
 def _setting(work: TuningJob, key: str, repeat: int) -> List[Trial]:
-    """The rows of a setting: the device's own, measured first and last, and the other value."""
+    """Measure a setting: the device's own value, first and last, and the other value."""
     first = _TrialNet(work, [])
     own = SETTINGS[key][0] if key == "frames" or first.facts()["graph"] else SETTINGS[key][1]
     (other,) = (value for value in SETTINGS[key] if value != own)
@@ -257,7 +262,7 @@ def _setting(work: TuningJob, key: str, repeat: int) -> List[Trial]:
 
 
 def _whole(net: _TrialNet, key: str, repeat: int) -> Tuple[np.ndarray, Timing]:
-    """The result of a call (of a frame's, for ``frames``), and its time from the host's memory to the host's memory."""
+    """Return the result and the time of a whole call, from host memory to host memory; of a frame for ``frames``."""
     run = net.frame if key == "frames" else net.result
     for _ in range(WARM_UP):
         result = run()
@@ -273,7 +278,7 @@ def _whole(net: _TrialNet, key: str, repeat: int) -> Tuple[np.ndarray, Timing]:
 
 
 def disagreement(result: np.ndarray, expected: np.ndarray, relative: float) -> str:
-    """Why ``result`` is not taken for ``expected``; empty if it is."""
+    """Say why ``result`` does not agree with ``expected``; return "" if it does."""
     largest = float(np.abs(expected).max())
     difference = float(np.abs(result.astype(np.float64) - expected).max())
     if difference <= relative * largest:  # false for NaN
@@ -282,13 +287,13 @@ def disagreement(result: np.ndarray, expected: np.ndarray, relative: float) -> s
 
 
 def _joined(before: Timing, after: Timing) -> Timing:
-    """The base, measured twice: what the machine drifts by in between is noise too."""
+    """Join two measurements of the base; the drift between them counts as noise."""
     noise = max(before.noise, after.noise, abs(before.ms - after.ms))
     return Timing((before.ms + after.ms) / 2, noise)
 
 
 def _verdicts(work: TuningJob, key: str, step: _Step, base: Timing, measured: Dict[Any, Any]) -> List[Trial]:
-    """The rows of one key, the base first."""
+    """Judge the options of one key; the base comes first."""
     timed = {option: measured[key, option] for option in step.options if isinstance(measured[key, option], Timing)}
     best: Optional[Option] = min(timed, key=lambda option: timed[option].ms) if timed else None
     if best is not None and timed[best].ms + max(base.noise, timed[best].noise) >= base.ms:

@@ -1,4 +1,4 @@
-"""A native net with the tuning rules of its device, or of the user's cache."""
+"""Native nets with the tuning rules of their device or of the user's cache."""
 
 from __future__ import annotations
 
@@ -14,20 +14,24 @@ from . import rules
 def make(
     make_net: Callable[[str], _core.Net], device: DeviceSpec, engine: str, size: int, stacklevel: int
 ) -> Tuple[_core.Net, str]:
-    """The net that ``make_net`` makes with the rules for ``device``, and where those come from.
+    """Make a net with the rules for ``device``; return it and the source of the rules.
 
-    Rules of the cache that do not work are left out with a warning.
+    Rules of the user's cache that do not work are left out, with a warning.
 
-    :param size: side of the network's images.
+    :param make_net: makes the net from the text of rules.
+    :param engine: the engine mode of a TensorRT device, otherwise empty.
+    :param size: side of the network's images in pixels.
+    :param stacklevel: of the warning, as for :func:`warnings.warn`.
+    :raises UserError: if the net cannot be made.
     """
     chosen = rules.choose(device, engine)
-    if not chosen.cached:
+    if device.gpu is None or not chosen.cached:
         return make_net(chosen.text), chosen.source
     try:
         net = make_net(chosen.text)
-        net.shapes(_core.Call(shape=(1, size, size)))  # rules are followed when a plan is made
+        net.shapes(_core.Call(shape=(1, size, size)))  # makes a plan, which applies the rules
         return net, chosen.source
-    except UserError as error:  # the network itself is sound if it can be made without the cache
+    except UserError as error:  # the rules are at fault if the net can be made without them
         file = rules.of_device_file(device.gpu)
         net = make_net(file.text)
         warnings.warn(f"the cached tuning is not used ({error}); run fastalex tune again", stacklevel=stacklevel + 1)

@@ -1,8 +1,8 @@
-"""Tuning rules: which kernel serves a layer, from the user's own measurements and from the device files.
+"""Tuning rules for the native engine, from the user's own measurements and from the device files.
 
-The text that the native engine reads has one rule a line (grammar: ``csrc/include/fastalex.h``), and the first that
-fits is followed: the rules of the user's cache, written by ``fastalex tune``, then those of the device file. Where none
-fits, the engine's cost model chooses. Of settings (``graphs off``) the last line counts: the user's.
+A rule chooses the kernel of a layer. The text has one per line (grammar: ``csrc/include/fastalex.h``), and the first
+that fits a layer applies: first the rules of the user's cache, written by ``fastalex tune``, then those of the device
+file. If none fits, the engine's cost model chooses. Of settings (``graphs off``) the last line applies, the user's.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Tuning(NamedTuple):
-    """Rules for the native engine, and where they come from."""
+    """The text of rules for the native engine, and their source; ``cached``: the user's cache has a part in it."""
 
     text: str
     source: str
@@ -28,10 +28,11 @@ class Tuning(NamedTuple):
 
 
 def choose(device: DeviceSpec, engine: str = "") -> Tuning:
-    """The rules for a GPU: the user's cache over the device file over none. A broken cache counts as none.
+    """Choose the rules for a device: the user's cache over the device file over none; none without a GPU.
 
-    :param engine: one of :data:`fastalex.runtime.device_spec.ENGINE_MODES`, where the backend runs engines. They
-        ignore the user's cache: it was measured without TensorRT.
+    A broken cache is ignored. TensorRT engines ignore the user's cache: it was measured without TensorRT.
+
+    :param engine: one of :data:`fastalex.runtime.device_spec.ENGINE_MODES`, if the backend runs engines.
     """
     if device.gpu is None:
         return Tuning("", "")
@@ -47,8 +48,8 @@ def choose(device: DeviceSpec, engine: str = "") -> Tuning:
 
 
 def known_as(gpu: Gpu) -> devices.Recognition:
-    """The device file that knows the GPU. Raises nothing: without device files none does."""
-    from ..hardware import devices  # only a GPU has them: reading the files takes time
+    """Recognize the GPU by the device files; nothing is raised if these are missing."""
+    from ..hardware import devices  # reading the files takes time, and a CPU needs none
 
     try:
         return devices.recognize_gpu(gpu.name, gpu.sm, gpu.memory_bytes / 2**20, gpu.integrated)
@@ -57,32 +58,33 @@ def known_as(gpu: Gpu) -> devices.Recognition:
 
 
 def of_device_file(gpu: Gpu) -> Tuning:
-    """The rules of the device file that knows the GPU."""
-    found = known_as(gpu)
-    if found.device is None or found.device.tuning is None:
-        return Tuning("", f"none: {found.reason}")
-    tuning = found.device.tuning
+    """Return the rules in the device file of the GPU."""
+    recognition = known_as(gpu)
+    device = recognition.device
+    if device is None or device.tuning is None:
+        return Tuning("", f"none: {recognition.reason}")
+    tuning = device.tuning
     lines = [f"graphs {'on' if tuning.graphs else 'off'}", *tuning.rules]
     if not tuning.rules:
-        return Tuning(lines[0] + "\n", f"devices/{found.device.name}.toml (no rules: the cost model chooses)")
-    facts = (found.device.name, len(tuning.rules), tuning.basis)
-    return Tuning("\n".join(lines) + "\n", "devices/tuning/%s.toml (%d rules, %s)" % facts)
+        return Tuning(lines[0] + "\n", f"devices/{device.name}.toml (no rules: the cost model chooses)")
+    source = f"devices/tuning/{device.name}.toml ({len(tuning.rules)} rules, {tuning.basis})"
+    return Tuning("\n".join(lines) + "\n", source)
 
 
 def engine_folder() -> str:
-    """Where engines are kept."""
+    """Return the folder of the user's cache of TensorRT engines."""
     return os.path.join(cache_folder.folder(), "engines")
 
 
 def _with_engine(gpu: Gpu, file: Tuning, mode: str) -> Tuning:
-    """The rules of the device file for the plugins, and what it says of engines."""
+    """Add the settings of TensorRT engines to the rules of the device file, which apply to plugins."""
     lines = [f"engine cache {os.path.abspath(engine_folder())}", "engine progress"]
     device = known_as(gpu).device
     choice = device.engine if device else None
     if mode == "native":
         lines.append("engine native")
-        named = "TensorRT's own layers alone"
+        layers = "TensorRT's own layers alone"
     else:
         lines.append(" ".join(["engine plugins", *(choice.plugins if choice else ())]))
-        named = f"plugins {', '.join(choice.plugins)} ({choice.basis})" if choice else "no choice of plugins"
-    return Tuning(file.text + "\n".join(lines) + "\n", f"{file.source}, {named}")
+        layers = f"plugins {', '.join(choice.plugins)} ({choice.basis})" if choice else "no choice of plugins"
+    return Tuning(file.text + "\n".join(lines) + "\n", f"{file.source}, {layers}")

@@ -1,11 +1,11 @@
-"""The user's tuning cache: what ``fastalex tune`` measured on this GPU, one JSON file for each GPU and backend."""
+"""The user's tuning cache: measurements of ``fastalex tune``, one JSON file per GPU and backend."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 from .. import _core
 from .._util import cache_folder
@@ -20,14 +20,14 @@ CACHE_VERSION = 1
 
 
 def cache_path(device: DeviceSpec) -> str:
-    """The file for this GPU; :func:`cache_key` is written inside."""
+    """Return the path of the file for this GPU; :func:`cache_key` is written inside."""
     assert device.gpu is not None
     name = re.sub(r"[^a-z0-9]+", "-", device.gpu.name.lower()).strip("-")
     return os.path.join(cache_folder.folder(), "tuning", f"{device.backend}-{name or 'gpu'}.json")
 
 
 def cache_key(device: DeviceSpec) -> Dict[str, Any]:
-    """What measurements are good for: another GPU, driver, version or library may have other winners."""
+    """Describe what the measurements are valid for: another GPU, driver, version or library may have other winners."""
     gpu = device.gpu
     assert gpu is not None
     library = os.path.join(os.path.dirname(_core.__file__), f"libfastalex_{device.backend}.so")
@@ -43,47 +43,51 @@ def cache_key(device: DeviceSpec) -> Dict[str, Any]:
 
 
 def read_cache(device: DeviceSpec) -> Dict[str, Any]:
-    """``{"rules": [lines], "settings": [lines], "trials": [...]}`` that were measured with this key; empty lists where
-    there are none."""
+    """Read the measurements that were made with the present :func:`cache_key`.
+
+    :returns: ``{"rules": [lines], "settings": [lines], "trials": [...]}``; the lists are empty if there are none or the
+        file is broken.
+    """
     empty: Dict[str, Any] = {"rules": [], "settings": [], "trials": []}
     try:
         with open(cache_path(device), encoding="utf-8") as stream:
-            found = json.load(stream)
-        if found["version"] != CACHE_VERSION or found["key"] != cache_key(device):
+            content = json.load(stream)
+        if content["version"] != CACHE_VERSION or content["key"] != cache_key(device):
             return empty
-        rules = [parse_rule(line).text for line in found["rules"]]
-        lines = [str(line) for line in found.get("settings", ())]
+        rules = [parse_rule(line).text for line in content["rules"]]
+        lines = [str(line) for line in content.get("settings", ())]
         if not set(lines) <= set(LINES):
             return empty
-        return {"rules": rules, "settings": lines, "trials": [dict(trial) for trial in found["trials"]]}
+        return {"rules": rules, "settings": lines, "trials": [dict(trial) for trial in content["trials"]]}
     except (OSError, ValueError, KeyError, TypeError):
         return empty
 
 
 def cached_rules(device: DeviceSpec) -> List[Rule]:
-    """The rules that the user measured on this GPU."""
+    """Return the rules that the user measured on this GPU."""
     return [parse_rule(line) for line in read_cache(device)["rules"]]
 
 
 def cached_settings(device: DeviceSpec) -> List[str]:
-    """The lines of the settings that the user measured to be better on this GPU."""
+    """Return the lines of the settings that the user measured to be better on this GPU."""
     return list(read_cache(device)["settings"])
 
 
 def write_cache(device: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict[str, Any]]) -> str:
-    """Put ``rules`` and every trial of the measurement, losers included, into the cache; returns its path.
+    """Add ``rules`` and all trials of a measurement, losers included, to the cache; return its path.
 
-    What was measured before of the same layers, precision and batches is replaced; other measurements stay.
+    Earlier measurements of the same layers, precision and batches are replaced; the others stay.
 
-    :raises UserError: if the folder cannot be written.
+    :raises UserError: if the file cannot be written.
     """
     before = read_cache(device)
-    kept = [rule for rule in map(parse_rule, before["rules"]) if not _measured_again(rule, trials)]
-    old = [trial for trial in before["trials"] if _place(trial) not in {_place(one) for one in trials}]
+    old_rules = [rule for rule in map(parse_rule, before["rules"]) if not _measured_again(rule, trials)]
+    measured = {_measured_for(trial) for trial in trials}
+    old = [trial for trial in before["trials"] if _measured_for(trial) not in measured]
     content = {
         "version": CACHE_VERSION,
         "key": cache_key(device),
-        "rules": [rule.text for rule in [*rules, *kept]],
+        "rules": [rule.text for rule in [*rules, *old_rules]],
         "settings": settings([*trials, *old]),
         "trials": [*trials, *old],
     }
@@ -97,7 +101,7 @@ def write_cache(device: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Dict
     return path
 
 
-def _place(trial: Dict[str, Any]) -> Any:
+def _measured_for(trial: Dict[str, Any]) -> Tuple[str, str, int]:
     return trial["precision"], trial["key"], trial["batch"]
 
 
