@@ -59,7 +59,7 @@ def run(
     call = request(view, softmax, taps, top_k, frame)
     if top_k or (out is None and view.host is not None):
         results = net.run(call)
-        return results if type(view.owner) is np.ndarray else [view.wrap_like(result) for result in results]
+        return results if top_k or type(view.owner) is np.ndarray else [view.wrap_like(result) for result in results]
     return _run_into(net, device, view, call, out)
 
 
