@@ -57,7 +57,7 @@ function(fastalex_local_architecture out)
   set(${out} "${found}" PARENT_SCOPE)
 endfunction()
 
-# Those of `wanted` that the compiler knows, as real code; the newest also as PTX if the wheel's whole list is asked for.
+# The architectures of `wanted` that the compiler supports, as real code; the newest also as PTX for the wheel's list.
 function(fastalex_compilable wanted version out)
   set(list "")
   foreach(architecture IN LISTS wanted)

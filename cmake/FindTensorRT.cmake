@@ -1,6 +1,6 @@
 # TensorRT's headers, and its library if there is one: fastalex needs only the headers to build.
 #
-# Where it looks, the first that has NvInfer.h:
+# It uses the first of these folders that has NvInfer.h:
 #   TENSORRT_INCLUDE_DIR   a folder with NvInfer.h (CMake or environment), for example beside pip's tensorrt-cu12-libs
 #   TENSORRT_ROOT          an unpacked tarball (CMake or environment)
 #   JetPack and apt        /usr/include/aarch64-linux-gnu, /usr/include/x86_64-linux-gnu, /usr/include
@@ -8,7 +8,7 @@
 #
 # Result: TensorRT_FOUND, TensorRT_INCLUDE_DIR, TensorRT_VERSION, TensorRT_VERSION_MAJOR, TensorRT_CUDA_INCLUDE_DIR
 # (cuda_runtime_api.h, which the headers include), TensorRT_LIBRARY (may be empty), and where something is missing
-# TensorRT_REASON, with TensorRT_ADVICE to be said behind it.
+# TensorRT_REASON, to be followed by TensorRT_ADVICE.
 
 set(TENSORRT_ROOT "$ENV{TENSORRT_ROOT}" CACHE PATH "Folder of an unpacked TensorRT")
 set(TENSORRT_INCLUDE_DIR "$ENV{TENSORRT_INCLUDE_DIR}" CACHE PATH "Folder of NvInfer.h")
@@ -73,7 +73,7 @@ else()
   set(TensorRT_FOUND TRUE)
 endif()
 
-# The library is opened when fastalex runs; here it is only told what there is.
+# The library is opened when fastalex runs; this only reports what is installed.
 if(TensorRT_FOUND)
   set(TensorRT_pip "")
   find_program(TensorRT_PYTHON NAMES python3 python)

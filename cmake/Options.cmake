@@ -1,4 +1,4 @@
-# What the person who builds asks for. Decisions.cmake answers.
+# Build options. Decisions.cmake works out what they lead to.
 
 function(fastalex_tristate name doc)
   set(${name} AUTO CACHE STRING "${doc}")

@@ -1,4 +1,4 @@
-# fastalex_warnings: what all C++ here is compiled with. nvcc does not read these flags, its host compiler's are its own.
+# fastalex_warnings: the warning flags of all C++ code. nvcc does not read them; its host compiler has flags of its own.
 include_guard(GLOBAL)
 
 option(FASTALEX_WERROR "Treat warnings as errors" OFF)

@@ -1,4 +1,4 @@
-"""The CUDA backend on the CPU: builds the emulator once and pretends to have any of the devices."""
+"""The CUDA backend on the CPU: the emulator, built once, in the role of any of the devices."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _VARIABLES = {
 
 
 def build(folder: Path, *definitions: str) -> Path:
-    """Builds the emulated backend, or what has changed of it; returns the library."""
+    """Build the emulated backend, or the parts that changed; return the path of the library."""
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
     source = str(ROOT / "cuda_emulator")
-    _quiet([*command, "-S", source, "-B", str(folder), *("-D" + one for one in definitions)])
+    _quiet([*command, "-S", source, "-B", str(folder), *("-D" + definition for definition in definitions)])
     _quiet([*command, "--build", str(folder), "-j", str(len(os.sched_getaffinity(0)))])
     return folder / "libfastalex_emulated.so"
 
@@ -45,24 +45,24 @@ def _quiet(command) -> None:
 
 @functools.lru_cache(maxsize=None)
 def library() -> str:
-    """Its path. FASTALEX_EMULATOR_LIBRARY names one that is built already."""
+    """Return the path of the library. FASTALEX_EMULATOR_LIBRARY names one that is built already."""
     return os.environ.get("FASTALEX_EMULATOR_LIBRARY") or str(build(ROOT / "build" / "cuda_emulator"))
 
 
 @functools.lru_cache(maxsize=None)
 def load() -> None:
-    """Makes the backend known to this process, once."""
+    """Register the backend in this process, once."""
     _core.load_backend(library())
 
 
 @functools.lru_cache(maxsize=None)
 def load_tensorrt() -> None:
-    """Makes the TensorRT backend with emulated engines known to this process, once."""
+    """Register the TensorRT backend with emulated engines in this process, once."""
     _core.load_backend(os.path.join(os.path.dirname(library()), "libfastalex_emulated_tensorrt.so"))
 
 
 def device_text(name: str, card: str = "") -> str:
-    """What FASTALEX_EMULATED_DEVICE says of a device file, with its first card or the named one."""
+    """Return a device file as text for FASTALEX_EMULATED_DEVICE, with its first card or the named one."""
     device = devices.get(name)
     chosen = device.card(card) if card else device.cards[0]
     major, minor = device.compute_capability
@@ -86,8 +86,9 @@ def device_text(name: str, card: str = "") -> str:
 
 @contextlib.contextmanager
 def pretend(device=None, blocks=None, kernel="", fault=None, tensorrt=None, build_s=None):
-    """For the nets made meanwhile: a device file's name, or a text of facts; how many blocks of a large launch of the
-    named kernel run (default: all); a fault; the version of TensorRT; how long it takes to build an engine."""
+    """Set the emulated hardware for the nets made within the context: a device file's name, or a text of facts; how
+    many blocks of a large launch of the named kernel run (default: all); a fault; the version of TensorRT; the seconds
+    that an engine takes to build."""
     values = {
         "device": device_text(device) if device in DEVICES else device,
         "blocks": f"{blocks}:1:{kernel}" if blocks else None,

@@ -1,9 +1,9 @@
-"""Tests the tests of the CUDA kernels: each of the mistakes below, put into a copy of the sources, must be noticed.
+"""Test the tests of the CUDA kernels: they must notice each of the mistakes below in a copy of the sources.
 
     python -m cuda_emulator.mutations [NAME ...]
 
-Prints what noticed each; fails if a mistake is not noticed, not found in the sources or not compiled. It needs what the
-tests need. Two mistakes are tried at a time, in temporary folders; the sources stay as they are.
+Prints what noticed each mistake. Fails if one is not noticed, not found in the sources or does not compile. It needs
+what the tests need. Two mistakes are tried at a time, in temporary folders; the sources stay unchanged.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ LONGEST = 300  # seconds for the checks of one mistake
 
 
 class Cases(NamedTuple):
-    """Every candidate for these cases and kernels alone: patterns, separated by spaces. A layer of the family runs in
-    blocks."""
+    """Checks of every candidate for these cases and kernels, given as patterns separated by spaces. A layer of the
+    family runs in sampled blocks."""
 
     cases: str
     device: str
@@ -48,7 +48,7 @@ Checks = Union[Cases, Tests]
 
 
 class Mutation(NamedTuple):
-    """A mistake: in ``file`` of csrc/cuda/kernels, ``old`` (the place number ``place`` of ``places``) becomes ``new``.
+    """A mistake: in ``file`` of csrc/cuda/kernels, ``old`` (occurrence ``place`` of ``places``) becomes ``new``.
     ``build`` is the emulator's FASTALEX_EMULATOR_CHECK."""
 
     name: str
@@ -488,7 +488,7 @@ MUTATIONS = (
 
 
 def check_cases(chosen: Cases) -> int:
-    """Prints the first failure, and how many rules were checked."""
+    """Print the first failure, and how many rules were checked."""
     from cuda_emulator import emulated
     from fastalex.selftest import checks
     from fastalex.selftest.cases import small
@@ -555,7 +555,7 @@ class Tree:
             shutil.copytree(str(ROOT / part), str(folder / part))
 
     def library(self, check: str) -> Path:
-        """Builds what has changed."""
+        """Build what has changed."""
         build = self.folder / check
         if not build.is_dir():
             source = str(self.folder / "cuda_emulator")
@@ -571,7 +571,7 @@ class Tree:
             raise MutationError("does not compile: " + (errors or ["?"])[0])
 
     def check(self, mutation: Mutation) -> Tuple[int, str]:
-        """Exit code and last words of the mutation's checks on what is built."""
+        """Run the mutation's checks on the current build; return their exit code and last line."""
         kind = type(mutation.noticed_by).__name__
         command = [sys.executable, "-m", "cuda_emulator.mutations", "--check", kind, json.dumps(mutation.noticed_by)]
         library = str(self.library(mutation.build))
@@ -588,7 +588,7 @@ class Tree:
         return done.returncode, lines[-1] if lines else ""
 
     def noticed(self, mutation: Mutation) -> str:
-        """What notices the mutation, or nothing."""
+        """Return what notices the mutation, or an empty string."""
         path = self.folder / "csrc/cuda/kernels" / mutation.file
         text = path.read_text(encoding="utf-8")
         path.write_text(mutated(text, mutation), encoding="utf-8")
@@ -608,23 +608,23 @@ def mutated(text: str, mutation: Mutation) -> str:
 
 
 class Run:
-    """The mutations still to be tried, and what became of the others."""
+    """The mutations still to be tried, and the results of the others."""
 
     def __init__(self, mutations: List[Mutation]):
         # One file after another: a mutation's file is compiled for it, and once more with another file's mutation.
-        self.waiting: Deque[Mutation] = deque(sorted(mutations, key=lambda one: (one.build, one.file)))
+        self.waiting: Deque[Mutation] = deque(sorted(mutations, key=lambda mutation: (mutation.build, mutation.file)))
         self.lock = threading.Lock()
         self.unmutated: Dict[Tuple[str, Checks], Tuple[int, str]] = {}
         self.noticed = 0
 
     def prepare(self, tree: Tree, build: str) -> None:
-        """What the checks of this build say of the sources as they are."""
+        """Run the checks of this build on the unchanged sources."""
         for mutation in list(self.waiting):
             if mutation.build == build and (build, mutation.noticed_by) not in self.unmutated:
                 self.unmutated[build, mutation.noticed_by] = tree.check(mutation)
 
     def work(self, tree: Tree, backwards: bool) -> None:
-        """Takes mutations from one end, so that a worker mostly keeps to one build."""
+        """Take mutations from one end, so that a worker mostly keeps to one build."""
         while True:
             with self.lock:
                 if not self.waiting:
@@ -652,12 +652,12 @@ class Run:
 
 def in_parallel(function: Callable[..., None], arguments: Iterable[Tuple]) -> None:
     with ThreadPoolExecutor() as pool:
-        for done in [pool.submit(function, *one) for one in arguments]:
+        for done in [pool.submit(function, *call) for call in arguments]:
             done.result()
 
 
 def main(names: List[str]) -> int:
-    chosen = [one for one in MUTATIONS if not names or any(fnmatch.fnmatchcase(one.name, name) for name in names)]
+    chosen = [m for m in MUTATIONS if not names or any(fnmatch.fnmatchcase(m.name, name) for name in names)]
     run = Run(chosen)
     with tempfile.TemporaryDirectory(prefix="fastalex-mutations-") as folder:
         trees = [Tree(Path(folder) / name) for name in ("one", "two")]

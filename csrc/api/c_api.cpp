@@ -48,8 +48,8 @@ void copy_shape(const fastalex_step& step, int32_t* shape) {
   std::memcpy(shape, sides, sizeof sides);
 }
 
-void need(bool given, const char* what) {
-  if (!given) invalid(what, " must not be NULL");
+void need(bool present, const char* what) {
+  if (!present) invalid(what, " must not be NULL");
 }
 
 void check_room(const char* what, size_t count, size_t room) {
@@ -60,9 +60,9 @@ Request request_of(const fastalex_call& call) {
   if (call.struct_size != sizeof(fastalex_call))
     invalid("call->struct_size is ", call.struct_size, ", set it to sizeof(fastalex_call)");
   if (call.flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", call.flags);
-  if (call.top_k && call.names) invalid("top_k is of the last layer's values; ask for it without names");
+  if (call.top_k && call.names) invalid("top_k applies to the last layer alone; ask for it without names");
   Request request = {call.batch, call.height, call.width, (call.flags & FASTALEX_SOFTMAX) != 0, call.top_k, {}};
-  if (call.names && !call.name_count) invalid("name_count must be above 0 where names are given");
+  if (call.names && !call.name_count) invalid("name_count must be above 0 if names is not NULL");
   for (size_t i = 0; call.names && i < call.name_count; ++i) {
     need(call.names[i], "a name");
     std::vector<std::string>& taps = request.taps;
@@ -73,7 +73,7 @@ Request request_of(const fastalex_call& call) {
   return request;
 }
 
-// Where the outputs go: the caller's own arrays, or what `allocate` gives.
+// The output arrays: the caller's own, or new ones from `allocate`.
 std::vector<float*> outputs_of(const fastalex_call& call, const std::vector<fastalex_step>& steps) {
   std::vector<float*> outputs;
   for (size_t i = 0; i < steps.size(); ++i) {
@@ -86,7 +86,7 @@ std::vector<float*> outputs_of(const fastalex_call& call, const std::vector<fast
     int32_t shape[4];
     copy_shape(steps[i], shape);
     outputs.push_back(call.allocate(call.user, i, shape));
-    if (!outputs.back()) throw fastalex::Error(FASTALEX_OUT_OF_MEMORY, "there is no memory for the output");
+    if (!outputs.back()) throw fastalex::Error(FASTALEX_OUT_OF_MEMORY, "there is not enough memory for the output");
   }
   return outputs;
 }
@@ -131,11 +131,11 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
 }
 
 void check_frame(const fastalex_frame& frame, const fastalex_call& call, int channels) {
-  if (call.batch != 1 || channels != 3) invalid("a frame is the input of a net with three channels, one at a time");
+  if (call.batch != 1 || channels != 3) invalid("a frame needs a net with three input channels and a batch of 1");
   need(frame.pixels, "frame->pixels");
   if (frame.height < 1 || frame.width < 1 || frame.row_bytes < 3LL * frame.width)
-    invalid("a frame of ", frame.height, " x ", frame.width, " pixels with rows of ", frame.row_bytes,
-            " bytes has no sense");
+    invalid("a frame of ", frame.height, " x ", frame.width, " pixels cannot have rows of ", frame.row_bytes,
+            " bytes: both sides must be at least 1, and row_bytes at least 3 * width");
   if (frame.filter < FASTALEX_NEAREST || frame.filter > FASTALEX_ANTIALIAS)
     invalid("frame->filter is not a fastalex_filter: ", frame.filter);
   if (frame.crop_y < 0 || frame.crop_x < 0 || frame.resized_h - frame.crop_y < call.height ||
@@ -160,10 +160,9 @@ int fastalex_layers(const char* table, int32_t channels, int32_t height, int32_t
                     size_t capacity, size_t* total) {
   return guarded([&] {
     need(table && total && (layers || capacity == 0), "table, layers and total");
-    const std::vector<fastalex_layer> found =
-        fastalex::layers_of(fastalex::parse_table(table), channels, height, width);
-    *total = found.size();
-    std::copy_n(found.begin(), std::min(capacity, *total), layers);
+    const std::vector<fastalex_layer> rows = fastalex::layers_of(fastalex::parse_table(table), channels, height, width);
+    *total = rows.size();
+    std::copy_n(rows.begin(), std::min(capacity, *total), layers);
   });
 }
 
@@ -177,19 +176,19 @@ int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t
   });
 }
 
-int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels, void* scale) {
+int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* values, void* scale) {
   return guarded([&] {
-    need(weights && levels && scale, "weights, levels and scale");
+    need(weights && values && scale, "weights, values and scale");
     if (storage != FASTALEX_INT8 && storage != FASTALEX_INT4) invalid("storage must be int8 or int4, not ", storage);
-    if (inputs > INT32_MAX) invalid("an output has ", inputs, " weights, at most ", INT32_MAX, " are possible");
+    if (inputs > INT32_MAX) invalid("an output has ", inputs, " weights; at most ", INT32_MAX, " are supported");
     const int count = static_cast<int>(inputs);
     for (size_t out = 0; out < outputs; ++out) {
       const float* row = weights + out * inputs;
       if (storage == FASTALEX_INT8) {
-        fastalex::quantize_int8(row, count, static_cast<int8_t*>(levels) + out * inputs,
+        fastalex::quantize_int8(row, count, static_cast<int8_t*>(values) + out * inputs,
                                 static_cast<float*>(scale) + out);
       } else {
-        fastalex::quantize_int4(row, count, static_cast<uint8_t*>(levels) + out * ((inputs + 1) / 2),
+        fastalex::quantize_int4(row, count, static_cast<uint8_t*>(values) + out * ((inputs + 1) / 2),
                                 static_cast<uint16_t*>(scale) + out * fastalex::int4_groups(inputs));
       }
     }
@@ -212,7 +211,7 @@ int fastalex_run(fastalex_net* net, const fastalex_call* call) {
   return guarded([&] {
     need(net && call, "net and call");
     const Request request = request_of(*call);
-    if (!call->input == !call->frame) invalid("give either an input or a frame, and not both");
+    if (!call->input == !call->frame) invalid("set either input or frame, but not both");
     need(call->outputs ? call->output_counts != nullptr : call->allocate != nullptr, "outputs, or allocate");
     if (call->frame) check_frame(*call->frame, *call, net->net.channels());
     if (!call->top_k != !call->indices) invalid("top_k and indices go together: give both or neither");
@@ -328,7 +327,7 @@ int fastalex_backend(size_t index, const char** name, const char** reason) {
   return guarded([&] {
     need(name && reason, "name and reason");
     std::vector<const fastalex::BackendStatus*> all = registry().all();
-    if (index >= all.size()) invalid("there are ", all.size(), " backends, there is no ", index);
+    if (index >= all.size()) invalid("there is no backend ", index, ": the last one is ", all.size() - 1);
     *name = all[index]->name.c_str();
     *reason = all[index]->reason.c_str();
   });

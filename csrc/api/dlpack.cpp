@@ -14,8 +14,8 @@ namespace py = pybind11;
 namespace fastalex {
 namespace {
 
-// The structures before version 1.0 of the specification (dmlc.github.io/dlpack), which every library reads and
-// writes. A capsule is called "dltensor", and "used_dltensor" once somebody has taken its tensor over.
+// The structures before version 1.0 of the specification (dmlc.github.io/dlpack), which every library reads and writes.
+// A capsule is called "dltensor", and "used_dltensor" once its tensor has been consumed.
 constexpr char kName[] = "dltensor";
 constexpr char kUsedName[] = "used_dltensor";
 
@@ -43,7 +43,7 @@ struct Tensor {
 
 struct ManagedTensor {
   Tensor tensor;
-  void* context;                    // the maker's
+  void* context;                    // the producer's
   void (*deleter)(ManagedTensor*);  // may be null
 };
 
@@ -82,13 +82,13 @@ py::tuple tuple_of(const int64_t* values, int32_t count) {
   return result;
 }
 
-// The tensor of a capsule, taken over: its maker's deleter runs when this object goes. Like all that touches a capsule,
-// it holds the GIL, so that of several threads one takes it.
+// A tensor consumed from a capsule; the destructor runs the producer's deleter. Like everything that touches a capsule,
+// the constructor holds the GIL, so only one of several threads can consume it.
 class DLTensor {
  public:
   explicit DLTensor(const py::object& capsule) {
     auto* managed = static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kName));
-    if (managed == nullptr) throw py::error_already_set();  // no capsule, or one that was taken over
+    if (managed == nullptr) throw py::error_already_set();  // no capsule, or a consumed one
     const Tensor& tensor = managed->tensor;
     if (tensor.ndim < 0 || (tensor.ndim > 0 && tensor.shape == nullptr))
       throw py::value_error("the DLPack tensor has no shape");
@@ -96,7 +96,7 @@ class DLTensor {
     strides_ = py::none();
     if (tensor.strides != nullptr) strides_ = tuple_of(tensor.strides, tensor.ndim);
     dtype_ = name_of(tensor.dtype);
-    // Last, as from here on the tensor is ours: what failed before is still the capsule's.
+    // Last: from here on the tensor is ours. After an earlier failure it is still the capsule's.
     if (PyCapsule_SetName(capsule.ptr(), kUsedName) != 0) throw py::error_already_set();
     managed_ = managed;
   }
@@ -122,28 +122,28 @@ class DLTensor {
   std::string dtype_;
 };
 
-// A tensor of ours with what must live until its deleter is called.
+// A tensor that we export, with everything that must live until its deleter is called.
 struct OwnedTensor {
   ManagedTensor managed;
   std::vector<int64_t> shape, strides;
   PyObject* owner;  // of the memory; a counted reference
 };
 
-// Called by whoever took the tensor over, on any thread, with or without the GIL.
+// Called by the consumer, on any thread, with or without the GIL.
 void delete_owned(ManagedTensor* managed) {
   auto* owned = static_cast<OwnedTensor*>(managed->context);
   if (Py_IsInitialized()) {
     const PyGILState_STATE state = PyGILState_Ensure();
     {
-      py::error_scope pending;  // an exception under way is not the owner's affair
+      py::error_scope pending;  // keeps an exception in flight intact
       Py_DECREF(owned->owner);
     }
     PyGILState_Release(state);
-  }  // else the interpreter is gone, or going: nobody may touch its objects, and the process frees the memory
+  }  // else the interpreter is shutting down: its objects must stay untouched, the process frees them
   delete owned;
 }
 
-// Of a capsule of ours: if nobody has taken its tensor over, it goes with it.
+// Destroys one of our capsules, and its tensor if nobody consumed it.
 void destroy_capsule(PyObject* capsule) {
   if (!PyCapsule_IsValid(capsule, kName)) return;
   auto* managed = static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule, kName));
@@ -152,7 +152,7 @@ void destroy_capsule(PyObject* capsule) {
   Py_DECREF(owned->owner);
 }
 
-// A capsule of the dense float32 array at `address`, which keeps `owner` until its consumer lets go.
+// A capsule of the dense float32 array at `address`; keeps `owner` alive until its consumer releases it.
 py::object dlpack_capsule(const py::object& owner, size_t address, std::vector<int64_t> shape,
                           const std::pair<int32_t, int32_t>& device) {
   std::unique_ptr<OwnedTensor> owned(new OwnedTensor());

@@ -36,7 +36,7 @@ void check(int status) {
   throw py::error_already_set();
 }
 
-// The text that `give(text, capacity, &size)` writes, whatever its size.
+// Returns the text that `give(text, capacity, &size)` writes, whatever its size.
 template <typename Give>
 std::string whole_text(const Give& give) {
   size_t size = 0;
@@ -49,7 +49,7 @@ std::string whole_text(const Give& give) {
   return text.data();
 }
 
-// For calls that may make a plan: a TensorRT engine can take minutes.
+// Runs a call that may build a plan without the GIL: a TensorRT engine can take minutes.
 template <typename Call>
 int without_gil(const Call& call) {
   py::gil_scoped_release release;
@@ -65,39 +65,39 @@ struct Closer {
 
 size_t groups_of(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
-// A parameter is a float32 array, or (levels, scale) of a fully connected weight: int8 [out, in] with float32 [out], or
-// uint8 [out, (in + 1) / 2] with float16 [out, groups_of(in)] and the number of its values.
-fastalex_param param_of(const py::object& given) {
+// A parameter is a float32 array, or (values, scale) of a quantized fully connected weight: int8 [out, in] with float32
+// [out], or uint8 [out, (in + 1) / 2] with float16 [out, groups_of(in)] and the number of its values.
+fastalex_param param_of(const py::object& parameter) {
   const auto dense = [](const py::array& array, char kind, py::ssize_t bytes) {
     if (!(array.flags() & py::array::c_style) || array.dtype().kind() != kind || array.itemsize() != bytes)
       throw py::value_error("a parameter's array must be C-contiguous and of its documented type");
     return array.data();
   };
-  if (!py::isinstance<py::tuple>(given)) {
-    const py::array array = given.cast<py::array>();
+  if (!py::isinstance<py::tuple>(parameter)) {
+    const py::array array = parameter.cast<py::array>();
     return {dense(array, 'f', 4), nullptr, static_cast<size_t>(array.size()), FASTALEX_FP32};
   }
-  const py::tuple parts = given.cast<py::tuple>();
+  const py::tuple parts = parameter.cast<py::tuple>();
   const bool bytes = parts.size() == 2;
   if (!bytes && parts.size() != 3)
-    throw py::value_error("a quantized parameter is (levels, scale) or has its count, too");
-  const py::array levels = parts[0].cast<py::array>(), scale = parts[1].cast<py::array>();
-  const size_t out = static_cast<size_t>(levels.ndim() == 2 ? levels.shape(0) : 0);
-  const size_t count = bytes ? static_cast<size_t>(levels.size()) : parts[2].cast<size_t>();
+    throw py::value_error("a quantized parameter is (values, scale) or (values, scale, count)");
+  const py::array values = parts[0].cast<py::array>(), scale = parts[1].cast<py::array>();
+  const size_t out = static_cast<size_t>(values.ndim() == 2 ? values.shape(0) : 0);
+  const size_t count = bytes ? static_cast<size_t>(values.size()) : parts[2].cast<size_t>();
   const size_t inputs = out ? count / out : 0;
   const size_t scales = bytes ? out : out * groups_of(inputs);
   const size_t room = bytes ? count : out * ((inputs + 1) / 2);
-  if (!out || count % out || static_cast<size_t>(scale.size()) != scales || static_cast<size_t>(levels.size()) != room)
+  if (!out || count % out || static_cast<size_t>(scale.size()) != scales || static_cast<size_t>(values.size()) != room)
     throw py::value_error("the shapes of a quantized parameter do not fit each other");
-  return {dense(levels, bytes ? 'i' : 'u', 1), dense(scale, 'f', bytes ? 4 : 2), count,
+  return {dense(values, bytes ? 'i' : 'u', 1), dense(scale, 'f', bytes ? 4 : 2), count,
           bytes ? FASTALEX_INT8 : FASTALEX_INT4};
 }
 
 // A fastalex_call with the Python objects that it points into.
 class PyCall {
  public:
-  // input: a float32 array [N, C, H, W], or the address of one, of a frame's pixels, or None where only the plan is of
-  // interest; shape: (N, H, W) where it is no array. Addresses are integers: arrays of other libraries.
+  // input: a float32 array [N, C, H, W]; the address of one, or of a frame's pixels, as an integer (arrays of other
+  // libraries); or None if only the plan matters. shape: (N, H, W) unless the input is an array.
   PyCall(py::object input, const std::vector<int32_t>& shape, std::vector<std::string> taps, bool softmax,
          int32_t top_k, const py::object& frame, bool on_device, size_t stream)
       : input_(std::move(input)), taps_(std::move(taps)) {
@@ -126,11 +126,11 @@ class PyCall {
   PyCall(const PyCall&) = delete;
   PyCall& operator=(const PyCall&) = delete;
 
-  // Where the results go, each with room for counts[i] values; the indices of the top_k are beside them.
+  // Sets the addresses of the outputs, each with room for counts[i] values. indices: the address for the top_k indices.
   void set_outputs(const std::vector<size_t>& addresses, const std::vector<size_t>& counts, bool on_device,
                    size_t indices) {
     if (addresses.size() != counts.size() || addresses.size() != output_count())
-      throw py::value_error("there must be one output, with its count, for each tap");
+      throw py::value_error("each tap needs one output and its count");
     outputs_.clear();
     for (size_t address : addresses) outputs_.push_back(reinterpret_cast<float*>(address));
     counts_ = counts;
@@ -188,7 +188,7 @@ class PyCall {
   py::ssize_t channels_ = -1;  // of an array
 };
 
-// Memory for the outputs of a running call: new numpy arrays, or what the caller's function gives.
+// Provides memory for the outputs of a running call: new numpy arrays, or what the caller's function returns.
 class Allocator {
  public:
   explicit Allocator(const py::object& function) : function_(function) {}
@@ -232,10 +232,10 @@ class PyNet {
         const std::string& tuning, bool exact)
       : shape_(std::move(shape)) {
     if (shape_.size() != 3) throw py::value_error("the input shape must be (channels, height, width)");
-    std::vector<fastalex_param> given;
+    std::vector<fastalex_param> native;
     for (const py::object& param : params) {
-      given.push_back(param_of(param));
-      counts_.push_back(given.back().count);
+      native.push_back(param_of(param));
+      counts_.push_back(native.back().count);
     }
     fastalex_options options = {};
     options.struct_size = sizeof options;
@@ -251,7 +251,7 @@ class PyNet {
     {
       py::gil_scoped_release release;
       status =
-          fastalex_create(table.c_str(), shape_[0], shape_[1], shape_[2], given.data(), given.size(), &options, &net);
+          fastalex_create(table.c_str(), shape_[0], shape_[1], shape_[2], native.data(), native.size(), &options, &net);
     }
     check(status);
     net_ = std::shared_ptr<fastalex_net>(net, Closer());
@@ -259,8 +259,8 @@ class PyNet {
 
   const std::shared_ptr<fastalex_net>& handle() const { return net_; }
 
-  // The outputs as numpy arrays, and with top_k their indices; nothing where the call has outputs of its own or
-  // `allocate` gives the address of memory for each shape.
+  // Returns the outputs as numpy arrays, and with top_k their indices. Returns nothing if the call has outputs of its
+  // own or `allocate` provides the address of memory for each shape.
   py::list run(const PyCall& asked, const py::object& allocate, bool on_device) const {
     check_channels(asked);
     fastalex_call call = asked.call();
@@ -338,7 +338,7 @@ class PyNet {
   std::shared_ptr<fastalex_net> net_;
 };
 
-// Memory of a net's device. It keeps the net.
+// Memory of a net's device; keeps the net alive.
 class DeviceBuffer {
  public:
   DeviceBuffer(const PyNet& net, size_t bytes) : net_(net.handle()), bytes_(bytes) {
@@ -384,41 +384,41 @@ std::vector<std::string> devices(const std::string& backend) {
   return list;
 }
 
-// ((C, H, W), whether the input may be negative, values of the weight and of the bias) of each line of a layer table.
+// For each line of a layer table: ((C, H, W), whether the input may be negative, values of the weight and of the bias).
 py::list layers(const std::string& table, const std::array<int32_t, 3>& shape) {
   size_t total = 0;
   check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], nullptr, 0, &total));
-  std::vector<fastalex_layer> found(total);
-  check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], found.data(), found.size(), &total));
+  std::vector<fastalex_layer> rows(total);
+  check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], rows.data(), rows.size(), &total));
   py::list list;
-  for (const fastalex_layer& layer : found)
+  for (const fastalex_layer& layer : rows)
     list.append(py::make_tuple(py::make_tuple(layer.shape[0], layer.shape[1], layer.shape[2]), layer.signed_input != 0,
                                layer.weights, layer.bias));
   return list;
 }
 
-// (levels, scale) of weights [out, in] in the order [out, y, x, channel]: what param_of takes.
+// (values, scale) of the weights [out, in] in the order [out, y, x, channel], as param_of takes them.
 py::tuple quantize_rows(const Array& weights, int storage) {
   if (weights.ndim() != 2) throw py::value_error("the weights must be [out, in]");
   const py::ssize_t out = weights.shape(0), in = weights.shape(1);
-  py::array levels, scale;
+  py::array values, scale;
   if (storage == FASTALEX_INT8) {
-    levels = py::array(py::dtype("i1"), std::vector<py::ssize_t>{out, in});
+    values = py::array(py::dtype("i1"), std::vector<py::ssize_t>{out, in});
     scale = py::array(py::dtype("f4"), std::vector<py::ssize_t>{out});
   } else {
-    levels = py::array(py::dtype("u1"), std::vector<py::ssize_t>{out, (in + 1) / 2});
+    values = py::array(py::dtype("u1"), std::vector<py::ssize_t>{out, (in + 1) / 2});
     scale = py::array(py::dtype("f2"),
                       std::vector<py::ssize_t>{out, static_cast<py::ssize_t>(groups_of(static_cast<size_t>(in)))});
   }
   const float* from = weights.data();
-  void *to = levels.mutable_data(), *scales = scale.mutable_data();
+  void *to = values.mutable_data(), *scales = scale.mutable_data();
   int status;
   {
     py::gil_scoped_release release;
     status = fastalex_quantize(from, static_cast<size_t>(out), static_cast<size_t>(in), storage, to, scales);
   }
   check(status);
-  return py::make_tuple(levels, scale);
+  return py::make_tuple(values, scale);
 }
 
 // maps [images, channels, ...], changed in place.
@@ -437,13 +437,13 @@ void unit_normalize(Array maps, float eps, bool eps_inside, int32_t threads) {
 
 // Each of `list` is [channels, ...] with `count` values.
 std::vector<const float*> addresses(const std::vector<Array>& list, size_t channels, size_t count) {
-  std::vector<const float*> found;
+  std::vector<const float*> pointers;
   for (const Array& map : list) {
     if (static_cast<size_t>(map.size()) != count || map.ndim() < 1 || static_cast<size_t>(map.shape(0)) != channels)
       throw py::value_error("the maps must all have the same shape, [channels, ...], and a weight for each channel");
-    found.push_back(map.data());
+    pointers.push_back(map.data());
   }
-  return found;
+  return pointers;
 }
 
 // (sums [rows, columns], maps [rows, columns, positions] or None)
@@ -485,7 +485,7 @@ py::tuple map_distances(const std::vector<Array>& a, const std::vector<Array>& b
   return py::make_tuple(sums, maps);
 }
 
-// The names of an enumeration's values, in their order.
+// The names of an enumeration's values, in order.
 py::tuple names_of(const char* (*name)(int32_t)) {
   py::list names;
   for (int32_t i = 0; name(i); ++i) names.append(name(i));

@@ -17,8 +17,8 @@
 extern "C" {
 #endif
 
-// Raised with every change of this file, of step_api.h, of fastalex_step or of fastalex_frame; a library of another
-// number is refused.
+// Bump on any change to this file, step_api.h, fastalex_step or fastalex_frame. Libraries with a different number are
+// rejected.
 #define FASTALEX_BACKEND_ABI 5u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
@@ -36,20 +36,20 @@ typedef struct fastalex_backend_call {
   const float* input;           // [N, C, H, W] of the first step; null: `frame` is the input
   const fastalex_frame* frame;  // of a plan for one image
   float* const* outputs;        // [i]: [N, C, H, W], with top_k [N, k], of the step whose `output` is i
-  int32_t* indices;             // [N, k] of the step with top_k; null where there is none
+  int32_t* indices;             // [N, k] of the step with top_k; null without one
   int32_t input_on_device;      // the input, or the frame's pixels, are in the memory of the model's device
   int32_t outputs_on_device;    // the indices too
-  void* stream;          // of the caller, for arrays on the device: work is queued on it; null: the default stream
-  double* step_seconds;  // the time of each step is added to its place; null where nobody asks
+  void* stream;                 // the caller's, on which work with device arrays is queued; null: the default stream
+  double* step_seconds;         // [step]: the step's time is added; null: times are not measured
 } fastalex_backend_call;
 
-// Functions return a fastalex_status and, on failure, leave a sentence in last_error(). Those that give a text write
-// the first `capacity` bytes of it, the final zero included, and its whole size to *size.
+// Functions return a fastalex_status and, on failure, leave a sentence in last_error(). Functions that return text
+// write its first `capacity` bytes, including the final zero, and its full size to *size.
 typedef struct fastalex_backend_api {
   uint32_t abi;          // FASTALEX_BACKEND_ABI
   uint32_t struct_size;  // sizeof(fastalex_backend_api)
   const char* name;
-  int32_t top_k;                    // 1: plans take fastalex_step.top_k; 0: the core asks for all values and chooses
+  int32_t top_k;                    // 1: plans support fastalex_step.top_k; 0: the core gets all values and selects
   const char* (*last_error)(void);  // of the calling thread
 
   // FASTALEX_OK if this machine can run the backend.
@@ -75,7 +75,7 @@ typedef struct fastalex_backend_api {
   // JSON of the kernels that serve the steps; names[i]: of the last layer in step i.
   int (*plan_describe)(const void* plan, const char* const* names, char* text, size_t capacity, size_t* size);
 
-  // Writes what serves the plan as a file for other programs, whole or not at all; FASTALEX_INVALID if it is none.
+  // Writes the plan's engine to a file for other programs, atomically; FASTALEX_INVALID if the backend has no engines.
   int (*plan_save)(const void* plan, const char* path);
 
   int (*context_create)(const void* plan, void** context);

@@ -41,7 +41,7 @@ class BackendModel {
   [[noreturn]] static void no_device() { invalid("this backend has no memory of its own; use host arrays"); }
 };
 
-// What a backend is made of; the functions may throw.
+// The functions that make up a backend; they may throw.
 struct BackendVTable {
   const char* name;
   void (*probe)();
@@ -53,7 +53,8 @@ struct BackendVTable {
   const fastalex_step_api* layers = nullptr;  // likewise
 };
 
-// Parameter `index` of layers that can unpack_weight and unpack_bias, in the order of the net: two of each layer.
+// Unpacks parameter `index` from layers that have unpack_weight and unpack_bias: two per layer, in the order of the
+// net.
 template <typename Layers>
 void unpack_param(const Layers& layers, size_t index, float* out) {
   const auto& layer = *layers.at(index / 2);
@@ -70,7 +71,7 @@ size_t bytes_of_all(const Layers& layers) {
   return total;
 }
 
-// For backends that compute on the host.
+// device_info() of backends that compute on the host.
 inline std::string no_device_info(int) { invalid("this backend has no devices"); }
 
 inline void check_host_call(const fastalex_backend_call& call) {

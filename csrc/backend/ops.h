@@ -15,8 +15,8 @@
 //   activation        y = act(x) where it could not be fused; a sigmoid and a leaky ReLU never are
 //   softmax           y[c] = exp(x[c] - max x) / sum exp(x - max x) over the channels
 //
-// alpha is the factor in front of the sum (already divided by the window where the variant says so); of a leaky ReLU,
-// its slope below zero.
+// alpha is the factor in front of the sum (already divided by the window where the variant says so); for a leaky ReLU,
+// the slope below zero.
 // NaN: maxpool and the activations keep a NaN, as PyTorch does.
 #ifndef FASTALEX_BACKEND_OPS_H
 #define FASTALEX_BACKEND_OPS_H
@@ -42,7 +42,7 @@ typedef enum fastalex_activation {
   FASTALEX_ACT_NONE = 0,
   FASTALEX_ACT_RELU = 1,
   FASTALEX_ACT_TANH = 2,
-  // Never fused, so that the kernels of the standard networks need not know them:
+  // Never fused, so the kernels of the standard networks need not support them:
   FASTALEX_ACT_LEAKY_RELU = 3,  // x < 0 ? alpha x : x
   FASTALEX_ACT_SIGMOID = 4      // 1 / (1 + exp(-x))
 } fastalex_activation;
@@ -57,14 +57,14 @@ typedef struct fastalex_step {
   int32_t kernel, stride, pad, groups;
   int32_t size;          // window of lrn and spatial_norm, odd
   int32_t param;         // index of the weight among the net's parameters, its bias follows; -1: none
-  int32_t output;        // index among the outputs of the plan; -1: the result is not asked for
-  int32_t top_k;         // > 0, of a feature vector that is an output: its k largest values are, with their channels
+  int32_t output;        // index among the outputs of the plan; -1: not an output
+  int32_t top_k;         // > 0: output the k largest values of this feature vector, with their channels
   int32_t signed_input;  // 0: the input is never negative
   double alpha, beta, k;
-  double input_scale;  // of the quantization of a conv's or fc's input in precision int8; 0: none was given
+  double input_scale;  // scale of a conv's or fc's quantized input in precision int8; 0: not set
 } fastalex_step;
 
-// Largest window of lrn and spatial_norm. TensorRT's ILRNLayer ends at 15.
+// Largest window of lrn and spatial_norm. TensorRT's ILRNLayer supports at most 15.
 enum { FASTALEX_MAX_WINDOW = 63 };
 
 #ifdef __cplusplus

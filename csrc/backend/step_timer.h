@@ -1,4 +1,4 @@
-// The time of one step of a plan, from here to the end of the scope.
+// Times one step of a plan, from construction to the end of the scope.
 #ifndef FASTALEX_BACKEND_STEP_TIMER_H
 #define FASTALEX_BACKEND_STEP_TIMER_H
 

@@ -1,4 +1,4 @@
-// What the backends read from steps and options in the same way.
+// Helpers for steps and options that all backends share.
 #ifndef FASTALEX_BACKEND_STEPS_H
 #define FASTALEX_BACKEND_STEPS_H
 
@@ -8,8 +8,8 @@
 
 namespace fastalex {
 
-// Whether `step` and the one after it are a normalization across channels and a max-pool, in either order, that may be
-// done in one go: nobody asks for what is between them.
+// Returns whether `step` and `next` are a normalization across channels and a max-pool, in either order, that can be
+// fused: the value between them is not an output.
 inline bool is_norm_pool_pair(const fastalex_step& step, const fastalex_step& next) {
   return step.output < 0 && ((step.op == FASTALEX_OP_LRN && next.op == FASTALEX_OP_MAXPOOL) ||
                              (step.op == FASTALEX_OP_MAXPOOL && next.op == FASTALEX_OP_LRN));
@@ -18,11 +18,12 @@ inline bool is_norm_pool_pair(const fastalex_step& step, const fastalex_step& ne
 // A fully connected layer's weights are packed for one shape of its input, c x h x w.
 inline void check_same_features(const fastalex_step& step, int c, int h, int w) {
   if (step.in_c != c || step.in_h != h || step.in_w != w)
-    invalid("this image size gives a fully connected layer a map of ", step.in_h, " x ", step.in_w, ", it needs ", h,
-            " x ", w);
+    invalid("this image size gives a fully connected layer a map of ", step.in_h, " x ", step.in_w, ", but it needs ",
+            h, " x ", w);
 }
 
-// A fastalex_storage, and a fastalex_precision, as rules, cache files and users call it; null where there is none.
+// The names of a fastalex_storage and of a fastalex_precision in rules, cache files and the user interface; null if
+// unknown.
 inline const char* storage_name(int storage) {
   static const char* const names[] = {"fp32", "fp16", "int8", "int4", "bf16"};
   return storage < FASTALEX_FP32 || storage > FASTALEX_BF16 ? nullptr : names[storage];

@@ -17,7 +17,7 @@ struct Error : std::runtime_error {
   int status;
 };
 
-// The caller's mistake: one sentence that says what to do.
+// Reports a usage error: one sentence that says what to do.
 template <typename... Parts>
 [[noreturn]] void invalid(const Parts&... parts) {
   std::ostringstream text;
@@ -26,7 +26,7 @@ template <typename... Parts>
   throw Error(FASTALEX_INVALID, text.str());
 }
 
-// A broken promise of the library itself.
+// Internal invariant: a failure is a bug in fastalex.
 #define FASTALEX_ASSERT(condition)                                         \
   do {                                                                     \
     if (!(condition)) {                                                    \

@@ -1,5 +1,5 @@
-// XXH64, the 64-bit hash of the xxHash specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0: a name
-// for gigabytes in a second, where nobody chooses the bytes to mislead.
+// XXH64, the 64-bit hash of the xxHash specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md), seed 0. Fast and
+// not cryptographic: used only as a cache key for data that nobody has a reason to forge.
 #ifndef FASTALEX_COMMON_XXHASH_H
 #define FASTALEX_COMMON_XXHASH_H
 

@@ -1,5 +1,5 @@
-// The numbers of Winograd's algorithms F(m x m, r x r), once for the kernels of every backend: initializers, since
-// device code can hold arrays only inside of functions. Nothing is included here.
+// The constants of Winograd's algorithms F(m x m, r x r), shared by the kernels of every backend. They are
+// initializers, since device code can hold arrays only inside functions. This file includes nothing.
 //
 // Cook-Toom: a polynomial product of degree n - 1 is known from its values at n points p_j, the last of them infinity.
 // With N_j = prod_{k != j} (p_j - p_k) over the finite points
@@ -11,14 +11,14 @@
 #ifndef FASTALEX_CONSTANTS_WINOGRAD_H
 #define FASTALEX_CONSTANTS_WINOGRAD_H
 
-// F(2x2, 3x3) at 0, 1, -1: of all small points the ones with the least error, 1.5 times that of direct sums (rms).
+// F(2x2, 3x3) at 0, 1, -1: the small points with the least error, 1.5 times that of direct sums (rms).
 #define FASTALEX_WINOGRAD_2X3_POINTS {0, 1, -1}
 #define FASTALEX_WINOGRAD_2X3_BT {{-1, 0, 1, 0}, {0, 1, 1, 0}, {0, -1, 1, 0}, {0, -1, 0, 1}}
 #define FASTALEX_WINOGRAD_2X3_AT {{1, 1, 1, 0}, {0, 1, -1, 1}}
 
-// F(4x4, 3x3) at 0, 3/2, -3/2, 5/8, -5/8: of all sets of points among 1/4 .. 4 with small denominators the one with the
-// least error. Against the customary 0, 1, -1, 2, -2 the measured error is 0.45 (rms) and 0.29 times (max) as large,
-// and the bound, max |A^T| (|G| |G^T| . |B^T| |B|) |A| / 9, 63 instead of 256.
+// F(4x4, 3x3) at 0, 3/2, -3/2, 5/8, -5/8: the set with the least error among points from 1/4 to 4 with small
+// denominators. Compared with the customary 0, 1, -1, 2, -2 the measured error is 0.45 (rms) and 0.29 times (max) as
+// large, and the bound, max |A^T| (|G| |G^T| . |B^T| |B|) |A| / 9, is 63 instead of 256.
 #define FASTALEX_WINOGRAD_4X3_POINTS {0, 1.5f, -1.5f, 0.625f, -0.625f}
 #define FASTALEX_WINOGRAD_4X3_BT                                                       \
   {{0.87890625f, 0, -2.640625f, 0, 1, 0},    {0, -0.5859375f, -0.390625f, 1.5f, 1, 0}, \
@@ -30,8 +30,8 @@
    {0, 2.25f, 2.25f, 0.390625f, 0.390625f, 0}, \
    {0, 3.375f, -3.375f, 0.244140625f, -0.244140625f, 1}}
 
-// F(3x3, 5x5) at 0, 1, 1/2, -3/4, -5/4, 5/2, found in the same way. Against 0, 1, -1, 2, -2, 1/2 the error is 0.74
-// (rms) and 0.48 times (max) as large, the bound 165 instead of 265.
+// F(3x3, 5x5) at 0, 1, 1/2, -3/4, -5/4, 5/2, found in the same way. Compared with 0, 1, -1, 2, -2, 1/2 the error is
+// 0.74 (rms) and 0.48 times (max) as large, the bound 165 instead of 265.
 #define FASTALEX_WINOGRAD_3X5_POINTS {0, 1, 0.5f, -0.75f, -1.25f, 2.5f}
 #define FASTALEX_WINOGRAD_3X5_BT                                                                      \
   {{-1.171875f, 1.484375f, 3.5f, -2.8125f, -2, 1, 0}, {0, 1.171875f, -0.3125f, -3.8125f, -1, 1, 0},   \

@@ -7,7 +7,7 @@
 
 namespace fastalex {
 
-// Libraries that may be beside this one, by backend, the first that works: TensorRT has one a major release.
+// An optional backend and the libraries that may contain it, in order of preference: TensorRT has one a major release.
 struct OptionalBackend {
   const char* name;
   std::vector<const char*> libraries;
@@ -30,19 +30,19 @@ BackendStatus open_library(const std::string& name, const std::string& path) {
   return status;
 }
 
-// An optional backend, looked for next to the library this code is in.
-BackendStatus find_optional(const OptionalBackend& wanted) {
-  BackendStatus status{wanted.name, nullptr, ""};
+// Looks for an optional backend next to the library that contains this code.
+BackendStatus find_optional(const OptionalBackend& backend) {
+  BackendStatus status{backend.name, nullptr, ""};
   const std::string folder = own_folder();
   std::string names;
-  for (const char* library : wanted.libraries) {
+  for (const char* library : backend.libraries) {
     const std::string file = std::string("libfastalex_") + library + ".so", path = folder + "/" + file;
     names += (names.empty() ? "" : " or ") + file;
     if (access(path.c_str(), F_OK) != 0) continue;
-    const BackendStatus found = open_library(wanted.name, path);
-    if (found.api) return found;
-    if (status.reason.find(found.reason) == std::string::npos)  // without a driver all have the same
-      status.reason += (status.reason.empty() ? "" : "; ") + found.reason;
+    const BackendStatus candidate = open_library(backend.name, path);
+    if (candidate.api) return candidate;
+    if (status.reason.find(candidate.reason) == std::string::npos)  // without a driver they all give the same reason
+      status.reason += (status.reason.empty() ? "" : "; ") + candidate.reason;
   }
   if (status.reason.empty())
     status.reason = "this build has no " + status.name + " library (there is no " + names + " in " + folder + ")";
@@ -60,7 +60,7 @@ BackendRegistry::BackendRegistry(std::initializer_list<const fastalex_backend_ap
     entries_.push_back({BackendStatus{each.name, nullptr, ""}, &each});
 }
 
-// Opening a library may cost much, so an optional one is opened when it is asked for.
+// Opening a library can be slow, so an optional one is opened on first use.
 const BackendStatus& BackendRegistry::opened(Entry* entry) {
   if (entry->unopened) entry->status = find_optional(*entry->unopened);
   entry->unopened = nullptr;

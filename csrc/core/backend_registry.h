@@ -16,18 +16,18 @@ struct OptionalBackend;
 
 struct BackendStatus {
   std::string name;
-  const fastalex_backend_api* api;  // null if it cannot be had
-  std::string reason;               // why, where it cannot
+  const fastalex_backend_api* api;  // null if unavailable
+  std::string reason;               // why it is unavailable
 };
 
-// For any thread. Entries are never removed and never move.
+// Thread-safe. Entries are never removed and never move.
 class BackendRegistry {
  public:
   explicit BackendRegistry(std::initializer_list<const fastalex_backend_api*> built_in);
   BackendRegistry(const BackendRegistry&) = delete;
   BackendRegistry& operator=(const BackendRegistry&) = delete;
 
-  // All backends; optional ones are looked for, next to the library this code is in, when they are first asked for.
+  // All backends; the first call looks for optional ones next to the library that contains this code.
   std::vector<const BackendStatus*> all();
 
   // The backend called `name`; throws Error(FASTALEX_UNAVAILABLE) with the stored reason.

@@ -7,7 +7,7 @@
 
 namespace fastalex {
 namespace {
-// Plans kept by a net. Eight covers a few batch sizes and image sizes; older ones are made again when needed.
+// Plans that a net caches. Eight covers a few batch and image sizes; evicted plans are rebuilt when needed.
 const size_t kPlanCacheSize = 8;
 }  // namespace
 
@@ -43,7 +43,7 @@ Net::Call::Call(Net* net, const Request& request) : net_(net) {
 Net::Call::~Call() {
   std::lock_guard<std::mutex> lock(net_->mutex_);
   plan_->free_contexts.push_back(context_);
-  plan_.reset();  // a plan that has left the cache dies here, while the net still lives
+  plan_.reset();  // an evicted plan is destroyed here, before the net
   if (--net_->running_ == 0) net_->idle_.notify_all();
 }
 
@@ -73,10 +73,10 @@ Net::Net(const std::string& table, int c, int h, int w, const std::vector<fastal
   Plan native = build_plan(rows_, c, {1, h, w, false, 0, {}});
   param_counts_ = native.param_counts;
   if (params.size() != param_counts_.size())
-    invalid("the layer table has ", param_counts_.size(), " parameters, ", params.size(), " were given");
+    invalid("the layer table has ", param_counts_.size(), " parameters, but ", params.size(), " were given");
   for (size_t i = 0; i < params.size(); ++i)
     if (params[i].count != param_counts_[i])
-      invalid("parameter ", i, " must have ", param_counts_[i], " values, it has ", params[i].count);
+      invalid("parameter ", i, " must have ", param_counts_[i], " values, not ", params[i].count);
   for (const fastalex_step& step : native.steps)
     for (int i = step.param; i >= 0 && i < step.param + 2; ++i)
       if (params[i].storage != FASTALEX_FP32 && (step.op != FASTALEX_OP_FULLY_CONNECTED || i != step.param))
@@ -151,12 +151,12 @@ void Net::copy(void* to, const void* from, size_t bytes, bool to_host) {
 }
 
 void Net::get_param(size_t index, float* out) const {
-  if (index >= param_counts_.size()) invalid("the net has ", param_counts_.size(), " parameters, there is no ", index);
+  if (index >= param_counts_.size()) invalid("there is no parameter ", index, ": the net has ", param_counts_.size());
   check(backend_->model_param(model_, index, out));
 }
 
 void Net::after_fork_in_child() {
-  // The threads that were computing do not exist here; the contexts they had borrowed are left to them.
+  // The computing threads do not exist in the child process; the contexts they had borrowed are leaked.
   running_ = 0;
   mutex_.unlock();
 }

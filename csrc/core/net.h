@@ -28,7 +28,7 @@ class Net final : private ForkGuarded {
 
   int channels() const { return channels_; }
   const std::vector<size_t>& param_counts() const { return param_counts_; }
-  std::vector<fastalex_step> output_steps(const Request& request);  // of Call::outputs
+  std::vector<fastalex_step> output_steps(const Request& request);  // those of Call::outputs
   void describe(const Request& request, char* text, size_t capacity, size_t* size);
   void save(const Request& request, const char* path);
   void get_param(size_t index, float* out) const;
@@ -59,8 +59,7 @@ class Net final : private ForkGuarded {
   std::list<std::shared_ptr<CachedPlan>> plans_;  // most recently used first
 };
 
-// One call: a plan and a context that are borrowed from the net, looked up once. The net waits for it in its
-// destructor.
+// One call: a plan and a context borrowed from the net, looked up once. The net's destructor waits for it.
 class Net::Call {
  public:
   Call(Net* net, const Request& request);
@@ -70,7 +69,7 @@ class Net::Call {
 
   const std::vector<fastalex_step>& outputs() const;   // the steps whose results are the outputs, in order
   const std::vector<std::string>& step_names() const;  // the last layer in each step
-  void run(const fastalex_backend_call& call);         // step_seconds, if given, has a place for each step
+  void run(const fastalex_backend_call& call);         // step_seconds: null, or one value per step
 
  private:
   void run_plan(const fastalex_backend_call& call);

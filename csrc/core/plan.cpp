@@ -21,13 +21,13 @@ struct Shape {
 
 template <typename Number>
 Number parse_number(const LayerRow& row, const std::string& key) {
-  auto found = row.options.find(key);
-  if (found == row.options.end()) invalid("layer ", row.name, ": ", row.op, " needs ", key, "=");
-  std::istringstream in(found->second);
+  auto option = row.options.find(key);
+  if (option == row.options.end()) invalid("layer ", row.name, ": ", row.op, " needs ", key, "=");
+  std::istringstream in(option->second);
   in.imbue(std::locale::classic());
   Number value;
   char rest;
-  if (!(in >> value) || in >> rest) invalid("layer ", row.name, ": ", key, "=", found->second, " is not a number");
+  if (!(in >> value) || in >> rest) invalid("layer ", row.name, ": ", key, "=", option->second, " is not a number");
   return value;
 }
 
@@ -44,16 +44,16 @@ double finite(const LayerRow& row, const std::string& key) {
 }
 
 bool rounds_up(const LayerRow& row) {
-  auto found = row.options.find("rounding");
-  if (found != row.options.end() && found->second == "ceil") return true;
-  if (found != row.options.end() && found->second == "floor") return false;
+  auto option = row.options.find("rounding");
+  if (option != row.options.end() && option->second == "ceil") return true;
+  if (option != row.options.end() && option->second == "floor") return false;
   invalid("layer ", row.name, ": ", row.op, " needs rounding=floor or rounding=ceil");
 }
 
 int windows(const LayerRow& row, int side, int kernel, int stride, int pad, bool ceil) {
   long long room = side + 2LL * pad - kernel;
   if (room < 0)
-    invalid("the image is too small: layer ", row.name, " gets a side of ", side, ", its window is ", kernel);
+    invalid("the image is too small: layer ", row.name, " gets a side of ", side, ", but its window is ", kernel);
   return static_cast<int>(ceil ? (room + stride - 1) / stride : room / stride) + 1;
 }
 
@@ -100,7 +100,7 @@ class Builder {
     finish(row, step);
   }
 
-  // Adds a row, and says what it is.
+  // Adds a row and returns its description.
   fastalex_layer describe(const LayerRow& row) {
     fastalex_layer layer = fastalex_layer();
     layer.signed_input = signed_;
@@ -115,10 +115,10 @@ class Builder {
     return layer;
   }
 
-  // Whether every tap has been planned: what follows is not needed.
-  bool done() const { return !taps_.empty() && found_ == taps_.size(); }
+  // Returns whether every tap has been planned, so that no later row is needed.
+  bool done() const { return !taps_.empty() && taps_met_ == taps_.size(); }
 
-  // Only the k largest values of each image are the output.
+  // Reduces the output to the k largest values of each image.
   void select(int top_k) {
     fastalex_step& last = plan_.steps.back();
     if (!flat_) invalid("top_k needs a net that ends in a fully connected layer or a softmax");
@@ -157,12 +157,12 @@ class Builder {
     plan_.steps.back().output = output_of(row.name);
   }
 
-  // The output that the layer called `name` is, -1 if none; counts the taps it meets.
+  // Returns which output layer `name` produces, -1 if none; counts the taps it meets.
   int output_of(const std::string& name) {
-    auto found = std::find(taps_.begin(), taps_.end(), name);
-    if (found == taps_.end()) return -1;
-    ++found_;
-    return static_cast<int>(found - taps_.begin());
+    auto tap = std::find(taps_.begin(), taps_.end(), name);
+    if (tap == taps_.end()) return -1;
+    ++taps_met_;
+    return static_cast<int>(tap - taps_.begin());
   }
 
   static bool has_epilogue(const fastalex_step& step) {
@@ -185,7 +185,8 @@ class Builder {
     plan_.param_counts.push_back(static_cast<size_t>(step->out_c));
   }
 
-  // Fused into the step before it, where that step has an epilogue, no activation yet, and is not an output itself.
+  // Fuses the activation into the step before it if that step has an epilogue, no activation yet, and is not an output
+  // itself.
   void add_activation(const LayerRow& row) {
     const int activation = activation_of(row);
     const bool positive = activation == FASTALEX_ACT_RELU || activation == FASTALEX_ACT_SIGMOID;
@@ -276,7 +277,7 @@ class Builder {
 
   Shape shape_;
   std::vector<std::string> taps_;
-  size_t found_ = 0;
+  size_t taps_met_ = 0;
   bool flat_ = false;   // a fully connected layer has been seen
   bool signed_ = true;  // the values so far may be negative; pools and normalizations keep their sign
   Plan plan_;
@@ -311,7 +312,7 @@ Plan build_plan(const std::vector<LayerRow>& rows, int c, const Request& request
     builder.add(row);
     if (builder.done()) return builder.take();
   }
-  // A net that ends in a softmax or a sigmoid gives probabilities already.
+  // A net that ends in a softmax or a sigmoid returns probabilities already.
   if (request.softmax && rows.back().op != "softmax" && rows.back().op != "sigmoid") {
     LayerRow row;
     row.op = row.name = "softmax";

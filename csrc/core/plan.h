@@ -1,4 +1,4 @@
-// From a layer table to fused steps with static shapes.
+// Turns a layer table into fused steps with static shapes.
 #ifndef FASTALEX_CORE_PLAN_H
 #define FASTALEX_CORE_PLAN_H
 
@@ -24,11 +24,11 @@ struct Plan {
   std::vector<size_t> param_counts;
 };
 
-// What a plan is made for: images of a size, and the results that are asked for.
+// The request that a plan is made for: image size and outputs.
 struct Request {
   int n, h, w;
   bool softmax;                   // append a softmax
-  int top_k;                      // > 0, without taps: of the last layer's values only the k largest of each image
+  int top_k;                      // > 0, without taps: output only the k largest values of each image
   std::vector<std::string> taps;  // layers whose results are the outputs, in this order; none: the last layer's
 
   bool operator==(const Request& other) const {
@@ -37,14 +37,14 @@ struct Request {
   }
 };
 
-// Throws Error(FASTALEX_INVALID) with the line's number for anything that is not in the grammar.
+// Throws Error(FASTALEX_INVALID) with the line's number for anything outside the grammar.
 std::vector<LayerRow> parse_table(const std::string& text);
 
-// Shapes every layer for images of c channels and fuses each activation into the step before it, unless that step is
-// tapped. Nothing after the last tap is planned.
+// Computes the shape of every layer for images of c channels and fuses each activation into the step before it, unless
+// that step is tapped. Layers after the last tap are not planned.
 Plan build_plan(const std::vector<LayerRow>& rows, int c, const Request& request);
 
-// What follows from the table alone for each of its rows, for one image of c x h x w.
+// Describes each row of the table for one image of c x h x w.
 std::vector<fastalex_layer> layers_of(const std::vector<LayerRow>& rows, int c, int h, int w);
 
 }  // namespace fastalex

@@ -1,4 +1,4 @@
-// The k largest values of each row on the host, for backends that give all of them.
+// Selects the k largest values of each row on the host, for backends that return all of them.
 #ifndef FASTALEX_CORE_TOP_K_H
 #define FASTALEX_CORE_TOP_K_H
 
@@ -6,7 +6,7 @@
 
 namespace fastalex {
 
-// In falling order; of equals the lower index first. A NaN counts as larger than any number.
+// In descending order; equal values in order of index. A NaN counts as larger than any number.
 void select_top_k(const float* values,  // [n, c]
                   int n, int c, int k,  // k <= c
                   float* largest,       // [n, k]

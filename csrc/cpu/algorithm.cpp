@@ -25,20 +25,20 @@ double winograd_products(const fastalex_step& s, const WinogradForm& form, int b
          block * s.out_c;
 }
 
-// What the transforms cost in products: each of a tile's values takes about this many multiply-adds, as fast as those
-// of the products, there and back.
+// Cost of both transforms, in products: about this many multiply-adds for each value of a tile, as fast as those of the
+// products.
 double transform_cost(const fastalex_step& s, const WinogradForm& form, int block) {
   const int in = form.out + form.kernel - 1, tiles = tiles_of(s.out_h, form.out) * tiles_of(s.out_w, form.out);
   return 1.0 * tiles * in * in * (2.0 * in * s.in_c * block * block + 1.5 * in * s.out_c);
 }
 
-// bf16 products cost half of a float's where the processor has them, else a little more than one.
+// bf16 products cost half as much as float ones where the processor has them, otherwise a little more.
 double cost_of_product(int dtype, const CpuKernels& kernels) {
   if (dtype == kFloat32) return 1;
   return kernels.bf16 ? 0.5 : 1.25;
 }
 
-int numeric_of(int precision) {
+int dtype_of(int precision) {
   return precision == FASTALEX_PRECISION_INT8   ? kQuantized
          : precision == FASTALEX_PRECISION_BF16 ? kBfloat16
                                                 : kFloat32;
@@ -48,7 +48,7 @@ int numeric_of(int precision) {
 
 ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
                        bool first) {
-  const int dtype = numeric_of(options.precision);
+  const int dtype = dtype_of(options.precision);
   ConvChoice best = {dtype, -1, 1, step.kernel};
   if (options.exact || dtype == kQuantized) return best;
   const int block = step.stride;
@@ -76,7 +76,7 @@ int value_bytes(int dtype, const CpuKernels& kernels) {
 }
 
 FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {
-  // BytePlanes of fp32's precision; of bf16's, and more; of int8's.
+  // Byte planes: one for int8 precision, two to cover bf16, the maximum to match fp32.
   const int byte_planes = options.precision == FASTALEX_PRECISION_INT8   ? 1
                           : options.precision == FASTALEX_PRECISION_BF16 ? 2
                                                                          : static_cast<int>(kMaxBytePlanes);

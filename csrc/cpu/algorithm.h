@@ -1,4 +1,4 @@
-// Which algorithm and which numbers serve a layer on this processor.
+// Picks the algorithm (direct or Winograd) and the data type of each layer for this processor.
 #ifndef FASTALEX_CPU_ALGORITHM_H
 #define FASTALEX_CPU_ALGORITHM_H
 
@@ -13,11 +13,11 @@ namespace fastalex {
 struct ConvChoice {
   int dtype;   // DType of the input and the products
   int form;    // index into CpuKernels::winograd; -1: direct
-  int block;   // edge of the blocks of pixels that become channels first (ImportArgs), which leaves a stride of 1
+  int block;   // edge of the pixel blocks that are first turned into channels (ImportArgs), leaving a stride of 1
   int kernel;  // edge of the weights after that
 };
 
-// Multiply-accumulates that an image of the step takes, those with a tile's padding included.
+// Multiply-accumulates of the step for one image, including those of partly filled tiles.
 double products_of(const fastalex_step& step, const ConvChoice& choice, const CpuKernels& kernels);
 
 // first: the layer reads the network's input.

@@ -23,13 +23,13 @@ std::string format_of(const ConvChoice& choice, const CpuKernels& kernels) {
   return text.str();
 }
 
-// What a fully connected layer multiplies: the numbers whose rate bounds it where its weights' bytes do not.
-const char* fc_numeric(const FcLayer& layer) {
+// The data type that a fully connected layer multiplies in. Its rate bounds the layer unless reading the weights does.
+const char* fc_dtype(const FcLayer& layer) {
   if (layer.choice.form == kFcBf16) return "bf16";
   return layer.choice.form == kFcBytePlanes || layer.choice.form == kFcBytePlanes4 ? "int8" : "fp32";
 }
 
-// Products of one image, weights' bytes of a call, and how they are done.
+// JSON of a step's algorithm, its products per image and the bytes of weights per call.
 std::string describe_work(const Network& network, const fastalex_step& step) {
   std::ostringstream text;
   if (const ConvLayer* conv = network.model->conv(step)) {
@@ -39,7 +39,7 @@ std::string describe_work(const Network& network, const fastalex_step& step) {
          << ", \"weight_bytes\": " << conv->weights.bytes();
   } else if (const FcLayer* fc = network.model->fc(step)) {
     const bool byte_planes = fc->choice.form == kFcBytePlanes || fc->choice.form == kFcBytePlanes4;
-    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_numeric(*fc)
+    text << ", \"format\": \"direct\", \"dtype\": \"" << fc_dtype(*fc)
          << "\", \"byte_planes\": " << fc->choice.byte_planes << ", \"products\": "
          << static_cast<long long>(fc->k) * step.out_c * (byte_planes ? fc->choice.byte_planes : 1)
          << ", \"weight_bytes\": " << fc->weights.bytes() + fc->scale.bytes();

@@ -11,7 +11,7 @@
 
 namespace fastalex {
 
-// Zeroed, 64-byte aligned; large ones on huge pages where the system offers them on request, since one pass over the
+// Zeroed, 64-byte aligned memory. Large buffers use huge pages where the system offers them, since one pass over the
 // weights of a fully connected layer otherwise misses the TLB every 4 KiB.
 class Buffer {
  public:

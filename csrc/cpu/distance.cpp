@@ -11,10 +11,11 @@
 namespace fastalex {
 namespace {
 
-// Of one unit of work: some strips of every instruction set, and units enough for several threads in the smallest maps.
+// Positions of one unit of work: a few strips for any instruction set, yet enough units for several threads on the
+// smallest maps.
 const int kPositionsPerUnit = 256;
 
-// Images of a tile's side: their strips of 64 positions and 384 channels together fit a cache of 1 MiB.
+// Images along a tile's side: their strips of 64 positions and 384 channels together fit a cache of 1 MiB.
 const int kTile = 4;
 
 int checked(const char* what, size_t value) {

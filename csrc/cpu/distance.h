@@ -1,4 +1,4 @@
-// Learned perceptual distances between maps of features (fastalex.h), shared out to threads.
+// Learned perceptual distances between maps of features (fastalex.h), distributed over threads.
 #ifndef FASTALEX_CPU_DISTANCE_H
 #define FASTALEX_CPU_DISTANCE_H
 

@@ -1,4 +1,4 @@
-// Running a network: its image part chunk by chunk, then the layers that work on the whole batch.
+// Runs a network: its image part chunk by chunk, then the layers that work on the whole batch.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -23,8 +23,8 @@ struct Call {
 float value_at(const Activations& a, int64_t place, int bytes) {
   if (a.dtype == kFloat32) return static_cast<const float*>(a.data)[place];
   if (a.dtype == kQuantized) {
-    const int level = bytes == 1 ? static_cast<const uint8_t*>(a.data)[place] : static_cast<int16_t*>(a.data)[place];
-    return static_cast<float>(level - a.zero) * a.step;
+    const int q = bytes == 1 ? static_cast<const uint8_t*>(a.data)[place] : static_cast<int16_t*>(a.data)[place];
+    return static_cast<float>(q - a.zero) * a.scale;
   }
   const uint32_t bits = static_cast<uint32_t>(static_cast<const uint16_t*>(a.data)[place]) << 16;
   float value;
@@ -163,7 +163,7 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.fixed_zero = layer.in_negative ? kSignedZero : 0;
   task.prepared = context.prepared.as<uint8_t>();
   task.plane = static_cast<int64_t>(layer.plane());
-  task.row_scale = context.row_steps.as();
+  task.row_scale = context.row_scales.as();
   task.row_zero = context.row_zeros.as<int32_t>();
   task.plane_sums = context.plane_sums.as<int32_t>();
   const CpuKernels& kernels = *call.network.model->kernels;

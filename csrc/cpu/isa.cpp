@@ -1,4 +1,4 @@
-// Which per-ISA kernels this processor runs.
+// Selects the per-ISA kernels for this processor.
 #include "cpu/isa.h"
 
 #include <sched.h>
@@ -19,7 +19,7 @@ namespace {
 struct IsaLevel {
   const CpuKernels* kernels;
   bool (*supported)();
-  bool automatic;  // may be chosen without being asked for
+  bool automatic;  // may be chosen without FASTALEX_CPU_ISA
 };
 
 #if defined(__x86_64__)
@@ -65,19 +65,19 @@ const IsaLevel kIsaLevels[] = {{&fastalex_cpu_kernels_neon, has_neon, true}};
 #endif
 
 const CpuKernels* choose(std::string* refusal) {
-  const char* wanted = std::getenv("FASTALEX_CPU_ISA");
-  bool any = !wanted || !*wanted;
+  const char* requested = std::getenv("FASTALEX_CPU_ISA");
+  bool any = !requested || !*requested;
   std::string known;
   for (const IsaLevel& level : kIsaLevels) {
     if (any && level.automatic && level.supported()) return level.kernels;
     known += std::string(known.empty() ? "" : ", ") + level.kernels->isa;
-    if (any || std::strcmp(wanted, level.kernels->isa) != 0) continue;
+    if (any || std::strcmp(requested, level.kernels->isa) != 0) continue;
     if (level.supported()) return level.kernels;
-    *refusal = std::string("FASTALEX_CPU_ISA=") + wanted + ": this processor does not have it; unset the variable";
+    *refusal = std::string("FASTALEX_CPU_ISA=") + requested + ": this processor does not have it; unset the variable";
     return nullptr;
   }
   *refusal = any ? "this processor is older than x86-64-v2 (SSE4.2)"
-                 : std::string("FASTALEX_CPU_ISA=") + wanted + " is none of: " + known;
+                 : std::string("FASTALEX_CPU_ISA=") + requested + " is none of: " + known;
   return nullptr;
 }
 

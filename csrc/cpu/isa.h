@@ -1,4 +1,4 @@
-// What this machine's processors can run: which kernels, and how many threads.
+// The kernels and the number of threads for this machine's processors.
 #ifndef FASTALEX_CPU_ISA_H
 #define FASTALEX_CPU_ISA_H
 

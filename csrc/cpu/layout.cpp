@@ -15,8 +15,8 @@ Activations Tensor::view_at(void* data, int64_t image) const {
   view.dtype = dtype;
   if (dtype != kQuantized) return view;
   view.zero = zero();
-  view.step = static_cast<float>(step);
-  view.inverse = static_cast<float>(1 / step);
+  view.scale = static_cast<float>(scale);
+  view.inverse = static_cast<float>(1 / scale);
   view.low = negative ? -127.0f : 0.0f;
   view.high = negative ? 127.0f : 255.0f;
   return view;

@@ -1,4 +1,4 @@
-// Where every activation of a plan lives, and in which numbers.
+// Location and data type of every activation of a plan.
 #ifndef FASTALEX_CPU_LAYOUT_H
 #define FASTALEX_CPU_LAYOUT_H
 
@@ -9,7 +9,7 @@
 
 namespace fastalex {
 
-// The level of 0 where levels are bytes and values may be below 0.
+// The quantized value of 0 where quantized values are bytes and inputs may be negative.
 enum { kSignedZero = 128 };
 
 // One image of c x h x w, NHWC, `border` rows of zeros above and columns to the left and as many as the reader needs
@@ -21,7 +21,7 @@ struct Tensor {
   int dtype;
   int bytes;      // of a value
   bool negative;  // kQuantized: values may be below 0
-  double step;    // kQuantized
+  double scale;   // kQuantized
   int images;     // of a chunk that it holds at a time: all, or one
   size_t offset;  // of its first image in the workspace, in bytes
 
@@ -29,9 +29,10 @@ struct Tensor {
     dtype = other.dtype;
     bytes = other.bytes;
     negative = other.negative;
-    step = other.step;
+    scale = other.scale;
   }
-  int zero() const { return dtype == kQuantized && negative && bytes == 1 ? kSignedZero : 0; }  // the level of 0
+  // The quantized value of 0.
+  int zero() const { return dtype == kQuantized && negative && bytes == 1 ? kSignedZero : 0; }
 
   size_t values() const { return static_cast<size_t>(padded_h) * padded_w * c; }
   size_t image_bytes() const { return (values() * bytes + 63) / 64 * 64; }
@@ -48,11 +49,11 @@ Tensor plain_tensor(int c, int h, int w);
 // The window of a convolution, unit by unit: bytes from its start (ConvArgs::offsets).
 std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in);
 
-// Values of the stretches of one window that are contiguous in the input, in the order r, s, c. The last unit of each
-// may be part empty.
+// Lengths, in values, of the contiguous runs of a window in the input, in the order r, s, c. The last unit of each may
+// be partly empty.
 std::vector<int> run_lengths(const fastalex_step& step);
 
-// Units that `values` values of so many bytes take.
+// Number of units for `values` values of `bytes` bytes each.
 inline int units_of(int values, int bytes) { return (values + 4 / bytes - 1) / (4 / bytes); }
 
 }  // namespace fastalex

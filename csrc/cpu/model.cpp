@@ -18,7 +18,7 @@ void check_options(const fastalex_model_options& options) {
 
 void check_step(const fastalex_step& step) {
   if (!(step.input_scale > 0))
-    invalid("precision int8 needs the step of every conv and fc input, and there is none for a ",
+    invalid("precision int8 needs the scale of every conv and fc input, but there is none for a ",
             step.op == FASTALEX_OP_CONV ? "conv" : "fc", " of ", step.out_c, " outputs; calibrate the net");
 }
 
@@ -37,7 +37,7 @@ Model::Model(const fastalex_step* steps_, size_t count, const fastalex_param* pa
     const fastalex_step& step = steps[i];
     if (step.param < 0) continue;
     FASTALEX_ASSERT(step.param == static_cast<int>(2 * layers.size()));
-    if (levels()) check_step(step);
+    if (quantized()) check_step(step);
     const float* bias = static_cast<const float*>(params[step.param + 1].data);
     if (step.op == FASTALEX_OP_CONV) {
       layers.emplace_back(new ConvLayer(step, *kernels, choose_conv(step, *kernels, options, i == 0),
@@ -45,9 +45,9 @@ Model::Model(const fastalex_step* steps_, size_t count, const fastalex_param* pa
       continue;
     }
     fastalex_param weight = params[step.param];
-    const bool kept = weight.storage == FASTALEX_FP32 || weight.storage == options.fc_storage;
-    const FloatParams floats(&step, kept ? 0 : 1, params, param_count);
-    if (!kept) weight = fastalex_param{floats[step.param], nullptr, weight.count, FASTALEX_FP32};
+    const bool as_given = weight.storage == FASTALEX_FP32 || weight.storage == options.fc_storage;
+    const FloatParams floats(&step, as_given ? 0 : 1, params, param_count);
+    if (!as_given) weight = fastalex_param{floats[step.param], nullptr, weight.count, FASTALEX_FP32};
     layers.emplace_back(new FcLayer(step, *kernels, options, weight, bias, &workers));
   }
   FASTALEX_ASSERT(param_count == 2 * layers.size());

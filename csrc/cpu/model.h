@@ -12,13 +12,13 @@
 namespace fastalex {
 
 struct Model {
-  // Throws Error(FASTALEX_INVALID) for options that do not go together and for weights that do not fit them.
+  // Throws Error(FASTALEX_INVALID) for incompatible options and for weights that do not fit them.
   Model(const fastalex_step* steps, size_t count, const fastalex_param* params, size_t param_count,
         const fastalex_model_options& options);
 
   const ConvLayer* conv(const fastalex_step& step) const;
   const FcLayer* fc(const fastalex_step& step) const;
-  bool levels() const { return precision == FASTALEX_PRECISION_INT8; }
+  bool quantized() const { return precision == FASTALEX_PRECISION_INT8; }
 
   const CpuKernels* kernels;
   std::shared_ptr<ThreadPool> pool;

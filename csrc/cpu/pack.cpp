@@ -23,7 +23,7 @@ float at(const float* values, size_t index) {
   return value;
 }
 
-// body(index) for each panel on all threads; of what it throws, the first thing is thrown again here.
+// Calls body(index) for each panel on all threads and rethrows the first exception.
 template <typename Body>
 void for_each_panel(const Panels& panels, ThreadPool::Lease* workers, const Body& body) {
   struct Task {
@@ -102,13 +102,13 @@ std::vector<int> run_order(const fastalex_step& step) {
   return source;
 }
 
-// The form's matrices in double; those that the kernels were compiled with are the same.
+// The form's matrices in double, checked against those that the kernels were compiled with.
 WinogradTransforms transforms_of(const WinogradForm& form) {
   const std::vector<double> points(form.points, form.points + form.out + form.kernel - 2);
-  const WinogradTransforms found = winograd_transforms(form.out, form.kernel, points);
-  for (size_t i = 0; i < found.bt.size(); ++i) FASTALEX_ASSERT(static_cast<float>(found.bt[i]) == form.bt[i]);
-  for (size_t i = 0; i < found.at.size(); ++i) FASTALEX_ASSERT(static_cast<float>(found.at[i]) == form.at[i]);
-  return found;
+  const WinogradTransforms transforms = winograd_transforms(form.out, form.kernel, points);
+  for (size_t i = 0; i < transforms.bt.size(); ++i) FASTALEX_ASSERT(static_cast<float>(transforms.bt[i]) == form.bt[i]);
+  for (size_t i = 0; i < transforms.at.size(); ++i) FASTALEX_ASSERT(static_cast<float>(transforms.at[i]) == form.at[i]);
+  return transforms;
 }
 
 // u = G g G^T; g [kernel, kernel], u [in, in], both in rows.
@@ -144,8 +144,8 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
   const size_t outputs = static_cast<size_t>(panels.count()) * panels.panel;
   if (choice.form >= 0) {
     const WinogradTransforms transforms = transforms_of(kernels.winograd[choice.form]);
-    kept_.resize(products() * step.out_c);
-    std::memcpy(kept_.data(), weight, kept_.size() * sizeof(float));
+    original_weight_.resize(products() * step.out_c);
+    std::memcpy(original_weight_.data(), weight, original_weight_.size() * sizeof(float));
     const size_t channels = static_cast<size_t>(channels_) * choice.block * choice.block;
     weights = Buffer((transforms.positions() * outputs * channels + kSlack) * sizeof(float));
     for_each_panel(panels, workers, [&](int index) { pack_winograd(weight, transforms, index); });
@@ -156,7 +156,7 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
   if (choice.dtype == kQuantized) {
     scale = Buffer(outputs * sizeof(float));
     offset = Buffer(outputs * sizeof(int32_t));
-    steps_.resize(step.out_c);
+    scales_.resize(step.out_c);
   }
   for_each_panel(panels, workers, [&](int index) {
     if (choice.dtype == kQuantized)
@@ -173,7 +173,9 @@ void ConvLayer::prepare_direct(const fastalex_step& step, const CpuKernels& kern
   for (int length : lengths_) units += units_of(length, bytes_);
 }
 
-size_t ConvLayer::bytes() const { return PackedLayer::bytes() + offset.bytes() + kept_.size() * sizeof(float); }
+size_t ConvLayer::bytes() const {
+  return PackedLayer::bytes() + offset.bytes() + original_weight_.size() * sizeof(float);
+}
 
 template <typename Body>
 void ConvLayer::for_each_value(int index, int lane, const Body& body) const {
@@ -198,21 +200,23 @@ void ConvLayer::pack_floats(const float* weight, int index) {
   }
 }
 
-// One scale an output: levels of -127 .. 127. The input's zero adds zero * (sum of levels) to every sum of products.
+// One scale an output, quantized weights of -127 .. 127. The input's zero adds zero * (sum of the quantized weights) to
+// every sum of products.
 void ConvLayer::pack_quantized(const float* weight, double input_scale, int index) {
-  std::vector<int8_t> levels(products());
+  std::vector<int8_t> quantized(products());
   const int zero = in_negative && bytes_ == 1 ? kSignedZero : 0;
   for (int lane = 0; lane < panels.width(index); ++lane) {
     const size_t output = panels.first_channel(index) + lane;
     const char* row = reinterpret_cast<const char*>(weight) + output * products() * sizeof(float);
-    quantize_int8(reinterpret_cast<const float*>(row), static_cast<int>(products()), levels.data(), &steps_[output]);
+    quantize_int8(reinterpret_cast<const float*>(row), static_cast<int>(products()), quantized.data(),
+                  &scales_[output]);
     int32_t sum = 0;
     for_each_value(index, lane, [&](int place, char* to) {
-      const int16_t level = levels[place];
-      std::memcpy(to, &level, bytes_);  // little-endian: the first byte is the level itself
-      sum += level;
+      const int16_t q = quantized[place];
+      std::memcpy(to, &q, bytes_);  // little-endian: the first byte is the value itself
+      sum += q;
     });
-    panel_of<float>(scale, panels.panel, index)[lane] = static_cast<float>(steps_[output] * input_scale);
+    panel_of<float>(scale, panels.panel, index)[lane] = static_cast<float>(scales_[output] * input_scale);
     panel_of<int32_t>(offset, panels.panel, index)[lane] = -zero * sum;
   }
 }
@@ -240,7 +244,7 @@ void ConvLayer::pack_winograd(const float* weight, const WinogradTransforms& t, 
 
 void ConvLayer::unpack_weight(float* weight) const {
   if (choice.form >= 0) {
-    std::copy(kept_.begin(), kept_.end(), weight);
+    std::copy(original_weight_.begin(), original_weight_.end(), weight);
     return;
   }
   for (int index = 0; index < panels.count(); ++index)
@@ -250,7 +254,7 @@ void ConvLayer::unpack_weight(float* weight) const {
         float* to = weight + output * products() + place;
         uint16_t half;
         if (choice.dtype == kQuantized) {
-          *to = static_cast<signed char>(*packed) * steps_[output];
+          *to = static_cast<signed char>(*packed) * scales_[output];
         } else if (choice.dtype == kBfloat16) {
           std::memcpy(&half, packed, sizeof half);
           *to = from_bf16(half);
@@ -263,11 +267,11 @@ void ConvLayer::unpack_weight(float* weight) const {
 
 // Fully connected layers ------------------------------------------------------------------------------------------
 
-// One output's weights in the order y, x, channel: floats, or levels with their scales.
+// One output's weights in the order y, x, channel: floats, or quantized values with their scales.
 struct FcLayer::Row {
   const float* floats;
   const int8_t* bytes;
-  const uint8_t* nibbles;  // two in a byte, the first in its low half, level + 8
+  const uint8_t* nibbles;  // two in a byte, the first in its low half, q + 8
   float scale;
   const uint16_t* scales;
 };
@@ -303,7 +307,7 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
       unit_bytes_(unit_bytes_of(choice.form, storage)) {
   units = (k + products - 1) / products;
   const size_t outputs = static_cast<size_t>(panels.count()) * panels.panel;
-  // Sums of byte_planes and levels must fit 32 bits.
+  // Sums of products of byte planes and weights must fit 32 bits.
   if (choice.byte_planes && k > std::numeric_limits<int32_t>::max() / (255 * 127))
     invalid("a fully connected layer of ", k, " inputs is too long for sums of 8-bit products; use fp32");
   source_.reserve(k);
@@ -322,7 +326,7 @@ size_t FcLayer::unit_at(int index, int lane, int i) const {
 }
 
 void FcLayer::pack_panel(const fastalex_param& weight, int index) {
-  const bool kept = weight.storage == storage && weight.storage != FASTALEX_FP32;
+  const bool packed_as_given = weight.storage == storage && weight.storage != FASTALEX_FP32;
   std::vector<float> floats(k);
   std::vector<int8_t> bytes(storage == FASTALEX_INT8 ? k : 0);
   std::vector<uint8_t> nibbles(storage == FASTALEX_INT4 ? (k + 1) / 2 : 0);
@@ -330,15 +334,15 @@ void FcLayer::pack_panel(const fastalex_param& weight, int index) {
   for (int lane = 0; lane < panels.width(index); ++lane) {
     const size_t output = panels.first_channel(index) + lane;
     Row row = {floats.data(), bytes.data(), nibbles.data(), 0, scales.data()};
-    if (kept) {
+    if (packed_as_given) {
       const char* data = static_cast<const char*>(weight.data);
-      const char* given = static_cast<const char*>(weight.scale);
+      const char* scale_data = static_cast<const char*>(weight.scale);
       if (storage == FASTALEX_INT8) {
         row.bytes = reinterpret_cast<const int8_t*>(data + output * k);
-        std::memcpy(&row.scale, given + output * sizeof(float), sizeof(float));
+        std::memcpy(&row.scale, scale_data + output * sizeof(float), sizeof(float));
       } else {
         row.nibbles = reinterpret_cast<const uint8_t*>(data + output * ((k + 1) / 2));
-        std::memcpy(scales.data(), given + output * scales.size() * 2, scales.size() * 2);
+        std::memcpy(scales.data(), scale_data + output * scales.size() * 2, scales.size() * 2);
       }
     } else {
       const float* from = static_cast<const float*>(weight.data);
@@ -383,7 +387,7 @@ void FcLayer::pack_row(const Row& row, int index, int lane) {
     const size_t groups = int4_groups(k);
     for (size_t group = 0; group < groups; ++group)
       scale.as()[(index * groups + group) * panels.panel + lane] = from_half(row.scales[group]);
-    // QuantizedValues past the last one are 0.
+    // Values past the last one are 0, stored as 8.
     const auto nibble = [&](int i) { return i < k ? row.nibbles[i / 2] >> i % 2 * 4 & 15 : 8; };
     for (int unit = 0; unit < units; ++unit) {
       unsigned char word[4];
@@ -405,8 +409,8 @@ float FcLayer::value_at(int index, int lane, int i) const {
   }
   if (storage == FASTALEX_INT8)
     return static_cast<signed char>(unit[within]) * panel_of<float>(scale, panels.panel, index)[lane];
-  const int level = (static_cast<unsigned char>(unit[within % 4]) >> within / 4 * 4 & 15) - 8;
-  return level * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
+  const int q = (static_cast<unsigned char>(unit[within % 4]) >> within / 4 * 4 & 15) - 8;
+  return q * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
 }
 
 void FcLayer::unpack_weight(float* weight) const {

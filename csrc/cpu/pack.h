@@ -13,10 +13,10 @@
 
 namespace fastalex {
 
-// Bytes of a layer's weights that may be read again and again, since they stay in the caches.
+// Largest weights, in bytes, that stay in the caches when they are read repeatedly.
 const size_t kSmallWeights = size_t(3) << 20;
 
-// How outputs are dealt to panels: panels do not cross groups, and the last one of a group may be part empty.
+// Assigns outputs to panels: panels do not cross groups, and the last one of a group may be partly empty.
 struct Panels {
   Panels(int groups, int out_c, int panel);
   int count() const { return groups * per_group; }
@@ -59,7 +59,7 @@ class ConvLayer final : public PackedLayer {
 
  private:
   void prepare_direct(const fastalex_step& step, const CpuKernels& kernels);
-  // body(place among an output's weights, packed value) for all weights of an output.
+  // Calls body(index among an output's weights, packed value) for all weights of an output.
   template <typename Body>
   void for_each_value(int index, int lane, const Body& body) const;
   void pack_floats(const float* weight, int index);
@@ -67,12 +67,12 @@ class ConvLayer final : public PackedLayer {
   void pack_winograd(const float* weight, const WinogradTransforms& transforms, int index);
   size_t products() const { return static_cast<size_t>(channels_) * kernel_ * kernel_; }  // of an output
 
-  int channels_, kernel_;     // of a group; edge of the weights as they came
-  int bytes_;                 // of a packed value
-  std::vector<int> lengths_;  // direct: of the runs
-  std::vector<int> source_;   // direct: place of each value of the runs, r, s, c, among an output's weights
-  std::vector<float> steps_;  // kQuantized: of each output's weights
-  std::vector<float> kept_;   // Winograd: the weights as they came, which the packed ones do not tell
+  int channels_, kernel_;               // of a group; edge of the original weights
+  int bytes_;                           // of a packed value
+  std::vector<int> lengths_;            // direct: of the runs
+  std::vector<int> source_;             // direct: index of each value of the runs, r, s, c, among an output's weights
+  std::vector<float> scales_;           // kQuantized: of each output's weights
+  std::vector<float> original_weight_;  // Winograd: cannot be recovered from the packed weights
 };
 
 class FcLayer final : public PackedLayer {
@@ -82,7 +82,7 @@ class FcLayer final : public PackedLayer {
           const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;
   size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
-  // Bytes of a row of the input as it is prepared, FcArgs::plane: up to eight products a unit, in whole cache lines.
+  // Bytes of a prepared row of the input, FcArgs::plane: up to eight products a unit, in whole cache lines.
   size_t plane() const { return (static_cast<size_t>(units) * 8 + 63) / 64 * 64; }
 
   const FcChoice choice;
@@ -101,7 +101,7 @@ class FcLayer final : public PackedLayer {
   size_t unit_at(int index, int lane, int i) const;
 
   int unit_bytes_;
-  std::vector<int> source_;  // source_[i]: place of product i, in the order y, x, channel, within C H W
+  std::vector<int> source_;  // source_[i]: index within C H W of product i, in the order y, x, channel
 };
 
 }  // namespace fastalex

@@ -11,14 +11,14 @@
 namespace fastalex {
 namespace {
 
-// Images of a chunk where there are large weights.
+// Images of a chunk in networks with large weights.
 const int kChunkImages = 8;
 
 bool works_on_batch(const fastalex_step& step) {
   return step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_SOFTMAX;
 }
 
-// The tensor of c x h x w that `reader` takes; null: nobody but the caller.
+// The tensor of c x h x w in the layout that `reader` takes; null: only the caller reads it.
 Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLayer* conv, const CpuKernels& kernels) {
   Tensor tensor = plain_tensor(c, h, w);
   if (!conv) return tensor;
@@ -41,11 +41,11 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   tensor.dtype = choice.dtype;
   tensor.bytes = value_bytes(choice.dtype, kernels);
   tensor.negative = conv->in_negative;
-  tensor.step = reader->input_scale;
+  tensor.scale = reader->input_scale;
   return tensor;
 }
 
-// The first step whose weights are large; a pair of steps that are one stage is not parted.
+// The first step with large weights; never splits a pair of steps that form one stage.
 size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, size_t per_image_steps) {
   for (size_t i = 0; i < per_image_steps; ++i) {
     const ConvLayer* conv = model.conv(steps[i]);
@@ -54,7 +54,7 @@ size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, 
   return per_image_steps;
 }
 
-// The largest level is the level of the largest value, so what goes through a pool into levels may be levels before it.
+// Quantization keeps the order of values, so a pool with quantized output may have quantized input.
 bool pools_quantized(const fastalex_step& before, const fastalex_step& pool, const Tensor& pooled) {
   return pool.op == FASTALEX_OP_MAXPOOL && pool.activation == FASTALEX_ACT_NONE && pooled.dtype == kQuantized &&
          before.op == FASTALEX_OP_CONV && before.output < 0;
@@ -129,7 +129,7 @@ void Network::size_batch_part() {
   for (size_t i = per_image_steps; i < steps.size(); ++i) {
     const size_t in = static_cast<size_t>(steps[i].in_c) * steps[i].in_h * steps[i].in_w;
     const size_t widest = std::max(in, static_cast<size_t>(steps[i].out_c));
-    // A cache line more than the panels need: rows 4 KiB apart would fall into the same few sets of the L1.
+    // One cache line more than the panels need: rows 4 KiB apart would map to the same few sets of the L1.
     features_pitch = std::max(features_pitch, round_up(widest, model->kernels->panel) + 16);
     const FcLayer* layer = model->fc(steps[i]);
     if (!layer) continue;
@@ -143,7 +143,7 @@ NetworkContext::NetworkContext(const Network& network) {
   for (size_t i = 0; i < concurrent; ++i) {
     workspaces.emplace_back(network.workspace_bytes);
     transformed.emplace_back(network.transformed_bytes);
-    // A border holds the level of 0, and so does all else until it is written.
+    // Borders hold the quantized value of 0, and so does everything else until it is written.
     for (const Tensor& tensor : network.tensors)
       if (tensor.zero())
         std::fill_n(workspaces.back().as<unsigned char>() + tensor.offset, tensor.image_bytes() * tensor.images,
@@ -153,7 +153,7 @@ NetworkContext::NetworkContext(const Network& network) {
   if (!network.has_fc_part()) return;
   for (Buffer& buffer : features) buffer = Buffer((network.features_pitch * n + kSlack) * sizeof(float));
   prepared = Buffer(network.prepared_bytes * n);
-  row_steps = Buffer(n * sizeof(float));
+  row_scales = Buffer(n * sizeof(float));
   row_zeros = Buffer(n * sizeof(int32_t));
   plane_sums = Buffer(network.plane_sums * n * sizeof(int32_t));
 }

@@ -12,10 +12,10 @@
 
 namespace fastalex {
 
-// Steps up to the first fully connected one work on chunks of images, tensors[i] -> tensors[i + 1]; the later ones on
-// the whole batch. Of a chunk, the steps before the first large weights are done image by image, so that one image's
-// activations stay in the caches, the others for all its images, so that the weights are read once for them. A batch
-// with chunks for every thread is dealt out by chunks; else the threads share each step.
+// Steps before the first fully connected one work on chunks of images, tensors[i] -> tensors[i + 1]; the later ones on
+// the whole batch. Within a chunk, the steps before the first large weights run image by image, so that one image's
+// activations stay in the caches; the others run for all its images, so that the weights are read once for them. If a
+// batch has a chunk for every thread, the threads take a chunk each; otherwise they share each step.
 struct Network {
   // Throws Error(FASTALEX_INVALID) for images that the model's weights do not fit.
   Network(const Model* model, const fastalex_step* steps, size_t count);
@@ -47,10 +47,10 @@ struct Network {
 struct NetworkContext final : BackendContext {
   explicit NetworkContext(const Network& network);
 
-  std::vector<Buffer> workspaces, transformed;  // one of each for a chunk that is being computed; borders stay zero
+  std::vector<Buffer> workspaces, transformed;  // one of each per chunk in progress; borders stay zero
   Buffer scratch;                               // [worker][scratch_bytes]
   Buffer features[2];
-  Buffer prepared, row_steps, row_zeros, plane_sums;
+  Buffer prepared, row_scales, row_zeros, plane_sums;
 };
 
 void run_network(const Network& network, NetworkContext* context, const float* input, float* const* outputs,

@@ -7,25 +7,25 @@
 namespace fastalex {
 namespace {
 
-// Positions of one unit of a direct convolution, at least: enough to use weights that were brought into the cache many
-// times, few enough that a layer has units for every thread.
+// Minimum positions per unit of a direct convolution: enough to reuse weights in the cache many times, few enough that
+// a layer has units for every thread.
 const int kPositionsPerUnit = 384;
 
-// Tiles of one unit of Winograd's products, about: their products, for a panel of outputs, stay in a cache of 256 KiB.
+// Winograd tiles per unit of work: sized so that the products of one output panel fit in a cache of 256 KiB.
 const int kBlockTiles = 28;
-// With large weights, which must be read again for every block, a block is as large as a cache of 1 MiB allows.
+// For large weights, which are read again for every block: as many tiles as a cache of 1 MiB allows.
 const int kLargeBlockTiles = 128;
 
-// Bytes of transformed inputs that a thread keeps in its cache, where the weights are small enough to be read again for
-// each such strip of tiles.
+// Bytes of transformed inputs that a thread keeps in its cache while small weights are read again for each strip of
+// tiles.
 const int64_t kStripBytes = 384 << 10;
 
-// Rows of the pool that a unit of LRN and pool computes: LRN's rows that two units share are computed twice.
+// Pooled rows per unit of fused LRN and pool. LRN rows shared by two units are computed twice.
 const int kNormPoolRows = 5;
 
 int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-class StageIO {  // where a stage reads and writes
+class StageIO {  // the tensors that a stage reads and writes
  public:
   StageIO(const StageContext& parts, size_t first, size_t last)
       : in_(parts.tensors[first]),
@@ -134,7 +134,7 @@ class WinogradConv final : public Stage {
     workers->run(kernels_.winograd_output, task, blocks * panels);
   }
 
-  // Fewer tiles where there would not be `least` units for the threads.
+  // Tiles per block, reduced as far as needed to give the threads `least` units.
   int block_of(int tiles, int least, int panels) const {
     int block = block_tiles_;
     while (block > kernels_.rows && (tiles + block - 1) / block * panels < least) block -= kernels_.rows;

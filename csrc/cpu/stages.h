@@ -12,14 +12,14 @@
 
 namespace fastalex {
 
-// Images that are computed together, and where.
+// Images that are computed together, and their memory.
 struct Chunk {
   char* workspace;     // of Tensor::offset
   float* transformed;  // Winograd's inputs
   float* scratch;      // [worker][scratch_floats]
   int64_t scratch_floats;
   int first, images;  // of a chunk
-  float* features;    // where the last tensor goes, [image][features_pitch]; null: into the workspace
+  float* features;    // destination of the last tensor, [image][features_pitch]; null: the workspace
   int64_t features_pitch;
   ThreadPool::Lease* workers;
 };
@@ -34,7 +34,7 @@ class Stage {
   int64_t transformed_floats = 0;        // of an image
 };
 
-// What the stages of one plan are made from.
+// Everything that the stages of one plan are built from.
 struct StageContext {
   const CpuKernels* kernels;
   const fastalex_step* steps;
@@ -43,7 +43,7 @@ struct StageContext {
   size_t per_image_steps;
 };
 
-// Step `index`, and the one after it where `pair` says so.
+// Makes the stage of step `index`, fused with the next step if `pair` is set.
 std::unique_ptr<Stage> make_stage(const StageContext& parts, size_t index, const ConvLayer* conv, bool pair);
 
 }  // namespace fastalex

@@ -7,7 +7,7 @@
 namespace fastalex {
 namespace {
 
-// How long an idle worker polls before it sleeps: about the longest gap between two steps of one call.
+// Polls of an idle worker before it sleeps: about the longest gap between two steps of one call.
 const int kSpins = 20000;
 
 inline void pause() {
@@ -41,7 +41,8 @@ std::shared_ptr<ThreadPool> ThreadPool::shared(int threads) {
     std::shared_ptr<ThreadPool> pool = all.pools[threads].lock();
     if (pool) return pool;
   }
-  // Made outside the lock: its constructor registers it for fork, which takes the locks in the other order.
+  // Constructed outside the lock: the constructor registers the pool for fork, which takes the locks in the other
+  // order.
   std::shared_ptr<ThreadPool> made(new ThreadPool(threads));
   std::lock_guard<std::mutex> lock(all.mutex);
   std::weak_ptr<ThreadPool>& slot = all.pools[threads];
@@ -71,7 +72,7 @@ void ThreadPool::start() {
       workers_.emplace_back([this, index] { worker(index); });
     }
   } catch (const std::system_error&) {
-    // The system gives no more threads: the ones there are do the work.
+    // The system is out of threads: the existing ones do the work.
   }
 }
 
@@ -133,7 +134,7 @@ void ThreadPool::run(Work work, const void* task, int units) {
 }
 
 void ThreadPool::after_fork_in_child() {
-  // The workers exist in the parent only: forget them without joining, and start others when they are needed.
+  // The workers exist in the parent only: forget them without joining, and start new ones when needed.
   new (&workers_) std::vector<std::thread>();
   new (&wake_) std::condition_variable();
   asleep_ = 0;

@@ -1,4 +1,4 @@
-// A pool of worker threads that share out numbered units of work.
+// A pool of worker threads that share numbered units of work.
 #ifndef FASTALEX_CPU_THREAD_POOL_H
 #define FASTALEX_CPU_THREAD_POOL_H
 
@@ -15,22 +15,22 @@ namespace fastalex {
 
 class ThreadPool final : private ForkGuarded {
  public:
-  // worker: 0 to threads - 1, no two at the same time in one call; for scratch memory.
+  // worker: 0 to threads - 1, unique among the threads of one call; for scratch memory.
   using Work = void (*)(const void* task, int unit, int worker);
 
-  // The process's pool of `threads` threads (the caller is one of them); nets of the same setting share it.
+  // The process's pool of `threads` threads, including the caller; nets with the same setting share it.
   static std::shared_ptr<ThreadPool> shared(int threads);
 
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  // Lends the workers to one call. A second call that comes meanwhile computes on its own thread alone, which costs
-  // less than waiting for its turn; the results are the same.
+  // Lends the workers to one call. A second call in the meantime runs on its own thread alone, which costs less than
+  // waiting for its turn; the results are the same.
   class Lease {
    public:
     explicit Lease(ThreadPool* pool) : pool_(pool->busy_.exchange(true) ? nullptr : pool), worker_(0) {}
-    // For work within a unit that `worker` is doing: all on its own thread.
+    // For work within a unit that `worker` is doing: everything runs on its own thread.
     static Lease within(int worker) { return Lease(worker); }
     ~Lease() {
       if (pool_) pool_->busy_.store(false);

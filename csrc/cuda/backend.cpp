@@ -18,10 +18,10 @@ namespace {
 
 class DeviceModel final : public DeviceArrays {
  public:
-  DeviceModel(const fastalex_step* steps, size_t count, const fastalex_param* given, size_t param_count,
+  DeviceModel(const fastalex_step* steps, size_t count, const fastalex_param* params_in, size_t param_count,
               const fastalex_model_options& options)
       : DeviceArrays(options.device_index) {
-    const FloatParams params(steps, count, given, param_count);
+    const FloatParams params(steps, count, params_in, param_count);
     model_.device = device_facts(options.device_index);
     model_.dtype = options.precision == FASTALEX_PRECISION_FP16 ? kHalf : kFloat;
     model_.storage = options.fc_storage;
@@ -60,7 +60,7 @@ class DeviceModel final : public DeviceArrays {
   Model model_;
 };
 
-// A library for other architectures is refused before anything is asked of it: one kernel is looked up on each device.
+// Rejects a library built for other architectures before it is used: looks up one kernel on each device.
 void probe() {
   std::string problem;
   const int count = device_count();

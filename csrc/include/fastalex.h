@@ -1,6 +1,6 @@
 /* fastalex: public C interface. No C++ type, no exception and no exit() crosses it.
  *
- * Every function that can fail returns a fastalex_status; fastalex_last_error() then gives one sentence, valid until
+ * Every function that can fail returns a fastalex_status; fastalex_last_error() then returns one sentence, valid until
  * the next failing call of the same thread.
  *
  * The network is a text table, one layer a line: an op, then key=value words. `fastalex summary --table` prints the
@@ -43,11 +43,11 @@ typedef enum fastalex_status {
   FASTALEX_OK = 0,
   FASTALEX_INVALID = 1,       /* an argument is wrong: the message says which and what to do */
   FASTALEX_OUT_OF_MEMORY = 2, /* the net stays usable */
-  FASTALEX_UNAVAILABLE = 3,   /* the backend cannot be had here; the message is the reason */
-  FASTALEX_INTERNAL = 4       /* a defect of the library */
+  FASTALEX_UNAVAILABLE = 3,   /* the backend cannot run here; the message says why */
+  FASTALEX_INTERNAL = 4       /* a bug in the library */
 } fastalex_status;
 
-/* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel;
+/* Storage of fully connected weights. int8: symmetric, one scale an output channel;
  * int4: symmetric, one fp16 scale for each FASTALEX_INT4_GROUP weights of an output channel, counted in the order y, x,
  * channel of the input. bf16: "cpu". */
 typedef enum fastalex_storage {
@@ -60,7 +60,7 @@ typedef enum fastalex_storage {
 
 #define FASTALEX_INT4_GROUP 128 /* weights that share a scale in int4 */
 
-/* Of the activations and the convolutions. Inputs and outputs are float32 in any case. fp16: "cuda". bf16, int8: "cpu".
+/* Precision of activations and convolutions. Inputs and outputs are always float32. fp16: "cuda". bf16, int8: "cpu".
  * int8: the input x of a conv or fc becomes round(x / scale), 0 to 255 where it cannot be negative, else -127 to 127;
  * weights are int8 with one scale an output channel. Every conv and fc of the table needs its scale. */
 typedef enum fastalex_precision {
@@ -70,15 +70,15 @@ typedef enum fastalex_precision {
   FASTALEX_PRECISION_INT8 = 3
 } fastalex_precision;
 
-/* The name of a fastalex_storage, or of a fastalex_precision; NULL where there is none. */
+/* The name of a fastalex_storage or a fastalex_precision; NULL if unknown. */
 FASTALEX_API const char* fastalex_storage_name(int32_t storage);
 FASTALEX_API const char* fastalex_precision_name(int32_t precision);
 
-/* A parameter as a caller holds it: `count` values, at any address.
+/* A parameter in the caller's memory: `count` values, at any address.
  *   FASTALEX_FP32  float; weights in the layouts above
- *   FASTALEX_INT8  an fc weight, int8_t [out, y, x, channel] of the input; scale: float [out]; value = level * scale
- *   FASTALEX_INT4  an fc weight in the same order, two in a byte, the first in its low half, as level + 8, each output
- *                  from a byte of its own on; scale: fp16 [out, ceil(in / FASTALEX_INT4_GROUP)] */
+ *   FASTALEX_INT8  an fc weight, int8_t [out, y, x, channel] of the input; scale: float [out]; value = q * scale
+ *   FASTALEX_INT4  an fc weight in the same order, two in a byte, the first in its low half, as q + 8, each output
+ *                  starting in a byte of its own; scale: fp16 [out, ceil(in / FASTALEX_INT4_GROUP)] */
 typedef struct fastalex_param {
   const void* data;
   const void* scale; /* NULL for FASTALEX_FP32 */
@@ -97,7 +97,7 @@ typedef struct fastalex_options {
   int32_t exact;        /* "cpu": 1: convolutions sum their products directly, never by Winograd's algorithm */
 } fastalex_options;
 
-/* Tuning rules, one a line; `fastalex_describe` gives the keys, and the candidates that could serve each.
+/* Tuning rules, one a line; `fastalex_describe` lists the keys, and the candidates that could serve each.
  *
  *   # comment
  *   graphs on|off                                      launch a plan as one CUDA graph; default: not on Jetson
@@ -105,17 +105,17 @@ typedef struct fastalex_options {
  *                                                      CPU wrote it (default)
  *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
- * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two that
- * are done in one are joined by "+", and the CANDIDATE "separate" keeps them apart. The first rule that fits is
- * followed; where none does, a cost model chooses. Of graphs and frames the last line counts.
+ * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two
+ * fused ops are joined by "+", and the CANDIDATE "separate" keeps them apart. The first rule that fits is followed; if
+ * none does, a cost model chooses. If graphs or frames is set more than once, the last line wins.
  *
- * "tensorrt" has these, too; the rules above are then for its plugins:
+ * "tensorrt" also has the following; the rules above then apply to its plugins:
  *
  *   engine native                                      TensorRT's own layers alone
  *   engine plugins [NAME ...]                          fastalex's plugins of these names wherever they can serve, any
  *                                                      where TensorRT has no layer (default: without names)
- *   engine cache FOLDER                                keep engines there; default: none is kept
- *   engine progress                                    say on standard error how long a build takes */
+ *   engine cache FOLDER                                cache engines there; default: no cache
+ *   engine progress                                    report the progress of a build on standard error */
 
 typedef struct fastalex_net fastalex_net;
 
@@ -129,21 +129,21 @@ typedef struct fastalex_layer {
   size_t weights, bias; /* values of its parameters, 0 where it has none */
 } fastalex_layer;
 
-/* The layers of `table` for images of channels x height x width: *total of them, the first min(*total, capacity) in
- * layers. */
+/* Describes the layers of `table` for images of channels x height x width: their number in *total, the first
+ * min(*total, capacity) of them in layers. */
 FASTALEX_API int fastalex_layers(const char* table, int32_t channels, int32_t height, int32_t width,
                                  fastalex_layer* layers, size_t capacity, size_t* total);
 
 /* Builds a net for images of channels x height x width. The parameters are copied; they may be freed afterwards.
- * Quantized ones are kept as they are by a backend and an fc_storage that use the same format, else they are
+ * Quantized parameters are used unchanged if the backend and fc_storage have the same format; otherwise they are
  * dequantized first. */
 FASTALEX_API int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t width,
                                  const fastalex_param* params, size_t param_total, const fastalex_options* options,
                                  fastalex_net** net);
 
-/* The levels and scales of `outputs` x `inputs` weights, in the layout and order of fastalex_param: what a net makes of
- * float32 weights. storage: FASTALEX_INT8 or FASTALEX_INT4; levels and scale: room as fastalex_param says. */
-FASTALEX_API int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* levels,
+/* Quantizes `outputs` x `inputs` float32 weights exactly as a net does, into the layout and order of fastalex_param.
+ * storage: FASTALEX_INT8 or FASTALEX_INT4; values and scale: sized as in fastalex_param. */
+FASTALEX_API int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32_t storage, void* values,
                                    void* scale);
 
 /* Waits until no call is running on the net, then frees it. NULL is allowed. */
@@ -168,33 +168,33 @@ typedef struct fastalex_frame {
   float scale[3], shift[3];
 } fastalex_frame;
 
-/* Memory for output `index` of a call, float32 of shape [N, C, H, W]; NULL: there is none. */
+/* Returns memory for output `index` of a call, float32 of shape [N, C, H, W], or NULL if there is none. */
 typedef float* (*fastalex_allocate)(void* user, size_t index, const int32_t shape[4]);
 
 enum { FASTALEX_SOFTMAX = 1u }; /* flag of a call: append a softmax over the features */
 
-/* A call of a net: what is asked for, and for fastalex_run where it is read and written. Zero what is not needed. */
+/* A call of a net: the request and, for fastalex_run, its arrays. Set unused fields to zero. */
 typedef struct fastalex_call {
   uint32_t struct_size; /* sizeof(fastalex_call) */
   int32_t batch, height, width;
   uint32_t flags;
   int32_t top_k;            /* > 0, without names: the output is the top_k largest values of each image, [batch, top_k],
-                               in falling order; of equals the lower index comes first, a NaN counts as larger than any
+                               in descending order; equal values in order of index; a NaN counts as larger than any
                                number */
   const char* const* names; /* layers whose results are the outputs; NULL: the last one. A layer's name is that of its
-                               row in the table; an activation has a name of its own, so before and after it are two
-                               layers. The one that FASTALEX_SOFTMAX appends is called softmax. The net runs as far as
-                               the last of them. */
+                               row in the table; an activation has a name of its own, so the values before and after it
+                               have different names. The one that FASTALEX_SOFTMAX appends is called softmax. The net
+                               runs as far as the last of them. */
   size_t name_count;
 
   const float* input; /* dense [batch, channels, height, width]; or NULL, and a frame (batch 1) */
   const fastalex_frame* frame;
-  float* const* outputs;       /* name_count dense arrays, or one; NULL: `allocate` gives them */
+  float* const* outputs;       /* name_count dense arrays, or one; NULL: from `allocate` */
   const size_t* output_counts; /* values that each of `outputs` has room for */
   fastalex_allocate allocate;
   void* user;                                 /* of allocate */
-  int32_t* indices;                           /* the places of the top_k values among all; NULL without top_k */
-  int32_t input_on_device, outputs_on_device; /* of a GPU: in the memory of the net's device. The indices are where the
+  int32_t* indices;                           /* the indices of the top_k values; NULL without top_k */
+  int32_t input_on_device, outputs_on_device; /* GPU: 1: in the memory of the net's device. The indices are where the
                                                  output is. */
   void* stream; /* cudaStream_t for arrays on the device, NULL: the default stream. With outputs on the device the call
                    returns when its work is queued there. */
@@ -208,8 +208,8 @@ FASTALEX_API int fastalex_shapes(fastalex_net* net, const fastalex_call* call, i
 FASTALEX_API int fastalex_run(fastalex_net* net, const fastalex_call* call);
 
 /* Runs the net and reports the time of each of its steps: a layer with the activation that is fused into it, under the
- * name of the last of them. The time of steps that the backend does together is the last one's; the others' is 0.
- * Results are dropped: the call needs an input in host memory, and no outputs. */
+ * name of the latter. The time of steps that the backend fuses is reported for the last one; the others get 0.
+ * Results are discarded: the call needs an input in host memory, and no outputs. */
 typedef void (*fastalex_step_time)(void* user, const char* layer, double seconds);
 FASTALEX_API int fastalex_profile(fastalex_net* net, const fastalex_call* call, fastalex_step_time report, void* user);
 

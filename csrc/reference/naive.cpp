@@ -175,7 +175,7 @@ void run_step(const Params& params, const fastalex_step& s, const double* x, dou
 void check_inputs(const Params& params, const fastalex_step& step) {
   const size_t inputs = params[step.param].size() / step.out_c;
   if (in_image(step) != inputs)
-    invalid("this image size gives a fully connected layer ", in_image(step), " inputs, it needs ", inputs);
+    invalid("this image size gives a fully connected layer ", in_image(step), " inputs, but it needs ", inputs);
 }
 
 std::vector<float> copied(const float* from, size_t count) {  // from any address
@@ -219,9 +219,9 @@ class NaivePlan final : public BackendPlan {
 
 class NaiveModel final : public BackendModel {
  public:
-  NaiveModel(const fastalex_step* steps, size_t count, const fastalex_param* given, size_t param_count)
+  NaiveModel(const fastalex_step* steps, size_t count, const fastalex_param* params_in, size_t param_count)
       : params_(param_count) {
-    const FloatParams params(steps, count, given, param_count);
+    const FloatParams params(steps, count, params_in, param_count);
     for (const fastalex_step* s = steps; s < steps + count; ++s) {
       if (s->param < 0) continue;
       const size_t per_output =

@@ -31,7 +31,7 @@ class EngineModel final : public cuda::DeviceArrays {
         store_(device_, settings_, weights_,
                std::string(options.precision == FASTALEX_PRECISION_FP16 ? "fp16" : "fp32") + ", fc " +
                    storage_name(options.fc_storage)) {
-    make_engine_plan(steps, count, options_);  // what cannot be done is said before the first call
+    make_engine_plan(steps, count, options_);  // reports what is not supported before the first call
   }
 
   void param(size_t index, float* out) const override { weights_.unpack(index, out); }
@@ -69,7 +69,7 @@ class EnginePlanOnDevice final : public BackendPlan {
     static_cast<EngineCall*>(context)->run(call);
   }
 
-  // Which layer is whose; TensorRT fuses its own further.
+  // The layers that each plugin and TensorRT serve; TensorRT fuses its own further.
   std::string describe(const char* const* names) const override {
     std::ostringstream out;
     out << "{\"graph\": " << (model_.graphs() ? "true" : "false") << ", \"engine\": " << quoted(stored_.origin)

@@ -34,7 +34,7 @@ target_include_directories(fastalex_tensorrt_ops PRIVATE ${FASTALEX_TENSORRT_INC
 target_compile_definitions(fastalex_tensorrt_ops PRIVATE "FASTALEX_TENSORRT_KERNELS=\"${FASTALEX_TENSORRT_KERNELS}\"")
 target_link_libraries(fastalex_tensorrt_ops PRIVATE fastalex_warnings)
 
-# Of sources that include TensorRT's headers: what a release calls deprecated is all that an older one has.
+# For sources that include TensorRT's headers: functions deprecated in one release are all that an older one has.
 add_library(fastalex_tensorrt_warnings INTERFACE)
 target_link_libraries(fastalex_tensorrt_warnings INTERFACE fastalex_warnings)
 target_compile_options(fastalex_tensorrt_warnings INTERFACE -Wno-deprecated-declarations)

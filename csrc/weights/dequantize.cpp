@@ -25,8 +25,8 @@ std::vector<float> dequantized(const fastalex_step& step, const fastalex_param& 
         std::memcpy(&half, scales + (out * int4_groups(inputs) + i / FASTALEX_INT4_GROUP) * sizeof half, sizeof half);
         scale = from_half(half);
       }
-      const int level = bytes ? static_cast<signed char>(row[i]) : int4_value_at(row, i);
-      to[i % channels * pixels + i / channels] = static_cast<float>(level) * scale;
+      const int q = bytes ? static_cast<signed char>(row[i]) : int4_value_at(row, i);
+      to[i % channels * pixels + i / channels] = static_cast<float>(q) * scale;
     }
   }
   return values;

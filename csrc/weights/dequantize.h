@@ -1,4 +1,4 @@
-// Parameters of any storage (fastalex_param) as the float32 that backend/ops.h describes.
+// Converts parameters of any storage (fastalex_param) to the float32 that backend/ops.h describes.
 #ifndef FASTALEX_WEIGHTS_DEQUANTIZE_H
 #define FASTALEX_WEIGHTS_DEQUANTIZE_H
 
@@ -8,16 +8,16 @@
 
 namespace fastalex {
 
-// Scales of an output's int4 weights, which share them in the order y, x, channel.
+// Number of scales of an output's int4 weights, which share them in the order y, x, channel.
 inline size_t int4_groups(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
-// The level of value `index` of an output's int4 weights, -8 .. 7; row: the output's first byte.
+// Quantized value `index` of an output's int4 weights, -8 .. 7; row: the output's first byte.
 inline int int4_value_at(const unsigned char* row, size_t index) { return (row[index / 2] >> index % 2 * 4 & 15) - 8; }
 
-// Every parameter as dense float32: the caller's own array where it is that already.
+// All parameters as dense float32; parameters that are float32 stay the caller's own arrays.
 class FloatParams {
  public:
-  // steps: those of model_create, which say what each parameter is.
+  // steps: those of model_create, which define the shape of each parameter.
   FloatParams(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count);
   const float* operator[](size_t index) const { return pointers_.at(index); }
 

@@ -11,8 +11,8 @@
 namespace fastalex {
 namespace {
 
-// To the nearest integer, of ties the even one, for |value| < 2^22: a sum with 1.5 * 2^23 has no room for a fraction.
-// Compilers vectorize this, not nearbyint.
+// Rounds to the nearest integer, ties to even, for |value| < 2^22: a sum with 1.5 * 2^23 has no fraction bits.
+// Compilers vectorize this, but not nearbyint.
 inline float rounded(float value) { return (value + 12582912.0f) - 12582912.0f; }
 
 inline float limited(float value, float low, float high) {
@@ -20,7 +20,7 @@ inline float limited(float value, float low, float high) {
   return value > high ? high : value;
 }
 
-// Up to FASTALEX_INT4_GROUP values from `first` on, aligned, and zeros after the last.
+// Copies up to FASTALEX_INT4_GROUP values from `first` into aligned memory and fills the rest with zeros.
 int copy_block(const float* row, int count, int first, float* block) {
   const int length = std::min<int>(FASTALEX_INT4_GROUP, count - first);
   std::memcpy(block, reinterpret_cast<const char*>(row) + first * sizeof(float), length * sizeof(float));
@@ -35,13 +35,13 @@ float finite_magnitude(const float* row, int count) {
 }
 
 float int4_inverse(uint16_t scale) {
-  const float step = from_half(scale);
-  return step != 0 ? 1.0f / step : 0.0f;
+  const float value = from_half(scale);
+  return value != 0 ? 1.0f / value : 0.0f;
 }
 
 inline float int4_rounded(float value, float inverse) { return limited(rounded(value * inverse), -8.0f, 7.0f); }
 
-// In pairs: as exact as it gets, and compilers vectorize it.
+// Sums in pairs: the most exact order, and one that compilers vectorize.
 float sum_of_group(float* values) {
   for (int width = FASTALEX_INT4_GROUP / 2; width > 0; width /= 2)
     for (int i = 0; i < width; ++i) values[i] += values[i + width];
@@ -49,29 +49,29 @@ float sum_of_group(float* values) {
 }
 
 float squared_error(const float* group, uint16_t scale) {
-  const float step = from_half(scale), inverse = int4_inverse(scale);
+  const float value = from_half(scale), inverse = int4_inverse(scale);
   float errors[FASTALEX_INT4_GROUP];
   for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) {
-    const float off = group[i] - int4_rounded(group[i], inverse) * step;
+    const float off = group[i] - int4_rounded(group[i], inverse) * value;
     errors[i] = off * off;
   }
   return sum_of_group(errors);
 }
 
-// The scale with the least squared error for the levels that another one gives.
+// The least-squares scale for the quantized values that `scale` gives.
 float fitted_scale(const float* group, uint16_t scale) {
   const float inverse = int4_inverse(scale);
   float products[FASTALEX_INT4_GROUP], squares[FASTALEX_INT4_GROUP];
   for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) {
-    const float level = int4_rounded(group[i], inverse);
-    products[i] = group[i] * level;
-    squares[i] = level * level;
+    const float q = int4_rounded(group[i], inverse);
+    products[i] = group[i] * q;
+    squares[i] = q * q;
   }
   const float square = sum_of_group(squares);
   return square > 0 ? sum_of_group(products) / square : 0.0f;
 }
 
-// The largest magnitude would be level -8 at ratio 1. Smaller ratios clip it in favor of the many small values.
+// At ratio 1 the largest magnitude becomes -8. Smaller ratios clip it in favor of the many small values.
 uint16_t best_scale(const float* group) {
   float low = group[0], high = group[0];
   for (int i = 1; i < FASTALEX_INT4_GROUP; ++i) {
@@ -94,7 +94,7 @@ uint16_t best_scale(const float* group) {
 
 }  // namespace
 
-// The bits of an infinity and of a NaN count as larger than any number's.
+// The bits of an infinity or a NaN compare as larger than those of any finite value.
 float largest_magnitude(const float* row, int count) {
   int32_t largest = 0;
   for (int i = 0; i < count; ++i) {
@@ -107,33 +107,33 @@ float largest_magnitude(const float* row, int count) {
   return magnitude;
 }
 
-void refuse_weights(const char* found) {
-  invalid("a fully connected layer holds ", found, "; keep its weights in fp32");
+void refuse_weights(const char* fault) {
+  invalid("a fully connected layer holds ", fault, "; keep its weights in fp32");
 }
 
-void quantize_int8(const float* row, int count, int8_t* levels, float* scale) {
-  float step = finite_magnitude(row, count) / 127.0f;
-  if (!(step > 0)) step = 1.0f;  // a quotient of the smallest numbers may round to zero
-  *scale = step;
+void quantize_int8(const float* row, int count, int8_t* quantized, float* scale) {
+  float row_scale = finite_magnitude(row, count) / 127.0f;
+  if (!(row_scale > 0)) row_scale = 1.0f;  // a quotient of tiny values may round to zero
+  *scale = row_scale;
   float block[FASTALEX_INT4_GROUP];
   for (int first = 0; first < count; first += FASTALEX_INT4_GROUP) {
     const int length = copy_block(row, count, first, block);
-    for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) block[i] = limited(rounded(block[i] / step), -127.0f, 127.0f);
-    for (int i = 0; i < length; ++i) levels[first + i] = static_cast<int8_t>(block[i]);
+    for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) block[i] = limited(rounded(block[i] / row_scale), -127.0f, 127.0f);
+    for (int i = 0; i < length; ++i) quantized[first + i] = static_cast<int8_t>(block[i]);
   }
 }
 
 void quantize_int4(const float* row, int count, uint8_t* nibbles, uint16_t* scales) {
   finite_magnitude(row, count);
   float group[FASTALEX_INT4_GROUP];
-  int levels[FASTALEX_INT4_GROUP];
+  int quantized[FASTALEX_INT4_GROUP];
   for (int first = 0; first < count; first += FASTALEX_INT4_GROUP) {
     const int length = copy_block(row, count, first, group);
     const uint16_t scale = best_scale(group);
     const float inverse = int4_inverse(scale);
-    for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) levels[i] = static_cast<int>(int4_rounded(group[i], inverse)) + 8;
+    for (int i = 0; i < FASTALEX_INT4_GROUP; ++i) quantized[i] = static_cast<int>(int4_rounded(group[i], inverse)) + 8;
     uint8_t* to = nibbles + first / 2;
-    for (int i = 0; i < length; i += 2) to[i / 2] = static_cast<uint8_t>(levels[i] | levels[i + 1] << 4);
+    for (int i = 0; i < length; i += 2) to[i / 2] = static_cast<uint8_t>(quantized[i] | quantized[i + 1] << 4);
     scales[first / FASTALEX_INT4_GROUP] = scale;
   }
 }

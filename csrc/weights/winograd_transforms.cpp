@@ -7,7 +7,7 @@
 namespace fastalex {
 namespace {
 
-// Coefficients, rising, of the product of (x - points[k]) over all k but `without`.
+// Coefficients, lowest first, of the product of (x - points[k]) over all k except `without`.
 std::vector<double> polynomial(const std::vector<double>& points, size_t without) {
   std::vector<double> result = {1};
   for (size_t k = 0; k < points.size(); ++k) {

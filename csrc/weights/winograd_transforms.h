@@ -14,7 +14,7 @@ struct WinogradTransforms {
   int positions() const { return in * in; }
 };
 
-// By the formulas of constants/winograd.h, in double.
+// Computes the matrices by the formulas of constants/winograd.h, in double.
 // points: the out + kernel - 2 finite ones.
 WinogradTransforms winograd_transforms(int out, int kernel, const std::vector<double>& points);
 

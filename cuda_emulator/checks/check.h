@@ -1,4 +1,4 @@
-// What the parts of check_emulator share.
+// Helpers for the parts of check_emulator.
 #ifndef FASTALEX_EMULATOR_CHECK_H
 #define FASTALEX_EMULATOR_CHECK_H
 
@@ -22,13 +22,13 @@ const bool kRaceMode = false, kAddressMode = true;
 const bool kRaceMode = false, kAddressMode = false;
 #endif
 
-// Notes a failure; the program goes on.
+// Records a failure and continues.
 void expect(bool condition, const std::string& what);
 
-// body must throw an Error with all of the words in its text.
+// Expects `body` to throw an Error whose text contains all of the words.
 void expect_error(const std::string& what, const std::vector<std::string>& words, const std::function<void()>& body);
 
-// body must end the process with a sanitizer's report that has `word` in it.
+// Expects `body` to end the process with a sanitizer's report that contains `word`.
 void expect_death(const std::string& what, const std::string& word, const std::function<void()>& body);
 
 struct Buffers {  // the arguments of most test kernels

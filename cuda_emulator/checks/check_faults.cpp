@@ -1,4 +1,4 @@
-// Kernels with one deliberate fault each must be found out, and their correct twins must not.
+// Kernels with one deliberate fault each must be detected, and their correct twins must pass.
 #include <string.h>
 
 #include "check.h"
@@ -9,13 +9,13 @@ namespace {
 
 const int kThreads = 64;
 
-// So that a race is the only fault of the kernel.
+// Clears shared memory, so that a race is the only fault of the kernel.
 void clear(unsigned char* smem) {
   reinterpret_cast<cuda::Bits128*>(smem)[threadIdx.x] = cuda::Bits128{0, 0, 0, 0};
   __syncthreads();
 }
 
-// Each thread's word to its neighbor through shared memory; out [threads].
+// Passes each thread's word to its neighbor through shared memory; out [threads].
 template <bool Barrier>
 void exchange_kernel(const Buffers a) {
   FASTALEX_SHARED(smem);
@@ -120,7 +120,7 @@ void read_device_kernel(const Buffers a) {
   if (threadIdx.x == 5) a.out[0] = a.in[a.n];
 }
 
-// What kernels may use besides: tables, arrays on the stack, arguments.
+// Other memory that kernels may use: tables, arrays on the stack, arguments.
 const uint32_t kTable[8] = {3, 1, 4, 1, 5, 9, 2, 6};
 void surroundings_kernel(const Buffers a) {
   uint32_t local[8];
@@ -150,7 +150,7 @@ void deep_kernel(const Buffers a) {
   a.out[threadIdx.x] = static_cast<uint32_t>(frame[Depth - 1]);
 }
 
-// Asynchronous copies: thread t brings in [threads, 4]; out: what it or its neighbor then sees. Two groups of half a
+// Asynchronous copies: thread t copies in [threads, 4]; out: what it or its neighbor then reads. Two groups of half a
 // vector each.
 enum CopyFault { kNone, kNoWait, kWaitForOne, kNoCommit, kNoBarrier };
 template <CopyFault Fault>
@@ -195,7 +195,7 @@ void expect_race(const char* what, void (*kernel)(Buffers), const Buffers& args,
   }
 }
 
-// An access outside of any memory. `words`: of the error in the plain mode, empty if that one cannot see it.
+// An access outside of any memory. `words`: those of the error in the plain mode; empty if that mode cannot detect it.
 void expect_outside(const char* what, void (*kernel)(Buffers), const Buffers& args, const std::string& in_race_mode,
                     const std::string& in_plain_mode, const char* by_sanitizer = "heap-buffer-overflow") {
   auto body = [&] { run(kernel, kThreads, 16 * kThreads, args); };

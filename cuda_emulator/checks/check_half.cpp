@@ -65,7 +65,7 @@ void expect_half(float value, uint32_t want) {
   expect(pair == (0x3c000000u | want), hex("to_half2", __float_as_uint(value), 0, 0, pair, want));
 }
 
-// Between neighbors: their middle goes to the even one, and what is next to the middle to the nearer one.
+// Between neighbors: their midpoint goes to the even one, and its own neighbors to the nearer one.
 void check_rounding() {
   for (uint32_t half = 0; half < 0x7c00; ++half) {
     const double above = half + 1 == 0x7c00 ? 65536 : half_value(half + 1);
@@ -116,7 +116,7 @@ void check_finite(uint32_t a, uint32_t b, uint32_t c) {
   expect_pair("mul", a, b, 0, round_exact(product, minus_a != minus_b), do_mul);
 }
 
-// An addend within a few quanta of minus the product, or one that the product only decides the rounding of.
+// An addend within a few quanta of minus the product, or one whose rounding alone depends on the product.
 uint32_t telling_addend(uint32_t a, uint32_t b, Random* random) {
   const uint32_t product = round_exact(Exact(units(a)) * units(b), false);
   const uint32_t kind = random->bits() % 3;

@@ -83,7 +83,7 @@ void load_matrix_kernel(const Buffers a) {
 }
 
 // The published map: NVIDIA/cutlass, include/cute/atom/copy_traits_sm75.hpp, SM75_U32x4_LDSM_N and SM75_U32x2_LDSM_N.
-// Of the 128-bit rows laid end to end in the order of the lanes that name them, bit b of register i of lane t is bit
+// In the 128-bit rows laid end to end in the order of the lanes that name them, bit b of register i of lane t is bit
 // 1024 i + 32 t + b.
 void check_load_matrix() {
   Words in(128), out(192);

@@ -1,4 +1,4 @@
-// The pretended devices and what the runtime must refuse.
+// Checks the emulated devices and what the runtime must reject.
 #include <stdlib.h>
 #include <string.h>
 
@@ -160,7 +160,7 @@ void check_faults_on_demand() {
   run(number_kernel, 32, 0, args);
   const Variable fault("FASTALEX_EMULATED_FAULT", "alloc:2");
   const DeviceMemory first(8);
-  expect_error("second allocation", {"cannot be had"}, [] { DeviceMemory second(8); });
+  expect_error("second allocation", {"cannot be allocated"}, [] { DeviceMemory second(8); });
   const DeviceMemory third(8);
 }
 

@@ -41,7 +41,7 @@ struct Warp {
   Exchange exchange[2];  // by turn
 };
 
-// The one block that a host thread runs, and the fibers that are kept for the next.
+// The block that a host thread runs, and the fibers that it reuses for the next one.
 class Block {
  public:
   std::string run(const cuda::KernelLaunch& launch, const LaunchDevice& device, const cuda::Grid& block);
@@ -184,8 +184,8 @@ void Block::thread_main() {
   }
 }
 
-// Threads that can go on are found lane by lane, first in the same warp: a warp's collective instructions then pass
-// from lane to lane.
+// Finds the next thread that can go on lane by lane, first in the same warp, so that a warp's collective instructions
+// pass from lane to lane.
 unsigned Block::next_ready() const {
   const unsigned own = indices.thread.x, warps = (threads_ + 31) / 32;
   const unsigned mask = warp_[own / 32].ready, later = own % 32 == 31 ? 0 : mask & ~lanes_from(own % 32 + 1);
@@ -197,7 +197,7 @@ unsigned Block::next_ready() const {
   return kMaxThreads;
 }
 
-// Leaves the running thread, which waits for something or has returned, for one that can go on.
+// Switches from the running thread, which waits for something or has returned, to one that can go on.
 void Block::go_on() {
   const unsigned own = indices.thread.x, next = next_ready();
   if (next == kMaxThreads) {
@@ -217,7 +217,7 @@ void Block::go_on() {
 void Block::leave() {
   Context abandoned = {};
   switch_context(&abandoned, &main_, true);
-  abort();  // never comes back
+  abort();  // never reached
 }
 
 std::string Block::where(unsigned thread) const {
@@ -226,7 +226,7 @@ std::string Block::where(unsigned thread) const {
   return name + " waits at " + thread_[thread].waits_for + " (" + text_of(thread_[thread].place) + ")";
 }
 
-// Nobody can go on: names a waiting thread, and one that does something else.
+// Describes a deadlock: names a waiting thread, and one that does something else.
 std::string Block::stuck() const {
   unsigned first = 0;
   while (thread_[first].state == kReturned) ++first;

@@ -9,13 +9,13 @@
 namespace fastalex {
 namespace emulator {
 
-// What instructions need to know of the device.
+// The properties of the device that instructions need.
 struct LaunchDevice {
   int index, sm;
   bool tensor_cores;
 };
 
-// Runs block `block` of the launch. Returns what went wrong, empty if nothing did.
+// Runs block `block` of the launch. Returns the error, empty if there is none.
 std::string run_block(const cuda::KernelLaunch& launch, const LaunchDevice& device, const cuda::Grid& block);
 
 bool running();  // this host thread is inside a kernel

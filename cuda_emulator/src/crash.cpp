@@ -15,7 +15,7 @@ namespace emulator {
 
 #if defined(__SANITIZE_ADDRESS__)
 
-CrashGuard::CrashGuard() {}  // the sanitizer tells more
+CrashGuard::CrashGuard() {}  // the sanitizer reports more
 CrashGuard::~CrashGuard() {}
 
 #else
@@ -27,7 +27,7 @@ const size_t kStackBytes = 64 * 1024;
 
 std::mutex mutex;
 int living = 0;              // guards the next
-struct sigaction before[3];  // what the process does with the signals otherwise
+struct sigaction before[3];  // the process's own handlers of the signals
 
 // A fiber that has used up its stack has none left for the handler.
 class SignalStack {
@@ -51,7 +51,7 @@ class SignalStack {
   bool mine_ = false;
 };
 
-// The kernel's thread is left where it is, and with it the signal's frame. Kernels hold no lock and own nothing.
+// The kernel's thread is abandoned where it is, and with it the signal's frame. Kernels hold no lock and own nothing.
 void handle(int signal, siginfo_t* info, void*) {
   if (running()) {
     sigset_t own;
@@ -62,7 +62,7 @@ void handle(int signal, siginfo_t* info, void*) {
     if (in_guard_page(info->si_addr)) fail("its stack is too small");
     fail("invalid address %p", info->si_addr);
   }
-  for (int i = 0; i < 3; ++i)  // another thread's: the instruction is repeated with what handled it before
+  for (int i = 0; i < 3; ++i)  // from another thread: repeats the instruction with the previous handler
     if (kSignals[i] == signal) sigaction(signal, &before[i], nullptr);
 }
 

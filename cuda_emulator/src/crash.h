@@ -1,4 +1,5 @@
-// While one of these lives, a signal that a kernel raises (a wild pointer, a division by zero) ends its launch.
+// While an object of this class lives, a signal that a kernel raises (a wild pointer, a division by zero) ends its
+// launch.
 #ifndef FASTALEX_EMULATOR_CRASH_H
 #define FASTALEX_EMULATOR_CRASH_H
 

@@ -35,14 +35,14 @@ FASTALEX_EMULATED_VECTORS(unsigned, uint)
 namespace fastalex {
 namespace emulator {
 
-// Where the running thread is. One set for each thread of the host, rewritten whenever another fiber goes on.
+// The indices of the running thread. One set per thread of the host, rewritten at each switch to another fiber.
 struct Indices {
   uint3 thread, block, block_size, grid;
   unsigned char* shared;  // exactly KernelInfo::shared_bytes of them
 };
 extern __thread Indices indices __attribute__((tls_model("initial-exec")));
 
-// A line of a kernel, for messages, and to tell two barriers from each other.
+// A source line of a kernel, for messages and to distinguish barriers.
 struct Place {
   const char* file;
   int line;
@@ -51,13 +51,13 @@ struct Place {
 void block_barrier(Place place);
 void warp_barrier(Place place);
 
-// What the lanes of a warp bring to a collective instruction and take away from it.
+// The inputs and outputs of a warp's lanes at a collective instruction.
 struct Exchange {
   uint32_t in[32][12];
   uint32_t out[32][4];
 };
-// First begin() for the room to put one's input in, then meet(), which returns when all 32 lanes have come; the last
-// one runs `compute` (null: nothing) before any goes on.
+// A collective instruction: begin_warp_op() returns the place for one's input; meet_warp() returns when all 32 lanes
+// have arrived, and the last one runs `compute` (null: nothing) before any goes on.
 Exchange& begin_warp_op(const char* name);
 void meet_warp(const char* name, Place place, void (*compute)(Exchange&));
 

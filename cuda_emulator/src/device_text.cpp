@@ -67,7 +67,7 @@ const Key kKeys[] = {
     {"runtime_version", [](cuda::DeviceFacts* f, long long v) { f->runtime_version = static_cast<int>(v); }},
 };
 
-// Returns how many devices the text stands for.
+// Returns the number of devices that the text stands for.
 long long parse(const std::string& text, cuda::DeviceFacts* facts) {
   long long copies = 1;
   for (const std::string& word : split(text, ',')) {

@@ -1,5 +1,5 @@
-// The pretended devices, from the environment variable FASTALEX_EMULATED_DEVICE: key=value words with commas between,
-// every key optional. devices=N pretends N alike; texts with ; between describe different ones.
+// The emulated devices, described by the environment variable FASTALEX_EMULATED_DEVICE: comma-separated key=value
+// words, all optional. devices=N stands for N identical devices; semicolons separate different ones.
 #ifndef FASTALEX_EMULATOR_DEVICE_TEXT_H
 #define FASTALEX_EMULATOR_DEVICE_TEXT_H
 
@@ -10,7 +10,7 @@
 namespace fastalex {
 namespace emulator {
 
-// Read anew at each call. Throws Error(FASTALEX_INVALID) for a word that it does not know.
+// Reads the variable at each call. Throws Error(FASTALEX_INVALID) for an unknown word.
 std::vector<cuda::DeviceFacts> pretended_devices();
 
 }  // namespace emulator

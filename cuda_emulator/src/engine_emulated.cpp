@@ -1,8 +1,8 @@
 // tensorrt/engine/runtime.h without TensorRT: an engine is its plan and weights as bytes, and runs its layers one after
 // the other, each as TensorRT's documentation defines it, in double; plugins run as they are.
 //
-// FASTALEX_EMULATED_TENSORRT is the version that it says it is (10.3.0): before 10 networks are weakly typed.
-// FASTALEX_EMULATED_BUILD_S is how long a build takes at least.
+// FASTALEX_EMULATED_TENSORRT is the version that it reports (10.3.0): before 10 networks are weakly typed.
+// FASTALEX_EMULATED_BUILD_S is the least time that a build takes.
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +22,8 @@ namespace tensorrt {
 namespace {
 
 std::string variable(const char* name, const char* standard) {
-  const char* found = getenv(name);
-  return found ? found : standard;
+  const char* value = getenv(name);
+  return value ? value : standard;
 }
 
 std::string emulated_version() { return variable("FASTALEX_EMULATED_TENSORRT", "10.3.0"); }
@@ -37,7 +37,7 @@ struct Parameter {
   std::vector<char> values, scale;
 };
 
-// What an engine is made of.
+// The content of an engine.
 struct Content {
   EnginePlan plan = EnginePlan();
   BatchRange batch = BatchRange();
@@ -59,9 +59,9 @@ class Writer {
   }
   template <typename List>
   size_t count(List& values) {
-    size_t found = values.size();
-    number(found);
-    return found;
+    size_t size = values.size();
+    number(size);
+    return size;
   }
   std::vector<char> bytes;
 
@@ -86,11 +86,11 @@ class Reader {
   }
   template <typename List>
   size_t count(List& values) {
-    size_t found = 0;
-    number(found);
-    if (found > bytes_.size()) fail("refuses the engine: it is damaged");
-    values.resize(found);
-    return found;
+    size_t size = 0;
+    number(size);
+    if (size > bytes_.size()) fail("refuses the engine: it is damaged");
+    values.resize(size);
+    return size;
   }
   bool done() const { return at_ == bytes_.size(); }
 
@@ -149,7 +149,7 @@ size_t parameter_bytes(const fastalex_param& param) {
   return param.count * (param.storage == FASTALEX_FP32 ? 4 : param.storage == FASTALEX_FP16 ? 2 : 1);
 }
 
-// Levels lie in whole rows: what is after the last of them is not looked at.
+// Quantized values come in whole rows: anything after the last one is ignored.
 Parameter parameter_of(const fastalex_step& step, const fastalex_param& param) {
   const size_t inputs = param.count / static_cast<size_t>(step.out_c);
   const bool nibbles = param.storage == FASTALEX_INT4;
@@ -255,7 +255,7 @@ class Execution final : public EngineExecution {
     fail("does not know a layer");
   }
 
-  // Strong typing: the inputs of a layer are of its output's type, but for a cast.
+  // Strong typing: the inputs of a layer have the type of its output, except for casts.
   void check_types(const EngineLayer& layer) const {
     if (!content_.plan.strongly_typed || layer.kind == LayerKind::kCast) return;
     for (int input : layer.inputs)
@@ -271,16 +271,16 @@ class Execution final : public EngineExecution {
   }
 
   std::vector<double> parameter(int param) const {
-    const Parameter& found = content_.parameters.at(param);
+    const Parameter& parameter = content_.parameters.at(param);
     std::vector<double> values;
-    for (size_t at = 0; at < found.values.size(); at += found.storage == FASTALEX_FP16 ? 2 : 4) {
+    for (size_t at = 0; at < parameter.values.size(); at += parameter.storage == FASTALEX_FP16 ? 2 : 4) {
       uint16_t half;
       float value;
-      memcpy(&half, &found.values[at], 2);
-      if (found.storage == FASTALEX_FP16)
+      memcpy(&half, &parameter.values[at], 2);
+      if (parameter.storage == FASTALEX_FP16)
         value = from_half(half);
       else
-        memcpy(&value, &found.values[at], 4);
+        memcpy(&value, &parameter.values[at], 4);
       if (content_.plan.precision == FASTALEX_PRECISION_FP16) value = from_half(to_half(value));
       values.push_back(value);
     }
@@ -325,15 +325,15 @@ class Execution final : public EngineExecution {
     for (int map = 0; map < in.dims[0] * in.dims[1]; ++map)
       for (int i = 0; i < out.dims[2]; ++i)
         for (int j = 0; j < out.dims[3]; ++j) {
-          double found = largest ? -INFINITY : 0;
+          double pooled = largest ? -INFINITY : 0;
           for (int y = 0; y < layer.kernel; ++y)
             for (int x = 0; x < layer.kernel; ++x) {
               const int row = i * layer.stride - layer.pad + y, column = j * layer.stride - layer.pad + x;
               if (row < 0 || row >= in_h || column < 0 || column >= in_w) continue;
               const double value = in.data[(size_t(map) * in_h + row) * in_w + column];
-              found = largest ? std::max(found, value) : found + value;
+              pooled = largest ? std::max(pooled, value) : pooled + value;
             }
-          out.data.push_back(largest ? found : found / (layer.kernel * layer.kernel));
+          out.data.push_back(largest ? pooled : pooled / (layer.kernel * layer.kernel));
         }
     return out;
   }
@@ -369,7 +369,7 @@ class Execution final : public EngineExecution {
     return out;
   }
 
-  // Of the last two dimensions; the ones before are broadcast.
+  // Multiplies along the last two dimensions; earlier ones are broadcast.
   Value multiply(const EngineLayer& layer) const {
     const Value &left = input(layer, 0), &right = input(layer, 1);
     const size_t rank = left.dims.size();
@@ -445,7 +445,7 @@ class Execution final : public EngineExecution {
                                   floats(step.param + 1), content_.kernels);
   }
 
-  // In the network's own type, dense.
+  // Runs a plugin in the network's own type, dense.
   Value plugin(const EngineLayer& layer) {
     std::shared_ptr<PluginOp>& op = ops_[layer.name];
     if (!op) op = PluginOp::create(layer.plugin, fields_of(layer).fields());

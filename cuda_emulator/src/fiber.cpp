@@ -161,7 +161,7 @@ void Stacks::reserve(size_t count) {
   memory_ = static_cast<char*>(memory);
   count_ = count;
 #if FASTALEX_EMULATOR_ASAN
-  ASAN_UNPOISON_MEMORY_REGION(memory_, count_ * (kGuard + kStack));  // what a pool before it at this address left
+  ASAN_UNPOISON_MEMORY_REGION(memory_, count_ * (kGuard + kStack));  // marks left by an earlier pool at this address
 #endif
   for (size_t i = 0; i < count; ++i) mprotect(memory_ + i * (kGuard + kStack), kGuard, PROT_NONE);
 }

@@ -1,4 +1,4 @@
-// Fibers: stacks that one host thread runs in turns. Switching costs a dozen instructions.
+// Fibers: stacks that one host thread runs in turn. A switch costs a dozen instructions.
 #ifndef FASTALEX_EMULATOR_FIBER_H
 #define FASTALEX_EMULATOR_FIBER_H
 
@@ -14,7 +14,7 @@
 namespace fastalex {
 namespace emulator {
 
-// Where a fiber, or the host thread's own stack, goes on.
+// The point at which a fiber, or the host thread's own stack, resumes.
 struct Context {
 #ifdef FASTALEX_EMULATOR_UCONTEXT
   ucontext_t registers;
@@ -29,10 +29,10 @@ struct Context {
 // Makes `context` begin in entry() on the stack that it names, at the next switch to it. entry() must not return.
 void start(Context* context, void (*entry)());
 
-// Saves where we are in `from` and goes on at `to`. leave_for_good: `from` will begin anew, if at all.
+// Saves the current point in `from` and resumes `to`. leave_for_good: `from` will start over, if it runs at all.
 void switch_context(Context* from, Context* to, bool leave_for_good = false);
 
-// The first thing that entry() does.
+// Must be the first call in entry().
 void arrived_in_fiber();
 
 // The stacks of `count` fibers, each with an unmapped page below it.

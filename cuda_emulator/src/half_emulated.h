@@ -30,8 +30,8 @@ inline uint32_t float_to_half(float value) {
   return sign | (__float_as_uint(__uint_as_float(magnitude) + 0.5f) - 0x3f000000u);
 }
 
-// The float next to the exact sum `rounded` + `error` whose last bit is one, where the sum is no float itself. Rounding
-// that to half gives what rounding the exact sum would, since a float has more than two bits more than a half.
+// The float next to the exact sum `rounded` + `error` whose last bit is one, if the sum is not itself a float. Rounding
+// it to half equals rounding the exact sum, since a float has at least two more bits than a half.
 inline float round_to_odd(float rounded, float error) {
   const uint32_t bits = __float_as_uint(rounded);
   if (!(error < 0 || error > 0) || bits & 1) return rounded;

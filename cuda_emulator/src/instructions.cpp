@@ -20,10 +20,10 @@ struct Copy {
   unsigned group;
 };
 
-// Of one thread of the block. Copies lie in the order of their groups.
+// The asynchronous copies of one thread of the block, in the order of their groups.
 struct Copies {
   std::vector<Copy> under_way;
-  unsigned open_group = 0;  // = how many were committed
+  unsigned open_group = 0;  // = number of committed groups
 };
 
 thread_local std::vector<Copies> copies_of_thread;
@@ -86,7 +86,7 @@ void begin_copies(unsigned threads) {
   }
 }
 
-// Until it lands, the destination holds what no kernel should ever read.
+// Until the copy lands, the destination holds poison that no kernel should read.
 void copy_async(void* to, const void* from, size_t bytes, bool valid) {
   check_sm("cp.async", 80);
   check_shared("cp.async", to, bytes, bytes);

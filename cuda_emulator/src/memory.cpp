@@ -12,7 +12,7 @@ namespace fastalex {
 namespace emulator {
 namespace {
 
-const size_t kAlignment = 256;  // as cudaMalloc gives
+const size_t kAlignment = 256;  // that of cudaMalloc
 
 std::mutex mutex;
 std::map<uintptr_t, Region> regions;  // by address of the first guard zone
@@ -56,9 +56,9 @@ bool find_region(const void* p, Region* region) {
   const std::lock_guard<std::mutex> lock(mutex);
   auto after = regions.upper_bound(address);
   if (after == regions.begin()) return false;
-  const auto& found = *--after;
-  if (address - found.first >= found.second.bytes + 2 * kGuardBytes) return false;
-  *region = found.second;
+  const auto& entry = *--after;
+  if (address - entry.first >= entry.second.bytes + 2 * kGuardBytes) return false;
+  *region = entry.second;
   return true;
 }
 

@@ -1,4 +1,4 @@
-// What the pretended devices' memory consists of. Host memory, poisoned, with guard zones on both sides.
+// The memory of the emulated devices: host memory, poisoned, with guard zones on both sides.
 #ifndef FASTALEX_EMULATOR_MEMORY_H
 #define FASTALEX_EMULATOR_MEMORY_H
 
@@ -31,13 +31,13 @@ void* allocate(size_t bytes, int device, bool mapped);
 void release(void* data);
 size_t used_bytes(int device);
 
-// The region that `p` lies in or whose guard zone it lies in; false: none.
+// Finds the region that `p` lies in, guard zones included; false: none.
 bool find_region(const void* p, Region* region);
 
-// The region that has all of the bytes.
+// Finds the region that contains all of the bytes.
 bool find_region(const void* p, size_t bytes, Region* region);
 
-// Empty, or which memory of the device something was written just outside of. Mends it.
+// Repairs the guard zones of the device. Returns which allocation was written just outside of, empty if none.
 std::string mend_guards(int device);
 
 }  // namespace emulator

@@ -51,13 +51,13 @@ struct Checker {
   const unsigned char* shared = nullptr;
   size_t shared_bytes = 0;
   Surroundings around;
-  uint32_t epoch = 0;        // never goes back, so that cells of earlier blocks are known by it
+  uint32_t epoch = 0;        // never decreases, so it identifies cells of earlier blocks
   uint32_t first_epoch = 0;  // of this block
   uint32_t age[32];          // by warp
   std::vector<Cell> words, bytes;
   std::vector<uint8_t> split;  // by word: its bytes have histories of their own
-  Region region;               // that was used last
-  Span constants;              // segment of a loaded file that was used last
+  Region region;               // the one used last
+  Span constants;              // segment of a loaded file, the one used last
 };
 
 __thread Checker* checker __attribute__((tls_model("initial-exec")));
@@ -72,7 +72,7 @@ enum Kind { kRead, kPrefetch, kWrite, kCopyIssued, kCopyLanded };
 
 const char* verb(Kind kind) { return kind <= kPrefetch ? "reads" : kind == kWrite ? "writes" : "copies (cp.async) to"; }
 
-// The place of an instruction, as addr2line takes it.
+// The position of an instruction, in addr2line's format.
 std::string code_place(const void* pc) {
   Dl_info info;
   if (!pc || !dladdr(pc, &info) || !info.dli_fname) return "";
@@ -105,7 +105,7 @@ bool unordered(unsigned own, unsigned other, uint32_t age_of_other) {
   return own != other && (own / 32 != other / 32 || age_of_other == checker->age[own / 32]);
 }
 
-// Whether a reader since the last ordered write is not ordered before a write of `own`.
+// Returns whether a reader since the last ordered write is not ordered before a write of `own`.
 bool races_with_readers(const Cell& cell, unsigned own) {
   if (cell.read_epoch != checker->epoch) return false;
   if (cell.reading_warp != own / 32) return true;
@@ -312,7 +312,7 @@ void race_copy_landed(const void* to, size_t bytes) { check(kCopyLanded, to, byt
 }  // namespace emulator
 }  // namespace fastalex
 
-// What GCC's instrumentation calls.
+// Entry points that GCC's instrumentation calls.
 
 using fastalex::emulator::check;
 using fastalex::emulator::kRead;

@@ -1,4 +1,5 @@
-// What the block's runner and the instructions tell the race check (race_check.cpp). Nothing in other builds.
+// Hooks by which the block runner and the instructions report to the race check (race_check.cpp). Empty in other
+// builds.
 #ifndef FASTALEX_EMULATOR_RACE_CHECK_H
 #define FASTALEX_EMULATOR_RACE_CHECK_H
 
@@ -9,7 +10,8 @@ namespace emulator {
 
 #ifdef FASTALEX_EMULATOR_RACE_CHECK
 
-// Stacks and arguments of the block's threads, and the runner's own data: what a kernel may touch besides memory.
+// Memory that a kernel may touch besides allocations: stacks and arguments of the block's threads, and the runner's own
+// data.
 struct Surroundings {
   const char *stacks, *args, *runner;
   size_t stack_bytes, args_bytes, runner_bytes;  // of one stack with its guard

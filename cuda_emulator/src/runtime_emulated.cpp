@@ -1,4 +1,5 @@
-// cuda/runtime/runtime.h without a GPU: memory of the host, kernels on fibers. A launch is over when it returns.
+// Implements cuda/runtime/runtime.h without a GPU: host memory, and kernels on fibers. A launch is over when it
+// returns.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,8 +34,8 @@ uintptr_t last_stream = 0;                       // the last serial number
 std::string alloc_fault;
 long long allocations = 0;  // since alloc_fault was first seen
 
-// A stream is a number that no address is: a mark, which copy of this runtime made it (another backend's library has
-// one of its own), the device and a serial number.
+// A stream is a number that cannot be an address: a mark, which copy of this runtime made it (another backend's library
+// has its own), the device and a serial number.
 const uintptr_t kStreamMark = uintptr_t(0x5EA) << 52, kStreamMarkBits = uintptr_t(0xFFF) << 52;
 uintptr_t stream_maker() { return (reinterpret_cast<uintptr_t>(&last_stream) >> 12 & 0xFFFF) << 36; }
 int device_of_stream(StreamHandle stream) { return static_cast<int>(reinterpret_cast<uintptr_t>(stream) >> 28 & 0xFF); }
@@ -58,9 +59,9 @@ template <typename... Parts>
   throw Error(status, text.str());
 }
 
-// FASTALEX_EMULATED_FAULT: "alloc:N" lets the N-th allocation of device memory fail, counted since the variable was
-// set, "launch:TEXT" and "prepare:TEXT" the launches or preparations of kernels whose name has the text in it.
-// "ptx:N" pretends that the library was compiled for the virtual architecture N alone.
+// FASTALEX_EMULATED_FAULT: "alloc:N" makes the N-th allocation of device memory fail, counted since the variable was
+// set, "launch:TEXT" and "prepare:TEXT" the launches or preparations of kernels whose name contains the text. "ptx:N"
+// pretends that the library was compiled for the virtual architecture N alone.
 std::string fault(const std::string& kind) {
   const char* variable = getenv("FASTALEX_EMULATED_FAULT");
   const std::string text = variable ? variable : "";
@@ -81,8 +82,9 @@ bool allocation_is_faulty() {
 }
 
 [[noreturn]] void out_of_memory(size_t bytes, const char* what, size_t available, size_t total) {
-  fail(FASTALEX_OUT_OF_MEMORY, what, " of ", bytes >> 20, " MiB (", bytes, " bytes) cannot be had: ", available >> 20,
-       " MiB of the device's ", total >> 20, " MiB are free; use a smaller batch or image");
+  fail(FASTALEX_OUT_OF_MEMORY, what, " of ", bytes >> 20, " MiB (", bytes,
+       " bytes) cannot be allocated: ", available >> 20, " MiB of the device's ", total >> 20,
+       " MiB are free; use a smaller batch or image");
 }
 
 // null is the current device's own stream.
@@ -109,10 +111,10 @@ bool has_code(const KernelInfo& kernel, const DeviceFacts& device) {
   return (!kernel.min_sm || device.sm >= kernel.min_sm) && (!kernel.max_sm || device.sm <= kernel.max_sm);
 }
 
-// What the driver refuses.
-void check_launch(const KernelLaunch& what, const DeviceFacts& device) {
-  const KernelInfo& kernel = *what.kernel;
-  const Grid& grid = what.grid;
+// Rejects what the driver would reject.
+void check_launch(const KernelLaunch& task, const DeviceFacts& device) {
+  const KernelInfo& kernel = *task.kernel;
+  const Grid& grid = task.grid;
   auto refuse = [&](const std::string& why) {
     fail(FASTALEX_INTERNAL, "launch of ", kernel.name, " on ", device.name, ": ", why);
   };
@@ -128,11 +130,11 @@ void check_launch(const KernelLaunch& what, const DeviceFacts& device) {
   if (!prepared.count({kernel.address, device.index})) refuse("prepare_kernel() was not called for it");
 }
 
-// FASTALEX_EMULATED_BLOCKS = "COUNT:SEED:KERNEL": of a launch of that kernel (of any, without a name) only the columns
-// of blocks at the corners of its grid and random others run, COUNT together (or the corners alone, if they are more).
-// A column is what differs in z alone, groups and parts of a split sum, so that a sum is complete where it is there at
-// all.
-std::set<std::pair<int, int>> sampled_columns(const KernelLaunch& what) {
+// FASTALEX_EMULATED_BLOCKS = "COUNT:SEED:KERNEL": in a launch of that kernel (of any, without a name) only COUNT
+// columns of blocks run: those at the corners of the grid and random others (the corners alone if they are more). A
+// column is all blocks that differ in z alone, groups and parts of a split sum, so a sum is complete wherever it is
+// computed.
+std::set<std::pair<int, int>> sampled_columns(const KernelLaunch& task) {
   std::set<std::pair<int, int>> chosen;
   const char* variable = getenv("FASTALEX_EMULATED_BLOCKS");
   std::istringstream words(variable ? variable : "");
@@ -141,9 +143,9 @@ std::set<std::pair<int, int>> sampled_columns(const KernelLaunch& what) {
   char colon;
   std::string kernel;
   words >> limit >> colon >> seed >> colon >> kernel;
-  const Grid& grid = what.grid;
+  const Grid& grid = task.grid;
   const long long count = static_cast<long long>(grid.x) * grid.y;
-  if (limit <= 0 || count <= limit || (!kernel.empty() && kernel != what.kernel->name)) return chosen;
+  if (limit <= 0 || count <= limit || (!kernel.empty() && kernel != task.kernel->name)) return chosen;
   std::mt19937_64 random(seed);
   for (int y : {0, grid.y - 1})
     for (int x : {0, grid.x - 1}) chosen.insert({x, y});
@@ -153,18 +155,18 @@ std::set<std::pair<int, int>> sampled_columns(const KernelLaunch& what) {
   return chosen;
 }
 
-void run(const KernelLaunch& what, const DeviceFacts& device) {
-  if (is_faulty("launch", *what.kernel))
-    fail(FASTALEX_INTERNAL, "launch of ", what.kernel->name, ": unspecified launch failure (FASTALEX_EMULATED_FAULT)");
+void run(const KernelLaunch& task, const DeviceFacts& device) {
+  if (is_faulty("launch", *task.kernel))
+    fail(FASTALEX_INTERNAL, "launch of ", task.kernel->name, ": unspecified launch failure (FASTALEX_EMULATED_FAULT)");
   const emulator::CrashGuard guard;
-  const Grid& grid = what.grid;
-  const std::set<std::pair<int, int>> sample = sampled_columns(what);
+  const Grid& grid = task.grid;
+  const std::set<std::pair<int, int>> sample = sampled_columns(task);
   const emulator::LaunchDevice on = {device.index, device.sm, device.tensor_cores};
   auto run_block = [&](const Grid& block) {
-    const std::string error = emulator::run_block(what, on, block);
+    const std::string error = emulator::run_block(task, on, block);
     if (error.empty()) return;
     const std::string damage = emulator::mend_guards(device.index);
-    fail(FASTALEX_INTERNAL, "kernel ", what.kernel->name, ", block (", block.x, ", ", block.y, ", ", block.z, "), ",
+    fail(FASTALEX_INTERNAL, "kernel ", task.kernel->name, ", block (", block.x, ", ", block.y, ", ", block.z, "), ",
          error, damage.empty() ? "" : "; ", damage);
   };
   for (int z = 0; z < grid.z; ++z)
@@ -172,7 +174,7 @@ void run(const KernelLaunch& what, const DeviceFacts& device) {
       for (int x = 0; x < grid.x; ++x)
         if (sample.empty() || sample.count({x, y})) run_block(Grid{x, y, z});
   const std::string damage = emulator::mend_guards(device.index);
-  if (!damage.empty()) fail(FASTALEX_INTERNAL, "kernel ", what.kernel->name, ": ", damage);
+  if (!damage.empty()) fail(FASTALEX_INTERNAL, "kernel ", task.kernel->name, ": ", damage);
 }
 
 }  // namespace
@@ -279,11 +281,11 @@ void synchronize(StreamHandle stream) { check_stream(stream, "cudaStreamSynchron
 
 void synchronize_device() {}
 
-void launch(const KernelLaunch& what, StreamHandle stream) {
+void launch(const KernelLaunch& task, StreamHandle stream) {
   check_stream(stream, "cudaLaunchKernel");
   const DeviceFacts device = device_facts(current);
-  check_launch(what, device);
-  run(what, device);
+  check_launch(task, device);
+  run(task, device);
 }
 
 Graph::Graph(const std::vector<KernelLaunch>& launches) {
@@ -302,7 +304,7 @@ void Graph::launch(StreamHandle stream) const {
   for (const KernelLaunch& each : graph.launches) run(each, device);
 }
 
-// The work is called anew at each launch: what a capture would have recorded, provided that it asks for nothing else.
+// The work is called again at each launch, which does the same as a capture provided that it asks for nothing else.
 CapturedGraph::CapturedGraph(StreamHandle stream, const std::function<void(StreamHandle)>& work) {
   check_stream(stream, "cudaStreamBeginCapture");
   graph_ = new std::function<void(StreamHandle)>(work);

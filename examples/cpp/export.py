@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write what examples/cpp/classify.cpp reads: a network and one preprocessed image, for programs without Python.
+"""Write the input of examples/cpp/classify.cpp: a network and one preprocessed image, for programs without Python.
 
 python examples/cpp/export.py --weights digits examples/digits/digit-3-*.png --output out
 build/classify out

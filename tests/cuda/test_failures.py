@@ -16,7 +16,7 @@ from tests.support.small_net import Foreign, batch_of, small
 MIB = 1 << 20
 CARDS = ("rtx30", "nano")  # one CUDA graph and staged copies; single launches and memory that CPU and GPU share
 OUT_OF_MEMORY = (
-    r"^(device memory|page-locked host memory) of \d+ MiB \(\d+ bytes\) cannot be had: "
+    r"^(device memory|page-locked host memory) of \d+ MiB \(\d+ bytes\) cannot be allocated: "
     r"\d+ MiB of the device's \d+ MiB are free; use a smaller batch or image$"
 )
 
@@ -54,7 +54,7 @@ def test_every_allocation_may_fail(parameters):
                 net = small(parameters)
                 result = net(x)
             except MemoryError as error:
-                assert "cannot be had" in str(error)
+                assert "cannot be allocated" in str(error)
                 failures += 1
                 result = None
         if net is not None:

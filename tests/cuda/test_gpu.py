@@ -95,7 +95,7 @@ def test_threads_share_a_net():
 def test_too_much_memory_leaves_the_net_usable():
     net = _core.Net("relu name=r", [1, 2, 2], [], BACKEND)
     x = np.ones((1, 1, 2, 2), np.float32)
-    with pytest.raises(MemoryError, match="cannot be had: .* are free"):
+    with pytest.raises(MemoryError, match="cannot be allocated: .* are free"):
         _core.DeviceBuffer(net, 1 << 50)
     np.testing.assert_array_equal(output(net, x), x)
 

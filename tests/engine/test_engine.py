@@ -53,7 +53,7 @@ def images(count, size=131, seed=0):
         ("fc name=f out=99999999999", "layer f: out=99999999999 is not a number"),
         (CONV.replace("groups=1", "groups=2"), "layer c: 3 inputs and 8 outputs cannot be split into 2 groups"),
         (CONV.replace("floor", "up"), "layer c: conv needs rounding=floor or rounding=ceil"),
-        (CONV.replace("kernel=3", "kernel=9"), "the image is too small: layer c gets a side of 5, its window is 9"),
+        (CONV.replace("kernel=3", "kernel=9"), "the image is too small: layer c gets a side of 5, but its window is 9"),
         ("lrn name=n size=4 alpha=1 beta=1 k=1 groups=1", "layer n: size must be odd and at most 63"),
         ("lrn name=n size=5 alpha=nan beta=1 k=1 groups=1", "is not a number"),
         ("softmax name=s", "layer s: a softmax must follow a fully connected layer"),
@@ -99,9 +99,9 @@ def test_any_text_makes_a_net_or_one_sentence(table):
 
 
 def test_wrong_parameters_are_refused():
-    with pytest.raises(UserError, match="the layer table has 2 parameters, 0 were given"):
+    with pytest.raises(UserError, match="the layer table has 2 parameters, but 0 were given"):
         _core.Net(CONV, [3, 5, 5], [], "cpu")
-    with pytest.raises(UserError, match="parameter 0 must have 216 values, it has 8"):
+    with pytest.raises(UserError, match="parameter 0 must have 216 values, not 8"):
         _core.Net(CONV, [3, 5, 5], [np.zeros(8, np.float32)] * 2, "cpu")
 
 

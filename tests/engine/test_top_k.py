@@ -57,7 +57,7 @@ def test_ties_and_nan_have_one_order_everywhere(device, k):
         (-1, {}, "top_k is -1; this net has 6 classes, so it must be from 1 to 6"),
         (0, {}, "top_k and indices go together: give both or neither"),
         (2, {"with_indices": False}, "top_k and indices go together: give both or neither"),
-        (2, {"taps": ["fc"]}, "top_k is of the last layer's values; ask for it without names"),
+        (2, {"taps": ["fc"]}, "top_k applies to the last layer alone; ask for it without names"),
         (2, {"table": "relu name=r"}, "top_k needs a net that ends in a fully connected layer or a softmax"),
     ],
 )

@@ -114,10 +114,10 @@ def test_the_network_runs_no_further_than_the_last_tap():
     with pytest.raises(UserError, match="alexnet-digits does not take .*: layer pool5 gets a side of 2"):
         net(x)
     assert net.taps(x, ["pool1", "conv3"])["conv3"].shape[:2] == (1, 96)
-    with pytest.raises(UserError, match="the image is too small: layer pool5 gets a side of 2, its window is 3"):
+    with pytest.raises(UserError, match="the image is too small: layer pool5 gets a side of 2, but its window is 3"):
         net.taps(x, ["fc6"])
     x = np.zeros((1, 3, 131, 170), np.float32)
-    with pytest.raises(UserError, match="gives a fully connected layer a map of 3 x 4, it needs 3 x 3"):
+    with pytest.raises(UserError, match="gives a fully connected layer a map of 3 x 4, but it needs 3 x 3"):
         net.taps(x, ["fc6"])
 
 

@@ -349,7 +349,7 @@ def test_a_damaged_file_is_built_again(trt, name):
     good = path.read_bytes()
     path.write_bytes(damages()[name](good))
     net = make(trt)
-    assert re.match(rf"built, since {re.escape(str(path))} (is damaged|is no file of this cache)", origin(net))
+    assert re.match(rf"built, since {re.escape(str(path))} (is damaged|is not a fastalex cache file)", origin(net))
     assert path.read_bytes() == good
     check(net(images(net.variant)), exact(net)(images(net.variant)), FP32)
 
@@ -374,7 +374,7 @@ def test_a_cache_that_cannot_be_written_costs_a_sentence(trt, tmp_path, monkeypa
     net = make(trt)
     check(net(images(net.variant)), exact(net)(images(net.variant)), FP32)
     said = capfd.readouterr().err
-    assert f"fastalex: the TensorRT cache cannot be kept: the folder {tmp_path / 'file'}" in said
+    assert f"fastalex: the TensorRT cache cannot be written: the folder {tmp_path / 'file'}" in said
 
 
 def test_timings_are_kept_for_each_gpu_and_release(trt):

@@ -107,7 +107,7 @@ def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
     said = done.stdout.decode(errors="replace")
     assert done.returncode == 0, said
     first, second, third = said.strip().split("\n")
-    without = "TensorRT has no builder here, and no engine for this network, GPU and TensorRT is kept"
+    without = "TensorRT has no builder here, and no engine for this network, GPU and TensorRT is cached"
     assert first.startswith(without)
     assert second == "built"
     (path,) = tmp_path.glob("fastalex/engines/*.engine")

@@ -34,7 +34,7 @@ inline PanelWork panel_work(const fastalex::ConvArgs& task, int index) {
   return panel;
 }
 
-// Sums of products as results, before the activation: of vector j of the panel.
+// Turns the sums of products of vector j of the panel into results, before the activation.
 template <typename Sum>
 struct Results;
 template <>
@@ -54,7 +54,7 @@ struct Results<IntVec> {
   IntVec offset;
 };
 
-// The results of `rows` positions, one after the other from value `out` of the output on. sums: [row][kVectors].
+// Stores the results of `rows` consecutive positions, starting at value `out` of the output. sums: [row][kVectors].
 template <typename Sum>
 __attribute__((noinline)) void store_results(const fastalex::ConvArgs& task, const PanelWork& panel, const Sum* sums,
                                              int rows, int64_t out) {
@@ -67,8 +67,8 @@ __attribute__((noinline)) void store_results(const fastalex::ConvArgs& task, con
   }
 }
 
-// The kernel rows of a row of outputs that lie within the image; all of them where a level of the border is not zero,
-// as ConvArgs::offset counts on it.
+// The kernel rows that lie within the image for one row of outputs; all of them if the border's quantized value is not
+// zero, since ConvArgs::offset counts on it.
 struct KernelRows {
   int first, last;
 };
@@ -78,28 +78,28 @@ inline KernelRows kernel_rows(const fastalex::ConvArgs& task, int y) {
   return {top < 0 ? -top : 0, rest < task.kernel ? rest : task.kernel};
 }
 
-// `width` outputs from (y, x) on.
+// A run of `width` outputs that starts at (y, x).
 struct TilePlace {
   int image, y, x;
   KernelRows rows;
 };
 
-template <int NUMERIC, int ROWS>
+template <int DTYPE, int ROWS>
 void conv_tile(const fastalex::ConvArgs& task, const PanelWork& panel, const TilePlace& at) {
-  const int64_t column = static_cast<int64_t>(task.stride) * task.in.c * bytes_of(NUMERIC);
+  const int64_t column = static_cast<int64_t>(task.stride) * task.in.c * bytes_of(DTYPE);
   const char* in[ROWS];
   in[0] = static_cast<const char*>(task.in.data) +
           (place_of(task.in, at.image, at.y * task.stride, at.x * task.stride) + panel.group * task.in_per_group) *
-              bytes_of(NUMERIC);
+              bytes_of(DTYPE);
   for (int i = 1; i < ROWS; ++i) in[i] = in[i - 1] + column;
   const int per_row = task.units / task.kernel, first = at.rows.first * per_row;
-  typename Products<NUMERIC>::Sum sums[ROWS * kVectors];
-  multiply<NUMERIC, ROWS>(in, task.offsets + first, (at.rows.last - at.rows.first) * per_row,
-                          panel.weights + static_cast<int64_t>(first) * kPanel * 4, sums);
+  typename Products<DTYPE>::Sum sums[ROWS * kVectors];
+  multiply<DTYPE, ROWS>(in, task.offsets + first, (at.rows.last - at.rows.first) * per_row,
+                        panel.weights + static_cast<int64_t>(first) * kPanel * 4, sums);
   store_results(task, panel, sums, ROWS, place_of(task.out, at.image, at.y, at.x) + panel.channel);
 }
 
-template <int NUMERIC>
+template <int DTYPE>
 void conv(const void* erased, int unit, int) {
   const fastalex::ConvArgs& task = *static_cast<const fastalex::ConvArgs*>(erased);
   const int panels = task.groups * task.panels_per_group, stretch = unit % task.units_per_panel;
@@ -109,7 +109,7 @@ void conv(const void* erased, int unit, int) {
   for (int y = begin; y < end && y < task.out.h; ++y) {
     const KernelRows rows = kernel_rows(task, y);
     for_row_tiles(task.out.w, [&](auto count, int x) {
-      conv_tile<NUMERIC, decltype(count)::kCount>(task, panel, TilePlace{image, y, x, rows});
+      conv_tile<DTYPE, decltype(count)::kCount>(task, panel, TilePlace{image, y, x, rows});
     });
   }
 }

@@ -9,13 +9,13 @@
 
 namespace {
 
-// Positions that are summed up at a time: enough sums to hide the latency of adding.
+// Positions that are summed at a time: enough sums to hide the latency of additions.
 enum { kStripVectors = 4, kStrip = kStripVectors * kLanes };
 
-// Sums over channels are sums of sums of so many terms, as in kPartUnits.
+// Channels of a partial sum: sums over channels are sums of such parts, as with kPartUnits.
 enum { kPartChannels = 32 };
 
-// A strip of one channel, `count` positions of it; the whole strip is the quick case.
+// Loads a strip of one channel, `count` positions of it; a whole strip is the fast case.
 template <bool WHOLE>
 inline Vec strip_at(const float* p, int j, int count) {
   return WHOLE ? load(p + j * kLanes) : load_lanes(p + j * kLanes, 0, count - j * kLanes);
@@ -80,7 +80,8 @@ void unit_norm(const void* erased, int unit, int) {
   }
 }
 
-// The distances at `count` positions from `first` on; adds them to `lanes`, and writes them to `map` if it is given.
+// Computes the distances at `count` positions from `first`; adds them to `lanes` and writes them to `map` unless it is
+// null.
 template <bool WHOLE>
 inline void distance_strip(const fastalex::MapDistanceArgs& task, const float* a, const float* b, int first, int count,
                            double* lanes, float* map) {

@@ -1,7 +1,8 @@
-// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is cut into byte_planes
-// of 8 bits, x = step * sum_d plane[d] 256^d, and sum_k w[k] x[k] = step * sum_d 256^d (sum_k w[k] plane[d][k]), where
-// every inner sum is exact. Three byte_planes keep 24 bits of a row's largest value, as fp32 does, at three quarters of
-// an instruction for 16 products; the weights are never widened. Only where there are products of bytes (VNNI).
+// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is split into byte
+// planes of 8 bits, x = scale * sum_d plane[d] 256^d, and sum_k w[k] x[k] = scale * sum_d 256^d (sum_k w[k]
+// plane[d][k]), where every inner sum is exact. Three byte planes keep 24 bits of a row's largest value, as fp32 does,
+// at three quarters of an instruction for 16 products; the weights are never widened. Only for processors with products
+// of bytes (VNNI).
 #ifndef FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 #define FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 
@@ -14,11 +15,12 @@ namespace {
 // Preparing the input ---------------------------------------------------------------------------------------------
 
 struct RowScale {
-  float step;
+  float scale;
   int zero;  // of the top plane
 };
 
-// A step that gives the row's largest magnitude all bits of the byte_planes. Values below 0 cost one bit, for the sign.
+// The scale that spreads the row's largest magnitude over all bits of the byte planes. Negative values cost one bit,
+// for the sign.
 RowScale row_scale(const fastalex::FcArgs& task, const float* in) {
   if (task.byte_planes == 1) return {task.fixed_scale, task.fixed_zero};
   float largest = 0;
@@ -31,19 +33,19 @@ RowScale row_scale(const fastalex::FcArgs& task, const float* in) {
   }
   if (!finite) return {__builtin_nanf(""), 0};
   const int bits = 8 * task.byte_planes - negative;
-  const float step = largest / static_cast<float>((1 << bits) - 1);
-  return {step > __FLT_MIN__ ? step : __FLT_MIN__, negative ? 128 : 0};
+  const float scale = largest / static_cast<float>((1 << bits) - 1);
+  return {scale > __FLT_MIN__ ? scale : __FLT_MIN__, negative ? 128 : 0};
 }
 
-// The levels of a row's values, as Activations has them.
-fastalex::Activations quantized_row(const fastalex::FcArgs& task, const RowScale& scale) {
-  fastalex::Activations levels = {};
-  levels.inverse = scale.step == scale.step ? 1.0f / scale.step : 0.0f;
+// The quantization of a row's values, as Activations describes it.
+fastalex::Activations quantized_row(const fastalex::FcArgs& task, const RowScale& range) {
+  fastalex::Activations quantized = {};
+  quantized.inverse = range.scale == range.scale ? 1.0f / range.scale : 0.0f;
   const int bits = 8 * task.byte_planes;
-  levels.low = !scale.zero ? 0.0f : task.byte_planes == 1 ? -127.0f : -static_cast<float>(1 << (bits - 1));
-  levels.high = static_cast<float>((1 << (bits - (scale.zero ? 1 : 0))) - 1);
-  levels.zero = scale.zero << 8 * (task.byte_planes - 1);
-  return levels;
+  quantized.low = !range.zero ? 0.0f : task.byte_planes == 1 ? -127.0f : -static_cast<float>(1 << (bits - 1));
+  quantized.high = static_cast<float>((1 << (bits - (range.zero ? 1 : 0))) - 1);
+  quantized.zero = range.zero << 8 * (task.byte_planes - 1);
+  return quantized;
 }
 
 // Groups of products that share a scale in int4.
@@ -61,24 +63,23 @@ void sum_planes(const fastalex::FcArgs& task, const uint8_t* planes, int32_t* su
 void prepare_planes(const fastalex::FcArgs& task, int row) {
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
   uint8_t* planes = task.prepared + row * task.byte_planes * task.plane;
-  const RowScale scale = row_scale(task, in);
-  const fastalex::Activations to = quantized_row(task, scale);
-  task.row_scale[row] = scale.step;
-  task.row_zero[row] = scale.zero;
+  const RowScale range = row_scale(task, in);
+  const fastalex::Activations to = quantized_row(task, range);
+  task.row_scale[row] = range.scale;
+  task.row_zero[row] = range.zero;
   for (int i = 0; i < task.plane; i += kLanes) {
-    float values[kLanes] = {};  // zeros past the end, whose weights are zeros, too
+    float values[kLanes] = {};  // zeros past the end, where the weights are zeros too
     const int count = task.k - i;
     if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
-    const IntVec level = quantize_values(to, load(values));
-    for (int d = 0; d < task.byte_planes; ++d)
-      store_bytes(planes + d * task.plane + i, (level >> 8 * d) & splat_unit(255));
+    const IntVec q = quantize_values(to, load(values));
+    for (int d = 0; d < task.byte_planes; ++d) store_bytes(planes + d * task.plane + i, (q >> 8 * d) & splat_unit(255));
   }
   const int groups = groups_of(task);
   if (task.form == fastalex::kFcBytePlanes4)
     sum_planes(task, planes, task.plane_sums + static_cast<int64_t>(row) * groups * task.byte_planes);
 }
 
-// int8 precision without products of bytes: the values that the levels stand for, in the row's own place.
+// int8 precision without products of bytes: replaces a row by the values that its quantized values stand for.
 void round_to_quantized(const fastalex::FcArgs& task, float* in) {
   const fastalex::Activations to = quantized_row(task, {task.fixed_scale, task.fixed_zero});
   for (int k = 0; k < task.k; k += kLanes)
@@ -91,7 +92,7 @@ void fc_prepare(const void* erased, int row, int) {
   if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return prepare_planes(task, row);
   if (task.form != fastalex::kFcBf16) {
     if (task.byte_planes == 1) round_to_quantized(task, in);
-    // A unit may reach past the last product, where a zero weight waits.
+    // A unit may extend past the last product, where the weights are zero.
     const int width = task.form == fastalex::kFcNibbles ? 8 : 2;
     for (int k = task.k; k % width; ++k) in[k] = 0;
     return;
@@ -107,11 +108,11 @@ void fc_prepare(const void* erased, int row, int) {
 
 #if defined(FASTALEX_USE_VNNI)
 
-// The byte_planes' sums of one row and vector as one number, before the step.
-template <int DIGITS>
-inline Vec joined_planes(const IntVec (&sum)[DIGITS]) {
-  Vec value = to_float(sum[DIGITS - 1]);
-  for (int d = DIGITS - 2; d >= 0; --d) value = value * splat(256.0f) + to_float(sum[d]);
+// Combines the byte planes' sums of one row and vector into one value, not yet scaled.
+template <int PLANES>
+inline Vec joined_planes(const IntVec (&sum)[PLANES]) {
+  Vec value = to_float(sum[PLANES - 1]);
+  for (int d = PLANES - 2; d >= 0; --d) value = value * splat(256.0f) + to_float(sum[d]);
   return value;
 }
 
@@ -125,12 +126,12 @@ inline void store_fc(const fastalex::FcArgs& task, int panel, int row, int j, Ve
         activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
 }
 
-template <int DIGITS, int ROWS>
+template <int PLANES, int ROWS>
 void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
-  IntVec sum[ROWS][kVectors][DIGITS] = {};
-  const uint8_t* in[ROWS][DIGITS];
+  IntVec sum[ROWS][kVectors][PLANES] = {};
+  const uint8_t* in[ROWS][PLANES];
   for (int i = 0; i < ROWS; ++i)
-    for (int d = 0; d < DIGITS; ++d) in[i][d] = task.prepared + ((row + i) * DIGITS + d) * task.plane;
+    for (int d = 0; d < PLANES; ++d) in[i][d] = task.prepared + ((row + i) * PLANES + d) * task.plane;
   const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
   for (int64_t u = 0; u < 4 * static_cast<int64_t>(task.units); u += 4, w += kPanel) {
     IntVec weight[kVectors];
@@ -138,7 +139,7 @@ void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
 #pragma GCC unroll 4
     for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 3
-      for (int d = 0; d < DIGITS; ++d) {
+      for (int d = 0; d < PLANES; ++d) {
         const int32_t unit = unit_at(in[i][d] + u);
         for (int j = 0; j < kVectors; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, weight[j]);
       }
@@ -146,29 +147,29 @@ void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < kVectors; ++j) {
       const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
-      sum[i][j][DIGITS - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row + i]);
+      sum[i][j][PLANES - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row + i]);
       store_fc(task, panel, row + i, j, joined_planes(sum[i][j]) * load(task.scale + lane));
     }
 }
 
-// The levels of a unit, + 8, of products 0 to 3 and of 4 to 7.
+// The quantized values of a unit, + 8: products 0 to 3, and 4 to 7.
 inline IntVec low_nibbles(IntVec w) { return w & splat_unit(0x0f0f0f0f); }
 inline IntVec high_nibbles(IntVec w) { return (w >> 4) & splat_unit(0x0f0f0f0f); }
 
 // sum_k (nibble - 8) (plane - zero) = sum nibble plane - 8 sum plane - zero (sum nibble - 8 count). The last term needs
 // products with ones, and is there only where a row has a zero (SHIFTED).
-template <int DIGITS, int ROWS, bool SHIFTED>
+template <int PLANES, int ROWS, bool SHIFTED>
 void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
   enum { kGroupUnits = FASTALEX_INT4_GROUP / 8 };
   Vec total[ROWS][kVectors] = {};
-  const uint8_t* in[ROWS][DIGITS];
+  const uint8_t* in[ROWS][PLANES];
   for (int i = 0; i < ROWS; ++i)
-    for (int d = 0; d < DIGITS; ++d) in[i][d] = task.prepared + ((row + i) * DIGITS + d) * task.plane;
+    for (int d = 0; d < PLANES; ++d) in[i][d] = task.prepared + ((row + i) * PLANES + d) * task.plane;
   const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
   const int groups = groups_of(task);
   const float* scale = task.scale + static_cast<int64_t>(panel) * groups * kPanel;
   for (int group = 0; group < groups; ++group, scale += kPanel) {
-    IntVec sum[ROWS][kVectors][DIGITS] = {}, ones[kVectors] = {};
+    IntVec sum[ROWS][kVectors][PLANES] = {}, ones[kVectors] = {};
     const int begin = group * kGroupUnits;
     const int units = task.units - begin < kGroupUnits ? task.units - begin : static_cast<int>(kGroupUnits);
     for (int64_t u = 8 * static_cast<int64_t>(begin); u < 8 * static_cast<int64_t>(begin + units);
@@ -182,18 +183,18 @@ void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
 #pragma GCC unroll 4
       for (int i = 0; i < ROWS; ++i)
 #pragma GCC unroll 3
-        for (int d = 0; d < DIGITS; ++d) {
+        for (int d = 0; d < PLANES; ++d) {
           const int32_t first = unit_at(in[i][d] + u), second = unit_at(in[i][d] + u + 4);
           for (int j = 0; j < kVectors; ++j)
             sum[i][j][d] = add_bytes(add_bytes(sum[i][j][d], first, low[j]), second, high[j]);
         }
     }
     for (int i = 0; i < ROWS; ++i) {
-      const int32_t* plane_sums = task.plane_sums + (static_cast<int64_t>(row + i) * groups + group) * DIGITS;
+      const int32_t* plane_sums = task.plane_sums + (static_cast<int64_t>(row + i) * groups + group) * PLANES;
       for (int j = 0; j < kVectors; ++j) {
-        for (int d = 0; d < DIGITS; ++d) sum[i][j][d] -= splat_unit(8 * plane_sums[d]);
+        for (int d = 0; d < PLANES; ++d) sum[i][j][d] -= splat_unit(8 * plane_sums[d]);
         if (SHIFTED)
-          sum[i][j][DIGITS - 1] -= splat_unit(task.row_zero[row + i]) * (ones[j] - splat_unit(8 * 8 * units));
+          sum[i][j][PLANES - 1] -= splat_unit(task.row_zero[row + i]) * (ones[j] - splat_unit(8 * 8 * units));
         total[i][j] += joined_planes(sum[i][j]) * load(scale + j * kLanes);
       }
     }
@@ -202,7 +203,7 @@ void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
     for (int j = 0; j < kVectors; ++j) store_fc(task, panel, row + i, j, total[i][j]);
 }
 
-// A row with a NaN or an infinity has no byte_planes: its products are done one by one.
+// A row with a NaN or an infinity has no byte planes: its products are computed one by one.
 void unbounded_row(const fastalex::FcArgs& task, int panel, int row) {
   const bool nibbles = task.form == fastalex::kFcBytePlanes4;
   const int in_unit = nibbles ? 8 : 4, groups = groups_of(task);
@@ -214,34 +215,34 @@ void unbounded_row(const fastalex::FcArgs& task, int panel, int row) {
     for (int k = 0; k < task.k; ++k) {
       const IntVec unit = load_units(w + static_cast<int64_t>(k / in_unit) * kPanel + j * kLanes);
       const int i = k % in_unit;
-      const IntVec level =
+      const IntVec q =
           nibbles ? ((unit >> (i % 4 * 8 + i / 4 * 4)) & splat_unit(15)) - splat_unit(8) : (unit << (24 - 8 * i)) >> 24;
       const float* scale =
           nibbles ? task.scale + (static_cast<int64_t>(panel) * groups + k / FASTALEX_INT4_GROUP) * kPanel + j * kLanes
                   : task.scale + lane;
-      sum += splat(in[k]) * (to_float(level) * load(scale));
+      sum += splat(in[k]) * (to_float(q) * load(scale));
     }
     store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
           activate(sum + load(task.bias + lane), task.activation));
   }
 }
 
-template <int DIGITS, int ROWS>
+template <int PLANES, int ROWS>
 inline void plane_rows(const fastalex::FcArgs& task, int panel, int row) {
-  if (task.form == fastalex::kFcBytePlanes) return int8_rows<DIGITS, ROWS>(task, panel, row);
+  if (task.form == fastalex::kFcBytePlanes) return int8_rows<PLANES, ROWS>(task, panel, row);
   bool shifted = false;
   for (int i = 0; i < ROWS; ++i) shifted |= task.row_zero[row + i] != 0;
   if (shifted)
-    int4_rows<DIGITS, ROWS, true>(task, panel, row);
+    int4_rows<PLANES, ROWS, true>(task, panel, row);
   else
-    int4_rows<DIGITS, ROWS, false>(task, panel, row);
+    int4_rows<PLANES, ROWS, false>(task, panel, row);
 }
 
-template <int DIGITS>
+template <int PLANES>
 void plane_panel(const fastalex::FcArgs& task, int panel) {
   int row = 0;
-  for (; row + 4 <= task.n; row += 4) plane_rows<DIGITS, 4>(task, panel, row);
-  for (; row < task.n; ++row) plane_rows<DIGITS, 1>(task, panel, row);
+  for (; row + 4 <= task.n; row += 4) plane_rows<PLANES, 4>(task, panel, row);
+  for (; row < task.n; ++row) plane_rows<PLANES, 1>(task, panel, row);
   for (row = 0; row < task.n; ++row)
     if (task.row_scale[row] != task.row_scale[row]) unbounded_row(task, panel, row);
 }

@@ -10,7 +10,7 @@
 
 namespace {
 
-// Rows of a batch that a tile takes: their input lies far apart, so that the rows' addresses need registers.
+// Batch rows per tile: their inputs lie far apart, so the addresses of the rows take registers too.
 enum { kBatchRows = kRows < 8 ? kRows : 8 };
 
 // Calls body(RowCount<ROWS>, first row) for tiles of kBatchRows, 4, 2 and 1 rows that cover `count` rows.
@@ -23,7 +23,7 @@ inline void for_batch_rows(int count, const Body& body) {
   if (row < count) body(RowCount<1>(), row);
 }
 
-// Weights as floats: of each unit kProducts vectors a vector of lanes.
+// Weights widened to floats: kProducts vectors for each unit of a vector of lanes.
 struct FloatUnits {
   typedef float Unit;
   enum { kProducts = 1 };
@@ -60,8 +60,8 @@ struct FcPart {
   bool first, last;
 };
 
-// What becomes of a part's sums: scaled (int4), added to the parts before it, at last scaled (int8), with bias and
-// activation.
+// Combines a part's sums with the parts before it: scales them (int4), adds them, and after the last part applies the
+// scale (int8), bias and activation.
 inline Vec joined(const fastalex::FcArgs& task, int panel, int j, const FcPart& part, const float* out, Vec sum) {
   const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
   if (task.form == fastalex::kFcNibbles) {
@@ -109,7 +109,7 @@ void fc_part(const fastalex::FcArgs& task, int panel, const FcPart& part, const 
                  [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
 }
 
-// The weights of a part as floats, once for all rows of a large batch.
+// Widens the weights of a part to floats, once for all rows of a large batch.
 template <class Units>
 void fc_widened_part(const fastalex::FcArgs& task, int panel, FcPart part, const typename Units::Unit* w) {
   float wide[fastalex::kPartUnits * kPanel], *to = wide;

@@ -1,4 +1,4 @@
-// A network's input, float32 NCHW, into the layout of the first step.
+// Converts a network's input, float32 NCHW, to the layout of the first step.
 #ifndef FASTALEX_CPU_KERNELS_IMPORT_H
 #define FASTALEX_CPU_KERNELS_IMPORT_H
 
@@ -17,10 +17,10 @@ void interleave(const T* from, int from_pitch, int channels, int columns, T* to,
     for (int c = 0; c < channels; ++c) to[c] = from[static_cast<int64_t>(c) * from_pitch + x];
 }
 
-// Columns [x, x + columns) of channels [first, first + channels) of row y, rounded.
+// Imports columns [x, x + columns) of channels [first, first + channels) of row y, rounded.
 void import_rounded(const fastalex::ImportArgs& task, int image, int y, int x, int columns, int first, int channels) {
   enum { kPitch = 64 };
-  Quantized levels[4 * kPitch];
+  Quantized quantized[4 * kPitch];
   int16_t shorts[4 * kPitch];
   for (int c = 0; c < channels; ++c) {
     const float* from =
@@ -30,18 +30,18 @@ void import_rounded(const fastalex::ImportArgs& task, int image, int y, int x, i
       if (task.to.dtype == fastalex::kBfloat16)
         store_shorts(shorts + c * kPitch + i, to_bf16(v));
       else
-        store_quantized(levels + c * kPitch + i, quantize_values(task.to, v));
+        store_quantized(quantized + c * kPitch + i, quantize_values(task.to, v));
     }
   }
   const int64_t place = place_of(task.to, image, y, x) + first;
   if (task.to.dtype == fastalex::kBfloat16)
     interleave(shorts, kPitch, channels, columns, static_cast<int16_t*>(task.to.data) + place, task.to.c);
   else
-    interleave(levels, kPitch, channels, columns, static_cast<Quantized*>(task.to.data) + place, task.to.c);
+    interleave(quantized, kPitch, channels, columns, static_cast<Quantized*>(task.to.data) + place, task.to.c);
 }
 
 #if defined(FASTALEX_USE_VNNI)
-// Row y of three channels as levels, a pixel's in one lane until they are stored.
+// Imports row y of three channels as quantized values; a pixel's values share a lane until they are stored.
 void import_colors(const fastalex::ImportArgs& task, int image, int y) {
   const int64_t plane = static_cast<int64_t>(task.h) * task.w;
   const float* from = task.from + static_cast<int64_t>(image) * 3 * plane + static_cast<int64_t>(y) * task.w;
@@ -72,7 +72,7 @@ void import_row(const fastalex::ImportArgs& task, int image, int y) {
              static_cast<float*>(task.to.data) + place_of(task.to, image, y, 0), task.to.c);
 }
 
-// Row y of the blocks; pixels outside the image keep the zeros that are there.
+// Imports row y of the blocks; pixels outside the image keep the zeros that are there.
 void import_blocks(const fastalex::ImportArgs& task, int image, int y) {
   float* to = static_cast<float*>(task.to.data) + place_of(task.to, image, y, 0);
   for (int c = 0; c < task.channels; ++c) {

@@ -5,9 +5,9 @@
 //
 // Layout of activations: one image is NHWC with a zero border ("padded"), [ph][pw][c], the images of a chunk one after
 // the other. Every buffer has room for kSlack more floats at its end, so that a vector may read past the last channel.
-// Layout of weights: panels of `panel` output channels. Products are done in units of 4 bytes: one float, two bf16, or
-// 8-bit levels, four or two as `quantized_bytes` says. A panel is [unit of k][panel][values of a unit].
-// A unit of work computes outputs that no other computes, always in the same order: results depend neither on the
+// Layout of weights: panels of `panel` output channels. Products are computed in units of 4 bytes: one float, two bf16,
+// or quantized values, four or two depending on `quantized_bytes`. A panel is [unit of k][panel][values of a unit].
+// A unit of work computes outputs that no other unit computes, always in the same order: results depend neither on the
 // number of threads nor on an image's place in a batch.
 #ifndef FASTALEX_CPU_KERNELS_KERNEL_TABLE_H
 #define FASTALEX_CPU_KERNELS_KERNEL_TABLE_H
@@ -19,27 +19,27 @@ namespace fastalex {
 
 enum { kSlack = 64 };
 
-// Sums of rounded products are cut into parts of so many units, which are added up apart: a sum of short sums, whose
-// rounding error grows with the length of a part plus their number instead of their product.
+// Units of a partial sum. Rounded products are summed in parts that are then added up: the rounding error grows with
+// the length of a part plus their number instead of their product.
 enum { kPartUnits = 64 };
 
-// How values lie in memory.
+// Data type of values in memory.
 enum DType {
   kFloat32 = 0,
   kBfloat16 = 1,
-  kQuantized = 2,  // of int8 precision: x = (level - zero) * step, level a uint8_t or an int16_t by `quantized_bytes`
+  kQuantized = 2,  // int8 precision: x = (q - zero) * scale, q a uint8_t or an int16_t by `quantized_bytes`
   kDTypes = 3
 };
 
 struct Activations {
-  void* data;           // position (0, 0), channel 0, of the first image proper
-  int64_t image;        // values from one image to the next
-  int32_t c, row;       // values from one column, and from one row, to the next
-  int32_t h, w;         // of the image proper
-  int32_t dtype;        // DType
-  int32_t zero;         // kQuantized: the level of 0
-  float step, inverse;  // kQuantized: of a level, and its reciprocal
-  float low, high;      // kQuantized: the least and the largest level, before `zero` is added
+  void* data;            // position (0, 0), channel 0, of the first image proper
+  int64_t image;         // values from one image to the next
+  int32_t c, row;        // values from one column, and from one row, to the next
+  int32_t h, w;          // of the image proper
+  int32_t dtype;         // DType
+  int32_t zero;          // kQuantized: the quantized value of 0
+  float scale, inverse;  // kQuantized: of the quantization, and its reciprocal
+  float low, high;       // kQuantized: the range of quantized values, before `zero` is added
 };
 
 struct ConvArgs {
@@ -48,8 +48,8 @@ struct ConvArgs {
   int32_t stride;
   const void* weights;    // [group][panel index][unit][panel]
   const float* bias;      // [group][panel index][panel], zero in the tail
-  const float* scale;     // likewise, kQuantized: of a product of levels
-  const int32_t* offset;  // likewise, kQuantized: what the input's zero adds to the sum of products, negated
+  const float* scale;     // likewise, kQuantized: of a product of quantized values
+  const int32_t* offset;  // likewise, kQuantized: minus the input zero's contribution to the sum of products
   int32_t groups, units, in_per_group, out_per_group, panels_per_group;
   const int32_t* offsets;  // [units]: bytes from the window's start to each unit, kernel row by kernel row
   int32_t kernel, pad;     // rows of the window that lie in the border are left out
@@ -75,18 +75,19 @@ struct WinogradArgs {
   int32_t activation;
 };
 
-// How a fully connected layer's weights are kept and multiplied. A panel's weights are [unit][panel]; a unit is
+// Storage and arithmetic of fully connected weights. A panel's weights are [unit][panel]; by form, a unit holds:
 enum FcForm {
   kFcFloats = 0,       // one weight of fp32, fp16, or int8 (`storage`), or two of bf16, times fp32
   kFcNibbles = 1,      // eight of int4, times fp32
   kFcBf16 = 2,         // two of bf16, times bf16
-  kFcBytePlanes = 3,   // four of int8, times the input's byte_planes
-  kFcBytePlanes4 = 4,  // eight of int4, times the input's byte_planes
+  kFcBytePlanes = 3,   // four of int8, times the input's byte planes
+  kFcBytePlanes4 = 4,  // eight of int4, times the input's byte planes
 };
-// A unit of int4: level + 8 of products 0 to 3 in the low halves of its bytes, of 4 to 7 in the high ones.
+// A unit of int4 holds q + 8: products 0 to 3 in the low halves of its bytes, 4 to 7 in the high halves.
 
-// The byte_planes of a row of features, x = step * sum_d plane[d] * 256^d: unsigned bytes, of the top one `zero` is to
-// be subtracted. Three keep all that fp32 has of the row's largest value; one is int8 precision's level.
+// Largest number of byte planes of a row of features, x = scale * sum_d plane[d] * 256^d: unsigned bytes, with `zero`
+// to be subtracted from the top plane. Three keep all bits of the row's largest fp32 value; one is the quantized value
+// of int8 precision.
 enum { kMaxBytePlanes = 3 };
 
 struct FcArgs {
@@ -96,10 +97,10 @@ struct FcArgs {
   int32_t form, storage;  // FcForm, fastalex_storage
   const void* weights;    // [panel index][unit][panel]
   const float* scale;     // [panel index][panel] for int8; [panel index][group][panel] for int4
-  const int32_t* sums;    // kFcBytePlanes: [panel index][panel], the sum of an output's levels
+  const int32_t* sums;    // kFcBytePlanes: [panel index][panel], the sum of an output's quantized weights
   const float* bias;      // [panel index][panel]
   int32_t byte_planes;    // of the input, at most kMaxBytePlanes; 0: it stays in floating point
-  float fixed_scale;      // byte_planes == 1: step and zero of every row
+  float fixed_scale;      // byte_planes == 1: scale and zero of every row
   int32_t fixed_zero;
   uint8_t* prepared;    // [n][byte_planes][plane], the top plane last; kFcBf16: [n][plane]
   int64_t plane;        // bytes
@@ -119,7 +120,7 @@ struct PoolArgs {
   int32_t kernel, stride, activation;
 };
 
-// LRN and max-pool in one, in either order. A unit is `rows_per_unit` rows of the output of one image.
+// LRN fused with max-pool, in either order. A unit is `rows_per_unit` rows of the output of one image.
 struct NormPoolArgs {
   NormArgs norm;
   PoolArgs pool;
@@ -135,8 +136,8 @@ struct ActivationArgs {
   float slope;  // of a leaky ReLU, below zero
 };
 
-// A unit is a row of one image. A network's input becomes [h][w][c] of `to`, or, where `block` > 1, its pixels are put
-// into channels first: channel c block^2 + dy block + dx of (y, x) is channel c of (y block + dy - pad, x block + dx -
+// A unit is a row of one image. A network's input becomes [h][w][c] of `to`. If `block` > 1, its pixels are first
+// turned into channels: channel c block^2 + dy block + dx of (y, x) is channel c of (y block + dy - pad, x block + dx -
 // pad), so that a convolution of stride `block` becomes one of stride 1.
 struct ImportArgs {
   const float* from;  // [image][channels][h][w]
@@ -166,7 +167,7 @@ struct MapDistanceArgs {
   int32_t tile, tiles_across;
   int32_t positions_per_unit, units_per_tile;
   double* partial;  // [row][column][unit of the tile]
-  float* maps;      // [row][column][positions]; null: nobody wants them
+  float* maps;      // [row][column][positions]; null: not wanted
 };
 
 struct WinogradForm {
@@ -213,7 +214,7 @@ extern const fastalex::CpuKernels fastalex_cpu_kernels_v3;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4bf16;
-extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;  // tests only: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;  // for tests: 16 lanes on a v3 processor
 extern const fastalex::CpuKernels fastalex_cpu_kernels_neon;
 }
 

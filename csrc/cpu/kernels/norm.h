@@ -13,8 +13,8 @@ inline Vec divide_by_power(Vec x, Vec t, float beta) {
   return x;
 }
 
-// The squares of channels c + d, d from -half to half, of a group of `channels` from x on, added up; kLanes values of
-// c. HALF: half, or -1 where it is not known to the compiler.
+// Sums of the squares of channels c + d, d from -half to half, for kLanes values of c, within the group of `channels`
+// at x. HALF: half, or -1 if it is not known at compile time.
 template <int HALF>
 inline Vec sum_of_squares(const float* x, int c, int channels, int any_half) {
   const int half = HALF < 0 ? any_half : HALF;
@@ -28,7 +28,7 @@ inline Vec sum_of_squares(const float* x, int c, int channels, int any_half) {
   return sum;
 }
 
-// Channels of one group of one pixel: x, y [channels].
+// Normalizes the channels of one group of one pixel: x, y [channels].
 template <int HALF>
 inline void lrn_group(const fastalex::NormArgs& task, const float* x, float* y, int channels) {
   for (int c = 0; c < channels; c += kLanes) {

@@ -20,7 +20,7 @@ inline Window window_of(const fastalex::PoolArgs& task, int row, int col) {
   return window;
 }
 
-// The largest of the window, of kLanes channels from `c` on. rows(r): the values of row r of the image.
+// Maximum of the window for kLanes channels from `c`. rows(r): the values of row r of the image.
 template <typename Rows>
 inline Vec largest_of(const fastalex::PoolArgs& task, const Window& window, const Rows& rows, int c) {
   Vec best = load(rows(window.top) + static_cast<int64_t>(window.left) * task.in.c + c);
@@ -30,7 +30,7 @@ inline Vec largest_of(const fastalex::PoolArgs& task, const Window& window, cons
   return best;
 }
 
-// A row of the output.
+// Pools a row of the output.
 template <typename Rows>
 inline void pool_row(const fastalex::PoolArgs& task, int image, int row, const Rows& rows) {
   for (int col = 0; col < task.out.w; ++col) {
@@ -44,7 +44,7 @@ inline void pool_row(const fastalex::PoolArgs& task, int image, int row, const R
 typedef Quantized ManyQuantized __attribute__((vector_size(64)));
 enum { kManyQuantized = 64 / sizeof(Quantized) };
 
-// A row of the output where input and output are the same levels.
+// Pools a row of the output where input and output have the same quantization.
 void pool_quantized(const fastalex::PoolArgs& task, int image, int row) {
   for (int col = 0; col < task.out.w; ++col) {
     const Window window = window_of(task, row, col);
@@ -57,10 +57,10 @@ void pool_quantized(const fastalex::PoolArgs& task, int image, int row) {
       memcpy(&best, in + c, sizeof best);
       for (int r = 0; r < window.bottom - window.top; ++r)
         for (int s = 0; s < window.right - window.left; ++s) {
-          ManyQuantized levels;  // past the last channel: those of the next pixel, or slack
-          memcpy(&levels, in + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c,
-                 sizeof levels);
-          best = levels > best ? levels : best;
+          ManyQuantized quantized;  // past the last channel: those of the next pixel, or slack
+          memcpy(&quantized, in + static_cast<int64_t>(r) * task.in.row + static_cast<int64_t>(s) * task.in.c + c,
+                 sizeof quantized);
+          best = quantized > best ? quantized : best;
         }
       store_first(out + c, reinterpret_cast<const Quantized*>(&best), count);
     }
@@ -74,7 +74,7 @@ void maxpool(const void* erased, int unit, int) {
   pool_row(task, image, unit % task.out.h, [&](int r) { return floats_at(task.in, place_of(task.in, image, r, 0)); });
 }
 
-// LRN, then max-pool. Normalized rows are kept in scratch, [row % kernel][w][c]: each is normalized once in a unit.
+// LRN, then max-pool. Normalized rows are kept in scratch, [row % kernel][w][c], so a unit normalizes each row once.
 void lrn_then_pool(const fastalex::NormPoolArgs& task, int image, int first, int last, float* scratch) {
   const fastalex::PoolArgs& pool = task.pool;
   const int64_t line = static_cast<int64_t>(pool.in.w) * pool.in.c;
@@ -138,7 +138,7 @@ void adaptive_avgpool(const void* erased, int unit, int) {
   }
 }
 
-// Without an overflow: exp of what is not above zero.
+// Avoids overflow: takes exp only of values that are not above zero.
 Vec sigmoid(Vec v) {
   Vec result = v;
   for (int i = 0; i < kLanes; ++i) {
@@ -148,7 +148,7 @@ Vec sigmoid(Vec v) {
   return result;
 }
 
-// The activations that are fused, and those that never are.
+// Any activation, including those that are never fused.
 Vec activated(const fastalex::ActivationArgs& task, Vec v) {
   if (task.activation == FASTALEX_ACT_LEAKY_RELU) return choose(v < Vec{}, v * splat(task.slope), v);  // a NaN stays
   if (task.activation == FASTALEX_ACT_SIGMOID) return sigmoid(v);

@@ -1,5 +1,5 @@
-// Vectors of kLanes floats for the ISA this file is compiled for. GCC's vector types give the arithmetic (a * b + c
-// becomes one fused multiply-add where the ISA has it); what they lack is here.
+// Vectors of kLanes floats for the ISA this file is compiled for. GCC's vector types provide the arithmetic (a * b + c
+// becomes one fused multiply-add where the ISA has it); this file adds what they lack.
 #ifndef FASTALEX_CPU_KERNELS_SIMD_H
 #define FASTALEX_CPU_KERNELS_SIMD_H
 
@@ -42,8 +42,7 @@ enum { kLanes = 4, kRows = 8 };
 #endif
 enum { kVectors = 2, kPanel = kLanes * kVectors };
 
-// QuantizedValues of int8 precision in a unit of 4 bytes: where there is no product of bytes with bytes, they are 16
-// bits wide.
+// Quantized values of int8 precision in a unit of 4 bytes: 16 bits wide where the ISA has no products of bytes.
 #if defined(FASTALEX_USE_VNNI)
 typedef uint8_t Quantized;
 typedef int8_t QuantizedWeight;
@@ -75,7 +74,7 @@ inline int32_t unit_at(const void* p) {
 inline Vec splat(float x) { return _mm_set1_ps(x); }
 inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm_set1_epi32(x)); }
 inline Vec root(Vec v) { return _mm_sqrt_ps(v); }
-// To the nearest integer, of ties the even one.
+// Rounds to the nearest integer, ties to even.
 inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm_cvtps_epi32(v)); }
 inline Vec to_float(IntVec v) { return _mm_cvtepi32_ps(reinterpret_cast<__m128i>(v)); }
 inline Vec widen(const int8_t* p) { return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(unit_at(p)))); }
@@ -95,7 +94,7 @@ inline void store_bytes(uint8_t* p, IntVec v) {
 inline void store_shorts(int16_t* p, IntVec v) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi32(reinterpret_cast<__m128i>(v), _mm_setzero_si128()));
 }
-// sum + the products of a unit's 16-bit levels, added in pairs.
+// sum + the products of a unit's 16-bit quantized values, added in pairs.
 inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
   return sum + reinterpret_cast<IntVec>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(w)));
 }
@@ -142,7 +141,7 @@ inline void store_shorts(int16_t* p, IntVec v) {
 inline void store_bytes(uint8_t* p, IntVec v) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(reinterpret_cast<__m512i>(v)));
 }
-// The three lower bytes of each of the first `count` lanes, close together.
+// Stores the three lower bytes of each of the first `count` lanes, packed.
 inline void store_triples(uint8_t* p, IntVec v, int count) {
   const __m512i in_quarters = _mm512_set4_epi32(-1, 0x0e0d0c0a, 0x09080605, 0x04020100);
   const __m512i quarters = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 15, 15, 15, 15);
@@ -233,20 +232,20 @@ inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
 
 inline Vec widen(const float* p) { return load(p); }
 
-// The bf16 values at even and at odd places.
+// The bf16 values at even and at odd positions.
 inline Vec even_bf16(IntVec units) { return as_floats(units << 16); }
 inline Vec odd_bf16(IntVec units) { return as_floats(units & splat_unit(static_cast<int32_t>(0xffff0000u))); }
 
 inline Vec choose(IntVec mask, Vec yes, Vec no) { return as_floats((as_bits(yes) & mask) | (as_bits(no) & ~mask)); }
 
-// The upper 16 bits of each value, rounded to the nearest bf16, of ties to the even one; a NaN stays one.
+// The nearest bf16 of each value, ties to even, as an integer; NaN stays NaN.
 inline IntVec to_bf16(Vec v) {
   const IntVec bits = as_bits(v), odd = (bits >> 16) & splat_unit(1);
   const IntVec rounded = (bits + splat_unit(0x7fff) + odd) >> 16, nan = v != v;
   return (rounded & ~nan) | (splat_unit(0x7fc0) & nan);
 }
 
-// A NaN is kept: relu(NaN) = NaN, and a NaN wins a maximum. x86's maximum gives its second operand where one is a NaN.
+// NaN propagates: relu(NaN) = NaN, and a NaN wins a maximum. x86's maximum returns its second operand if one is a NaN.
 #if defined(FASTALEX_USE_AVX512)
 inline Vec relu(Vec v) { return _mm512_max_ps(_mm512_setzero_ps(), v); }
 inline Vec larger(Vec candidate, Vec best) {
@@ -265,15 +264,15 @@ inline Vec larger(Vec candidate, Vec best) {
 }
 #endif
 
-// 1 / t^0.75, which every published network's LRN takes. t = 0 gives infinity, infinity gives 0.
+// 1 / t^0.75, which every published network's LRN uses. t = 0 gives infinity, infinity gives 0.
 #if defined(FASTALEX_USE_AVX512)
-// z of about 12 bits from two inverse roots of 14, then a step of Newton's for z^-4 = t^3, which leaves 2.5 e^2 of z's
-// relative error e, 2^-24, and a few roundings.
+// z of about 12 bits from two inverse roots of 14, then a step of Newton's method for z^-4 = t^3, which leaves 2.5 e^2
+// of z's relative error e, 2^-24, and a few roundings.
 inline Vec inverse_three_quarters(Vec t) {
   const Vec root = _mm512_rsqrt14_ps(t), fourth = _mm512_rsqrt14_ps(root);  // t^-1/2, t^1/4
   const Vec z = root * (root * fourth), tz = t * z;
   const Vec refined = z * (splat(1.25f) - splat(0.25f) * (tz * tz * tz * z));
-  // At 0 and at infinity the step makes a NaN of what the first root has right.
+  // At 0 and infinity the step gives NaN where the first root is right.
   return _mm512_mask_mov_ps(refined, _mm512_cmp_ps_mask(refined, refined, _CMP_UNORD_Q), root);
 }
 #else

@@ -1,6 +1,6 @@
 // The one inner loop of convolutions: ROWS input positions times a panel of outputs.
 //
-//   sum[i][j] = sum_u in[i][u] * w[u][j]    over units u of 4 bytes: one float, two bf16, two or four levels
+//   sum[i][j] = sum_u in[i][u] * w[u][j]    over units u of 4 bytes: one float, two bf16, two or four quantized
 #ifndef FASTALEX_CPU_KERNELS_TILE_H
 #define FASTALEX_CPU_KERNELS_TILE_H
 
@@ -9,7 +9,7 @@
 
 namespace {
 
-template <int NUMERIC>
+template <int DTYPE>
 struct Products;
 
 template <>
@@ -48,14 +48,14 @@ struct Products<fastalex::kQuantized> {
   }
 };
 
-// to[i][j] = the sum above; in[i]: the window's start. offsets: bytes from there to each unit, null: the units lie side
-// by side. The accumulators stay in registers over a part (kPartUnits), whose sums are then added to `to`; levels' sums
-// are exact and need no parts.
-template <int NUMERIC, int ROWS>
+// to[i][j] = the sum above; in[i]: the window's start. offsets: bytes from there to each unit; null: the units are
+// contiguous. The accumulators stay in registers over a part (kPartUnits), whose sums are then added to `to`; sums of
+// quantized products are exact and need no parts.
+template <int DTYPE, int ROWS>
 inline __attribute__((always_inline)) void multiply(const char* const* in, const int32_t* offsets, int units,
-                                                    const char* w, typename Products<NUMERIC>::Sum* to) {
-  typedef typename Products<NUMERIC>::Sum Sum;
-  const int part = NUMERIC == fastalex::kQuantized ? units : static_cast<int>(fastalex::kPartUnits);
+                                                    const char* w, typename Products<DTYPE>::Sum* to) {
+  typedef typename Products<DTYPE>::Sum Sum;
+  const int part = DTYPE == fastalex::kQuantized ? units : static_cast<int>(fastalex::kPartUnits);
   const char* base[ROWS];
 #pragma GCC unroll 14
   for (int i = 0; i < ROWS; ++i) base[i] = in[i];
@@ -75,7 +75,7 @@ inline __attribute__((always_inline)) void multiply(const char* const* in, const
       for (int i = 0; i < ROWS; ++i) {
         const int32_t unit = unit_at(base[i] + offset);
 #pragma GCC unroll 2
-        for (int j = 0; j < kVectors; ++j) sum[i][j] = Products<NUMERIC>::add(sum[i][j], unit, weight[j]);
+        for (int j = 0; j < kVectors; ++j) sum[i][j] = Products<DTYPE>::add(sum[i][j], unit, weight[j]);
       }
     }
     if (begin > 0) {

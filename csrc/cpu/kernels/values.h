@@ -1,4 +1,4 @@
-// Reading and writing activations, whatever they are kept in (kernel_table.h: DType).
+// Reads and writes activations of any DType (kernel_table.h).
 #ifndef FASTALEX_CPU_KERNELS_VALUES_H
 #define FASTALEX_CPU_KERNELS_VALUES_H
 
@@ -7,7 +7,7 @@
 
 namespace {
 
-// Values from position (0, 0), channel 0, of the first image to channel 0 of a pixel of image `image`.
+// Offset, in values, from position (0, 0), channel 0, of the first image to channel 0 of a pixel of image `image`.
 inline int64_t place_of(const fastalex::Activations& a, int image, int row, int col) {
   return image * a.image + static_cast<int64_t>(row) * a.row + static_cast<int64_t>(col) * a.c;
 }
@@ -16,7 +16,7 @@ inline const float* floats_at(const fastalex::Activations& a, int64_t place) {
   return static_cast<const float*>(a.data) + place;
 }
 
-// The level of each value; a NaN gets the least one.
+// Quantizes each value; a NaN becomes the smallest quantized value.
 inline IntVec quantize_values(const fastalex::Activations& a, Vec v) {
   v *= splat(a.inverse);
   v = choose(v > splat(a.low), v, splat(a.low));
@@ -24,10 +24,10 @@ inline IntVec quantize_values(const fastalex::Activations& a, Vec v) {
   return to_nearest(v) + splat_unit(a.zero);
 }
 
-inline void store_quantized(uint8_t* to, IntVec levels) { store_bytes(to, levels); }
-inline void store_quantized(int16_t* to, IntVec levels) { store_shorts(to, levels); }
+inline void store_quantized(uint8_t* to, IntVec q) { store_bytes(to, q); }
+inline void store_quantized(int16_t* to, IntVec q) { store_shorts(to, q); }
 
-// The first `count` lanes, at most all.
+// Stores the first `count` lanes, at most all.
 template <typename T>
 inline void store_first(T* to, const T* from, int count) {
   memcpy(to, from, static_cast<size_t>(count) * sizeof(T));

@@ -156,7 +156,7 @@ void winograd_output_of(const fastalex::WinogradArgs& task, int unit, int worker
   }
 }
 
-// In the order of CpuKernels::winograd.
+// Indices of CpuKernels::winograd.
 enum { kForm4x3 = 0, kForm3x5 = 1 };
 
 void winograd_input(const void* erased, int tile, int) {

@@ -1,5 +1,5 @@
-// A candidate is one way of computing a step (or two that are fused): what it can serve, what it needs, what it
-// launches. The tables of all ops have the same type, so that choosing, tuning and describing know no op.
+// A candidate is one way of computing a step, or two fused steps: what it can serve, what it needs, what it launches.
+// The tables of all ops have the same type, so choosing, tuning and describing are independent of the op.
 #ifndef FASTALEX_CUDA_CANDIDATES_CANDIDATE_H
 #define FASTALEX_CUDA_CANDIDATES_CANDIDATE_H
 
@@ -16,7 +16,7 @@ namespace cuda {
 enum Dtype { kFloat = 0, kHalf = 1 };  // of tensors
 inline size_t size_of(Dtype dtype) { return dtype == kFloat ? 4 : 2; }
 
-// How weights lie in device memory. Several may be kept of one layer if candidates for different batches differ.
+// Layout of weights in device memory. A layer has several if candidates for different batches need different ones.
 enum WeightFormat {
   kNoWeights = 0,
   kDirect,       // ConvArgs::w, of the tensors' type
@@ -26,14 +26,14 @@ enum WeightFormat {
   kStreamed      // FullyConnectedArgs::w in the storage's type
 };
 
-// Rows of convolution weights are padded to a multiple of this, and the products of each to a multiple of that.
+// The number of rows of convolution weights, and the products of each row, are padded to multiples of these.
 constexpr int kWeightRows = 32;
 constexpr int kWeightProducts = 32;
 
-// What is to be computed.
+// The computation that a candidate serves.
 struct Problem {
   fastalex_step step;
-  fastalex_step second;  // a normalization and a pool in one go: the later one; op -1 where there is none
+  fastalex_step second;  // the later op of a fused normalization and pool; op -1: none
   Dtype dtype;
   int storage;  // fastalex_storage of a fully connected layer's weights
 };
@@ -58,9 +58,9 @@ struct Candidate {
   bool fused_pair;   // serves Problem::second as well
   Dtype dtype;
   WeightFormat format;
-  bool general;                     // shapes at run time: the fallback, which must serve no standard layer
+  bool general;                     // takes shapes at run time: the fallback, which must not serve a standard layer
   int half_sum;                     // products summed in half before the sum moves to float; 0: all sums in float
-  std::vector<KernelInfo> kernels;  // all that it may launch, the main one first
+  std::vector<KernelInfo> kernels;  // every kernel that it may launch, the main one first
   const void* detail;               // the op's own table row
 
   bool (*serves)(const Candidate&, const Problem&);
@@ -72,8 +72,8 @@ struct Candidate {
   void (*launches)(const Candidate&, const Problem&, int split, const Buffers&, std::vector<KernelLaunch>*);
 };
 
-// For cost(): microseconds of `blocks` blocks of `macs` multiply-accumulates each, where a multiprocessor does `rate`
-// of them a clock at best and reaches `efficiency` of that with `resident` blocks at a time.
+// For cost(): microseconds of `blocks` blocks of `macs` multiply-accumulates each, where a multiprocessor does at most
+// `rate` of them per clock and reaches `efficiency` of that with `resident` blocks at a time.
 inline double compute_cost(const DeviceFacts& device, double blocks, double macs, double rate, double efficiency,
                            int resident) {
   const double slots = static_cast<double>(device.sms) * resident;
@@ -81,9 +81,9 @@ inline double compute_cost(const DeviceFacts& device, double blocks, double macs
   return waves * resident * macs / (rate * efficiency) / (device.clock_khz * 1e-3);
 }
 
-// Multiply-accumulates that a multiprocessor does in a clock: CUDA programming guide, arithmetic instructions (64 fp32
-// lanes in 7.x and 8.0, else 128; half2 doubles them, in 8.0 it has four times as many), and for tensor cores with
-// float sums NVIDIA's architecture papers (devices/*.toml name them).
+// Multiply-accumulates per clock of a multiprocessor: CUDA programming guide, arithmetic instructions (64 fp32 lanes in
+// 7.x and 8.0, else 128; half2 doubles them, in 8.0 it has four times as many); for tensor cores with float sums,
+// NVIDIA's architecture papers (devices/*.toml name them).
 inline double simt_rate(const DeviceFacts& device, Dtype dtype) {
   const bool volta_or_turing = device.sm >= 70 && device.sm <= 75;
   if (dtype == kHalf) return volta_or_turing ? 128 : 256;
@@ -95,7 +95,7 @@ inline double tensor_rate(const DeviceFacts& device) {
   return device.sm == 80 ? 1024 : device.sm == 87 ? 512 : 256;
 }
 
-// One table an op family, defined next to its kernels.
+// One table per family of ops, defined next to its kernels.
 const std::vector<Candidate>& conv_simt_candidates();
 const std::vector<Candidate>& conv_mma_candidates();
 const std::vector<Candidate>& conv_winograd_candidates();

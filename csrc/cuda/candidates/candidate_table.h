@@ -11,11 +11,11 @@
 namespace fastalex {
 namespace cuda {
 
-// A row of an instance list (kernels/*_instances.h) as a Row: the kernel, then what follows the first eight entries.
+// A row of an instance list (kernels/*_instances.h) as a Row: the kernel, then the entries after the first eight.
 #define FASTALEX_CANDIDATE_ROW(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR, ...) \
   Row{FASTALEX_KERNEL_INFO(NAME, KERNEL, ARGS, THREADS, SHARED, MIN_SM, MAX_SM, TENSOR), __VA_ARGS__},
 
-// Made once and kept: candidates and launches point into it.
+// Made once and never freed: candidates and launches point into it.
 template <class Row>
 class CandidateTable {
  public:
@@ -35,7 +35,7 @@ class CandidateTable {
     return rows_.front().kernel;
   }
 
-  // What is known of a candidate by its row alone.
+  // The fields of a candidate that follow from its row alone.
   static Candidate candidate(const Row& row) {
     Candidate c = {};
     c.name = row.kernel.name;
@@ -45,8 +45,8 @@ class CandidateTable {
     return c;
   }
 
-  // The candidates of the rows for which complete(row, &candidate), which adds the rest; the kernels of the others are
-  // parts of candidates, or serve something else.
+  // Makes a candidate of each row for which complete(row, &candidate), which fills in the rest, returns true. The
+  // kernels of the other rows are parts of candidates or serve something else.
   template <class Complete>
   std::vector<Candidate> candidates(const Complete& complete) const {
     std::vector<Candidate> list;

@@ -1,5 +1,5 @@
-// Candidates of convolutions on tensor cores, and of fully connected layers with half weights and many vectors: those
-// are convolutions of 1x1 over images of one pixel.
+// Candidates for convolutions on tensor cores, and for fully connected layers with half weights and many vectors: those
+// are 1x1 convolutions over images of one pixel.
 #include <algorithm>
 #include <string>
 

@@ -1,4 +1,4 @@
-// Candidates of convolutions without tensor cores.
+// Candidates for convolutions without tensor cores.
 #include <algorithm>
 #include <climits>
 #include <cmath>
@@ -30,7 +30,7 @@ const Table& table() {
   return table;
 }
 
-// The sizes of a problem as a kernel sees them.
+// Sizes of a problem as seen by a kernel.
 struct Sizes {
   long long tiles, pixels, columns;  // blocks along x, results, blocks along y
   int channels, w_rows, w_pitch;     // of a pixel in a row of weights
@@ -64,19 +64,19 @@ bool serves(const Candidate& candidate, const Problem& problem) {
   if (row.kind == kGeneral) return true;
   if (row.kind == kFirst)
     return s.kernel == simt::kFirstKernel && s.stride == simt::kFirstStride && s.groups == 1 && s.in_c <= simt::kColors;
-  // Places in the tensor are counted in units. A last tile's missing pixels would lie in images past the last.
+  // Offsets in the tensor are in units. Missing pixels of the last tile would lie in images past the last one.
   const long long images = s.n + 1 + row.pixels / (static_cast<long long>(s.out_h) * s.out_w);
   const long long units = images * (s.in_h + 2 * s.pad) * (s.in_w + 2 * s.pad) * (channel_pitch(s.in_c) / unit);
   return z.channels % unit == 0 && s.kernel <= simt::kLargestKernel && units <= INT_MAX;
 }
 
-// A part should have work for longer than it takes to start.
+// A part should take longer to compute than to start.
 int max_split(const Candidate& candidate, const Problem& problem) {
   const Sizes z = sizes_of(Table::row_of(candidate), problem.step);
   return std::min({z.stages / 2, 32, 65535 / problem.step.groups});
 }
 
-// Whether split_reduce has the last word.
+// Returns whether split_reduce computes the final result.
 bool in_parts(const fastalex_step& s, int split) { return split > 1 || s.activation == FASTALEX_ACT_TANH; }
 
 size_t workspace(const Candidate& candidate, const Problem& problem, int split) {
@@ -84,12 +84,12 @@ size_t workspace(const Candidate& candidate, const Problem& problem, int split) 
   return in_parts(problem.step, split) ? sizeof(float) * split * problem.step.groups * z.pixels * z.w_rows : 0;
 }
 
-// Multiply-adds of a multiprocessor in a clock. Halves are slow on sm_61 (CUDA programming guide).
+// Multiply-adds per clock of a multiprocessor. Half precision is slow on sm_61 (CUDA programming guide).
 double rate(const Row& row, const DeviceFacts& device) {
   return row.half && device.sm == 61 ? 2 : simt_rate(device, row.half ? kHalf : kFloat);
 }
 
-// Arithmetic overlaps with the loads that it waits for; the sum of the parts comes after.
+// Arithmetic overlaps with the loads that it waits for; the sum of the parts follows.
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
   const double kBytesPerUs = 25e3, kBytesPerUsAndSm = 9e3;  // 25 GB/s of an integrated GPU's SM, 9 GB/s of another's
   const double kLaunchUs = 3;

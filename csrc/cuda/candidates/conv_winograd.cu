@@ -1,4 +1,4 @@
-// Candidates of convolutions of stride 1 by Winograd's algorithms.
+// Candidates for convolutions of stride 1 with Winograd's algorithms.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -65,12 +65,12 @@ const Table& table() {
   return table;
 }
 
-// Channels that a thread of the transforms makes.
+// Channels that a thread of the transforms computes.
 int channels_of(const Row& row) {
   return row.dtype == kFloat ? WinogradType<float>::kChannels : WinogradType<Half>::kChannels;
 }
 
-// The sizes of a problem.
+// Sizes of a problem.
 struct Sizes {
   int positions, in_group, out_group, tiles_y, tiles_x, v_pitch, w_rows, w_pitch;
   long long tiles;
@@ -111,7 +111,7 @@ Grid grid_of(const Gemm& gemm, const Sizes& z, int groups) {
           z.positions * groups};
 }
 
-// Of the kernels that could do the products, the index of the one with the fewest instructions, waste included.
+// Index of the matrix product kernel with the fewest instructions for this problem, including waste.
 size_t best_gemm(const Row& row, const Sizes& z) {
   size_t best = 0;
   double least = 0;
@@ -127,12 +127,12 @@ size_t best_gemm(const Row& row, const Sizes& z) {
   return best;
 }
 
-// Multiply-adds of a multiprocessor in a clock. Halves are slow on sm_61 (CUDA programming guide).
+// Multiply-adds per clock of a multiprocessor. Half precision is slow on sm_61 (CUDA programming guide).
 double rate(const Row& row, const DeviceFacts& device) {
   return row.dtype == kHalf && device.sm == 61 ? 2 : simt_rate(device, row.dtype);
 }
 
-// The products overlap with their loads; the transforms are all memory.
+// The products overlap with their loads; the transforms are bound by memory.
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int) {
   const double kBytesPerUs = 25e3, kBytesPerUsAndSm = 9e3;  // 25 GB/s of an integrated GPU's SM, 9 GB/s of another's
   const double kLaunchUs = 3;

@@ -1,4 +1,4 @@
-// Candidates of the activation that could not be fused, and the launches of the layout kernels.
+// Candidates for activations that are not fused, and the launches of the layout kernels.
 #include "cuda/candidates/candidate_table.h"
 #include "cuda/candidates/layout.h"
 #include "cuda/kernels/elementwise.cuh"
@@ -32,7 +32,7 @@ u64 values_of(const fastalex_step& s) { return u64(s.n) * s.in_h * s.in_w * chan
 
 bool serves(const Candidate&, const Problem& problem) { return problem.second.op < 0; }
 
-// What the memory moves. A Jetson's multiprocessor has 25 GB/s, others' at least 9 GB/s.
+// Memory traffic: 25 GB/s for a Jetson's multiprocessor, at least 9 GB/s for others.
 double cost(const Candidate&, const Problem& problem, const DeviceFacts& device, int) {
   return 2.0 * values_of(problem.step) * size_of(problem.dtype) / (device.sms * (device.integrated ? 25e3 : 9e3));
 }

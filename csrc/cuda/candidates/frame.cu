@@ -26,7 +26,7 @@ const Table& table() {
   return table;
 }
 
-// One direction of the resizing.
+// One axis of the resizing.
 struct Axis {
   int filter, old_size, new_size, first, count;  // `count` of the new_size positions from `first` on
 };
@@ -42,7 +42,7 @@ int taps_of(const Axis& axis) {
   return axis.filter == kLinear ? 1 : static_cast<int>(std::ceil(support_of(axis))) * 2 + 1;
 }
 
-// First and number of the old positions that go into a new one.
+// The range of old positions that contribute to a new one.
 struct Span {
   int first, count;
 };
@@ -52,7 +52,7 @@ Span nearest_span(const Axis& axis, int position) {
   return Span{std::min(static_cast<int>(static_cast<float>(position) * scale), axis.old_size - 1), 1};
 }
 
-// The weight is that of the second of the two neighbors.
+// Sets `weight` to that of the second of the two neighbors.
 Span linear_span(const Axis& axis, int position, int* weight) {
   const double center = std::min(std::max((position + 0.5) * scale_of(axis) - 0.5, 0.0), axis.old_size - 1.0);
   const int first = static_cast<int>(center);

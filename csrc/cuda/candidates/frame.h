@@ -1,4 +1,4 @@
-// A camera's frame, 8 bits a color, to the network's input in one kernel.
+// Turns a camera frame, 8 bits a color, into the network's input with one kernel.
 #ifndef FASTALEX_CUDA_CANDIDATES_FRAME_H
 #define FASTALEX_CUDA_CANDIDATES_FRAME_H
 
@@ -27,11 +27,11 @@ struct FrameSpec {
   float scale[3], shift[3];  // y = v scale - shift, by plane of the network's input
 };
 
-// Of a caller's frame; the bytes between the fields are zeros, so that specs can be compared as bytes.
+// The spec of a caller's frame. The bytes between the fields are zeros, so specs can be compared as bytes.
 FrameSpec frame_spec(const fastalex_frame& frame, int out_h, int out_w);
 
-// Which pixels go into which, and their weights; the same for all frames of a spec. Both throw Error(FASTALEX_INVALID)
-// for a spec that no kernel can serve.
+// The tables of a spec: for each output pixel its source pixels and their weights; the same for all its frames. Both
+// functions throw Error(FASTALEX_INVALID) for a spec that no kernel can serve.
 size_t frame_table_bytes(const FrameSpec& spec);
 void frame_tables(const FrameSpec& spec, void* host_buffer);
 
@@ -39,7 +39,7 @@ void frame_tables(const FrameSpec& spec, void* host_buffer);
 KernelLaunch frame_launch(Dtype dtype, const FrameSpec& spec, const void* pixels, const void* tables, void* out,
                           int pitch);
 
-// All kernels that frame_launch may name.
+// All kernels that frame_launch may use.
 std::vector<const KernelInfo*> frame_kernels();
 
 }  // namespace cuda

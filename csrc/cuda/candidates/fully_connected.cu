@@ -1,4 +1,4 @@
-// Candidates of fully connected layers on few vectors. Their time is that of reading the weights.
+// Candidates for fully connected layers on few vectors, whose time is that of reading the weights.
 #include <algorithm>
 
 #include "cuda/candidates/candidate_table.h"
@@ -54,7 +54,7 @@ int max_split(const Candidate& candidate, const Problem& problem) {
   return std::min(kLargestSplit, Extent(Table::row_of(candidate), problem.step).segments);
 }
 
-// Bytes a microsecond of the memory. Few devices tell theirs; these are the least of their generation for each
+// Memory bandwidth in bytes per microsecond. Few devices report it; these are the lowest values of each generation per
 // multiprocessor.
 double bandwidth(const DeviceFacts& device) {
   const bool large_memory = device.sm == 80 || device.sm == 90 || device.sm == 100;
@@ -64,7 +64,7 @@ double bandwidth(const DeviceFacts& device) {
   return device.sms * of_one;
 }
 
-// Instructions of a lane for a weight, from the sm_53 code of the inner loops: to unpack it, and for each vector.
+// Instructions per lane and weight, from the sm_53 code of the inner loops: to unpack it, and for each vector.
 double instructions(const Row& row, int vectors) {
   const bool half = row.half_sum > 0;
   const double unpack = row.storage >= FASTALEX_INT8 ? (half ? 1.4 : 2.4) : row.storage == FASTALEX_FP16 ? 1.5 : 0.8;
@@ -80,7 +80,7 @@ double cost(const Candidate& candidate, const Problem& problem, const DeviceFact
   const double block_weights = weights / (double(e.row_blocks) * split);
   const double rounds = ceil_div(static_cast<long long>(blocks), static_cast<long long>(device.sms));
 
-  // A warp has at most two units of 16 bytes of four rows under way, which come after the latency of the memory.
+  // A warp has at most two units of 16 bytes of four rows in flight, which arrive after the latency of the memory.
   const double threads = row.kernel.threads * std::min(1.0, double(e.out_pitch) / row.block_rows);
   const double resident = std::min(rounds, std::floor(device.shared_per_sm / (row.kernel.shared_bytes + 1024.0)));
   const double rate = std::min(80e3, std::max(1.0, resident) * threads * 2 * 16 * fully_connected::kRows / kLatency);

@@ -1,4 +1,4 @@
-// Candidates of fully connected layers on many vectors, but for half weights on tensor cores (conv_mma.cu).
+// Candidates for fully connected layers on many vectors, except half weights on tensor cores (conv_mma.cu).
 #include <algorithm>
 
 #include "cuda/candidates/candidate_table.h"
@@ -67,7 +67,7 @@ double weight_bytes(const Row& row, const FullyConnectedArgs& a) {
   return bytes[row.storage] * a.out_pitch * a.w_pitch;
 }
 
-// Unpacking a stage of weights costs about as many clocks as it has values for each of 128 lanes, times four.
+// Unpacking a stage of weights costs about four clocks per 128 values, one value for each lane.
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
   const Row& row = Table::row_of(candidate);
   const FullyConnectedArgs a = args_of(problem.step);

@@ -1,4 +1,4 @@
-// Predicted times of the kernels that are made of mma_tile.cuh. Only their order matters.
+// Predicted times of the kernels built on mma_tile.cuh. Only their order matters.
 #ifndef FASTALEX_CUDA_CANDIDATES_MMA_COST_H
 #define FASTALEX_CUDA_CANDIDATES_MMA_COST_H
 
@@ -9,7 +9,7 @@
 namespace fastalex {
 namespace cuda {
 
-// A block's tile, as the table of instances has it.
+// A block's tile, as in the table of instances.
 struct MmaShape {
   int m, n, k;  // pixels or vectors, channels, products of a stage
   int warp_m, warp_n;
@@ -28,7 +28,7 @@ const double kMmaBlockClocks = 1500;  // addresses, the first stage and the resu
 const double kMmaL2Bytes = 32;        // that a multiprocessor gets in a clock
 
 // The share of the tensor cores' rate that a warp's tile can reach: each fragment serves warp_m or warp_n products. On
-// sm_90 mma.sync is published to end at about 0.6 of the rate, which wgmma alone reaches.
+// sm_90, mma.sync is published to reach about 0.6 of the rate; only wgmma reaches all of it.
 inline double mma_efficiency(const MmaShape& shape, int sm) {
   const double reuse = 1 / (1 + 8.0 / shape.warp_m + 8.0 / shape.warp_n);
   return reuse * (sm >= 90 && sm < 120 ? 0.6 : 0.95);
@@ -51,12 +51,12 @@ inline double mma_cost(const MmaShape& shape, const DeviceFacts& device, double 
   return kMmaLaunchUs + clocks / clocks_per_us;
 }
 
-// Bytes that DRAM gives a multiprocessor in a microsecond: 9 GB/s on a GeForce, more where there is HBM.
+// DRAM bytes per microsecond and multiprocessor: 9 GB/s on a GeForce, more with HBM.
 inline double mma_dram_bytes(const DeviceFacts& device) {
   return device.sm == 80 ? 15e3 : device.sm >= 90 && device.sm < 110 ? 30e3 : 9e3;
 }
 
-// Reading weights once.
+// Microseconds to read the weights once.
 inline double mma_weights_cost(const DeviceFacts& device, double bytes) {
   return kMmaLaunchUs + bytes / (device.sms * mma_dram_bytes(device));
 }

@@ -1,4 +1,4 @@
-// Candidates of normalization across channels, max-pool, both fused, normalization within a channel, and average pool.
+// Candidates for normalization across channels, max-pool, both fused, normalization within a channel, and average pool.
 #include <algorithm>
 
 #include "cuda/candidates/candidate_table.h"
@@ -58,8 +58,8 @@ struct Tile {
   int rows, cols, chunk;
 };
 
-// What a thread of a block does for a tile, in loads of a vector: normalizing one takes about four times as long as its
-// part in a maximum, and reads on past the chunk's ends.
+// Work of a thread for a tile, in vector loads: normalizing a vector takes about four times as long as its part in a
+// maximum, and reads past the chunk's ends.
 double tile_work(const Row& row, const fastalex_step& pool, const Tile& tile) {
   constexpr double kStart = 8;  // launch and barrier
   const int lanes = norm_pool::kThreads / tile.chunk, out = tile.rows * tile.cols;
@@ -79,8 +79,8 @@ bool tile_fits(const Row& row, const fastalex_step& pool, const Tile& tile) {
   return high * wide * tile.chunk <= norm_pool::kTileVectors;
 }
 
-// The tile with the least work on a device that runs kBlocks at a time: large tiles share more of what their windows
-// have in common, small ones keep more multiprocessors busy. chunk = 0: no tile fits the shared memory.
+// The tile with the least work on a device that runs kBlocks at a time: large tiles share more between overlapping
+// windows, small ones keep more multiprocessors busy. chunk = 0: no tile fits in shared memory.
 Tile best_tile(const Row& row, const Problem& problem) {
   constexpr double kBlocks = 64;
   const fastalex_step& pool = pool_of(row, problem);
@@ -114,7 +114,8 @@ bool serves(const Candidate& candidate, const Problem& problem) {
   return !is_pair(row.kind) || best_tile(row, problem).chunk > 0;
 }
 
-// What the memory moves: these kernels do little else. A Jetson's multiprocessor has 25 GB/s, others' at least 9 GB/s.
+// Memory traffic, since these kernels do little else: 25 GB/s for a Jetson's multiprocessor, at least 9 GB/s for
+// others.
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int) {
   const fastalex_step &in = problem.step, &out = last_of(Table::row_of(candidate), problem);
   const double values =
@@ -208,7 +209,8 @@ void launches(const Candidate& candidate, const Problem& problem, int, const Buf
                                             : norm_pool_launch(row, kernel, problem, buffers));
 }
 
-// Any window and any power across channels: no standard layer needs it. Nor a pool of at most four channels.
+// Any window and any power across channels, which no standard layer needs. The same goes for a pool of at most four
+// channels.
 bool is_general(const Row& row) {
   return (row.kind == kPool && row.vector * size_of(row.dtype) < 16) ||
          (!row.five && (row.kind == kLrn || is_pair(row.kind)));

@@ -1,4 +1,4 @@
-// The candidate of softmax, and the kernel of the k largest values.
+// The candidate for softmax, and the kernel of the k largest values.
 #include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/softmax_topk.cuh"
 #include "cuda/kernels/softmax_topk_instances.h"
@@ -26,7 +26,7 @@ bool serves(const Candidate&, const Problem& problem) {
   return problem.second.op < 0 && problem.step.in_h == 1 && problem.step.in_w == 1;
 }
 
-// A few passes over one row a block.
+// A few passes over a row, one block per row.
 double cost(const Candidate&, const Problem& problem, const DeviceFacts& device, int) {
   const double rounds = ceil_div(problem.step.n, 4 * device.sms);
   return rounds * (3 + 3e-3 * problem.step.in_c);

@@ -103,7 +103,7 @@ struct SoftmaxArgs {
   int n, c, pitch, activation;
 };
 
-// The k largest of each row, in falling order; of equals the lower index comes first. NaN counts as largest.
+// The k largest values of each row in descending order; equal values in order of index. NaN counts as largest.
 struct TopKArgs {
   const void* in;  // [n, pitch]
   float* values;   // [n, k]
@@ -119,8 +119,8 @@ struct LayoutArgs {
 };
 
 // A camera frame to the network's input: resize, crop, (v / divisor - mean) / std as v * scale - shift. The tables are
-// those of candidates/frame.h: for each row (column) of the output its first and number of the frame's rows (columns),
-// and the weights of these, row_taps (column_taps) apart.
+// those of candidates/frame.h: for each row (column) of the output the first and the number of its source rows
+// (columns), and their weights, row_taps (column_taps) apart.
 struct FrameArgs {
   const u8* pixels;  // [height, width, 3], rows row_bytes apart
   void* out;         // tensor [1, out_h, out_w, 3]

@@ -16,7 +16,8 @@
 namespace fastalex {
 namespace cuda {
 
-// What is known of the window when compiling. Kernel, stride and pad come at run time where they cost nothing.
+// The properties of the window known at compile time. Kernel, stride and pad are run-time arguments where that costs
+// nothing.
 struct ColorWindow {  // 11x11 over pixels of 4 values
   static constexpr int UNIT = 4, CHANNELS = 4, KERNEL = 11;
   static constexpr bool UNIFORM = false;
@@ -35,7 +36,7 @@ struct Window8 {  // any window over a multiple of 8 channels
 };
 constexpr int kMmaLargestKernel = 15;  // a window's rows and columns each have 16 bits, the last stays clear
 
-// A place in the window.
+// A position in the window.
 template <class Window>
 struct WindowPlace {
   int r, s, c;

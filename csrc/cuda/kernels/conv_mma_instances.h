@@ -7,9 +7,9 @@
 namespace fastalex {
 namespace cuda {
 
-// Pixels, channels, products of a stage, warps. The small ones are for a few images: with split-K they give every
-// multiprocessor of a large GPU a block. 96 and 192 divide 96, 192 and 384 channels. The largest two read the least
-// from L2 for a product, which is what limits an H200.
+// Pixels, channels, products of a stage, warps. The small tiles are for a few images: with split-K they give every
+// multiprocessor of a large GPU a block. 96 and 192 divide 96, 192 and 384 channels. The largest two read the fewest
+// bytes from L2 per product, which is what limits an H200.
 template <MmaGeneration G>
 using MmaTile64x32 = MmaTile<64, 32, 64, 2, 2, 3, G>;
 template <MmaGeneration G>
@@ -18,7 +18,7 @@ template <MmaGeneration G>
 using MmaTile128x64 = MmaTile<128, 64, 32, 2, 2, 4, G>;
 template <MmaGeneration G>
 using MmaTile128x96 = MmaTile<128, 96, 32, 2, 2, 3, G>;
-template <MmaGeneration G>  // Turing's stage on its way needs registers, so it has twice the warps
+template <MmaGeneration G>  // on Turing the next stage is held in registers, so it has twice the warps
 using MmaTile128x128 = MmaTile<128, 128, 32, 2, G == kAmpere ? 2 : 4, 3, G>;
 template <MmaGeneration G>
 using MmaTile128x192 = MmaTile<128, 192, 32, 2, 4, 4, G>;

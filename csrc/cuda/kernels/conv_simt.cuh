@@ -32,7 +32,7 @@ FASTALEX_DEVICE void store_tile(const ConvArgs& a, int group, int part, int pixe
 }
 
 // Windows of at most kLargestKernel x kLargestKernel pixels with whole units of channels in a group. While a stage is
-// multiplied, the next is on its way in registers.
+// multiplied, the next one is loaded into registers.
 // Grid: (pixels / kPixels, channels of a group / kColumns, groups x split).
 template <typename T, typename Math, class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv(const ConvArgs a) {

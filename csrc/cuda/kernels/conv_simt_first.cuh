@@ -67,8 +67,8 @@ FASTALEX_DEVICE void copy_first_image(u8* smem, const ConvArgs& a, int line, int
   }
 }
 
-// Row r of the windows' weights; those of channels that do not exist are zeros. A thread keeps its place in the rows,
-// so that its rows are equally far apart.
+// Row r of the windows' weights; zeros for channels that do not exist. A thread keeps its position in the rows, so that
+// its rows are equally far apart.
 template <typename T, class S>
 FASTALEX_DEVICE void copy_first_weights(u8* smem, const ConvArgs& a, int column0, int r) {
   constexpr int P = Colors<T>::kPixels, kCopies = ceil_div(kFirstKernel, P);

@@ -1,4 +1,4 @@
-// What every kernel file starts with. No host header may be included from here or from any .cuh: nvcc, NVRTC and the
+// Common definitions of all kernel files. Neither this file nor any .cuh may include a host header: nvcc, NVRTC and the
 // g++ emulator (cuda_emulator) compile the same sources.
 #ifndef FASTALEX_CUDA_KERNELS_DEFS_CUH
 #define FASTALEX_CUDA_KERNELS_DEFS_CUH
@@ -7,8 +7,8 @@
 #include "cuda_emulator.h"
 #endif
 
-// Shared memory is always dynamic and declared by this macro, once in a kernel, so that the emulator can hand out
-// exactly as many bytes as the launch asked for. 16-byte aligned.
+// Shared memory is always dynamic and declared by this macro, once in a kernel, so that the emulator can provide
+// exactly the bytes that the launch asked for. 16-byte aligned.
 #ifndef FASTALEX_SHARED
 #define FASTALEX_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
@@ -48,7 +48,7 @@ struct Half2 {
   u32 bits;
 };
 
-struct alignas(16) Bits128 {  // what one vector load brings: 16 bytes
+struct alignas(16) Bits128 {  // one vector load: 16 bytes
   u32 x, y, z, w;
 };
 

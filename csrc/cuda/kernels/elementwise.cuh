@@ -1,4 +1,4 @@
-// Activations that could not be fused, and the ways between dense NCHW arrays and tensors.
+// Activations that are not fused, and conversions between dense NCHW arrays and tensors.
 #ifndef FASTALEX_CUDA_KERNELS_ELEMENTWISE_CUH
 #define FASTALEX_CUDA_KERNELS_ELEMENTWISE_CUH
 
@@ -17,7 +17,7 @@ FASTALEX_DEVICE void put(Half* p, float v) { *p = to_half(v); }
 FASTALEX_DEVICE float get(const float* p) { return *p; }
 FASTALEX_DEVICE float get(const Half* p) { return to_float(*p); }
 
-// Without an overflow: exp of what is not above zero.
+// Avoids overflow: takes exp only of values that are not above zero.
 FASTALEX_DEVICE float sigmoid(float v) {
   const float e = expf(v < 0 ? v : -v);
   return (v < 0 ? e : 1.0f) / (1.0f + e);
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads) pixels_to_tensor(const LayoutArgs a)
   vector::store(static_cast<T*>(a.out) + pixel * 4, v);
 }
 
-// Where a block's square of pixels and channels lies. Grid: (images x pixels / kSide, pitch / kSide).
+// The square of pixels and channels that a block transposes. Grid: (images x pixels / kSide, pitch / kSide).
 struct Square {
   size_t plane, image, pixel;  // pixels of an image; which image; the first pixel in it
   int channel;                 // the first channel
@@ -93,7 +93,7 @@ __global__ void __launch_bounds__(kThreads) to_tensor(const LayoutArgs a) {
       put(out + static_cast<size_t>(row) * a.pitch + s.across, square[s.across * (kSide + 1) + row]);
 }
 
-// The way back: a tensor to dense [n, c, h, w].
+// The reverse: a tensor to dense [n, c, h, w].
 template <typename T, typename D>
 __global__ void __launch_bounds__(kThreads) from_tensor(const LayoutArgs a) {
   FASTALEX_SHARED(smem);

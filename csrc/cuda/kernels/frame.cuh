@@ -1,7 +1,7 @@
-// A camera's frame to the network's input in one pass: resize, crop, order of the planes, normalization. Which of the
-// frame's pixels go into an output pixel, and with which weights, stands in tables that the host computes
-// (candidates/frame.h). Resized values are rounded to 8 bits as every source of a profile rounds them, so that the
-// results are those of python/fastalex/images/preprocessing.py up to the rounding of the normalization.
+// Turns a camera frame into the network's input in one pass: resize, crop, order of the planes, normalization. The
+// source pixels of an output pixel and their weights come from tables that the host computes (candidates/frame.h).
+// Resized values are rounded to 8 bits as every source of a profile rounds them, so that the results are those of
+// python/fastalex/images/preprocessing.py up to the rounding of the normalization.
 #ifndef FASTALEX_CUDA_KERNELS_FRAME_CUH
 #define FASTALEX_CUDA_KERNELS_FRAME_CUH
 
@@ -39,7 +39,7 @@ __global__ void __launch_bounds__(kThreads) nearest(const FrameArgs a) {
 FASTALEX_DEVICE float between(float a, float weight_a, float b, float weight_b) {
   return add_rounded(multiply_rounded(a, weight_a), multiply_rounded(b, weight_b));
 }
-// To nearest even, for 0 <= v < 2^22: the sum with 1.5 2^23 has no bits for a fraction.
+// Rounds to nearest, ties to even, for 0 <= v < 2^22: the sum with 1.5 2^23 has no bits for a fraction.
 FASTALEX_DEVICE float rounded(float v) { return add_rounded(add_rounded(v, 12582912.0f), -12582912.0f); }
 
 // Two by two neighbors, each operation rounded to float as numpy rounds. Grid: (columns / threads, rows).

@@ -15,7 +15,7 @@ constexpr int kRows = 4;  // of a warp; out_pitch is a multiple of it
 constexpr int kGroup = kQuantGroup;
 
 template <int STORAGE>
-struct Unit {  // what one lane loads of a row at once: 16 bytes
+struct Unit {  // one load of a lane from a row: 16 bytes
   static constexpr int kValues = STORAGE == kInt4 ? 32 : 16 >> (2 - STORAGE);
   static constexpr int kScales = STORAGE == kInt4 ? kRows : 1;  // that a warp loads beside them
 };
@@ -30,7 +30,7 @@ struct Shape {
   static constexpr bool kHalfSum = sizeof(T) == 2 && STORAGE >= kInt8;
   static constexpr int kUnit = Unit<STORAGE>::kValues;
   static constexpr int kSegment = 32 * kUnit;  // values of a row that a warp reads at once
-  // Of x in shared memory: all 9216 values of fc6 for one vector of halves.
+  // Values of x in shared memory: all 9216 of fc6 for one vector of halves.
   static constexpr int kTile = VECTORS > 4 ? 1024 : VECTORS > 1 ? 2048 : sizeof(T) == 2 ? 9216 : 6144;
   static constexpr int kSegments = kTile / kSegment;
   static constexpr int kShared = VECTORS * kTile * static_cast<int>(sizeof(T));
@@ -52,8 +52,9 @@ FASTALEX_DEVICE u32 word(const Bits128& bits, int i) {
   return i == 0 ? bits.x : i == 1 ? bits.y : i == 2 ? bits.z : bits.w;
 }
 
-// Chunk `first` .. first + COUNT - 1 of a unit, exact. int8 and int4 without their scale. The bits of a level become
-// the last bits of a float of 2^23 and more (integers are slow to convert), whose offset is then taken off.
+// Unpacks chunk `first` .. first + COUNT - 1 of a unit exactly; int8 and int4 without their scale. The bits of a
+// quantized value become the last bits of a float of 2^23 and more (integers are slow to convert), whose offset is then
+// subtracted.
 template <int STORAGE, int COUNT>
 FASTALEX_DEVICE void unpack(const Bits128& bits, int first, float (&w)[COUNT]) {
   if (STORAGE == kFp32) {
@@ -75,7 +76,7 @@ FASTALEX_DEVICE void unpack(const Bits128& bits, int first, float (&w)[COUNT]) {
     for (int i = 0; i < COUNT; i += 8) {
       const u32 even = word(bits, (first + i) / 8), odd = even >> 16;
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {  // nibble j: 2^23 + 16^j (level + 8)
+      for (int j = 0; j < 4; ++j) {  // nibble j: 2^23 + 16^j (q + 8)
         const float unit = 1.0f / (1 << (4 * j)), offset = -8388608.0f * unit - 8.0f;
         w[i + 2 * j] = fmaf(bits_to_float(and_or(even, 0xfu << (4 * j), 0x4b000000u)), unit, offset);
         w[i + 2 * j + 1] = fmaf(bits_to_float(and_or(odd, 0xfu << (4 * j), 0x4b000000u)), unit, offset);
@@ -84,9 +85,9 @@ FASTALEX_DEVICE void unpack(const Bits128& bits, int first, float (&w)[COUNT]) {
   }
 }
 
-// Levels as halves, divided by this so that no product is larger than x and sums stay in range.
+// Quantized values as halves, divided by this so that no product is larger than x and sums stay in range.
 template <int STORAGE>
-struct Levels {
+struct QuantizedHalves {
   static constexpr float kDivisor = STORAGE == kInt4 ? 8.0f : 128.0f;
 };
 
@@ -130,8 +131,8 @@ FASTALEX_DEVICE void copy_four(const Half* from, bool valid, Half* to) {
   *reinterpret_cast<uint2*>(to) = valid ? *reinterpret_cast<const uint2*>(from) : make_uint2(0, 0);
 }
 
-// `values` of x from `first` on, for the vectors from first_vector on; zeros past the ends. in_pitch is a multiple
-// of 4.
+// Copies `values` values of x from `first`, for the vectors from first_vector on; zeros past the ends. in_pitch is a
+// multiple of 4.
 template <typename S, typename T>
 FASTALEX_DEVICE void fill_tile(const FullyConnectedArgs& a, T* tile, int first_vector, int vectors, int first,
                                int values) {
@@ -167,7 +168,7 @@ struct Rows {
   u32 row_bytes, row_groups;
 };
 
-// The same unit of each of a warp's rows.
+// The same unit of every row of a warp.
 template <int STORAGE>
 struct Fetched {
   Bits128 bits[kRows];
@@ -295,7 +296,7 @@ FASTALEX_DEVICE void store(Half* p, float v) { *p = to_half(v); }
 template <typename S, typename T, int STORAGE>
 FASTALEX_DEVICE void finish(const FullyConnectedArgs& a, int vector, int row, float sum) {
   if (STORAGE == kInt8) sum *= static_cast<const float*>(a.scale)[row];
-  if (S::kHalfSum) sum *= Levels<STORAGE>::kDivisor;
+  if (S::kHalfSum) sum *= QuantizedHalves<STORAGE>::kDivisor;
   const u64 at = static_cast<u64>(vector) * a.out_pitch + row;
   if (a.split > 1)
     a.partial[static_cast<u64>(blockIdx.y) * a.n * a.out_pitch + at] = sum;

@@ -1,8 +1,8 @@
 // Fully connected layers on many vectors, where weights are worth keeping in shared memory:
 //   y[v, o] = act(b[o] + sum_i w[o, i] x[v, i])
-// gemm_fc_mma: half vectors and int8 or int4 weights on tensor cores; the levels of the weights become halves, exactly,
-// between their registers and shared memory, and the sums take the scales in float: behind the last product (int8, one
-// scale a row) or behind every group of 128 (int4). (Half weights are a 1x1 convolution, conv_mma.cuh.)
+// gemm_fc_mma: half vectors and int8 or int4 weights on tensor cores. Quantized weights become halves, exactly, between
+// their registers and shared memory; the sums are scaled in float, after the last product (int8, one scale a row) or
+// after every group of 128 (int4). (Half weights are a 1x1 convolution, conv_mma.cuh.)
 // gemm_fc_simt: every type, in float.
 //
 // Grid of both: x = tiles of outputs, y = tiles of vectors, z = ranges of the sum.
@@ -60,7 +60,8 @@ struct MmaShared {
   static constexpr int BYTES = larger(SCALES + (STORAGE == kInt4 ? 2 * Tile::BN * 4 : 0), +Tile::SHARED_BYTES);
 };
 
-// Vectors [BM, BK] and weights [BN, BK] of a stage, the latter as levels (divided, fully_connected::Levels).
+// Vectors [BM, BK] and weights [BN, BK] of a stage, the latter as quantized values (divided,
+// fully_connected::QuantizedHalves).
 template <class Tile, int STORAGE>
 struct MmaLoader {
   static constexpr int CHUNKS = Tile::BK / 8, VECTOR_STEP = Tile::THREADS / CHUNKS, VECTORS = Tile::BM / VECTOR_STEP;
@@ -82,7 +83,7 @@ struct MmaLoader {
         row(first_row + threadIdx.x / UNITS),
         k(first) {}
 
-  // Of a block with more threads than the rows have units, whole warps go without.
+  // If a block has more threads than the rows have units, whole warps get none.
   FASTALEX_DEVICE static bool has_rows() {
     return ROW_STEP <= Tile::BN || static_cast<int>(threadIdx.x) / UNITS < Tile::BN;
   }
@@ -96,7 +97,7 @@ struct MmaLoader {
       vectors[i] = v < args.n && at < args.in_pitch ? *reinterpret_cast<const Bits128*>(from) : Bits128{0, 0, 0, 0};
     }
 #pragma unroll
-    for (int i = 0; i < ROWS; ++i) {  // rows past the end make columns that nobody stores
+    for (int i = 0; i < ROWS; ++i) {  // rows past the end become columns that are not stored
       const int r = smaller(row + i * ROW_STEP, args.out_pitch - 1);
       weights[i] = has_rows() ? load_stream(weights_at<STORAGE>(args, r, unit)) : Bits128{0, 0, 0, 0};
       if (STORAGE == kInt4) scales[i] = has_rows() ? scale_at(args, r, k) : Half{0};
@@ -124,13 +125,14 @@ struct MmaLoader {
     if (STORAGE == kInt4 && unit == 0) {
       float* to = group_scales + (k - Tile::BK) / fully_connected::kGroup % 2 * Tile::BN + first_row;
 #pragma unroll
-      for (int i = 0; i < ROWS; ++i) to[i * ROW_STEP] = to_float(scales[i]) * fully_connected::Levels<kInt4>::kDivisor;
+      for (int i = 0; i < ROWS; ++i)
+        to[i * ROW_STEP] = to_float(scales[i]) * fully_connected::QuantizedHalves<kInt4>::kDivisor;
     }
   }
 };
 
-// sums += scale * part behind each group of int4 weights. A group's scales are read behind the barrier of its last
-// stage and before that of the next; their place is written again behind that one.
+// sums += scale * part after each group of int4 weights. A group's scales are read after the barrier of its last stage
+// and before that of the next; their memory is overwritten after that one.
 template <class Tile>
 struct GroupSums {
   static constexpr int STAGES = fully_connected::kGroup / Tile::BK;  // of a group
@@ -171,7 +173,7 @@ FASTALEX_DEVICE void scale_columns(const FullyConnectedArgs& a, int first_row, M
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
       const int n = column + j * 8 + k;
-      const float s = n < a.out_pitch ? scale[n] * fully_connected::Levels<kInt8>::kDivisor : 0;
+      const float s = n < a.out_pitch ? scale[n] * fully_connected::QuantizedHalves<kInt8>::kDivisor : 0;
 #pragma unroll
       for (int i = 0; i < Tile::MI; ++i) {
         sums[i][j][k] *= s;
@@ -253,7 +255,7 @@ FASTALEX_DEVICE float4 load_four(const Half* from) {
   return make_float4(low(Half2{v.x}), high(Half2{v.x}), low(Half2{v.y}), high(Half2{v.y}));
 }
 
-// One stage on its way: registers, then shared memory as floats, product by product.
+// One stage in flight: first in registers, then in shared memory as floats, product by product.
 template <typename T, int STORAGE>
 struct SimtLoader {
   static constexpr int VALUES = Unit<STORAGE>::kValues, UNITS = kSimtProducts / VALUES;
@@ -339,7 +341,7 @@ FASTALEX_DEVICE float simt_activated(float v, int activation) {
   return activation == kActRelu ? (v < 0 ? 0 : v) : activation == kActTanh ? tanhf(v) : v;
 }
 
-// The thread's sums: scaled, and either stored as they are or finished.
+// Scales the thread's sums and stores them as they are or with bias and activation.
 template <typename T, int STORAGE>
 FASTALEX_DEVICE void simt_store(const FullyConnectedArgs& a, int first_vector, int first_row,
                                 const float (&sums)[8][4]) {

@@ -1,7 +1,7 @@
 // A block's tile of a matrix product on tensor cores, half operands and float sums:
 //   acc[m, n] = sum_k a[m, k] b[n, k], m < BM, n < BN
-// Both operands pass through shared memory in stages of BK products, rows of k-contiguous halves. What they are and
-// where they come from is a Loader's affair; what becomes of the sums, the epilogue's (store_tile, store_partial).
+// Both operands pass through shared memory in stages of BK products, rows of k-contiguous halves. A Loader supplies
+// them; the epilogue (store_tile, store_partial) processes the sums.
 #ifndef FASTALEX_CUDA_KERNELS_MMA_TILE_CUH
 #define FASTALEX_CUDA_KERNELS_MMA_TILE_CUH
 
@@ -11,8 +11,8 @@
 namespace fastalex {
 namespace cuda {
 
-// Which instructions a kernel is made of. Turing: mma m16n8k8, and the next stage waits in registers. Ampere and newer:
-// mma m16n8k16, and stages arrive by asynchronous copies.
+// The instructions that a kernel is built from. Turing: mma m16n8k8, and the next stage waits in registers. Ampere and
+// newer: mma m16n8k16, and stages arrive by asynchronous copies.
 enum MmaGeneration { kTuring, kAmpere };
 
 // Bodies of the other generation compile to nothing.
@@ -50,7 +50,7 @@ FASTALEX_DEVICE int swizzle(int row, int chunk) {
   return BK == 32 ? row * 64 + (((row >> 1) ^ chunk) & 3) * 16 : row * 128 + ((row ^ chunk) & 7) * 16;
 }
 
-// Operands of one step of 16 products, as mma wants them.
+// Operands of one step of 16 products, in mma's layout.
 template <class Tile>
 struct MmaFragments {
   u32 a[Tile::MI][4], b[Tile::NI][2];
@@ -59,7 +59,7 @@ struct MmaFragments {
 template <class Tile>
 using MmaSums = float[Tile::MI][Tile::NI][4];
 
-// Where this thread's lane reads by ldmatrix: the byte offsets of step 0 in a stage; step s is at offset ^ 32 s.
+// The byte offsets in a stage that this lane reads with ldmatrix in step 0; step s is at offset ^ 32 s.
 template <class Tile>
 struct MmaLane {
   int a, b;
@@ -112,8 +112,8 @@ FASTALEX_DEVICE void clear(MmaSums<Tile>& sums) {
       for (int k = 0; k < 4; ++k) sums[i][j][k] = 0;
 }
 
-// The sum over `stages` stages that loader.fetch(stage) starts to copy, one a call. Fragments are read one step ahead
-// of their use, across the border of stages; a stage is refilled after the barrier behind its last read.
+// The sum over `stages` stages, each copied by a call of loader.fetch(stage). Fragments are read one step ahead of
+// their use, across stages; a stage is refilled after the barrier behind its last read.
 template <class Tile, class Loader>
 FASTALEX_DEVICE void multiply_async(Loader& loader, unsigned char* smem, int stages, MmaSums<Tile>& sums) {
   const MmaLane<Tile> lane;
@@ -134,7 +134,7 @@ FASTALEX_DEVICE void multiply_async(Loader& loader, unsigned char* smem, int sta
     for (int step = 0; step < Tile::STEPS; ++step) {
       if (step == Tile::STEPS - 1) {
         const int next = read == (Tile::STAGES - 1) * Tile::STAGE_BYTES ? 0 : read + Tile::STAGE_BYTES;
-        read = t + 1 < stages ? next : read;  // behind the last stage it is read once more, for nothing
+        read = t + 1 < stages ? next : read;  // the last stage is read once more, and the result unused
         copy_async_wait<Tile::STAGES - 2>();
         __syncthreads();
       }
@@ -149,15 +149,15 @@ FASTALEX_DEVICE void multiply_async(Loader& loader, unsigned char* smem, int sta
   }
 }
 
-// What multiply_staged does with the sums behind each stage: nothing.
+// The default target of multiply_staged: does nothing with the sums after a stage.
 template <class Tile>
 struct KeepSums {
   FASTALEX_DEVICE void end_stage(MmaSums<Tile>&) const {}
 };
 
-// The same where loader.fetch() reads the next stage into registers and loader.store(stage) moves it to shared memory.
-// Behind each stage comes target.end_stage(sums); what loader.store put elsewhere in shared memory for the stage is
-// then there, and for the next stage too.
+// The same, but loader.fetch() reads the next stage into registers and loader.store(stage) moves it to shared memory.
+// After each stage comes target.end_stage(sums); whatever else loader.store put in shared memory for that stage, and
+// for the next, is visible by then.
 template <class Tile, class Loader, class Target>
 FASTALEX_DEVICE void multiply_staged(Loader& loader, unsigned char* smem, int stages, MmaSums<Tile>& sums,
                                      Target& target) {
@@ -195,7 +195,7 @@ FASTALEX_DEVICE void multiply_staged(Loader& loader, unsigned char* smem, int st
   multiply_staged<Tile>(loader, smem, stages, sums, keep);
 }
 
-// Where a block's tile of the result belongs.
+// The destination of a block's tile of the result.
 struct MmaResult {
   const float* bias;  // of the tile's first column
   Half* out;          // of the tile's first row and column
@@ -206,7 +206,8 @@ struct MmaResult {
   int activation;
 };
 
-// The sums go round, four at a time, past one piece of code: code for each of them would be larger than the main loop.
+// Rotates the sums, four at a time, through one piece of code: separate code for each would be larger than the main
+// loop.
 template <class Tile>
 FASTALEX_DEVICE void take_tanh(MmaSums<Tile>& sums) {
 #pragma unroll 1
@@ -222,7 +223,7 @@ FASTALEX_DEVICE void take_tanh(MmaSums<Tile>& sums) {
   }
 }
 
-// Adds the biases of this thread's columns, 0 to columns past the `count` that have one.
+// Adds the biases of this thread's columns; 0 for columns past the `count` that have one.
 template <class Tile>
 FASTALEX_DEVICE void add_bias(const float* bias, int count, MmaSums<Tile>& sums) {
   const int column = threadIdx.x / 32 % Tile::WARPS_N * Tile::WN + threadIdx.x % 4 * 2;

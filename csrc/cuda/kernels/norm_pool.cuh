@@ -16,7 +16,7 @@ namespace cuda {
 namespace norm_pool {
 
 constexpr int kThreads = 256;
-constexpr int kBlocks = 4;          // of a multiprocessor at least: without a word on it ptxas spills to have more
+constexpr int kBlocks = 4;          // of a multiprocessor at least: without this bound ptxas spills to fit more
 constexpr int kTileVectors = 1024;  // of a block's tile in shared memory: 16 KiB, so that an SM holds four blocks
 
 // x^(-3/4) from two approximations: of 2^-22.9 (rsqrt) and 2^-23 (sqrt) by PTX's manual, so that the result's error is
@@ -99,8 +99,8 @@ FASTALEX_DEVICE u32 word_of(const int (&best)[2]) {
   return (static_cast<u32>(best[0]) >> 16) | (static_cast<u32>(best[1]) & 0xffff0000u);
 }
 
-// The largest over rows x cols pixels, a NaN wherever there is one. What is pooled has mostly gone through a ReLU:
-// values without a sign take one integer instruction each; a window that has any other is gone through again.
+// The largest over rows x cols pixels, or NaN if there is one. Pooled values have mostly passed a ReLU: values without
+// a sign take one integer instruction each; a window with any other value is scanned again.
 template <typename T, int V>
 FASTALEX_DEVICE void largest(const T* x,  // first pixel of the window
                              int row_pitch, int pixel_pitch, int rows, int cols, float (&y)[V]) {
@@ -152,11 +152,11 @@ struct Walk {
   }
 };
 
-// What a block of the fused kernels works on: tile_rows x tile_cols pooled pixels of one image, `chunk` vectors each.
+// The work of a block of the fused kernels: tile_rows x tile_cols pooled pixels of one image, `chunk` vectors each.
 // Grid: (images x row tiles, column tiles, channel chunks).
 struct Tile {
   int image, out_y, out_x, out_rows, out_cols;
-  int in_y, in_x, in_rows, in_cols;  // what their windows cover inside the image
+  int in_y, in_x, in_rows, in_cols;  // the part of the image that their windows cover
   int vectors, lane, lanes;          // vectors of this chunk; threads share them out as `lanes` pixels at a time
   int c0;                            // this thread's first channel
 

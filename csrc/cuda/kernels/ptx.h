@@ -88,7 +88,7 @@ FASTALEX_DEVICE float sqrt_approximate(float x) {
   asm("sqrt.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(x));
   return r;
 }
-// Rounded each: never contracted to a fused multiply-add.
+// Each operation is rounded: never contracted to a fused multiply-add.
 FASTALEX_DEVICE float multiply_rounded(float a, float b) {
   float r;
   asm("mul.rn.f32 %0, %1, %2;" : "=f"(r) : "f"(a), "f"(b));
@@ -166,7 +166,7 @@ FASTALEX_DEVICE void copy_async_commit() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 #endif
 }
-// Until at most `Pending` of this thread's latest groups are under way.
+// Waits until at most `Pending` of this thread's latest groups are under way.
 template <int Pending>
 FASTALEX_DEVICE void copy_async_wait() {
 #if FASTALEX_SM >= 80

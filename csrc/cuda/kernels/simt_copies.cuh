@@ -40,7 +40,7 @@ struct Copies {
   }
 };
 
-// Rows of weights; those past the last repeat it, their results are not stored.
+// Rows of weights. Rows past the last repeat it; their results are not stored.
 template <typename T, typename Math, class S>
 struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads> {
   typedef Copies<T, Math, S::kColumns, S::kThreads> Base;
@@ -91,7 +91,7 @@ struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads> {
   int start[Base::kLoads];   // units from the tensor's first to the window's first
   u32 inside[Base::kLoads];  // bits 0 .. 15: rows of the window in the image; 16 .. 31: columns
 
-  // From the arguments each time: registers are scarce, and these are needed once in many stages.
+  // Recomputed from the arguments each time: registers are scarce, and this is needed once in many stages.
   FASTALEX_DEVICE int pitch() const { return args.in_pitch / kUnit; }
 
   FASTALEX_DEVICE WindowCopies(const ConvArgs& a, int group, int pixel0, int stage)

@@ -1,4 +1,4 @@
-// Tiles, sums and results of the convolutions of conv_simt.cuh: which thread owns what, a stage's products in float or
+// Tiles, sums and results of the convolutions of conv_simt.cuh: the work of each thread, a stage's products in float or
 // in pairs of halves, bias and activation.
 #ifndef FASTALEX_CUDA_KERNELS_SIMT_TILE_CUH
 #define FASTALEX_CUDA_KERNELS_SIMT_TILE_CUH
@@ -28,8 +28,8 @@ struct Tile {
   static constexpr int kSharedBytes = (kPixels + kColumns) * kRowBytes;
   static_assert(TN % 4 == 0, "channels come in fours");
 
-  // Of the 16 lanes of half a warp, each with its pair neighbor shares the pixel, each with the lane two on the
-  // channels: so 16-byte reads of either take two turns of the banks instead of four.
+  // Among the 16 lanes of half a warp, a lane shares its pixel with its pair neighbor, and its channels with the lane
+  // two on: 16-byte reads of either then take two turns of the banks instead of four.
   FASTALEX_DEVICE static int ty() { return (threadIdx.x >> 5) % WY * 8 + ((threadIdx.x >> 1) & 7); }
   FASTALEX_DEVICE static int tx() { return (threadIdx.x >> 5) / WY * 4 + ((threadIdx.x >> 3) & 2) + (threadIdx.x & 1); }
   // Column j of the thread, from its first.
@@ -120,8 +120,9 @@ FASTALEX_DEVICE void put(Half* to, float v) { *to = to_half(v); }
 FASTALEX_DEVICE float value(float v) { return v; }
 FASTALEX_DEVICE float value(Half v) { return to_float(v); }
 
-// One pixel of the thread: bias, activation, and the channels that exist. Or, where a.partial is set, the sum as it is:
-// a part of a split sum, or what tanh, too large to be here so often, is left to split_reduce for.
+// Finishes one pixel of the thread: bias, activation, and only the channels that exist. If a.partial is set, stores the
+// sum unchanged: a part of a split sum, or the input of a tanh, which is too large to be inlined here so often and left
+// to split_reduce.
 template <typename T, class S>
 FASTALEX_DEVICE void store_pixel(const ConvArgs& a, int group, int part, int pixel, int column0,
                                  const float (&sums)[S::TN]) {
@@ -154,7 +155,7 @@ FASTALEX_DEVICE void store_pixel(const ConvArgs& a, int group, int part, int pix
   }
 }
 
-// Zeros in the padding channels of `count` pixels. One block of those that make these pixels does it.
+// Writes zeros to the padding channels of `count` pixels. One of the blocks that compute these pixels does it.
 template <typename T>
 FASTALEX_DEVICE void zero_padding(const ConvArgs& a, int group, int first_pixel, int count, int threads) {
   const int channels = a.groups * a.out_c_group, padding = a.out_pitch - channels;

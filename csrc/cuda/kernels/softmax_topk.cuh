@@ -20,7 +20,7 @@ FASTALEX_DEVICE float activated(float v, int activation) { return activation == 
 FASTALEX_DEVICE void store(float* p, float v) { *p = v; }
 FASTALEX_DEVICE void store(Half* p, float v) { *p = to_half(v); }
 
-// Of all threads, for all threads; the order is fixed. parts [kWarps].
+// Sum or maximum over all threads, returned to all threads, in a fixed order. parts [kWarps].
 template <bool SUM>
 FASTALEX_DEVICE float over_block(float v, float* parts) {
 #pragma unroll
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) softmax(const SoftmaxArgs a) {
     store(out + c, c < a.c ? activated(expf(value(in[c]) - largest) / total, a.activation) : 0.0f);
 }
 
-// Unsigned numbers in the order of the floats, above 0; NaN on top, both zeros the same.
+// Maps floats to unsigned integers in the same order, above 0; NaN is largest, both zeros are equal.
 FASTALEX_DEVICE u32 ordered(float v) {
   if (v != v) return 0xffffffffu;
   const u32 bits = float_to_bits(v + 0.0f);  // -0 + 0 = 0
@@ -78,9 +78,9 @@ FASTALEX_DEVICE u64 larger_over_block(u64 key, u64* parts) {
   return key;
 }
 
-// The k largest values, in falling order; of equals the lower index first, NaN on top. A value's key is its place in
-// the order of the floats, then its index backwards: no two are equal, and the next result is the largest key below the
-// last one. k <= c. Grid: (n).
+// The k largest values in descending order; equal values in order of index, NaN first. A value's key is its rank among
+// the floats, then its reversed index: no two keys are equal, and the next result is the largest key below the last
+// one. k <= c. Grid: (n).
 template <typename T>
 __global__ void __launch_bounds__(kThreads) top_k(const TopKArgs a) {
   FASTALEX_SHARED(smem);

@@ -64,7 +64,8 @@ FASTALEX_DEVICE void store(T* p, const float (&v)[V]) {
   store_words(p, words);
 }
 
-// In place; a NaN stays. Each activation that is fused maps 0 to 0, so the channel padding needs no care.
+// Applies the activation in place; a NaN stays. Each fused activation maps 0 to 0, so the channel padding needs no
+// care.
 template <int V>
 FASTALEX_DEVICE void activate(float (&v)[V], int activation) {
   if (activation == kActRelu) {

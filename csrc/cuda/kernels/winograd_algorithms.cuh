@@ -1,4 +1,4 @@
-// What the kernels of conv_winograd.cuh share: their arguments, the algorithms F(m x m, r x r) of
+// Common definitions of the kernels of conv_winograd.cuh: their arguments, the algorithms F(m x m, r x r) of
 // constants/winograd.h, tiles and types.
 #ifndef FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
 #define FASTALEX_CUDA_KERNELS_WINOGRAD_ALGORITHMS_CUH
@@ -26,7 +26,7 @@ struct WinogradArgs {
   int activation;
 };
 
-// The algorithms. For each: outputs of a tile's edge, weights of a kernel's edge, B^T and A^T.
+// The algorithms: outputs of a tile's edge, weights of a kernel's edge, B^T and A^T.
 
 struct Winograd2x3 {
   static constexpr int kOut = 2, kKernel = 3, kIn = 4;
@@ -64,7 +64,7 @@ struct Winograd3x5 {
   }
 };
 
-// A tile's place: image and first output row and column.
+// A tile's position: image, and first output row and column.
 struct WinogradTile {
   int image, y, x;
 };
@@ -74,8 +74,8 @@ FASTALEX_DEVICE WinogradTile winograd_tile(const WinogradArgs& a, int tile, int 
           (tile - static_cast<int>(row) * a.tiles_x) * edge};
 }
 
-// How tensors' types enter and leave: channels that one thread transforms, and the power of two that transformed inputs
-// are stored with.
+// Properties of a tensor's type: channels that one thread transforms, and the power of two that scales stored
+// transformed inputs.
 //
 // B^T d B of F(2x2, 3x3) may be four times as large as d, more than a half can hold. A quarter of it always fits, for
 // every finite d; it is rounded to half once, after a transform in float. The factor is exact (but for values below
@@ -101,7 +101,7 @@ struct WinogradType<Half> {
 
 constexpr int kWinogradTransformThreads = 128;
 
-// sum + factor v; of the first term that counts the product alone. `first` is known when the loops are unrolled.
+// sum + factor v; for the first term that counts, only the product. `first` is known when the loops are unrolled.
 FASTALEX_DEVICE void winograd_add(float factor, float v, bool& first, float& sum) {
   if (factor == 0) return;
   sum = first ? factor * v : fmaf(factor, v, sum);

@@ -117,7 +117,7 @@ struct WinogradRows {
     for (int i = 0; i < kLoads; ++i)
       if (i * kStep < rows) units[i] = from[i * kStep * row_units];
   }
-  // place: in shared memory, of the thread's first row; the others follow as in the matrix.
+  // place: the thread's first row in shared memory; the others follow as in the matrix.
   FASTALEX_DEVICE void store(unsigned char* smem, int place) const {
     const int first = threadIdx.x / kWinogradUnits;
     smem += place * kWinogradRowBytes + threadIdx.x % kWinogradUnits * 16;
@@ -129,7 +129,7 @@ struct WinogradRows {
 };
 
 // A thread's columns in the matrix: kRun neighbors at a time, from row tx of shared memory and kRun - 1 further ones,
-// TX apart. So halves leave in pairs, and what is read together lies in different banks all the same.
+// TX apart. Halves are thus stored in pairs, and values that are read together still lie in different banks.
 template <typename Real, class S>
 struct WinogradColumns;
 template <class S>
@@ -147,7 +147,7 @@ struct WinogradColumns<Half, S> {
 };
 
 // products[p, g, t, o] = sum_c V[p, g, t, c] U[p, g, o, c], a matrix product for each position p and group g. A block
-// computes kTiles x kColumns of one of them; while a stage is multiplied, the next is on its way in registers. The
+// computes kTiles x kColumns of one of them; while a stage is multiplied, the next one is loaded into registers. The
 // order of the sum over c is the same for every shape. Grid: (tiles / kTiles, w_rows / kColumns, positions groups).
 template <typename Real, class S>
 __global__ void __launch_bounds__(S::kThreads, 1) winograd_gemm(const WinogradArgs a) {

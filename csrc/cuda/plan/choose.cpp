@@ -59,9 +59,9 @@ TuningRule parse_rule(const std::vector<std::string>& words, int line) {
   return rule;
 }
 
-const char* const kSeparate = "separate";  // in place of a pair's candidate
+const char* const kSeparate = "separate";  // instead of a pair's candidate
 
-// A line of two words, the second of which is one of two.
+// Parses a line of two words, the second of which has two possible values.
 bool parse_setting(const std::vector<std::string>& words, int line, Tuning* tuning) {
   struct Setting {
     const char *name, *off, *on;

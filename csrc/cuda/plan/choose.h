@@ -1,4 +1,5 @@
-// Which candidate serves a problem on a device: the first tuning rule that fits, else the least predicted cost.
+// Chooses the candidate that serves a problem on a device: by the first tuning rule that fits, else by the least
+// predicted cost.
 #ifndef FASTALEX_CUDA_PLAN_CHOOSE_H
 #define FASTALEX_CUDA_PLAN_CHOOSE_H
 
@@ -16,22 +17,22 @@ struct TuningRule {
   std::string key;
   int first, last;  // batches
   std::string candidate;
-  int split;  // 0: not said, the cost model's
+  int split;  // 0: not set, the cost model decides
 };
 
 struct Tuning {
   std::vector<TuningRule> rules;
-  int graphs = -1;         // 0 or 1; -1: not said
+  int graphs = -1;         // 0 or 1; -1: not set
   int copied_frames = -1;  // the same
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number.
 Tuning parse_tuning(const std::string& text);
 
-// What a rule calls the problem, without its precision.
+// The key of the problem in tuning rules, without its precision.
 std::string tuning_key(const Problem& problem);
 
-// Whether the first rule that fits a pair keeps its two ops apart.
+// Returns whether the first rule that fits a pair keeps its two ops separate.
 bool is_kept_apart(const Problem& pair, const Tuning& tuning);
 
 struct Choice {
@@ -39,13 +40,13 @@ struct Choice {
   int split;
 };
 
-// Candidates that can serve the problem on the device. A general one is among them only if there is nothing else.
+// Candidates that can serve the problem on the device. General ones are included only if there are no others.
 std::vector<const Candidate*> eligible(const Problem& problem, const DeviceFacts& device);
 
 // The split with the least predicted cost.
 Choice best_split(const Candidate& candidate, const Problem& problem, const DeviceFacts& device);
 
-// Throws Error(FASTALEX_INVALID) for a rule that names a candidate which is not eligible, and if nothing is.
+// Throws Error(FASTALEX_INVALID) if a rule names a candidate that is not eligible, or if none is.
 Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& tuning);
 
 // Every candidate of every op.

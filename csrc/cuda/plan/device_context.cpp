@@ -9,9 +9,9 @@ namespace fastalex {
 namespace cuda {
 namespace {
 
-const size_t kAlignment = 256;  // as cudaMalloc gives
+const size_t kAlignment = 256;  // that of cudaMalloc
 
-// Hands out parts of one allocation: first the sizes, then the addresses.
+// Lays out parts of one allocation: first the sizes are added up, then the addresses handed out.
 class Parts {
  public:
   size_t add(size_t bytes) {
@@ -68,7 +68,7 @@ void DeviceContext::add_step(const PlannedStep& step, const void* in, void* out,
   ranges_.push_back(Range{first, body->size()});
 }
 
-// From the last tensor of a step to what the caller gets of it.
+// The launch that converts a step's last tensor to the caller's output.
 KernelLaunch DeviceContext::output_launch(const fastalex_step& last, const void* tensor) const {
   const Dtype dtype = plan_.model().dtype;
   const int pitch = channel_pitch(last.out_c);
@@ -110,18 +110,18 @@ void DeviceContext::enqueue_frame(const fastalex_frame& frame, bool on_device, S
   prepare_frame(spec);
 
   const size_t table_bytes = frame_table_bytes(spec), pixels_at = round_up(table_bytes, kAlignment);
-  // Of the last row only the pixels are the caller's.
+  // The last row ends with its pixels; any padding after it is not the caller's.
   const size_t pixel_bytes = static_cast<size_t>(frame.row_bytes) * (frame.height - 1) + 3 * size_t(frame.width);
   if (!on_device) std::memcpy(frame_host_.data() + pixels_at, frame.pixels, pixel_bytes);
   const bool mapped = plan_.model().maps_frames();
-  char* place = mapped ? frame_host_.device() : frame_memory_.data();
+  char* target = mapped ? frame_host_.device() : frame_memory_.data();
   const size_t bytes = on_device ? table_bytes : pixels_at + pixel_bytes;
-  if (!mapped && bytes) copy_to_device(place, frame_host_.data(), bytes, stream);
-  const void* pixels = on_device ? static_cast<const void*>(frame.pixels) : place + pixels_at;
-  launch(frame_launch(plan_.model().dtype, spec, pixels, place, tensors_[0], channel_pitch(first.in_c)), stream);
+  if (!mapped && bytes) copy_to_device(target, frame_host_.data(), bytes, stream);
+  const void* pixels = on_device ? static_cast<const void*>(frame.pixels) : target + pixels_at;
+  launch(frame_launch(plan_.model().dtype, spec, pixels, target, tensors_[0], channel_pitch(first.in_c)), stream);
 }
 
-// Room for the tables and the pixels; the tables are made once for frames of one kind.
+// Allocates the tables and the pixels; the tables are computed once for frames of one kind.
 void DeviceContext::prepare_frame(const FrameSpec& spec) {
   if (frame_ready_ && !std::memcmp(&spec, &frame_spec_, sizeof spec)) return;
   frame_ready_ = false;
@@ -150,15 +150,15 @@ void DeviceContext::enqueue_timed(StreamHandle stream) {
 }
 
 void DeviceContext::enqueue_outputs(const fastalex_backend_call& call, StreamHandle stream) {
-  auto enqueue_one = [&](void* callers, const HostMemory& staged, const char* found, size_t bytes) {
+  auto enqueue_output = [&](void* callers, const HostMemory& staged, const char* result, size_t bytes) {
     if (call.outputs_on_device)
-      copy_on_device(callers, found, bytes, stream);
+      copy_on_device(callers, result, bytes, stream);
     else if (!mapped_)
-      copy_to_host(staged.data(), found, bytes, stream);
+      copy_to_host(staged.data(), result, bytes, stream);
   };
   for (size_t i = 0; i < outputs_.size(); ++i)
-    enqueue_one(call.outputs[i], host_outputs_[i], outputs_[i], plan_.sizes().outputs[i]);
-  if (indices_) enqueue_one(call.indices, host_indices_, indices_, plan_.sizes().indices);
+    enqueue_output(call.outputs[i], host_outputs_[i], outputs_[i], plan_.sizes().outputs[i]);
+  if (indices_) enqueue_output(call.indices, host_indices_, indices_, plan_.sizes().indices);
 }
 
 void DeviceContext::finish(const fastalex_backend_call& call) {
@@ -170,7 +170,7 @@ void DeviceContext::finish(const fastalex_backend_call& call) {
   if (call.step_seconds) add_times(call.step_seconds);
 }
 
-// A fused pair's time is its last step's.
+// The time of a fused pair is reported for its last step.
 void DeviceContext::add_times(double* step_seconds) const {
   for (size_t i = 0; i < ranges_.size(); ++i) {
     const PlannedStep& step = plan_.steps()[i];

@@ -18,7 +18,7 @@ class DeviceContext final : public DeviceCall {
   ~DeviceContext() override;
 
  private:
-  // The launches of a planned step, and of the outputs it gives, are body_[first .. last).
+  // The launches of a planned step, and of its outputs, are body_[first .. last).
   struct Range {
     size_t first, last;
   };

@@ -13,7 +13,7 @@
 namespace fastalex {
 namespace cuda {
 
-// What the plans of a net share.
+// The state that the plans of a net share.
 struct Model {
   DeviceFacts device;
   Dtype dtype;
@@ -22,7 +22,7 @@ struct Model {
   std::vector<std::unique_ptr<LayerWeights>> layers;  // by param / 2
 
   bool graphs() const { return tuning.graphs < 0 ? !device.integrated : tuning.graphs != 0; }
-  // Whether the kernels read a frame from the host's memory, which a Jetson does not cache.
+  // Returns whether the kernels read frames from host memory, which a Jetson does not cache.
   bool maps_frames() const { return device.integrated && tuning.copied_frames <= 0; }
 };
 
@@ -47,7 +47,7 @@ struct PlanSizes {
 
 size_t tensor_bytes(int n, int h, int w, int c, Dtype dtype);
 
-// What serves the steps from `index` on, without its weights; nothing is asked of the device.
+// Chooses the candidate for the steps from `index`, without its weights and without using the device.
 PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index);
 
 class DevicePlan final : public BackendPlan {
@@ -64,7 +64,7 @@ class DevicePlan final : public BackendPlan {
   const PlanSizes& sizes() const { return sizes_; }
 
  private:
-  size_t plan_step(size_t index);  // how many steps it covers
+  size_t plan_step(size_t index);  // returns the number of steps that it covers
   void measure();
 
   const Model* model_;

@@ -13,7 +13,7 @@ namespace fastalex {
 namespace cuda {
 namespace {
 
-const size_t kAlignment = 256;  // as cudaMalloc gives
+const size_t kAlignment = 256;  // that of cudaMalloc
 size_t aligned(size_t bytes) { return round_up(bytes, kAlignment); }
 
 struct InOut {
@@ -39,7 +39,7 @@ void check_batch(int batch) {
   if (batch < 1) invalid("a layer needs a batch of at least 1, not ", batch);
 }
 
-// A dense array that is a tensor already: a feature vector without padding.
+// Returns whether a dense array is a tensor already: a feature vector without padding.
 bool is_tensor(int layout, int c, int h, int w) {
   return layout == FASTALEX_LAYOUT_PACKED || (h == 1 && w == 1 && channel_pitch(c) == c);
 }
@@ -102,8 +102,8 @@ class StepLayer final : public DeviceLayer {
     std::vector<KernelLaunch> launches;
   };
 
-  // Where in the workspace the tensors lie: the input and the output where the caller's are dense, what is between two
-  // steps, and then the kernels' own.
+  // Offsets in the workspace: the input and output tensors if the caller's arrays are dense, the tensors between two
+  // steps, then the kernels' own workspace.
   struct Parts {
     size_t in = 0, out = 0, between[2] = {0, 0}, kernels = 0;
 
@@ -134,31 +134,31 @@ class StepLayer final : public DeviceLayer {
     if (!model_.layers.empty()) return;
     for (const fastalex_step& step : steps_) {
       if (step.param < 0) continue;
-      const bool levels = weight_.storage == FASTALEX_INT8 || weight_.storage == FASTALEX_INT4;
-      model_.layers.emplace_back(levels ? new LayerWeights(step, model_.dtype, weight_, bias_)
-                                        : new LayerWeights(step, model_.dtype, model_.storage,
-                                                           static_cast<const float*>(weight_.data), bias_));
+      const bool quantized = weight_.storage == FASTALEX_INT8 || weight_.storage == FASTALEX_INT4;
+      model_.layers.emplace_back(quantized ? new LayerWeights(step, model_.dtype, weight_, bias_)
+                                           : new LayerWeights(step, model_.dtype, model_.storage,
+                                                              static_cast<const float*>(weight_.data), bias_));
     }
   }
 
   Planned& planned(int n) {
-    Planned& found = plans_[n];
-    if (!found.plan) {
+    Planned& entry = plans_[n];
+    if (!entry.plan) {
       const std::vector<fastalex_step> steps = steps_for(n);
       make_weights();
-      found.plan.reset(new DevicePlan(&model_, steps.data(), steps.size()));
+      entry.plan.reset(new DevicePlan(&model_, steps.data(), steps.size()));
     }
-    return found;
+    return entry;
   }
 
   std::vector<KernelLaunch> launches(int n, const InOut& ends) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    Planned& found = planned(n);
-    if (found.launches.empty() || !(found.ends == ends)) {
-      found.launches = make_launches(n, *found.plan, ends);
-      found.ends = ends;
+    Planned& entry = planned(n);
+    if (entry.launches.empty() || !(entry.ends == ends)) {
+      entry.launches = make_launches(n, *entry.plan, ends);
+      entry.ends = ends;
     }
-    return found.launches;
+    return entry.launches;
   }
 
   std::vector<KernelLaunch> make_launches(int n, const DevicePlan& plan, const InOut& ends) const {
@@ -194,7 +194,7 @@ class StepLayer final : public DeviceLayer {
   fastalex_param weight_;
   const float* bias_;
 
-  std::mutex mutex_;  // guards what follows and model_.layers
+  std::mutex mutex_;  // guards the members below and model_.layers
   std::map<int, Planned> plans_;
 };
 

@@ -1,4 +1,4 @@
-// backend/step_api.h on the device.
+// Implements backend/step_api.h for CUDA devices.
 #ifndef FASTALEX_CUDA_PLAN_DEVICE_STEP_H
 #define FASTALEX_CUDA_PLAN_DEVICE_STEP_H
 

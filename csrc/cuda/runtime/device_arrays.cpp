@@ -22,7 +22,7 @@ void DeviceArrays::release(void* memory) const {
 void DeviceArrays::copy(void* to, const void* from, size_t bytes, bool to_host) const {
   const DeviceScope scope(index_);
   const Stream stream;
-  synchronize_device();  // whatever stream still writes the memory
+  synchronize_device();  // any stream may still be writing to the memory
   if (to_host)
     copy_to_host(to, from, bytes, stream.handle());
   else

@@ -1,4 +1,4 @@
-// What every backend on a CUDA device does for its callers' arrays, and says of the device.
+// Callers' arrays in device memory, and the description of a device, for every backend on CUDA devices.
 #ifndef FASTALEX_CUDA_RUNTIME_DEVICE_ARRAYS_H
 #define FASTALEX_CUDA_RUNTIME_DEVICE_ARRAYS_H
 

@@ -47,7 +47,7 @@ void DeviceCall::check_addresses(const fastalex_backend_call& call) const {
 
 void DeviceCall::wait_for_last(const fastalex_backend_call& call, StreamHandle stream) {
   if (!pending_) return;
-  // Host memory may still be read by the call before, so who writes to it must wait here and not on the device.
+  // Host memory may still be read by the previous call, so a writer must wait here and not on the device.
   if (call.input_on_device && !call.frame)
     done_.make_wait(stream);
   else

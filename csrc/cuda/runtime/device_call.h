@@ -1,6 +1,6 @@
-// A running call on a CUDA device, without what it computes: which stream it runs on, what it waits for, and when it is
-// over. A call that leaves its outputs on the device returns before the device is done; the next one to borrow the
-// context waits for it there.
+// A running call on a CUDA device, without its computation: the stream it runs on, what it waits for, and its
+// completion. A call that leaves its outputs on the device returns before the device is done; the next call that
+// borrows the context waits for it.
 #ifndef FASTALEX_CUDA_RUNTIME_DEVICE_CALL_H
 #define FASTALEX_CUDA_RUNTIME_DEVICE_CALL_H
 
@@ -15,16 +15,17 @@ class DeviceCall : public BackendContext {
   void run(const fastalex_backend_call& call);
 
  protected:
-  // A net on device `device` with that many outputs; `indices`: and an array of indices.
+  // For a net on device `device` with `outputs` outputs and, if `indices` is set, an array of indices.
   DeviceCall(int device, size_t outputs, bool indices) : device_(device), outputs_(outputs), indices_(indices) {}
 
-  // Queues all of a call: input, work, outputs.
+  // Queues all work of a call: input, computation, outputs.
   virtual void enqueue(const fastalex_backend_call& call, StreamHandle stream) = 0;
-  // What is left to do on the host when the device is done; not for a call that leaves its outputs on the device,
-  // unless it asks for times.
+  // Does the host's part once the device is done. Not called if the outputs stay on the device, unless times are
+  // measured.
   virtual void finish(const fastalex_backend_call& call) = 0;
 
-  // Until the device is done with the last call. A destructor begins with it: it frees what the device may still use.
+  // Waits until the device is done with the last call. Destructors start with it, since they free memory that the
+  // device may still use.
   void settle() noexcept;
 
   StreamHandle own_stream() const { return stream_.handle(); }

@@ -1,5 +1,5 @@
-// Whether the code that a library has of a kernel is whole. Plain host code: the CUDA runtime and the emulated one ask
-// it.
+// Checks that a library's code for a kernel is complete. Plain host code: both the CUDA runtime and the emulated one
+// use it.
 #ifndef FASTALEX_CUDA_RUNTIME_KERNEL_CODE_H
 #define FASTALEX_CUDA_RUNTIME_KERNEL_CODE_H
 
@@ -11,10 +11,10 @@
 namespace fastalex {
 namespace cuda {
 
-// Why a kernel whose code was compiled for the virtual architecture `ptx_version` (cudaFuncAttributes::ptxVersion, 75
-// is compute_75) must not run on the device of that name; empty if it may. The driver runs older code on newer devices,
-// compiling its PTX where it must, but what was compiled for less than min_sm is empty: it would return at once, and
-// the result would be whatever was in memory.
+// The reason why a kernel whose code was compiled for the virtual architecture `ptx_version`
+// (cudaFuncAttributes::ptxVersion, 75 is compute_75) must not run on the device of that name; empty if it may. The
+// driver runs older code on newer devices, compiling its PTX if necessary, but code compiled for less than min_sm is
+// empty: it would return at once, and the result would be whatever was in memory.
 inline std::string code_problem(const KernelInfo& kernel, int ptx_version, const std::string& device) {
   if (ptx_version >= kernel.min_sm) return "";
   std::ostringstream text;

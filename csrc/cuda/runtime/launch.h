@@ -1,5 +1,5 @@
-// A launch as data: which kernel, its grid, and its arguments. Lists of launches are made once for a context and then
-// run in order on a stream, or become a graph. The emulator runs the same lists.
+// A launch as data: kernel, grid and arguments. Lists of launches are made once for a context and then run in order on
+// a stream, or become a graph. The emulator runs the same lists.
 #ifndef FASTALEX_CUDA_RUNTIME_LAUNCH_H
 #define FASTALEX_CUDA_RUNTIME_LAUNCH_H
 
@@ -15,9 +15,9 @@ struct Grid {
   int x, y, z;
 };
 
-// What the host knows of a compiled kernel.
+// The host's description of a compiled kernel.
 struct KernelInfo {
-  const char* name;                           // as the tables of docs and tuning print it
+  const char* name;                           // as printed in the tables of docs and tuning
   const void* address;                        // the __global__ function
   void (*emulate)(const void*, const void*);  // calls `address` with the argument struct; used by the emulator
   int threads;                                // of a block

@@ -1,4 +1,5 @@
-// runtime.h over the CUDA runtime. Only calls that CUDA 10.2 has: tests/tools/cuda_host_calls.txt lists them.
+// Implements runtime.h with the CUDA runtime, using only calls of CUDA 10.2 (tests/tools/cuda_host_calls.txt lists
+// them).
 #include "cuda/runtime/runtime.h"
 
 #include <cuda_runtime_api.h>
@@ -40,7 +41,7 @@ int attribute(cudaDeviceAttr which, int device) {
   return value;
 }
 
-// TU116 and TU117 are sm_75 without tensor cores (NVIDIA's GTX 16 series and what is built of the same chips). An mma
+// TU116 and TU117 are sm_75 without tensor cores (NVIDIA's GTX 16 series and other products with these chips). An mma
 // runs there, but slowly.
 bool has_tensor_cores(int sm, const std::string& name) {
   if (sm < 70) return false;
@@ -55,7 +56,7 @@ bool has_tensor_cores(int sm, const std::string& name) {
   cudaGetLastError();
   const bool known = cudaMemGetInfo(&available, &total) == cudaSuccess;
   std::ostringstream text;
-  text << what << " of " << (bytes >> 20) << " MiB (" << bytes << " bytes) cannot be had";
+  text << what << " of " << (bytes >> 20) << " MiB (" << bytes << " bytes) cannot be allocated";
   if (known) text << ": " << (available >> 20) << " MiB of the device's " << (total >> 20) << " MiB are free";
   text << "; use a smaller batch or image";
   throw Error(FASTALEX_OUT_OF_MEMORY, text.str());
@@ -199,12 +200,12 @@ void synchronize(StreamHandle stream) { CHECK(cudaStreamSynchronize(stream_of(st
 
 void synchronize_device() { CHECK(cudaDeviceSynchronize()); }
 
-void launch(const KernelLaunch& what, StreamHandle stream) {
-  void* args[] = {const_cast<unsigned char*>(what.args)};
+void launch(const KernelLaunch& task, StreamHandle stream) {
+  void* args[] = {const_cast<unsigned char*>(task.args)};
   const cudaError_t code =
-      cudaLaunchKernel(what.kernel->address, dim3(what.grid.x, what.grid.y, what.grid.z), dim3(what.kernel->threads),
-                       args, what.kernel->shared_bytes, stream_of(stream));
-  if (code != cudaSuccess) fail(code, what.kernel->name, __FILE__, __LINE__);
+      cudaLaunchKernel(task.kernel->address, dim3(task.grid.x, task.grid.y, task.grid.z), dim3(task.kernel->threads),
+                       args, task.kernel->shared_bytes, stream_of(stream));
+  if (code != cudaSuccess) fail(code, task.kernel->name, __FILE__, __LINE__);
 }
 
 namespace {
@@ -256,7 +257,7 @@ CapturedGraph::CapturedGraph(StreamHandle stream, const std::function<void(Strea
   try {
     work(stream);
   } catch (...) {
-    cudaStreamEndCapture(stream_of(stream), &graph);  // the stream is of use again
+    cudaStreamEndCapture(stream_of(stream), &graph);  // makes the stream usable again
     if (graph) cudaGraphDestroy(graph);
     cudaGetLastError();
     throw;

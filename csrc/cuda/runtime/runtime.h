@@ -1,4 +1,4 @@
-// All that fastalex asks of the CUDA runtime. runtime.cpp answers with cudart (static; only calls that CUDA 10.2 has),
+// fastalex's interface to the CUDA runtime. runtime.cpp implements it with cudart (static; only calls of CUDA 10.2),
 // cuda_emulator/src/runtime_emulated.cpp with host memory and fibers. Every failure is an Error that names the call.
 #ifndef FASTALEX_CUDA_RUNTIME_RUNTIME_H
 #define FASTALEX_CUDA_RUNTIME_RUNTIME_H
@@ -34,7 +34,7 @@ int device_count();  // throws Error(FASTALEX_UNAVAILABLE) without a driver, wit
 DeviceFacts device_facts(int index);
 int current_device();  // of the calling thread
 
-// Makes a device current for its life, then the one before again.
+// Makes a device current for the life of the object, then restores the previous one.
 class DeviceScope {
  public:
   explicit DeviceScope(int index);
@@ -46,7 +46,8 @@ class DeviceScope {
   int before_;
 };
 
-// Memory of the current device. Allocation throws Error(FASTALEX_OUT_OF_MEMORY) that names the need and what is free.
+// Memory of the current device. On failure, allocation throws Error(FASTALEX_OUT_OF_MEMORY), which states the size
+// needed and the size free.
 class DeviceMemory {
  public:
   DeviceMemory() = default;
@@ -136,7 +137,7 @@ void copy_on_device(void* to, const void* from, size_t bytes, StreamHandle strea
 void synchronize(StreamHandle stream);
 void synchronize_device();  // all streams of the current device
 
-void launch(const KernelLaunch& what, StreamHandle stream);
+void launch(const KernelLaunch& task, StreamHandle stream);
 
 // The launches as one graph, each after the one before.
 class Graph {
@@ -154,8 +155,8 @@ class Graph {
   void* exec_ = nullptr;
 };
 
-// What `work` queues on the stream that it is given, as one graph. Nothing runs while it is made, and `work` may only
-// queue what CUDA can capture.
+// Captures what `work` queues on the stream that it is given as one graph. Nothing runs during the capture, and `work`
+// may only queue what CUDA can capture.
 class CapturedGraph {
  public:
   CapturedGraph(StreamHandle stream, const std::function<void(StreamHandle)>& work);

@@ -23,10 +23,10 @@ void pack_bytes(const float* row, int count, char* to, char* scale) {
   float step;
   quantize_int8(row, count, reinterpret_cast<int8_t*>(to), &step);
   std::memcpy(scale, &step, sizeof step);
-  for (int i = 0; i < count; ++i) to[i] = static_cast<char>(static_cast<unsigned char>(to[i]) ^ 0x80);  // level + 128
+  for (int i = 0; i < count; ++i) to[i] = static_cast<char>(static_cast<unsigned char>(to[i]) ^ 0x80);  // q + 128
 }
 
-// Pairs of nibbles in the order of their values to words of the kernels'.
+// Reorders nibbles in the order of their values to the words that the kernels read.
 void order_nibbles(char* to, int count) {
   for (char* word = to; word < to + count / 2; word += 4) {  // values 0 2 4 6 1 3 5 7 from the lowest nibble
     const unsigned char pairs[4] = {static_cast<unsigned char>(word[0]), static_cast<unsigned char>(word[1]),
@@ -46,11 +46,11 @@ void pack_nibbles(const float* row, int count, char* to, char* scale) {
   order_nibbles(to, count);
 }
 
-// A row of fastalex_param's int8 levels, pixel by pixel.
-void pack_int8_levels(const StreamedLayout& layout, const char* levels, char* to) {
+// Packs a row of fastalex_param's int8 values, pixel by pixel.
+void pack_int8_row(const StreamedLayout& layout, const char* quantized, char* to) {
   for (int p = 0; p < layout.height * layout.width; ++p)
     for (int c = 0; c < layout.channels; ++c)
-      to[p * layout.pitch + c] = static_cast<char>(static_cast<unsigned char>(*levels++) ^ 0x80);  // level + 128
+      to[p * layout.pitch + c] = static_cast<char>(static_cast<unsigned char>(*quantized++) ^ 0x80);  // q + 128
 }
 
 StreamedWeights zero_weights(const StreamedLayout& layout) {
@@ -159,7 +159,7 @@ StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight,
   return packed;
 }
 
-StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& weight, const float* bias) {
+StreamedWeights pack_quantized(const StreamedLayout& layout, const fastalex_param& weight, const float* bias) {
   FASTALEX_ASSERT(layout.storage == weight.storage);
   const bool bytes = layout.storage == FASTALEX_INT8;
   const int pixels = layout.height * layout.width;
@@ -171,14 +171,14 @@ StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& 
   const size_t inputs = static_cast<size_t>(pixels) * layout.channels, row = bytes ? inputs : (inputs + 1) / 2;
   const size_t scales = bytes ? sizeof(float) : int4_groups(inputs) * sizeof(uint16_t);
   for (int o = 0; o < layout.outputs; ++o) {
-    const char* levels = static_cast<const char*>(weight.data) + o * row;
+    const char* quantized = static_cast<const char*>(weight.data) + o * row;
     char* to = packed.values.data() + o * layout.row_bytes;
     std::memcpy(packed.scale.data() + o * layout.row_scale_bytes, static_cast<const char*>(weight.scale) + o * scales,
                 scales);
     if (bytes) {
-      pack_int8_levels(layout, levels, to);
+      pack_int8_row(layout, quantized, to);
     } else {
-      std::memcpy(to, levels, row);
+      std::memcpy(to, quantized, row);
       order_nibbles(to, layout.row_values);
     }
   }

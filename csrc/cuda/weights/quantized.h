@@ -1,15 +1,15 @@
-// Fully connected weights as the kernels stream them, and back. Plain C++: nothing of CUDA is needed to pack.
+// Packs fully connected weights in the form that the kernels stream, and unpacks them. Plain C++, without CUDA.
 //
 // A row is one output's weights in the order of an NHWC input, (y, x, c), each pixel padded to `pitch` channels and the
 // row to a multiple of FASTALEX_INT4_GROUP values; the padding holds zeros. `rows` >= `outputs` rows, the last ones all
 // zero.
 //
 //   fp32, fp16  the values
-//   int8        byte i = level + 128, level = round(w / scale) in -127 .. 127, value = level * scale;
+//   int8        byte i = q + 128, q = round(w / scale) in -127 .. 127, value = q * scale;
 //               scale: one float a row, the largest magnitude / 127
-//   int4        nibble = level + 8, level in -8 .. 7, value = level * scale; scale: one half for each 128 values of a
-//               row, [rows, row_values / 128], of either sign, since the extra level -8 serves the largest magnitude,
-//               whichever its sign. Value i of a row is in the little-endian 32-bit word i / 8, and value e = i % 8 of
+//   int4        nibble = q + 8, q in -8 .. 7, value = q * scale; scale: one half for each 128 values of a
+//               row, [rows, row_values / 128], of either sign, since the extra value -8 goes to the largest magnitude,
+//               whatever its sign. Value i of a row is in the little-endian 32-bit word i / 8, and value e = i % 8 of
 //               a word in its bits 4 p .. 4 p + 3, p = e / 2 + 4 (e % 2): then (word >> 4 j) & 0x000f000f, j = 0 .. 3,
 //               are the values 2 j and 2 j + 1 in the low and the high half of a register.
 #ifndef FASTALEX_CUDA_WEIGHTS_QUANTIZED_H
@@ -41,18 +41,18 @@ struct StreamedWeights {
   std::vector<float> bias;   // [rows]
 };
 
-// weight: dense float32 [outputs, channels, height, width] at any address; bias [outputs].
-// Throws Error(FASTALEX_INVALID) if a value does not fit the storage.
+// weight: dense float32 [outputs, channels, height, width] at any address; bias: [outputs]. Throws
+// Error(FASTALEX_INVALID) if a value does not fit the storage.
 StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight, const float* bias);
 
-// The same from levels and scales as fastalex_param has them, in the layout's storage; none of them changes. int4 on
-// maps whose pixels are padded is refused: its groups of 128 would not be the kernels'.
-StreamedWeights pack_levels(const StreamedLayout& layout, const fastalex_param& weight, const float* bias);
+// Packs values and scales that are quantized already, as in fastalex_param and in the layout's storage, without
+// changing them. Rejects int4 on maps with padded pixels: its groups of 128 would not be the kernels'.
+StreamedWeights pack_quantized(const StreamedLayout& layout, const fastalex_param& weight, const float* bias);
 
-// Back to dense float32, dequantized to the very values that the kernels multiply by.
+// Unpacks to dense float32, dequantized to exactly the values that the kernels multiply by.
 void unpack_streamed(const StreamedLayout& layout, const char* values, const char* scale, float* weight);
 
-// One level of a packed row, without the offset.
+// One quantized value of a packed row, without the offset.
 inline int int8_value(const char* row, int i) { return static_cast<unsigned char>(row[i]) - 128; }
 inline int int4_value(const char* row, int i) {
   const int place = i % 8 / 2 + 4 * (i % 2);

@@ -32,7 +32,7 @@ struct ConvLayout {
 
   size_t values() const { return static_cast<size_t>(groups) * row_pitch * product_pitch; }
 
-  // visit(place in the packed array, place in the dense [K, C/g, R, S] one)
+  // Calls visit(index in the packed array, index in the dense [K, C/g, R, S] one).
   template <typename Visit>
   void for_each(const Visit& visit) const {
     for (int k = 0; k < groups * rows; ++k) {
@@ -84,7 +84,7 @@ LayerWeights::LayerWeights(const fastalex_step& step, Dtype dtype, int storage, 
 
 LayerWeights::LayerWeights(const fastalex_step& step, Dtype dtype, const fastalex_param& weight, const float* bias)
     : step_(step), dtype_(dtype), storage_(weight.storage) {
-  upload_streamed(pack_levels(streamed(), weight, bias));
+  upload_streamed(pack_quantized(streamed(), weight, bias));
 }
 
 void LayerWeights::pack_conv(const float* weight, const float* bias) {
@@ -118,15 +118,15 @@ DeviceWeights LayerWeights::get(WeightFormat format) {
   DeviceWeights weights = {values_.data(), scale_.data(), reinterpret_cast<const float*>(bias_.data())};
   if (format == kDirect || format == kStreamed) return weights;
   std::lock_guard<std::mutex> lock(mutex_);
-  auto found = others_.find(format);
-  if (found == others_.end()) {
+  auto entry = others_.find(format);
+  if (entry == others_.end()) {
     std::vector<float> dense(static_cast<size_t>(step_.out_c) * (step_.in_c / step_.groups) * step_.kernel *
                              step_.kernel);
     unpack_weight(dense.data());
     const std::vector<char> packed = winograd_weights(step_, format, dtype_, dense.data());
-    found = others_.emplace(format, upload(packed)).first;
+    entry = others_.emplace(format, upload(packed)).first;
   }
-  weights.values = found->second.data();
+  weights.values = entry->second.data();
   return weights;
 }
 

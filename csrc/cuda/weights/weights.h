@@ -1,5 +1,5 @@
-// The parameters of one layer in device memory. The direct or streamed form is made with the layer and is what param()
-// gives back; a Winograd form is made from it when a plan first asks, and kept.
+// The parameters of one layer in device memory. The direct or streamed form is made with the layer, and param() reads
+// it back; a Winograd form is made from it when a plan first needs it, and then kept.
 #ifndef FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
 #define FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
 
@@ -20,7 +20,7 @@ class LayerWeights {
  public:
   // weight, bias: dense float32 at any address. The device of the memory is the current one.
   LayerWeights(const fastalex_step& step, Dtype dtype, int storage, const float* weight, const float* bias);
-  // Of a fully connected layer, in int8 or int4, whose levels are kept.
+  // For a fully connected layer in int8 or int4, whose quantized values are used unchanged.
   LayerWeights(const fastalex_step& step, Dtype dtype, const fastalex_param& weight, const float* bias);
 
   const fastalex_step& step() const { return step_; }

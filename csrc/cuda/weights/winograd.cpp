@@ -40,12 +40,12 @@ void store(double value, Dtype dtype, char* to) {
 WinogradTransforms winograd_transforms(WeightFormat format) {
   switch (format) {
     case kWinograd2x3:
-      return winograd_transforms(2, 3, FASTALEX_WINOGRAD_2X3_POINTS);
+      return fastalex::winograd_transforms(2, 3, FASTALEX_WINOGRAD_2X3_POINTS);
     case kWinograd4x3:
-      return winograd_transforms(4, 3, FASTALEX_WINOGRAD_4X3_POINTS);
+      return fastalex::winograd_transforms(4, 3, FASTALEX_WINOGRAD_4X3_POINTS);
     default:
       FASTALEX_ASSERT(format == kWinograd3x5);
-      return winograd_transforms(3, 5, FASTALEX_WINOGRAD_3X5_POINTS);
+      return fastalex::winograd_transforms(3, 5, FASTALEX_WINOGRAD_3X5_POINTS);
   }
 }
 

@@ -10,7 +10,8 @@
 namespace fastalex {
 namespace cuda {
 
-// By the Cook-Toom construction from the format's points, in double. `format` is one of kWinograd*.
+// Computes the transforms by the Cook-Toom construction from the format's points, in double. `format` is one of
+// kWinograd*.
 WinogradTransforms winograd_transforms(WeightFormat format);
 
 // G g G^T of every output and input channel, summed in double and rounded once: values of `dtype` (float or half),

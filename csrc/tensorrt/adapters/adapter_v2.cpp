@@ -89,8 +89,8 @@ class CreatorV2 final : public nvinfer1::IPluginCreator {
   void setPluginNamespace(const char* name) noexcept override { namespace_ = name ? name : ""; }
   const nvinfer1::PluginFieldCollection* getFieldNames() noexcept override { return fields_.get(); }
 
-  nvinfer1::IPluginV2* createPlugin(const char*, const nvinfer1::PluginFieldCollection* given) noexcept override {
-    return guarded_call<PluginV2*>(nullptr, [&] { return make(fields_of(given)); });
+  nvinfer1::IPluginV2* createPlugin(const char*, const nvinfer1::PluginFieldCollection* collection) noexcept override {
+    return guarded_call<PluginV2*>(nullptr, [&] { return make(fields_of(collection)); });
   }
 
   nvinfer1::IPluginV2* deserializePlugin(const char*, const void* data, size_t size) noexcept override {
@@ -116,7 +116,7 @@ const std::vector<CreatorV2*>& creators() {
   return list;
 }
 
-// Where TensorRT was there first. Whoever loads it later calls register_plugins.
+// Registers the plugins if TensorRT is loaded already; otherwise whoever loads it calls register_plugins.
 struct RegisterOnLoad {
   RegisterOnLoad() {
     if (nvinfer1::IPluginRegistry* registry = find_registry()) register_plugins(*registry);

@@ -101,9 +101,10 @@ class CreatorV3 final : public nvinfer1::IPluginCreatorV3One {
   const char* getPluginNamespace() const noexcept override { return kPluginNamespace; }
   const nvinfer1::PluginFieldCollection* getFieldNames() noexcept override { return fields_.get(); }
 
-  nvinfer1::IPluginV3* createPlugin(const char*, const nvinfer1::PluginFieldCollection* given,
+  nvinfer1::IPluginV3* createPlugin(const char*, const nvinfer1::PluginFieldCollection* collection,
                                     nvinfer1::TensorRTPhase) noexcept override {
-    return guarded_call<PluginV3*>(nullptr, [&] { return new PluginV3(PluginOp::create(plugin_, fields_of(given))); });
+    return guarded_call<PluginV3*>(nullptr,
+                                   [&] { return new PluginV3(PluginOp::create(plugin_, fields_of(collection))); });
   }
 
  private:

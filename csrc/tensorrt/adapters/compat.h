@@ -1,5 +1,5 @@
-// TensorRT 8.2 to 11 as the rest of csrc/tensorrt sees it. No other file asks for a version; which adapter is compiled
-// is the build's decision (CMakeLists.txt).
+// Compatibility layer over TensorRT 8.2 to 11. No other file depends on a version; the build selects the adapter that
+// is compiled (CMakeLists.txt).
 #ifndef FASTALEX_TENSORRT_ADAPTERS_COMPAT_H
 #define FASTALEX_TENSORRT_ADAPTERS_COMPAT_H
 
@@ -26,7 +26,7 @@ constexpr bool kHasUint8 = false;
 constexpr nvinfer1::DataType kUint8Type = nvinfer1::DataType::kINT8;
 #endif
 
-#if FASTALEX_TENSORRT_VERSION >= 806  // plugins are given a way to the logger from 8.6 on
+#if FASTALEX_TENSORRT_VERSION >= 806  // plugins can reach the logger from 8.6 on
 #define FASTALEX_TENSORRT_SET_LOGGER_FINDER 1
 typedef nvinfer1::ILoggerFinder LoggerFinder;
 #else
@@ -36,16 +36,16 @@ struct LoggerFinder {
 };
 #endif
 
-// The library is not linked with TensorRT, so that it loads beside the full, the lean and the dispatch runtime: this
-// finds a function of the one that the process has, null if it has none.
+// Finds a function of the TensorRT that the process has loaded; null if it has none. The library is not linked with
+// TensorRT, so that it loads beside the full, the lean and the dispatch runtime.
 void* find_symbol(const char* name);
 nvinfer1::IPluginRegistry* find_registry();
 
-// One sentence to TensorRT's logger, or to stderr where there is none.
+// Reports one sentence to TensorRT's logger, or to stderr if there is none.
 void set_logger_finder(LoggerFinder* finder);
 void report(const std::string& message) noexcept;
 
-// What body returns; a failure is reported, and `failed` returned.
+// Returns what `body` returns; reports a failure and returns `failed`.
 template <typename Result, typename Body>
 Result guarded_call(Result failed, const Body& body) noexcept {
   try {
@@ -56,7 +56,7 @@ Result guarded_call(Result failed, const Body& body) noexcept {
   return failed;
 }
 
-// From and to TensorRT's types.
+// Conversions from and to TensorRT's types.
 TensorType type_of(nvinfer1::DataType type);
 nvinfer1::DataType type_to(TensorType type);
 Tensor tensor_of(const nvinfer1::PluginTensorDesc& desc);                              // n: -1 if it is not known
@@ -67,7 +67,7 @@ std::vector<Field> fields_of(const nvinfer1::PluginFieldCollection* collection);
 class Collection {
  public:
   explicit Collection(const std::vector<Field>& fields);
-  explicit Collection(const std::string& plugin);  // names and types alone, as a creator tells them
+  explicit Collection(const std::string& plugin);  // names and types alone, as creators report them
   const nvinfer1::PluginFieldCollection* get() const { return &collection_; }
   Collection(const Collection&) = delete;
   Collection& operator=(const Collection&) = delete;
@@ -83,19 +83,19 @@ class Collection {
 // The output's dimensions; throws for an input of another rank, and where more than the batch is dynamic.
 nvinfer1::DimsExprs output_exprs(const PluginOp& op, const nvinfer1::DimsExprs& in, nvinfer1::IExprBuilder& builder);
 
-// Whether tensor `pos` of input and output, described so far, is one that the op supports.
+// Returns whether tensor `pos` of input and output, described so far, is one that the op supports.
 bool supports(const PluginOp& op, int pos, const nvinfer1::PluginTensorDesc& in, const nvinfer1::PluginTensorDesc& out);
 
-// Of the adapter ------------------------------------------------------------------------------------------------------
+// Adapter ------------------------------------------------------------------------------------------------------
 
-// Makes the plugins known to a registry, once.
+// Registers the plugins, once.
 void register_plugins(nvinfer1::IPluginRegistry& registry);
 
 // Adds a plugin to a network; throws for bad fields, null where TensorRT refuses it (its logger says why).
 nvinfer1::ILayer* add_plugin(nvinfer1::INetworkDefinition& network, const char* plugin, const FieldSet& fields,
                              const char* layer_name, nvinfer1::ITensor* input);
 
-// Of engines ----------------------------------------------------------------------------------------------------------
+// Engines ----------------------------------------------------------------------------------------------------------
 
 #if FASTALEX_TENSORRT_VERSION >= 1000
 constexpr bool kStronglyTyped = true;
@@ -145,8 +145,8 @@ inline void configure(nvinfer1::IBuilderConfig& config, size_t workspace, bool h
 #endif
 }
 
-// Tells how far a build is: of its outermost phase the steps that are done, and all of them. Before 10.0 TensorRT says
-// nothing.
+// Reports the progress of a build: the steps of its outermost phase that are done, and their total. Before 10.0
+// TensorRT reports nothing.
 class ProgressMonitor final
 #if FASTALEX_TENSORRT_VERSION >= 1000
     : public nvinfer1::IProgressMonitor
@@ -180,7 +180,7 @@ class ProgressMonitor final
     try {
       tell_(outermost_.c_str(), done, steps_);
     } catch (const std::exception&) {
-      // A build does not fail for want of a word.
+      // A progress message must not fail the build.
     }
   }
 
@@ -198,7 +198,8 @@ inline nvinfer1::Dims input_dims(const nvinfer1::ICudaEngine& engine, const char
 #endif
 }
 
-// Device addresses by the names of the engine's inputs and outputs. false: TensorRT refused, and its logger says why.
+// Runs the engine on device addresses, assigned to its inputs and outputs by name. false: TensorRT refused, and its
+// logger says why.
 inline bool run_engine(const nvinfer1::ICudaEngine& engine, nvinfer1::IExecutionContext& context, const char* input,
                        const nvinfer1::Dims& dims, const std::vector<std::pair<const char*, void*>>& addresses,
                        cudaStream_t stream) {

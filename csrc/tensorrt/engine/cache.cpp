@@ -43,7 +43,7 @@ void make_folders(const std::string& folder) {
   }
 }
 
-// Owner of an open file, which closes it.
+// Owns an open file and closes it.
 struct File {
   int number;
   ~File() {
@@ -102,7 +102,8 @@ bool CacheFile::read(std::vector<char>* content, std::string* reason) const {
   unsigned long long key_bytes = 0, bytes = 0;
   char hash[17] = "";
   const std::string format = std::string(kMagic) + " %llu %llu %16s";
-  if (!in || sscanf(start, format.c_str(), &key_bytes, &bytes, hash) != 3) return refuse("is no file of this cache");
+  if (!in || sscanf(start, format.c_str(), &key_bytes, &bytes, hash) != 3)
+    return refuse("is not a fastalex cache file");
   const unsigned long long head = strlen(start) + 1;
   if (key_bytes > static_cast<unsigned long long>(size) || bytes > static_cast<unsigned long long>(size) ||
       head + key_bytes + bytes != static_cast<unsigned long long>(size))
@@ -128,7 +129,7 @@ FolderLock::FolderLock(const std::string& folder, const std::string& name) {
   try {
     make_folders(folder);
   } catch (const Error&) {
-    return;  // who writes the file says so
+    return;  // writing the file reports the error
   }
   file_ = open((folder + "/" + name + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   while (file_ >= 0 && flock(file_, LOCK_EX) && errno == EINTR) {

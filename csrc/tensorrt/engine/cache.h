@@ -1,7 +1,7 @@
-// Files that are valid for one key alone: built engines and TensorRT's timings. Nothing of TensorRT is included here.
+// Files that are valid for a single key: built engines and TensorRT's timings. Does not include TensorRT.
 //
 // A file is a line "fastalex-cache 1 KEYBYTES BYTES XXH64", the key's text, then the content; the hash is of key and
-// content together. One that is not exactly that, or whose key is another, counts as none, and is replaced.
+// content together. Any other file, or one with another key, counts as missing and is replaced.
 #ifndef FASTALEX_TENSORRT_ENGINE_CACHE_H
 #define FASTALEX_TENSORRT_ENGINE_CACHE_H
 
@@ -13,8 +13,8 @@
 namespace fastalex {
 namespace tensorrt {
 
-// What an engine is good for. All of it is in the file; the first group names the file, so that a newer TensorRT or
-// other tuning replaces what it makes useless, and two networks do not replace each other.
+// Everything that an engine depends on. All of it is in the file; the first group also names the file, so that a newer
+// TensorRT or other tuning replaces the engine that it makes useless, and two networks do not replace each other.
 struct EngineKey {
   std::string gpu;  // name
   int sm, sms;
@@ -27,18 +27,18 @@ struct EngineKey {
   std::string tuning;
   std::string library;  // of the plugins
 
-  std::string text() const;       // one line a part
+  std::string text() const;       // one line per part
   std::string file_name() const;  // ends in .engine
 };
 
 class CacheFile {
  public:
-  // folder: "": nothing is read or written.
+  // folder: "" to read and write nothing.
   CacheFile(const std::string& folder, const std::string& name, const std::string& key);
 
-  // Whether there is a file for the key; if not, `reason` says why: "" where there is none at all.
+  // Returns whether there is a file for the key; if not, `reason` says why: "" if it does not exist.
   bool read(std::vector<char>* content, std::string* reason) const;
-  // Under a temporary name, then renamed: at any moment the file is whole, of one writer. Throws
+  // Writes under a temporary name, then renames: the file is complete at any moment and comes from one writer. Throws
   // Error(FASTALEX_INVALID) that names the file and what to do.
   void write(const std::vector<char>& content) const;
 

@@ -18,7 +18,7 @@ class EngineCall final : public cuda::DeviceCall {
   ~EngineCall() override;
 
  private:
-  // An array of the network: device memory, and the host's to copy from or to; mapped, the two are one.
+  // An array of the network: device memory, and host memory to copy from or to; the same memory if mapped.
   struct Array {
     Array(size_t bytes, bool mapped);
     char* device() const { return memory.data() ? memory.data() : host.device(); }

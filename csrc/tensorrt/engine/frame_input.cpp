@@ -8,7 +8,7 @@ namespace {
 
 fastalex_frame without_pixels(const fastalex_frame& frame) {
   fastalex_frame kind;
-  std::memset(&kind, 0, sizeof kind);  // the bytes are compared, so those between the fields count
+  std::memset(&kind, 0, sizeof kind);  // specs are compared as bytes, including those between the fields
   kind.height = frame.height;
   kind.width = frame.width;
   kind.filter = frame.filter;

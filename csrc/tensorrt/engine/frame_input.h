@@ -1,4 +1,4 @@
-// A camera's frame to the network's input, by the op behind FastAlexPreprocess.
+// Turns camera frames into the network's input with the op behind FastAlexPreprocess.
 #ifndef FASTALEX_TENSORRT_ENGINE_FRAME_INPUT_H
 #define FASTALEX_TENSORRT_ENGINE_FRAME_INPUT_H
 

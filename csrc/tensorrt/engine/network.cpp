@@ -130,9 +130,9 @@ nvinfer1::ILayer* NetworkWriter::add_constant(const EngineLayer& layer) {
 }
 
 nvinfer1::ILayer* NetworkWriter::add_scale(const EngineLayer& layer) {
-  auto one = [&](double value) { return constant({static_cast<float>(value)}, layer.type); };
-  return network_.addScale(input(layer), nvinfer1::ScaleMode::kUNIFORM, one(layer.shift), one(layer.scale),
-                           one(layer.power));
+  auto single = [&](double value) { return constant({static_cast<float>(value)}, layer.type); };
+  return network_.addScale(input(layer), nvinfer1::ScaleMode::kUNIFORM, single(layer.shift), single(layer.scale),
+                           single(layer.power));
 }
 
 nvinfer1::ILayer* NetworkWriter::add_activation(const EngineLayer& layer) {
@@ -165,17 +165,18 @@ nvinfer1::ILayer* NetworkWriter::add_plugin_layer(const EngineLayer& layer) {
   return add_plugin(network_, layer.plugin.c_str(), fields, layer.name.c_str(), &input(layer));
 }
 
-// In a strongly typed network weights have the type of what they meet; in a weakly typed one all tensors are float.
+// In a strongly typed network weights have the type of the tensor that they meet; in a weakly typed one everything is
+// float.
 nvinfer1::Weights NetworkWriter::parameter(int param, ValueType type) {
-  const fastalex_param found = weights_.get(param);
-  const int64_t count = static_cast<int64_t>(found.count);
-  if (found.storage == FASTALEX_FP16 && plan_.strongly_typed)
-    return nvinfer1::Weights{nvinfer1::DataType::kHALF, found.data, count};
-  if (found.storage == FASTALEX_FP16) return widened(found);
-  FASTALEX_ASSERT(found.storage == FASTALEX_FP32);
+  const fastalex_param weights = weights_.get(param);
+  const int64_t count = static_cast<int64_t>(weights.count);
+  if (weights.storage == FASTALEX_FP16 && plan_.strongly_typed)
+    return nvinfer1::Weights{nvinfer1::DataType::kHALF, weights.data, count};
+  if (weights.storage == FASTALEX_FP16) return widened(weights);
+  FASTALEX_ASSERT(weights.storage == FASTALEX_FP32);
   if (plan_.strongly_typed && type == ValueType::kHalf)
-    return halves(static_cast<const float*>(found.data), found.count);
-  return nvinfer1::Weights{nvinfer1::DataType::kFLOAT, found.data, count};
+    return halves(static_cast<const float*>(weights.data), weights.count);
+  return nvinfer1::Weights{nvinfer1::DataType::kFLOAT, weights.data, count};
 }
 
 nvinfer1::Weights NetworkWriter::widened(const fastalex_param& param) {

@@ -1,4 +1,4 @@
-// An engine plan as TensorRT's network.
+// Builds TensorRT's network from an engine plan.
 #ifndef FASTALEX_TENSORRT_ENGINE_NETWORK_H
 #define FASTALEX_TENSORRT_ENGINE_NETWORK_H
 
@@ -16,7 +16,8 @@ namespace tensorrt {
 constexpr const char* kInputName = "x";  // float32 [n, c, h, w]
 inline std::string output_name(size_t index) { return "y" + std::to_string(index); }
 
-// Adds the layers of `plan` to an empty network. What it makes of weights must live until the engine is built.
+// Adds the layers of `plan` to an empty network. The writer owns converted weights, so it must live until the engine is
+// built.
 class NetworkWriter {
  public:
   NetworkWriter(const EnginePlan& plan, const EngineWeights& weights, const std::string& kernels,

@@ -98,8 +98,8 @@ class Planner {
     const std::string plugin = plugin_for(step, next, options_.fc_storage, &used);
     const char* impossible = not_native(step);
     const std::vector<std::string>& preferred = options_.preferred;
-    const bool wanted = std::find(preferred.begin(), preferred.end(), plugin) != preferred.end();
-    if (!plugin.empty() && !options_.native && (wanted || impossible)) {
+    const bool is_preferred = std::find(preferred.begin(), preferred.end(), plugin) != preferred.end();
+    if (!plugin.empty() && !options_.native && (is_preferred || impossible)) {
       add_plugin(step, plugin, index, static_cast<size_t>(used));
       return static_cast<size_t>(used);
     }
@@ -123,7 +123,7 @@ class Planner {
     finish(last);
   }
 
-  // An output is float32 and stays what it is for the next step.
+  // Makes an output float32, without changing the value that the next step reads.
   void finish(const fastalex_step& step) {
     if (step.output < 0) return;
     if (plan_.outputs.size() <= static_cast<size_t>(step.output)) plan_.outputs.resize(step.output + 1);
@@ -140,7 +140,7 @@ class Planner {
     type_ = type;
   }
 
-  // Why TensorRT has no layer for a step; null where it has.
+  // The reason why TensorRT has no layer for a step; null if it has one.
   const char* not_native(const fastalex_step& step) const {
     if (step.op == FASTALEX_OP_LRN) {
       if (step.size > kLargestWindow) return "a normalization over more than 15 channels";
@@ -298,7 +298,7 @@ class Planner {
   }
 
   void softmax() {
-    cast(ValueType::kFloat);  // what it gives is an output
+    cast(ValueType::kFloat);  // the result is an output
     EngineLayer layer = blank(LayerKind::kSoftmax);
     layer.float_only = true;
     add(layer, "softmax");
@@ -312,7 +312,7 @@ class Planner {
   std::vector<int> dims_;  // of the current value
 };
 
-// A number that is what blank() gives is left out.
+// Writes the numbers that differ from blank()'s.
 void write_numbers(const EngineLayer& layer, std::ostringstream* out) {
   const EngineLayer standard = blank(layer.kind);
   auto write = [&](const char* name, double value, double usual) {
@@ -338,7 +338,7 @@ void write_numbers(const EngineLayer& layer, std::ostringstream* out) {
   write("param", layer.param, standard.param);
 }
 
-// What a plugin is made from.
+// Writes the parts of a step that a plugin is made from.
 void write_step(const fastalex_step& step, std::ostringstream* out) {
   *out << " {" << step.op << " " << step.activation;
   for (int number : {step.in_c, step.in_h, step.in_w, step.out_c, step.out_h, step.out_w, step.kernel, step.stride,

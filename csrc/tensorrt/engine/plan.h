@@ -1,5 +1,5 @@
-// From a plan's steps to the layers of a TensorRT network: every decision of the builder, without TensorRT. What walks
-// the list and calls INetworkDefinition is network.cpp.
+// Turns a plan's steps into the layers of a TensorRT network. It holds all decisions of the builder and none of
+// TensorRT's code; network.cpp walks the list and calls INetworkDefinition.
 #ifndef FASTALEX_TENSORRT_ENGINE_PLAN_H
 #define FASTALEX_TENSORRT_ENGINE_PLAN_H
 
@@ -12,7 +12,7 @@
 namespace fastalex {
 namespace tensorrt {
 
-// TensorRT's layer of the same name, with its meaning of the numbers below.
+// TensorRT's layer of the same name, which defines the meaning of the numbers below.
 enum class LayerKind {
   kConvolution,     // kernel, stride, pad, post_pad, groups, param
   kMaxPool,         // kernel, stride, round_up
@@ -56,12 +56,11 @@ struct EngineLayer {
 };
 
 struct EngineOptions {
-  bool strongly_typed;  // TensorRT >= 10
-  int precision;        // fastalex_precision
-  int fc_storage;       // fastalex_storage
-  bool native;          // mode `native`: no plugin at all
-  std::vector<std::string>
-      preferred;  // plugins to use wherever they can serve; others only where TensorRT has no layer
+  bool strongly_typed;                 // TensorRT >= 10
+  int precision;                       // fastalex_precision
+  int fc_storage;                      // fastalex_storage
+  bool native;                         // mode `native`: no plugin at all
+  std::vector<std::string> preferred;  // plugins to use wherever possible; others only where TensorRT has no layer
 };
 
 struct EnginePlan {
@@ -72,14 +71,14 @@ struct EnginePlan {
   std::vector<int> outputs;  // [i]: the value that is output i, always fp32
   std::vector<fastalex_step> steps;
 
-  // One line a layer: what the cache's key and `describe` are made of.
+  // One line per layer, for the cache key and `describe`.
   std::string text() const;
 };
 
 const char* kind_name(LayerKind kind);
 
-// The steps' batch is ignored: the network takes any. Throws Error(FASTALEX_INVALID) where neither TensorRT nor a
-// plugin that may be used can do a step.
+// The steps' batch is ignored: the network takes any. Throws Error(FASTALEX_INVALID) if neither TensorRT nor an allowed
+// plugin can compute a step.
 EnginePlan make_engine_plan(const fastalex_step* steps, size_t count, const EngineOptions& options);
 
 }  // namespace tensorrt

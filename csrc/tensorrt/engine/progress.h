@@ -1,4 +1,4 @@
-// Says on standard error that an engine is being built, once that takes longer than a few seconds.
+// Reports on standard error that an engine is being built, once that takes longer than a few seconds.
 #ifndef FASTALEX_TENSORRT_ENGINE_PROGRESS_H
 #define FASTALEX_TENSORRT_ENGINE_PROGRESS_H
 
@@ -19,7 +19,7 @@ class PrintedProgress final : public BuildProgress {
 
   // what: "batches 1 to 4, fp16". The first line comes after `patience` seconds, the next ones `interval` apart.
   PrintedProgress(const std::string& what, Print print, double patience = 3, double interval = 15);
-  ~PrintedProgress() override;  // the last line, if there was a first
+  ~PrintedProgress() override;  // prints the last line if there was a first
 
   void phase(const std::string& name, int done, int steps) override;
 

@@ -1,5 +1,5 @@
-// runtime.h by TensorRT. The library is not linked with it: what it needs is looked up in the one that the
-// process has, or that is found here.
+// Implements runtime.h with TensorRT. The library is not linked with it: symbols are looked up in the TensorRT that the
+// process has loaded, or in the one that is found here.
 #include "tensorrt/engine/runtime.h"
 
 #include <dlfcn.h>
@@ -15,7 +15,7 @@ namespace fastalex {
 namespace tensorrt {
 namespace {
 
-// Keeps TensorRT's first complaint, the cause of those that follow, for the sentence that the caller gets.
+// Keeps TensorRT's first error, the cause of those that follow, for the message that the caller gets.
 class Logger final : public nvinfer1::ILogger {
  public:
   void log(Severity severity, const char* message) noexcept override {
@@ -24,17 +24,17 @@ class Logger final : public nvinfer1::ILogger {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (first_.empty()) first_ = message;
     } catch (const std::exception&) {
-      // The sentence is then without TensorRT's words.
+      // The message then lacks TensorRT's text.
     }
   }
 
   std::string take() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    std::string found;
-    found.swap(first_);
-    for (char& c : found)
+    std::string text;
+    text.swap(first_);
+    for (char& c : text)
       if (c == '\n') c = ' ';
-    return found.empty() ? "it does not say why" : found;
+    return text.empty() ? "it does not say why" : text;
   }
 
  private:
@@ -51,9 +51,9 @@ Logger& logger() {
   throw Error(FASTALEX_INTERNAL, "TensorRT " + what + ": " + logger().take());
 }
 
-// "", or why there is no TensorRT of this major release: on the library path, beside this package as pip's
-// tensorrt-cu12-libs and its like install it, or in the process already. Its symbols stay its own (RTLD_LOCAL), so that
-// another release may be tried.
+// Opens TensorRT of this major release: on the library path, beside this package as installed by pip's
+// tensorrt-cu12-libs and the like, or in the process already. Returns "" or the reason why there is none. Its symbols
+// stay private (RTLD_LOCAL), so that another release may be tried.
 std::string open_tensorrt() {
   const std::string file = "libnvinfer.so." + std::to_string(NV_TENSORRT_MAJOR);
   if (dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL)) return "";
@@ -123,7 +123,8 @@ class TensorRtRuntime final : public EngineRuntime {
   void check() const override {
     const std::string problem = open_tensorrt();
     if (!problem.empty())
-      throw Error(FASTALEX_UNAVAILABLE, "TensorRT " + std::to_string(NV_TENSORRT_MAJOR) + " is not here: " + problem);
+      throw Error(FASTALEX_UNAVAILABLE,
+                  "TensorRT " + std::to_string(NV_TENSORRT_MAJOR) + " is not available: " + problem);
     kernels();
     nvinfer1::IPluginRegistry* registry = find_registry();
     if (!registry) throw Error(FASTALEX_UNAVAILABLE, "TensorRT has no plugin registry");
@@ -131,10 +132,10 @@ class TensorRtRuntime final : public EngineRuntime {
   }
 
   std::vector<char> build(const BuildRequest& request, std::vector<char>* timings) const override {
-    logger().take();  // what is from before
+    logger().take();  // drops earlier errors
     if (!find_symbol("createInferBuilder_INTERNAL"))
       throw Error(FASTALEX_UNAVAILABLE,
-                  "TensorRT has no builder here, and no engine for this network, GPU and TensorRT is kept");
+                  "TensorRT has no builder here, and no engine for this network, GPU and TensorRT is cached");
     const std::unique_ptr<nvinfer1::IBuilder> builder(create<nvinfer1::IBuilder>("createInferBuilder_INTERNAL"));
     if (!builder) fail("cannot make a builder");
     const std::unique_ptr<nvinfer1::INetworkDefinition> network(builder->createNetworkV2(kNetworkFlags));

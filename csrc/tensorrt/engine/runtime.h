@@ -1,4 +1,4 @@
-// What the backend asks of TensorRT: build, load, run. runtime.cpp answers with TensorRT;
+// The backend's interface to TensorRT: build, load, run. runtime.cpp implements it with TensorRT,
 // cuda_emulator/src/engine_emulated.cpp by computing the layers of the plan one after the other.
 #ifndef FASTALEX_TENSORRT_ENGINE_RUNTIME_H
 #define FASTALEX_TENSORRT_ENGINE_RUNTIME_H
@@ -19,7 +19,7 @@ struct BatchRange {
   int least, best, most;
 };
 
-// Told of a build while it runs; for one thread at a time.
+// Receives the progress of a build; called by one thread at a time.
 class BuildProgress {
  public:
   virtual ~BuildProgress() = default;
@@ -49,14 +49,14 @@ class Engine {
   virtual std::unique_ptr<EngineExecution> make_execution() const = 0;
 };
 
-// All throw Error with TensorRT's own last words. The current device is the net's.
+// Every function throws Error with TensorRT's own message. The current device is the net's.
 class EngineRuntime {
  public:
   virtual ~EngineRuntime() = default;
   virtual std::string version() const = 0;  // of the TensorRT that is loaded, 8.2.1.8
   virtual bool strongly_typed() const = 0;
   virtual void check() const = 0;  // throws Error(FASTALEX_UNAVAILABLE) if nothing can be run here
-  // timings: of earlier builds on this device, or nothing; becomes those and this one's.
+  // timings: those of earlier builds on this device, or empty; this build's are added.
   virtual std::vector<char> build(const BuildRequest& request, std::vector<char>* timings) const = 0;
   virtual std::unique_ptr<Engine> load(const std::vector<char>& bytes, size_t outputs) const = 0;
 };

@@ -1,4 +1,4 @@
-// What a net's tuning text (fastalex.h) says of engines; the rest of it is for the kernels of the plugins.
+// The engine settings in a net's tuning text (fastalex.h); its other lines are for the kernels of the plugins.
 #ifndef FASTALEX_TENSORRT_ENGINE_SETTINGS_H
 #define FASTALEX_TENSORRT_ENGINE_SETTINGS_H
 
@@ -13,7 +13,7 @@ struct EngineSettings {
   std::vector<std::string> preferred;  // plugins
   std::string cache;                   // folder; "": none
   bool progress = false;
-  int graphs = -1;      // 0 or 1; -1: not said
+  int graphs = -1;      // 0 or 1; -1: not set
   std::string kernels;  // the other lines
 };
 

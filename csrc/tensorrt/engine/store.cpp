@@ -12,10 +12,10 @@ namespace fastalex {
 namespace tensorrt {
 namespace {
 
-// What a layer may use beside its tensors: a quarter of the memory, as much as a gigabyte. Nano's is the CPU's, too.
+// The most workspace of a layer: a quarter of the memory, up to a gigabyte. A Nano shares its memory with the CPU.
 const size_t kMostWorkspace = size_t(1) << 30;
 
-// Of the code in this library that engines depend on.
+// Identifies the code in this library that engines depend on.
 std::string library_identity() {
   std::ostringstream text;
   text << "plugins " << kPluginVersion << "." << kSerialVersion;
@@ -30,12 +30,12 @@ CacheFile timing_file(const std::string& folder, const cuda::DeviceFacts& device
   return CacheFile(folder, Xxh64().add(key.str()).hex() + ".timings", key.str());
 }
 
-// A cache that cannot be written costs time at the next start, and nothing else.
+// A cache that cannot be written only costs time at the next start.
 void keep(const CacheFile& file, const std::vector<char>& content) {
   try {
     file.write(content);
   } catch (const Error& error) {
-    print_to_stderr(std::string("fastalex: the TensorRT cache cannot be kept: ") + error.what());
+    print_to_stderr(std::string("fastalex: the TensorRT cache cannot be written: ") + error.what());
   }
 }
 
@@ -71,11 +71,11 @@ EngineKey EngineStore::key_for(const EnginePlan& plan, const BatchRange& batch) 
 StoredEngine EngineStore::get(const EnginePlan& plan, const BatchRange& batch) {
   const std::string key = key_for(plan, batch).text();
   const std::lock_guard<std::mutex> lock(mutex_);
-  auto& kept = engines_[key];
-  if (std::shared_ptr<const Engine> engine = kept.first.lock()) return StoredEngine{engine, kept.second};
+  auto& entry = engines_[key];
+  if (std::shared_ptr<const Engine> engine = entry.first.lock()) return StoredEngine{engine, entry.second};
   Loaded made = load_or_build(plan, batch);
   const std::shared_ptr<const Engine> engine = std::move(made.engine);
-  kept = {engine, made.origin};
+  entry = {engine, made.origin};
   return StoredEngine{engine, made.origin};
 }
 

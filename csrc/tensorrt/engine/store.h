@@ -1,4 +1,4 @@
-// Engines of a net: those in memory, then the cache's, then a build.
+// The engines of a net: from memory, from the cache, or newly built.
 #ifndef FASTALEX_TENSORRT_ENGINE_STORE_H
 #define FASTALEX_TENSORRT_ENGINE_STORE_H
 
@@ -20,7 +20,7 @@ BatchRange range_for(int n);
 
 struct StoredEngine {
   std::shared_ptr<const Engine> engine;
-  std::string origin;  // "built", "loaded from PATH", with why the cache did not serve
+  std::string origin;  // "built" or "loaded from PATH", with the reason if the cache was of no use
 };
 
 class EngineStore {
@@ -28,7 +28,8 @@ class EngineStore {
   EngineStore(const cuda::DeviceFacts& device, const EngineSettings& settings, const EngineWeights& weights,
               const std::string& precision);
 
-  // For any thread. Builds where it must, with the lock of the cache's file, so that of several processes one builds.
+  // Thread-safe. Builds if necessary, holding the lock of the cache's file, so that only one of several processes
+  // builds.
   StoredEngine get(const EnginePlan& plan, const BatchRange& batch);
   // The serialized engine.
   std::vector<char> bytes(const EnginePlan& plan, const BatchRange& batch);

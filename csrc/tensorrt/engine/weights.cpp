@@ -34,14 +34,14 @@ std::vector<char> halves(const float* weight, size_t count) {
   return made;
 }
 
-// Each output's weights from the order c, y, x to y, x, c, then as levels.
-void quantize(const fastalex_step& step, const float* weight, int storage, std::vector<char>* levels,
+// Quantizes each output's weights, reordered from c, y, x to y, x, c.
+void quantize(const fastalex_step& step, const float* weight, int storage, std::vector<char>* values,
               std::vector<char>* scale) {
   const size_t channels = step.in_c, pixels = static_cast<size_t>(step.in_h) * step.in_w, inputs = channels * pixels;
   const bool bytes = storage == FASTALEX_INT8;
   const size_t row_bytes = bytes ? inputs : (inputs + 1) / 2;
   const size_t scale_bytes = bytes ? sizeof(float) : int4_groups(inputs) * sizeof(uint16_t);
-  levels->resize(step.out_c * row_bytes);
+  values->resize(step.out_c * row_bytes);
   scale->resize(step.out_c * scale_bytes);
   std::vector<float> source(inputs), row(inputs);
   std::vector<uint16_t> scales(int4_groups(inputs));
@@ -49,13 +49,14 @@ void quantize(const fastalex_step& step, const float* weight, int storage, std::
     std::memcpy(source.data(), reinterpret_cast<const char*>(weight) + out * inputs * sizeof(float),
                 inputs * sizeof(float));
     for (size_t i = 0; i < inputs; ++i) row[i] = source[i % channels * pixels + i / channels];
-    char* to = levels->data() + out * row_bytes;
-    float one = 0;
+    char* to = values->data() + out * row_bytes;
+    float int8_scale = 0;
     if (bytes)
-      quantize_int8(row.data(), static_cast<int>(inputs), reinterpret_cast<int8_t*>(to), &one);
+      quantize_int8(row.data(), static_cast<int>(inputs), reinterpret_cast<int8_t*>(to), &int8_scale);
     else
       quantize_int4(row.data(), static_cast<int>(inputs), reinterpret_cast<uint8_t*>(to), scales.data());
-    std::memcpy(scale->data() + out * scale_bytes, bytes ? static_cast<const void*>(&one) : scales.data(), scale_bytes);
+    std::memcpy(scale->data() + out * scale_bytes, bytes ? static_cast<const void*>(&int8_scale) : scales.data(),
+                scale_bytes);
   }
 }
 
@@ -67,26 +68,26 @@ EngineWeights::EngineWeights(const fastalex_step* steps, size_t step_count, cons
   for (const fastalex_step* step = steps; step < steps + step_count; ++step) {
     if (step->param < 0) continue;
     for (int i = step->param; i < step->param + 2; ++i) {
-      const fastalex_param& given = params[i];
+      const fastalex_param& param = params[i];
       Stored& stored = stored_.at(static_cast<size_t>(i));
       const bool fc_weight = step->op == FASTALEX_OP_FULLY_CONNECTED && i == step->param;
       stored.step = *step;
       stored.storage = fc_weight ? fc_storage : static_cast<int>(FASTALEX_FP32);
-      stored.count = given.count;
-      if (given.storage == stored.storage && given.storage != FASTALEX_FP32) {
-        const bool bytes = given.storage == FASTALEX_INT8;
-        const size_t inputs = given.count / static_cast<size_t>(step->out_c);
-        stored.values = copied(given.data, step->out_c * (bytes ? inputs : (inputs + 1) / 2));
-        stored.scale = copied(given.scale, step->out_c * (bytes ? sizeof(float) : 2 * int4_groups(inputs)));
+      stored.count = param.count;
+      if (param.storage == stored.storage && param.storage != FASTALEX_FP32) {
+        const bool bytes = param.storage == FASTALEX_INT8;
+        const size_t inputs = param.count / static_cast<size_t>(step->out_c);
+        stored.values = copied(param.data, step->out_c * (bytes ? inputs : (inputs + 1) / 2));
+        stored.scale = copied(param.scale, step->out_c * (bytes ? sizeof(float) : 2 * int4_groups(inputs)));
         continue;
       }
       std::unique_ptr<FloatParams> floats;
-      if (given.storage != FASTALEX_FP32) floats.reset(new FloatParams(step, 1, params, param_count));
-      const float* values = floats ? (*floats)[static_cast<size_t>(i)] : static_cast<const float*>(given.data);
+      if (param.storage != FASTALEX_FP32) floats.reset(new FloatParams(step, 1, params, param_count));
+      const float* values = floats ? (*floats)[static_cast<size_t>(i)] : static_cast<const float*>(param.data);
       if (stored.storage == FASTALEX_FP32)
-        stored.values = copied(values, given.count * sizeof(float));
+        stored.values = copied(values, param.count * sizeof(float));
       else if (stored.storage == FASTALEX_FP16)
-        stored.values = halves(values, given.count);
+        stored.values = halves(values, param.count);
       else
         quantize(*step, values, stored.storage, &stored.values, &stored.scale);
     }

@@ -1,5 +1,5 @@
 // A net's parameters on the host, as engines are built from them: convolutions in float32, fully connected weights as
-// fc_storage says.
+// given by fc_storage.
 #ifndef FASTALEX_TENSORRT_ENGINE_WEIGHTS_H
 #define FASTALEX_TENSORRT_ENGINE_WEIGHTS_H
 
@@ -18,9 +18,9 @@ class EngineWeights {
   EngineWeights(const fastalex_step* steps, size_t step_count, const fastalex_param* params, size_t param_count,
                 int fc_storage);
 
-  // Of a convolution's weight or any bias.
+  // For a convolution's weight or any bias.
   const float* floats(int param) const;
-  // Of any parameter: fp32; fully connected weights also fp16 [k, c h w], int8 and int4 as fastalex.h lays them out.
+  // For any parameter: fp32; fully connected weights also fp16 [k, c h w], int8 and int4 as laid out in fastalex.h.
   fastalex_param get(int param) const;
   void unpack(size_t param, float* out) const;  // dense float32
   size_t bytes() const;

@@ -7,8 +7,8 @@ namespace {
 
 class ConvReLU final : public StepsOp {
  public:
-  explicit ConvReLU(FieldValues given) : StepsOp(std::move(given)) {
-    // What depends on no input is checked now: a plan for as many channels as the weights have.
+  explicit ConvReLU(FieldValues fields) : StepsOp(std::move(fields)) {
+    // Checks everything that does not depend on the input: a plan for as many channels as the weights have.
     const int kernel = values().integer("kernel"), groups = values().integer("groups");
     const size_t outputs = values().length("bias"), weights = values().length("weights");
     if (kernel < 1 || kernel > 1024) invalid("field kernel of ", kConvReLU, " must be from 1 to 1024, not ", kernel);

@@ -44,7 +44,7 @@ std::vector<char> standard_value(const FieldRow& row) {
   return bytes;
 }
 
-// Reads what serialize wrote, and no byte after it.
+// Reads the bytes that serialize wrote, and none after them.
 class Reader {
  public:
   Reader(const std::string& plugin, const void* bytes, size_t size)
@@ -78,9 +78,9 @@ class Reader {
 
 }  // namespace
 
-FieldValues::FieldValues(const std::string& plugin, const std::vector<Field>& given)
+FieldValues::FieldValues(const std::string& plugin, const std::vector<Field>& fields)
     : plugin_(plugin), rows_(field_rows(plugin)) {
-  for (const Field& field : given) take(field);
+  for (const Field& field : fields) take(field);
   complete();
   const int32_t version = integer(kSerialField);
   if (version < 1 || version > kSerialVersion)

@@ -13,9 +13,9 @@ namespace tensorrt {
 
 class FieldValues {
  public:
-  // Throws Error(FASTALEX_INVALID) for a field that the plugin has not, that is given twice or is missing, for a type
-  // or a number of values that is not the row's, and for a serial_version that this library does not know.
-  FieldValues(const std::string& plugin, const std::vector<Field>& given);
+  // Throws Error(FASTALEX_INVALID) for an unknown, repeated or missing field, for a type or number of values that
+  // differs from the row's, and for an unknown serial_version.
+  FieldValues(const std::string& plugin, const std::vector<Field>& fields);
 
   const std::string& plugin() const { return plugin_; }
   int32_t integer(const char* name, int index = 0) const;
@@ -27,7 +27,7 @@ class FieldValues {
   // All of them in the order of field_rows(); the data is this object's.
   std::vector<Field> fields() const;
 
-  // The same for plugins that differ in the values of their weights alone, which no kernel's time depends on.
+  // Identical for plugins that differ only in the values of their weights, which no kernel's time depends on.
   std::string timing_id() const;
 
  private:
@@ -40,7 +40,7 @@ class FieldValues {
   std::map<std::string, std::vector<char>> values_;  // bytes in the row's type
 };
 
-// For TensorRT 8, which keeps bytes; they end in a digest. deserialize's fields point into them; throws
+// The serialized form for TensorRT 8, ending in a digest. deserialize's fields point into the bytes; it throws
 // Error(FASTALEX_INVALID) for bytes that are damaged, or written by another plugin or a newer library.
 std::vector<char> serialize(const FieldValues& values);
 std::vector<Field> deserialize(const std::string& plugin, const void* bytes, size_t size);

@@ -12,7 +12,7 @@ namespace {
 
 class FullyConnectedW8 final : public StepsOp {
  public:
-  explicit FullyConnectedW8(FieldValues given) : StepsOp(std::move(given)) {
+  explicit FullyConnectedW8(FieldValues fields) : StepsOp(std::move(fields)) {
     const int storage = values().integer("storage");
     if (storage != FASTALEX_INT8 && storage != FASTALEX_INT4)
       invalid("field storage of ", kFullyConnectedW8, " must be 2 (int8) or 3 (int4), not ", storage);

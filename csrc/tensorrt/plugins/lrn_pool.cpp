@@ -18,7 +18,7 @@ std::string number_text(double value) {
 
 class LRNPool final : public StepsOp {
  public:
-  explicit LRNPool(FieldValues given) : StepsOp(std::move(given)) {
+  explicit LRNPool(FieldValues fields) : StepsOp(std::move(fields)) {
     const int order = values().integer("order"), divide = values().integer("divide_alpha");
     const int groups = values().integer("groups");
     if (order < kLrnThenPool || order > kLrnOnly)
@@ -26,10 +26,10 @@ class LRNPool final : public StepsOp {
               order);
     if (divide != 0 && divide != 1) invalid("field divide_alpha of ", kLRNPool, " must be 0 or 1, not ", divide);
     if (order == kLrnOnly && values().integer("between"))
-      invalid("field between of ", kLRNPool, " has no place where order is 2; use activation");
+      invalid("field between of ", kLRNPool, " does not apply if order is 2; use activation");
     if (groups < 1) invalid("field groups of ", kLRNPool, " must be at least 1, not ", groups);
     const int side = std::max(1, std::min(values().integer("kernel"), 1024));
-    output_shape(Shape{1, {groups, side, side}});  // checks what depends on no input
+    output_shape(Shape{1, {groups, side, side}});  // checks what does not depend on the input
   }
 
  protected:

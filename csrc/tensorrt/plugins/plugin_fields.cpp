@@ -22,7 +22,7 @@ FieldRow activation(const char* name, const char* standard) {
   return FieldRow{name, FieldType::kINT32, 1, standard, "0 none, 1 relu, 2 tanh"};
 }
 
-// In functions: the adapter of TensorRT 8 asks for them while the library's static objects are still being made.
+// Functions, since the adapter of TensorRT 8 needs them while the library's static objects are still being made.
 const std::vector<FieldRow>& conv_rows() {
   static const std::vector<FieldRow> rows = {
       {"weights", FieldType::kFLOAT32, 0, nullptr, "[k, c / groups, kernel, kernel]"},
@@ -45,7 +45,7 @@ const std::vector<FieldRow>& lrn_pool_rows() {
       {"size", FieldType::kINT32, 1, nullptr, "channels in the window, odd"},
       {"alpha", FieldType::kFLOAT64, 1, nullptr, "factor of the sum of squares"},
       {"beta", FieldType::kFLOAT64, 1, nullptr, "power"},
-      {"k", FieldType::kFLOAT64, 1, nullptr, "what is added to the sum"},
+      {"k", FieldType::kFLOAT64, 1, nullptr, "constant added to the sum"},
       {"divide_alpha", FieldType::kINT32, 1, "0", "1: alpha is divided by size"},
       kGroups,
       {"kernel", FieldType::kINT32, 1, "0", "side of the pool's window"},
@@ -61,7 +61,7 @@ const std::vector<FieldRow>& lrn_pool_rows() {
 
 const std::vector<FieldRow>& fully_connected_rows() {
   static const std::vector<FieldRow> rows = {
-      {"weights", FieldType::kINT8, 0, nullptr, "levels [k, y, x, c]; int4: two in a byte"},
+      {"weights", FieldType::kINT8, 0, nullptr, "quantized values [k, y, x, c]; int4: two in a byte"},
       {"scale", FieldType::kFLOAT32, 0, nullptr, "[k]; int4: [k, (inputs + 127) / 128]"},
       kBias,
       {"input", FieldType::kINT32, 3, nullptr, "c, h, w"},
@@ -88,7 +88,7 @@ const std::vector<FieldRow>& preprocess_rows() {
   return rows;
 }
 
-// Of square windows without overhang floor and ceil are the same.
+// Floor and ceil are the same for square windows without overhang.
 int rounding_of(const fastalex_step& s) {
   return s.out_h != (s.in_h + 2 * s.pad - s.kernel) / s.stride + 1 ||
          s.out_w != (s.in_w + 2 * s.pad - s.kernel) / s.stride + 1;
@@ -145,9 +145,9 @@ FieldSet& FieldSet::borrow(const char* name, FieldType type, const void* data, s
 
 const char* plugin_for(const fastalex_step& step, const fastalex_step* next, int fc_storage, int* used) {
   *used = 1;
-  const bool levels = fc_storage == FASTALEX_INT8 || fc_storage == FASTALEX_INT4;
+  const bool quantized = fc_storage == FASTALEX_INT8 || fc_storage == FASTALEX_INT4;
   if (step.op == FASTALEX_OP_CONV) return kConvReLU;
-  if (step.op == FASTALEX_OP_FULLY_CONNECTED) return levels ? kFullyConnectedW8 : "";
+  if (step.op == FASTALEX_OP_FULLY_CONNECTED) return quantized ? kFullyConnectedW8 : "";
   *used = next && is_norm_pool_pair(step, *next) ? 2 : 1;
   return step.op == FASTALEX_OP_LRN || *used == 2 ? kLRNPool : "";
 }

@@ -1,9 +1,9 @@
-// What the plugins are called and the fields that each is made from: the one description for their creators, for the
-// engine builder and for the serialized form. Nothing of TensorRT is included here; adapters/compat.h turns a FieldSet
-// into a PluginFieldCollection and adds a plugin to a network.
+// Names and fields of the plugins: the single description for their creators, for the engine builder and for the
+// serialized form. Does not include TensorRT; adapters/compat.h turns a FieldSet into a PluginFieldCollection and adds
+// a plugin to a network.
 //
-// Every plugin has one input and one output. n is the batch, which may be dynamic; all else is known when the engine is
-// built. Weights are fields, so they are part of the engine.
+// Every plugin has one input and one output. n is the batch, which may be dynamic; everything else is known when the
+// engine is built. Weights are fields, so they are part of the engine.
 //
 //   FastAlexConvReLU          x [n, c, h, w] -> [n, k, oh, ow]: conv of ops.h and its activation
 //   FastAlexLRNPool           x [n, c, h, w] -> [n, c, oh, ow]: lrn and maxpool of ops.h in the order that `order` says
@@ -38,18 +38,19 @@ constexpr const char* kPreprocess = "FastAlexPreprocess";
 constexpr const char* kPluginVersion = "1";
 constexpr const char* kPluginNamespace = "";  // TensorRT's default, where its ONNX parser and trtexec look
 
-// Of a serialized plugin. A number that is newer than this library's is refused.
+// The version of serialized plugins. Versions newer than this library's are rejected.
 constexpr int32_t kSerialVersion = 1;
 constexpr const char* kSerialField = "serial_version";
 
-// What `order` of FastAlexLRNPool says.
+// Values of FastAlexLRNPool's `order`.
 enum NormPoolOrder { kLrnThenPool = 0, kPoolThenLrn = 1, kLrnOnly = 2 };
 
 // nvinfer1::PluginFieldType of the same name.
 enum class FieldType { kFLOAT32, kFLOAT64, kINT8, kINT32, kCHAR };
 size_t size_of(FieldType type);
 
-// Values as a caller holds them. A field may be in another number's type (kFLOAT32 for kFLOAT64, as ONNX has it).
+// Values in the caller's memory. A field may have another numeric type than its row (kFLOAT32 for kFLOAT64, as in
+// ONNX).
 struct Field {
   std::string name;
   FieldType type;
@@ -62,11 +63,11 @@ struct FieldRow {
   const char* name;
   FieldType type;
   int32_t length;        // values; 0: any number
-  const char* standard;  // its value where it is not given, as text ("0", "0 0"); null: it must be given
+  const char* standard;  // default value as text ("0", "0 0"); null: the field is required
   const char* meaning;
 };
 
-// The rows of a plugin, in the order in which it is serialized; Error(FASTALEX_INVALID) for another name. In short:
+// The rows of a plugin, in the order of serialization; throws Error(FASTALEX_INVALID) for an unknown name. In short:
 //
 // FastAlexConvReLU
 //   weights     kFLOAT32 [k, c / groups, kernel, kernel]
@@ -83,7 +84,7 @@ struct FieldRow {
 //   between     kINT32   fastalex_activation between the two
 //   activation, tuning
 // FastAlexFullyConnectedW8
-//   weights     kINT8    int8: levels [k, y, x, c]; int4: two in a byte as fastalex_param (fastalex.h) says
+//   weights     kINT8    int8: quantized values [k, y, x, c]; int4: two in a byte, see fastalex_param (fastalex.h)
 //   scale       kFLOAT32 [k] of int8; of int4 [k, int4_groups(inputs)], each a value of fp16
 //   bias        kFLOAT32 [k]
 //   input       kINT32   [3] c, h, w
@@ -102,12 +103,11 @@ struct FieldRow {
 //   rounding    kINT32   of the number of windows: 0 floor, 1 ceil
 //   activation  kINT32   fastalex_activation
 //   tuning      kCHAR    rules for the choice of kernels (fastalex.h)
-// Of each, when it is serialized
+// All plugins, when serialized
 //   serial_version  kINT32
 const std::vector<FieldRow>& field_rows(const std::string& plugin);
 
-// Fields with the memory that they need: small ones are copied, weights stay the caller's and must live as long as
-// this.
+// Fields with the memory that they need: small ones are copied, weights stay the caller's and must outlive this object.
 class FieldSet {
  public:
   FieldSet& put(const char* name, int32_t value);
@@ -126,12 +126,12 @@ class FieldSet {
   std::vector<std::shared_ptr<std::vector<char>>> owned_;  // shared: a copy of the set holds the same memory
 };
 
-// The plugin that can do a plan's step: "" if none can. `next` is the step after it, or null; *used is how many of the
-// two it does. A fully connected step counts where its weights are int8 or int4.
+// The plugin that can compute a plan's step; "" if none can. `next` is the step after it, or null; *used is how many of
+// the two it computes. Fully connected steps need weights in int8 or int4.
 const char* plugin_for(const fastalex_step& step, const fastalex_step* next, int fc_storage, int* used);
 
-// Fields from a plan's steps. weight, bias: as backend/ops.h lays them out; a fully connected weight in int8 or int4 as
-// fastalex_quantize gives it. Weights and biases are borrowed. tuning: rules, or "".
+// Makes the fields from a plan's steps. weight, bias: as laid out in backend/ops.h; fully connected weights in int8 or
+// int4 as from fastalex_quantize. Weights and biases are borrowed. tuning: rules, or "".
 FieldSet conv_relu_fields(const fastalex_step& step, const float* weight, const float* bias, const std::string& tuning);
 FieldSet lrn_pool_fields(const fastalex_step& step, const fastalex_step* next, const std::string& tuning);
 FieldSet fully_connected_fields(const fastalex_step& step, const fastalex_param& weight, const float* bias,

@@ -70,7 +70,7 @@ void PluginOp::enqueue(const Tensor& in, const Tensor& out, const void* x, void*
 
 namespace {
 
-// A format that the kernels read and write in place, or dense.
+// Returns whether a tensor is dense or in a format that the kernels read and write in place.
 bool is_known_format(const Tensor& tensor) {
   if (tensor.format == TensorFormat::kLINEAR) return true;
   const TensorFormat own = tensor.type == TensorType::kHALF ? TensorFormat::kHWC8 : TensorFormat::kHWC;
@@ -98,11 +98,11 @@ bool StepsOp::gives(const Tensor& in, const Tensor& out) const { return out.type
 
 void* StepsOp::make_layer(const Shape& in, TensorType type) const {
   const Plan steps = plan(in);
-  const fastalex_param given = weight();
+  const fastalex_param weights = weight();
   void* layer = nullptr;
   tensorrt::check(
-      kernels().layers->create(steps.steps.data(), steps.steps.size(), given.count ? &given : nullptr,
-                               given.count ? static_cast<const float*>(values().data("bias")) : nullptr,
+      kernels().layers->create(steps.steps.data(), steps.steps.size(), weights.count ? &weights : nullptr,
+                               weights.count ? static_cast<const float*>(values().data("bias")) : nullptr,
                                type == TensorType::kHALF ? FASTALEX_PRECISION_FP16 : FASTALEX_PRECISION_FP32,
                                values().text("tuning").c_str(), &layer));
   return layer;
@@ -129,12 +129,12 @@ void StepsOp::set_rounding(LayerRow* row) const {
   row->options["rounding"] = rounding ? "ceil" : "floor";
 }
 
-void StepsOp::expect(const char* field, size_t found, size_t needed) const {
-  if (found != needed)
+void StepsOp::expect(const char* field, size_t count, size_t needed) const {
+  if (count != needed)
     invalid("field ", field, " of ", values().plugin(), " must have ", needed,
             " values for its other fields and this "
             "input, not ",
-            found);
+            count);
 }
 
 }  // namespace tensorrt

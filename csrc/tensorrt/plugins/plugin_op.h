@@ -1,6 +1,6 @@
-// What a plugin does, without TensorRT: fields, shapes, formats, and the run on the device. The adapters (adapter_v2,
-// adapter_v3) put TensorRT's interfaces around it. An op never changes after its creation; all clones of a plugin share
-// one, and so its weights on the device.
+// The computation of a plugin, independent of TensorRT: fields, shapes, formats, and the run on the device. The
+// adapters (adapter_v2, adapter_v3) wrap it in TensorRT's interfaces. An op never changes after its creation; all
+// clones of a plugin share one, and so its weights on the device.
 #ifndef FASTALEX_TENSORRT_PLUGINS_PLUGIN_OP_H
 #define FASTALEX_TENSORRT_PLUGINS_PLUGIN_OP_H
 
@@ -18,7 +18,7 @@
 namespace fastalex {
 namespace tensorrt {
 
-// nvinfer1::DataType and TensorFormat of the same names; kOTHER: all that no plugin knows.
+// nvinfer1::DataType and TensorFormat of the same names; kOTHER: any that no plugin supports.
 enum class TensorType { kFLOAT, kHALF, kINT8, kUINT8, kOTHER };
 enum class TensorFormat { kLINEAR, kHWC8, kHWC, kOTHER };
 
@@ -33,7 +33,7 @@ struct Tensor {
 };
 
 // The backend whose kernels the plugins run: the CUDA library beside this one. Throws Error(FASTALEX_UNAVAILABLE) with
-// the reason where it cannot be had.
+// the reason if it is not available.
 const fastalex_backend_api& kernels();
 
 class PluginOp {
@@ -48,17 +48,18 @@ class PluginOp {
 
   const FieldValues& values() const { return values_; }
 
-  // Of the output; n passes through. Throws Error(FASTALEX_INVALID) for an input that the op cannot take.
+  // The shape of the output; n passes through. Throws Error(FASTALEX_INVALID) for an input that the op does not
+  // support.
   virtual Shape output_shape(const Shape& in) const = 0;
   virtual TensorType output_type(TensorType in) const = 0;
   virtual bool takes(const Tensor& in) const = 0;
   virtual bool gives(const Tensor& in, const Tensor& out) const = 0;
 
-  // Bytes for all batches up to in.shape.n.
+  // Workspace bytes for all batches up to in.shape.n.
   size_t workspace(const Tensor& in, const Tensor& out) const;
-  // What enqueue would otherwise do the first time: weights to the device, tables.
+  // Uploads weights and tables, which the first enqueue would otherwise do.
   void prepare(const Tensor& in) const;
-  // workspace: as many bytes as workspace() says, or more.
+  // workspace: at least workspace() bytes.
   void enqueue(const Tensor& in, const Tensor& out, const void* x, void* y, void* workspace, void* stream) const;
 
  protected:
@@ -77,8 +78,8 @@ class PluginOp {
   mutable std::map<LayerKey, std::unique_ptr<void, Release>> layers_;
 };
 
-// The three that compute steps of a plan: their fields become rows of a layer table, which csrc/core/plan.cpp checks
-// and shapes, so that a plugin's shapes and limits are those of a net.
+// Base of the three plugins that compute steps of a plan: their fields become rows of a layer table, which
+// csrc/core/plan.cpp checks and shapes, so a plugin's shapes and limits are those of a net.
 class StepsOp : public PluginOp {
  public:
   using PluginOp::PluginOp;
@@ -89,7 +90,7 @@ class StepsOp : public PluginOp {
 
  protected:
   virtual std::vector<LayerRow> rows() const = 0;
-  // Throws where the weights do not fit the plan's.
+  // Throws if the weights do not fit the plan's.
   virtual void check(const Plan& plan) const = 0;
   virtual fastalex_param weight() const { return fastalex_param(); }  // count 0: none
 
@@ -99,7 +100,7 @@ class StepsOp : public PluginOp {
   void add_activation(const char* field, std::vector<LayerRow>* rows) const;
   void set(LayerRow* row, const char* option, int value) const { row->options[option] = std::to_string(value); }
   void set_rounding(LayerRow* row) const;  // of the field
-  void expect(const char* field, size_t found, size_t needed) const;
+  void expect(const char* field, size_t count, size_t needed) const;
 
  private:
   Plan plan(const Shape& in) const;

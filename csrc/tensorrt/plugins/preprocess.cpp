@@ -9,7 +9,7 @@ namespace {
 
 class Preprocess final : public PluginOp {
  public:
-  explicit Preprocess(FieldValues given) : PluginOp(std::move(given)) {
+  explicit Preprocess(FieldValues fields) : PluginOp(std::move(fields)) {
     const auto positive = [&](const char* name, int least) {
       for (int i = 0; i < 2; ++i)
         if (values().integer(name, i) < least || values().integer(name, i) > 1 << 24)
