@@ -13,6 +13,7 @@
 #include "cpu/backend.h"
 #include "cpu/distance.h"
 #include "cpu/isa.h"
+#include "cpu/usable_cpus.h"
 #include "fastalex.h"
 #include "reference/naive.h"
 #include "weights/dequantize.h"
@@ -94,7 +95,7 @@ std::vector<float*> outputs_of(const fastalex_call& call, const std::vector<fast
 int threads_of(const char* what, int32_t threads) {
   if (threads < 0 || threads > kMaxThreads)
     invalid(what, " must be 0 (all processors) to ", kMaxThreads, ", not ", threads);
-  return threads ? threads : fastalex::usable_cpus();
+  return threads ? threads : std::min(fastalex::usable_cpus(), kMaxThreads);
 }
 
 void check_options(const fastalex_options& options) {
@@ -338,6 +339,13 @@ int fastalex_load_backend(const char* path) {
   return guarded([&] {
     need(path, "path");
     registry().load(path);
+  });
+}
+
+int fastalex_default_threads(int32_t* threads) {
+  return guarded([&] {
+    need(threads, "threads");
+    *threads = std::min(fastalex::usable_cpus(), kMaxThreads);
   });
 }
 

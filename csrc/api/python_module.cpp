@@ -566,6 +566,11 @@ PYBIND11_MODULE(_core, m) {
   m.def("devices", &devices, py::arg("backend") = "cuda");
   m.def("backends", &backends);
   m.def("build_info", &build_info);
+  m.def("default_threads", [] {
+    int32_t threads = 0;
+    check(fastalex_default_threads(&threads));
+    return threads;
+  });
   m.def("cpu_isa", [] {
     const char* isa;
     check(fastalex_cpu_isa(&isa));

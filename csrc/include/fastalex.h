@@ -91,7 +91,7 @@ typedef struct fastalex_options {
   const char* backend;  /* "cpu", "naive", "cuda", "tensorrt" */
   int32_t fc_storage;   /* fastalex_storage */
   int32_t precision;    /* fastalex_precision */
-  int32_t threads;      /* CPU threads a call may use; 0: as many as this process may run on */
+  int32_t threads;      /* CPU threads a call may use; 0: fastalex_default_threads() */
   int32_t device_index; /* which GPU, from 0 */
   const char* tuning;   /* rules for the choice of kernels, or NULL: see below */
   int32_t exact;        /* "cpu": 1: convolutions sum their products directly, never by Winograd's algorithm */
@@ -274,6 +274,10 @@ FASTALEX_API int fastalex_backend(size_t index, const char** name, const char** 
 
 /* Registers the backend in the shared library at `path` (see csrc/backend/backend_api.h) under its own name. */
 FASTALEX_API int fastalex_load_backend(const char* path);
+
+/* The threads that a call uses where its options name none: the processors that this process may run on, bounded by its
+ * cgroup's CPU quota, rounded up, and by FASTALEX_NUM_THREADS, or where that is not set by OMP_NUM_THREADS. */
+FASTALEX_API int fastalex_default_threads(int32_t* threads);
 
 /* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels), "v4vnni", "v4bf16" (v4 with products of
  * bytes, and of bf16) or "neon".

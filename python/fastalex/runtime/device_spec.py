@@ -127,7 +127,7 @@ def thread_count(threads: Optional[int]) -> int:
     :raises UserError: for what is no number of threads.
     """
     if threads is None:
-        return len(os.sched_getaffinity(0))
+        return _core.default_threads()
     if not is_int(threads) or not 1 <= threads <= MAX_THREADS:
         raise UserError(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}")
     return threads
