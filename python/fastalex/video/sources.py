@@ -266,7 +266,9 @@ class _Capture:
         # Other containers tell a duration only, and OpenCV multiplies it by the rate.
         unsure = 0 if self._name.lower().endswith(EXACT_COUNTS) else self._capture.get(self._cv2.CAP_PROP_FPS) / 2
         if count < said - unsure:
-            raise UserError(f"the video '{self._name}' ends after {count} of {said:.0f} frames; it is cut off or damaged")
+            raise UserError(
+                f"the video '{self._name}' ends after {count} of {said:.0f} frames; it is cut off or damaged"
+            )
 
     def stop(self) -> None:
         self._stopped = True
