@@ -220,7 +220,7 @@ int fastalex_run(fastalex_net* net, const fastalex_call* call) {
     Net::Call running(&net->net, request);
     const std::vector<float*> outputs = outputs_of(*call, running.outputs());
     running.run({call->input, call->frame, outputs.data(), call->indices, call->input_on_device,
-                 call->outputs_on_device, call->stream, nullptr});
+                 call->outputs_on_device, call->stream, nullptr, call->interrupted, call->interrupted_user});
   });
 }
 
@@ -243,7 +243,7 @@ int fastalex_profile(fastalex_net* net, const fastalex_call* call, fastalex_step
       }
       std::vector<int32_t> indices(request.top_k ? results[0].size() : 0);
       running.run({call->input, nullptr, outputs.data(), request.top_k ? indices.data() : nullptr, 0, 0, call->stream,
-                   seconds.data()});
+                   seconds.data(), nullptr, nullptr});
     }
     for (size_t i = 0; i < names.size(); ++i) report(user, names[i].c_str(), seconds[i]);
   });

@@ -19,7 +19,7 @@ extern "C" {
 
 // Raised with every change of this file, of step_api.h, of fastalex_step or of fastalex_frame; a library of another
 // number is refused.
-#define FASTALEX_BACKEND_ABI 5u
+#define FASTALEX_BACKEND_ABI 6u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
@@ -41,6 +41,8 @@ typedef struct fastalex_backend_call {
   int32_t outputs_on_device;    // the indices too
   void* stream;          // of the caller, for arrays on the device: work is queued on it; null: the default stream
   double* step_seconds;  // the time of each step is added to its place; null where nobody asks
+  int (*interrupted)(void* interrupted_user);  // of fastalex_call; may be null, and a backend need not ask
+  void* interrupted_user;
 } fastalex_backend_call;
 
 // Functions return a fastalex_status and, on failure, leave a sentence in last_error(). Those that give a text write

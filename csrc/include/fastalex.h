@@ -44,7 +44,8 @@ typedef enum fastalex_status {
   FASTALEX_INVALID = 1,       /* an argument is wrong: the message says which and what to do */
   FASTALEX_OUT_OF_MEMORY = 2, /* the net stays usable */
   FASTALEX_UNAVAILABLE = 3,   /* the backend cannot be had here; the message is the reason */
-  FASTALEX_INTERNAL = 4       /* a defect of the library */
+  FASTALEX_INTERNAL = 4,      /* a defect of the library */
+  FASTALEX_INTERRUPTED = 5    /* fastalex_call.interrupted ended the call; the net stays usable */
 } fastalex_status;
 
 /* How the weights of the fully connected layers are kept in memory. int8: symmetric, one scale an output channel;
@@ -198,6 +199,11 @@ typedef struct fastalex_call {
                                                  output is. */
   void* stream; /* cudaStream_t for arrays on the device, NULL: the default stream. With outputs on the device the call
                    returns when its work is queued there. */
+
+  /* "cpu": asked now and then, on the calling thread, whether the call should end early; its outputs are then
+     undefined, and fastalex_run returns FASTALEX_INTERRUPTED. NULL: never. */
+  int (*interrupted)(void* interrupted_user);
+  void* interrupted_user;
 } fastalex_call;
 
 /* Shapes of the outputs: shapes[4 * i] = N, C, H, W of output i. */
