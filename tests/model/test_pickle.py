@@ -101,3 +101,17 @@ def test_a_metric_and_what_holds_it_travel():
     np.testing.assert_array_equal(
         pickle.loads(pickle.dumps(extractor)).extract_batch(x, "features.10"), extractor.extract_batch(x, "features.10")
     )
+
+
+def test_modules_can_be_saved_whole(tmp_path):
+    torch = pytest.importorskip("torch")
+    from fastalex import LPIPS
+    from fastalex.networks import torch_reference
+
+    metric = LPIPS(pnet_rand=True, lpips=False, device="cpu").module()
+    network = torch_reference.build("alexnet-digits").eval()
+    digits, pair = torch.randn(1, 3, 131, 131), torch.rand(2, 1, 3, 64, 64) * 2 - 1
+    torch.save({"metric": metric, "network": network}, tmp_path / "modules.pt")
+    saved = torch.load(tmp_path / "modules.pt", weights_only=False)
+    assert torch.equal(saved["network"](digits), network(digits))
+    assert torch.equal(saved["metric"](*pair), metric(*pair))
