@@ -13,6 +13,7 @@
 #include "cpu/backend.h"
 #include "cpu/distance.h"
 #include "cpu/isa.h"
+#include "cpu/usable_cpus.h"
 #include "fastalex.h"
 #include "reference/naive.h"
 #include "weights/dequantize.h"
@@ -94,7 +95,7 @@ std::vector<float*> outputs_of(const fastalex_call& call, const std::vector<fast
 int threads_of(const char* what, int32_t threads) {
   if (threads < 0 || threads > kMaxThreads)
     invalid(what, " must be 0 (all processors) to ", kMaxThreads, ", not ", threads);
-  return threads ? threads : fastalex::usable_cpus();
+  return threads ? threads : std::min(fastalex::usable_cpus(), kMaxThreads);
 }
 
 void check_options(const fastalex_options& options) {
@@ -218,7 +219,7 @@ int fastalex_run(fastalex_net* net, const fastalex_call* call) {
     Net::Call running(&net->net, request);
     const std::vector<float*> outputs = outputs_of(*call, running.outputs());
     running.run({call->input, call->frame, outputs.data(), call->indices, call->input_on_device,
-                 call->outputs_on_device, call->stream, nullptr});
+                 call->outputs_on_device, call->stream, nullptr, call->interrupted, call->interrupted_user});
   });
 }
 
@@ -241,7 +242,7 @@ int fastalex_profile(fastalex_net* net, const fastalex_call* call, fastalex_step
       }
       std::vector<int32_t> indices(request.top_k ? results[0].size() : 0);
       running.run({call->input, nullptr, outputs.data(), request.top_k ? indices.data() : nullptr, 0, 0, call->stream,
-                   seconds.data()});
+                   seconds.data(), nullptr, nullptr});
     }
     for (size_t i = 0; i < names.size(); ++i) report(user, names[i].c_str(), seconds[i]);
   });
@@ -337,6 +338,13 @@ int fastalex_load_backend(const char* path) {
   return guarded([&] {
     need(path, "path");
     registry().load(path);
+  });
+}
+
+int fastalex_default_threads(int32_t* threads) {
+  return guarded([&] {
+    need(threads, "threads");
+    *threads = std::min(fastalex::usable_cpus(), kMaxThreads);
   });
 }
 

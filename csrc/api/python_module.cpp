@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <exception>
 #include <memory>
 #include <string>
 #include <utility>
@@ -188,6 +190,32 @@ class PyCall {
   py::ssize_t channels_ = -1;  // of an array
 };
 
+// Looks for a signal's exception, such as KeyboardInterrupt, during a long call.
+class Signals {
+ public:
+  static int interrupted(void* self) { return static_cast<Signals*>(self)->look(); }
+
+  // Throws the exception, if there was one.
+  void rethrow() const {
+    if (problem_) std::rethrow_exception(problem_);
+  }
+
+ private:
+  // Python's handlers run on the main thread alone; on others this finds nothing.
+  int look() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(50)) return 0;
+    last_ = now;
+    py::gil_scoped_acquire gil;
+    if (PyErr_CheckSignals() == 0) return 0;
+    problem_ = std::make_exception_ptr(py::error_already_set());
+    return 1;
+  }
+
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+  std::exception_ptr problem_;
+};
+
 // Provides memory for the outputs of a running call: new numpy arrays, or what the caller's function returns.
 class Allocator {
  public:
@@ -275,7 +303,13 @@ class PyNet {
         call.indices = indices.mutable_data();
       }
     }
+    Signals signals;
+    if (call.batch > 1) {  // one image is soon done
+      call.interrupted = Signals::interrupted;
+      call.interrupted_user = &signals;
+    }
     const int status = without_gil([&] { return fastalex_run(net_.get(), &call); });
+    signals.rethrow();
     allocator.rethrow();
     check(status);
     py::list& results = allocator.arrays();
@@ -566,6 +600,11 @@ PYBIND11_MODULE(_core, m) {
   m.def("devices", &devices, py::arg("backend") = "cuda");
   m.def("backends", &backends);
   m.def("build_info", &build_info);
+  m.def("default_threads", [] {
+    int32_t threads = 0;
+    check(fastalex_default_threads(&threads));
+    return threads;
+  });
   m.def("cpu_isa", [] {
     const char* isa;
     check(fastalex_cpu_isa(&isa));

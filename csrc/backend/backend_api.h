@@ -19,7 +19,7 @@ extern "C" {
 
 // Bump on any change to this file, step_api.h, fastalex_step or fastalex_frame. Libraries with a different number are
 // rejected.
-#define FASTALEX_BACKEND_ABI 5u
+#define FASTALEX_BACKEND_ABI 6u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
@@ -41,6 +41,8 @@ typedef struct fastalex_backend_call {
   int32_t outputs_on_device;    // the indices too
   void* stream;                 // the caller's, on which work with device arrays is queued; null: the default stream
   double* step_seconds;         // [step]: the step's time is added; null: times are not measured
+  int (*interrupted)(void* interrupted_user);  // fastalex_call.interrupted; may be null, and a backend may ignore it
+  void* interrupted_user;
 } fastalex_backend_call;
 
 // Functions return a fastalex_status and, on failure, leave a sentence in last_error(). Functions that return text

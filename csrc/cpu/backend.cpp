@@ -73,7 +73,7 @@ class CpuPlan final : public BackendPlan {
 
   void run(BackendContext* context, const fastalex_backend_call& call) const override {
     check_host_call(call);
-    run_network(network_, static_cast<NetworkContext*>(context), call.input, call.outputs, call.step_seconds);
+    run_network(network_, static_cast<NetworkContext*>(context), call);
   }
 
  private:

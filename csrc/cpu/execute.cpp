@@ -16,6 +16,7 @@ struct Call {
   const float* input;
   float* const* outputs;
   double* step_seconds;
+  Interrupt* interrupt;
 };
 
 // Image part ------------------------------------------------------------------------------------------------------
@@ -121,10 +122,11 @@ void run_image_part(const Call& call, ThreadPool::Lease* workers) {
   if (call.network.parallel_over_chunks && !call.step_seconds && workers->threads() > 1) {
     workers->run(
         [](const void* erased, int unit, int worker) {
-          ThreadPool::Lease alone = ThreadPool::Lease::within(worker);
-          run_chunk(*static_cast<const Call*>(erased), unit, worker, &alone);
+          const Call& call = *static_cast<const Call*>(erased);
+          ThreadPool::Lease alone = ThreadPool::Lease::within(worker, call.interrupt);
+          run_chunk(call, unit, worker, &alone);
         },
-        &call, call.network.chunks());
+        &call, call.network.chunks(), 1);
     return;
   }
   for (int i = 0; i < call.network.chunks(); ++i) run_chunk(call, i, 0, workers);
@@ -208,12 +210,13 @@ void run_batch_part(const Call& call, ThreadPool::Lease* workers) {
 
 }  // namespace
 
-void run_network(const Network& network, NetworkContext* context, const float* input, float* const* outputs,
-                 double* step_seconds) {
-  const Call call = {network, context, input, outputs, step_seconds};
-  ThreadPool::Lease workers(network.model->pool.get());
+void run_network(const Network& network, NetworkContext* context, const fastalex_backend_call& asked) {
+  Interrupt interrupt(asked.interrupted, asked.interrupted_user);
+  const Call call = {network, context, asked.input, asked.outputs, asked.step_seconds, &interrupt};
+  ThreadPool::Lease workers(network.model->pool.get(), &interrupt);
   run_image_part(call, &workers);
   if (network.has_fc_part()) run_batch_part(call, &workers);
+  if (interrupt.raised()) throw Error(FASTALEX_INTERRUPTED, "the call was interrupted");
 }
 
 }  // namespace fastalex

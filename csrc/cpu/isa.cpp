@@ -1,11 +1,8 @@
 // Selects the per-ISA kernels for this processor.
 #include "cpu/isa.h"
 
-#include <sched.h>
-
 #include <cstdlib>
 #include <cstring>
-#include <thread>
 
 #include "common/error.h"
 
@@ -88,13 +85,6 @@ const CpuKernels& cpu_kernels() {
   static const CpuKernels* chosen = choose(&refusal);
   if (!chosen) throw Error(FASTALEX_UNAVAILABLE, refusal);
   return *chosen;
-}
-
-int usable_cpus() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
-  unsigned count = std::thread::hardware_concurrency();
-  return count ? static_cast<int>(count) : 1;
 }
 
 }  // namespace fastalex

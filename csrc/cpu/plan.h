@@ -53,8 +53,8 @@ struct NetworkContext final : BackendContext {
   Buffer prepared, row_scales, row_zeros, plane_sums;
 };
 
-void run_network(const Network& network, NetworkContext* context, const float* input, float* const* outputs,
-                 double* step_seconds);
+// Throws Error(FASTALEX_INTERRUPTED) if call.interrupted asks for it.
+void run_network(const Network& network, NetworkContext* context, const fastalex_backend_call& call);
 
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_PLAN_H

@@ -103,19 +103,29 @@ void ThreadPool::join_job(int worker) {
 }
 
 void ThreadPool::take_units(int worker) {
-  for (int unit = next_.fetch_add(1); unit < units_; unit = next_.fetch_add(1)) work_(task_, unit, worker);
+  int done = 0;
+  for (int unit = next_.fetch_add(1); unit < units_; unit = next_.fetch_add(1)) {
+    work_(task_, unit, worker);
+    if (worker == 0 && interrupt_ && ++done % between_ == 0 && interrupt_->ask(worker)) next_.store(units_);
+  }
 }
 
-void ThreadPool::Lease::run(Work work, const void* task, int units) {
-  if (pool_ && pool_->threads_ > 1 && units > 1) return pool_->run(work, task, units);
-  for (int unit = 0; unit < units; ++unit) work(task, unit, worker_);
+void ThreadPool::Lease::run(Work work, const void* task, int units, int between) {
+  if (interrupt_ && interrupt_->ask(worker_)) return;
+  if (pool_ && pool_->threads_ > 1 && units > 1) return pool_->run(work, task, units, interrupt_, between);
+  for (int unit = 0; unit < units; ++unit) {
+    work(task, unit, worker_);
+    if (interrupt_ && (unit + 1) % between == 0 && interrupt_->ask(worker_)) return;
+  }
 }
 
-void ThreadPool::run(Work work, const void* task, int units) {
+void ThreadPool::run(Work work, const void* task, int units, Interrupt* interrupt, int between) {
   if (workers_.empty()) start();
   work_ = work;
   task_ = task;
   units_ = units;
+  interrupt_ = interrupt;
+  between_ = between;
   next_.store(0);
   open_.store(true);
   generation_.fetch_add(1);

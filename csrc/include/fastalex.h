@@ -44,7 +44,8 @@ typedef enum fastalex_status {
   FASTALEX_INVALID = 1,       /* an argument is wrong: the message says which and what to do */
   FASTALEX_OUT_OF_MEMORY = 2, /* the net stays usable */
   FASTALEX_UNAVAILABLE = 3,   /* the backend cannot run here; the message says why */
-  FASTALEX_INTERNAL = 4       /* a bug in the library */
+  FASTALEX_INTERNAL = 4,      /* a bug in the library */
+  FASTALEX_INTERRUPTED = 5    /* fastalex_call.interrupted ended the call; the net stays usable */
 } fastalex_status;
 
 /* Storage of fully connected weights. int8: symmetric, one scale an output channel;
@@ -91,7 +92,7 @@ typedef struct fastalex_options {
   const char* backend;  /* "cpu", "naive", "cuda", "tensorrt" */
   int32_t fc_storage;   /* fastalex_storage */
   int32_t precision;    /* fastalex_precision */
-  int32_t threads;      /* CPU threads a call may use; 0: as many as this process may run on */
+  int32_t threads;      /* CPU threads a call may use; 0: fastalex_default_threads() */
   int32_t device_index; /* which GPU, from 0 */
   const char* tuning;   /* rules for the choice of kernels, or NULL: see below */
   int32_t exact;        /* "cpu": 1: convolutions sum their products directly, never by Winograd's algorithm */
@@ -198,6 +199,11 @@ typedef struct fastalex_call {
                                                  output is. */
   void* stream; /* cudaStream_t for arrays on the device, NULL: the default stream. With outputs on the device the call
                    returns when its work is queued there. */
+
+  /* "cpu": asked now and then, on the calling thread, whether the call should end early; its outputs are then
+     undefined, and fastalex_run returns FASTALEX_INTERRUPTED. NULL: never. */
+  int (*interrupted)(void* interrupted_user);
+  void* interrupted_user;
 } fastalex_call;
 
 /* Shapes of the outputs: shapes[4 * i] = N, C, H, W of output i. */
@@ -274,6 +280,10 @@ FASTALEX_API int fastalex_backend(size_t index, const char** name, const char** 
 
 /* Registers the backend in the shared library at `path` (see csrc/backend/backend_api.h) under its own name. */
 FASTALEX_API int fastalex_load_backend(const char* path);
+
+/* The threads that a call uses where its options name none: the processors that this process may run on, bounded by its
+ * cgroup's CPU quota, rounded up, and by FASTALEX_NUM_THREADS, or where that is not set by OMP_NUM_THREADS. */
+FASTALEX_API int fastalex_default_threads(int32_t* threads);
 
 /* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels), "v4vnni", "v4bf16" (v4 with products of
  * bytes, and of bf16) or "neon".

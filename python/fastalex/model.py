@@ -251,8 +251,8 @@ class AlexNet(Network):
         :param x: float32 ``[N, C, H, W]``, as for :meth:`__call__`.
         :param k: from 1 to the number of classes.
         :param stream: as for :meth:`__call__`.
-        :returns: two arrays ``[N, k]``, the best first: probabilities, float32, and class indices, int32. They are in
-            host memory, numpy or of the library of ``x``; on a GPU the call waits for them.
+        :returns: two numpy arrays ``[N, k]``, the best first: probabilities, float32, and class indices, int32. On a
+            GPU the call waits for them.
         :raises UserError: for a wrong ``x`` or ``k``.
         """
         if arguments.positive_int("k", k) > self.variant.num_classes:

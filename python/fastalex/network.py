@@ -11,6 +11,7 @@ import numpy as np
 from . import _core
 from . import weights as weights_files
 from ._util import arguments
+from ._version import __version__
 from .errors import UserError
 from .networks import taps
 from .networks.architecture import Variant
@@ -21,6 +22,8 @@ from .runtime.device_array import DeviceArray
 from .tuning import nets
 from .weights import adapt, initial, quantized, resolve
 from .weights.readers import mapped
+
+_REMADE = frozenset(("_device", "_net", "_quantized", "threads", "tuning"))  # by unpickling
 
 
 class Network:
@@ -56,14 +59,47 @@ class Network:
         self.mean_image = loaded.mean_image() if loaded else None
         self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
         parameters = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
+        self._threads = threads
+        self._build(parameters, loaded if check else None)
+
+    def _build(self, parameters: Mapping[str, Any], loaded: Optional[weights_files.Weights] = None) -> None:
+        """Make the native net; hold it against the graph of the file that it was ``loaded`` from, if that has one."""
         params = initial.check(self.variant, parameters, self.fc_weights)
-        if check and loaded and loaded.graph:
+        if loaded and loaded.graph:
             from .selftest import files
 
             files.check(loaded, self.variant, parameters)
         with mapped.reading_once(parameters.values()):
             self._net, self.tuning = self._make(params)
         self._quantized = quantized.original_quantized(parameters, self.fc_weights)
+
+    def __getstate__(self) -> Dict[str, Any]:
+        """Return the options, the parameters as they are stored, and a subclass's attributes; no native net."""
+        state = {name: value for name, value in self.__dict__.items() if name not in _REMADE}
+        return {"fastalex": __version__, "attributes": state, "parameters": self._parameters_for(self.fc_weights)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Make the net anew on the device of the same name.
+
+        :raises UserError: for a pickle of another version of fastalex.
+        :raises BackendError: if the device cannot be used here.
+        """
+        version = state.get("fastalex")
+        if version != __version__:
+            raise UserError(
+                f"the pickle is of fastalex {version}, this is {__version__}: save the weights with net.save"
+            )
+        self.__dict__.update(state["attributes"])
+        self._device = device_spec.choose(self.device)
+        self.threads = device_spec.thread_count(self._threads)
+        self._build(state["parameters"])
+
+    def _parameters_for(self, storage: str) -> Dict[str, Any]:
+        """Return the parameters: float32 arrays, or fully connected weights as they are kept in a quantized ``storage``."""
+        parameters: Dict[str, Any] = self.state_dict()
+        if storage in quantized.STORAGES and storage == self.fc_weights:
+            parameters = {**quantized.restore(parameters, self.variant, storage), **self._quantized}
+        return parameters
 
     def _make(self, params: Sequence[Any]) -> Tuple[_core.Net, str]:
         """Make the native net; return it and the source of its tuning rules."""
@@ -150,7 +186,8 @@ class Network:
 
         digest = hashlib.sha256()
         for index, (name, shape) in enumerate(self.variant.parameter_shapes().items()):
-            digest.update(repr((name, tuple(shape))).encode() + self._net.param(index).tobytes())
+            values = self._net.param(index) + np.float32(0)  # a zero has one sign
+            digest.update(repr((name, tuple(shape))).encode() + values.tobytes())
         return digest.hexdigest()
 
     def save(self, path: Union[str, os.PathLike[str]], fc_weights: str = "fp32") -> None:
@@ -166,11 +203,9 @@ class Network:
             quantized, for instance NaN.
         """
         arguments.one_of("fc_weights", fc_weights, ("fp32", *quantized.STORAGES))
-        parameters: Dict[str, Any] = self.state_dict()
+        parameters = self._parameters_for(fc_weights)
         metadata = weights_files.metadata_for(self.variant, self.labels, self.calibration, self.mean_image)
         if fc_weights != "fp32":
-            if fc_weights == self.fc_weights:
-                parameters = {**quantized.restore(parameters, self.variant, fc_weights), **self._quantized}
             parameters, added = quantized.to_file(parameters, self.variant, fc_weights)
             metadata.update(added)
         weights_files.save(path, parameters, metadata)

@@ -163,4 +163,12 @@ def _classes() -> Any:
         def _reduced(self, values: torch.Tensor) -> torch.Tensor:
             return getattr(values, self.reduction)() if self.reduction else values
 
+    Module.__qualname__ = "Module"  # where pickle looks for it
     return {"Module": Module}
+
+
+def __getattr__(name: str) -> Any:
+    """Find the class that is made at its first use, for pickle."""
+    if name == "Module":
+        return _classes()[name]
+    raise AttributeError(name)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import Any, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 from .._util import arguments
+from .._version import __version__
 from ..errors import UserError
 from ..runtime import device_spec
 from . import conventions, heads, inputs
@@ -20,6 +21,8 @@ REDUCTIONS = (None, "none", "mean", "sum")
 # Larger images are cut into tiles: at 1024 x 1024 an image's features are 43 MB, the network's own memory about 80.
 TILE = 1024
 MEMORY = 2 << 30  # bytes of features that matrix() holds
+
+_REMADE = frozenset(("_engine", "_module", "_trunk", "cache"))  # by unpickling
 
 
 class LPIPS:
@@ -207,10 +210,33 @@ class LPIPS:
         chosen = device_spec.choose(name)
         if chosen.name != self.device:
             self._module = None
-            arrays = self._trunk.parameters()
-            kept = dict(zip((heads.NAME % k for k in range(len(self.heads))), self._shaped_heads()))
-            self._place(Trunk(arrays, name, *self._options), kept, False)
+            self._place(Trunk(self._trunk.parameters(), name, *self._options), self._named_heads(), False)
         return self
+
+    def __getstate__(self) -> Dict[str, Any]:
+        """Everything but the native net and the cached features: options, and the weights as arrays."""
+        state = {name: value for name, value in self.__dict__.items() if name not in _REMADE}
+        weights = {"trunk": self._trunk.parameters(), "digest": self._trunk.digest}
+        return {"fastalex": __version__, "attributes": state, **weights, "cache": self.cache and self.cache.capacity}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Make the native net anew on the device of the same name.
+
+        :raises UserError: for a pickle of another version of fastalex.
+        :raises BackendError: if the device cannot be used here.
+        """
+        if state.get("fastalex") != __version__:
+            raise UserError(
+                f"the pickle is of fastalex {state.get('fastalex')}, this is {__version__}: make the metric anew"
+            )
+        self.__dict__.update(state["attributes"])
+        self.cache = None if state["cache"] is None else FeatureCache(state["cache"])
+        trunk = Trunk(state["trunk"], self.device, *self._options)
+        trunk.digest = state["digest"]
+        self._place(trunk, self._named_heads(), False)
+
+    def _named_heads(self) -> Dict[str, np.ndarray]:
+        return {heads.NAME % k: head.reshape(1, -1, 1, 1) for k, head in enumerate(self.heads)}
 
     def cuda(self, index: int = 0) -> LPIPS:
         """:meth:`to` the GPU ``index``."""
@@ -282,9 +308,6 @@ class LPIPS:
         if self.reduction is not None:
             values = np.asarray(getattr(np, self.reduction)(values, dtype=np.float64))
         return values.astype(np.float32)
-
-    def _shaped_heads(self) -> List[np.ndarray]:
-        return [head.reshape(1, -1, 1, 1) for head in self.heads]
 
     def __repr__(self) -> str:
         return "LPIPS(net='alex', version=%r, eps=%r, device=%r, precision=%r, threads=%d)" % (

@@ -16,7 +16,7 @@ from ..networks import taps, variants
 from ..networks.layers import Layer, layer_table
 from ..runtime import device_spec, native, precisions
 from ..tuning import rules
-from ..weights import adapt, initial, registry
+from ..weights import adapt, initial, mappings, registry
 from ..weights.readers import mapped
 from .conventions import MODULES
 from .geometry import Geometry
@@ -75,7 +75,7 @@ class Trunk:
 def load(given: Given) -> weights_files.Weights:
     """The weights that ``given`` means, a published file fetched where it is not here yet."""
     if isinstance(given, Mapping):
-        return weights_files.Weights(dict(given))
+        return mappings.from_mapping(given)
     if not isinstance(given, (str, os.PathLike)):
         raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(given).__name__}")
     return weights_files.load(registry.locate(given))

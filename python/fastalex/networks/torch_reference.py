@@ -198,4 +198,14 @@ def _classes() -> Dict[str, Any]:
         }
         return makers[layer.op]()
 
-    return {"Network": Network, "module": _module}
+    for one in (Convolution, FullyConnected, Function, Network):
+        one.__qualname__ = one.__name__  # where pickle looks for it
+    classes = {one.__name__: one for one in (Convolution, FullyConnected, Function, Network)}
+    return {**classes, "module": _module}
+
+
+def __getattr__(name: str) -> Any:
+    """Find a class that is made at its first use, for pickle."""
+    if name in ("Convolution", "FullyConnected", "Function", "Network"):
+        return _classes()[name]
+    raise AttributeError(name)

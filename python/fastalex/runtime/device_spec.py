@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from dataclasses import dataclass
 from typing import List, Optional
@@ -136,7 +135,7 @@ def thread_count(threads: Optional[int]) -> int:
     :raises UserError: if it is not a whole number from 1 to :data:`MAX_THREADS`.
     """
     if threads is None:
-        return len(os.sched_getaffinity(0))
+        return _core.default_threads()
     if not is_int(threads) or not 1 <= threads <= MAX_THREADS:
         raise UserError(f"threads must be a whole number from 1 to {MAX_THREADS}, not {threads!r}")
     return threads

@@ -10,6 +10,7 @@ from ..errors import UserError
 from ..networks import imagenet_labels, variants
 from ..networks.architecture import Variant
 from . import Weights, adapt, load_named
+from .mappings import from_mapping
 
 DEFAULT_VARIANT = "alexnet2012"
 
@@ -22,7 +23,7 @@ def load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[We
     if given is None or (isinstance(given, str) and given == "random"):
         return None
     if isinstance(given, Mapping):
-        return Weights(dict(given))
+        return from_mapping(given)
     if not isinstance(given, (str, os.PathLike)):
         raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(given).__name__}")
     return load_named(given)
