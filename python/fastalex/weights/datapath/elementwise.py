@@ -9,7 +9,7 @@ import numpy as np
 
 from ...networks import activations
 from ...networks.activations import DEFAULT_SLOPE
-from ..graph import Node, attribute, given
+from ..graph import Node, attribute, optional_input
 from ..steps import Step
 from .flow import (
     Flow,
@@ -53,7 +53,7 @@ def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 
 
 def dropout(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    training = given(inputs, 2)
+    training = optional_input(inputs, 2)
     if training is not None and np.asarray(small_array(training)).any():
         raise RefusedError("it is in training mode")
     return flow

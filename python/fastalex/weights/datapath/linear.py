@@ -7,7 +7,7 @@ from typing import Any, List, Optional
 
 import numpy as np
 
-from ..graph import Node, attribute, given, whole, wholes
+from ..graph import Node, attribute, optional_input, whole, wholes
 from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, rounding_of, shown_name
 from .pooling import adaptive_by_products
 
@@ -48,7 +48,7 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 
 
 def _bias(walk: Walk, node: Node, inputs: List[Any]) -> Any:
-    bias = given(inputs, 2)
+    bias = optional_input(inputs, 2)
     return None if bias is None else walk.once(bias, node)
 
 
