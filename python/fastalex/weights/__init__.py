@@ -227,7 +227,7 @@ def _reader(name: str, stream: BinaryIO) -> Any:
         stream.seek(0)
         pytorch = importlib.import_module(".readers.pytorch", __name__)
         if not pytorch.recognizes(start):
-            raise FormatError("it is of none of the formats that are read: " + READABLE)
+            raise FormatError("it is in none of the formats that can be read: " + READABLE)
         return pytorch
     return importlib.import_module(".readers." + module, __name__)
 

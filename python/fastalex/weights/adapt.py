@@ -56,11 +56,11 @@ def find(weights: Weights) -> Found:
     _check_options(weights, row)
     _check_shapes(weights, names, row)
     if len(best) == 1 and not weights.steps and not _published(weights, row):
-        note = "assumed from the shapes of its arrays, whose names or widths are of no published network"
+        note = "assumed from the shapes of its arrays, whose names or widths are not those of a published network"
         note += _changes(VARIANTS[best[0]], row)
-        return Found(row, f"{note}; if it is another, pass variant= ({', '.join(VARIANTS)})", certain=False)
+        return Found(row, f"{note}; pass variant= if it is another ({', '.join(VARIANTS)})", certain=False)
     if len(best) == 1:
-        how = f"found from {'its layers' if weights.steps else 'the names and shapes of its arrays'}"
+        how = f"recognized by {'its layers' if weights.steps else 'the names and shapes of its arrays'}"
         return Found(row, how + _changes(VARIANTS[best[0]], row))
     others = tuple(best[1:])
     note = f"assumed from the shapes, which fit {' and '.join(others)} too: pass variant= if it is one of them"

@@ -162,7 +162,9 @@ def _transfer(url: str, path: str, size: Optional[int], checksum: Tuple[str, str
     if total is not None and done < total:
         raise _BrokenOffError(f"the connection broke off after {done} of {total} bytes")
     if state.hexdigest() != digest:
-        raise _WrongHashError(f"what it gives has the {algorithm} {state.hexdigest()}, not {digest}, and was deleted")
+        raise _WrongHashError(
+            f"the file that it sends has the {algorithm} {state.hexdigest()}, not {digest}, and was deleted"
+        )
     with _cache_errors(path):
         os.replace(part, path)
     _remove(tag_file)
@@ -237,7 +239,7 @@ def _copy(response: Any, out: BinaryIO, state: Any, done: int, limit: int, repor
             return done
         done += len(chunk)
         if done > limit:
-            raise _UnreachableError(f"it gives more than the {limit} bytes of the file")
+            raise _UnreachableError(f"it sends more than the {limit} bytes of the file")
         with _cache_errors(path):
             out.write(chunk)
         state.update(chunk)

@@ -148,7 +148,7 @@ def _take_activation(acts: Dict[int, str], index: int, step: Step, where: str) -
     if index < activations.COUNT and acts.setdefault(index, word) != word:
         raise UserError(
             f"the layer '{short(step.name)}' of {where} is a second activation of one layer "
-            f"({word} behind {acts[index]}), and a network of the family has one"
+            f"({word} after {acts[index]}), and a network of the family has one"
         )
 
 
@@ -176,7 +176,7 @@ def _check_classifier(weights: Weights, classifier: Sequence[Step]) -> str:
             )
         before = step.kind
     if count < FULLY_CONNECTED:
-        raise UserError(f"{where} ends with {len(classifier)} layers where the family has fc")
+        raise UserError(f"{where} has {count} fully connected layers, a network of the family has {FULLY_CONNECTED}")
     return output
 
 
@@ -226,7 +226,7 @@ def _constants(step: Step) -> Tuple[int, float, float, float]:
     numbers = [value for value in values if isinstance(value, float) and math.isfinite(value)]
     size = step.options.get("size")
     if not isinstance(size, int) or len(numbers) != 3 or size < 1:
-        raise UserError(f"the constants of the layer '{short(step.name)}' are no numbers")
+        raise UserError(f"the constants of the layer '{short(step.name)}' are not numbers")
     return size, numbers[0], numbers[1], numbers[2]
 
 

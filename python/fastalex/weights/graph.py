@@ -68,7 +68,7 @@ def wholes(node: Node, key: str, default: Sequence[int]) -> List[int]:
     """
     value = attribute(node, key, list(default))
     if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
-        raise FormatError(f"the attribute {key} of a {shown(node.op)} is no list of whole numbers")
+        raise FormatError(f"the attribute {key} of a {shown(node.op)} is not a list of whole numbers")
     return value
 
 

@@ -139,7 +139,7 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
         )
     storage = metadata.get(STORAGE_KEY)
     if storage not in STORAGES:
-        raise FormatError(f"its weights are kept as {storage!r:.20}, not as {' or '.join(STORAGES)}")
+        raise FormatError(f"its weights are stored as {storage!r:.20}, not as {' or '.join(STORAGES)}")
     try:
         variant = named()
         shapes = variant.parameter_shapes() if variant else {}

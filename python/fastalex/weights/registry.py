@@ -136,8 +136,8 @@ def fetch(name: str, quiet: bool = False) -> str:
         download.download(row.urls, path, row.bytes, row.algorithm, row.digest, quiet)
     elif not download.is_verified(path, row.algorithm, row.digest):
         raise UserError(
-            f"{path} does not have the {row.algorithm} {row.digest} of the weights '{name}': delete it, and it is "
-            "downloaded again"
+            f"{path} does not have the {row.algorithm} {row.digest} of the weights '{name}': delete it to download it "
+            "again"
         )
     return path
 

@@ -44,7 +44,7 @@ def leaky_relu(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     """Add a leaky ReLU."""
     slope = attribute(node, "alpha", DEFAULT_SLOPE)
     if not isinstance(slope, float) or not np.isfinite(slope):
-        raise RefusedError("its slope is no number")
+        raise RefusedError("its slope is not a number")
     return activation(activations.leaky_relu(float(str(np.float32(slope)))))(walk, node, flow, inputs)
 
 

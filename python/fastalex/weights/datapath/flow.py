@@ -92,7 +92,7 @@ class Flow:
     def after(self, layer: Any, sides: Tuple[int, ...]) -> Flow:
         """Return the values after one more layer, with results of the shape ``sides`` in place."""
         if len(self.layers) >= LARGEST_DEPTH:
-            raise RefusedError(f"more than {LARGEST_DEPTH} layers stand before it")
+            raise RefusedError(f"it comes after more than {LARGEST_DEPTH} layers")
         return Flow((*self.layers, layer), self.batch, sides, gain=self.gain)
 
     def through(self, layer: Any) -> Flow:
@@ -202,7 +202,7 @@ def small_array(constant: Any) -> np.ndarray:
     if isinstance(constant, np.ndarray):
         return constant
     if not hasattr(constant, "array") or math.prod(constant.sides) > LARGEST_CONSTANT:
-        raise RefusedError("what it computes with is no small constant")
+        raise RefusedError("its operand is not a small constant")
     values: np.ndarray = constant.array()
     return values
 
@@ -235,7 +235,7 @@ def without_gain(flow: Flow) -> Flow:
     :raises RefusedError: if there is one.
     """
     if flow.gain is not None:
-        raise RefusedError("it stands behind a factor, which does not go through it")
+        raise RefusedError("it follows a factor that cannot be moved past it")
     return flow
 
 

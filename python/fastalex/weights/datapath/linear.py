@@ -94,7 +94,7 @@ def gemm(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     bias = _bias(walk, node, inputs)
     factors = (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0))
     if not all(isinstance(factor, float) for factor in factors) or len(weight.sides) != 2:
-        raise RefusedError("its weights are no matrix, or it has a factor that is no number")
+        raise RefusedError("its weights are not a matrix, or it has a factor that is not a number")
     transposed = not whole(node, "transB", 0)
     layer = Linear("fc", shown_name(node), weight, bias, {}, transposed, factors)
     return _fully_connected(flow, layer, weight.sides[0 if transposed else 1])
@@ -108,7 +108,7 @@ def matmul(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         raise RefusedError("it multiplies from the left")
     weight = walk.once(inputs[1], node)
     if len(weight.sides) != 2:
-        raise RefusedError("its weights are no matrix")
+        raise RefusedError("its weights are not a matrix")
     return _fully_connected(flow, Linear("fc", shown_name(node), weight, None, {}, True), weight.sides[0])
 
 
@@ -135,9 +135,9 @@ def _feature_order(flow: Flow) -> Optional[np.ndarray]:
         return None
     order: np.ndarray = flow.positions[0]
     if flow.shape[1] != flow.size or not alike(flow, order):
-        raise RefusedError("it does not read each value before it once")
+        raise RefusedError("it does not read each value before it exactly once")
     if (order[1:] - order[:-1] == 1).all() and order[0] == 0:
         return None
     if len(np.unique(order)) != flow.size:
-        raise RefusedError("it does not read each value before it once")
+        raise RefusedError("it does not read each value before it exactly once")
     return order.astype(np.intp)

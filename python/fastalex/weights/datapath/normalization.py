@@ -52,27 +52,27 @@ def spatial_norm(node: Node, inputs: List[Any]) -> Union[Flow, SpatialNormPart]:
     """Continue a normalization within a channel; its last node gives the values after it."""
     part: SpatialNormPart = next(value for value in inputs if isinstance(value, SpatialNormPart))
     if node.op not in SPATIAL_OPS:
-        raise RefusedError(f"it is no part of a normalization within a channel, which {part.begun_by} would begin")
+        raise RefusedError(f"it is not part of a normalization within a channel, which {part.begun_by} would begin")
     before, after = SPATIAL_OPS[node.op]
     others = [value for value in inputs if value is not part]
     if part.stage != before or len(others) > 1:
-        raise RefusedError("it is no part of a normalization within a channel")
+        raise RefusedError("it is not part of a normalization within a channel")
     options = dict(part.options)
     if node.op == "Div":
         divides_the_values = inputs[0] is part.flow
         if not divides_the_values:
-            raise RefusedError("it is no part of a normalization within a channel")
+            raise RefusedError("it is not part of a normalization within a channel")
         return part.flow.after(Step("spatial_norm", shown_name(node), options), part.flow.sides)
     if node.op == "AveragePool":
         kernel, pads = wholes(node, "kernel_shape", ()), wholes(node, "pads", [0, 0, 0, 0])
         size = kernel[0]
         plain = set(wholes(node, "strides", [1, 1])) == {1} and whole(node, "count_include_pad", 0)
         if set(kernel) != {size} or set(pads) != {size // 2} or not size % 2 or not plain:
-            raise RefusedError("it is no part of a normalization within a channel")
+            raise RefusedError("it is not part of a normalization within a channel")
         options["size"] = size
     else:
         values = small_array(others[0])
         if values.size != 1:
-            raise RefusedError("it is no part of a normalization within a channel")
+            raise RefusedError("it is not part of a normalization within a channel")
         options[{"Mul": "alpha", "Add": "k", "Pow": "beta"}[node.op]] = float(values.reshape(-1)[0])
     return SpatialNormPart(part.flow, after, options, part.begun_by)

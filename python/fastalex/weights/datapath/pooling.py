@@ -63,7 +63,7 @@ def average_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         return flow  # PyTorch's export of the adaptive pool at the network's own input size
     if list(kernel) == list(flow.sides[1:]) and not any(pads):
         return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
-    raise RefusedError("the family has an adaptive average pool alone")
+    raise RefusedError("the family has only an adaptive average pool")
 
 
 def global_average(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:

@@ -26,14 +26,14 @@ def require_room(node: Node, values: List[Any], largest: int) -> None:
     :raises RefusedError: if they can, or the op is not in :data:`OPS`.
     """
     if node.op not in OPS:
-        raise RefusedError("it computes weights, which should be stored")
+        raise RefusedError("it computes weights, which must be stored")
     lists = [node.attributes.get(key) for key in ("axes", "perm", "starts", "steps")]
     if node.op in ("Reshape", "Slice", "Squeeze", "Unsqueeze"):
         lists += [np.asarray(value).reshape(-1) for value in values[1:] if value is not None]
     if any(isinstance(axes, (list, np.ndarray)) and len(axes) > MOST_AXES for axes in lists):
-        raise RefusedError("it names more axes than an array has")
+        raise RefusedError("it names more axes than an array can have")
     if _count(node, [np.asarray(value) for value in values if value is not None]) > largest:
-        raise RefusedError("it makes more values than there are")
+        raise RefusedError("its result would have too many values")
 
 
 def _count(node: Node, arrays: List[np.ndarray]) -> int:

@@ -199,7 +199,7 @@ class Walk:
         if node.op == "Transpose" and large and len(large[0].sides) == 2:
             return [Transposed(large[0])]
         if large:
-            raise RefusedError("it computes weights, which should be stored")
+            raise RefusedError("it computes weights, which must be stored")
         values = [value.array() if hasattr(value, "array") else value for value in inputs]
         require_room(node, values, LARGEST_CONSTANT)
         return interpreter.evaluate(node, values, self.graph.opset)
@@ -238,7 +238,7 @@ class Walk:
         sizes = {part.shape[1] for part in parts}
         plain = dataclasses.replace(joined, columns=None)
         if len(sizes) != 1 or not plain.in_place():
-            raise RefusedError("the parts of its normalization are no columns")
+            raise RefusedError("the parts of its normalization are not columns")
         options = dict(joined.columns or (), crosses_columns=False)
         return plain.after(Step("lrn", "norm", options), plain.sides)
 
@@ -252,7 +252,7 @@ class Walk:
         if isinstance(constant, np.ndarray):
             return Computed(constant)
         if not hasattr(constant, "array"):
-            raise RefusedError("a parameter of it is computed or missing, not stored")
+            raise RefusedError("one of its parameters is computed or missing, not stored")
         if max(constant.sides, default=0) > LARGEST_SIDE:
             raise FormatError(f"{getattr(constant, 'name', '')!r:.100} has a side of more than {LARGEST_SIDE}")
         if min(constant.sides, default=0) < 0:
@@ -293,7 +293,7 @@ def _ended(flow: Flow) -> Tuple[Any, ...]:
     if flow.moved is None:
         return tuple(layers)
     if flow.shape[0] != flow.batch:
-        raise FormatError(f"its result has {flow.shape[0]} lines for {flow.batch} pictures")
+        raise FormatError(f"its result has {flow.shape[0]} rows for {flow.batch} pictures")
     order = flow.positions[0]
     if not alike(flow, order):
         raise FormatError("its result mixes the images of a batch")
@@ -301,7 +301,7 @@ def _ended(flow: Flow) -> Tuple[Any, ...]:
         return tuple(layers)
     last = layers[-1] if layers and isinstance(layers[-1], Step) else None
     if last is not None and last.kind == "softmax" and len(np.unique(order)) != flow.size:
-        raise FormatError("it leaves out classes behind its softmax")
+        raise FormatError("it leaves out classes after its softmax")
     position = len(layers) - (2 if last is not None and last.kind in ("act", "softmax") else 1)
     if position < 0 or not isinstance(layers[position], Linear):
         raise FormatError("its result is moved in a way that no network of the family has")

@@ -146,7 +146,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             sides += _dimensions(wire.message(value), budget)
     modern = generations[_NET_LAYERS_V2]
     if not modern and not generations[_NET_LAYERS_V1]:
-        raise FormatError("it has no layers, so it is no caffemodel")
+        raise FormatError("it has no layers, so it is not a caffemodel")
     layers = [_Layer(data, budget, _V2) for data in modern] or [
         _v1_layer(data, budget) for data in generations[_NET_LAYERS_V1]
     ]

@@ -39,7 +39,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     except FormatError:
         raise
     except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise a dozen kinds on damaged bytes
-        raise FormatError(f"it is not a sound npz archive ({str(error) or type(error).__name__})") from None
+        raise FormatError(f"it is not a valid npz archive ({str(error) or type(error).__name__})") from None
     return arrays, _metadata(arrays.pop(_METADATA, None))
 
 

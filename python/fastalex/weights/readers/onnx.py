@@ -45,7 +45,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
         elif number == 14:
             metadata.update(_property(wire.message(value), budget))
     if content is None:
-        raise FormatError("it has no graph, so it is no ONNX model")
+        raise FormatError("it has no graph, so it is not an ONNX model")
     graph = _graph(content, opset, budget)
     network = datapath.follow(graph)
     return network.arrays, metadata, network.steps, graph

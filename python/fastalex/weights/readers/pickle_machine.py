@@ -115,7 +115,7 @@ class _Machine:
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise FormatError("its pickle takes more than it has put")
+            raise FormatError("its pickle pops more than it has pushed")
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -162,16 +162,16 @@ class _Machine:
     def append(self, values: List[Any]) -> None:
         target = self.top()
         if type(target) is not list:
-            raise FormatError("its pickle appends to something that is no list")
+            raise FormatError("its pickle appends to something that is not a list")
         target.extend(values)
 
     def set_items(self, values: List[Any]) -> None:
         target = self.top()
         if type(target) not in (dict, OrderedDict) or len(values) % 2:
-            raise FormatError("its pickle sets an item of something that is no dict")
+            raise FormatError("its pickle sets an item of something that is not a dict")
         for key, value in zip(values[::2], values[1::2]):
             if type(key) not in _KEYS:
-                raise FormatError("its pickle has a key that is no plain value")
+                raise FormatError("its pickle has a key that is not a plain value")
             target[key] = value
 
     def set_item(self) -> None:
@@ -180,27 +180,27 @@ class _Machine:
 
     def put(self, index: int) -> None:
         if index < 0 or len(self.memo) >= MAX_STEPS:
-            raise FormatError("its pickle has a memo that cannot be")
+            raise FormatError("its pickle has an invalid memo")
         self.memo[index] = self.top()
 
     def get(self, index: int) -> None:
         if index not in self.memo:
-            raise FormatError("its pickle asks for what it has not kept")
+            raise FormatError("its pickle reads from its memo what it has not put there")
         self.push(self.memo[index])
 
     def find(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}"
         if type(module) is not str or type(name) is not str or full not in self.names:
             raise FormatError(
-                f"it asks for {full!r:.100}, which is no tensor; load it where it comes from and save "
-                "model.state_dict()"
+                f"it asks for {full!r:.100}, which is not part of a tensor; load it with the program that saved it "
+                "and save model.state_dict()"
             )
         self.push(self.names[full])
 
     def find_stacked(self) -> None:
         name, module = self.pop(), self.pop()
         if type(module) is not str or type(name) is not str:
-            raise FormatError("its pickle names something that is no text")
+            raise FormatError("its pickle names something that is not text")
         self.find(module, name)
 
     def find_line(self) -> None:
@@ -210,19 +210,19 @@ class _Machine:
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if type(function) is not Function or type(arguments) is not tuple:
-            raise FormatError("its pickle calls something that is no function")
+            raise FormatError("its pickle calls something that is not a function")
         self.push(function.call(*arguments))
 
     def build(self) -> None:
         """Drop the attribute ``_metadata`` of PyTorch's state dict, which holds version numbers; refuse any other."""
         state, target = self.pop(), self.top()
         if type(target) is not OrderedDict or type(state) is not dict or set(state) != {"_metadata"}:
-            raise FormatError("its pickle sets the state of something that is no state dict")
+            raise FormatError("its pickle sets the state of something that is not a state dict")
 
     def persistent_id(self) -> None:
         key = self.pop()
         if self.persistent is None:
-            raise FormatError("its pickle refers to an object outside")
+            raise FormatError("its pickle refers to an object outside of it")
         self.push(self.persistent(key))
 
 

@@ -37,9 +37,11 @@ def read(data: memoryview) -> Any:
 
     def persistent(entry: Any) -> Storage:
         if type(entry) is tuple and entry and entry[0] == "module":
-            raise FormatError("it holds a whole network; load it where it comes from and save model.state_dict()")
+            raise FormatError(
+                "it holds a whole network; load it with the program that saved it and save model.state_dict()"
+            )
         if type(entry) is not tuple or len(entry) not in (5, 6) or entry[0] != "storage" or type(entry[2]) is not str:
-            raise FormatError("its pickle refers to something that is no storage")
+            raise FormatError("its pickle refers to something that is not a storage")
         kind, key, count = storage_type(entry[1]), entry[2], counted(entry[4])
         if roots.setdefault(key, (kind, count)) != (kind, count):
             raise FormatError(f"its storage {key!r:.100} has two sizes")
@@ -47,7 +49,7 @@ def read(data: memoryview) -> Any:
         if view is None:
             return Storage(kind, count, key, 0, locate)
         if type(view) is not tuple or len(view) != 3:
-            raise FormatError("its pickle refers to something that is no storage")
+            raise FormatError("its pickle refers to something that is not a storage")
         return Storage(kind, counted(view[2]), key, counted(view[1]), locate)
 
     content, position = pickle_machine.load(data, position, NAMES, persistent)

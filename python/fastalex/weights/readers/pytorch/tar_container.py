@@ -42,7 +42,7 @@ def read(data: memoryview) -> Any:
     def persistent(key: Any) -> Tensor:
         number = key if type(key) is int else int(key) if type(key) is str and key.isdigit() else None
         if number not in tensors:
-            raise FormatError("its pickle refers to something that is no tensor")
+            raise FormatError("its pickle refers to something that is not a tensor")
         return tensors[number]
 
     return pickle_machine.load(members["pickle"], 0, NAMES, persistent)[0]
@@ -68,7 +68,7 @@ def _storages(data: memoryview) -> Dict[Any, Storage]:
     views, _ = pickle_machine.load(data, position)
     for view in views if type(views) is list else ():
         if type(view) is not tuple or len(view) != 4 or any(type(part) is not int for part in view):
-            raise FormatError("it has a view that is none")
+            raise FormatError("it has an invalid view of a storage")
         target, root, offset, numbers = view
         if root not in storages:
             raise FormatError("it has a view of a storage that is missing")

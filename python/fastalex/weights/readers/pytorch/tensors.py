@@ -164,7 +164,7 @@ def counted(value: Any) -> int:
     :raises FormatError: if it is not.
     """
     if type(value) is not int or value < 0:
-        raise FormatError("its pickle has a size that is no whole number from 0 up")
+        raise FormatError("its pickle has a size that is not a whole number from 0 up")
     return value
 
 

@@ -46,7 +46,7 @@ def read(data: memoryview, stream: BinaryIO) -> Any:
 
     def persistent(entry: Any) -> Storage:
         if type(entry) is not tuple or len(entry) != 5 or entry[0] != "storage" or type(entry[2]) is not str:
-            raise FormatError("its pickle refers to something that is no storage")
+            raise FormatError("its pickle refers to something that is not a storage")
         return Storage(storage_type(entry[1]), counted(entry[4]), entry[2], 0, locate)
 
     return pickle_machine.load(members[heads[0]], 0, NAMES, persistent)[0]
@@ -72,7 +72,7 @@ def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, memoryview]:
     except FormatError:
         raise
     except Exception:  # noqa: BLE001 - zipfile raises half a dozen kinds on damaged bytes
-        raise FormatError("it has no directory that is sound (is the file cut short?)") from None
+        raise FormatError("it has no valid directory (is the file cut short?)") from None
     members: Dict[str, memoryview] = {}
     for info in directory:
         name = info.filename
