@@ -62,7 +62,7 @@ def calibrate(
         if report is not None:
             report(done)
     if not done:
-        raise UserError("there are no images to calibrate with; give some that are like those to come")
+        raise UserError("there are no images to calibrate with; give some like those that the network will see")
     signed = signed_inputs(net.variant.layers())
     scales = {}
     for name, histogram in histograms.items():

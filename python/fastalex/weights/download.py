@@ -129,7 +129,7 @@ def _from(url: str, path: str, size: Optional[int], checksum: Tuple[str, str], q
         except _BrokenOffError as error:
             broken += 1
             if broken == ATTEMPTS:
-                raise _UnreachableError(f"{error}; run it again to go on from there") from None
+                raise _UnreachableError(f"{error}; run it again to resume from there") from None
             resumed = True
         except _WrongHashError:
             _remove(part)

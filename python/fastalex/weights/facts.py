@@ -213,7 +213,7 @@ def _settled(step: Step, first_block: bool) -> List[Tuple[str, Any]]:
     if step.kind == "avgpool":
         return [("adaptive_pool", options["out"])]
     if step.kind == "pool":
-        # "certain" is no rounding where both give the same counts.
+        # If both roundings give the same counts, "certain" is "any", and the pool settles neither.
         rounding = options.get("certain", options["rounding"])
         fields = [("pool_rounding", rounding)] if rounding in ROUNDINGS else []
         return [*fields, ("pool_kernel", options["kernel"])] if "kernel" in options else fields

@@ -141,7 +141,7 @@ class SpatialNormPart:
     """
 
     flow: Flow  # the values before the normalization
-    stage: str  # a key of normalization.SPATIAL_OPS
+    stage: str  # the stage of normalization.SPATIAL_OPS that the nodes so far have reached
     options: Dict[str, Any]
     begun_by: str  # description of the first node
 

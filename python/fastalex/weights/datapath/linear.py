@@ -80,7 +80,7 @@ def _channel_order(flow: Flow) -> Optional[np.ndarray]:
         if by_channels and sorted(order.tolist()) == list(range(flow.sides[0])) and not flow.layers:
             return order.astype(np.intp)
     raise RefusedError(
-        f"what it reads is cut, turned, mirrored or reordered by {flow.mover} in a way that cannot be kept"
+        f"what it reads is cut, turned, mirrored or reordered by {flow.mover} in a way that its weights cannot follow"
     )
 
 

@@ -34,8 +34,8 @@ from .room import require_room
 
 #: Sides to try for a picture of unknown size: those of the family first, then other usual ones.
 SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
-LARGEST_BATCH = 16  # the largest batch of a file that the walk uses as it is
-BATCH = 2  # the batch of the walk for all other files
+LARGEST_BATCH = 16  # pictures; a file's fixed batch is used up to this size
+BATCH = 2  # pictures, for a file with a larger batch or one that is not fixed
 LARGEST_TOTAL = 1 << 28  # values that all nodes together may move
 LARGEST_SIDE = 1 << 20  # of a parameter
 #: Ops that only move values, so that they can be applied to the indices of the values.
