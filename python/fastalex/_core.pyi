@@ -3,11 +3,12 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 import numpy as np
 
 class Call:
-    input: Union[np.ndarray, int, None]
+    @property
+    def input(self) -> Union[np.ndarray, int, None]: ...
     def __init__(
         self,
-        input: Union[np.ndarray, int, None] = ...,  # float32 [N, C, H, W], or an address
-        shape: Sequence[int] = ...,  # (N, H, W), where the input is no array
+        input: Union[np.ndarray, int, None] = ...,  # float32 [N, C, H, W], or the address of one
+        shape: Sequence[int] = ...,  # (N, H, W), for an input that is not an array
         taps: Sequence[str] = ...,
         softmax: bool = ...,
         top_k: int = ...,
@@ -20,12 +21,13 @@ class Call:
     ) -> None: ...
 
 class Net:
-    param_bytes: int
+    @property
+    def param_bytes(self) -> int: ...
     def __init__(
         self,
         table: str,
         input_shape: Sequence[int],
-        params: Sequence[Any],  # float32 arrays, or (levels, scale[, count]) of a fully connected weight
+        params: Sequence[Any],  # float32 arrays, or (quantized, scale[, count]) of a fully connected weight
         backend: str = ...,
         fc_storage: int = ...,
         threads: int = ...,
@@ -44,8 +46,10 @@ class Net:
     def param(self, index: int) -> np.ndarray: ...
 
 class DeviceBuffer:
-    ptr: int
-    bytes: int
+    @property
+    def ptr(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
     def __init__(self, net: Net, bytes: int) -> None: ...
     def copy_to_host(self, out: np.ndarray) -> None: ...
     def copy_from_host(self, values: np.ndarray) -> None: ...
@@ -54,12 +58,18 @@ DLPACK_CPU: int
 DLPACK_CUDA: int
 
 class DLTensor:
-    ptr: int
-    shape: Tuple[int, ...]
-    strides: Optional[Tuple[int, ...]]  # in elements; None: dense
-    dtype: str
-    itemsize: int
-    device: Tuple[int, int]
+    @property
+    def ptr(self) -> int: ...
+    @property
+    def shape(self) -> Tuple[int, ...]: ...
+    @property
+    def strides(self) -> Optional[Tuple[int, ...]]: ...  # in elements; None for a dense tensor
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def itemsize(self) -> int: ...
+    @property
+    def device(self) -> Tuple[int, int]: ...
     def __init__(self, capsule: Any) -> None: ...
 
 def dlpack_capsule(owner: Any, ptr: int, shape: Sequence[int], device: Tuple[int, int]) -> Any: ...

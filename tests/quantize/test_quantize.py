@@ -490,8 +490,8 @@ def renamed(old, new):
     [
         (metadata(quantized="2"), "it is quantized in the format '2', this fastalex reads '1'"),
         (metadata(quantized=None), "it is quantized in the format None, this fastalex reads '1'"),
-        (metadata(fc_storage="int2"), "its weights are kept as 'int2', not as int8 or int4"),
-        (metadata(fc_storage=None), "its weights are kept as None"),
+        (metadata(fc_storage="int2"), "its weights are stored as 'int2', not as int8 or int4"),
+        (metadata(fc_storage=None), "its weights are stored as None"),
         (metadata(fc_storage="int4"), "its array 'fc6.weight' is int8 (192, 576), but should be uint8 (192, 288)"),
         (metadata(variant=None), "it is quantized, but names no variant"),
         (metadata(variant="{}"), "the variant row is not valid"),

@@ -159,7 +159,7 @@ def test_a_download_that_breaks_off_goes_on(row, server, modes):
 
 def test_it_goes_on_in_another_run(row, server, folder):
     server.modes[:] = ["breaks off"] * 3
-    fails("broke off after 2625000 of 3000000 bytes; run it again to go on from there")
+    fails("broke off after 2625000 of 3000000 bytes; run it again to resume from there")
     assert (folder / "net.safetensors.part").stat().st_size == 2625000
     assert content(registry.fetch("net")) == BODY
     assert server.requests[-1]["Range"] == "bytes=2625000-"

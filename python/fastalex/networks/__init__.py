@@ -1,1 +1,1 @@
-"""The networks of the family as data, and what follows from it; nothing here runs the engine."""
+"""The networks of the family as data, with their layers and exports; nothing here runs the engine."""

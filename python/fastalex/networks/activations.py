@@ -1,4 +1,4 @@
-"""The activations of the family: the words of a variant's row and the ops of the layer table that they stand for."""
+"""The activations of the family: their words in a variant's row, and the ops of the layer table for those words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import UserError
 
 #: Ops of the layer table (``csrc/include/fastalex.h``).
 OPS = ("relu", "tanh", "sigmoid", "leaky_relu")
-NONE = "none"  # of fc6 and fc7; a convolution without one has a block without ``act``
+NONE = "none"  # word for no activation; the block of a convolution with this word has no ``act``
 DEFAULT_SLOPE = 0.01  # of torch.nn.LeakyReLU and of ONNX's LeakyRelu
 COUNT = 7  # conv1 to conv5, fc6, fc7
 _CONVOLUTIONS = 5
@@ -18,9 +18,9 @@ _LEAKY = re.compile(r"leaky_relu\((?P<slope>[-+.0-9a-z]{1,32})\)")
 
 
 def parse(word: Any) -> Tuple[str, Dict[str, float]]:
-    """The op and the options of an activation: ``leaky_relu(0.1)`` is ``("leaky_relu", {"alpha": 0.1})``.
+    """Return the op and the options of an activation: ``leaky_relu(0.1)`` gives ``("leaky_relu", {"alpha": 0.1})``.
 
-    :raises UserError: if it is none of the family's.
+    :raises UserError: if ``word`` is no activation of the family.
     """
     leaky = _LEAKY.fullmatch(word) if isinstance(word, str) else None
     if word == "leaky_relu":
@@ -38,19 +38,19 @@ def parse(word: Any) -> Tuple[str, Dict[str, float]]:
 
 
 def leaky_relu(slope: float) -> str:
-    """The word for a leaky ReLU with ``slope`` below zero."""
+    """Return the word for a leaky ReLU with the given ``slope`` for negative inputs."""
     return "leaky_relu" if slope == DEFAULT_SLOPE else f"leaky_relu({float(slope)!r})"
 
 
 def of_layer(words: Union[str, Sequence[str]], index: int) -> str:
-    """The word for layer ``index`` of conv1 to conv5, fc6 and fc7."""
+    """Return the word for layer ``index``, counted from 0, of conv1 to conv5, fc6 and fc7."""
     return words if isinstance(words, str) else words[index]
 
 
 def check(words: Union[str, Sequence[str]], blocks: Sequence[str]) -> None:
-    """Refuse what is not one activation for all layers, nor seven that agree with the ``blocks``.
+    """Check that ``words`` are one activation for all layers, or seven that agree with the ``blocks``.
 
-    :raises UserError: saying which word is wrong.
+    :raises UserError: naming the word that is wrong.
     """
     if not isinstance(words, tuple):
         parse(words)
@@ -62,5 +62,6 @@ def check(words: Union[str, Sequence[str]], blocks: Sequence[str]) -> None:
             parse(word)
         if index < _CONVOLUTIONS and (word == NONE) == ("act" in blocks[index].split()):
             raise UserError(
-                f"conv{index + 1} has the activation '{word}' and the block '{blocks[index]}': write none where a block has no act, and only there"
+                f"conv{index + 1} has the activation '{word}' and the block '{blocks[index]}': write none where a "
+                "block has no act, and only there"
             )

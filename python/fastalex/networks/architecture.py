@@ -19,18 +19,18 @@ from .layers import Layer, Shape, first_fc_input, layer_table
 ROUNDINGS = ("floor", "ceil")
 OUTPUTS = ("logits", "softmax", "sigmoid")
 BLOCK_OPS = ("conv", "act", "lrn", "spatial_norm", "pool")
-PROBABILITY = "prob"  # the layer that a network ends with whose output is no logits
-OVERLAPPING = 3  # side of a pool's window, with stride 2 [paper] section 3.4
+PROBABILITY = "prob"  # name of the softmax or sigmoid at the end of a network whose output is not its logits
+OVERLAPPING = 3  # side of the window of an overlapping pool, whose stride is 2 [paper] section 3.4
 
 
 @dataclass(frozen=True)
 class LRN:
     """Local response normalization across channels: ``b = a / (k + alpha' * sum(a^2)) ** beta``.
 
-    The sum runs over ``size`` neighboring channels, cut at the first and last channel.
-    ``alpha' = alpha / size`` if ``alpha_divided`` (every released implementation: [source], [caffe], torch, ONNX)
-    and ``alpha`` if not (the formula as [paper] section 3.3 prints it). ``crosses_columns`` says whether the window
-    runs across the boundary between the columns of a grouped network (Caffe's single device: yes; two GPUs: no).
+    The sum runs over ``size`` neighboring channels and is cut off at the first and the last channel.
+    ``alpha'`` is ``alpha / size`` if ``alpha_divided`` (every released implementation: [source], [caffe], torch, ONNX),
+    else ``alpha`` (the formula as printed in [paper] section 3.3). ``crosses_columns`` is True if the window crosses
+    the boundary between the columns of a grouped network, as on Caffe's single device but not on two GPUs.
     """
 
     size: int = 5
@@ -50,8 +50,8 @@ class LRN:
 class SpatialNorm:
     """Response normalization within a channel: ``b = a / (k + alpha / size^2 * sum(a^2)) ** beta``.
 
-    The sum runs over a ``size`` x ``size`` window, cut at the borders. [source] ``cnorm2a/b`` of configuration 145:
-    scale 0.001, divided by ``size ** 2`` in ``layer.py``; the constant 1 is in the CUDA kernel.
+    The sum runs over a ``size`` x ``size`` window and is cut off at the borders. [source] ``cnorm2a/b`` of
+    configuration 145: scale 0.001, which ``layer.py`` divides by ``size ** 2``; the constant 1 is in the CUDA kernel.
     """
 
     size: int = 5
@@ -69,16 +69,19 @@ class SpatialNorm:
 class Variant:
     """A member of the family. Every field may be overridden with :func:`get`.
 
-    ``widths`` are the outputs of conv1 to conv5, fc6 and fc7. ``columns`` is the number of groups of conv2, conv4 and
-    conv5. ``blocks`` gives the order of the steps in each convolutional block. ``*_rounding`` says how a window count
-    that does not come out even is rounded: ``floor`` drops the rest, ``ceil`` lets the last window overhang (zeros
-    for a convolution, ignored by a pool). ``adaptive_pool`` averages the last map to this size, so that any input from
-    ``min_input_size`` up works. ``pool_kernel`` is the side of a pool's window, with stride 2: 3 overlaps ([paper]
-    section 3.4), 2 does not. ``activation`` is ``relu``, ``tanh``, ``sigmoid`` or ``leaky_relu(slope)``: one word for
-    all layers, or seven for conv1 to conv5, fc6 and fc7, where ``none`` says that there is none. ``naming`` chooses the
-    parameter names: ``caffe`` (``conv1.weight``) or ``torchvision`` (``features.0.weight``). ``output`` is what the
-    network gives: ``logits``, or the ``softmax`` or ``sigmoid`` of them, as files have it that end so. ``profile`` is
-    the preprocessing that :mod:`fastalex.images` applies.
+    * ``widths``: outputs of conv1 to conv5, fc6 and fc7.
+    * ``columns``: number of groups of conv2, conv4 and conv5.
+    * ``blocks``: the ops of each convolutional block, in order.
+    * ``conv_rounding``, ``pool_rounding``: rounding of a window count that is not a whole number. ``floor`` drops the
+      remainder, ``ceil`` lets the last window overhang the input (a convolution reads zeros there, a pool nothing).
+    * ``adaptive_pool``: side to which the last map is averaged, so that the network takes larger and smaller inputs.
+    * ``pool_kernel``: side of a pool's window, whose stride is 2: windows of 3 overlap ([paper] section 3.4), of 2 not.
+    * ``activation``: ``relu``, ``tanh``, ``sigmoid`` or ``leaky_relu(slope)`` for all layers, or a tuple of seven such
+      words for conv1 to conv5, fc6 and fc7, in which ``none`` means no activation.
+    * ``naming``: style of the parameter names, ``caffe`` (``conv1.weight``) or ``torchvision``
+      (``features.0.weight``).
+    * ``output``: the result of the network, ``logits`` or their ``softmax`` or ``sigmoid``.
+    * ``profile``: the preprocessing of :mod:`fastalex.images` for this network.
     """
 
     name: str
@@ -109,9 +112,10 @@ class Variant:
         _check(self)
 
     def layers(self, input_size: Union[int, Tuple[int, int], None] = None) -> List[Layer]:
-        """The expanded table for an input of ``input_size`` (a side or ``(height, width)``; default: the row's own).
+        """Return the layer table for images of ``input_size``.
 
-        :raises UserError: if the input is too small, or the flattened size no longer fits the first fc layer.
+        :param input_size: a side or ``(height, width)``; None for the row's own ``input_size``.
+        :raises UserError: if the images are too small, or their flattened map does not fit the first fc layer.
         """
         size = self.input_size if input_size is None else input_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -121,13 +125,13 @@ class Variant:
             native = first_fc_input(expand(self, (self.channels, self.input_size, self.input_size)))
             if native != fc6_in:
                 raise UserError(
-                    "%s has no adaptive pool, so its first fc layer needs %d x %d images; got %d x %d"
-                    % (self.name, self.input_size, self.input_size, height, width)
+                    f"{self.name} has no adaptive pool, so its first fc layer needs {self.input_size} x "
+                    f"{self.input_size} images; got {height} x {width}"
                 )
         return table
 
     def parameter_shapes(self) -> Dict[str, Shape]:
-        """Parameter name -> shape, in the order of the layers."""
+        """Return the shape of each parameter by name, in the order of the layers."""
         shapes: Dict[str, Shape] = {}
         for layer in self.layers():
             shapes.update(layer.param_shapes)
@@ -144,9 +148,12 @@ class Variant:
         return sum(layer.macs for layer in self.layers())
 
     def to_dict(self) -> Dict[str, Any]:
-        """The row as plain values, for the header of a weights file; :func:`from_dict` reads it back."""
+        """Return the row as plain values for the header of a weights file, the inverse of :func:`from_dict`.
+
+        Fields with their default values that earlier releases did not have are left out, so that those can read it.
+        """
         values = dataclasses.asdict(self)
-        if self.pool_kernel == OVERLAPPING:  # releases that know no other read the row, too
+        if self.pool_kernel == OVERLAPPING:
             del values["pool_kernel"]
         if self.output == OUTPUTS[0]:
             del values["output"]
@@ -154,7 +161,10 @@ class Variant:
 
 
 def _check(row: Variant) -> None:
-    """Refuse a row that makes no network, with one sentence that says why."""
+    """Check that ``row`` describes a network.
+
+    :raises UserError: naming the first field that is wrong.
+    """
 
     def positive(name: str, *values: Any) -> None:
         for value in values:
@@ -192,22 +202,24 @@ def _check(row: Variant) -> None:
         reads = row.channels if index == 0 else row.widths[index - 1]
         if grouped and (row.widths[index] % row.columns or reads % row.columns):
             raise UserError(
-                f"conv{index + 1} of {row.name} cannot be split into {row.columns} columns: {reads} inputs, {row.widths[index]} outputs"
+                f"conv{index + 1} of {row.name} cannot be split into {row.columns} columns: {reads} inputs, "
+                f"{row.widths[index]} outputs"
             )
     if row.lrn is not None and not row.lrn.crosses_columns and row.widths[0] % row.columns:
         raise UserError(f"norm1 of {row.name} cannot be split into {row.columns} columns")
 
 
-_SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel, stride of conv1..conv5 [paper] section 3.5
-_PADS = (None, 2, 1, 1, 1)  # conv1's is the row's own
-_POOL_STRIDE = 2  # [paper] section 3.4; the kernel is the row's own
-GROUPED = (False, True, False, True, True)  # conv3 reads both columns [paper] section 3.5
+_SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel and stride of conv1 to conv5 [paper] section 3.5
+_PADS = (None, 2, 1, 1, 1)  # of conv1 to conv5; conv1's is a field of the row
+_POOL_STRIDE = 2  # [paper] section 3.4
+GROUPED = (False, True, False, True, True)  # of conv1 to conv5; conv3 reads both columns [paper] section 3.5
 
 
 def expand(row: Variant, in_shape: Shape) -> List[Layer]:
-    """The layers of ``row`` for one image of ``in_shape``, with the shapes that the native engine plans for them.
+    """Return the layers of ``row``, with the shapes that the native engine plans for one image.
 
-    :raises UserError: if the input is too small for a layer.
+    :param in_shape: ``(channels, height, width)`` of the image.
+    :raises UserError: if the image is too small for a layer.
     """
     return list(_expanded(row, tuple(in_shape)))
 
@@ -218,7 +230,7 @@ def _expanded(row: Variant, in_shape: Shape) -> Tuple[Layer, ...]:
     try:
         shapes = iter(_core.layers(layer_table(rows), in_shape))
     except UserError as error:
-        raise UserError("%s does not take %d x %d images: %s" % (row.name, *in_shape[1:], error)) from None
+        raise UserError(f"{row.name} does not take {in_shape[1]} x {in_shape[2]} images: {error}") from None
     table: List[Layer] = []
     shape: Shape = in_shape
     for layer in rows:
@@ -234,7 +246,7 @@ def _expanded(row: Variant, in_shape: Shape) -> Tuple[Layer, ...]:
 
 
 def _rows(row: Variant) -> List[Layer]:
-    """The layers without shapes."""
+    """Return the layers of ``row`` without shapes."""
     rows: List[Layer] = []
 
     def add(op: str, name: str, param: str = "", **options: Any) -> None:
@@ -244,7 +256,7 @@ def _rows(row: Variant) -> List[Layer]:
         word = activations.of_layer(row.activation, number - 1)
         if word != activations.NONE:
             op, options = activations.parse(word)
-            add(op, f"{op}{number}", **options)
+            add(op, f"{op}{number}", "", **options)
 
     for index, block in enumerate(row.blocks):
         number = index + 1
@@ -287,15 +299,15 @@ def _add_conv(row: Variant, rows: List[Layer], index: int, add: Callable[..., No
 
 def _add_lrn(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
     lrn = row.lrn
-    assert lrn is not None  # _check has seen to it
-    constants = {"size": lrn.size, "alpha": lrn.effective_alpha, "beta": lrn.beta, "k": lrn.k}
+    assert lrn is not None  # _check refuses a block with lrn in a row without its constants
+    constants: Dict[str, Any] = {"size": lrn.size, "alpha": lrn.effective_alpha, "beta": lrn.beta, "k": lrn.k}
     add("lrn", f"norm{index + 1}", **constants, groups=1 if lrn.crosses_columns else row.columns)
 
 
 def _add_spatial_norm(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
     norm = row.spatial_norm
-    assert norm is not None  # _check has seen to it
-    constants = {"size": norm.size, "alpha": norm.effective_alpha, "beta": norm.beta, "k": norm.k}
+    assert norm is not None  # as for lrn
+    constants: Dict[str, Any] = {"size": norm.size, "alpha": norm.effective_alpha, "beta": norm.beta, "k": norm.k}
     add("spatial_norm", f"cnorm{index + 1}", **constants)
 
 
@@ -313,9 +325,9 @@ _ADD: Dict[str, Callable[[Variant, List[Layer], int, Callable[..., None]], None]
 
 
 def module_paths(row: Variant) -> List[Tuple[str, Layer]]:
-    """Each layer of ``row`` with the path of its module: torchvision's (``features.0``) or the layer's own name.
+    """Return each layer of ``row`` with the path of its module: torchvision's (``features.0``) or the layer's own name.
 
-    The paths of layers with parameters agree with ``Layer.param``.
+    For layers with parameters the path is ``Layer.param``.
     """
     table = row.layers()
     if row.naming == "caffe":
@@ -334,7 +346,7 @@ def module_paths(row: Variant) -> List[Tuple[str, Layer]]:
 
 
 def _param_name(row: Variant, before: List[Layer], name: str) -> str:
-    """torchvision names a parameter by its place in ``features`` or ``classifier``, Caffe by its layer."""
+    """Return the prefix of a layer's parameters: its name for Caffe, its index in a container for torchvision."""
     if row.naming == "caffe":
         return name
     return f"{'features' if name.startswith('conv') else 'classifier'}.{len(before)}"

@@ -10,13 +10,13 @@ Shape = Tuple[int, ...]  # per image: (channels, height, width) or (features,)
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of the expanded layer table.
+    """A row of the layer table. Shapes are per image.
 
-    ``op`` is one of conv, relu, tanh, sigmoid, leaky_relu, lrn, spatial_norm, maxpool, adaptive_avgpool, dropout, fc,
-    softmax.
-    ``options`` holds the op's numbers under the names of the native engine's layer table (``csrc/include/fastalex.h``).
-    ``param`` is the prefix of its parameters (``"<param>.weight"``, ``"<param>.bias"``), empty where it has none.
-    Shapes are per image. ``signed_input``: whether its input can be negative, by the ops before it.
+    * ``op``: conv, relu, tanh, sigmoid, leaky_relu, lrn, spatial_norm, maxpool, adaptive_avgpool, dropout, fc or
+      softmax.
+    * ``options``: the op's constants under the names of the engine's layer table (``csrc/include/fastalex.h``).
+    * ``param``: prefix of the parameters (``"<param>.weight"``, ``"<param>.bias"``), empty for a layer without any.
+    * ``signed_input``: whether the input can be negative, given the ops before this one.
     """
 
     op: str
@@ -30,6 +30,7 @@ class Layer:
     @property
     def param_shapes(self) -> Dict[str, Shape]:
         """Parameter name -> shape: conv ``[K, C/groups, R, S]``, fc ``[out, in]``, bias ``[out]``."""
+        weight: Shape
         if self.op == "conv":
             kernel = self.options["kernel"]
             weight = (self.options["out"], self.in_shape[0] // self.options["groups"], kernel, kernel)
@@ -46,7 +47,7 @@ class Layer:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates for one image; products with padding counted, as is usual. Zero but for conv and fc."""
+        """Multiply-accumulates for one image, products with padding included; 0 for all ops but conv and fc."""
         if not self.param:
             return 0
         weight = self.param_shapes[self.param + ".weight"]
@@ -60,13 +61,13 @@ class Layer:
 
 
 def layer_table(layers: List[Layer], scales: Optional[Mapping[str, float]] = None) -> str:
-    """The layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``).
+    """Return the layer table in the text form that the native engine reads (grammar: ``csrc/include/fastalex.h``).
 
-    ``scales``: name of a conv or fc layer -> the quantization scale of its input, for precision int8.
+    :param scales: for precision int8, the quantization scale of the input of each conv and fc layer, by layer name.
     """
     lines = []
     for layer in layers:
-        if layer.op == "dropout":  # evaluation mode: the identity
+        if layer.op == "dropout":  # the identity, in evaluation mode
             continue
         words = [layer.op, "name=" + layer.name]
         words += [f"{key}={value}" for key, value in layer.options.items()]
@@ -77,12 +78,15 @@ def layer_table(layers: List[Layer], scales: Optional[Mapping[str, float]] = Non
 
 
 def signed_inputs(table: List[Layer]) -> Dict[str, bool]:
-    """Name of each conv and fc layer -> whether its input can be negative."""
+    """Return, for the name of each conv and fc layer, whether its input can be negative."""
     return {layer.name: layer.signed_input for layer in table if layer.param}
 
 
 def label_fused_steps(table: List[Layer], steps: List[Dict[str, Any]]) -> None:
-    """Give each of the engine's ``steps``, which name the last layer of what they do, all ``layers`` that they do."""
+    """Complete ``layers`` of each of the engine's fused ``steps``, in place.
+
+    The engine names the last layer of a step; afterwards the list holds every layer that the step computes.
+    """
     order = [layer.name for layer in table if layer.op != "dropout"]
     done = 0
     for step in steps:
@@ -93,6 +97,7 @@ def label_fused_steps(table: List[Layer], steps: List[Dict[str, Any]]) -> None:
 
 
 def first_fc_input(table: List[Layer]) -> int:
+    """Return the number of inputs of the first fully connected layer."""
     return next(_count(layer.in_shape) for layer in table if layer.op == "fc")
 
 

@@ -1,11 +1,11 @@
-"""An ONNX graph of a variant, by which other engines run the same network.
+"""Export of a variant as an ONNX graph, so that other engines can run the same network.
 
-The package ``onnx`` is imported inside the functions: fastalex itself needs none.
+The package ``onnx`` is imported inside the functions: fastalex itself does not need it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .layers import Layer
 if TYPE_CHECKING:
     import onnx
 
-BATCH = "N"  # what a batch of any size is called
+BATCH = "N"  # symbolic name of a batch of any size
 
 
 def graph_of(
@@ -26,14 +26,14 @@ def graph_of(
     softmax: bool = False,
     metadata: Optional[Mapping[str, str]] = None,
 ) -> onnx.ModelProto:
-    """``row`` with ``arrays`` as an ONNX model of opset 13, of that opset's own operators alone.
+    """Build an ONNX model of ``row`` and its ``arrays``, in the standard operators of opset 13 alone.
 
-    Its input is ``x`` [batch, C, H, W]; its only output has the name of the last layer and is [batch, num_classes].
+    Its input is ``x`` ``[batch, C, H, W]``; its only output is ``[batch, num_classes]`` and named after the last layer.
 
-    :param batch: None: any, by the name :data:`BATCH`.
-    :param softmax: the output is probabilities, ``prob``.
+    :param batch: the size of a batch; None for any size, named :data:`BATCH`.
+    :param softmax: make the output probabilities, named ``prob``.
     :param metadata: text to text, for the model's ``metadata_props``.
-    :raises UserError: where ``onnx`` is not installed.
+    :raises UserError: if ``onnx`` is not installed.
     """
     onnx = _onnx()
     from onnx import TensorProto, helper, numpy_helper
@@ -70,7 +70,7 @@ def _onnx() -> Any:
 
 
 class _Builder:
-    """The nodes so far, and the constants that are no parameters of the network."""
+    """The nodes so far, and the constants besides the network's parameters."""
 
     def __init__(self) -> None:
         self.nodes: List[Any] = []
@@ -90,7 +90,7 @@ class _Builder:
 def _conv(builder: _Builder, layer: Layer, value: str) -> str:
     options = layer.options
     pads = [options["pad"]] * 2
-    for axis in (1, 2):  # a window that overhangs reads zeros
+    for axis in (1, 2):  # an overhanging window reads zeros, which ONNX writes as padding at the end
         reach = (layer.out_shape[axis] - 1) * options["stride"] + options["kernel"]
         pads.append(max(0, reach - options["pad"] - layer.in_shape[axis]))
     inputs = [value, layer.param + ".weight", layer.param + ".bias"]
@@ -120,7 +120,10 @@ def _lrn(builder: _Builder, layer: Layer, value: str) -> str:
 
 
 def _spatial_norm(builder: _Builder, layer: Layer, value: str) -> str:
-    """ONNX has no such operator: the sum of squares is an average that counts the padding, times the window."""
+    """Add a normalization within a channel, for which ONNX has no operator.
+
+    The sum of squares is an average over the window, padding included, times the size of the window.
+    """
     options, name = layer.options, layer.name
     size = options["size"]
     squares = builder.node("Mul", [value, value], name + ".squares")
@@ -147,7 +150,7 @@ def _maxpool(builder: _Builder, layer: Layer, value: str) -> str:
 
 
 def _avgpool(builder: _Builder, layer: Layer, value: str) -> str:
-    """Means over windows of several sizes are products with matrices: rows from the left, columns from the right."""
+    """Add an adaptive average pool as two products with matrices: rows from the left, columns from the right."""
     if layer.in_shape == layer.out_shape:
         return value
     rows = builder.constant(layer.name + ".rows", adaptive_means(layer.in_shape[1], layer.out_shape[1]))
@@ -159,7 +162,7 @@ def _avgpool(builder: _Builder, layer: Layer, value: str) -> str:
 
 
 def adaptive_means(side: int, out: int) -> np.ndarray:
-    """[1, 1, out, side]: the windows of adaptive_avgpool in csrc/backend/ops.h."""
+    """Return the matrix ``[1, 1, out, side]`` of the windows of adaptive_avgpool in ``csrc/backend/ops.h``."""
     matrix = np.zeros((1, 1, out, side))
     for i in range(out):
         first, end = i * side // out, -(-(i + 1) * side // out)
@@ -173,7 +176,7 @@ def _fc(builder: _Builder, layer: Layer, value: str) -> str:
     return builder.node("Gemm", [value, layer.param + ".weight", layer.param + ".bias"], layer.name, transB=1)
 
 
-_ADD = {
+_ADD: Dict[str, Callable[[_Builder, Layer, str], str]] = {
     "conv": _conv,
     "relu": lambda builder, layer, value: builder.node("Relu", [value], layer.name),
     "tanh": lambda builder, layer, value: builder.node("Tanh", [value], layer.name),

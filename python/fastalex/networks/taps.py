@@ -1,19 +1,19 @@
-"""Names of layers, as the tools that read them out write them.
+"""Names of the layers that can be read out: fastalex's own, and those that other tools use.
 
-Each layer has a name of its own, so before and after an activation are two names: ``conv5`` is the convolution's
-result and ``relu5`` the activation's; ``fc7`` and ``relu7`` alike. (Caffe computes its ReLU in place, so its *blob*
-``conv5`` is what is called ``relu5`` here: write ``blob:conv5`` for Caffe's reading.)
+Each layer has a name of its own, so the results before and after an activation have different names: ``conv5`` is the
+convolution's result and ``relu5`` the activation's; likewise ``fc7`` and ``relu7``. (Caffe computes its ReLU in place,
+so its *blob* ``conv5`` is called ``relu5`` here: write ``blob:conv5`` for Caffe's meaning.)
 
-Accepted besides:
+Also accepted:
 
-* ``conv5.pre`` and ``conv5.post``: before and after the activation, whatever stands between them (a pool in
+* ``conv5.pre`` and ``conv5.post``: before and after the activation, whatever lies between them (a pool in
   ``alexnet2012-original``).
 * torchvision's module names, ``features.10``, ``avgpool``, ``classifier.4``, for the ``torchvision`` variant. These
   are also the names of thingsvision and Net2Brain, and of Brain-Score's ``LAYERS`` (``features.2`` to
-  ``classifier.5``), which :data:`TOOLS` lists. ``features`` and ``classifier`` are the results of the last of each.
-  The ReLU's module works in place there; a name stands for the module's own result, as a hook that
-  clones it would see.
-* ``prob``: the softmax (of a network that ends in a sigmoid, that). ``logits``: the last fully connected layer.
+  ``classifier.5``), which :data:`TOOLS` lists. ``features`` and ``classifier`` are the results of the last module in
+  each. A name stands for the module's own result, as a hook that clones it would see, although torchvision's ReLU
+  then works on it in place.
+* ``prob``: the softmax, or the sigmoid of a network that ends in one. ``logits``: the last fully connected layer.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ from .layers import Layer
 
 
 class Tool(NamedTuple):
-    """What a tool that reads layers out asks of torchvision's AlexNet: the layers, and the preprocessing profile."""
+    """The layers of torchvision's AlexNet that a tool reads out, and the preprocessing profile that it uses."""
 
     layers: Tuple[str, ...]
     profile: str
 
 
+#: The tools by name. Sources:
+#:
 #: * brain-score: github.com/brain-score/vision, ``brainscore_vision/models/alexnet/model.py`` (``LAYERS``).
-#: * brain-score-convs: the same project's ``alexnet_7be5be79_convs``, before the ReLUs.
-#: * thingsvision: github.com/ViCCo-Group/thingsvision, its README's and its tests' module.
+#: * brain-score-convs: ``alexnet_7be5be79_convs`` of the same project, before the ReLUs.
+#: * thingsvision: github.com/ViCCo-Group/thingsvision, the modules of its README and its tests.
 #: * net2brain: github.com/cvai-roig-lab/Net2Brain, ``net2brain/architectures/configs/pytorch.json``.
 TOOLS: Dict[str, Tool] = {
     "brain-score": Tool(
@@ -53,11 +55,11 @@ TOOLS: Dict[str, Tool] = {
     "net2brain": Tool(("features.0", "features.3", "features.6", "features.8", "features.10"), "net2brain"),
 }
 
-SOFTMAX = "softmax"  # the engine's name of the step it appends
+SOFTMAX = "softmax"  # the engine's name for the softmax that it appends to a network
 
 
 def names(variant: Variant) -> Dict[str, str]:
-    """Every accepted name -> the layer of the engine's table whose result it is."""
+    """Return every accepted name with the layer of the engine's table whose result it stands for."""
     return dict(_names(variant))
 
 
@@ -65,7 +67,7 @@ def names(variant: Variant) -> Dict[str, str]:
 def _names(variant: Variant) -> Mapping[str, str]:
     table = variant.layers()
     known: Dict[str, str] = {}
-    source = ""  # the layer whose result the next one reads; a dropout's result is its input
+    source = ""  # the layer whose result the next one reads; a dropout passes its input on
     for layer in table:
         source = source if layer.op == "dropout" else layer.name
         known[layer.name] = source
@@ -73,40 +75,40 @@ def _names(variant: Variant) -> Mapping[str, str]:
     for path, layer in module_paths(variant):
         known[path] = known[layer.name]
         block = path.split(".")[0]
-        if block != path:  # torchvision's features and classifier, whose result is that of their last module
+        if block != path:  # torchvision's features and classifier have the result of their last module
             known[block] = known[layer.name]
     known["logits"] = [layer.name for layer in table if layer.op == "fc"][-1]
-    known.setdefault(PROBABILITY, SOFTMAX)  # a network that gives it has a layer of that name
+    known.setdefault(PROBABILITY, SOFTMAX)  # a network that ends in probabilities has a layer of that name
     return known
 
 
-def resolve(variant: Variant, wanted: List[str]) -> List[str]:
-    """The engine's layer for each of ``wanted``.
+def resolve(variant: Variant, taps: List[str]) -> List[str]:
+    """Return the engine's layer for each name in ``taps``.
 
     :raises UserError: for a name that this network does not have.
     """
     known = _names(variant)
-    for name in wanted:
+    for name in taps:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise UserError(f"{variant.name} has no layer '{name}'{hint} (there are: {', '.join(known)})")
-    return [known[name] for name in wanted]
+    return [known[name] for name in taps]
 
 
 def shaped(name: str, result: np.ndarray) -> np.ndarray:
-    """The result as the module ``name`` has it: what is in torchvision's ``classifier`` sees a flattened map."""
+    """Return ``result`` ``[N, ...]`` in the shape of the module ``name``: ``[N, features]`` in a ``classifier``."""
     return result.reshape(len(result), -1) if name.split(".")[0] == "classifier" else result
 
 
 def _around_activations(table: List[Layer]) -> Dict[str, str]:
-    """``convN.pre``, ``convN.post`` and ``blob:convN`` for each layer with weights."""
-    found: Dict[str, str] = {}
+    """Return the layers of ``convN.pre``, ``convN.post`` and ``blob:convN``, for each layer with weights."""
+    layers: Dict[str, str] = {}
     weighted = ""
     for layer in table:
         if layer.param:
             weighted = layer.name
-            found[weighted + ".pre"] = found["blob:" + weighted] = weighted
+            layers[weighted + ".pre"] = layers["blob:" + weighted] = weighted
         elif layer.op in activations.OPS and layer.name != PROBABILITY:
-            found[weighted + ".post"] = found["blob:" + weighted] = layer.name
-    return found
+            layers[weighted + ".post"] = layers["blob:" + weighted] = layer.name
+    return layers

@@ -1,8 +1,7 @@
-"""The family in PyTorch, built from the same layer table as the native engine: the reference of its tests, and
-what the examples train.
+"""The networks of the family in PyTorch: the reference of the tests, and the modules that the examples train.
 
-PyTorch is imported inside the functions, so that ``import fastalex`` needs none. Every number comes from
-:meth:`fastalex.Variant.layers`; nothing of the architecture is written here a second time.
+They are built from the layer table of the native engine, :meth:`fastalex.Variant.layers`. PyTorch is imported inside
+the functions, so that ``import fastalex`` does not need it.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ if TYPE_CHECKING:
 
 
 def build(variant: Union[str, Variant], dtype: Any = None, **overrides: Any) -> torch.nn.Module:
-    """The network ``variant`` (a name or a row) as a module in PyTorch's default initial state.
+    """Build the network ``variant`` (a name or a row) as a module in PyTorch's default initial state.
 
     The keys of its ``state_dict()`` are those of :meth:`Variant.parameter_shapes`, so the ``torchvision`` variant
-    loads torchvision's own state dict. It takes ``[N, channels, H, W]`` and gives logits ``[N, num_classes]``.
-    It is in training mode, as a new module of PyTorch is: call ``.eval()`` to switch dropout off.
+    loads torchvision's own state dict. It maps ``[N, channels, H, W]`` to logits ``[N, num_classes]``. Like any new
+    module of PyTorch it is in training mode: call ``.eval()`` to switch dropout off.
 
-    :param dtype: of the parameters, for example ``torch.float64``; ``None`` is PyTorch's default, ``float32``.
+    :param dtype: type of the parameters, for example ``torch.float64``; None for PyTorch's default, ``float32``.
     :param overrides: fields of the variant to replace, as for :func:`fastalex.variants.get`.
-    :raises UserError: for an unknown variant or override, or where PyTorch is not installed.
+    :raises UserError: for an unknown variant or override, or if PyTorch is not installed.
     """
     row = get(variant, **overrides)
-    network = _classes()["Network"](row)
+    network: torch.nn.Module = _classes()["Network"](row)
     return network if dtype is None else network.to(dtype)
 
 
 def load(model: torch.nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
-    """Copy ``arrays`` (parameter name -> array) into ``model``, in the type of its parameters.
+    """Copy ``arrays`` (parameter name -> array) into ``model``, converted to the type of its parameters.
 
     :raises UserError: naming the first array that is missing, unexpected or of the wrong shape.
     """
@@ -58,28 +57,31 @@ def load(model: torch.nn.Module, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def arrays_of(model: torch.nn.Module) -> Dict[str, np.ndarray]:
-    """The parameters of ``model`` as float32 arrays: what :func:`fastalex.weights.save` takes."""
+    """Return copies of the parameters of ``model`` as float32 arrays, as :func:`fastalex.weights.save` takes them."""
     return {name: tensor.detach().cpu().float().numpy().copy() for name, tensor in model.state_dict().items()}
 
 
 def lrn(x: torch.Tensor, size: int, alpha: float, beta: float, k: float, groups: int = 1) -> torch.Tensor:
-    """``x / (k + alpha * sum(x^2)) ** beta`` over ``size`` neighboring channels of ``[N, C, H, W]``.
+    """Compute ``x / (k + alpha * sum(x^2)) ** beta`` over ``size`` neighboring channels of ``[N, C, H, W]``.
 
-    ``alpha`` is the factor of the sum itself. The window of channel c runs from ``c - size // 2`` to
-    ``c + (size - 1) // 2``, as in ``torch.nn.functional.local_response_norm``, and is cut at the ends of each of the
-    ``groups`` equal runs of channels.
+    ``alpha`` is not divided by ``size``. The window of channel c runs from ``c - size // 2`` to
+    ``c + (size - 1) // 2``, as in ``torch.nn.functional.local_response_norm``, and is cut off at the ends of each of
+    the ``groups`` equal runs of channels.
     """
     functional = pytorch().nn.functional
     count, channels, height, width = x.shape
     runs = _wide(x).reshape(count * groups, channels // groups, height, width)
-    # torch divides alpha by size; a sum of size shifted views is faster there than its pooling, forward and backward
+    # A sum of shifted views is faster in PyTorch than its pooling, forward and backward.
     squares = functional.pad(runs.square(), (0, 0, 0, 0, size // 2, (size - 1) // 2))
     total = sum(squares.narrow(1, offset, channels // groups) for offset in range(size))
     return (runs * (k + alpha * total).pow(-beta)).reshape(x.shape).to(x.dtype)
 
 
 def spatial_norm(x: torch.Tensor, size: int, alpha: float, beta: float, k: float) -> torch.Tensor:
-    """``x / (k + alpha * sum(x^2)) ** beta`` over a ``size`` x ``size`` window of each channel, cut at the borders."""
+    """Compute ``x / (k + alpha * sum(x^2)) ** beta`` over windows of ``size`` x ``size`` values of a channel.
+
+    ``x`` is ``[N, C, H, W]``; windows are cut off at the borders.
+    """
     functional = pytorch().nn.functional
     before, after = size // 2, (size - 1) // 2
     squares = functional.pad(_wide(x).square(), (before, after, before, after))
@@ -88,24 +90,25 @@ def spatial_norm(x: torch.Tensor, size: int, alpha: float, beta: float, k: float
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:
-    """``x`` in float32 if it is in 16 bits, where squares of activations overflow."""
+    """Return ``x`` in float32 if it has 16 bits, in which squares of activations overflow."""
     return x.float() if x.element_size() == 2 else x
 
 
 def overhang(side: int, kernel: int, stride: int, pad: int) -> int:
-    """How far the last window reaches past the padded input when the window count is rounded up."""
+    """Return how far the last window reaches past the padded input when the window count is rounded up."""
     return -(side + 2 * pad - kernel) % stride
 
 
 def module(layer: Layer) -> torch.nn.Module:
-    """The module of one row of a layer table, in PyTorch's default initial state."""
-    return _classes()["module"](layer)
+    """Build the module of one row of a layer table, in PyTorch's default initial state."""
+    built: torch.nn.Module = _classes()["module"](layer)
+    return built
 
 
 def pytorch() -> Any:
-    """The package ``torch``.
+    """Import and return the package ``torch``.
 
-    :raises UserError: where it is not installed.
+    :raises UserError: if it is not installed.
     """
     try:
         import torch
@@ -116,12 +119,12 @@ def pytorch() -> Any:
 
 @functools.lru_cache(maxsize=None)
 def _classes() -> Dict[str, Any]:
-    """The module classes, made at first use because their base class is PyTorch's."""
-    torch = pytorch()
-    nn = torch.nn
+    """Define the module classes; at first use, because their base classes are PyTorch's."""
+    pytorch()  # raises the error of a missing PyTorch
+    from torch import nn
 
     class Convolution(nn.Conv2d):
-        """A convolution whose last window may overhang the input: zeros at the right and bottom."""
+        """A convolution whose last window may overhang the input, reading zeros at the right and the bottom."""
 
         def __init__(self, channels: int, options: Mapping[str, Any]) -> None:
             super().__init__(
@@ -147,7 +150,7 @@ def _classes() -> Dict[str, Any]:
             return super().forward(x.flatten(1))
 
     class Function(nn.Module):
-        """One of the functions of this module with its constants."""
+        """A function of this Python module with its constants."""
 
         def __init__(self, function: Any, options: Mapping[str, Any]) -> None:
             super().__init__()
@@ -160,7 +163,7 @@ def _classes() -> Dict[str, Any]:
             return f"{self.function.__name__}, {self.options}"
 
     class Network(nn.Module):
-        """The steps of a layer table one after the other, each registered under the name of its parameters."""
+        """The layers of a table one after the other, each registered under the prefix of its parameters."""
 
         def __init__(self, row: Variant) -> None:
             super().__init__()

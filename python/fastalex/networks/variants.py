@@ -1,8 +1,7 @@
 """The AlexNet family as data: one literal row per network, each a :class:`~fastalex.networks.architecture.Variant`.
 
-Everything that needs to know the architecture (the plan of the native engine, the PyTorch reference, the
-parameter shapes, the layer summary, the predicted timings) is derived from these rows by :meth:`Variant.layers`.
-There is no second description.
+The plan of the native engine, the PyTorch reference, the parameter shapes, the layer summary and the predicted timings
+are all derived from these rows by :meth:`Variant.layers`; no other file describes the architecture.
 
 Sources of the constants, named in the rows:
 
@@ -36,7 +35,7 @@ VARIANTS: Dict[str, Variant] = {
         Variant(
             name="alexnet2012",
             summary="the network of the 2012 paper: two columns, LRN within a column",
-            input_size=227,  # [paper] prints 224; 55 x 55 maps without padding need 227
+            input_size=227,  # [paper] says 224, but 55 x 55 maps without padding need 227
             widths=_PAPER_WIDTHS,
             num_classes=1000,
             columns=2,
@@ -114,7 +113,7 @@ VARIANTS: Dict[str, Variant] = {
         Variant(
             name="owt",
             summary="the one-GPU network of cuda-convnet2 ('one weird trick'): one column, LRN before pool and ReLU",
-            input_size=224,  # [cuda-convnet2] rounds up as [source] does
+            input_size=224,  # [cuda-convnet2] rounds up like [source]
             widths=_OWT_WIDTHS,
             num_classes=1000,
             columns=1,
@@ -129,7 +128,7 @@ VARIANTS: Dict[str, Variant] = {
         Variant(
             name="alexnet-digits",
             summary="alexnet2012 made narrow, for 8 x 8 handwritten digits; its trained weights ship with fastalex",
-            input_size=131,  # maps 31, 15, 7, 3
+            input_size=131,  # gives maps of 31, 15, 7 and 3
             widths=(24, 64, 96, 96, 64, 192, 192),
             num_classes=10,
             columns=2,
@@ -146,11 +145,11 @@ VARIANTS: Dict[str, Variant] = {
 
 
 def get(variant: Union[str, Variant], **overrides: Any) -> Variant:
-    """The row called ``variant`` (or the row itself), with any of its fields replaced.
+    """Return the row called ``variant`` (or the row itself), with fields replaced.
 
-    ``lrn_alpha_divided`` is accepted as a shorthand for the undivided reading of the paper's formula.
-
-    :raises UserError: for an unknown name or field, or a combination that makes no network.
+    :param overrides: the fields; those that are None are left alone. ``lrn_alpha_divided=False`` is a shorthand for
+        the formula of LRN as the paper prints it.
+    :raises UserError: for an unknown name or field, or a combination that is not a network.
     """
     if isinstance(variant, Variant):
         row = variant
@@ -175,7 +174,7 @@ def get(variant: Union[str, Variant], **overrides: Any) -> Variant:
 
 
 def from_dict(values: Mapping[str, Any]) -> Variant:
-    """The inverse of :meth:`Variant.to_dict`.
+    """Return the row that :meth:`Variant.to_dict` turned into ``values``.
 
     :raises UserError: if a field is missing, unknown or of the wrong kind.
     """

@@ -1,4 +1,4 @@
-"""Quantization for precision int8: the scales of a network's activations, and finding them from images."""
+"""Quantization for precision int8: the scales of a network's activations, calibrated from images."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
-"""Calibration: from images to the quantization scale of each conv's and fc's input, for precision int8.
+"""Calibration: the quantization scale of the input of each conv and fc layer, from images, for precision int8.
 
 The float32 network runs on the images, and a histogram of the magnitudes of each such input grows batch by batch
-(:class:`Histogram`). A threshold is chosen in each, the magnitude that the largest level stands for; what lies beyond
-is clipped. Exact zeros, most of what a relu gives, are left out of every choice: each scale keeps them exactly.
+(:class:`Histogram`). In each histogram a threshold is chosen, which becomes the largest quantized value; magnitudes
+above it are clipped. Exact zeros, which are most results of a ReLU, are not counted: any scale represents them exactly.
+The methods choose as threshold
 
 * ``max``: the largest magnitude. Nothing is clipped.
-* ``percentile``: the magnitude that this share of the others does not exceed.
+* ``percentile``: a percentile of the magnitudes.
 * ``entropy``: the threshold whose quantized distribution has the least Kullback-Leibler divergence from the true one
-  (Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017; MXNet and onnxruntime calibrate so, too).
+  (Szymon Migacz, "8-bit Inference with TensorRT", GTC 2017; the method of MXNet and onnxruntime, too).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ..networks.layers import signed_inputs
 from .calibration import METHODS, QMAX_SIGNED, QMAX_UNSIGNED, Calibration
 from .histogram import PERCENTILE, Histogram, threshold
 
-BATCH = 8  # images at once: their activations are what calibrating takes of memory
+BATCH = 8  # images at once; their activations are most of the memory that calibration needs
 
 
 def calibrate(
@@ -32,14 +33,14 @@ def calibrate(
     percentile: float = PERCENTILE,
     report: Optional[Callable[[int], None]] = None,
 ) -> Calibration:
-    """The quantization scales of ``net`` for images like these, for ``AlexNet(..., precision="int8", calibration=)``.
+    """Choose the quantization scales of ``net``, for ``AlexNet(..., precision="int8", calibration=...)``.
 
     :param net: an :class:`~fastalex.AlexNet` in fp32, on any device.
-    :param images: paths, PIL images, bytes, uint8 arrays, or preprocessed float32 batches ``[N, C, H, W]``; some
-        hundred that are like those to come. They are taken one after the other, :data:`BATCH` at a time.
-    :param method: ``"percentile"``, ``"entropy"`` or ``"max"`` (:mod:`fastalex.quantize`).
-    :param percentile: above 0, at most 100.
-    :param report: called with the number of images done.
+    :param images: paths, PIL images, bytes, uint8 arrays, or preprocessed float32 batches ``[N, C, H, W]``. A few
+        hundred images like those that the network will see are enough; they are read :data:`BATCH` at a time.
+    :param method: ``"percentile"``, ``"entropy"`` or ``"max"`` (:mod:`fastalex.quantize.calibrating`).
+    :param percentile: for the method of this name; above 0, at most 100.
+    :param report: called after each batch with the number of images done.
     :raises UserError: for a wrong argument or image, no images, or activations that are NaN or infinite.
     """
     one_of("method", method, METHODS)
@@ -52,45 +53,45 @@ def calibrate(
     done = 0
     for batch in _batches(net, images):
         done += len(batch)
-        read = dict(net.taps(batch, sorted({source for source in inputs.values() if source})), **{"": batch})
+        results = dict(net.taps(batch, sorted({source for source in inputs.values() if source})), **{"": batch})
         for name, source in inputs.items():
             try:
-                histograms[name].add(read[source])
+                histograms[name].add(results[source])
             except UserError as error:
                 raise UserError(f"the input of layer {name} has {error} for these images") from None
         if report is not None:
             report(done)
     if not done:
-        raise UserError("there are no images to calibrate with; give some that are like those to come")
+        raise UserError("there are no images to calibrate with; give some like those that the network will see")
     signed = signed_inputs(net.variant.layers())
     scales = {}
     for name, histogram in histograms.items():
-        levels = QMAX_SIGNED if signed[name] else QMAX_UNSIGNED
-        clip = threshold(histogram, levels, method, percentile)
-        scales[name] = clip / levels or 1.0  # where all is zero every scale is right
+        qmax = QMAX_SIGNED if signed[name] else QMAX_UNSIGNED
+        clip = threshold(histogram, qmax, method, percentile)
+        scales[name] = clip / qmax or 1.0  # for zeros alone any scale is right
     return Calibration(scales, method, done, float(percentile) if method == "percentile" else None)
 
 
 def _inputs(net: Any) -> Dict[str, str]:
-    """Name of each conv and fc layer -> the layer whose result it reads; "": the image."""
-    found, source = {}, ""
+    """Return, for the name of each conv and fc layer, the layer whose result it reads; "" for the image."""
+    sources, source = {}, ""
     for layer in net.variant.layers():
         if layer.param:
-            found[layer.name] = source
+            sources[layer.name] = source
         if layer.op != "dropout":
             source = layer.name
-    return found
+    return sources
 
 
 def _batches(net: Any, images: Iterable[Any]) -> Iterator[np.ndarray]:
-    """Preprocessed batches of at most :data:`BATCH` images, as many as there are of one size in a row."""
+    """Yield preprocessed batches of at most :data:`BATCH` consecutive images of one size."""
     waiting: List[np.ndarray] = []
     for image in images:
-        whole = image if isinstance(image, np.ndarray) and image.ndim == 4 else net.preprocess(image)
-        for one in np.split(whole, len(whole)) if len(whole) else ():
-            if waiting and (len(waiting) == BATCH or waiting[0].shape != one.shape):
+        batch = image if isinstance(image, np.ndarray) and image.ndim == 4 else net.preprocess(image)
+        for single in np.split(batch, len(batch)) if len(batch) else ():
+            if waiting and (len(waiting) == BATCH or waiting[0].shape != single.shape):
                 yield np.concatenate(waiting)
                 waiting = []
-            waiting.append(one)
+            waiting.append(single)
     if waiting:
         yield np.concatenate(waiting)

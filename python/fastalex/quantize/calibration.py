@@ -1,4 +1,4 @@
-"""The quantization scales of a network's activations, one for the input of each conv and fc layer."""
+"""The quantization scales of a network's activations: one for the input of each conv and fc layer."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from ..errors import UserError
 from ..networks.architecture import Variant
 
 METHODS = ("percentile", "entropy", "max")
-QMAX_SIGNED, QMAX_UNSIGNED = 127, 255  # the largest level of an input that can be negative, and of one that cannot
+QMAX_SIGNED, QMAX_UNSIGNED = 127, 255  # largest quantized value of an input that can be negative, and that cannot
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The scales of a network, and where they come from (:func:`fastalex.quantize.calibrate`).
+    """The scales of a network, and how :func:`fastalex.quantize.calibrate` chose them.
 
-    ``scales``: name of each conv and fc layer -> scale, above 0: its input x becomes ``round(x / scale)``, -127 to 127
-    where it can be negative (:func:`fastalex.networks.layers.signed_inputs`), else 0 to 255. ``percentile`` is None for
-    the other methods; ``images`` is how many were looked at. The method of scales that a caller made up is ``given``.
+    * ``scales``: name of each conv and fc layer -> scale, above 0. Its input x is quantized to ``round(x / scale)``,
+      clipped to -127 to 127 if x can be negative (:func:`fastalex.networks.layers.signed_inputs`), else to 0 to 255.
+    * ``method``: one of :data:`METHODS`, or ``given`` for scales from elsewhere.
+    * ``images``: number of images that were used.
+    * ``percentile``: None for the other methods.
     """
 
     scales: Dict[str, float]
@@ -29,64 +31,67 @@ class Calibration:
     percentile: Optional[float] = None
 
     def to_json(self) -> str:
-        """The calibration as text; :func:`from_json` reads it back, to the last digit."""
+        """Return the calibration as text, without loss; :func:`from_json` reads it."""
         return json.dumps(asdict(self))
 
 
 def from_json(text: str) -> Calibration:
-    """The inverse of :meth:`Calibration.to_json`.
+    """Read a calibration from the text of :meth:`Calibration.to_json`.
 
     :raises UserError: if the text is not a calibration.
     """
     try:
-        found = Calibration(**json.loads(text))
+        calibration = Calibration(**json.loads(text))
     except (ValueError, TypeError, RecursionError):
         raise UserError("the calibration is not valid") from None
-    sound = isinstance(found.scales, dict) and isinstance(found.method, str) and type(found.images) is int
-    if not sound or not (found.percentile is None or _number(found.percentile)):
+    scales, percentile = calibration.scales, calibration.percentile
+    valid = isinstance(scales, dict) and isinstance(calibration.method, str) and type(calibration.images) is int
+    if not valid or not (percentile is None or _is_number(percentile)):
         raise UserError("the calibration is not valid")
-    return Calibration(_scales(found.scales), found.method, found.images, found.percentile)
+    return Calibration(_scales(scales), calibration.method, calibration.images, percentile)
 
 
-def as_calibration(given: Any) -> Optional[Calibration]:
-    """A :class:`Calibration`, or a mapping of layer name to scale, or None, as one of the first and the last.
+def as_calibration(value: Any) -> Optional[Calibration]:
+    """Convert a caller's ``calibration=`` to a :class:`Calibration`; None stays None.
 
+    :param value: a :class:`Calibration`, a mapping of layer name to scale, or None.
     :raises UserError: for anything else.
     """
-    if given is None or isinstance(given, Calibration):
-        return given
-    if not isinstance(given, Mapping):
-        raise UserError(f"calibration must be a Calibration or a mapping of layer name to scale, not {given!r:.80}")
-    return Calibration(_scales(given), "given", 0)
+    if value is None or isinstance(value, Calibration):
+        return value
+    if not isinstance(value, Mapping):
+        raise UserError(f"calibration must be a Calibration or a mapping of layer name to scale, not {value!r:.80}")
+    return Calibration(_scales(value), "given", 0)
 
 
-def scales_for(variant: Variant, given: Optional[Calibration]) -> Dict[str, float]:
-    """The scale of each conv and fc layer of ``variant``.
+def scales_for(variant: Variant, calibration: Optional[Calibration]) -> Dict[str, float]:
+    """Return the scale of each conv and fc layer of ``variant``, in the order of the layers.
 
     :raises UserError: if there is no calibration, or it is for another network.
     """
-    if given is None:
+    if calibration is None:
         raise UserError(
             "precision='int8' needs the ranges of the activations: run fastalex quantize WEIGHTS OUT.safetensors "
             "--calibrate DIR on a folder of your images and load OUT.safetensors, or pass calibration="
         )
     names = [layer.name for layer in variant.layers() if layer.param]
-    if set(given.scales) != set(names):
+    if set(calibration.scales) != set(names):
         raise UserError(
-            f"the calibration is for the layers {', '.join(given.scales) or 'of no network':.200}; {variant.name} has {', '.join(names)}"
+            f"the calibration is for the layers {', '.join(calibration.scales) or 'of no network':.200}; "
+            f"{variant.name} has {', '.join(names)}"
         )
-    return {name: given.scales[name] for name in names}
+    return {name: calibration.scales[name] for name in names}
 
 
-def _scales(given: Mapping[Any, Any]) -> Dict[str, float]:
-    return {str(name): _step(name, scale) for name, scale in given.items()}
+def _scales(scales: Mapping[Any, Any]) -> Dict[str, float]:
+    return {str(name): _scale(name, scale) for name, scale in scales.items()}
 
 
-def _step(name: str, scale: Any) -> float:
-    if not _number(scale) or scale <= 0:
+def _scale(name: Any, scale: Any) -> float:
+    if not _is_number(scale) or scale <= 0:
         raise UserError(f"the calibration's scale of layer {name!r:.40} must be a number above 0, not {scale!r:.40}")
     return float(scale)
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

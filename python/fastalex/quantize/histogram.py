@@ -1,4 +1,4 @@
-"""Histograms of activations' magnitudes, and the threshold that a method of calibration chooses in one."""
+"""Histograms of the magnitudes of activations, and the choice of a threshold in a histogram."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from ..errors import UserError
 
-PERCENTILE = 99.99
+PERCENTILE = 99.99  # default of the method percentile
 
 
 class Histogram:
-    """Counts of magnitudes, in equal bins from 0 to :attr:`limit`, each with its upper edge; zeros are not counted.
+    """Counts of magnitudes above zero in equal bins from 0 to :attr:`limit`; a bin includes its upper edge.
 
-    The limit is a power of two: where a value is above it, it doubles until the value is not, and bins are joined in
-    pairs. So the counts do not depend on what came first, and half of the bins or more are below the largest value.
+    The limit is a power of two. For a larger value it is doubled, and bins are joined in pairs, until the value fits.
+    The counts therefore do not depend on the order of the values, and at least half of the bins are below the largest.
     """
 
     BINS = 8192
@@ -47,54 +47,54 @@ class Histogram:
         self.counts += np.bincount(np.ceil(scaled).astype(np.int64) - 1, minlength=self.BINS)
 
     def edge(self, index: int) -> float:
-        """The upper edge of bin ``index``, or the largest value where that is below it."""
+        """Return the upper edge of bin ``index``, or the largest value if that is smaller."""
         return min(self.limit * (index + 1) / self.BINS, self.largest)
 
 
-def threshold(histogram: Histogram, levels: int, method: str, percentile: float = PERCENTILE) -> float:
-    """The magnitude of level ``levels``, the largest one; 0 where all values were zero."""
+def threshold(histogram: Histogram, qmax: int, method: str, percentile: float = PERCENTILE) -> float:
+    """Choose the magnitude that becomes the largest quantized value, ``qmax``; 0 if all values were zero."""
     if method == "max" or histogram.largest == 0:
         return histogram.largest
     if method == "percentile":
         below = np.cumsum(histogram.counts)
         return histogram.edge(int(np.searchsorted(below, below[-1] * (percentile / 100))))
-    divergences = _divergences(histogram.counts, levels)
-    # Of equals the largest: joining the only two bins in use with each other loses nothing, by this measure.
+    divergences = _divergences(histogram.counts, qmax)
+    # The largest of equal ones, since by this measure it costs nothing to join the only two bins in use.
     return histogram.edge(int(np.flatnonzero(divergences <= divergences.min() + 1e-12)[-1]))
 
 
-def _divergences(counts: np.ndarray, levels: int) -> np.ndarray:
-    """For a threshold at the upper edge of each bin, the divergence of the quantized histogram from the true one.
+def _divergences(counts: np.ndarray, qmax: int) -> np.ndarray:
+    """Return the divergence of the quantized histogram from the true one, for a threshold at the end of each bin.
 
-    P is the histogram up to the threshold, with what lies beyond in its last bin. Q has, in each bin where P has
-    something, the mean over such bins of the same level, without what lies beyond. Of n bins, bin j has the level
-    nearest to ``levels (j + 0.5) / n``. Infinite where the last bin is empty (it may hold what lies beyond, and Q has
-    nothing there), and for fewer bins than levels, of which nothing could be said.
+    P is the histogram up to the threshold, with the counts beyond it added to its last bin. Q has, in each bin where P
+    is not zero, the mean over such bins of the same quantized value, without the counts beyond the threshold. Of n
+    bins, bin j has the quantized value nearest to ``qmax (j + 0.5) / n``. The divergence is infinite where the last bin
+    is empty (P may have counts there, Q has none), and for fewer bins than quantized values.
 
-    All thresholds at once, from running sums: sum P log P has changed in its last bin alone, and sum P log Q is one
-    product for each level.
+    All thresholds are computed together from running sums: for sum P log P only the last bin differs, and sum P log Q
+    is one product for each quantized value.
     """
     total = float(counts.sum())
     mass = np.concatenate(([0.0], np.cumsum(counts)))
     used = np.concatenate(([0], np.cumsum(counts > 0)))
     entropy = np.concatenate(([0.0], np.cumsum(_xlogx(counts))))
     ends = np.flatnonzero(counts)
-    ends = ends[ends >= min(levels, ends[-1])]
-    found = np.full(len(counts), np.inf)
-    for some in np.array_split(ends, max(1, len(ends) * levels // (1 << 20))):
-        n = some[:, None] + 1
-        # The first bin of level k is the first with levels (j + 0.5) / n >= k - 0.5.
-        starts = np.ceil(n * (np.arange(levels + 1) - 0.5) / levels - 0.5).astype(np.int64)
+    ends = ends[ends >= min(qmax, ends[-1])]
+    divergences = np.full(len(counts), np.inf)
+    for part in np.array_split(ends, max(1, len(ends) * qmax // (1 << 20))):
+        n = part[:, None] + 1
+        # The first bin of value k is the first with qmax (j + 0.5) / n >= k - 0.5.
+        starts = np.ceil(n * (np.arange(qmax + 1) - 0.5) / qmax - 0.5).astype(np.int64)
         starts = np.concatenate((np.maximum(starts, 0), n), axis=1)
         masses, bins = np.diff(mass[starts], axis=1), np.diff(used[starts], axis=1)
-        own, kept = counts[some].astype(float), mass[some + 1]
-        beyond = total - kept
-        p_log_p = (entropy[some] + _xlogx(own + beyond)) / total - math.log(total)
+        last, within = counts[part].astype(float), mass[part + 1]
+        beyond = total - within
+        p_log_p = (entropy[part] + _xlogx(last + beyond)) / total - math.log(total)
         with np.errstate(divide="ignore", invalid="ignore"):
-            logs = np.where(masses > 0, np.log(masses / bins / kept[:, None]), 0.0)
+            logs = np.where(masses > 0, np.log(masses / bins / within[:, None]), 0.0)
         p_log_q = ((masses * logs).sum(axis=1) + beyond * logs[:, -1]) / total
-        found[some] = p_log_p - p_log_q
-    return found
+        divergences[part] = p_log_p - p_log_q
+    return divergences
 
 
 def _xlogx(values: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Weights files: one named set of arrays with its metadata, whatever the format.
+"""Weights files: a named set of arrays with its metadata, in any format.
 
-Read: ``.safetensors``, ``.npz``, what ``torch.save`` wrote, ``.caffemodel`` and ``.onnx``; none of these needs another
-package than numpy. All but ``.npz`` are memory-mapped. Written: ``.safetensors`` and ``.npz``. Files are checked before
-use, and whatever is wrong with one is one :class:`~fastalex.errors.UserError` that names it.
-:mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
+The formats that can be read are ``.safetensors``, ``.npz``, the files of ``torch.save``, ``.caffemodel`` and ``.onnx``;
+none needs a package besides numpy, and all but ``.npz`` are memory-mapped. ``.safetensors`` and ``.npz`` can be
+written. Files are checked before use, and anything wrong with a file raises a :class:`~fastalex.errors.UserError` that
+names it. :mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
 """
 
 from __future__ import annotations
@@ -39,17 +39,20 @@ CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 FORMATS = {".safetensors": "safetensors", ".npz": "npz"}  # suffix -> module of readers/, imported when needed
-READ_ONLY = {".caffemodel": "caffe", ".onnx": "onnx"}  # these two cannot be told from their first bytes
+READ_ONLY = {".caffemodel": "caffe", ".onnx": "onnx"}  # neither can be recognized by its first bytes
 READABLE = ".safetensors, .npz, .pth, .pt, .pth.tar, .caffemodel and .onnx"
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weights file holds. The arrays are read-only; where the format allows it they are views of its mapping.
-    Fully connected weights of a quantized file are :class:`~fastalex.weights.quantized.QuantizedWeight`.
+    """The contents of a weights file.
 
-    ``steps`` are the layers in their order, of a file that describes them (Caffe, ONNX); else none. ``graph`` is such a
-    file's own description, where it is complete (ONNX).
+    * ``arrays``: read-only, views of the mapped file if the format allows it. Fully connected weights of a quantized
+      file are :class:`~fastalex.weights.quantized.QuantizedWeight`.
+    * ``metadata``: text to text.
+    * ``path``: empty for weights that are not from a file.
+    * ``steps``: the layers in their order, if the file describes them (Caffe, ONNX).
+    * ``graph``: the file's own description of its network, if it has one (Caffe, ONNX).
     """
 
     arrays: Dict[str, Any]
@@ -59,27 +62,27 @@ class Weights:
     graph: Optional[Graph] = None
 
     def variant(self) -> Optional[Variant]:
-        """The network that the file says it is for, or None if it does not say.
+        """Return the network that the metadata describes, or None if there is no description.
 
-        :raises UserError: if what it says makes no network.
+        :raises UserError: if the description is not that of a network.
         """
         values = self._json(VARIANT_KEY, dict)
         return None if values is None else from_dict(values)
 
     def labels(self) -> Optional[List[str]]:
-        """The names of the classes, or None if the file has none.
+        """Return the names of the classes, or None if the file has none.
 
         :raises UserError: if they are not a list of text.
         """
-        names = self._json(LABELS_KEY, list)
+        names: Optional[List[str]] = self._json(LABELS_KEY, list)
         if names is not None and not all(isinstance(name, str) for name in names):
             raise UserError(f"{self.path} has class names that are not text")
         return names
 
     def calibration(self) -> Optional[Calibration]:
-        """The quantization steps of the activations, or None if the file has none.
+        """Return the quantization scales of the activations, or None if the file has none.
 
-        :raises UserError: if they are not what :meth:`Calibration.to_json` writes.
+        :raises UserError: if they are not in the form of :meth:`Calibration.to_json`.
         """
         if CALIBRATION_KEY not in self.metadata:
             return None
@@ -89,17 +92,19 @@ class Weights:
             raise UserError(f"{self.path} cannot be used: {error}") from None
 
     def mean_image(self) -> Optional[np.ndarray]:
-        """What was subtracted from each pixel in training, float32 ``[3, side, side]`` on a 0 to 255 scale with the
-        planes in the order of the variant's profile; None if the file has none.
+        """Return the mean image that was subtracted in training, or None if the file has none.
 
-        :raises UserError: if it is not what :func:`metadata_for` writes.
+        It is float32 ``[3, side, side]`` on a 0 to 255 scale, with the planes in the order of the variant's profile.
+
+        :raises UserError: if it is not in the form of :func:`metadata_for`.
         """
         values = self._json(MEAN_IMAGE_KEY, dict)
         if values is None:
             return None
         try:
             flat = np.frombuffer(base64.b64decode(values["float32"], validate=True), "<f4")
-            return flat.reshape(values["shape"]).astype(np.float32)
+            mean: np.ndarray = flat.reshape(values["shape"]).astype(np.float32)
+            return mean
         except (KeyError, TypeError, ValueError):
             raise UserError(f"the mean image of {self.path} is not valid") from None
 
@@ -116,22 +121,23 @@ class Weights:
 
 
 def load(path: PathLike) -> Weights:
-    """Read the weights file ``path``. ``.safetensors``, ``.npz``, ``.caffemodel`` and ``.onnx`` are known by their
-    suffix, what ``torch.save`` wrote by its first bytes, as it comes under many names.
+    """Read the weights file ``path``.
 
-    Arrays keep the names that the file gives them, but those of ONNX files, which are named after their place.
+    ``.safetensors``, ``.npz``, ``.caffemodel`` and ``.onnx`` are recognized by their suffix, the files of
+    ``torch.save``, which have many suffixes, by their first bytes. Arrays keep the names of the file, except those of
+    ONNX files, which are named by their position: ``conv1.weight`` and so on.
 
     :raises UserError: if the file is missing, of another kind, or wrong in any way.
     """
     name = os.fspath(path)
     try:
-        if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait forever
             raise UserError(f"{name} is not a file")
         with open(name, "rb") as stream:
             reader = _reader(name, stream)
-            arrays, metadata, *described = reader.read(stream, os.fstat(stream.fileno()).st_size)
-            found = Weights(arrays, metadata, name, *described)
-            return dataclasses.replace(found, arrays=quantized.read(arrays, metadata, found.variant))
+            arrays, metadata, *description = reader.read(stream, os.fstat(stream.fileno()).st_size)
+            weights = Weights(arrays, metadata, name, *description)
+            return dataclasses.replace(weights, arrays=quantized.read(arrays, metadata, weights.variant))
     except FormatError as error:
         raise UserError(f"{name} cannot be used: {error}") from None
     except FileNotFoundError:
@@ -148,7 +154,10 @@ def metadata_for(
     calibration: Optional[Any] = None,
     mean_image: Optional[np.ndarray] = None,
 ) -> Dict[str, str]:
-    """What a file says of its network: the keys that :class:`Weights` reads."""
+    """Return the metadata of a file for the network ``variant``: the keys that :class:`Weights` reads.
+
+    :param mean_image: ``[3, side, side]``, see :meth:`Weights.mean_image`.
+    """
     metadata = {VARIANT_KEY: json.dumps(variant.to_dict())}
     if labels:
         metadata[LABELS_KEY] = json.dumps(list(labels))
@@ -161,15 +170,18 @@ def metadata_for(
     return metadata
 
 
-def load_named(given: PathLike) -> Weights:
-    """:func:`load` of the weights that come with the package under the name ``given``, else of the path ``given``."""
-    return load(bundled(str(given)) if given in BUNDLED else given)
+def load_named(name_or_path: PathLike) -> Weights:
+    """Read the weights that come with the package under this name, else the file at this path.
+
+    :raises UserError: like :func:`load`.
+    """
+    return load(bundled(str(name_or_path)) if name_or_path in BUNDLED else name_or_path)
 
 
 def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None) -> None:
-    """Write ``arrays`` and ``metadata`` (text to text) to ``path``; its suffix says the format.
+    """Write ``arrays`` and ``metadata`` (text to text) to ``path``, in the format of its suffix.
 
-    The file appears whole or not at all: a failure leaves an existing file as it was.
+    The file appears whole or not at all: a failure leaves an existing file unchanged.
 
     :raises UserError: if an array is not of plain numbers, a name is not text, or the file cannot be written.
     """
@@ -188,9 +200,9 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
 
 
 def bundled(name: str) -> Path:
-    """The path of weights that come with the package.
+    """Return the path of weights that come with the package.
 
-    :raises UserError: for a name that there is none of.
+    :raises UserError: for an unknown name.
     """
     if name not in BUNDLED:
         raise UserError(f"no weights '{name}' come with fastalex (there are: {', '.join(BUNDLED)})")
@@ -205,23 +217,26 @@ def _writer(name: str) -> Any:
 
 
 def _reader(name: str, stream: BinaryIO) -> Any:
-    """The module that reads the file: by its suffix, or as one of torch.save's containers by its first bytes."""
+    """Return the module that reads the file, by its suffix, or by its first bytes for a container of torch.save.
+
+    :raises FormatError: if there is none.
+    """
     module = {**FORMATS, **READ_ONLY}.get(os.path.splitext(name)[1].lower())
     if module is None:
         start = stream.read(512)
         stream.seek(0)
         pytorch = importlib.import_module(".readers.pytorch", __name__)
         if not pytorch.recognizes(start):
-            raise FormatError("it is of none of the formats that are read: " + READABLE)
+            raise FormatError("it is in none of the formats that can be read: " + READABLE)
         return pytorch
     return importlib.import_module(".readers." + module, __name__)
 
 
-def _plain(name: Any, given: Any) -> np.ndarray:
-    """A C-contiguous little-endian array of plain numbers."""
+def _plain(name: Any, values: Any) -> np.ndarray:
+    """Convert ``values`` to a C-contiguous little-endian array of plain numbers."""
     if not isinstance(name, str) or not name or name == "__metadata__":
         raise UserError(f"{name!r} cannot be the name of an array")
-    array = np.asarray(given)
+    array = np.asarray(values)
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise UserError(f"the array {name!r} must hold plain numbers, not {array.dtype}")
     return np.asarray(array, array.dtype.newbyteorder("<"), order="C")

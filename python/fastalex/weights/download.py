@@ -1,4 +1,4 @@
-"""Downloads that go on where they broke off, are checked before they count, and appear whole or not at all."""
+"""Downloads that resume where they broke off, are checked against a hash, and appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any, BinaryIO, Callable, Iterator, Optional, Sequence, Tuple
 from .._version import __version__
 from ..errors import UserError
 
-TIMEOUT_S = 30.0  # without a byte
+TIMEOUT_S = 30.0  # seconds without a byte
 CHUNK = 1 << 20  # bytes
-ATTEMPTS = 3  # connections in a row that break off, for one address
-MAX_BYTES = 2 << 30  # of a file whose size is not registered
+ATTEMPTS = 3  # broken connections to one address before it is given up
+MAX_BYTES = 2 << 30  # limit for a file whose size is not registered
 
 Report = Callable[[int], None]
 
 
 class _UnreachableError(Exception):
-    """An address does not give the file; the message is the reason."""
+    """An address does not provide the file; the message is the reason."""
 
 
 class _BrokenOffError(Exception):
@@ -32,18 +32,21 @@ class _BrokenOffError(Exception):
 
 
 class _WrongHashError(Exception):
-    """The whole file came, and is another one."""
+    """The whole file arrived, but it is another one."""
 
 
 def download(
     urls: Sequence[str], path: str, size: Optional[int], algorithm: str, digest: str, quiet: bool = False
 ) -> None:
-    """Get the file with this hash from the first of ``urls`` that gives it, and put it at ``path``.
+    """Download the file with this hash to ``path``, from the first of ``urls`` that provides it.
 
-    What has come of it is kept in ``path + ".part"`` and gone on with the next time. Other processes that want the same
-    file wait until it is there.
+    An incomplete download stays in ``path + ".part"`` and is resumed by the next call. Other processes that need the
+    same file wait until it is there.
 
-    :raises UserError: if no address gives the file, or the folder cannot be written.
+    :param size: the registered number of bytes, if it is known.
+    :param algorithm: name of the hash in hashlib; ``digest`` is in hexadecimal.
+    :param quiet: show no progress bar.
+    :raises UserError: if no address provides the file, or the folder cannot be written.
     """
     with _cache_errors(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -63,12 +66,16 @@ def download(
                 _remember(path, algorithm, digest)
                 return
         raise UserError(
-            f"{os.path.basename(path)} cannot be downloaded ({'; '.join(reasons)}); where there is no network, put it into {os.path.dirname(path)}"
+            f"{os.path.basename(path)} cannot be downloaded ({'; '.join(reasons)}); where there is no network, put it "
+            f"into {os.path.dirname(path)}"
         )
 
 
 def is_verified(path: str, algorithm: str, digest: str) -> bool:
-    """Whether the file has this hash. It is computed once: the file's size and time are kept beside it.
+    """Whether the file has this hash.
+
+    A hash that was right is noted in ``path + ".verified"`` with the file's size and time, and not computed again
+    until those change.
 
     :raises UserError: if the file cannot be read.
     """
@@ -78,10 +85,10 @@ def is_verified(path: str, algorithm: str, digest: str) -> bool:
             return True
     try:
         with open(path, "rb") as stream:
-            found = _hash_of(stream, algorithm).hexdigest()
+            actual = _hash_of(stream, algorithm).hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    if found != digest:
+    if actual != digest:
         return False
     _remember(path, algorithm, digest)
     return True
@@ -107,19 +114,22 @@ def _hash_of(stream: BinaryIO, algorithm: str) -> Any:
 # One address --------------------------------------------------------------------------------------------------------
 
 
-def _from(url: str, path: str, size: Optional[int], wanted: Tuple[str, str], quiet: bool) -> None:
-    """Download from ``url``. A wrong hash after going on with an old part is no proof: it is tried from the start."""
+def _from(url: str, path: str, size: Optional[int], checksum: Tuple[str, str], quiet: bool) -> None:
+    """Download from ``url``; ``checksum`` is the algorithm and the digest.
+
+    If the hash of a resumed download is wrong, the old part may be to blame: the download starts over once.
+    """
     part = path + ".part"
     resumed = os.path.exists(part)
     broken = 0
     while True:
         try:
-            _transfer(url, path, size, wanted, quiet)
+            _transfer(url, path, size, checksum, quiet)
             return
         except _BrokenOffError as error:
             broken += 1
             if broken == ATTEMPTS:
-                raise _UnreachableError(f"{error}; run it again to go on from there") from None
+                raise _UnreachableError(f"{error}; run it again to resume from there") from None
             resumed = True
         except _WrongHashError:
             _remove(part)
@@ -128,9 +138,11 @@ def _from(url: str, path: str, size: Optional[int], wanted: Tuple[str, str], qui
             resumed = False
 
 
-def _transfer(url: str, path: str, size: Optional[int], wanted: Tuple[str, str], quiet: bool) -> None:
+def _transfer(url: str, path: str, size: Optional[int], checksum: Tuple[str, str], quiet: bool) -> None:
+    """Download over one connection, resuming an earlier part if the server allows it."""
+    algorithm, digest = checksum
     part, tag_file = path + ".part", path + ".part.tag"
-    have, tag = _kept(part, tag_file, url)
+    have, tag = _part_of(part, tag_file, url)
     response, have = _open(url, have, tag)
     with response:
         total = _total(response, have, size)
@@ -139,9 +151,9 @@ def _transfer(url: str, path: str, size: Optional[int], wanted: Tuple[str, str],
                 stream.write(f"{url}\n{response.headers.get('ETag', '')}")
             out = open(part, "r+b" if have else "wb")  # noqa: SIM115 - closed below
         with out, _progress(os.path.basename(path), total, quiet) as report:
-            state = hashlib.new(wanted[0])
+            state = hashlib.new(algorithm)
             if have:
-                state = _hash_of(out, wanted[0])
+                state = _hash_of(out, algorithm)
                 have = out.tell()
             done = _copy(response, out, state, have, total or MAX_BYTES, report, path)
             with _cache_errors(path):
@@ -149,17 +161,17 @@ def _transfer(url: str, path: str, size: Optional[int], wanted: Tuple[str, str],
                 os.fsync(out.fileno())
     if total is not None and done < total:
         raise _BrokenOffError(f"the connection broke off after {done} of {total} bytes")
-    if state.hexdigest() != wanted[1]:
+    if state.hexdigest() != digest:
         raise _WrongHashError(
-            f"what it gives has the {wanted[0]} {state.hexdigest()}, not {wanted[1]}, and was deleted"
+            f"the file that it sends has the {algorithm} {state.hexdigest()}, not {digest}, and was deleted"
         )
     with _cache_errors(path):
         os.replace(part, path)
     _remove(tag_file)
 
 
-def _kept(part: str, tag_file: str, url: str) -> Tuple[int, str]:
-    """Bytes that an earlier download from ``url`` left, and the entity tag they had."""
+def _part_of(part: str, tag_file: str, url: str) -> Tuple[int, str]:
+    """Return the number of bytes that an earlier download from ``url`` left, and their entity tag."""
     try:
         with open(tag_file, encoding="utf-8") as stream:
             source, _, tag = stream.read(4000).partition("\n")
@@ -169,17 +181,17 @@ def _kept(part: str, tag_file: str, url: str) -> Tuple[int, str]:
 
 
 def _open(url: str, have: int, tag: str) -> Tuple[Any, int]:
-    """The response, and how many of the bytes at hand it goes on from."""
+    """Request ``url`` from byte ``have`` on; return the response, and the byte from which it sends the file."""
     headers = {"User-Agent": "fastalex/" + __version__, "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-        if tag and not tag.startswith("W/"):  # a weak tag must not be used so: RFC 9110, 13.1.5
+        if tag and not tag.startswith("W/"):  # RFC 9110, 13.1.5: not with a weak tag
             headers["If-Range"] = tag
     try:
         response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        if have and error.code == 416:  # the part is as long as the file, or longer
+        if have and error.code == 416:  # range not satisfiable: the part is as long as the file, or longer
             return _open(url, 0, "")
         raise _UnreachableError(f"{error.code} {error.reason}") from None
     except urllib.error.URLError as error:
@@ -201,7 +213,10 @@ def _reason(error: Any) -> str:
 
 
 def _total(response: Any, have: int, size: Optional[int]) -> Optional[int]:
-    """Bytes of the whole file, None if nobody says."""
+    """Return the number of bytes of the whole file, or None if it is neither registered nor sent.
+
+    :raises _UnreachableError: if the server sends a file of another size, or one that is too large.
+    """
     length = response.headers.get("Content-Length", "")
     total = have + int(length) if length.isdigit() else None
     if size is not None and total is not None and total != size:
@@ -224,7 +239,7 @@ def _copy(response: Any, out: BinaryIO, state: Any, done: int, limit: int, repor
             return done
         done += len(chunk)
         if done > limit:
-            raise _UnreachableError(f"it gives more than the {limit} bytes of the file")
+            raise _UnreachableError(f"it sends more than the {limit} bytes of the file")
         with _cache_errors(path):
             out.write(chunk)
         state.update(chunk)
@@ -248,20 +263,20 @@ def _check_room(path: str, size: Optional[int]) -> None:
     if size is None:
         return
     with contextlib.suppress(OSError):
-        kept = os.path.getsize(path + ".part") if os.path.exists(path + ".part") else 0
+        have = os.path.getsize(path + ".part") if os.path.exists(path + ".part") else 0
         free = shutil.disk_usage(os.path.dirname(path)).free
-        if free < size - kept:
+        if free < size - have:
             raise UserError(
-                "%s needs %d MB, but its disk has %d MB left; set FASTALEX_WEIGHTS_DIR to a folder with more room"
-                % (path, (size - kept) // 10**6, free // 10**6)
+                f"{path} needs {(size - have) // 10**6} MB, but its disk has {free // 10**6} MB left; "
+                "set FASTALEX_WEIGHTS_DIR to a folder with more room"
             )
 
 
 def _wait_for(lock: BinaryIO) -> None:
-    """Hold the lock file; it is given back when it is closed, also by the end of the process."""
+    """Wait for the lock file and hold it until it is closed, at the latest by the end of the process."""
     try:
         import fcntl
-    except ImportError:  # no POSIX system
+    except ImportError:  # not a POSIX system
         return
     with contextlib.suppress(OSError):  # a file system without locks
         fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
@@ -277,7 +292,10 @@ def _remove(path: str) -> None:
 
 @contextlib.contextmanager
 def _progress(name: str, total: Optional[int], quiet: bool) -> Iterator[Report]:
-    """What is called with the bytes done: a bar on a terminal, by rich where it is installed; else nothing."""
+    """Yield the function to call with the number of bytes so far.
+
+    On a terminal it draws a progress bar, with rich if that is installed; elsewhere it does nothing.
+    """
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield lambda done: None
         return

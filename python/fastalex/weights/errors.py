@@ -1,7 +1,7 @@
-"""The error of a file that is not what it should be."""
+"""The error of a damaged or unsupported file."""
 
 from __future__ import annotations
 
 
 class FormatError(Exception):
-    """What is wrong with the file, as the second half of a sentence."""
+    """A file cannot be read or written. The message says why, as the second half of a sentence about the file."""

@@ -1,7 +1,7 @@
-"""A network as a file describes it: nodes in the words of ONNX, and the constants that they read.
+"""The graph of a network that a file describes: nodes of ONNX's ops, and the constants that they read.
 
 Readers make a :class:`Graph`; :mod:`.datapath` follows it from the picture to the result, and :mod:`.interpreter`
-executes it. Caffe's layers are told in ONNX's words, too (:mod:`.readers.caffe`).
+executes it. Caffe's layers are translated to ONNX's ops (:mod:`.readers.caffe`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .errors import FormatError
 
 
 class Node(NamedTuple):
-    """One operation. ``attributes`` hold whole numbers, floats, text, lists of these, and arrays."""
+    """An operation. ``attributes`` are whole numbers, floats, text, lists of these, and arrays."""
 
     op: str
     name: str
@@ -23,12 +23,15 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """``nodes`` in an order in which they can be computed.
+    """A network as nodes and constants.
 
-    ``constants``: name -> what has ``array()``, the values, and ``sides``, their shape. ``input`` is the picture, of
-    which ``shape`` says (batch, channels, height, width), 0 for a side that is not fixed; ``output`` is the result.
-    ``opset`` is the version of ONNX's operators, ``any_size`` whether the file says that pictures of every height
-    and width may come, ``floats`` whether their values are floats.
+    * ``nodes``: in an order in which they can be computed.
+    * ``constants``: name -> an object with ``array()``, its values, and ``sides``, its shape.
+    * ``input``: name of the picture; ``shape`` is its (batch, channels, height, width), 0 for a side that is not fixed.
+    * ``output``: name of the result.
+    * ``opset``: version of ONNX's operators.
+    * ``any_size``: whether the file allows pictures of any height and width.
+    * ``floats``: whether the picture's values are floats.
     """
 
     nodes: List[Node]
@@ -42,15 +45,15 @@ class Graph(NamedTuple):
 
 
 def attribute(node: Node, key: str, default: Any) -> Any:
-    """The attribute ``key`` of ``node``; ``default``, or where it is not there."""
+    """Return the attribute ``key`` of ``node``, or ``default`` if it is missing."""
     value: Optional[Any] = node.attributes.get(key)
     return default if value is None else value
 
 
 def whole(node: Node, key: str, default: int) -> int:
-    """The attribute ``key``, a whole number.
+    """Return the attribute ``key``, a whole number, or ``default`` if it is missing.
 
-    :raises FormatError: if it is none.
+    :raises FormatError: if it is not a whole number.
     """
     value = attribute(node, key, default)
     if not isinstance(value, int):
@@ -59,21 +62,21 @@ def whole(node: Node, key: str, default: int) -> int:
 
 
 def wholes(node: Node, key: str, default: Sequence[int]) -> List[int]:
-    """The attribute ``key``, a list of whole numbers.
+    """Return the attribute ``key``, a list of whole numbers, or ``default`` if it is missing.
 
-    :raises FormatError: if it is none.
+    :raises FormatError: if it is not a list of whole numbers.
     """
     value = attribute(node, key, list(default))
-    if not isinstance(value, list) or not all(isinstance(one, int) for one in value):
-        raise FormatError(f"the attribute {key} of a {shown(node.op)} is no list of whole numbers")
+    if not isinstance(value, list) or not all(isinstance(number, int) for number in value):
+        raise FormatError(f"the attribute {key} of a {shown(node.op)} is not a list of whole numbers")
     return value
 
 
-def given(inputs: Sequence[Any], position: int) -> Any:
-    """The input at ``position``; None where it is left out."""
+def optional_input(inputs: Sequence[Any], position: int) -> Any:
+    """Return the input at ``position``, or None if it is left out."""
     return inputs[position] if position < len(inputs) else None
 
 
 def shown(text: str, most: int = 60) -> str:
-    """``text`` as a message shows it: a file must not steer a terminal, nor fill it."""
+    """Return the start of ``text`` in printable characters, so that a file cannot control or flood a terminal."""
     return printable(text[:most])

@@ -1,4 +1,4 @@
-"""Arrays for a variant: random ones to start from, and the check that given ones fit."""
+"""The arrays of a variant's parameters: random ones, and the check that a file's arrays fit."""
 
 from __future__ import annotations
 
@@ -9,24 +9,28 @@ import numpy as np
 
 from ..errors import UserError
 from ..networks.architecture import Variant
+from ..networks.layers import Shape
 from ..networks.variants import get
 from .quantized import QuantizedWeight
 
-BIAS_STD = 0.05  # small, but not zero: a bias that an engine forgets must show in its tests
+BIAS_STD = 0.05  # small, but not zero, so that tests notice an engine that forgets a bias
 
 
 def random_weights(variant: Union[str, Variant], seed: int = 0) -> Dict[str, np.ndarray]:
-    """Parameter name -> float32 array, the same for the same ``seed`` and numpy version.
+    """Draw float32 arrays by parameter name, equal for equal ``seed`` and numpy version.
 
-    Weights are normal with standard deviation ``sqrt(2 / fan_in)``, which keeps the scale of the activations through
-    layers of ReLU (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015, equation 10); biases are normal
-    with standard deviation 0.05.
+    Weights are normal with standard deviation ``sqrt(2 / fan_in)``, which preserves the scale of the activations
+    through layers of ReLU (He, Zhang, Ren, Sun, "Delving Deep into Rectifiers", ICCV 2015, equation 10); biases are
+    normal with standard deviation 0.05.
     """
     return random_arrays(get(variant).parameter_shapes(), seed)
 
 
-def random_arrays(shapes: Mapping[str, tuple], seed: int = 0) -> Dict[str, np.ndarray]:
-    """:func:`random_weights` for parameters of ``shapes``; those of a network's first layers are the network's own."""
+def random_arrays(shapes: Mapping[str, Shape], seed: int = 0) -> Dict[str, np.ndarray]:
+    """Draw arrays as :func:`random_weights` does, for parameters of ``shapes``.
+
+    For the first layers of a network these are the arrays that the whole network would get.
+    """
     generator = np.random.default_rng(seed)
     arrays = {}
     for name, shape in shapes.items():
@@ -37,13 +41,11 @@ def random_arrays(shapes: Mapping[str, tuple], seed: int = 0) -> Dict[str, np.nd
 
 
 def check(variant: Union[str, Variant], arrays: Mapping[str, Any], storage: str = "fp32") -> List[Any]:
-    """The arrays in the order of :meth:`Variant.parameter_shapes`, float32 and C-contiguous.
+    """Return the arrays in the order of :meth:`Variant.parameter_shapes`, float32 and C-contiguous.
 
-    Of a :class:`~fastalex.weights.quantized.QuantizedWeight` in ``storage`` it is the levels and the scales, as the
-    engine takes them; another one is dequantized.
-
-    An array that is so already is passed on without a copy (a memory-mapped one stays mapped). Integers and other
-    floats are converted. Values are not looked at: NaN and infinity pass through to the network.
+    A :class:`~fastalex.weights.quantized.QuantizedWeight` in ``storage`` becomes the tuple of quantized values and
+    scales that the engine takes; one in another storage is dequantized. Arrays that need no conversion are not copied
+    (a memory-mapped one stays mapped). Values are not checked: NaN and infinity reach the network.
 
     :raises UserError: naming the first array that is missing, unexpected, of the wrong shape or not of numbers.
     """
@@ -54,9 +56,12 @@ def check(variant: Union[str, Variant], arrays: Mapping[str, Any], storage: str 
 
 
 def check_shapes(
-    shapes: Mapping[str, tuple], arrays: Mapping[str, Any], owner: str, storage: str = "fp32"
+    shapes: Mapping[str, Shape], arrays: Mapping[str, Any], owner: str, storage: str = "fp32"
 ) -> Dict[str, Any]:
-    """:func:`check` for parameters of ``shapes``, by name; ``owner`` is what needs them."""
+    """Check arrays as :func:`check` does, for parameters of ``shapes``, and return them by name.
+
+    :param owner: the network that needs them, for error messages.
+    """
     for name in shapes:
         if name not in arrays:
             raise UserError(f"the weights lack the array '{name}' that {owner} needs")
@@ -66,24 +71,25 @@ def check_shapes(
     return {name: _native(name, arrays[name], shape, storage) for name, shape in shapes.items()}
 
 
-def _native(name: str, given: Any, shape: tuple, storage: str) -> Any:
-    if isinstance(given, QuantizedWeight) and given.storage == storage and given.shape == shape:
-        return given.native
-    return _as_float32(name, given, shape)
+def _native(name: str, array: Any, shape: Shape, storage: str) -> Any:
+    if isinstance(array, QuantizedWeight) and array.storage == storage and array.shape == shape:
+        return array.native
+    return _as_float32(name, array, shape)
 
 
-def _check_classes(row: Variant, shapes: Mapping[str, tuple], arrays: Mapping[str, np.ndarray]) -> None:
-    """The commonest mistake gets a sentence of its own: a network that was trained with other classes."""
+def _check_classes(row: Variant, shapes: Mapping[str, Shape], arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuse weights with another number of classes, the most common mistake, with a message of its own."""
     last = [name for name in shapes if name.endswith(".weight")][-1]
-    got = np.shape(arrays[last]) if last in arrays else ()
-    if len(got) == 2 and got[1] == shapes[last][1] and got[0] != row.num_classes:
+    shape = np.shape(arrays[last]) if last in arrays else ()
+    if len(shape) == 2 and shape[1] == shapes[last][1] and shape[0] != row.num_classes:
         raise UserError(
-            f"the weights have {got[0]} classes ('{last}' has shape {tuple(got)}) and the network {row.num_classes}: pass num_classes={got[0]}"
+            f"the weights have {shape[0]} classes ('{last}' has shape {tuple(shape)}) and the network "
+            f"{row.num_classes}: pass num_classes={shape[0]}"
         )
 
 
-def _as_float32(name: str, given: np.ndarray, shape: tuple) -> np.ndarray:
-    array = np.asarray(given)
+def _as_float32(name: str, values: np.ndarray, shape: Shape) -> np.ndarray:
+    array = np.asarray(values)
     if array.dtype.kind not in "fiu":
         raise UserError(f"the array '{name}' must hold numbers, not {array.dtype}")
     if array.shape != shape:

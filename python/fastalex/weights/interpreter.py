@@ -1,7 +1,7 @@
 """A small reference interpreter of a :class:`~fastalex.weights.graph.Graph`, in numpy: one function for each op.
 
-It shares nothing with the readers, so that a network that was read from a file can be held against the file itself
-(:mod:`fastalex.selftest.files`). Semantics: github.com/onnx/onnx, ``docs/Operators.md``, float32 throughout.
+It shares nothing with the readers, so that :mod:`fastalex.selftest.files` can compare a network that was read from a
+file with the file itself. The semantics are those of github.com/onnx/onnx, ``docs/Operators.md``, in float32.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
 
-from .graph import Graph, Node, attribute, given
+from .graph import Graph, Node, attribute, optional_input
 
 Arrays = List[np.ndarray]
-PART = 32  # rows, or columns, of a matrix that are copied at a time
+PART = 32  # rows or columns of a matrix that are copied at a time
 
 
-#: What numpy raises where a graph's shapes do not fit each other.
+#: Errors that numpy raises if the shapes of a graph do not fit each other.
 PROBLEMS = (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, MemoryError)
 
 
 class UnknownOpError(Exception):
-    """An op, or a form of one, that the interpreter does not compute; the text names it."""
+    """An op, or a form of an op, that the interpreter does not implement; the message names it."""
 
 
 def run(graph: Graph, x: np.ndarray) -> np.ndarray:
-    """The result of ``graph`` for pictures ``x``, float32 ``[N, C, H, W]``. Values are dropped after their last use.
+    """Compute ``graph`` for pictures ``x``, float32 ``[N, C, H, W]``. Values are freed after their last use.
 
-    :raises UnknownOpError: for an op on the way to the result that is not in :data:`OPS`.
+    :raises UnknownOpError: if the result needs an op that is not in :data:`OPS`.
     """
     needed = needed_nodes(graph)
     last = last_uses(graph, needed)
@@ -44,7 +44,7 @@ def run(graph: Graph, x: np.ndarray) -> np.ndarray:
 
 
 def evaluate(node: Node, inputs: Sequence[Any], opset: int = 13) -> Arrays:
-    """The outputs of one node; an input that is left out is None.
+    """Compute the outputs of one node; an input that is left out is None.
 
     :raises UnknownOpError: for an op that is not in :data:`OPS`.
     """
@@ -54,19 +54,19 @@ def evaluate(node: Node, inputs: Sequence[Any], opset: int = 13) -> Arrays:
 
 
 def needed_nodes(graph: Graph) -> List[int]:
-    """Positions of the nodes that the result depends on."""
+    """Return the positions of the nodes that the result depends on, in order."""
     makers = {name: position for position, node in enumerate(graph.nodes) for name in node.outputs}
-    found, waiting = set(), [graph.output]
+    needed, waiting = set(), [graph.output]
     while waiting:
         position = makers.get(waiting.pop())
-        if position is not None and position not in found:
-            found.add(position)
+        if position is not None and position not in needed:
+            needed.add(position)
             waiting += graph.nodes[position].inputs
-    return sorted(found)
+    return sorted(needed)
 
 
 def last_uses(graph: Graph, needed: Sequence[int]) -> Dict[str, int]:
-    """Name of a value -> the position of the last of the nodes ``needed`` that reads it."""
+    """Return, for the name of each value, the position of the last node in ``needed`` that reads it."""
     return {name: position for position in needed for name in graph.nodes[position].inputs}
 
 
@@ -80,7 +80,7 @@ def _value(graph: Graph, values: Dict[str, np.ndarray], name: str) -> Any:
 
 
 def _pads(node: Node) -> Tuple[int, int, int, int]:
-    """(top, left, bottom, right)."""
+    """Return the padding (top, left, bottom, right)."""
     if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
         raise UnknownOpError(f"{node.op} with auto_pad={node.attributes['auto_pad']}")
     top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
@@ -88,7 +88,7 @@ def _pads(node: Node) -> Tuple[int, int, int, int]:
 
 
 def _windows(x: np.ndarray, kernel: Sequence[int], strides: Sequence[int], counts: Sequence[int]) -> np.ndarray:
-    """A view ``[N, C, counts.., kernel..]`` of what each window sees."""
+    """Return the values in each window as a view ``[N, C, rows, columns, kernel height, kernel width]`` of ``x``."""
     n, c, down, along = x.strides
     shape = (*x.shape[:2], *counts, *kernel)
     return np.lib.stride_tricks.as_strided(x, shape, (n, c, down * strides[0], along * strides[1], down, along))
@@ -111,7 +111,7 @@ def _conv(node: Node, inputs: List[Any], opset: int) -> Arrays:
         for image in range(len(x)):
             columns = seen[image].transpose(0, 3, 4, 1, 2).reshape(inner * kernel[0] * kernel[1], -1)
             out[image, group * outer : (group + 1) * outer] = (rows @ columns).reshape(outer, *counts)
-    bias = given(inputs, 2)
+    bias = optional_input(inputs, 2)
     if bias is not None:
         out += bias.reshape(1, -1, 1, 1)
     return [out]
@@ -128,7 +128,7 @@ def _max_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
         room = side + before + after - size
         count = (-(-room // stride) if attribute(node, "ceil_mode", 0) else room // stride) + 1
         if attribute(node, "ceil_mode", 0) and (count - 1) * stride >= side + before:
-            count -= 1  # a window that would start in the padding at the end
+            count -= 1  # the last window would start in the padding at the end
         counts.append(count)
         ends.append(max(after, (count - 1) * stride + size - side - before))
     x = np.pad(x, ((0, 0), (0, 0), (top, ends[0]), (left, ends[1])), constant_values=-np.inf)
@@ -145,10 +145,11 @@ def _average_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
     def sums(values: np.ndarray) -> np.ndarray:
         padded = np.pad(values, ((0, 0), (0, 0), (top, bottom), (left, right)))
         counts = [(padded.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
-        return _windows(padded, kernel, strides, counts).sum(axis=(4, 5), dtype=np.float32)
+        result: np.ndarray = _windows(padded, kernel, strides, counts).sum(axis=(4, 5), dtype=np.float32)
+        return result
 
-    seen = np.float32(kernel[0] * kernel[1]) if attribute(node, "count_include_pad", 0) else sums(np.ones_like(x))
-    return [sums(x) / seen]
+    areas = np.float32(kernel[0] * kernel[1]) if attribute(node, "count_include_pad", 0) else sums(np.ones_like(x))
+    return [sums(x) / areas]
 
 
 def _lrn(node: Node, inputs: List[Any], opset: int) -> Arrays:
@@ -174,10 +175,14 @@ def _batch_normalization(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 
 def product(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """``x @ matrix``. Where the matrix stands in a file at an address that is no multiple of four, numpy would copy it:
-    a part at a time, the copy stays in the cache, and is never a second one of the weights."""
+    """Compute ``x @ matrix`` without a copy of all of an unaligned ``matrix``.
+
+    numpy copies a matrix whose address in the mapped file is not a multiple of four. Done in parts, the copy stays in
+    the cache, and memory does not hold the weights twice.
+    """
     if matrix.ndim != 2 or x.ndim != 2 or matrix.flags.aligned:
-        return x @ matrix
+        whole: np.ndarray = x @ matrix
+        return whole
     if matrix.flags.f_contiguous:
         starts = range(0, max(matrix.shape[1], 1), PART)
         return np.concatenate([x @ matrix[:, start : start + PART] for start in starts], axis=1)
@@ -192,7 +197,7 @@ def _gemm(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = x.T if attribute(node, "transA", 0) else x
     out = product(x, weight.T if attribute(node, "transB", 0) else weight)
     out = out * np.float32(attribute(node, "alpha", 1.0))
-    bias = given(inputs, 2)
+    bias = optional_input(inputs, 2)
     if bias is not None:
         out = out + np.float32(attribute(node, "beta", 1.0)) * bias
     return [out]
@@ -224,18 +229,18 @@ def _leaky_relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 
 def _sigmoid(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    tail = np.exp(-np.abs(inputs[0]))  # of what is not above zero: it does not overflow
+    tail = np.exp(-np.abs(inputs[0]))  # the exponent is never positive, so that nothing overflows
     return [np.where(inputs[0] < 0, tail, np.float32(1)) / (1 + tail)]
 
 
 def _dropout(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    training = given(inputs, 2)
+    training = optional_input(inputs, 2)
     if training is not None and training.any():
         raise UnknownOpError("Dropout in training mode")
     return [inputs[0], np.ones(inputs[0].shape, bool)]
 
 
-# Arithmetic, and places of values ------------------------------------------------------------------------------------
+# Arithmetic, and ops that move values --------------------------------------------------------------------------------
 
 
 def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Node, List[Any], int], Arrays]:
@@ -244,20 +249,23 @@ def _binary(function: Callable[[Any, Any], Any]) -> Callable[[Node, List[Any], i
         if opset < 7 and attribute(node, "broadcast", 0) and b.ndim < a.ndim:
             axis = attribute(node, "axis", a.ndim - b.ndim)
             b = b.reshape(b.shape + (1,) * (a.ndim - axis - b.ndim))
-        floats = a.dtype.kind == b.dtype.kind == "f"  # constants in half precision meet pictures in float
+        floats = a.dtype.kind == b.dtype.kind == "f"  # half precision constants combine with float32 pictures
         return [np.asarray(function(a, b), np.result_type(a, b) if floats else a.dtype)]
 
     return compute
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    quotient: np.ndarray
     if a.dtype.kind not in "iu" or b.dtype.kind not in "iu":
-        return a / b
-    down = a // b
-    return down + ((down * b != a) & ((a < 0) != (b < 0)))  # towards zero, as C does
+        quotient = a / b
+    else:
+        down = a // b
+        quotient = down + ((down * b != a) & ((a < 0) != (b < 0)))  # rounded toward zero, as in C
+    return quotient
 
 
-#: TensorProto.DataType -> numpy's.
+#: TensorProto.DataType -> type of numpy.
 TYPES = {1: "f4", 2: "u1", 3: "i1", 5: "i2", 6: "i4", 7: "i8", 9: "?", 10: "f2", 11: "f8"}
 
 
@@ -279,24 +287,24 @@ def _flatten(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 def _reshape(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = inputs[0]
-    wanted = listed(node, inputs, "shape")
-    if wanted is None:
+    shape = listed(node, inputs, "shape")
+    if shape is None:
         raise UnknownOpError("Reshape without a shape")
-    keeps = not attribute(node, "allowzero", 0)
-    sides = [x.shape[i] if side == 0 and keeps else int(side) for i, side in enumerate(wanted)]
+    zero_copies = not attribute(node, "allowzero", 0)
+    sides = [x.shape[i] if side == 0 and zero_copies else int(side) for i, side in enumerate(shape)]
     return [x.reshape(sides)]
 
 
 def listed(node: Node, inputs: Sequence[Any], key: str) -> Any:
-    """What newer versions of an op take as their second input and older ones as the attribute ``key``, or None."""
-    value = given(inputs, 1)
+    """Return the list that newer opsets pass as second input and older ones as the attribute ``key``, or None."""
+    value = optional_input(inputs, 1)
     return node.attributes.get(key) if value is None else value
 
 
 def axes(node: Node, inputs: Sequence[Any]) -> Any:
-    """The axes that a node names, whole numbers, or None."""
-    found = listed(node, inputs, "axes")
-    return None if found is None else tuple(int(axis) for axis in np.asarray(found).reshape(-1))
+    """Return the axes that a node names as whole numbers, or None."""
+    numbers = listed(node, inputs, "axes")
+    return None if numbers is None else tuple(int(axis) for axis in np.asarray(numbers).reshape(-1))
 
 
 def _squeeze(node: Node, inputs: List[Any], opset: int) -> Arrays:
@@ -337,7 +345,7 @@ def _slice(node: Node, inputs: List[Any], opset: int) -> Arrays:
         sliced, steps = node.attributes.get("axes"), None
     else:
         starts, ends = inputs[1], inputs[2]
-        sliced, steps = given(inputs, 3), given(inputs, 4)
+        sliced, steps = optional_input(inputs, 3), optional_input(inputs, 4)
     sliced = range(len(starts)) if sliced is None else sliced
     steps = [1] * len(starts) if steps is None else steps
     for start, end, axis, step in zip(starts, ends, sliced, steps):

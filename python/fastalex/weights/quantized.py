@@ -1,19 +1,19 @@
-"""Fully connected weights as they are kept in fewer bits, in memory and in ``.safetensors`` files.
+"""Quantized fully connected weights, in memory and in ``.safetensors`` files.
 
-Such a file has, for a fully connected layer ``fc6`` with ``in`` inputs, counted in the order y, x, channel of its
-input map, and ``out`` outputs:
+For a fully connected layer ``fc6`` with ``in`` inputs, in the order y, x, channel of its input map, and ``out``
+outputs, such a file has
 
 * int8: ``fc6.weight`` I8 ``[out, in]`` and ``fc6.weight.scale`` F32 ``[out]``: weight = value * scale;
 * int4: ``fc6.weight`` U8 ``[out, (in + 1) // 2]``, two values in a byte, the first in its low half, as value + 8, and
   ``fc6.weight.scale`` F16 ``[out, (in + 127) // 128]``, one for each 128 values.
 
-Everything else is as in a float32 file. Its metadata says so (:data:`FORMAT_KEY`, :data:`STORAGE_KEY`) and names its
-variant. The engine takes these arrays as they are; :func:`read` only checks them.
+Everything else is as in a float32 file. The metadata states the format and the storage (:data:`FORMAT_KEY`,
+:data:`STORAGE_KEY`) and the variant. The engine takes these arrays unchanged; :func:`read` only checks them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Tuple
 
 import numpy as np
 
@@ -29,18 +29,19 @@ STORAGE_KEY = "fastalex.fc_storage"
 KEYS = (FORMAT_KEY, STORAGE_KEY)
 STORAGES = ("int8", "int4")
 SCALE = ".scale"
-GROUP = _core.INT4_GROUP  # int4 weights of one scale
-_BLOCK = 1 << 20  # values that are converted at once: bounds what conversions add to the memory
+GROUP = _core.INT4_GROUP  # int4 weights that share a scale
+_BLOCK = 1 << 20  # values that are converted at once, which bounds the memory of a conversion
 
 
 class QuantizedWeight:
-    """A fully connected weight as levels and scales: the arrays of a file, or of :func:`quantize`.
+    """A fully connected weight as quantized values and scales, from a file or from :func:`quantize`.
 
-    It has the shape ``(out, in)`` of the float32 weight, and numpy makes that of it where one is asked for.
+    ``numpy.asarray`` converts it to the float32 weight.
 
-    :param levels: int8 ``[out, in]`` or uint8 ``[out, (in + 1) // 2]`` in the order of this module's description.
+    :param quantized: int8 ``[out, in]`` or uint8 ``[out, (in + 1) // 2]`` in the order of this module's description.
     :param scale: float32 ``[out]`` or float16 ``[out, (in + 127) // 128]``.
-    :param channels: of the input map; its pixels are ``in / channels``.
+    :param shape: ``(out, in)``, the shape of the float32 weight.
+    :param channels: number of channels of the input map, which has ``in / channels`` pixels.
     """
 
     ndim = 2
@@ -51,24 +52,26 @@ class QuantizedWeight:
 
     @property
     def storage(self) -> str:
+        """``"int8"`` or ``"int4"``."""
         return "int8" if self.quantized.dtype == np.int8 else "int4"
 
     @property
     def size(self) -> int:
+        """Number of weights."""
         return self.shape[0] * self.shape[1]
 
     @property
     def nbytes(self) -> int:
-        """Bytes of levels and scales."""
+        """Bytes of the quantized values and the scales."""
         return self.quantized.nbytes + self.scale.nbytes
 
     @property
     def native(self) -> Tuple[Any, ...]:
-        """What ``_core.Net`` takes for it."""
+        """The arrays as a parameter of ``_core.Net``."""
         return (self.quantized, self.scale) if self.storage == "int8" else (self.quantized, self.scale, self.size)
 
     def __array__(self, dtype: Any = None, copy: Optional[bool] = None) -> np.ndarray:
-        """The values, float32 ``[out, in]`` with ``in`` in the order channel, y, x of the other formats."""
+        """Dequantize to float32 ``[out, in]``, with ``in`` in the order channel, y, x of the other formats."""
         values = np.empty(self.shape, np.float32)
         out, inputs = self.shape
         for rows in _row_blocks(out, inputs):
@@ -85,27 +88,27 @@ class QuantizedWeight:
 
 
 def quantize(weight: Any, storage: str, channels: int) -> QuantizedWeight:
-    """The levels that the engine makes of a float32 weight ``[out, in]``, ``in`` in the order channel, y, x.
+    """Quantize a weight ``[out, in]``, with ``in`` in the order channel, y, x, as the engine does.
 
-    A :class:`QuantizedWeight` of the same storage comes back as it is.
+    A :class:`QuantizedWeight` of the same storage is returned unchanged.
 
-    :raises UserError: for NaN, infinity, and values that the storage has no level for.
+    :raises UserError: for NaN, infinity, and values outside the range of the storage.
     """
     if isinstance(weight, QuantizedWeight) and weight.storage == storage:
         return weight
-    given = np.asarray(weight)
-    out, inputs = given.shape
+    values = np.asarray(weight)
+    out, inputs = values.shape
     quantized, scale = _empty(storage, out, inputs)
     for rows in _row_blocks(out, inputs):
-        part = _core.quantize_rows(_pixels_first(given[rows], channels), FC_STORAGES.index(storage))
+        part = _core.quantize_rows(_pixels_first(values[rows], channels), FC_STORAGES.index(storage))
         quantized[rows], scale[rows] = part
     return QuantizedWeight(quantized, scale, (out, inputs), channels)
 
 
 def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """The arrays and the metadata of a file with the fully connected weights of ``arrays`` as ``storage``.
+    """Return the arrays and the metadata of a file with the fully connected weights of ``arrays`` as ``storage``.
 
-    :raises UserError: what :func:`quantize` raises, naming the array.
+    :raises UserError: like :func:`quantize`, naming the array.
     """
     written: Dict[str, np.ndarray] = {}
     channels = _fc_channels(variant)
@@ -122,20 +125,21 @@ def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[
 
 
 def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[], Optional[Variant]]) -> Dict[str, Any]:
-    """``arrays`` of a file with each quantized weight and its scale as one :class:`QuantizedWeight`.
+    """Join each quantized weight in the ``arrays`` of a file with its scale to a :class:`QuantizedWeight`.
 
-    :param named: gives the variant that the metadata names.
-    :raises FormatError: if the file says that it is quantized, and is not as this module describes.
+    :param named: returns the variant that the metadata names.
+    :raises FormatError: if the metadata says that the file is quantized, but it is not in the format of this module.
     """
     if FORMAT_KEY not in metadata and STORAGE_KEY not in metadata:
         return arrays
     if metadata.get(FORMAT_KEY) != FORMAT:
         raise FormatError(
-            f"it is quantized in the format {metadata.get(FORMAT_KEY)!r:.20}, this fastalex reads {FORMAT!r}; quantize it again, or install another version"
+            f"it is quantized in the format {metadata.get(FORMAT_KEY)!r:.20}, this fastalex reads {FORMAT!r}; "
+            "quantize it again, or install another version"
         )
     storage = metadata.get(STORAGE_KEY)
     if storage not in STORAGES:
-        raise FormatError(f"its weights are kept as {storage!r:.20}, not as {' or '.join(STORAGES)}")
+        raise FormatError(f"its weights are stored as {storage!r:.20}, not as {' or '.join(STORAGES)}")
     try:
         variant = named()
         shapes = variant.parameter_shapes() if variant else {}
@@ -143,57 +147,56 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
         raise FormatError(str(error)) from None
     if variant is None:
         raise FormatError("it is quantized, but names no variant")
-    found = dict(arrays)
+    joined = dict(arrays)
     for name, channels in _fc_channels(variant).items():
         shape = (shapes[name][0], shapes[name][1])
-        quantized, scale = _empty(storage, 0, shape[1])
-        pair = [
-            _checked(found, key, (shape[0], *like.shape[1:]), like.dtype)
-            for key, like in ((name, quantized), (name + SCALE, scale))
-        ]
-        del found[name + SCALE]
-        found[name] = QuantizedWeight(pair[0], pair[1], shape, channels)
-    return found
+        quantized, scale = (
+            _checked(joined, key, (shape[0], *template.shape[1:]), template.dtype)
+            for key, template in zip((name, name + SCALE), _empty(storage, 0, shape[1]))
+        )
+        del joined[name + SCALE]
+        joined[name] = QuantizedWeight(quantized, scale, shape, channels)
+    return joined
 
 
 def storage_of(arrays: Mapping[str, Any]) -> Optional[str]:
-    """How the fully connected weights of a file are kept; None for plain numbers."""
+    """Return the storage of the fully connected weights of a file; None for weights that are not quantized."""
     return next((array.storage for array in arrays.values() if isinstance(array, QuantizedWeight)), None)
 
 
 def original_quantized(arrays: Mapping[str, Any], storage: str) -> Dict[str, QuantizedWeight]:
-    """Those of ``arrays`` that are levels of ``storage`` already."""
+    """Return the ``arrays`` that are quantized to ``storage`` already."""
     return {
         name: array for name, array in arrays.items() if isinstance(array, QuantizedWeight) and array.storage == storage
     }
 
 
 def restore(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) -> Dict[str, Any]:
-    """``arrays`` that the engine gave back from ``storage``, with the levels that it has: :func:`quantize`, but
-    without a second error.
+    """Quantize ``arrays`` that the engine dequantized from ``storage`` to the engine's own values and scales.
 
-    A weight is a quantized value times a scale. The largest of int8 is 127 times its scale, which is therefore a 127th
-    of it, or a neighbor of that, as the product was rounded; of int4, whose products are exact, it is one to eight
-    times the scale, of either sign.
+    Unlike :func:`quantize` this adds no second rounding error. A weight is a quantized value times a scale. For int8
+    the largest magnitude of a row is 127 times the scale, rounded: the scale is a 127th of it, or a neighbor of that.
+    For int4, whose products are exact, the largest magnitude of a group is one to eight times the scale, of either
+    sign.
     """
-    found: Dict[str, Any] = dict(arrays)
+    restored: Dict[str, Any] = dict(arrays)
     recover = _recover_int8 if storage == "int8" else _recover_int4
     for name, channels in _fc_channels(variant).items():
-        found[name] = packed = quantize(arrays[name], storage, channels)
+        restored[name] = packed = quantize(arrays[name], storage, channels)
         out, inputs = packed.shape
         for rows in _row_blocks(out, inputs):
             recover(_pixels_first(arrays[name][rows], channels), packed.quantized[rows], packed.scale[rows])
-    return found
+    return restored
 
 
 def _pixels_first(rows: np.ndarray, channels: int) -> np.ndarray:
-    """Rows in the order channel, y, x as float32 rows in the order y, x, channel."""
+    """Reorder rows from channel, y, x to y, x, channel, as float32."""
     ordered = rows.reshape(len(rows), channels, -1).transpose(0, 2, 1).reshape(rows.shape)
     return np.require(ordered, np.float32, ["C_CONTIGUOUS"])
 
 
 def _recover_int8(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) -> None:
-    """Moves ``scale`` in place to the neighbor whose products are ``values``."""
+    """Replace each ``scale``, in place, by the neighbor whose products are ``values``, if there is one."""
     for candidate in (np.nextafter(scale, np.float32(0)), np.nextafter(scale, np.float32(np.inf))):
         wrong = (quantized * scale[:, None] != values).any(axis=1)
         if not wrong.any():
@@ -203,7 +206,10 @@ def _recover_int8(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) 
 
 
 def _recover_int4(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) -> None:
-    """Writes into ``levels`` and ``scale`` those whose products are ``values``, group by group, where there are any."""
+    """Replace ``quantized`` and ``scale``, in place, by those whose products are ``values``, for groups that have such.
+
+    The arrays are blocks of rows in the order y, x, channel.
+    """
     rows, inputs = values.shape
     groups = scale.shape[1]
     padded = np.zeros((rows, groups * GROUP), np.float32)
@@ -212,38 +218,38 @@ def _recover_int4(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) 
     extreme = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[..., None], axis=2)[..., 0]
     halves = np.zeros(padded.shape, np.uint8)
     todo = np.ones((rows, groups), bool)
-    for level in (-8, 7, -7, 6, -6, 5, -5, 4, -4, 3, -3, 2, -2, 1, -1):
-        step = (extreme / np.float32(level)).astype(np.float16)
-        wide = step.astype(np.float32)
+    for largest in (-8, 7, -7, 6, -6, 5, -5, 4, -4, 3, -3, 2, -2, 1, -1):
+        candidate = (extreme / np.float32(largest)).astype(np.float16)
+        wide = candidate.astype(np.float32)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            found = np.where(wide[..., None] != 0, padded / wide[..., None], 0)
-        found = np.clip(np.rint(found), -8, 7)
-        fits = todo & (found * wide[..., None] == padded).all(axis=2)
-        halves[fits] = found[fits] + 8
-        scale[fits] = step[fits]
+            ratios = np.where(wide[..., None] != 0, padded / wide[..., None], 0)
+        rounded = np.clip(np.rint(ratios), -8, 7)
+        fits = todo & (rounded * wide[..., None] == padded).all(axis=2)
+        halves[fits] = rounded[fits] + 8
+        scale[fits] = candidate[fits]
         todo &= ~fits
         if not todo.any():
             break
-    packed = halves.reshape(rows, -1)
-    packed = (packed[:, ::2] | packed[:, 1::2] << 4)[:, : quantized.shape[1]]
-    keep = np.repeat(todo, GROUP // 2, axis=1)[:, : quantized.shape[1]]
-    quantized[:] = np.where(keep, quantized, packed)
+    flat = halves.reshape(rows, -1)
+    packed = (flat[:, ::2] | flat[:, 1::2] << 4)[:, : quantized.shape[1]]
+    unmatched = np.repeat(todo, GROUP // 2, axis=1)[:, : quantized.shape[1]]
+    quantized[:] = np.where(unmatched, quantized, packed)
 
 
 def _fc_channels(variant: Variant) -> Dict[str, int]:
-    """Name of each fully connected weight -> channels of its input."""
+    """Return, for the name of each fully connected weight, the number of channels of its input."""
     return {layer.param + ".weight": layer.in_shape[0] for layer in variant.layers() if layer.op == "fc"}
 
 
 def _empty(storage: str, out: int, inputs: int) -> Tuple[np.ndarray, np.ndarray]:
-    """Levels and scales of a weight, not filled in."""
+    """Allocate the quantized values and the scales of a weight."""
     if storage == "int8":
         return np.empty((out, inputs), np.int8), np.empty(out, np.float32)
     return np.empty((out, (inputs + 1) // 2), np.uint8), np.empty((out, -(-inputs // GROUP)), np.float16)
 
 
 def _checked(arrays: Mapping[str, Any], name: str, shape: Tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    array = arrays.get(name)
+    array: Optional[np.ndarray] = arrays.get(name)
     if array is None:
         raise FormatError(f"it is quantized, but lacks the array '{name}'")
     if array.dtype != dtype or array.shape != shape:
@@ -251,6 +257,6 @@ def _checked(arrays: Mapping[str, Any], name: str, shape: Tuple[int, ...], dtype
     return array
 
 
-def _row_blocks(out: int, inputs: int) -> Any:
+def _row_blocks(out: int, inputs: int) -> Iterator[slice]:
     rows = max(1, _BLOCK // max(1, inputs))
     return (slice(first, first + rows) for first in range(0, out, rows))

@@ -1,23 +1,23 @@
-"""Published weights: where they are, and the hashes that a file must have to be used.
+"""Published weights: their addresses, and the hashes that their files must have.
 
-Each row states where its hash comes from. A file is looked for in :func:`folder` first, so a board without a network
-needs only the file there.
+Each row states the source of its hash. A file that is in :func:`folder` already is not downloaded, so that a board
+without a network can use it as well.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .._util import cache_folder
 from ..errors import UserError
-from . import BUNDLED, bundled, download
+from . import BUNDLED, PathLike, bundled, download
 
 FOLDER_VARIABLE = "FASTALEX_WEIGHTS_DIR"
 
 
 class File(NamedTuple):
-    """One published file. ``bytes`` is None where no source states it; ``algorithm`` is the hash's, for hashlib."""
+    """A published file. ``bytes`` is None if no source states the size; ``algorithm`` is hashlib's name of the hash."""
 
     name: str
     filename: str
@@ -52,7 +52,7 @@ FILES: Dict[str, File] = {
             filename="bvlc_alexnet.caffemodel",
             urls=(
                 _CAFFE + "bvlc_alexnet.caffemodel",
-                # The copy of github.com/dusty-nv/jetson-inference, tools/download-models.sh.
+                # A copy, from tools/download-models.sh of github.com/dusty-nv/jetson-inference.
                 "https://nvidia.box.com/shared/static/5j264j7mky11q8emy4q14w3r8hl5v6zh.caffemodel",
             ),
             bytes=None,
@@ -111,7 +111,10 @@ FILES: Dict[str, File] = {
 
 
 def folder() -> str:
-    """Where weights are kept: ``$FASTALEX_WEIGHTS_DIR``, else ``$XDG_CACHE_HOME/fastalex`` or ``~/.cache/fastalex``."""
+    """Return the folder of downloaded weights.
+
+    It is ``$FASTALEX_WEIGHTS_DIR``, else ``$XDG_CACHE_HOME/fastalex`` or ``~/.cache/fastalex``.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
     if chosen:
         return os.path.abspath(os.path.expanduser(chosen))
@@ -119,9 +122,10 @@ def folder() -> str:
 
 
 def fetch(name: str, quiet: bool = False) -> str:
-    """The path of the registered file ``name``, downloaded if it is not there, its hash checked in either case.
+    """Return the path of the registered file ``name``, which is downloaded if it is missing.
 
-    A hash that was right is not computed again while the file keeps its size and time.
+    The hash is checked in either case; a hash that was right is not computed again until the file's size or time
+    changes.
 
     :param quiet: show no progress bar.
     :raises UserError: if there is no such row, the hash is wrong, or the file cannot be downloaded or written.
@@ -132,17 +136,18 @@ def fetch(name: str, quiet: bool = False) -> str:
         download.download(row.urls, path, row.bytes, row.algorithm, row.digest, quiet)
     elif not download.is_verified(path, row.algorithm, row.digest):
         raise UserError(
-            f"{path} does not have the {row.algorithm} {row.digest} of the weights '{name}': delete it, and it is downloaded again"
+            f"{path} does not have the {row.algorithm} {row.digest} of the weights '{name}': delete it to download it "
+            "again"
         )
     return path
 
 
-def locate(given: Union[str, os.PathLike]) -> str:
-    """The path that ``given`` means: the name of bundled or registered weights (which are fetched), or a path.
+def locate(name_or_path: PathLike) -> str:
+    """Return the path of weights by name or by path; registered weights are fetched.
 
-    :raises UserError: if there is neither.
+    :raises UserError: if there is neither a file nor a name like this.
     """
-    name = os.fspath(given)
+    name = os.fspath(name_or_path)
     if name in BUNDLED:
         return str(bundled(name))
     if name in FILES:
@@ -153,7 +158,7 @@ def locate(given: Union[str, os.PathLike]) -> str:
 
 
 def listing() -> List[Dict[str, Any]]:
-    """The rows as plain values, with ``path`` of the file and ``present``, whether it is there."""
+    """Return the rows as plain values, with the ``path`` of the file and whether it is ``present``."""
     rows = []
     for row in FILES.values():
         path = os.path.join(folder(), row.filename)

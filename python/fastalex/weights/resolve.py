@@ -1,4 +1,4 @@
-"""From what a caller passes as ``weights=`` to a network of the family: its variant, and the names of its classes."""
+"""The meaning of an argument ``weights=``: the weights, the variant that they are for, and the names of its classes."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from typing import Any, List, Mapping, Optional, Union
 from ..errors import UserError
 from ..networks import imagenet_labels, variants
 from ..networks.architecture import Variant
-from . import Weights, adapt, load_named
+from . import PathLike, Weights, adapt, load_named
 from .mappings import from_mapping
 
 DEFAULT_VARIANT = "alexnet2012"
 
 
-def load(given: Union[str, os.PathLike, Mapping[str, Any], None]) -> Optional[Weights]:
-    """The weights that ``given`` means; None for random ones.
+def load(weights: Union[PathLike, Mapping[str, Any], None]) -> Optional[Weights]:
+    """Load the ``weights`` of a path, a name or a mapping of arrays; return None for random ones.
 
-    :raises UserError: for what is no path, name or mapping, or a file that cannot be used.
+    :raises UserError: for an argument of another kind, or a file that cannot be used.
     """
-    if given is None or (isinstance(given, str) and given == "random"):
+    if weights is None or (isinstance(weights, str) and weights == "random"):
         return None
-    if isinstance(given, Mapping):
-        return from_mapping(given)
-    if not isinstance(given, (str, os.PathLike)):
-        raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(given).__name__}")
-    return load_named(given)
+    if isinstance(weights, Mapping):
+        return from_mapping(weights)
+    if not isinstance(weights, (str, os.PathLike)):
+        raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(weights).__name__}")
+    return load_named(weights)
 
 
 def variant(
     loaded: Optional[Weights],
-    wanted: Union[str, Variant, None],
+    requested: Union[str, Variant, None],
     num_classes: Optional[int],
     overrides: Mapping[str, Any],
     stacklevel: int,
 ) -> Variant:
-    """The variant ``wanted``, or the one that the weights are for; where shapes leave a choice, a warning says so.
+    """Return the variant ``requested``, or the one that the weights are for, with ``overrides``.
+
+    A warning says if the weights fit several variants.
 
     :raises UserError: if there is no such variant, or the weights fit none.
     """
-    if num_classes is None and isinstance(wanted, str) and loaded:
+    if num_classes is None and isinstance(requested, str) and loaded:
         num_classes = adapt.class_count(loaded)
-    base = wanted
+    base = requested
     if base is None and loaded is not None and loaded.arrays:
-        found = adapt.find(loaded)
-        if not found.certain:
-            warnings.warn(f"variant {found.variant.name}: {found.note}", stacklevel=stacklevel + 1)
-        base = found.variant
+        match = adapt.find(loaded)
+        if not match.certain:
+            warnings.warn(f"variant {match.variant.name}: {match.note}", stacklevel=stacklevel + 1)
+        base = match.variant
     return variants.get(base or DEFAULT_VARIANT, num_classes=num_classes, **overrides)
 
 
 def labels(loaded: Optional[Weights], row: Variant) -> Optional[List[str]]:
-    """The names of the classes: the file's own, ImageNet's for a network of its size, else None."""
+    """Return the names of the classes: the file's own, ImageNet's for a network with 1000 outputs, else None."""
     names = loaded.labels() if loaded else None
     if names is None and row.num_classes == 1000:
         names = imagenet_labels.imagenet_labels()

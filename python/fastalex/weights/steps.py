@@ -1,4 +1,4 @@
-"""What a file says of the order of its layers, in the words of :class:`fastalex.Variant`."""
+"""The layers that a file describes, in the terms of :class:`fastalex.Variant`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any, Dict, NamedTuple
 
 
 class Step(NamedTuple):
-    """One layer of a file that describes its network.
+    """A layer of a file that describes its network.
 
-    ``kind`` is ``input``, ``conv``, ``act``, ``lrn``, ``spatial_norm``, ``pool``, ``fc``, or the file's own word for a
-    layer that the family does not have. ``options`` holds what the file says: of a convolution ``kernel``, ``stride``,
-    ``pad`` and ``groups``; of a pool ``kernel``, ``stride``, ``rounding``; of an activation its ``function``; of LRN
-    ``size``, ``alpha`` (which is divided by the size), ``beta``, ``k`` and ``crosses_columns``; of an input ``size``.
+    ``kind`` is ``input``, ``conv``, ``act``, ``lrn``, ``spatial_norm``, ``pool``, ``avgpool``, ``fc`` or ``softmax``.
+    ``options`` holds the constants that the file states: ``kernel``, ``stride``, ``pad`` and ``groups`` of a
+    convolution; ``kernel``, ``stride`` and ``rounding`` of a pool; ``out`` of an average pool; the ``function`` of an
+    activation; ``size``, ``alpha`` (divided by the size in the formula), ``beta``, ``k`` and ``crosses_columns`` of
+    LRN; the ``size`` of the input.
     """
 
     kind: str

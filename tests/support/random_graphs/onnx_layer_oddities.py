@@ -155,7 +155,7 @@ def _scaled_fc(draft: Draft) -> None:
     _after_fc(draft, at, ops[int(rng.integers(len(ops)))])
 
 
-@oddity("features reordered or cut", r"gather|slice|softmax|concat|\bmax\b|pow|sqrt|each value before it once")
+@oddity("features reordered or cut", r"gather|slice|softmax|concat|\bmax\b|pow|sqrt|each value before it exactly once")
 def _features(draft: Draft) -> None:
     at = int(draft.rng.integers(len(draft.between)))
     width, rng = draft.fcs[at].out, draft.rng

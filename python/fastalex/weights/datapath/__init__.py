@@ -1,13 +1,13 @@
-"""The way of the data through a file's graph, from the picture to the result, as layers that the family has.
+"""The translation of a file's graph, followed from the picture to the result, to layers of the family.
 
-Every node on that way is understood and becomes a layer, is folded into the weights of one, or is refused by its name.
-What is not on the way (a shape that is computed, a branch that nobody reads) does not matter.
+Every node on the path of the data becomes a layer, is folded into the weights of one, or is refused by its name. Nodes
+off the path (the computation of a shape, a branch that nothing reads) do not matter.
 
-* Places: nodes that move values (Reshape, Transpose, Concat, Gather, Slice, ...) are applied to the numbers of the
-  values' places. An order of channels before the first convolution, of features before a fully connected layer, and of
-  classes at the end goes into the weights; any other is refused.
-* Scales: BatchNormalization, and sums and products with constants, after a layer with weights go into those. A factor
-  after an activation is carried on to the next layer with weights.
+* Positions: nodes that move values (Reshape, Transpose, Concat, Gather, Slice, ...) are applied to the indices of the
+  values. An order of the channels before the first convolution, of the features before a fully connected layer, or of
+  the classes at the end is folded into the weights; any other order is refused.
+* Scales: BatchNormalization, and sums and products with constants, are folded into the layer with weights before them.
+  A factor after an activation is folded into the next layer with weights.
 """
 
 from .walk import Result, follow

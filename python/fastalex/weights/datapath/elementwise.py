@@ -1,15 +1,15 @@
-"""Activations, sums and products on the way: each is a layer, or is folded into the weights before or after it."""
+"""Handlers of activations, sums and products, which become layers or are folded into the weights around them."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Union
 
 import numpy as np
 
 from ...networks import activations
 from ...networks.activations import DEFAULT_SLOPE
-from ..graph import Node, attribute, given
+from ..graph import Node, attribute, optional_input
 from ..steps import Step
 from .flow import (
     Flow,
@@ -18,16 +18,18 @@ from .flow import (
     Walk,
     described,
     is_positive,
-    placed,
     shown_name,
     small_array,
+    unmoved,
     without_gain,
 )
 
-_SCALED = ("relu", "leaky_relu")  # f(g x) = g f(x) for g > 0
+_SCALED = ("relu", "leaky_relu")  # functions with f(g x) = g f(x) for g > 0
 
 
 def activation(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
+    """Return the handler of the activation called ``word`` in a variant's row."""
+
     def act(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         if flow.columns is not None:
             raise RefusedError("it reads a part of the channels")
@@ -39,13 +41,15 @@ def activation(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
 
 
 def leaky_relu(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """Add a leaky ReLU."""
     slope = attribute(node, "alpha", DEFAULT_SLOPE)
     if not isinstance(slope, float) or not np.isfinite(slope):
-        raise RefusedError("its slope is no number")
+        raise RefusedError("its slope is not a number")
     return activation(activations.leaky_relu(float(str(np.float32(slope)))))(walk, node, flow, inputs)
 
 
 def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """Add a softmax over the classes."""
     flow = without_gain(flow)
     if len(flow.shape) != 2 or attribute(node, "axis", -1 if walk.graph.opset >= 13 else 1) not in (1, -1):
         raise RefusedError("it is not over the classes")
@@ -53,29 +57,33 @@ def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 
 
 def dropout(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    training = given(inputs, 2)
+    """Skip a dropout, which is the identity outside training."""
+    training = optional_input(inputs, 2)
     if training is not None and np.asarray(small_array(training)).any():
         raise RefusedError("it is in training mode")
     return flow
 
 
 def cast(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """Skip a conversion to float32 or float64."""
     if node.attributes.get("to") not in (1, 11):
         raise RefusedError("it rounds the values to another type")
     return dataclasses.replace(flow, whole=False)
 
 
-def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
-    def combine(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Union[Flow, SpatialNormPart]]:
+    """Return the handler of Add, Sub, Mul or Div with a constant, or of Mul of the values with themselves."""
+
+    def combine(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Union[Flow, SpatialNormPart]:
         if word == "Mul" and len(inputs) == 2 and inputs[0] is inputs[1]:
-            return SpatialNormPart(without_gain(placed(flow)), "squares", {}, described(node))
-        if len(inputs) != 2 or sum(isinstance(one, Flow) for one in inputs) != 1:
+            return SpatialNormPart(without_gain(unmoved(flow)), "squares", {}, described(node))
+        if len(inputs) != 2 or sum(isinstance(value, Flow) for value in inputs) != 1:
             raise RefusedError("it joins two values that depend on the picture")
         first = isinstance(inputs[0], Flow)
         constant = inputs[1] if first else inputs[0]
         if word == "Add" and flow.last_linear and flow.layers[-1].bias is None and _is_bias(flow, constant):
             layer = flow.layers[-1]
-            if layer.scale is None and layer.kind == "fc":  # a MatMul's own bias stays a view of the file
+            if layer.scale is None and layer.kind == "fc":  # the bias of a MatMul, which can stay a view of the file
                 layer = dataclasses.replace(layer, bias=walk.once(constant, node))
                 return dataclasses.replace(flow, layers=(*flow.layers[:-1], layer))
         values = np.asarray(small_array(constant), np.float64)
@@ -96,6 +104,7 @@ def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Flow]:
 
 
 def negative(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """Fold a factor of -1."""
     return folded(flow, np.full(1, -1.0), np.zeros(1)) if flow.last_linear else _carried(flow, np.full(1, -1.0))
 
 
@@ -105,7 +114,10 @@ def _is_bias(flow: Flow, constant: Any) -> bool:
 
 
 def _per_output(flow: Flow, values: np.ndarray) -> np.ndarray:
-    """A constant that is broadcast over the values as one number for each channel or feature, or one for all."""
+    """Return a broadcast constant as one number for each channel or feature, or as one number for all.
+
+    :raises RefusedError: if it has another shape.
+    """
     if values.size == 1:
         return values.reshape(1)
     rank = len(flow.shape)
@@ -116,8 +128,11 @@ def _per_output(flow: Flow, values: np.ndarray) -> np.ndarray:
 
 
 def folded(flow: Flow, factor: np.ndarray, shift: np.ndarray) -> Flow:
-    """Outputs times ``factor`` plus ``shift``, ``[outputs]`` or one value each, folded into the layer before."""
-    flow = without_gain(placed(flow))
+    """Fold ``factor`` and ``shift``, ``[outputs]`` or one value each, into the layer with weights before.
+
+    :raises RefusedError: if the last layer has no weights, or a number is not finite.
+    """
+    flow = without_gain(unmoved(flow))
     if not flow.last_linear:
         raise RefusedError("it does not follow a layer with weights, into which it could go")
     count = flow.sides[0]
@@ -129,10 +144,10 @@ def folded(flow: Flow, factor: np.ndarray, shift: np.ndarray) -> Flow:
 
 
 def _carried(flow: Flow, factor: np.ndarray) -> Flow:
-    """A factor after an activation, which the next layer with weights takes in."""
-    flow = placed(flow)
+    """Carry a factor after an activation on to the next layer with weights."""
+    flow = unmoved(flow)
     if not np.isfinite(factor).all():
         raise RefusedError("its numbers are not finite")
     shape = (-1, *[1] * (len(flow.sides) - 1))
-    whole = np.broadcast_to(factor, (flow.sides[0],)).reshape(shape)
-    return dataclasses.replace(flow, gain=whole if flow.gain is None else flow.gain * whole)
+    gain = np.broadcast_to(factor, (flow.sides[0],)).reshape(shape)
+    return dataclasses.replace(flow, gain=gain if flow.gain is None else flow.gain * gain)

@@ -1,4 +1,4 @@
-"""The values on their way through a file's graph: which layers they have passed, and where each of them stands."""
+"""The state of the data at a point of the graph: the layers so far, and the position of each value."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ..graph import Graph, Node, attribute, shown
 
 @dataclass(frozen=True)
 class Linear:
-    """A convolution or fully connected layer with what is folded into it.
+    """A convolution or fully connected layer, with the operations that are folded into it.
 
-    ``weight`` and ``bias`` have ``array()`` (bias: or None). The weight used is ``weight``, transposed where
-    ``transposed``, with its inputs in the order of ``inputs`` and multiplied by ``gain``. Each output is then
-    multiplied by ``scale`` and has ``shift`` added; of the outputs those of ``outputs`` are taken.
+    ``weight`` and ``bias`` (which may be None) are constants of the graph. The layer uses ``weight``, transposed if
+    ``transposed``, with its inputs in the order ``inputs`` and multiplied by ``gain``. Its outputs are multiplied by
+    ``scale``, ``shift`` is added, and those in ``outputs`` are selected.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class Linear:
     bias: Any
     options: Dict[str, Any]
     transposed: bool = False
-    factors: Tuple[float, float] = (1.0, 1.0)  # of weight and bias, a Gemm's alpha and beta
+    factors: Tuple[float, float] = (1.0, 1.0)  # of weight and bias: alpha and beta of a Gemm
     inputs: Optional[np.ndarray] = None
     gain: Optional[np.ndarray] = None
     scale: Optional[np.ndarray] = None
@@ -35,19 +35,19 @@ class Linear:
     outputs: Optional[np.ndarray] = None
 
     def affine(self, scale: np.ndarray, shift: np.ndarray) -> Linear:
-        """The layer with its outputs multiplied by ``scale`` and ``shift`` added, ``[outputs]`` each."""
+        """Return the layer with its outputs multiplied by ``scale``, and ``shift`` added, ``[outputs]`` each."""
         before = self.scale if self.scale is not None else np.float32(1)
         added = self.shift if self.shift is not None else np.float32(0)
         return dataclasses.replace(self, scale=before * scale, shift=added * scale + shift)
 
     def arrays(self) -> Dict[str, np.ndarray]:
-        """The arrays ``weight`` and ``bias``, views of the file where nothing is folded in."""
+        """Compute ``weight`` and ``bias``, which are views of the file if nothing is folded in."""
         weight = self.weight.array()
         if self.transposed:
             weight = weight.T
         if self.factors[0] != 1.0:
             weight = weight * np.float32(self.factors[0])
-        if self.inputs is not None:  # input j of the file's layer is what stands at place inputs[j]
+        if self.inputs is not None:  # input j of the file's layer is the value at position inputs[j]
             order = np.empty(len(self.inputs), np.intp)
             order[self.inputs] = np.arange(len(self.inputs))
             weight = np.ascontiguousarray(np.take(weight, order, axis=1))
@@ -58,6 +58,7 @@ class Linear:
             bias = bias * np.float32(self.factors[1])
         if self.scale is not None:
             weight = weight * self.scale.reshape(-1, *[1] * (weight.ndim - 1)).astype(np.float32)
+            assert self.shift is not None  # affine sets both
             bias = (self.shift if bias is None else bias * self.scale + self.shift).astype(np.float32)
         if self.outputs is not None:
             weight = np.ascontiguousarray(weight[self.outputs])
@@ -67,13 +68,16 @@ class Linear:
 
 @dataclass(frozen=True)
 class Flow:
-    """Values on the way: what has been done so far, and where they are.
+    """The values at a point of the graph: the layers that produced them, and their positions.
 
-    ``layers``: :class:`Linear` and :class:`Step` from the picture on. ``sides``: the shape of the last one's result
-    without the batch. ``moved``: int32, shaped like the values, the number of the place that each has in that result,
-    counted over the batch; None where each is in its place. ``mover``: the node that has moved them last. ``gain``: a
-    factor of the values that is not applied yet, for each place of ``sides`` (broadcast), or None. ``columns``: options
-    of an LRN that has run on a part of the channels. ``whole``: whether the values are whole numbers still.
+    * ``layers``: :class:`Linear` and :class:`Step`, from the picture on.
+    * ``sides``: shape of the last layer's result, without the batch.
+    * ``moved``: int32, in the shape of the values; for each value its index in the last layer's result, counted over
+      the batch. None if no value has moved.
+    * ``mover``: the node that has moved the values last.
+    * ``gain``: a factor of the values that is not applied yet, broadcast over ``sides``, or None.
+    * ``columns``: options of an LRN that was applied to a part of the channels.
+    * ``whole``: whether the values are still whole numbers.
     """
 
     layers: Tuple[Any, ...]
@@ -86,29 +90,29 @@ class Flow:
     whole: bool = False
 
     def after(self, layer: Any, sides: Tuple[int, ...]) -> Flow:
-        """The values after one more layer, each in its place."""
+        """Return the values after one more layer, with results of the shape ``sides`` in place."""
         if len(self.layers) >= LARGEST_DEPTH:
-            raise RefusedError(f"more than {LARGEST_DEPTH} layers stand before it")
+            raise RefusedError(f"it comes after more than {LARGEST_DEPTH} layers")
         return Flow((*self.layers, layer), self.batch, sides, gain=self.gain)
 
     def through(self, layer: Any) -> Flow:
-        """The values after a layer that does not care where they are."""
+        """Return the values after a layer that does not depend on their positions."""
         result = self.after(layer, self.sides)
         return result if self.in_place() else dataclasses.replace(result, moved=self.moved, mover=self.mover)
 
     @property
     def size(self) -> int:
-        """Of one picture's values in the last layer's result."""
+        """Number of values in the last layer's result for one picture."""
         return math.prod(self.sides)
 
     @property
     def shape(self) -> Tuple[int, ...]:
-        """Of the values, with the batch."""
+        """Shape of the values, with the batch."""
         return (self.batch, *self.sides) if self.moved is None else self.moved.shape
 
     @property
-    def places(self) -> np.ndarray:
-        """The number of each value's place."""
+    def positions(self) -> np.ndarray:
+        """Index of each value in the last layer's result, see ``moved``."""
         if self.moved is not None:
             return self.moved
         count = math.prod(self.shape)
@@ -117,46 +121,49 @@ class Flow:
         return np.arange(count, dtype=np.int32).reshape(self.shape)
 
     def in_place(self) -> bool:
-        """Whether every value is where the last layer put it."""
+        """Whether every value is where the last layer has put it."""
         if self.moved is None:
             return True
         return self.moved.shape[1:] == self.sides and bool((self.moved.reshape(-1) == np.arange(self.moved.size)).all())
 
     @property
     def last_linear(self) -> bool:
-        """Whether nothing has happened since a layer with weights."""
+        """Whether the last layer has weights."""
         return bool(self.layers) and isinstance(self.layers[-1], Linear)
 
 
 @dataclass(frozen=True)
 class SpatialNormPart:
-    """A normalization within a channel on its way, as ``fastalex export`` writes it: the values, squared, averaged,
-    times alpha, plus k, to the power of beta; the values divided by that."""
+    """An unfinished normalization within a channel, of the nodes that ``fastalex export`` writes.
 
-    flow: Flow
-    stage: str
+    These square the values, average them, multiply by alpha, add k, and raise to the power of beta; the values are
+    then divided by the result.
+    """
+
+    flow: Flow  # the values before the normalization
+    stage: str  # the stage of normalization.SPATIAL_OPS that the nodes so far have reached
     options: Dict[str, Any]
-    begun_by: str  # the node, as :func:`described` says it
+    begun_by: str  # description of the first node
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """A value that cannot be told; ``why`` is the half sentence that an error says."""
+    """A value that cannot be computed; ``why`` is the reason, as the second half of a sentence."""
 
     why: str
 
 
 class Walk(Protocol):
-    """What the handler of a node asks the walk for."""
+    """The part of the walk that the handlers of nodes use."""
 
     graph: Graph
 
     def once(self, constant: Any, node: Node) -> Any:
-        """A parameter that one layer alone may have."""
+        """Return a parameter of ``node``, which no other layer may use."""
 
 
 class RefusedError(Exception):
-    """Why a node cannot be taken, the half sentence that an error says."""
+    """A node is not supported; the message is the reason, as the second half of a sentence."""
 
 
 class Computed:
@@ -166,6 +173,7 @@ class Computed:
         self.values, self.sides = values, list(values.shape)
 
     def array(self) -> np.ndarray:
+        """Return the values."""
         return self.values
 
 
@@ -176,31 +184,44 @@ class Transposed:
         self.base, self.sides = base, list(reversed(base.sides))
 
     def array(self) -> np.ndarray:
-        return self.base.array().T
+        """Return a transposed view of the matrix."""
+        matrix: np.ndarray = self.base.array().T
+        return matrix
 
 
-LARGEST_CONSTANT = 1 << 16  # values of a constant that is computed or folded; weights are larger and stay as they are
-LARGEST_DEPTH = 200  # layers on the way
-LARGEST_MOVED = 1 << 24  # values whose places are told apart, 64 MiB
+LARGEST_CONSTANT = 1 << 16  # values of a constant that is computed or folded; weights have more and are not computed
+LARGEST_DEPTH = 200  # layers
+LARGEST_MOVED = 1 << 24  # values whose positions are tracked, 64 MiB
 
 
 def small_array(constant: Any) -> np.ndarray:
+    """Return the values of a constant with at most :data:`LARGEST_CONSTANT` of them.
+
+    :raises RefusedError: for anything else.
+    """
     if isinstance(constant, np.ndarray):
         return constant
     if not hasattr(constant, "array") or math.prod(constant.sides) > LARGEST_CONSTANT:
-        raise RefusedError("what it computes with is no small constant")
-    return constant.array()
+        raise RefusedError("its operand is not a small constant")
+    values: np.ndarray = constant.array()
+    return values
 
 
 def shown_name(node: Node) -> str:
+    """Return the name of ``node``, or else of its output, for a message."""
     return shown(node.name or (node.outputs[0] if node.outputs else ""))
 
 
 def described(node: Node) -> str:
+    """Return the name and the op of ``node`` as the subject of a sentence."""
     return f"its layer '{shown_name(node)}' ({shown(str(attribute(node, 'type', node.op)))})"
 
 
-def placed(flow: Flow) -> Flow:
+def unmoved(flow: Flow) -> Flow:
+    """Return ``flow`` after checking that it has all channels, with no value moved.
+
+    :raises RefusedError: if it has not.
+    """
     if flow.columns is not None:
         raise RefusedError("it reads a part of the channels")
     if not flow.in_place():
@@ -209,24 +230,31 @@ def placed(flow: Flow) -> Flow:
 
 
 def without_gain(flow: Flow) -> Flow:
+    """Return ``flow`` after checking that no factor of its values is left to apply.
+
+    :raises RefusedError: if there is one.
+    """
     if flow.gain is not None:
-        raise RefusedError("it stands behind a factor, which does not go through it")
+        raise RefusedError("it follows a factor that cannot be moved past it")
     return flow
 
 
 def is_positive(gain: Optional[np.ndarray]) -> bool:
+    """Whether all factors are above zero; no factor counts as 1."""
     return gain is None or bool((gain > 0).all())
 
 
 def alike(flow: Flow, order: np.ndarray) -> bool:
-    """Whether each picture of the batch has its own values in the same ``order``, ``[values]``."""
-    return all(np.array_equal(row, order + number * flow.size) for number, row in enumerate(flow.places))
+    """Whether each picture of the batch has its own values, all in the same ``order`` ``[values]``."""
+    return all(np.array_equal(row, order + number * flow.size) for number, row in enumerate(flow.positions))
 
 
 def rounding_of(counts: Sequence[int], rooms: Sequence[int], stride: int, problem: str) -> Optional[str]:
-    """How the ``counts`` of windows, one every ``stride`` of ``rooms``, are rounded; None where they come out even.
+    """Return the rounding of the ``counts`` of windows, or None if both roundings give the same counts.
 
-    :raises RefusedError: saying ``problem``, for counts that are not all rounded one way.
+    :param rooms: for each side, the distance that the first window can move.
+    :param stride: the distance between windows.
+    :raises RefusedError: with the message ``problem``, if the counts are not all rounded in one way.
     """
     kinds = set()
     for count, room in zip(counts, rooms):
@@ -239,7 +267,10 @@ def rounding_of(counts: Sequence[int], rooms: Sequence[int], stride: int, proble
 
 
 def require_explicit_pads(node: Node, pads: List[int]) -> None:
-    """Refuse pads that depend on the size of the picture, or that contradict each other."""
+    """Check that the padding does not depend on the size of the picture, and that its attributes agree.
+
+    :raises RefusedError: if it does, or they do not.
+    """
     kind = attribute(node, "auto_pad", "NOTSET")
     if kind not in ("NOTSET", "VALID") or (kind == "VALID" and any(pads)):
         raise RefusedError(f"auto_pad={kind:.20}; export it with pads")

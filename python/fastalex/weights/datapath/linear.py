@@ -1,4 +1,4 @@
-"""Convolutions and fully connected layers on the way, with the order of what they read taken into their weights."""
+"""Handlers of convolutions and fully connected layers; the order of their inputs is folded into the weights."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any, List, Optional
 
 import numpy as np
 
-from ..graph import Node, attribute, given, whole, wholes
+from ..graph import Node, attribute, optional_input, whole, wholes
 from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, rounding_of, shown_name
 from .pooling import adaptive_by_products
 
 
 def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """Add a convolution, with its padding at the end expressed as rounding."""
     weight = walk.once(inputs[1], node)
     bias = _bias(walk, node, inputs)
     if len(weight.sides) != 4 or weight.sides[2] != weight.sides[3]:
@@ -30,15 +31,15 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         sides.append((side + pad + end - kernel) // stride + 1)
     if walk.graph.any_size and pads[:2] != pads[2:]:
         raise RefusedError(f"its pads {pads} differ at the start and end, and the size of the picture is not fixed")
-    # What the windows do not reach of the padding at the end does not matter, so their counts say it all.
+    # Padding at the end that no window reaches does not matter, so that the counts of windows determine the rounding.
     rooms = [side + 2 * pad - kernel for side in flow.sides[1:]]
     rounding = rounding_of(sides, rooms, stride, f"its pads at the end, {pads[2:]}, are not those at the start")
     options = {"groups": groups, "stride": stride, "pad": pad, "kernel": kernel}
     if rounding:
         options["rounding"] = rounding
-    gain = (
-        None if flow.gain is None else np.broadcast_to(flow.gain, (flow.sides[0], 1, 1)).reshape(-1).astype(np.float32)
-    )
+    gain = None
+    if flow.gain is not None:
+        gain = np.broadcast_to(flow.gain, (flow.sides[0], 1, 1)).reshape(-1).astype(np.float32)
     if channels is not None and groups != 1:
         raise RefusedError(f"the channels before it are moved by {flow.mover}, and it has groups")
     if gain is not None and groups != 1:
@@ -48,22 +49,23 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 
 
 def _bias(walk: Walk, node: Node, inputs: List[Any]) -> Any:
-    bias = given(inputs, 2)
+    bias = optional_input(inputs, 2)
     return None if bias is None else walk.once(bias, node)
 
 
 def _grouped(gain: np.ndarray, groups: int) -> np.ndarray:
-    """The factor of a grouped convolution's inputs, which all groups must share."""
-    parts = gain.reshape(groups, -1)
+    """Return the factors of a group's inputs, which must be those of all groups."""
+    parts: np.ndarray = gain.reshape(groups, -1)
     if (parts != parts[0]).any():
         raise RefusedError("the factors of its channels differ between its groups")
-    return parts[0]
+    first: np.ndarray = parts[0]
+    return first
 
 
 def _channel_order(flow: Flow) -> Optional[np.ndarray]:
-    """The order of the channels before a convolution, or None if it is as it was.
+    """Return the order of the channels before a convolution, or None if it is unchanged.
 
-    :raises RefusedError: where more than whole channels has moved.
+    :raises RefusedError: if values have moved other than as whole channels of the picture.
     """
     if flow.columns is not None:
         raise RefusedError("it reads a part of the channels")
@@ -71,17 +73,19 @@ def _channel_order(flow: Flow) -> Optional[np.ndarray]:
         return None
     if len(flow.shape) == 4 and flow.shape[1:] == flow.sides:
         area = flow.sides[1] * flow.sides[2]
-        order = flow.places[0, :, 0, 0] // area
-        expected = (np.arange(len(flow.places))[:, None] * flow.sides[0] + order)[:, :, None] * area + np.arange(area)
-        whole = (flow.places.reshape(*flow.shape[:2], -1) == expected).all()
-        if whole and sorted(order.tolist()) == list(range(flow.sides[0])) and not flow.layers:
+        order = flow.positions[0, :, 0, 0] // area
+        batch = np.arange(len(flow.positions))[:, None]
+        expected = (batch * flow.sides[0] + order)[:, :, None] * area + np.arange(area)
+        by_channels = (flow.positions.reshape(*flow.shape[:2], -1) == expected).all()
+        if by_channels and sorted(order.tolist()) == list(range(flow.sides[0])) and not flow.layers:
             return order.astype(np.intp)
     raise RefusedError(
-        f"what it reads is cut, turned, mirrored or reordered by {flow.mover} in a way that cannot be kept"
+        f"what it reads is cut, turned, mirrored or reordered by {flow.mover} in a way that its weights cannot follow"
     )
 
 
 def gemm(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
+    """Add a fully connected layer."""
     if not isinstance(inputs[0], Flow):
         raise RefusedError("its weights are computed from the picture")
     if whole(node, "transA", 0):
@@ -90,20 +94,21 @@ def gemm(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     bias = _bias(walk, node, inputs)
     factors = (attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0))
     if not all(isinstance(factor, float) for factor in factors) or len(weight.sides) != 2:
-        raise RefusedError("its weights are no matrix, or it has a factor that is no number")
+        raise RefusedError("its weights are not a matrix, or it has a factor that is not a number")
     transposed = not whole(node, "transB", 0)
     layer = Linear("fc", shown_name(node), weight, bias, {}, transposed, factors)
     return _fully_connected(flow, layer, weight.sides[0 if transposed else 1])
 
 
 def matmul(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    if any(len(getattr(one, "sides", ())) == 4 for one in inputs if not isinstance(one, Flow)):
+    """Add a fully connected layer without a bias, or a half of an adaptive average pool."""
+    if any(len(getattr(value, "sides", ())) == 4 for value in inputs if not isinstance(value, Flow)):
         return adaptive_by_products(node, flow, inputs)
     if not isinstance(inputs[0], Flow):
         raise RefusedError("it multiplies from the left")
     weight = walk.once(inputs[1], node)
     if len(weight.sides) != 2:
-        raise RefusedError("its weights are no matrix")
+        raise RefusedError("its weights are not a matrix")
     return _fully_connected(flow, Linear("fc", shown_name(node), weight, None, {}, True), weight.sides[0])
 
 
@@ -120,16 +125,19 @@ def _fully_connected(flow: Flow, layer: Linear, features: int) -> Flow:
 
 
 def _feature_order(flow: Flow) -> Optional[np.ndarray]:
-    """The order of the features before a fully connected layer, or None if it is that of a flattened map."""
+    """Return the order of the features before a fully connected layer, or None if it is that of a flattened map.
+
+    :raises RefusedError: if the layer does not read each feature once.
+    """
     if flow.columns is not None or len(flow.shape) != 2:
         raise RefusedError("the values before it are not flattened to [N, features]")
     if flow.moved is None:
         return None
-    order = flow.places[0]
+    order: np.ndarray = flow.positions[0]
     if flow.shape[1] != flow.size or not alike(flow, order):
-        raise RefusedError("it does not read each value before it once")
+        raise RefusedError("it does not read each value before it exactly once")
     if (order[1:] - order[:-1] == 1).all() and order[0] == 0:
         return None
     if len(np.unique(order)) != flow.size:
-        raise RefusedError("it does not read each value before it once")
+        raise RefusedError("it does not read each value before it exactly once")
     return order.astype(np.intp)

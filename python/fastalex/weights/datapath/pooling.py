@@ -1,4 +1,4 @@
-"""Pools on the way: overlapping max-pools, and average pools in every form that exports have."""
+"""Handlers of pools: max pools, and average pools in every form that exporters write."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from .flow import (
     RefusedError,
     Walk,
     is_positive,
-    placed,
     require_explicit_pads,
     rounding_of,
     shown_name,
+    unmoved,
     without_gain,
 )
 
 
 def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    flow = placed(flow)
+    """Add a max pool, whose padding at the end may stand for rounding up."""
+    flow = unmoved(flow)
     if not is_positive(flow.gain) or (flow.gain is not None and flow.gain.shape[1:] != (1, 1)):
         without_gain(flow)
     kernel, strides = wholes(node, "kernel_shape", ()), wholes(node, "strides", [1, 1])
@@ -42,48 +43,54 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         sides.append((-(-room // stride) if up else room // stride) + 1)
     # Converters from Caffe write its rounding up as padding at the end.
     rooms = [side - size for side in flow.sides[1:]]
-    said = "it rounds its counts in a way that no network of the family does"
-    certain = rounding_of(sides, rooms, stride, said)
+    problem = "it rounds its counts in a way that no network of the family does"
+    certain = rounding_of(sides, rooms, stride, problem)
     if walk.graph.any_size and any(pads):
         raise RefusedError(f"it has pads {pads}, and the size of the picture is not fixed")
     rounding = certain or ("ceil" if up or any(pads[2:]) else "floor")
-    if walk.graph.any_size:  # another size does not come out even
+    if walk.graph.any_size:  # the rounding matters for other sizes
         certain = rounding
     options = {"kernel": size, "stride": stride, "rounding": rounding, "certain": certain or "any"}
     return flow.after(Step("pool", shown_name(node), options), (flow.sides[0], *sides))
 
 
 def average_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    flow = placed(flow)
+    """Add an average pool over the whole map; one over single values does nothing."""
+    flow = unmoved(flow)
     kernel = wholes(node, "kernel_shape", ())
     pads, strides = wholes(node, "pads", [0]), wholes(node, "strides", [1, 1])
     if set(kernel) == {1} and set(strides) == {1} and not any(pads):
-        return flow  # PyTorch exports the adaptive pool so at the native size
+        return flow  # PyTorch's export of the adaptive pool at the network's own input size
     if list(kernel) == list(flow.sides[1:]) and not any(pads):
         return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
-    raise RefusedError("the family has an adaptive average pool alone")
+    raise RefusedError("the family has only an adaptive average pool")
 
 
 def global_average(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    flow = placed(flow)
+    """Add an average pool over the whole map."""
+    flow = unmoved(flow)
     return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
 
 
 def reduce_mean(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    flow = placed(flow)
-    axes = interpreter.axes(node, [one.array() if hasattr(one, "array") else one for one in inputs])
+    """Add a mean over height and width, an average pool over the whole map."""
+    flow = unmoved(flow)
+    axes = interpreter.axes(node, [value.array() if hasattr(value, "array") else value for value in inputs])
     rank = len(flow.shape)
     if axes is None or rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
         raise RefusedError("it does not average over a whole map")
     result = flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
     if whole(node, "keepdims", 1):
         return result
-    return dataclasses.replace(result, moved=result.places.reshape(result.batch, -1))
+    return dataclasses.replace(result, moved=result.positions.reshape(result.batch, -1))
 
 
 def adaptive_by_products(node: Node, flow: Flow, inputs: List[Any]) -> Flow:
-    """An adaptive average pool as ``fastalex export`` writes it: two products with matrices, the rows' first."""
-    flow = placed(flow)
+    """Add a half of an adaptive average pool as ``fastalex export`` writes it: a product with a matrix.
+
+    The first product is from the left, over rows, the second from the right, over columns; it completes the pool.
+    """
+    flow = unmoved(flow)
     left = not isinstance(inputs[0], Flow)
     matrix = np.asarray((inputs[0] if left else inputs[1]).array(), np.float64)
     matrix = matrix[0, 0] if left else matrix[0, 0].T

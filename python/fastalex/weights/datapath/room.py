@@ -1,4 +1,4 @@
-"""Bounds for what nodes compute without the picture: a small file must not ask for a large array."""
+"""Limits on the results of nodes before they are computed, so that a small file cannot request large arrays."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ import numpy as np
 from ..graph import Node, attribute
 from .flow import RefusedError
 
-#: What shapes and small constants are computed with; layers of constants alone are no part of a network.
+#: Ops that compute shapes and small constants, or move values.
 OPS = frozenset(
     "Add Cast Concat Constant ConstantOfShape Div Flatten Gather Identity Mul Neg Pow Reshape Shape Slice Split Squeeze"
     " Sub Transpose Unsqueeze".split()
 )
 
-MOST_AXES = 64  # numpy's own limit
+MOST_AXES = 64  # the most dimensions that numpy allows
 
 
 def require_room(node: Node, values: List[Any], largest: int) -> None:
-    """Refuse a node whose result could have more than ``largest`` values, before it is computed.
+    """Check, before a node is computed, that its results cannot have more than ``largest`` values.
 
-    :param values: numpy arrays; an input that is left out is None.
+    :param values: the inputs as numpy arrays; one that is left out is None.
+    :raises RefusedError: if they can, or the op is not in :data:`OPS`.
     """
     if node.op not in OPS:
-        raise RefusedError("it computes weights, which should be stored")
+        raise RefusedError("it computes weights, which must be stored")
     lists = [node.attributes.get(key) for key in ("axes", "perm", "starts", "steps")]
     if node.op in ("Reshape", "Slice", "Squeeze", "Unsqueeze"):
         lists += [np.asarray(value).reshape(-1) for value in values[1:] if value is not None]
-    if any(isinstance(one, (list, np.ndarray)) and len(one) > MOST_AXES for one in lists):
-        raise RefusedError("it names more axes than an array has")
+    if any(isinstance(axes, (list, np.ndarray)) and len(axes) > MOST_AXES for axes in lists):
+        raise RefusedError("it names more axes than an array can have")
     if _count(node, [np.asarray(value) for value in values if value is not None]) > largest:
-        raise RefusedError("it makes more values than there are")
+        raise RefusedError("its result would have too many values")
 
 
 def _count(node: Node, arrays: List[np.ndarray]) -> int:
-    """An upper bound of the number of values of each result."""
+    """Return an upper bound of the number of values of each result."""
     if not arrays:
         return 0
     if node.op in ("Add", "Div", "Mul", "Pow", "Sub"):
@@ -49,5 +50,6 @@ def _count(node: Node, arrays: List[np.ndarray]) -> int:
         return math.prod(int(side) for side in arrays[0].reshape(-1))
     if node.op == "Gather":
         axis = attribute(node, "axis", 0) % max(arrays[0].ndim, 1)
-        return arrays[0].size // max(arrays[0].shape[axis : axis + 1] or (1,)) * arrays[1].size
+        side: int = max(arrays[0].shape[axis : axis + 1] or (1,))
+        return arrays[0].size // side * arrays[1].size
     return arrays[0].size

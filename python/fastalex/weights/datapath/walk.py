@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import numpy as np
 
@@ -32,19 +32,19 @@ from .normalization import batch_normalization, lrn, spatial_norm
 from .pooling import average_pool, global_average, max_pool, reduce_mean
 from .room import require_room
 
-#: Sides that a picture of unknown size is tried with: those of the family, then what else is usual.
+#: Sides to try for a picture of unknown size: those of the family first, then other usual ones.
 SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
-LARGEST_BATCH = 16  # pictures whose places are told apart
-BATCH = 2  # pictures that a file for any number of them, or for more, is followed with
-LARGEST_WAY = 1 << 28  # values that nodes may move in all
+LARGEST_BATCH = 16  # pictures; a file's fixed batch is used up to this size
+BATCH = 2  # pictures, for a file with a larger batch or one that is not fixed
+LARGEST_TOTAL = 1 << 28  # values that all nodes together may move
 LARGEST_SIDE = 1 << 20  # of a parameter
-#: Nodes that only move values: what they do to numbers of places is what they do to the values.
-PLACES = frozenset(
+#: Ops that only move values, so that they can be applied to the indices of the values.
+MOVES = frozenset(
     ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 )
 
 
-HANDLERS: Dict[str, Callable[[Any, Node, Flow, List[Any]], Flow]] = {
+HANDLERS: Dict[str, Callable[[Any, Node, Flow, List[Any]], Union[Flow, SpatialNormPart]]] = {
     "Add": arithmetic("Add"),
     "AveragePool": average_pool,
     "BatchNormalization": batch_normalization,
@@ -71,15 +71,16 @@ HANDLERS: Dict[str, Callable[[Any, Node, Flow, List[Any]], Flow]] = {
 
 @dataclass
 class Result:
-    """What the graph is: the arrays under names by their place, and the layers in their order."""
+    """The network of a graph: its arrays by name, and its layers in order."""
 
     arrays: Dict[str, np.ndarray] = field(default_factory=dict)
     steps: List[Step] = field(default_factory=list)
 
 
 def follow(graph: Graph, by_place: bool = True) -> Result:
-    """The layers of ``graph``, and their arrays under names by their place, or by their own names.
+    """Return the layers of ``graph`` and their arrays.
 
+    :param by_place: name layers by their position, ``conv1``, ... ``fc8``, instead of by their names in the file.
     :raises FormatError: naming the first node that no network of the family has.
     """
     if not any(node.op in ("Conv", "Gemm", "MatMul") for node in graph.nodes):
@@ -91,16 +92,16 @@ def follow(graph: Graph, by_place: bool = True) -> Result:
     for size in SIZES:
         try:
             return _followed(graph, sides, (sides[0], sides[1], size, size), by_place)
-        except FormatError as error:  # of a picture of the wrong size, or of any
+        except FormatError as error:  # the size is wrong, or no size fits
             problem = problem or error
     assert problem is not None
     raise problem
 
 
 def _followed(graph: Graph, stated: Tuple[int, ...], sides: Tuple[int, ...], by_place: bool) -> Result:
-    """What one walk with pictures of ``sides`` finds; ``stated`` is what the file says of them.
+    """Return the result of a walk for pictures of ``sides``; ``stated`` are the sides in the file, 0 if unknown.
 
-    :raises FormatError: if it meets what no network of the family has.
+    :raises FormatError: naming the first node that no network of the family has.
     """
     try:
         return _result(stated, Walk(graph, sides).walk(), by_place)
@@ -109,7 +110,7 @@ def _followed(graph: Graph, stated: Tuple[int, ...], sides: Tuple[int, ...], by_
 
 
 class Walk:
-    """One way through the graph for a picture of known size."""
+    """A walk through the graph for pictures of known size."""
 
     def __init__(self, graph: Graph, sides: Tuple[int, ...]) -> None:
         self.graph = graph
@@ -117,10 +118,14 @@ class Walk:
         self.values: Dict[str, Any] = {
             graph.input: Flow((), batch, (max(sides[1], 1), *sides[2:]), whole=not graph.floats)
         }
-        self.shared: Dict[int, str] = {}
-        self.room = LARGEST_WAY
+        self.owners: Dict[int, str] = {}  # id of a parameter -> name of the node that uses it
+        self.room = LARGEST_TOTAL
 
     def walk(self) -> Flow:
+        """Follow the graph and return its result.
+
+        :raises FormatError: if the result is not a network of the family.
+        """
         needed = interpreter.needed_nodes(self.graph)
         last = interpreter.last_uses(self.graph, needed)
         for position in needed:
@@ -130,17 +135,17 @@ class Walk:
             for name in node.inputs:
                 if last[name] == position and name != self.graph.output:
                     self.values.pop(name, None)
-        found = self.value(self.graph.output)
-        if isinstance(found, Unknown):
-            raise FormatError(found.why)
-        if isinstance(found, SpatialNormPart):
-            raise FormatError(f"{found.begun_by}: it multiplies the values with themselves")
-        if not isinstance(found, Flow):
+        result = self.value(self.graph.output)
+        if isinstance(result, Unknown):
+            raise FormatError(result.why)
+        if isinstance(result, SpatialNormPart):
+            raise FormatError(f"{result.begun_by}: it multiplies the values with themselves")
+        if not isinstance(result, Flow):
             raise FormatError("its result does not depend on its input")
-        return found
+        return result
 
     def value(self, name: str) -> Any:
-        """A Flow, an Unknown, a numpy array, or a constant of the file."""
+        """Return a value: a Flow, a SpatialNormPart, an Unknown, a numpy array, or a constant of the file."""
         if name in self.values:
             return self.values[name]
         return self.graph.constants.get(name) or Unknown(
@@ -148,21 +153,22 @@ class Walk:
         )
 
     def outputs(self, node: Node) -> List[Any]:
+        """Compute the outputs of ``node``, which are :class:`Unknown` if it is not supported."""
         inputs = [None if not name else self.value(name) for name in node.inputs]
-        unknown = [one for one in inputs if isinstance(one, Unknown)]
-        flows = [one for one in inputs if isinstance(one, Flow)]
+        unknown = [value for value in inputs if isinstance(value, Unknown)]
+        flows = [value for value in inputs if isinstance(value, Flow)]
         if unknown:
             return [unknown[0]] * len(node.outputs)
         try:
-            if any(isinstance(one, SpatialNormPart) for one in inputs):
+            if any(isinstance(value, SpatialNormPart) for value in inputs):
                 return [spatial_norm(node, inputs)]
             if not flows:
                 return self.computed(node, inputs)
             if node.op == "Shape":
                 return interpreter.evaluate(node, [np.broadcast_to(np.int64(0), flows[0].shape)], self.graph.opset)
-            if flows[0].whole and node.op not in PLACES and node.op != "Cast":
+            if flows[0].whole and node.op not in MOVES and node.op != "Cast":
                 raise RefusedError("it computes with whole numbers, which a network of the family does not")
-            if node.op in PLACES:
+            if node.op in MOVES:
                 return self.moved(node, inputs, flows)
             handler = HANDLERS.get(node.op)
             if handler is None:
@@ -175,117 +181,127 @@ class Walk:
         except FormatError as problem:
             reason = Unknown(str(problem))
         except interpreter.PROBLEMS as problem:
-            said = shown(" ".join(str(problem).split()), 100)
-            reason = Unknown(f"{described(node)} cannot be computed: {said}")
+            message = shown(" ".join(str(problem).split()), 100)
+            reason = Unknown(f"{described(node)} cannot be computed: {message}")
         return [reason] * len(node.outputs)
 
     def computed(self, node: Node, inputs: List[Any]) -> List[Any]:
-        """What does not depend on the picture: shapes and small constants by the interpreter, weights as they are."""
+        """Compute a node that does not depend on the picture.
+
+        Shapes and small constants go through the interpreter, weights are passed on unchanged.
+        """
         if node.op == "Constant" and hasattr(node.attributes.get("value"), "array"):
             return [node.attributes["value"]]
         if node.op in ("Identity", "Dropout") and not isinstance(inputs[0], np.ndarray):
             return [inputs[0]] * len(node.outputs)
-        large = [
-            one
-            for one in inputs
-            if not isinstance(one, np.ndarray) and one is not None and math.prod(one.sides) > LARGEST_CONSTANT
-        ]
+        stored = [value for value in inputs if not isinstance(value, np.ndarray) and value is not None]
+        large = [constant for constant in stored if math.prod(constant.sides) > LARGEST_CONSTANT]
         if node.op == "Transpose" and large and len(large[0].sides) == 2:
             return [Transposed(large[0])]
         if large:
-            raise RefusedError("it computes weights, which should be stored")
-        values = [one.array() if hasattr(one, "array") else one for one in inputs]
+            raise RefusedError("it computes weights, which must be stored")
+        values = [value.array() if hasattr(value, "array") else value for value in inputs]
         require_room(node, values, LARGEST_CONSTANT)
         return interpreter.evaluate(node, values, self.graph.opset)
 
     def moved(self, node: Node, inputs: List[Any], flows: List[Flow]) -> List[Any]:
-        """A node that moves values, applied to the numbers of their places."""
+        """Apply a node that moves values to their indices."""
         first = flows[0]
-        if any(one.layers != first.layers or one.gain is not first.gain for one in flows):
+        if any(flow.layers != first.layers or flow.gain is not first.gain for flow in flows):
             raise RefusedError("it joins values of different layers")
-        if any(one.columns != first.columns for one in flows):
+        if any(flow.columns != first.columns for flow in flows):
             raise RefusedError("it joins parts of different normalization")
         values = [
-            one.places if isinstance(one, Flow) else one.array() if hasattr(one, "array") else one for one in inputs
+            value.positions if isinstance(value, Flow) else value.array() if hasattr(value, "array") else value
+            for value in inputs
         ]
-        if node.op != "Concat" and any(isinstance(one, Flow) for one in inputs[1:]):
+        if node.op != "Concat" and any(isinstance(value, Flow) for value in inputs[1:]):
             raise RefusedError("what it does depends on the picture")
         if node.op == "Concat" and len(flows) != len(inputs):
             raise RefusedError("it joins values with constants")
         require_room(node, values, 2 * first.batch * first.size)
         moved = interpreter.evaluate(node, values, self.graph.opset)
-        self.room -= sum(places.size for places in moved)
+        self.room -= sum(positions.size for positions in moved)
         if self.room < 0:
             raise RefusedError("the nodes before it move the values too often")
-        results = [dataclasses.replace(first, moved=places, mover=described(node)[4:]) for places in moved]
+        mover = described(node)[len("its ") :]
+        results = [dataclasses.replace(first, moved=positions, mover=mover) for positions in moved]
         if first.columns is not None and node.op == "Concat":
             return [self.whole_norm(results[0], flows)]
         return results
 
     def whole_norm(self, joined: Flow, parts: List[Flow]) -> Flow:
-        """The parts of an LRN by columns, all of which are there."""
+        """Join the columns of a network to which LRN was applied one by one.
+
+        :raises RefusedError: if columns are missing, or differ in size.
+        """
         sizes = {part.shape[1] for part in parts}
         plain = dataclasses.replace(joined, columns=None)
         if len(sizes) != 1 or not plain.in_place():
-            raise RefusedError("the parts of its normalization are no columns")
+            raise RefusedError("the parts of its normalization are not columns")
         options = dict(joined.columns or (), crosses_columns=False)
         return plain.after(Step("lrn", "norm", options), plain.sides)
 
     def once(self, constant: Any, node: Node) -> Any:
-        """A parameter, of one layer alone: each conversion is a copy, and a file could ask for thousands."""
+        """Return a parameter of ``node``, which no other layer may use.
+
+        Each conversion is a copy, and a small file could otherwise request thousands of copies.
+
+        :raises RefusedError: if it is not a stored constant, or another layer uses it.
+        """
         if isinstance(constant, np.ndarray):
             return Computed(constant)
         if not hasattr(constant, "array"):
-            raise RefusedError("a parameter of it is computed or missing, not stored")
+            raise RefusedError("one of its parameters is computed or missing, not stored")
         if max(constant.sides, default=0) > LARGEST_SIDE:
             raise FormatError(f"{getattr(constant, 'name', '')!r:.100} has a side of more than {LARGEST_SIDE}")
         if min(constant.sides, default=0) < 0:
             raise FormatError(f"{getattr(constant, 'name', '')!r:.100} has a side that is not a whole number from 0 up")
         base = getattr(constant, "base", constant)
-        if self.shared.setdefault(id(base), shown_name(node)) != shown_name(node):
-            raise RefusedError(
-                f"it and '{self.shared[id(base)]}' share the parameter {getattr(base, 'name', '')!r:.60}"
-            )
+        owner = self.owners.setdefault(id(base), shown_name(node))
+        if owner != shown_name(node):
+            raise RefusedError(f"it and '{owner}' share the parameter {getattr(base, 'name', '')!r:.60}")
         return constant
 
 
 def _result(sides: Tuple[int, ...], flow: Flow, by_place: bool) -> Result:
     layers = list(_ended(flow))
     square = sides[2] == sides[3] > 0
-    found = Result(steps=[Step("input", "input", {"size": sides[2] if square else None})])
+    result = Result(steps=[Step("input", "input", {"size": sides[2] if square else None})])
     number = 0
     for layer in layers:
         if isinstance(layer, Step):
-            found.steps.append(layer)
+            result.steps.append(layer)
             continue
         number += 1
         name = f"{layer.kind}{number}" if by_place else layer.name
-        found.steps.append(Step(layer.kind, name, layer.options))
+        result.steps.append(Step(layer.kind, name, layer.options))
         for leaf, array in layer.arrays().items():
-            if found.arrays.setdefault(f"{name}.{leaf}", array) is not array:
-                raise FormatError("it has the array %.100r twice" % (f"{name}.{leaf}"))
-    if not found.arrays:
+            full = f"{name}.{leaf}"
+            if result.arrays.setdefault(full, array) is not array:
+                raise FormatError(f"it has the array {full!r:.100} twice")
+    if not result.arrays:
         raise FormatError("it has no layers with weights")
-    return found
+    return result
 
 
 def _ended(flow: Flow) -> Tuple[Any, ...]:
-    """The layers, with an order of the classes taken into the last of them."""
+    """Return the layers, with an order of the classes folded into the last layer with weights."""
     layers = list(flow.layers)
     if flow.gain is not None or flow.columns is not None or len(flow.shape) != 2:
         raise FormatError("its result is not one value for each class")
     if flow.moved is None:
         return tuple(layers)
     if flow.shape[0] != flow.batch:
-        raise FormatError(f"its result has {flow.shape[0]} lines for {flow.batch} pictures")
-    order = flow.places[0]
+        raise FormatError(f"its result has {flow.shape[0]} rows for {flow.batch} pictures")
+    order = flow.positions[0]
     if not alike(flow, order):
         raise FormatError("its result mixes the images of a batch")
     if flow.shape[1] == flow.size and (order == np.arange(flow.size)).all():
         return tuple(layers)
     last = layers[-1] if layers and isinstance(layers[-1], Step) else None
     if last is not None and last.kind == "softmax" and len(np.unique(order)) != flow.size:
-        raise FormatError("it leaves out classes behind its softmax")
+        raise FormatError("it leaves out classes after its softmax")
     position = len(layers) - (2 if last is not None and last.kind in ("act", "softmax") else 1)
     if position < 0 or not isinstance(layers[position], Linear):
         raise FormatError("its result is moved in a way that no network of the family has")

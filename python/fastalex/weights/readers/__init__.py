@@ -1,1 +1,1 @@
-"""Readers of weights files, one a format, and what they share."""
+"""Readers of weights files, a module for each format, and the modules that they share."""

@@ -1,7 +1,7 @@
-"""Reader of ``.caffemodel``: a NetParameter message, in the three generations of its layers.
+"""Reader of ``.caffemodel``: a NetParameter message, with layers of any of Caffe's three generations.
 
-Numbers of fields and of enum values are those of github.com/BVLC/caffe, ``src/caffe/proto/caffe.proto``. The input of
-conv1 stays in Caffe's order, blue, green, red, which is what the ``caffe`` preprocessing profile feeds.
+The numbers of fields and of enum values are those of github.com/BVLC/caffe, ``src/caffe/proto/caffe.proto``. The
+input channels of conv1 stay in Caffe's order, blue, green, red, which the ``caffe`` preprocessing profile supplies.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _V2 = _Fields(
 )
 _V0_NAME, _V0_TYPE, _V0_BLOBS, _V0_IN_V1 = 1, 2, 50, 1
 
-# Where the options of a layer stand: in a message of their own (V1, V2), or in the layer itself (V0).
+# Options of layers by field number, in a message of their own (V1, V2) or in the layer itself (V0).
 _CONVOLUTION = {3: "pad", 4: "kernel", 5: "groups", 6: "stride", 18: "dilation"}
 _CONVOLUTION.update({9: "pad_h", 10: "pad_w", 11: "kernel_h", 12: "kernel_w", 13: "stride_h", 14: "stride_w"})
 _POOLING = {1: "method", 2: "kernel", 3: "stride", 4: "pad", 12: "global", 13: "floor"}
@@ -98,8 +98,8 @@ _DEFAULTS: Dict[str, Dict[str, Any]] = {
 }
 _V1_TYPES = {4: "conv", 14: "fc", 15: "lrn", 17: "pool", 18: "relu", 19: "sigmoid", 20: "softmax", 23: "tanh"}
 _V1_TYPES.update({26: "power"})
-_V1_TYPES.update({6: "same", 8: "same", 22: "same"})  # dropout, flatten, split: the same values
-_V1_TYPES.update({1: "end", 21: "end", 36: "end"})  # accuracy, loss, silence: nothing of the network
+_V1_TYPES.update({6: "same", 8: "same", 22: "same"})  # dropout, flatten, split, which do not change the values
+_V1_TYPES.update({1: "end", 21: "end", 36: "end"})  # accuracy, loss, silence, which are not part of the network
 _V1_TYPES.update({5: "data", 9: "data", 12: "data", 24: "data", 29: "data", 32: "data"})
 _V1_NAMES = {2: "BNLL", 3: "Concat", 25: "Eltwise", 33: "Slice", 35: "AbsVal"}
 _TYPES = {
@@ -126,10 +126,10 @@ _TYPES.update(dict.fromkeys(("memorydata", "windowdata"), "data"))
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph]:
-    """The arrays, no metadata, the layers on the way of the data, and the graph itself.
+    """Return the arrays, empty metadata, the layers, and the graph.
 
     Arrays are named after their layers: ``conv1.weight``, ``conv1.bias``. Packed ``float`` data, which Caffe writes,
-    stays a view of the mapped file. Fully connected weights are ``[out, in]`` also where the file has
+    stays a view of the mapped file. Fully connected weights are ``[out, in]`` even if the file has
     ``[1, 1, out, in]``.
 
     :raises FormatError: if anything is wrong.
@@ -146,23 +146,20 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             sides += _dimensions(wire.message(value), budget)
     modern = generations[_NET_LAYERS_V2]
     if not modern and not generations[_NET_LAYERS_V1]:
-        raise FormatError("it has no layers, so it is no caffemodel")
+        raise FormatError("it has no layers, so it is not a caffemodel")
     layers = [_Layer(data, budget, _V2) for data in modern] or [
         _v1_layer(data, budget) for data in generations[_NET_LAYERS_V1]
     ]
     graph = _graph(layers, sides)
-    found = datapath.follow(graph, by_place=False)
-    return found.arrays, {}, found.steps, graph
+    network = datapath.follow(graph, by_place=False)
+    return network.arrays, {}, network.steps, graph
 
 
 class _Layer:
-    """One layer: name, kind, options, and its blobs as arrays."""
+    """A layer: its name, kind, options, and its blobs as arrays."""
 
     def __init__(self, data: memoryview, budget: wire.Budget, fields: _Fields) -> None:
-        self.name, self.kind, self.options = "", "", {}
-        self.bottoms: List[str] = []
-        self.tops: List[str] = []
-        self.blobs: List[np.ndarray] = []
+        self._clear()
         blobs: List[memoryview] = []
         tables = {fields.convolution: _CONVOLUTION, fields.lrn: _LRN, fields.pooling: _POOLING, fields.relu: _RELU}
         tables.update({fields.inner_product: _INNER_PRODUCT, fields.power: _POWER, fields.batch_norm: _BATCH_NORM})
@@ -183,6 +180,13 @@ class _Layer:
                 self.options["sides"] = _input_sides(wire.message(value), budget)
         self._finish(blobs, budget)
 
+    def _clear(self) -> None:
+        self.name, self.kind = "", ""
+        self.options: Dict[str, Any] = {}
+        self.bottoms: List[str] = []
+        self.tops: List[str] = []
+        self.blobs: List[np.ndarray] = []
+
     def _finish(self, blobs: List[memoryview], budget: wire.Budget) -> None:
         self.options = dict(_DEFAULTS.get(self.kind, {}), **self.options)
         if self.kind in ("conv", "fc", "batchnorm", "scale"):
@@ -190,11 +194,10 @@ class _Layer:
 
 
 class _OldLayer(_Layer):
-    """V0: the options stand among the fields of the layer."""
+    """A layer of generation V0, whose options are fields of the layer itself."""
 
     def __init__(self, data: memoryview, budget: wire.Budget, blobs: List[memoryview]) -> None:
-        self.name, self.kind, self.options, self.blobs = "", "", {}, []
-        self.bottoms, self.tops = [], []
+        self._clear()
         own = list(wire.fields(data, budget))
         for number, _, value in own:
             if number == _V0_NAME:
@@ -209,7 +212,7 @@ class _OldLayer(_Layer):
 
 
 def _v1_layer(data: memoryview, budget: wire.Budget) -> _Layer:
-    """A layer of field 2: V1, or V0 inside V1."""
+    """Read a layer of field 2: V1, or V0 inside V1."""
     old: Optional[memoryview] = None
     blobs: List[memoryview] = []
     for number, _, value in wire.fields(data, budget):
@@ -221,7 +224,7 @@ def _v1_layer(data: memoryview, budget: wire.Budget) -> _Layer:
 
 
 def _kind(word: str) -> str:
-    """The kind of a layer of type ``word``: of those here, or the word itself."""
+    """Return the kind of a layer of type ``word``, or the word itself for an unknown type."""
     return _TYPES.get(word.lower(), word)
 
 
@@ -240,7 +243,7 @@ def _set_option(options: Dict[str, Any], key: str, wire_type: int, value: Any, b
         options[key] = wire.single(value)
     else:
         for number in wire.integers(wire_type, value, budget):
-            if options.setdefault(key, number) != number:  # a side each, and not square
+            if options.setdefault(key, number) != number:  # a number for each side, which differ
                 options["uneven"] = True
 
 
@@ -253,7 +256,7 @@ def _input_sides(data: memoryview, budget: wire.Budget) -> List[int]:
 
 
 def _dimensions(data: memoryview, budget: wire.Budget) -> List[int]:
-    """A BlobShape."""
+    """Read a BlobShape."""
     sides: List[int] = []
     for number, wire_type, value in wire.fields(data, budget):
         if number == 1:
@@ -262,7 +265,7 @@ def _dimensions(data: memoryview, budget: wire.Budget) -> List[int]:
 
 
 def _blob(name: str, data: memoryview, budget: wire.Budget) -> np.ndarray:
-    """A BlobProto."""
+    """Read a BlobProto."""
     parts: Dict[str, List[np.ndarray]] = {"<f4": [], "<f8": []}
     old, shape = [0, 0, 0, 0], None
     for number, wire_type, value in wire.fields(data, budget):
@@ -282,7 +285,7 @@ def _blob(name: str, data: memoryview, budget: wire.Budget) -> np.ndarray:
 
 
 class _Blob(NamedTuple):
-    """A constant of the graph: a blob with so many dimensions as its layer has."""
+    """A constant of the graph: a blob of a layer."""
 
     name: str
     values: np.ndarray
@@ -296,7 +299,7 @@ class _Blob(NamedTuple):
 
 
 def _graph(layers: List[_Layer], sides: List[int]) -> Graph:
-    """The layers in ONNX's words. Where they do not say what they read, each reads the one before."""
+    """Translate the layers to ONNX's ops. A layer that does not name its input reads the one before it."""
     builder = _Builder()
     for layer in layers:
         builder.add(layer, sides)
@@ -309,7 +312,10 @@ _PICTURE = "picture"
 
 
 class _Builder:
-    """Nodes and constants so far. ``blobs``: what a name of Caffe's means now, since layers work in place."""
+    """The nodes and constants so far.
+
+    ``blobs`` holds the current value of each name of Caffe's, which changes when a layer works in place.
+    """
 
     def __init__(self) -> None:
         self.nodes: List[Node] = []
@@ -317,9 +323,10 @@ class _Builder:
         self.blobs: Dict[str, str] = {}
         self.last = _PICTURE
         self.padding = 0
-        self.unread: Dict[str, None] = {}  # values in the order in which they are made
+        self.unread: Dict[str, None] = {}  # values that no layer has read yet, in the order of the layers
 
     def add(self, layer: _Layer, sides: List[int]) -> None:
+        """Add the nodes of ``layer``; an input layer replaces ``sides``, those of the picture, in place."""
         if layer.kind in ("input", "data"):
             if layer.options.get("sides"):
                 sides[:] = layer.options["sides"]
@@ -327,7 +334,7 @@ class _Builder:
             return
         if layer.kind == "end":
             return
-        if layer.kind == "padding":  # V0 pads in a layer of its own
+        if layer.kind == "padding":  # V0 has a layer for the padding of the convolution after it
             self.padding = layer.options.get("pad", 0)
             return
         inputs = [self.blobs.get(name, _PICTURE) for name in layer.bottoms] or [self.last]
@@ -340,22 +347,23 @@ class _Builder:
                 name = f"{number}.{leaf}"
                 self.constants[name] = _Blob(f"{layer.name}.{leaf}", values)
                 names.append(name)
-            made = f"{number}"
-            self.nodes.append(Node(op, layer.name, [*inputs, *names], [made], attributes))
-            inputs = [made]
+            result = f"{number}"
+            self.nodes.append(Node(op, layer.name, [*inputs, *names], [result], attributes))
+            inputs = [result]
         self.last = inputs[0]
         self.unread[self.last] = None
         self.blobs.update(dict.fromkeys(layer.tops, self.last))
 
     def output(self) -> str:
-        """The last value that no layer reads."""
+        """Return the last value that no layer reads."""
         return list(self.unread)[-1]
 
     def nodes_of(self, layer: _Layer) -> List[Tuple[str, Dict[str, Any], Dict[str, np.ndarray]]]:
-        """(op, attributes, constants) of each node that a layer becomes."""
+        """Return (op, attributes, constants) of each node of ``layer``."""
         handler = getattr(self, "_" + layer.kind, None) if layer.kind in _HANDLED else None
         options = dict(layer.options)
-        return [(layer.kind, {}, {})] if handler is None else handler(layer, options)
+        nodes: List[Tuple[str, Dict[str, Any], Dict[str, np.ndarray]]] = [(layer.kind, {}, {})]
+        return nodes if handler is None else handler(layer, options)
 
     def _conv(self, layer: _Layer, options: Dict[str, Any]) -> Any:
         even = _square(options)
@@ -368,8 +376,10 @@ class _Builder:
         return [("Conv", attributes, _named(layer, 4))]
 
     def _fc(self, layer: _Layer, options: Dict[str, Any]) -> Any:
-        flat = ("Flatten", {"axis": 1}, {})
-        return [flat, ("Gemm", {"transB": int(not options.get("transposed", 0))}, _named(layer, 2))]
+        return [
+            ("Flatten", {"axis": 1}, {}),
+            ("Gemm", {"transB": int(not options.get("transposed", 0))}, _named(layer, 2)),
+        ]
 
     def _lrn(self, layer: _Layer, options: Dict[str, Any]) -> Any:
         if options["region"]:
@@ -386,9 +396,9 @@ class _Builder:
             return [(f"Global{word}Pool", {}, {})]
         if "kernel" not in options:
             raise FormatError(f"its layer {layer.name!r:.100} has no window")
-        attributes = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
+        attributes: Dict[str, Any] = {"kernel_shape": [options["kernel"]] * 2, "strides": [options["stride"]] * 2}
         attributes["pads"] = [options["pad"]] * 4
-        attributes["ceil_mode"] = int(not options["floor"])  # Caffe rounds up: src/caffe/layers/pooling_layer.cpp
+        attributes["ceil_mode"] = int(not options["floor"])  # rounding up: src/caffe/layers/pooling_layer.cpp
         return [(f"{word}Pool", attributes, {})]
 
     def _relu(self, layer: _Layer, options: Dict[str, Any]) -> Any:
@@ -435,17 +445,17 @@ _HANDLED = {"batchnorm", "conv", "fc", "lrn", "pool", "power", "relu", "same", "
 
 
 def _named(layer: _Layer, dimensions: int) -> Dict[str, np.ndarray]:
-    """The weight, of so many dimensions, and the bias of a layer."""
+    """Return the weight, reduced to ``dimensions``, and the bias of a layer by name."""
     if len(layer.blobs) > 2:
         raise FormatError(f"its layer {layer.name!r:.100} has {len(layer.blobs)} blobs, not a weight and a bias")
-    found = {}
+    named = {}
     for leaf, blob in zip(("weight", "bias"), layer.blobs):
-        found[leaf] = _without_ones(f"{layer.name}.{leaf}", blob, 1 if leaf == "bias" else dimensions)
-    return found
+        named[leaf] = _without_ones(f"{layer.name}.{leaf}", blob, 1 if leaf == "bias" else dimensions)
+    return named
 
 
 def _without_ones(name: str, blob: np.ndarray, dimensions: int) -> np.ndarray:
-    """``blob`` with so many dimensions; the old shape has leading ones."""
+    """Return ``blob`` with so many ``dimensions``, without the leading ones of Caffe's old shapes."""
     extra = blob.ndim - dimensions
     if extra < 0 or any(side != 1 for side in blob.shape[:extra]):
         raise FormatError(f"{name!r:.100} has shape {list(blob.shape)}, not {dimensions} dimensions")
@@ -453,7 +463,7 @@ def _without_ones(name: str, blob: np.ndarray, dimensions: int) -> np.ndarray:
 
 
 def _square(options: Dict[str, Any]) -> bool:
-    """Whether heights and widths are the same; they are then under one name."""
+    """Whether heights and widths are equal. Options of their own for a height and a width are joined, in place."""
     even = not options.pop("uneven", False)
     for key in ("pad", "kernel", "stride"):
         height, width = options.pop(key + "_h", None), options.pop(key + "_w", None)

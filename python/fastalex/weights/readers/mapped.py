@@ -1,4 +1,4 @@
-"""What the readers share: the mapping of a file, and an array of a checked shape over part of it."""
+"""The mapping of a file, and arrays of a checked shape over parts of it, for all readers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 from ..errors import FormatError
 
-SMALL = 8 << 20  # bytes of a file that may stay
-INTERVAL_S = 0.003  # some megabytes of copying
+SMALL = 8 << 20  # bytes; the pages of smaller files may stay in memory
+INTERVAL_S = 0.003  # seconds, in which a few megabytes are copied
 MAX_DIMENSIONS = 32  # numpy before 2.0 has no more
 MAX_ELEMENTS = 2**62  # numpy refuses an empty array whose other sides overflow
 
 
 def view_of(stream: BinaryIO, size: int) -> memoryview:
-    """The ``size`` bytes of an open file, read-only; the mapping lives as long as any view of it.
+    """Map the ``size`` bytes of an open file, read-only. The mapping lives as long as any view of it.
 
     :raises FormatError: for an empty file, which cannot be mapped.
     """
@@ -29,25 +29,25 @@ def view_of(stream: BinaryIO, size: int) -> memoryview:
 
 @contextlib.contextmanager
 def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
-    """While something copies ``arrays`` from front to back, and afterwards, little of their files is in memory.
+    """Keep little of the mapped files in memory while ``arrays`` are copied from front to back.
 
-    The pages of a mapped file count as memory of the process from their first reading on, beside the copy that is made
-    of them. Here they are given back every few milliseconds. One that is read again comes from the system's cache.
+    The pages of a mapped file count as memory of the process once they are read, in addition to the copy. Here they
+    are released every few milliseconds; a page that is read again comes from the system's cache.
     """
-    advice = getattr(mmap, "MADV_DONTNEED", None)  # not on every system
-    mappings = {id(found): found for found in map(_mapping, arrays) if found is not None and len(found) > SMALL}
+    advice = getattr(mmap, "MADV_DONTNEED", None)  # missing on some systems
+    mappings = {id(whole): whole for whole in map(_mapping, arrays) if whole is not None and len(whole) > SMALL}
     if advice is None or not mappings:
         yield
         return
     done = threading.Event()
 
-    def let_go() -> None:
+    def release() -> None:
         for mapping in mappings.values():
-            mapping.madvise(advice)  # of a read-only mapping: nothing is lost
+            mapping.madvise(advice)  # the mapping is read-only, so that nothing is lost
 
     def watch() -> None:
         while not done.wait(INTERVAL_S):
-            let_go()
+            release()
 
     watcher = threading.Thread(target=watch, name="fastalex-mapped", daemon=True)
     watcher.start()
@@ -56,11 +56,11 @@ def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
     finally:
         done.set()
         watcher.join()
-        let_go()
+        release()
 
 
 def _mapping(array: Any) -> Optional[mmap.mmap]:
-    """The mapping of a file that ``array`` is a view of. It is read-only, so nothing is lost."""
+    """Return the mapping of a file that ``array`` is a view of, or None."""
     base = getattr(array, "quantized", array)
     while isinstance(base, (np.ndarray, memoryview)):
         base = base.base if isinstance(base, np.ndarray) else base.obj
@@ -68,7 +68,7 @@ def _mapping(array: Any) -> Optional[mmap.mmap]:
 
 
 def checked_shape(name: str, shape: Sequence[Any]) -> Tuple[int, ...]:
-    """``shape`` as a tuple, if numpy can make an array of it.
+    """Return ``shape`` as a tuple after checking that numpy can make an array of it.
 
     :raises FormatError: if it cannot.
     """
@@ -85,9 +85,9 @@ def checked_shape(name: str, shape: Sequence[Any]) -> Tuple[int, ...]:
 
 
 def shaped(name: str, flat: np.ndarray, shape: Sequence[Any]) -> np.ndarray:
-    """``flat`` as an array of ``shape``, without a copy.
+    """Return ``flat`` as an array of ``shape``, without a copy.
 
-    :raises FormatError: if the counts differ.
+    :raises FormatError: if the numbers of values differ.
     """
     sides = checked_shape(name, shape)
     count = 1
@@ -99,5 +99,5 @@ def shaped(name: str, flat: np.ndarray, shape: Sequence[Any]) -> np.ndarray:
 
 
 def widened(flat: np.ndarray) -> np.ndarray:
-    """bfloat16, given as uint16, as float32, which is exact; numpy has no such type."""
+    """Convert bfloat16, which numpy lacks and which is passed as uint16, to float32. This is exact."""
     return (flat.astype(np.uint32) << 16).view(np.float32)

@@ -1,7 +1,7 @@
 """Reader and writer of ``.npz``: numpy's zip archive of ``.npy`` files, without pickle.
 
-The metadata, which the format has no place for, is a uint8 array ``__metadata__`` of JSON in UTF-8; ``numpy.load``
-shows it as one more array.
+The format has no place for metadata, so it is stored as a uint8 array ``__metadata__`` of JSON in UTF-8, which
+``numpy.load`` shows as one more array.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from numpy.lib import format as npy
 
 from ..errors import FormatError
 
-# What an archive may unpack to, so that a zip bomb is refused before a byte of it is unpacked. Deflate reaches a
-# factor of about 1000 on zeros; trained weights stay below 2, and even quantized ones well below the factor here.
-MAX_FACTOR = 32  # times the size of the file
+# Limits of the unpacked size, so that a zip bomb is refused before a byte of it is unpacked. Deflate reaches a factor
+# of about 1000 on zeros; trained weights stay below 2, and even quantized ones well below the factor here.
+MAX_FACTOR = 32  # sizes of the file
 MIN_LIMIT = 64 << 20  # bytes that are always allowed
-MAX_NPY_HEADER = 1024  # bytes; numpy writes about 120 for plain numbers. It is evaluated as a Python literal.
+MAX_NPY_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 120 bytes for plain numbers
 
 _METADATA = "__metadata__"
 _PLAIN = "biuf"
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """The arrays and the metadata of an open file of ``size`` bytes.
+    """Read the arrays and the metadata of an open file of ``size`` bytes.
 
-    The members may unpack to 64 MiB or 32 times the size of the file, whichever is more.
+    The members may unpack to 64 MiB or 32 times the size of the file, whichever is larger.
 
     :raises FormatError: if anything is wrong.
     """
@@ -39,24 +39,27 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     except FormatError:
         raise
     except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise a dozen kinds on damaged bytes
-        raise FormatError("it is not a sound npz archive (%s)" % (str(error) or type(error).__name__)) from None
+        raise FormatError(f"it is not a valid npz archive ({str(error) or type(error).__name__})") from None
     return arrays, _metadata(arrays.pop(_METADATA, None))
 
 
 def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write C-contiguous little-endian arrays, stored without compression: weights hardly shrink."""
+    """Write C-contiguous little-endian arrays without compression, which hardly shrinks weights."""
     members = dict(arrays)
     if metadata:
         members[_METADATA] = np.frombuffer(json.dumps(dict(metadata)).encode("ascii"), np.uint8)
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, array in members.items():
-            info = zipfile.ZipInfo(name + ".npy")  # its fixed date makes equal weights equal files
+            info = zipfile.ZipInfo(name + ".npy")  # the date is fixed, so that equal weights give equal files
             with archive.open(info, "w", force_zip64=True) as member:
                 npy.write_array(member, array, allow_pickle=False)
 
 
 def _check_members(archive: zipfile.ZipFile, limit: int) -> Dict[str, zipfile.ZipInfo]:
-    """Array name -> member, after what the directory of the archive declares has been checked."""
+    """Return the members by array name, after checking the directory of the archive.
+
+    :raises FormatError: for a member that numpy would not write, or a total size above ``limit``.
+    """
     members: Dict[str, zipfile.ZipInfo] = {}
     total = 0
     for info in archive.infolist():
@@ -87,18 +90,18 @@ def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> n
                 f"the array {name!r:.100} of shape {shape} does not fit its {info.file_size - length} bytes"
             )
         data = member.read(expected)
-        if len(data) != expected or member.read(1):  # the last read is also what checks the checksum
+        if len(data) != expected or member.read(1):  # the last read also verifies the checksum
             raise FormatError(f"the array {name!r:.100} is cut short")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
-    """(shape, Fortran order, dtype, length of the header in bytes) of the ``.npy`` file at the start of ``member``."""
+    """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header)."""
     counted = _Counted(member)
     version = npy.read_magic(counted)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
-        raise FormatError("the array %.100r has the npy version %d.%d" % (name, *version))
+        raise FormatError(f"the array {name!r:.100} has the npy version {version[0]}.{version[1]}")
     shape, fortran, dtype = readers[version](counted)
     if dtype.kind not in _PLAIN or dtype.itemsize > 8 or dtype.hasobject:
         raise FormatError(f"the array {name!r:.100} must hold plain numbers, not {dtype}")
@@ -106,15 +109,15 @@ def _npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype
 
 
 class _Counted:
-    """A stream that counts what was read and refuses to give a header of unreasonable length."""
+    """A stream that counts the bytes read and refuses a header of unreasonable length."""
 
     def __init__(self, stream: Any) -> None:
         self.stream, self.count = stream, 0
 
-    def read(self, count: int) -> bytes:
+    def read(self, count: int = -1, /) -> bytes:
         if count > MAX_NPY_HEADER:
             raise FormatError(f"an array has a header of {count} bytes")
-        data = self.stream.read(count)
+        data: bytes = self.stream.read(count)
         self.count += len(data)
         return data
 

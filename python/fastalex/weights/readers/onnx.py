@@ -1,8 +1,8 @@
-"""Reader of ``.onnx``: the graph, and the parameters of the Conv, Gemm and MatMul nodes on the way of the data.
+"""Reader of ``.onnx``: the graph, and the parameters of the Conv, Gemm and MatMul nodes that its result depends on.
 
-Numbers of fields and of types are those of github.com/onnx/onnx, ``onnx/onnx.proto``. Quantized models (QLinearConv,
-DequantizeLinear, ...) are refused: their rounded weights are worth less than the fp32 file they were made from, and
-``fc_weights="int8"`` quantizes that one here.
+The numbers of fields and of types are those of github.com/onnx/onnx, ``onnx/onnx.proto``. Quantized models
+(QLinearConv, DequantizeLinear, ...) are refused, because the fp32 file that they were made from is more accurate, and
+``fc_weights="int8"`` quantizes it here.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ _QUANTIZED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph]:
-    """The arrays, fastalex's own metadata, the layers on the way of the data, and the graph itself.
+    """Return the arrays, fastalex's own metadata, the layers, and the graph.
 
-    The arrays are ``conv1.weight``, ``conv1.bias``, ... and go on with ``fc6``, whatever the file calls them. What is
-    stored as the network needs it stays a view of the mapped file.
+    The arrays are called ``conv1.weight``, ``conv1.bias``, ... and from the sixth layer on ``fc6.weight``, ...,
+    whatever their names in the file. Arrays that need no conversion are views of the mapped file.
 
-    :raises FormatError: if anything is wrong, or what stands on the way from the input to the first output is in no
-        network of the family.
+    :raises FormatError: if anything is wrong, or the first output depends on a node that no network of the family has.
     """
     budget = wire.Budget()
     content: Optional[memoryview] = None
@@ -46,14 +45,14 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
         elif number == 14:
             metadata.update(_property(wire.message(value), budget))
     if content is None:
-        raise FormatError("it has no graph, so it is no ONNX model")
+        raise FormatError("it has no graph, so it is not an ONNX model")
     graph = _graph(content, opset, budget)
-    found = datapath.follow(graph)
-    return found.arrays, metadata, found.steps, graph
+    network = datapath.follow(graph)
+    return network.arrays, metadata, network.steps, graph
 
 
 def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
-    """A GraphProto."""
+    """Read a GraphProto."""
     nodes: List[Node] = []
     tensors: Dict[str, _Tensor] = {}
     inputs: List[Tuple[str, int, List[int]]] = []
@@ -73,7 +72,7 @@ def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
             raise FormatError(
                 f"it is quantized ({node.op!r:.60}); use the fp32 model it was made from, with fc_weights='int8'"
             )
-    pictures = [one for one in inputs if one[0] not in tensors]
+    pictures = [info for info in inputs if info[0] not in tensors]
     if len(pictures) != 1:
         raise FormatError(f"it has {len(pictures)} inputs, a network of the family has one")
     if not outputs:
@@ -85,7 +84,7 @@ def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
 
 
 def _opset(data: memoryview, budget: wire.Budget) -> int:
-    """The version of an OperatorSetIdProto, 0 for another domain than ONNX's own."""
+    """Return the version of an OperatorSetIdProto, or 0 for a domain other than ONNX's own."""
     domain, version = "", 0
     for number, _, value in wire.fields(data, budget):
         if number == 1:
@@ -96,14 +95,14 @@ def _opset(data: memoryview, budget: wire.Budget) -> int:
 
 
 def _property(data: memoryview, budget: wire.Budget) -> Dict[str, str]:
-    """A StringStringEntryProto if fastalex wrote it (``fastalex export``), else nothing."""
-    found = {number: wire.message(value) for number, _, value in wire.fields(data, budget) if number in (1, 2)}
-    key = wire.text(found.get(1, memoryview(b"")))
-    return {key: bytes(found[2]).decode("utf-8", "replace")} if key.startswith("fastalex.") and 2 in found else {}
+    """Read a StringStringEntryProto of ``fastalex export``; return an empty dict for any other."""
+    parts = {number: wire.message(value) for number, _, value in wire.fields(data, budget) if number in (1, 2)}
+    key = wire.text(parts.get(1, memoryview(b"")))
+    return {key: bytes(parts[2]).decode("utf-8", "replace")} if key.startswith("fastalex.") and 2 in parts else {}
 
 
 class _Tensor:
-    """A TensorProto; the array is made when it is asked for."""
+    """A TensorProto, whose array is made on request."""
 
     def __init__(self, data: memoryview, budget: wire.Budget) -> None:
         self.name, self.type, self.external = "", 0, False
@@ -136,7 +135,8 @@ class _Tensor:
     def array(self) -> np.ndarray:
         if self.external:
             raise FormatError(
-                f"{self.name!r:.100} is in another file; save the model as one file (onnx.save with save_as_external_data=False)"
+                f"{self.name!r:.100} is in another file; save the model as one file (onnx.save with "
+                "save_as_external_data=False)"
             )
         if self.type not in _RAW:
             raise FormatError(f"{self.name!r:.100} has the type {self.type} where floats belong")
@@ -170,8 +170,9 @@ def _node(data: memoryview, budget: wire.Budget) -> Node:
 
 
 def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
-    """Name and value of an AttributeProto; of a kind that no op of the family has: None."""
-    name, content, kind = "", None, 0
+    """Return the name and the value of an AttributeProto; the value is None for a kind that no op of the family has."""
+    name, kind = "", 0
+    content: Any = None
     ints: List[int] = []
     floats: List[np.ndarray] = []
     for number, wire_type, value in wire.fields(data, budget):
@@ -197,7 +198,7 @@ def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
 
 
 def _value_info(data: memoryview, budget: wire.Budget) -> Tuple[str, int, List[int]]:
-    """Name, type and sides of a graph input; a type that is not stated is 0, and so is a side that is not fixed."""
+    """Return the name, type and sides of a graph input, 0 for a type that is not stated or a side that is not fixed."""
     name, kind, sides = "", 0, []
     for number, _, value in wire.fields(data, budget):
         if number == 1:
@@ -214,9 +215,10 @@ def _value_info(data: memoryview, budget: wire.Budget) -> Tuple[str, int, List[i
     return name, kind, sides
 
 
-def _inner(data: memoryview, wanted: int, budget: wire.Budget) -> memoryview:
-    found = memoryview(b"")
+def _inner(data: memoryview, field: int, budget: wire.Budget) -> memoryview:
+    """Return the message in the last field of number ``field``, empty if there is none."""
+    content = memoryview(b"")
     for number, _, value in wire.fields(data, budget):
-        if number == wanted:
-            found = wire.message(value)
-    return found
+        if number == field:
+            content = wire.message(value)
+    return content

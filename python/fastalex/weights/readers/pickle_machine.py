@@ -1,13 +1,16 @@
-"""A pickle machine of its own that can build plain containers and call a given list of functions, and nothing else.
+"""A machine for pickles that can only build plain containers and call functions from the caller's table.
 
-``pickle.Unpickler`` with ``find_class`` overridden was not used: it would still run ``__setstate__`` and ``__reduce__``
-protocols of whatever it is given, and has no limits. Here an instruction that is not in the table below is refused;
-a global is looked up in the caller's table only, never imported; REDUCE calls nothing but a :class:`Function` of that
-table; BUILD changes nothing. There is no recursion, and instructions, marks, memo, text and numbers are all bounded, so
-that a hostile file costs a second and some megabytes at most.
+The reason for a machine of our own is bounds on time and memory. ``pickle.Unpickler`` with ``find_class`` overridden
+can restrict which globals a pickle names, but not how many instructions it executes, how deep it nests, or how much
+memory its strings, numbers and memo take. PyTorch's ``torch/_weights_only_unpickler.py`` is a hand-written machine as
+well.
 
-The instructions are those of protocols 2 to 5 in Python's ``Lib/pickletools.py``; ``torch.save`` writes protocol 2
-unless it is told another.
+Here instructions, marks, memo, text and numbers are all bounded and nothing recurses, so that a hostile file costs a
+second and a few megabytes at most. An instruction that is not in the table below is refused; a global is looked up in
+the caller's table and never imported; REDUCE calls only a :class:`Function` of that table; BUILD changes nothing.
+
+The instructions are those of protocols 2 to 5 in Python's ``Lib/pickletools.py``. ``torch.save`` writes protocol 2 by
+default.
 """
 
 from __future__ import annotations
@@ -18,25 +21,25 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tup
 
 from ..errors import FormatError
 
-MAX_STEPS = 300_000  # instructions of one pickle; a checkpoint with its optimizer has some thousand
-MAX_TEXT = 16 << 20  # bytes of all strings of one pickle
+MAX_STEPS = 300_000  # instructions of a pickle; a checkpoint with its optimizer has a few thousand
+MAX_TEXT = 16 << 20  # bytes of all strings of a pickle
 MAX_LINE = 512  # bytes of the name of a module or of a global
-MAX_NUMBER = 16  # bytes of an integer: PyTorch's magic number has ten
+MAX_NUMBER = 16  # bytes of an integer; PyTorch's magic number has ten
 MAX_DEPTH = 1000  # marks that are open at once
 MAX_PROTOCOL = 5
 
-_KEYS = (str, int, float, bool, bytes, type(None))  # as the key of a dict; hashing a tuple would recurse
+_KEYS = (str, int, float, bool, bytes, type(None))  # types of a dict's keys; hashing a tuple would recurse
 
 
 class Function(NamedTuple):
-    """What a global may stand for when REDUCE calls it: ``call`` gets the arguments of the pickle and checks them."""
+    """A global that REDUCE may call. ``call`` receives the arguments from the pickle and must check them."""
 
     name: str
     call: Callable[..., Any]
 
 
 class Name(NamedTuple):
-    """A global that is only a name: the type of a storage, a dtype."""
+    """A global that is only a name, for example of a dtype or of the type of a storage."""
 
     name: str
 
@@ -47,11 +50,11 @@ def load(
     names: Optional[Mapping[str, Any]] = None,
     persistent: Optional[Callable[[Any], Any]] = None,
 ) -> Tuple[Any, int]:
-    """The object pickled at ``position`` of ``data``, and the position after it.
+    """Return the object pickled at ``position`` of ``data``, and the position after it.
 
     :param names: ``"module.name"`` -> :class:`Function` or :class:`Name`; all other globals are refused.
-    :param persistent: what turns a persistent id into an object; without it they are refused.
-    :raises FormatError: if the pickle is damaged or asks for anything else.
+    :param persistent: turns a persistent id into an object; if it is None, persistent ids are refused.
+    :raises FormatError: if the pickle is damaged or contains anything else.
     """
     return _Machine(data, position, names or {}, persistent).run()
 
@@ -87,7 +90,8 @@ class _Machine:
         return taken
 
     def number(self, code: str) -> int:
-        return struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
+        value: int = struct.unpack("<" + code, self.take(struct.calcsize(code)))[0]
+        return value
 
     def raw(self, count: int) -> bytes:
         self.text_left -= count
@@ -111,7 +115,7 @@ class _Machine:
 
     def pop(self) -> Any:
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise FormatError("its pickle takes more than it has put")
+            raise FormatError("its pickle pops more than it has pushed")
         return self.stack.pop()
 
     def top(self) -> Any:
@@ -158,16 +162,16 @@ class _Machine:
     def append(self, values: List[Any]) -> None:
         target = self.top()
         if type(target) is not list:
-            raise FormatError("its pickle appends to something that is no list")
+            raise FormatError("its pickle appends to something that is not a list")
         target.extend(values)
 
     def set_items(self, values: List[Any]) -> None:
         target = self.top()
         if type(target) not in (dict, OrderedDict) or len(values) % 2:
-            raise FormatError("its pickle sets an item of something that is no dict")
+            raise FormatError("its pickle sets an item of something that is not a dict")
         for key, value in zip(values[::2], values[1::2]):
             if type(key) not in _KEYS:
-                raise FormatError("its pickle has a key that is no plain value")
+                raise FormatError("its pickle has a key that is not a plain value")
             target[key] = value
 
     def set_item(self) -> None:
@@ -176,26 +180,27 @@ class _Machine:
 
     def put(self, index: int) -> None:
         if index < 0 or len(self.memo) >= MAX_STEPS:
-            raise FormatError("its pickle has a memo that cannot be")
+            raise FormatError("its pickle has an invalid memo")
         self.memo[index] = self.top()
 
     def get(self, index: int) -> None:
         if index not in self.memo:
-            raise FormatError("its pickle asks for what it has not kept")
+            raise FormatError("its pickle reads from its memo what it has not put there")
         self.push(self.memo[index])
 
     def find(self, module: Any, name: Any) -> None:
         full = f"{module}.{name}"
         if type(module) is not str or type(name) is not str or full not in self.names:
             raise FormatError(
-                f"it asks for {full!r:.100}, which is no tensor; load it where it comes from and save model.state_dict()"
+                f"it asks for {full!r:.100}, which is not part of a tensor; load it with the program that saved it "
+                "and save model.state_dict()"
             )
         self.push(self.names[full])
 
     def find_stacked(self) -> None:
         name, module = self.pop(), self.pop()
         if type(module) is not str or type(name) is not str:
-            raise FormatError("its pickle names something that is no text")
+            raise FormatError("its pickle names something that is not text")
         self.find(module, name)
 
     def find_line(self) -> None:
@@ -205,29 +210,29 @@ class _Machine:
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if type(function) is not Function or type(arguments) is not tuple:
-            raise FormatError("its pickle calls something that is no function")
+            raise FormatError("its pickle calls something that is not a function")
         self.push(function.call(*arguments))
 
     def build(self) -> None:
-        """PyTorch's state dict has an attribute ``_metadata`` that holds version numbers: looked at, and dropped."""
+        """Drop the attribute ``_metadata`` of PyTorch's state dict, which holds version numbers; refuse any other."""
         state, target = self.pop(), self.top()
         if type(target) is not OrderedDict or type(state) is not dict or set(state) != {"_metadata"}:
-            raise FormatError("its pickle sets the state of something that is no state dict")
+            raise FormatError("its pickle sets the state of something that is not a state dict")
 
     def persistent_id(self) -> None:
         key = self.pop()
         if self.persistent is None:
-            raise FormatError("its pickle refers to an object outside")
+            raise FormatError("its pickle refers to an object outside of it")
         self.push(self.persistent(key))
 
 
 _STOP = ord(".")
-_HANDLERS: Dict[int, Callable[[_Machine], None]] = {
+_HANDLERS: Dict[int, Callable[[_Machine], Any]] = {  # what they return is ignored
     0x80: _Machine.protocol,
-    0x95: lambda m: m.number("Q") and None,  # FRAME: a hint
+    0x95: lambda m: m.number("Q"),  # FRAME is a hint for buffering
     ord("("): _Machine.mark,
-    ord("0"): lambda m: m.pop() and None,
-    ord("1"): lambda m: m.pop_mark() and None,
+    ord("0"): lambda m: m.pop(),
+    ord("1"): lambda m: m.pop_mark(),
     ord("2"): lambda m: m.push(m.top()),
     ord("N"): lambda m: m.push(None),
     0x88: lambda m: m.push(True),
@@ -240,7 +245,7 @@ _HANDLERS: Dict[int, Callable[[_Machine], None]] = {
     ord("X"): lambda m: m.string("I", "utf-8"),
     0x8C: lambda m: m.string("B", "utf-8"),
     0x8D: lambda m: m.string("Q", "utf-8"),
-    ord("T"): lambda m: m.string("I", "latin-1"),  # str of Python 2
+    ord("T"): lambda m: m.string("I", "latin-1"),  # a str of Python 2
     ord("U"): lambda m: m.string("B", "latin-1"),
     ord("B"): lambda m: m.push(m.raw(m.number("I"))),
     ord("C"): lambda m: m.push(m.raw(m.number("B"))),

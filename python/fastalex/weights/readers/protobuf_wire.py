@@ -1,7 +1,7 @@
-"""A reader of protobuf's wire format, so that Caffe and ONNX files need no protobuf package.
+"""A reader of protobuf's wire format, so that Caffe and ONNX files can be read without the package protobuf.
 
 The format is described in protobuf.dev/programming-guides/encoding. A message is read field by field from a
-memoryview; nothing is copied but runs of unpacked numbers. Every length is checked against the message that holds it.
+memoryview; only runs of unpacked numbers are copied. Every length is checked against the message that contains it.
 """
 
 from __future__ import annotations
@@ -13,30 +13,34 @@ import numpy as np
 from ..errors import FormatError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
-MAX_FIELDS = 500_000  # of a file: a network has some hundred; bounds the time that a hostile file takes
-_WIDTHS = {FIXED64: 8, FIXED32: 4}
-_FIRST_LOOK = 64  # records looked at first for a run of unpacked numbers
+MAX_FIELDS = 500_000  # of a file, which bounds the time that a hostile one takes; a network has a few hundred
+_WIDTHS = {FIXED64: 8, FIXED32: 4}  # bytes
+_FIRST_LOOK = 64  # records in the first step of the search for the end of a run of unpacked numbers
 
 Field = Tuple[int, int, Any]
 
 
 class Budget:
-    """How many fields of one file may still be read."""
+    """The number of fields of a file that may still be read."""
 
     def __init__(self, fields: int = MAX_FIELDS) -> None:
         self.fields = fields
 
     def spend(self, count: int = 1) -> None:
+        """Count ``count`` fields.
+
+        :raises FormatError: if the file has too many.
+        """
         self.fields -= count
         if self.fields < 0:
             raise FormatError(f"it has more than {MAX_FIELDS} fields")
 
 
 def fields(data: memoryview, budget: Budget) -> Iterator[Field]:
-    """(field number, wire type, value) of each field of the message ``data``.
+    """Yield (field number, wire type, value) of each field of the message ``data``.
 
-    The value is an int for VARINT, a memoryview for BYTES, and for FIXED32 and FIXED64 a uint8 array ``[n, width]`` of
-    all that follow each other under the same number.
+    The value is an int for VARINT and a memoryview for BYTES. For FIXED32 and FIXED64 it is a uint8 array
+    ``[n, width]``, which joins all consecutive fields of the same number.
 
     :raises FormatError: if the bytes are not a message.
     """
@@ -46,6 +50,7 @@ def fields(data: memoryview, budget: Budget) -> Iterator[Field]:
         start = position
         tag, position = varint(data, position)
         number, wire = tag >> 3, tag & 7
+        value: Any
         if number == 0:
             raise FormatError("it has a field without a number")
         if wire == VARINT:
@@ -64,7 +69,7 @@ def fields(data: memoryview, budget: Budget) -> Iterator[Field]:
 
 
 def varint(data: memoryview, position: int) -> Tuple[int, int]:
-    """The number at ``position``, below 2**64, and the position after it."""
+    """Return the number at ``position``, below 2**64, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(data):
@@ -78,31 +83,31 @@ def varint(data: memoryview, position: int) -> Tuple[int, int]:
 
 
 def text(value: Any) -> str:
-    """The text of a BYTES field."""
+    """Return the text of a BYTES field, cut off after 1000 bytes."""
     return bytes(_bytes(value)[:1000]).decode("utf-8", "replace")
 
 
 def message(value: Any) -> memoryview:
-    """The bytes of a field that holds a message."""
+    """Return the bytes of a field that holds a message."""
     return _bytes(value)
 
 
 def signed(value: Any) -> int:
-    """An int64 or int32, which a varint holds in two's complement."""
+    """Return the value of an int64 or int32 field, whose varint is in two's complement."""
     if not isinstance(value, int):
         raise FormatError("it has bytes where a number belongs")
     return value - 2**64 if value >= 2**63 else value
 
 
 def single(value: Any) -> float:
-    """A float field."""
+    """Return the value of a float field, the last one if there are several."""
     if not isinstance(value, np.ndarray) or value.shape[1] != 4:
         raise FormatError("it has something else where a float belongs")
     return float(np.frombuffer(value[-1].tobytes(), "<f4")[0])
 
 
 def integers(wire: int, value: Any, budget: Budget) -> List[int]:
-    """The numbers of a repeated varint field, packed or one."""
+    """Return the numbers of a repeated varint field, which is packed or has one number."""
     if wire == VARINT:
         return [signed(value)]
     data, position, result = _bytes(value), 0, []
@@ -114,7 +119,7 @@ def integers(wire: int, value: Any, budget: Budget) -> List[int]:
 
 
 def numbers(value: Any, dtype: str) -> np.ndarray:
-    """The numbers of a repeated fixed-width field: a view if they are packed, a copy if not."""
+    """Return the numbers of a repeated fixed-width field: a view if they are packed, else a copy."""
     kind = np.dtype(dtype)
     if isinstance(value, np.ndarray):
         if value.shape[1] != kind.itemsize:
@@ -127,7 +132,7 @@ def numbers(value: Any, dtype: str) -> np.ndarray:
 
 
 def joined(parts: List[np.ndarray], dtype: str) -> np.ndarray:
-    """The parts of a field that a writer may have split; one part stays the view that it is."""
+    """Join the parts of a field that the writer has split; a single part is returned without a copy."""
     if len(parts) == 1:
         return parts[0]
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
@@ -140,7 +145,10 @@ def _bytes(value: Any) -> memoryview:
 
 
 def _run(data: memoryview, start: int, position: int, width: int) -> Tuple[np.ndarray, int]:
-    """The numbers from ``position`` on that repeat the tag at ``start``, and the position after the last."""
+    """Return the bytes ``[n, width]`` of consecutive numbers with the same tag, and the position after them.
+
+    The first tag is at ``start``, its number at ``position``.
+    """
     record = position - start + width
     count = (len(data) - start) // record
     if count == 0:

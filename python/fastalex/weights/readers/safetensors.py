@@ -1,8 +1,8 @@
-"""Reader and writer of ``.safetensors``: eight bytes of header length, a JSON header, the arrays one after the other.
+"""Reader and writer of ``.safetensors``: eight bytes of header length, a JSON header, and the arrays in a row.
 
-The format is described in github.com/huggingface/safetensors, ``README.md``; what its own reader refuses
-(``safetensors/src/tensor.rs``, ``Metadata::validate``) is refused here too. This reader exists because numpy and
-Pillow are the only hard dependencies of the package.
+The format is described in github.com/huggingface/safetensors, ``README.md``; this reader refuses every file that the
+original refuses (``safetensors/src/tensor.rs``, ``Metadata::validate``). It exists because numpy and Pillow are the
+only hard dependencies of the package.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..errors import FormatError
 MAX_HEADER = 100_000_000  # bytes; MAX_HEADER_SIZE of safetensors/src/tensor.rs
 MAX_JSON_PARTS = 1_000_000  # lists, objects and commas: bounds what parsing a hostile header can allocate
 MAX_DIMENSIONS = 32  # numpy before 2.0 has no more
-MAX_DIGITS = 19  # of a number in the header: enough for 2**63 - 1
-ALIGNMENT = 8  # of the data in the file; the reference writer pads the header so too
+MAX_DIGITS = 19  # of a number in the header; enough for 2**63 - 1
+ALIGNMENT = 8  # bytes, of the data in the file; the original writer pads the header alike
 
 _DTYPES: Dict[str, np.dtype] = {
     name: np.dtype(code)
@@ -39,18 +39,18 @@ _DTYPES: Dict[str, np.dtype] = {
         "BOOL": "|b1",
     }.items()
 }
-_BF16 = "BF16"  # numpy has no such type: widened to float32, which is exact
+_BF16 = "BF16"  # numpy has no such type; it is converted to float32, which is exact
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """The arrays and the metadata of an open file of ``size`` bytes.
+    """Read the arrays and the metadata of an open file of ``size`` bytes.
 
-    The arrays are read-only views of one mapping of the file, which lives as long as any of them; only BF16 arrays
-    are copies. Nothing but the header is read here. A program that cuts the file short while it is mapped ends this
-    one with a bus error, as with any mapping; replacing the file, as :func:`fastalex.weights.save` does, is safe.
+    The arrays are read-only views of a mapping of the file, which lives as long as any of them; only BF16 arrays are
+    copies. Only the header is read here. As with any mapping, this process dies of a bus error if another program cuts
+    the file short; replacing the file, as :func:`fastalex.weights.save` does, is safe.
 
-    :raises FormatError: before any array is made, if anything in the header is wrong.
+    :raises FormatError: if anything in the header is wrong, before any array is made.
     """
     header, start = _read_header(stream, size)
     metadata = header.pop("__metadata__", {})
@@ -63,7 +63,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
 
 
 def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write C-contiguous little-endian arrays. Wider types come first, so that each array is aligned."""
+    """Write C-contiguous little-endian arrays, wider types first, so that each array is aligned."""
     header: Dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     order = sorted(arrays, key=lambda name: -arrays[name].dtype.itemsize)
     begin = 0
@@ -87,7 +87,7 @@ def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[
 
 
 def _read_header(stream: BinaryIO, size: int) -> Tuple[Dict[str, Any], int]:
-    """The parsed header and the offset of the data."""
+    """Return the parsed header and the offset of the data."""
     if size < 8:
         raise FormatError(f"{size} bytes are too few for a safetensors file")
     (length,) = struct.unpack("<Q", _exactly(stream, 8))
@@ -138,7 +138,10 @@ def _no_number(text: str) -> float:
 
 
 def _entry(name: str, info: Any) -> Tuple[str, Tuple[int, ...], int, int]:
-    """(type, shape, begin, end) of one array, each checked by itself."""
+    """Return (type, shape, begin, end) of the array ``name``.
+
+    :raises FormatError: if they are not valid, or contradict each other.
+    """
     if not isinstance(info, dict) or set(info) != {"dtype", "shape", "data_offsets"}:
         raise FormatError(f"the entry of {name!r:.100} must have dtype, shape and data_offsets")
     kind, shape, offsets = info["dtype"], info["shape"], info["data_offsets"]
@@ -163,12 +166,12 @@ def _entry(name: str, info: Any) -> Tuple[str, Tuple[int, ...], int, int]:
 
 
 def _counts(values: Any) -> bool:
-    """Whether ``values`` is a list of whole numbers from 0 up; JSON's true and false are not."""
+    """Whether ``values`` is a list of whole numbers from 0 up; true and false are not numbers."""
     return isinstance(values, list) and all(type(value) is int and value >= 0 for value in values)
 
 
 def _check_cover(entries: Mapping[str, Tuple[str, Tuple[int, ...], int, int]], available: int) -> None:
-    """The arrays must lie end to end and fill the data: no overlap, no hole, nothing past the end."""
+    """Check that the arrays lie end to end and fill the data: no overlap, no hole, nothing past the end."""
     position = 0
     for begin, end, name in sorted((entry[2], entry[3], name) for name, entry in entries.items()):
         if begin != position:

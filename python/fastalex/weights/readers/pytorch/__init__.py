@@ -1,14 +1,14 @@
-"""Reader of what ``torch.save`` wrote, in its three containers, without PyTorch.
+"""Reader of the files of ``torch.save``, in their three containers, without PyTorch.
 
 * zip (PyTorch 1.6 and later): ``<folder>/data.pkl`` and a member ``<folder>/data/<key>`` for each storage;
-* stream (0.1.10 to 1.5): four pickles (magic number, protocol, system, object), a list of the storage keys, then for
-  each its count and its raw numbers;
-* tar (before): members ``storages``, ``tensors`` and ``pickle``.
+* stream (0.1.10 to 1.5): four pickles (magic number, protocol, system, object), a list of the storage keys, then the
+  count and the raw numbers of each storage;
+* tar (earlier): members ``storages``, ``tensors`` and ``pickle``.
 
 The layouts are those of github.com/pytorch/pytorch, ``torch/serialization.py`` (``_load``, ``_legacy_load`` and its
-inner ``legacy_load``). Pickles go through :mod:`fastalex.weights.readers.pickle_machine`, which can build tensors and
-nothing else. Arrays are views of the mapped file, except bfloat16 ones. The checksums of a zip's data are not verified,
-as that would read all of it: :mod:`fastalex.weights.registry` compares the hash of what it downloads.
+inner ``legacy_load``). Pickles are read by :mod:`fastalex.weights.readers.pickle_machine`, which can build only
+tensors. Arrays are views of the mapped file, except bfloat16 ones. The checksums of a zip's members are not verified,
+since that would read the whole file; :mod:`fastalex.weights.registry` checks the hash of a downloaded file.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from .. import mapped
 from . import stream_container, tar_container, zip_container
 from .tensors import MAX_TENSORS, Tensor
 
-# A name under which a checkpoint keeps its state dict, the first that is found first.
+# Keys under which checkpoints hold their state dict; earlier ones take precedence.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
-MAX_WRAPPERS = 3  # one inside the other
-MAX_REPEATED = 1 << 16  # elements of a tensor that repeats those of its storage (stride 0)
-CONVERTED = 2  # times the size of the file: what bfloat16 tensors may grow to
+MAX_WRAPPERS = 3  # levels of nesting
+MAX_REPEATED = 1 << 16  # elements of a tensor that repeats elements of its storage (stride 0)
+CONVERTED = 2  # limit of converted bfloat16 tensors, in sizes of the file
 
 
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """The arrays of a state dict, and no metadata.
+    """Return the arrays of a state dict, and empty metadata.
 
-    A state dict inside a checkpoint (``state_dict``, ``model``, ...) is found, and the prefixes ``module.`` of
-    DataParallel (``features.module.`` too) are taken off.
+    The state dict may be inside a checkpoint (:data:`WRAPPERS`). The prefix ``module.`` of DataParallel is removed
+    from the names, wherever it is in them.
 
     :raises FormatError: if anything is wrong.
     """
     data = mapped.view_of(stream, size)
     if bytes(data[:4]) == zip_container.ZIP_MAGIC:
-        found = zip_container.read(data, stream)
+        content = zip_container.read(data, stream)
     elif stream_container.recognizes(bytes(data[:32])):
-        found = stream_container.read(data)
+        content = stream_container.read(data)
     elif tar_container.recognizes(data):
-        found = tar_container.read(data)
+        content = tar_container.read(data)
     else:
         raise FormatError("it is none of the three containers of torch.save")
     arrays = _Arrays(size)
-    return {_bare(name): arrays.make(name, tensor) for name, tensor in _tensors(found).items()}, {}
+    return {_bare(name): arrays.make(name, tensor) for name, tensor in _tensors(content).items()}, {}
 
 
 def recognizes(start: bytes) -> bool:
-    """Whether a file with these first 512 bytes is one of the three containers."""
+    """Whether ``start``, the first 512 bytes of a file, begins one of the three containers."""
     return (
         start.startswith(zip_container.ZIP_MAGIC)
         or stream_container.recognizes(start[:32])
@@ -60,7 +60,7 @@ def recognizes(start: bytes) -> bool:
 
 
 class _Arrays:
-    """Makes the arrays of one file and counts what they cost."""
+    """The arrays of a file, with a limit on the memory that they take."""
 
     def __init__(self, size: int) -> None:
         self.converted = CONVERTED * size + (1 << 20)
@@ -68,11 +68,12 @@ class _Arrays:
     def make(self, name: str, tensor: Tensor) -> np.ndarray:
         storage = tensor.storage
         kind = storage.dtype
+        assert storage.locate is not None  # the containers set it
         raw, order = storage.locate(storage.key)
         dtype = np.dtype("u2" if kind == "bf16" else kind).newbyteorder(order)
-        if (storage.offset + storage.count) * dtype.itemsize > len(raw):
+        if (storage.offset + storage.size) * dtype.itemsize > len(raw):
             raise FormatError(f"{name!r:.100} needs more than the {len(raw)} bytes of its storage")
-        flat = np.frombuffer(raw, dtype, storage.count, storage.offset * dtype.itemsize)
+        flat = np.frombuffer(raw, dtype, storage.size, storage.offset * dtype.itemsize)
         array = self._strided(name, flat, tensor)
         if kind != "bf16":
             return array
@@ -106,16 +107,16 @@ def _read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def _tensors(found: Any) -> Dict[str, Tensor]:
-    """Name -> tensor of the state dict that ``found`` is, or has inside."""
+def _tensors(content: Any) -> Dict[str, Tensor]:
+    """Return the tensors by name of the state dict that ``content`` is or contains."""
     for _ in range(MAX_WRAPPERS):
-        inner = [found[key] for key in WRAPPERS if isinstance(found, dict) and isinstance(found.get(key), dict)]
+        inner = [content[key] for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
         if not inner:
             break
-        found = inner[0]
-    if not isinstance(found, dict):
-        raise FormatError(f"it holds a {type(found).__name__}, not a state dict")
-    tensors = {name: value for name, value in found.items() if isinstance(name, str) and type(value) is Tensor}
+        content = inner[0]
+    if not isinstance(content, dict):
+        raise FormatError(f"it holds a {type(content).__name__}, not a state dict")
+    tensors = {name: value for name, value in content.items() if isinstance(name, str) and type(value) is Tensor}
     if not tensors:
         raise FormatError("it holds no state dict with tensors")
     if len(tensors) > MAX_TENSORS:
@@ -126,5 +127,5 @@ def _tensors(found: Any) -> Dict[str, Tensor]:
 
 
 def _bare(name: str) -> str:
-    """``name`` without the prefixes of DataParallel."""
+    """Return ``name`` without the prefixes of DataParallel."""
     return ".".join(part for part in name.split(".") if part != "module") or name

@@ -1,4 +1,4 @@
-"""The stream container of ``torch.save``: four pickles, the storage keys, then the raw numbers of each storage."""
+"""The stream container of ``torch.save``: four pickles, the storage keys, and the raw numbers of each storage."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any, Dict, Tuple
 
 from ...errors import FormatError
 from .. import pickle_machine
-from .tensors import NAMES, Storage, counted, counted_bytes, storage_type
+from .tensors import NAMES, ByteOrder, Storage, counted, counted_bytes, storage_type
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C  # torch/serialization.py MAGIC_NUMBER
-STREAM_START = b"\x8a\x0a" + STREAM_MAGIC.to_bytes(10, "little")  # the number as an instruction
+STREAM_START = b"\x8a\x0a" + STREAM_MAGIC.to_bytes(10, "little")  # the instruction that pushes the number
 STREAM_PROTOCOL = 1001
 
 
@@ -19,7 +19,7 @@ def recognizes(start: bytes) -> bool:
 
 
 def read(data: memoryview) -> Any:
-    """What the pickle of the object makes.
+    """Return the object that was saved, with each tensor as a :class:`~.tensors.Tensor`.
 
     :raises FormatError: if anything is wrong.
     """
@@ -28,29 +28,34 @@ def read(data: memoryview) -> Any:
     system, position = pickle_machine.load(data, position)
     if protocol != STREAM_PROTOCOL:
         raise FormatError(f"its protocol is not {STREAM_PROTOCOL}")
-    order = "<" if not isinstance(system, dict) or system.get("little_endian", True) else ">"
-    roots: Dict[str, Tuple[str, int]] = {}
-    places: Dict[str, memoryview] = {}
+    order: ByteOrder = "<" if not isinstance(system, dict) or system.get("little_endian", True) else ">"
+    roots: Dict[str, Tuple[str, int]] = {}  # storage key -> type and count
+    numbers: Dict[str, memoryview] = {}  # storage key -> raw numbers, known after the pickle is read
 
-    def persistent(given: Any) -> Storage:
-        if type(given) is tuple and given and given[0] == "module":
-            raise FormatError("it holds a whole network; load it where it comes from and save model.state_dict()")
-        if type(given) is not tuple or len(given) not in (5, 6) or given[0] != "storage" or type(given[2]) is not str:
-            raise FormatError("its pickle refers to something that is no storage")
-        kind, key, count = storage_type(given[1]), given[2], counted(given[4])
+    def locate(key: str) -> Tuple[memoryview, ByteOrder]:
+        return numbers[key], order
+
+    def persistent(entry: Any) -> Storage:
+        if type(entry) is tuple and entry and entry[0] == "module":
+            raise FormatError(
+                "it holds a whole network; load it with the program that saved it and save model.state_dict()"
+            )
+        if type(entry) is not tuple or len(entry) not in (5, 6) or entry[0] != "storage" or type(entry[2]) is not str:
+            raise FormatError("its pickle refers to something that is not a storage")
+        kind, key, count = storage_type(entry[1]), entry[2], counted(entry[4])
         if roots.setdefault(key, (kind, count)) != (kind, count):
             raise FormatError(f"its storage {key!r:.100} has two sizes")
-        view = given[5] if len(given) == 6 else None
+        view = entry[5] if len(entry) == 6 else None
         if view is None:
-            return Storage(kind, count, key, 0, lambda key: (places[key], order))
+            return Storage(kind, count, key, 0, locate)
         if type(view) is not tuple or len(view) != 3:
-            raise FormatError("its pickle refers to something that is no storage")
-        return Storage(kind, counted(view[2]), key, counted(view[1]), lambda key: (places[key], order))
+            raise FormatError("its pickle refers to something that is not a storage")
+        return Storage(kind, counted(view[2]), key, counted(view[1]), locate)
 
-    found, position = pickle_machine.load(data, position, NAMES, persistent)
+    content, position = pickle_machine.load(data, position, NAMES, persistent)
     keys, position = pickle_machine.load(data, position)
     if type(keys) is not list or any(type(key) is not str for key in keys) or set(keys) != set(roots):
         raise FormatError("its storages are not those of its tensors")
     for key in keys:
-        places[key], position = counted_bytes(data, position, order, *roots[key])
-    return found
+        numbers[key], position = counted_bytes(data, position, order, *roots[key])
+    return content

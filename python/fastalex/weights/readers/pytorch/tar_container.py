@@ -1,15 +1,26 @@
-"""The tar container of the first ``torch.save``: members ``storages``, ``tensors`` and ``pickle``."""
+"""The tar container of the earliest ``torch.save``: members ``storages``, ``tensors`` and ``pickle``."""
 
 from __future__ import annotations
 
 import struct
 import tarfile
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from ...errors import FormatError
 from .. import mapped, pickle_machine
 from ..pickle_machine import Name
-from .tensors import DTYPES, MAX_MEMBERS, MAX_TENSORS, NAMES, Storage, Tensor, counted, counted_bytes, storage_type
+from .tensors import (
+    DTYPES,
+    MAX_MEMBERS,
+    MAX_TENSORS,
+    NAMES,
+    ByteOrder,
+    Storage,
+    Tensor,
+    counted,
+    counted_bytes,
+    storage_type,
+)
 
 
 def recognizes(data: memoryview) -> bool:
@@ -18,7 +29,7 @@ def recognizes(data: memoryview) -> bool:
 
 
 def read(data: memoryview) -> Any:
-    """What the pickle makes.
+    """Return the object that was saved, with each tensor as a :class:`~.tensors.Tensor`.
 
     :raises FormatError: if anything is wrong.
     """
@@ -28,13 +39,17 @@ def read(data: memoryview) -> Any:
             raise FormatError(f"the archive lacks the member '{name}'")
     tensors = _tensors(members["tensors"], _storages(members["storages"]))
 
-    def persistent(given: Any) -> Tensor:
-        key = given if type(given) is int else int(given) if type(given) is str and given.isdigit() else None
-        if key not in tensors:
-            raise FormatError("its pickle refers to something that is no tensor")
-        return tensors[key]
+    def persistent(key: Any) -> Tensor:
+        number = key if type(key) is int else int(key) if type(key) is str and key.isdigit() else None
+        if number not in tensors:
+            raise FormatError("its pickle refers to something that is not a tensor")
+        return tensors[number]
 
     return pickle_machine.load(members["pickle"], 0, NAMES, persistent)[0]
+
+
+def _at(raw: memoryview) -> Callable[[Any], Tuple[memoryview, ByteOrder]]:
+    return lambda key: (raw, "<")
 
 
 def _storages(data: memoryview) -> Dict[Any, Storage]:
@@ -48,16 +63,16 @@ def _storages(data: memoryview) -> Dict[Any, Storage]:
         if position + 8 > len(data):
             raise FormatError("it ends before its storages do (is the file cut short?)")
         (numbers,) = struct.unpack("<q", data[position : position + 8])
-        place, position = counted_bytes(data, position, "<", kind, counted(numbers))
-        storages[entry[0]] = Storage(kind, numbers, entry[0], 0, lambda key, place=place: (place, "<"))
+        raw, position = counted_bytes(data, position, "<", kind, counted(numbers))
+        storages[entry[0]] = Storage(kind, numbers, entry[0], 0, _at(raw))
     views, _ = pickle_machine.load(data, position)
     for view in views if type(views) is list else ():
         if type(view) is not tuple or len(view) != 4 or any(type(part) is not int for part in view):
-            raise FormatError("it has a view that is none")
+            raise FormatError("it has an invalid view of a storage")
         target, root, offset, numbers = view
         if root not in storages:
             raise FormatError("it has a view of a storage that is missing")
-        storages[target] = storages[root]._replace(offset=counted(offset), count=counted(numbers))
+        storages[target] = storages[root]._replace(offset=counted(offset), size=counted(numbers))
     return storages
 
 
@@ -85,9 +100,9 @@ _TENSOR_TYPES = {f"{module}.{kind}Tensor": Name(kind) for module in ("torch", "t
 
 
 def tar_members(data: memoryview) -> Dict[str, memoryview]:
-    """Name -> bytes of the plain files in a tar archive.
+    """Return the bytes of the plain files in a tar archive by name.
 
-    The headers are ``tarfile``'s, the way from one to the next is not: a size below zero would send it back for ever.
+    ``tarfile`` reads the headers, but does not step from one to the next: a negative size would make it loop forever.
 
     :raises FormatError: for a header that does not fit the file.
     """
@@ -108,7 +123,7 @@ def tar_members(data: memoryview) -> Dict[str, memoryview]:
 
 
 def _header(data: memoryview) -> Optional[tarfile.TarInfo]:
-    """The header of a member that ``data`` starts with, None if it does not: a checksum counts the rest of it."""
+    """Return the header of a member at the start of ``data``, or None if its checksum shows that there is none."""
     try:
         return tarfile.TarInfo.frombuf(bytes(data[: tarfile.BLOCKSIZE]), "utf-8", "replace")
     except tarfile.HeaderError:

@@ -1,15 +1,17 @@
-"""Tensors and storages as a pickle of ``torch.save`` names them, and the globals that it may name."""
+"""The tensors and storages in a pickle of ``torch.save``, and the table of globals that it may name."""
 
 from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Literal, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from ...errors import FormatError
 from ..pickle_machine import Function, Name
+
+ByteOrder = Literal["<", ">"]
 
 MAX_MEMBERS = 100_000  # of an archive
 MAX_TENSORS = 100_000
@@ -40,20 +42,22 @@ _NEW_DTYPES = {  # torch.<name> of an untyped storage
     "uint64": "u8",
     "bool": "?",
 }
-_UNTYPED = "u1"
+_UNTYPED = "u1"  # an untyped storage counts bytes
 
 
 class Storage(NamedTuple):
-    """Numbers in a row: where they are is asked for when the whole pickle is read."""
+    """A run of numbers. Their bytes are located by ``key`` after the whole pickle is read."""
 
     dtype: str
-    count: int
+    size: int  # in elements
     key: Any
     offset: int = 0  # in elements, of a view in the storage ``key``
-    locate: Optional[Callable[[Any], Tuple[memoryview, str]]] = None  # key -> bytes, byte order
+    locate: Optional[Callable[[Any], Tuple[memoryview, ByteOrder]]] = None  # key -> bytes and their order
 
 
 class Tensor(NamedTuple):
+    """A strided view of a storage; offset and strides are in elements and come unchecked from the pickle."""
+
     storage: Storage
     offset: int
     shape: Tuple[int, ...]
@@ -69,13 +73,13 @@ def _rebuild(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Ten
 def _rebuild_typed(
     storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
 ) -> Any:
-    """The tensor of an untyped storage; the offset counts elements of ``dtype``."""
+    """Make the tensor of an untyped storage, whose offset counts elements of ``dtype``."""
     tensor = _rebuild(storage, offset, shape, stride)
     if type(dtype) is not Name or dtype.name not in _NEW_DTYPES or storage.dtype != _UNTYPED:
         raise FormatError("its pickle makes a tensor of an unknown type")
     kind = _NEW_DTYPES[dtype.name]
     width = 2 if kind == "bf16" else np.dtype(kind).itemsize
-    return tensor._replace(storage=storage._replace(dtype=kind, count=storage.count // width))
+    return tensor._replace(storage=storage._replace(dtype=kind, size=storage.size // width))
 
 
 def _parameter(data: Any = None, *_: Any) -> Tensor:
@@ -85,7 +89,7 @@ def _parameter(data: Any = None, *_: Any) -> Tensor:
 
 
 def _ordered(pairs: Any = (), *rest: Any) -> Dict[Any, Any]:
-    """``OrderedDict()``; Python 2 gives the pairs as its argument."""
+    """Make an ``OrderedDict``, to which Python 2 passes the pairs as argument."""
     result: Dict[Any, Any] = OrderedDict()
     if rest or type(pairs) not in (tuple, list):
         raise FormatError("its pickle makes a dict of something else")
@@ -97,7 +101,7 @@ def _ordered(pairs: Any = (), *rest: Any) -> Dict[Any, Any]:
 
 
 def _default_dict(*factory: Any) -> Dict[Any, Any]:
-    """``defaultdict(dict)``, as optimizers have it, as a plain dict."""
+    """Make a plain dict in place of the ``defaultdict(dict)`` of an optimizer."""
     if factory not in ((), (Name("dict"),)):
         raise FormatError("its pickle makes a dict of something else")
     return {}
@@ -123,7 +127,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Function:
     return Function(name, call)
 
 
-_FUNCTIONS = {
+_FUNCTIONS: Dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _rebuild,
     "torch._utils._rebuild_tensor_v2": _rebuild,
     "torch._utils._rebuild_tensor_v3": _rebuild_typed,
@@ -143,6 +147,10 @@ NAMES["builtins.dict"] = NAMES["__builtin__.dict"] = Name("dict")
 
 
 def storage_type(name: Any) -> str:
+    """Return the dtype of a storage whose type the pickle calls ``name``; bfloat16 is ``bf16``.
+
+    :raises FormatError: for anything else.
+    """
     if type(name) is Name and name.name == "Untyped":
         return _UNTYPED
     if type(name) is not Name or name.name not in DTYPES:
@@ -151,13 +159,20 @@ def storage_type(name: Any) -> str:
 
 
 def counted(value: Any) -> int:
+    """Return ``value`` if it is a whole number from 0 up.
+
+    :raises FormatError: if it is not.
+    """
     if type(value) is not int or value < 0:
-        raise FormatError("its pickle has a size that is no whole number from 0 up")
+        raise FormatError("its pickle has a size that is not a whole number from 0 up")
     return value
 
 
 def counted_bytes(data: memoryview, position: int, order: str, kind: str, count: int) -> Tuple[memoryview, int]:
-    """The bytes of a storage that follow its count, and the position after them."""
+    """Return the bytes of a storage that follow its count at ``position``, and the position after them.
+
+    :raises FormatError: if the count is not ``count``, or the data ends early.
+    """
     if position + 8 > len(data):
         raise FormatError("it ends before its storages do (is the file cut short?)")
     (stored,) = struct.unpack(order + "q", data[position : position + 8])

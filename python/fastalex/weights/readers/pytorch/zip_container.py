@@ -1,4 +1,4 @@
-"""The zip container of ``torch.save``: the object's pickle in one member, each storage in one of its own."""
+"""The zip container of ``torch.save``: a member with the object's pickle, and a member for each storage."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from typing import Any, BinaryIO, Dict, Optional, Tuple
 
 from ...errors import FormatError
 from .. import pickle_machine
-from .tensors import NAMES, Storage, counted, storage_type
+from .tensors import NAMES, ByteOrder, Storage, counted, storage_type
 
 ZIP_MAGIC = b"PK\x03\x04"
-MAX_PICKLE = 64 << 20  # bytes of the pickle in a zip
-MAX_DIRECTORY = 1 << 20  # bytes of a zip's directory: 10,000 storages; its extra fields cost the square of theirs
+MAX_PICKLE = 64 << 20  # bytes of the pickle
+# Bytes of the directory, enough for 10,000 storages. The time that zipfile takes grows with the square of the bytes of
+# the extra fields.
+MAX_DIRECTORY = 1 << 20
 
 
 def read(data: memoryview, stream: BinaryIO) -> Any:
-    """What the pickle of the file that ``data`` maps makes.
+    """Return the object that was saved, with each tensor as a :class:`~.tensors.Tensor`.
 
+    :param data: the mapping of the file ``stream``.
     :raises FormatError: if anything is wrong.
     """
     members = zip_members(data, stream)
@@ -26,30 +29,31 @@ def read(data: memoryview, stream: BinaryIO) -> Any:
     if len(heads) != 1:
         raise FormatError(f"the archive has {len(heads)} members data.pkl, a file of torch.save has one")
     folder = heads[0][: -len("data.pkl")]
-    order = "<"
+    order: ByteOrder = "<"
     if folder + "byteorder" in members:
-        order = {b"little": "<", b"big": ">"}.get(bytes(members[folder + "byteorder"][:16]), "")
-        if not order:
+        word = bytes(members[folder + "byteorder"][:16])
+        if word not in (b"little", b"big"):
             raise FormatError("its byte order is neither little nor big")
+        order = "<" if word == b"little" else ">"
     if len(members[heads[0]]) > MAX_PICKLE:
         raise FormatError(f"its pickle has more than {MAX_PICKLE} bytes")
 
-    def locate(key: str) -> Tuple[memoryview, str]:
+    def locate(key: str) -> Tuple[memoryview, ByteOrder]:
         name = f"{folder}data/{key}"
         if name not in members:
             raise FormatError(f"the archive lacks the storage {key!r:.100}")
         return members[name], order
 
-    def persistent(given: Any) -> Storage:
-        if type(given) is not tuple or len(given) != 5 or given[0] != "storage" or type(given[2]) is not str:
-            raise FormatError("its pickle refers to something that is no storage")
-        return Storage(storage_type(given[1]), counted(given[4]), given[2], 0, locate)
+    def persistent(entry: Any) -> Storage:
+        if type(entry) is not tuple or len(entry) != 5 or entry[0] != "storage" or type(entry[2]) is not str:
+            raise FormatError("its pickle refers to something that is not a storage")
+        return Storage(storage_type(entry[1]), counted(entry[4]), entry[2], 0, locate)
 
     return pickle_machine.load(members[heads[0]], 0, NAMES, persistent)[0]
 
 
 class _Bounded(io.FileIO):
-    """A file as ``zipfile`` reads it: a whole directory at once, however large it claims to be."""
+    """A file with a limit on a single read, since ``zipfile`` reads a directory whole, of whatever size it claims."""
 
     def read(self, size: Optional[int] = -1) -> bytes:
         if size is not None and size > MAX_DIRECTORY:
@@ -58,7 +62,7 @@ class _Bounded(io.FileIO):
 
 
 def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, memoryview]:
-    """Name -> bytes, in the mapping ``data`` of ``stream``, of the members that are stored; folders are left out.
+    """Return the bytes of the members by name, as views of ``data``, the mapping of ``stream``; folders are left out.
 
     :raises FormatError: for a compressed or encrypted member, or a directory that does not fit the file.
     """
@@ -68,7 +72,7 @@ def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, memoryview]:
     except FormatError:
         raise
     except Exception:  # noqa: BLE001 - zipfile raises half a dozen kinds on damaged bytes
-        raise FormatError("it has no directory that is sound (is the file cut short?)") from None
+        raise FormatError("it has no valid directory (is the file cut short?)") from None
     members: Dict[str, memoryview] = {}
     for info in directory:
         name = info.filename
