@@ -1,4 +1,4 @@
-"""The machine and how it is used: threads and CPUs, and what a record says of them."""
+"""The machine and its settings: threads, CPUs, and their part of a record."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIMD = re.compile(r"^(sse4_2|ssse3|avx|avx2|fma|f16c|avx512\w*|avx_vnni|amx\w*|a
 def setting(threads: Optional[Sequence[int]], quick: bool, also: Sequence[int] = ()) -> Dict[str, Any]:
     """Numbers of threads (``counts``; ``threads`` is the highest), the CPUs to pin to, and quick.
 
-    :param threads: the numbers that are wanted; None for one thread on each CPU, and the numbers of ``also``.
+    :param threads: the requested numbers; None for one thread on each CPU, and the numbers of ``also``.
     :raises UserError: for more threads than there are CPUs.
     """
     cpus = timing.available_cpus()
@@ -36,7 +36,7 @@ def today() -> str:
 
 
 def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """The result file: what was measured, where, and with what."""
+    """Record of a result file: the rows, the machine, and the versions of the software."""
     import fastalex
     from fastalex import _core
 
@@ -85,7 +85,7 @@ def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Di
     from fastalex import _core
 
     cpu = devices.cpu()
-    found = {"python": platform.python_version(), "numpy": np.__version__, "fastalex": fastalex.__version__}
+    common = {"python": platform.python_version(), "numpy": np.__version__, "fastalex": fastalex.__version__}
     return {
         "schema": 1,
         "device": device,
@@ -93,5 +93,5 @@ def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Di
         "quick": quick,
         "date": today(),
         "machine": {"architecture": cpu.machine, "isa": str(_core.cpu_isa()), **machine},
-        "versions": {**found, **versions},
+        "versions": {**common, **versions},
     }
