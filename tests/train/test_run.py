@@ -188,7 +188,7 @@ def test_mean_image_travels_with_the_weights(script, tmp_path):
 )
 def test_a_broken_mean_image_is_refused(tmp_path, text):
     weights.save(tmp_path / "x.npz", {}, {weights.MEAN_IMAGE_KEY: text})
-    with pytest.raises(UserError, match="mean image.*not valid"):
+    with pytest.raises(UserError, match="mean.image.*not valid"):
         weights.load(tmp_path / "x.npz").mean_image()
 
 
