@@ -244,7 +244,7 @@ def test_the_net_follows_the_cache(parameters):
     step = next(step for step in plain.kernels()["steps"] if len(step["candidates"]) > 1)
     other = next(one for one in step["candidates"] if one["name"] != step["candidate"])
     rule = Rule("fp32", step["key"].split(" ")[1], 1, 1, other["name"], 1)
-    user_cache.write_cache(plain._placement, [rule], [])
+    user_cache.write_cache(plain._device, [rule], [])
     tuned = small(parameters)
     assert "fastalex tune" in tuned.tuning
     chosen = {layer: one["candidate"] for one in tuned.kernels()["steps"] for layer in one["layers"]}
@@ -539,7 +539,7 @@ def test_the_command_tunes_and_saves(capsys, monkeypatch):
         (["tune", "--device", "emulated", "--precision", "fp16", "--fc-weights", "fp32"], "fc_weights='fp32'"),
         (["summary", "--kernels"], "name a variant"),
         (["summary", "alexnet-digits", "--kernels", "--device", "tensorrt"], "'tensorrt'"),
-        (["bench", "--device", "cpu", "--precision", "fp16"], "precision='fp16'"),
+        (["bench", "--device", "cpu", "--precision", "fp16"], "precision='fp16' is not"),
     ],
 )
 def test_mistakes_on_the_command_line(capsys, arguments, word):
