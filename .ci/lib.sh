@@ -1,4 +1,4 @@
-# What .ci/run and its steps share. A step is a process of its own and reads this first.
+# Functions of .ci/run and its steps. Each step is a process of its own and sources this first.
 # shellcheck shell=bash
 set -euo pipefail
 
@@ -10,7 +10,7 @@ unset FASTALEX_CPU_ISA
 
 say() { printf '\n=== %s\n' "$*"; }
 
-retry() { # COMMAND...: up to four times, for registries that are briefly not there
+retry() { # COMMAND...: up to four times, for registries that are briefly unavailable
   local pause
   for pause in 5 20 60; do
     if "$@"; then return 0; fi
@@ -32,7 +32,7 @@ prepare() { # what every other step needs: a scratch folder, compiler, sudo, a c
   # README's commands call apt-get themselves, so its patience comes from a configuration file.
   printf 'Acquire::Retries "5";\nDPkg::Lock::Timeout "300";\n' >"$scratch/apt.conf"
   export APT_CONFIG=$scratch/apt.conf
-  # They say sudo; in a container there is often none, and no need of one.
+  # They say sudo; containers often lack it and do not need it.
   if ! command -v sudo >/dev/null; then
     mkdir -p "$scratch/bin"
     printf '#!/bin/sh\nexec "$@"\n' >"$scratch/bin/sudo"
@@ -51,7 +51,7 @@ venv() { # NAME PACKAGE...: makes $scratch/NAME on the first call, installs the 
   if (($#)); then retry "$scratch/$name/bin/pip" install -q "$@"; fi
 }
 
-# A command that must fail with a sentence: refused SENTENCE COMMAND...
+# Check that a command fails with a sentence: refused SENTENCE COMMAND...
 refused() {
   local sentence=$1 said
   shift
@@ -108,7 +108,7 @@ test_venv() { # $clone/.venv as README's second command makes it, unless that ha
   (cd "$clone" && retry .venv/bin/pip install -q -c constraints.txt '.[test]')
 }
 
-# A step by itself prepares and cleans up; one of .ci/run finds what that has prepared. Either says how long it took.
+# A step run by itself prepares and cleans up; under .ci/run it uses the prepared files. Both print the time taken.
 finish() { # EXIT_CODE
   printf -- '--- %s: %d s\n' "$(basename "$0" .sh)" "$SECONDS"
   if [[ -z ${CI_RUN:-} ]]; then rm -rf "$scratch"; fi

@@ -1,1 +1,1 @@
-"""Measurement of fastalex on this machine, and the documents that are written from the results."""
+"""Measure fastalex on this machine and write the documents that show the results."""

@@ -1,4 +1,4 @@
-"""Contributed results: what somebody's board measured, one small JSON file each, under ``benchmarks/contributed/``.
+"""Contributed results: measurements from users' boards, one small JSON file each, under ``benchmarks/contributed/``.
 
 ``python benchmarks/run.py --device nano --share`` writes one (docs/measure-your-board.md says how to send it), and the
 tests hold every file of the folder against :data:`SCHEMA` and :func:`check`. A file whose ``example`` is true shows the
@@ -22,7 +22,7 @@ FOLDER = records.HERE / "contributed"
 VERSION = 1
 LARGEST_BYTES = 64 << 10
 LARGEST_BATCH = 4096
-#: How far images/s may be from what the batch and its time give: the figures are rounded.
+#: Tolerance of images/s against batch / time: the figures are rounded.
 RATE_TOLERANCE = 0.01
 
 # Text is shown in tables: one line, and nothing that Markdown or HTML would take for its own.
@@ -32,7 +32,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(-dirty)?$")
 
 
 class Kind(NamedTuple):
-    """What a value must be, in words and as a test."""
+    """A condition on a value, in words and as a predicate."""
 
     words: str
     fits: Callable[[Any], bool]
@@ -44,7 +44,7 @@ class Field(NamedTuple):
     kind: Optional[Kind] = None
     fields: Optional[Mapping[str, Field]] = None
     many: bool = False
-    optional: bool = False  # null, or not there
+    optional: bool = False  # may be null or absent
 
 
 def _is_number(value: Any) -> bool:
@@ -124,7 +124,7 @@ _VERSIONS = {
     "cuda_runtime": Field(TEXT),
     "torch": Field(TEXT, optional=True),
 }
-#: Every key that a file has; another one is refused.
+#: All keys of a file; any other is refused.
 SCHEMA: Mapping[str, Field] = {
     "schema": Field(SCHEMA_NUMBER),
     "example": Field(TRUTH, optional=True),
@@ -140,55 +140,55 @@ SCHEMA: Mapping[str, Field] = {
 }
 
 
-def check(found: Any) -> None:
-    """Whether ``found`` is a contributed result.
+def check(record: Any) -> None:
+    """Check that ``record`` is a contributed result.
 
     :raises ValueError: if it is not; the message says which value is wrong and what it must be.
     """
-    _check_object(found, SCHEMA, "")
-    if not found["rows"]:
+    _check_object(record, SCHEMA, "")
+    if not record["rows"]:
         raise ValueError("rows is empty: nothing was measured")
     seen = set()
-    for index, row in enumerate(found["rows"]):
-        place = "rows[%d]" % index
+    for index, row in enumerate(record["rows"]):
+        path = "rows[%d]" % index
         correct = row["correct"]
         if correct["max_abs_diff"] > correct["tolerance"]:
-            raise ValueError(f"{place}.correct: the result is wrong, its time counts for nothing")
+            raise ValueError(f"{path}.correct: the result is wrong, its time counts for nothing")
         if not row["p10_ms"] <= row["median_ms"] <= row["p90_ms"]:
-            raise ValueError(f"{place}: p10_ms, median_ms and p90_ms do not rise")
+            raise ValueError(f"{path}: p10_ms, median_ms and p90_ms do not rise")
         rate = 1e3 * row["batch"] / row["median_ms"]
         if abs(row["images_per_s"] - rate) > RATE_TOLERANCE * rate:
-            raise ValueError(f"{place}.images_per_s: batch and median_ms give {rate:.4g}")
+            raise ValueError(f"{path}.images_per_s: batch and median_ms give {rate:.4g}")
         key = tuple(row[name] for name in ("variant", "batch", "precision", "fc_weights"))
         if key in seen:
-            raise ValueError(f"{place} is there twice")
+            raise ValueError(f"{path} is there twice")
         seen.add(key)
 
 
-def _check_object(found: Any, fields: Mapping[str, Field], place: str) -> None:
-    if not isinstance(found, dict):
-        raise ValueError("%s must be an object" % (place or "the file"))
-    dot = place + "." if place else ""
-    for key in found:
+def _check_object(value: Any, fields: Mapping[str, Field], path: str) -> None:
+    if not isinstance(value, dict):
+        raise ValueError("%s must be an object" % (path or "the file"))
+    dot = path + "." if path else ""
+    for key in value:
         if key not in fields:
             raise ValueError(f"{dot}{key:.40} is not known")
     for key, field in fields.items():
-        value = found.get(key)
-        if value is None and field.optional:
+        member = value.get(key)
+        if member is None and field.optional:
             continue
-        if key not in found:
+        if key not in value:
             raise ValueError(f"{dot}{key} is missing")
-        if field.kind and not field.kind.fits(value):
+        if field.kind and not field.kind.fits(member):
             raise ValueError(f"{dot}{key} must be {field.kind.words}")
-        if field.many and not isinstance(value, list):
+        if field.many and not isinstance(member, list):
             raise ValueError(f"{dot}{key} must be a list")
         if field.fields:
-            for index, one in enumerate(value if field.many else [value]):
+            for index, one in enumerate(member if field.many else [member]):
                 _check_object(one, field.fields, "{}{}{}".format(dot, key, "[%d]" % index if field.many else ""))
 
 
 def read(path: Path) -> Dict[str, Any]:
-    """:raises UserError: for a file that is no contributed result, with what is wrong in it."""
+    """Read and check one file. :raises UserError: for a file that is not a contributed result; says why."""
 
     def refuse(word: str) -> NoReturn:
         raise ValueError(f"{word} is no number")
@@ -196,19 +196,19 @@ def read(path: Path) -> Dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_BYTES:
             raise ValueError("it is larger than %d KiB" % (LARGEST_BYTES >> 10))
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
-        check(found)
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+        check(record)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a contributed result: {error}") from None
-    if not re.match(re.escape(found["device"]) + r"-[a-z0-9-]{1,80}\.json$", path.name):
-        raise UserError("{} must be named {}-<gpu>.json, in a-z, 0-9 and -".format(path, found["device"]))
-    return found
+    if not re.match(re.escape(record["device"]) + r"-[a-z0-9-]{1,80}\.json$", path.name):
+        raise UserError("{} must be named {}-<gpu>.json, in a-z, 0-9 and -".format(path, record["device"]))
+    return record
 
 
 def load(folder: Path = FOLDER) -> List[Tuple[str, Dict[str, Any]]]:
-    """The name and content of every file that counts, in the order of their names; examples do not.
+    """Load all contributed results as (file name, record), sorted by name, without the examples.
 
-    :raises UserError: for a file that is no contributed result.
+    :raises UserError: for a file that is not a contributed result.
     """
-    found = [(path.name, read(path)) for path in sorted(folder.glob("*.json"))]
-    return [(name, one) for name, one in found if not one.get("example")]
+    files = [(path.name, read(path)) for path in sorted(folder.glob("*.json"))]
+    return [(name, record) for name, record in files if not record.get("example")]

@@ -1,4 +1,4 @@
-"""What the machine's measured limits allow: the floors of a step and of a network. Pure functions on figures.
+"""Lower bounds on the time of a step and of a network, from the machine's measured limits. Pure functions.
 
 The floor of a network is the sum over its steps of the longer of two times: the multiply-accumulates that its own
 algorithm makes (Winograd's are fewer than a direct convolution's) at the measured rate of their kind of number, and the
@@ -10,22 +10,22 @@ from __future__ import annotations
 import statistics
 from typing import Any, Collection, Dict, Mapping, Optional, Sequence
 
-SUPPORTED = ("fp32", "bf16", "int8")  # kinds of number, with a rate of arithmetic each
+SUPPORTED = ("fp32", "bf16", "int8")  # data types with a measured rate of arithmetic
 READS = {"read_4k": "4 KiB pages", "read_huge": "huge pages"}
 
 
 def combine(runs: Sequence[Mapping[str, Optional[float]]]) -> Optional[Dict[str, Any]]:
-    """The limits by several runs: the median of each figure, and of reading the faster way; None for no runs.
+    """Combine the limits of several runs: medians, with the faster way of reading as ``gb_s``; None without runs.
 
     ``gflop_s`` has a rate for each of :data:`SUPPORTED`, or None where the processor has no such instruction.
     """
     if not runs:
         return None
     medians = {key: _median([run.get(key) for run in runs]) for key in (*SUPPORTED, *READS)}
-    found: Dict[str, Any] = {"gflop_s": {key: medians[key] for key in SUPPORTED}, "runs": len(runs)}
-    found.update({key: medians[key] for key in READS})
-    found["gb_s"] = max((medians[key] for key in READS if medians[key] is not None), default=None)
-    return found
+    limits: Dict[str, Any] = {"gflop_s": {key: medians[key] for key in SUPPORTED}, "runs": len(runs)}
+    limits.update({key: medians[key] for key in READS})
+    limits["gb_s"] = max((medians[key] for key in READS if medians[key] is not None), default=None)
+    return limits
 
 
 def _median(values: Sequence[Optional[float]]) -> Optional[float]:
@@ -34,7 +34,7 @@ def _median(values: Sequence[Optional[float]]) -> Optional[float]:
 
 
 def step_floor_ms(step: Mapping[str, Any], batch: int, limits: Optional[Mapping[str, Any]]) -> Optional[Dict[str, Any]]:
-    """``ms`` that a step of ``AlexNet.kernels`` takes at least for a batch, and what binds it; None if unknown.
+    """Least time ``ms`` of a step of ``AlexNet.kernels`` for a batch, and the limit that binds; None if unknown.
 
     ``math_ms`` and ``read_ms`` are its two parts, and ``bound`` is ``"math"`` or ``"read"``.
     """
@@ -56,16 +56,16 @@ def floor_ms(
 ) -> Optional[float]:
     """The floor of a whole network in ms a batch.
 
-    :param heavy: the layers that have weights. None comes back unless every one of them is in a step that is known.
+    :param heavy: the layers that have weights. The result is None unless each of them is in a known step.
     """
-    total, found = 0.0, set()
+    total, covered = 0.0, set()
     for step in steps or ():
         layers = set(step.get("layers", ())) & set(heavy)
         if not layers:
             continue
-        one = step_floor_ms(step, batch, limits)
-        if one is None:
+        floor = step_floor_ms(step, batch, limits)
+        if floor is None:
             return None
-        total += one["ms"]
-        found |= layers
-    return total if found and found == set(heavy) else None
+        total += floor["ms"]
+        covered |= layers
+    return total if covered and covered == set(heavy) else None

@@ -1,5 +1,6 @@
-"""Code of the folders beside this one that the benchmarks use, loaded by its path: another package of such a name, and
-the folder from which a program was started, have no say.
+"""Modules of neighboring folders that the benchmarks use, loaded by path.
+
+Neither other packages of the same name nor the current folder matter.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ from typing import Dict, Tuple
 # Classes of arithmetic, of activations and of the fully connected weights; FC8: fp32 activations, 8-bit fully connected
 # weights. BITS16: 16-bit activations; weights of 16 or 8 bits, whichever is faster.
 FP32, FC8, BITS16, INT8 = "fp32", "int8 fc weights", "16-bit", "int8"
-#: The classes in which engines are compared on a CPU.
+#: Classes in which engines are compared on a CPU.
 CLASSES = (FP32, FC8, BITS16, INT8)
-# More that fastalex can do; there is nothing that computes alike to compare it with, or nothing is claimed of it.
+# Other modes of fastalex: no peer computes alike, or no claim is made.
 FC4, FC16, BF16, INT8_FC4 = "int4 fc weights", "fp16 fc weights", "bf16 weights", "int8, int4 fc weights"
 #: The classes on a GPU.
 GPU_CLASSES = (FP32, BITS16, FC8, FC4)
 
-#: What the cpu backend offers: (precision, fully connected weights) -> the class.
+#: Modes of the cpu backend: (precision, fully connected weights) -> the class.
 MODES: Dict[Tuple[str, str], str] = {
     ("fp32", "fp32"): FP32,
     ("fp32", "fp16"): FC16,
@@ -28,10 +28,10 @@ MODES: Dict[Tuple[str, str], str] = {
 
 
 def mode_name(precision: str, fc_weights: str) -> str:
-    """``fp32``, ``fp32, int8 fc``: how a mode is called in the tables."""
+    """Name of a mode in the tables: ``fp32``, ``fp32, int8 fc``."""
     return precision if precision == fc_weights else f"{precision}, {fc_weights} fc"
 
 
 def own_engine(precision: str, fc_weights: str) -> str:
-    """The name of fastalex in a mode."""
+    """Name of the fastalex engine of a mode."""
     return "fastalex " + mode_name(precision, fc_weights)

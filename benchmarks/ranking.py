@@ -1,4 +1,4 @@
-"""Who is fastest: the cases of a comparison, and the order of the engines in each of them. Pure functions on rows."""
+"""Ranking of engines: the cases of a comparison and the order of the engines in each. Pure functions on rows."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def cases(rows: Iterable[Mapping[str, Any]]) -> List[Case]:
 
 
 def counts(rows: Iterable[Mapping[str, Any]]) -> List[int]:
-    """The numbers of threads, most first."""
+    """Numbers of threads, in descending order."""
     return sorted({row["threads"] for row in rows}, reverse=True)
 
 
 def ranked(rows: Iterable[Mapping[str, Any]], case: Case, numeric_class: str) -> List[Mapping[str, Any]]:
-    """The fastest right mode of each peer in a class, fastest first."""
+    """Fastest correct mode of each peer in a class, fastest first."""
     best: Dict[str, Mapping[str, Any]] = {}
     for row in rows:
         if case_of(row) != case or row["numeric_class"] != numeric_class:
@@ -39,7 +39,7 @@ def ranked(rows: Iterable[Mapping[str, Any]], case: Case, numeric_class: str) ->
 
 
 def ratio(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Optional[float]:
-    """A right row's time over that of fastalex in the same case and class; None where either is missing."""
+    """Ratio of a correct row's time to that of fastalex in the same case and class; None if either is missing."""
     own = [
         other["median_ms"] for other in ranked(rows, case_of(row), row["numeric_class"]) if other["peer"] == "fastalex"
     ]

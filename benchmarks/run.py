@@ -2,7 +2,7 @@
 """The benchmarks as a program, from any folder: ``python benchmarks/run.py --help``.
 
 ``python benchmarks/run.py COMMAND ...`` does what ``python -m benchmarks COMMAND ...`` does in the root of the
-repository. Measuring processes start here, too: ``run.py measure.worker TASK SPEC`` runs a module of the package, and
+repository. Worker processes start here as well: ``run.py measure.worker TASK SPEC`` runs a module of the package, and
 imports nothing else, because its own start is measured.
 """
 
@@ -16,7 +16,7 @@ from typing import Sequence
 
 
 def find_package() -> None:
-    """Make ``benchmarks`` the folder of this file, whatever else has that name."""
+    """Make ``benchmarks`` the folder of this file, even if another package has that name."""
     package = types.ModuleType("benchmarks")
     package.__path__ = [os.path.dirname(os.path.abspath(__file__))]
     sys.modules.setdefault("benchmarks", package)
@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     return importlib.import_module("benchmarks.commands.main").main(words)
 
 
-find_package()  # here, so that it is found by a process that torch.multiprocessing starts, too
+find_package()  # at import, so that processes of torch.multiprocessing find it as well
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

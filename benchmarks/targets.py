@@ -1,4 +1,4 @@
-"""What fastalex is to reach on a CPU, and whether the rows of a comparison reach it.
+"""Speed targets of fastalex on a CPU, and the verdict on the rows of a comparison.
 
 A class of arithmetic, network and batch is met if the fastest peer of the class takes so many times as long as
 fastalex, or if fastalex comes near enough to the limit of the machine that was measured in the same run.
@@ -22,7 +22,7 @@ RATIOS: Dict[Tuple[str, int], Dict[Optional[str], float]] = {
     (INT8, 1): {None: 1.15},
     (INT8, 32): {None: 1.0},
 }
-ONE_THREAD = 0.9  # of the ratio, where a machine has more threads
+ONE_THREAD = 0.9  # share of the ratio required with one thread on a machine with more
 PERCENT_OF_LIMIT = 85.0
 #: A fresh process with 8-bit fully connected weights from a file that holds them so; the installed size without numpy.
 COLD_TOTAL_MS, COLD_PEAK_MIB = 250.0, 150e6 / 2**20
@@ -45,7 +45,7 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
     neither figure to hold against it.
     """
     most = max((row["threads"] for row in rows), default=1)
-    found = []
+    rated = []
     for numeric_class in CLASSES:
         for case in ranking.cases(rows):
             variant, batch, threads = case
@@ -54,26 +54,28 @@ def verdicts(rows: Sequence[Mapping[str, Any]]) -> List[Dict[str, Any]]:
             if own is None:
                 continue
             peer = next((row for row in ranked if row["peer"] != "fastalex"), None)
-            one = {"numeric_class": numeric_class, "variant": variant, "batch": batch, "threads": threads}
-            one.update(ms_per_image=own["ms_per_image"], peer=peer and peer["engine"])
-            one["peer_ms_per_image"] = peer and peer["ms_per_image"]
-            one["ratio"] = peer["median_ms"] / own["median_ms"] if peer else None
-            one["percent"] = percent(own)
-            one["target"] = ratio_target(numeric_class, variant, batch, threads == 1 and most > 1)
-            one["met"] = is_met(one["ratio"], one["target"], one["percent"])
-            found.append(one)
-    return sorted(found, key=lambda one: (CLASSES.index(one["numeric_class"]), one["variant"], one["threads"]))
+            verdict = {"numeric_class": numeric_class, "variant": variant, "batch": batch, "threads": threads}
+            verdict.update(ms_per_image=own["ms_per_image"], peer=peer and peer["engine"])
+            verdict["peer_ms_per_image"] = peer and peer["ms_per_image"]
+            verdict["ratio"] = peer["median_ms"] / own["median_ms"] if peer else None
+            verdict["percent"] = percent(own)
+            verdict["target"] = ratio_target(numeric_class, variant, batch, threads == 1 and most > 1)
+            verdict["met"] = is_met(verdict["ratio"], verdict["target"], verdict["percent"])
+            rated.append(verdict)
+    return sorted(
+        rated, key=lambda verdict: (CLASSES.index(verdict["numeric_class"]), verdict["variant"], verdict["threads"])
+    )
 
 
 def percent(row: Mapping[str, Any]) -> Optional[float]:
-    """How much of the limit a row of fastalex shows."""
+    """Percentage of the machine's limit that a row of fastalex reaches."""
     if row.get("floor_ms") is None or not row["median_ms"]:
         return None
     return 100.0 * row["floor_ms"] / row["median_ms"]
 
 
 def is_met(ratio: Optional[float], target: Optional[float], of_limit: Optional[float]) -> Optional[bool]:
-    """None where there is no target, or no peer and the limit alone does not settle it."""
+    """Whether the target is met; None without a target, or if the limit alone does not settle it."""
     near = of_limit is not None and of_limit >= PERCENT_OF_LIMIT
     if target is None or (ratio is None and not near):
         return None

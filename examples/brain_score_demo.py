@@ -23,7 +23,7 @@ from fastalex import AlexNet, UserError, images
 from fastalex.networks import taps
 
 TOOL = taps.TOOLS["brain-score"]
-#: Of the largest activation: sums of up to 9216 products in float32, in another order; as in
+#: Tolerance relative to the largest activation: sums of up to 9216 products in float32, in another order; as in
 #: tests/clients/test_readout.py.
 TOLERANCE = 1e-4
 
@@ -40,12 +40,12 @@ class FastalexWrapper:
 
     def get_activations(self, batch: Any, layer_names: Sequence[str]) -> Any:
         """An OrderedDict: layer -> float32 ``[N, ...]``."""
-        found = self.net.taps(np.stack([np.asarray(one, np.float32) for one in batch]), list(layer_names))
-        return collections.OrderedDict((name, found[name]) for name in layer_names)
+        activations = self.net.taps(np.stack([np.asarray(image, np.float32) for image in batch]), list(layer_names))
+        return collections.OrderedDict((name, activations[name]) for name in layer_names)
 
 
 def activations_model(net: AlexNet, identifier: str = "alexnet") -> Any:
-    """What a plugin's ``get_model`` returns. Needs brainscore_vision."""
+    """Return value of a plugin's ``get_model``. Needs brainscore_vision."""
     from brainscore_vision.model_helpers.activations.core import ActivationsExtractorHelper
 
     wrapper = FastalexWrapper(net)

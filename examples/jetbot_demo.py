@@ -17,7 +17,7 @@ import numpy as np
 from fastalex import UserError, images
 from fastalex.jetbot import CollisionAvoidance
 
-SIDE = 224  # of the frames that JetBot's camera delivers
+SIDE = 224  # side of the frames from JetBot's camera
 
 
 def frame_of(path: str) -> np.ndarray:

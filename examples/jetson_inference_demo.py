@@ -53,11 +53,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sink = open_sink(options.output)
         source = frames_of(options.input)
         for frame in source:
-            found = net.classify_frame(frame.pixels, "BGR", options.topK)
-            found = [one for one in found if one.probability >= options.threshold]
-            for one in found:
-                print(f"imagenet:  {100 * one.probability:05.2f}% class #{one.index} ({one.label})")
-            overlay.draw(frame.pixels, [f"{100 * one.probability:05.2f}% {one.label}" for one in found])
+            predictions = net.classify_frame(frame.pixels, "BGR", options.topK)
+            predictions = [prediction for prediction in predictions if prediction.probability >= options.threshold]
+            for prediction in predictions:
+                print(
+                    f"imagenet:  {100 * prediction.probability:05.2f}% class #{prediction.index} ({prediction.label})"
+                )
+            overlay.draw(
+                frame.pixels,
+                [f"{100 * prediction.probability:05.2f}% {prediction.label}" for prediction in predictions],
+            )
             sink.put(frame.pixels, frame.time_s, getattr(source, "rate", 1.0), options.input)
         whole = True
     except UserError as error:

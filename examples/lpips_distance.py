@@ -32,7 +32,7 @@ Pair = Tuple[str, str]
 
 
 def read(path: str) -> np.ndarray:
-    """uint8 ``[1, 3, H, W]``. :raises UserError: for what is no image."""
+    """Read an image as uint8 ``[1, 3, H, W]``. :raises UserError: if it cannot be read."""
     return np.ascontiguousarray(np.asarray(images.open_image(path)).transpose(2, 0, 1))[None]
 
 
@@ -45,7 +45,7 @@ def same_names(first: str, second: str) -> Tuple[List[Pair], List[str]]:
 
 
 def compared(metric: Any, pairs: Sequence[Pair], complain: Any) -> Iterator[Tuple[Pair, Any]]:
-    """Each pair with its distance, as far as its files can be used."""
+    """Yield each pair with its distance, without pairs that cannot be compared."""
     for pair in pairs:
         try:
             yield pair, metric(*(read(path) for path in pair))
@@ -54,20 +54,20 @@ def compared(metric: Any, pairs: Sequence[Pair], complain: Any) -> Iterator[Tupl
 
 
 def all_pairs(metric: Any, paths: Sequence[str], complain: Any) -> Iterator[Tuple[Pair, float]]:
-    """Each two of the files, their features computed once; images of several sizes are compared within a size."""
+    """Yield all pairs of the files, with features computed once; images are compared with those of the same size."""
     features: Dict[Any, List[Any]] = {}
     for path in paths:
         try:
-            found = metric.features(read(path))
+            features_of = metric.features(read(path))
         except UserError as error:
             complain(str(error))
             continue
-        features.setdefault(found.size, []).append((path, found))
+        features.setdefault(features_of.size, []).append((path, features_of))
     if len(features) > 1:
         complain(f"the images have {len(features)} sizes; only those of one size are compared")
     for group in features.values():
         names = [path for path, _ in group]
-        distances = metric.matrix(type(group[0][1]).concatenate([found for _, found in group]))
+        distances = metric.matrix(type(group[0][1]).concatenate([features_of for _, features_of in group]))
         for i, one in enumerate(names):
             for j in range(i + 1, len(names)):
                 yield (one, names[j]), float(distances[i, j])
@@ -117,16 +117,16 @@ def run(options: argparse.Namespace, complain: Any) -> int:
         spatial=bool(options.map),
     )
     if len(folders) == 1:
-        found: Iterator[Tuple[Pair, Any]] = all_pairs(metric, listing.below(options.first), complain)
+        distances: Iterator[Tuple[Pair, Any]] = all_pairs(metric, listing.below(options.first), complain)
     elif folders[0]:
         pairs, alone = same_names(options.first, options.second)
         for sentence in alone:
             complain(sentence)
-        found = compared(metric, pairs, complain)
+        distances = compared(metric, pairs, complain)
     else:
-        found = compared(metric, [(options.first, options.second)], complain)
+        distances = compared(metric, [(options.first, options.second)], complain)
     values = []
-    for (one, other), distance in found:
+    for (one, other), distance in distances:
         if options.map:
             write_map(options.map, distance)
         values.append(float(np.mean(distance)))

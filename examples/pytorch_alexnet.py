@@ -24,7 +24,7 @@ def load(path: str, num_classes: int) -> Any:
 
 
 def hooked(model: Any, batch: Any, names: Sequence[str]) -> Dict[str, Any]:
-    """What modules give, by name, as float32 arrays: a hook that clones, as thingsvision's does.
+    """Outputs of modules by name, as float32 arrays, from hooks that clone, as thingsvision's do.
 
     Without the clone torchvision's ReLUs, which work in place, would change on a CPU what a hook kept before.
     """

@@ -17,7 +17,7 @@ import numpy as np
 from fastalex import UserError
 from fastalex.extractor import get_extractor
 
-#: Of the largest activation: sums of up to 9216 products in float32, in another order; as in
+#: Tolerance relative to the largest activation: sums of up to 9216 products in float32, in another order; as in
 #: tests/clients/test_readout.py.
 TOLERANCE = 1e-4
 

@@ -79,16 +79,16 @@ def start_arrays(row: variants.Variant, path: Optional[str], seed: int) -> Dict[
     arrays = initial.random_weights(row, seed)
     if path is None:
         return arrays
-    given = dict(weights.load(path).arrays)
+    loaded = dict(weights.load(path).arrays)
     for name in list(arrays)[-2:]:
-        if name in given and given[name].shape[:1] != (row.num_classes,):
-            print(f"'{name}' has {given[name].shape[0]} classes and starts afresh")
-            given[name] = arrays[name]
-    return dict(zip(arrays, initial.check(row, given)))
+        if name in loaded and loaded[name].shape[:1] != (row.num_classes,):
+            print(f"'{name}' has {loaded[name].shape[0]} classes and starts afresh")
+            loaded[name] = arrays[name]
+    return dict(zip(arrays, initial.check(row, loaded)))
 
 
 def augment(batch: Any, black: Any) -> Any:
-    """Rotate, scale, slant and shift each image of ``[N, 3, H, W]``; what comes in from outside is black."""
+    """Rotate, scale, slant and shift each image of ``[N, 3, H, W]``; the area outside is black."""
     import torch
 
     def uniform(limit: float) -> Any:
@@ -107,7 +107,7 @@ def augment(batch: Any, black: Any) -> Any:
 def train(
     model: Any, row: variants.Variant, data: Dict[str, np.ndarray], args: Any, log: Callable[[str], None]
 ) -> None:
-    """AdamW with a rise and a cosine fall of the learning rate over exactly ``args.epochs`` epochs."""
+    """Train with AdamW, a linear rise and a cosine fall of the learning rate, over exactly ``args.epochs`` epochs."""
     import torch
 
     black = torch.from_numpy(prepare(np.zeros((1, 8, 8), np.uint8), row))
@@ -186,7 +186,9 @@ def compare(path: Path, data: Dict[str, np.ndarray], threads: int) -> None:
     for fc_weights in ("fp32", "int8"):
         got = all_logits(native_logits(row, path, threads, fc_weights), data["held"])
         print(
-            f"native, {fc_weights} fc  held-out accuracy {100 * np.mean(got.argmax(1) == right):6.2f}%  largest difference of a logit {np.abs(got - expected).max():.2e}  same top-1 {100 * np.mean(got.argmax(1) == expected.argmax(1)):6.2f}%"
+            f"native, {fc_weights} fc  held-out accuracy {100 * np.mean(got.argmax(1) == right):6.2f}%"
+            f"  largest difference of a logit {np.abs(got - expected).max():.2e}"
+            f"  same top-1 {100 * np.mean(got.argmax(1) == expected.argmax(1)):6.2f}%"
         )
 
 
@@ -225,7 +227,7 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
             parser.error(f"--{name} must be at least 1")
     if args.limit is not None and args.limit < 1:
         parser.error("--limit must be at least 1")
-    if args.output.suffix not in weights.FORMATS or not args.output.parent.is_dir():  # better now than after training
+    if args.output.suffix not in weights.FORMATS or not args.output.parent.is_dir():  # checked before training
         parser.error(f"--output must end in {' or '.join(weights.FORMATS)}, in a folder that exists")
     args.lr = args.lr or (1e-4 if args.weights else 1e-3)
     return args

@@ -1,1 +1,1 @@
-"""The tests: a folder for each part of the package, and support/ for what they share."""
+"""The tests: a folder for each part of the package, and shared helpers in support/."""

@@ -1,4 +1,4 @@
-"""The suite's rules and what all of its folders share.
+"""Rules of the suite and fixtures for all of its folders.
 
 Skips are an exception: only tests with a marker of allowed_skips.txt may, and `--require WORD` forbids those too.
 """
@@ -21,7 +21,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     processors = len(os.sched_getaffinity(0)) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors)))
 
-# What the command line sets before it loads OpenCV, which some tests load themselves: no messages of its own.
+# The command line silences OpenCV before loading it; some tests load it directly.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
@@ -46,7 +46,7 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(items):
-    """Whole layers are slow, and whatever runs on the emulator: it takes a minute to compile."""
+    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile."""
     for item in items:
         if "emulated" in item.fixturenames:
             item.add_marker(pytest.mark.emulator)
@@ -64,9 +64,9 @@ def pytest_runtest_setup(item):
 
 @functools.lru_cache(maxsize=None)
 def load_emulator() -> None:
-    """Builds the emulated CUDA backend, unless another process does, and makes it known to this one."""
+    """Build the emulated CUDA backend once for all processes and load it into this one."""
     with locked("cuda_emulator"):
-        # Processes that a test starts have it, and need not look whether it is built.
+        # Child processes use this library without checking that it is built.
         os.environ["FASTALEX_EMULATOR_LIBRARY"] = emulator.library()
     emulator.load()
 
@@ -87,16 +87,16 @@ def emulated_tensorrt(emulated):
 
 @pytest.fixture(scope="session")
 def full_grids(request):
-    """Whether whole layers are to run on the emulator."""
+    """Whether whole layers run on the emulator (--full)."""
     return request.config.getoption("--full")
 
 
-# What several folders use ---------------------------------------------------------------------------------------------
+# Fixtures of several folders ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-    """A cache folder of the test's own, so that nobody's tuning is read."""
+    """An empty cache folder, so that no existing tuning is read."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -116,7 +116,7 @@ def allowed_skips() -> Set[str]:
 
 
 def needs(item) -> Set[str]:
-    """Words for what the test cannot run without: of ``tensorrt(10)`` they are tensorrt and tensorrt10."""
+    """Requirements of a test as words: ``tensorrt(10)`` gives tensorrt and tensorrt10."""
     words = set()
     for marker in item.iter_markers():
         if marker.name in allowed_skips():

@@ -1,1 +1,1 @@
-"""Programs for who works on fastalex: ``python -m tools.NAME``, from the repository's root."""
+"""Programs for developers of fastalex: ``python -m tools.NAME``, from the repository's root."""

@@ -31,14 +31,14 @@ from tools.cuda_gate import families, limits, table, toolchain
 from tools.cuda_gate.toolchain import ToolError
 
 ARCHITECTURES = (53, 62, 75, 80, 86, 87, 89, 90, 120)
-NVCC_FIRST = 75  # nvcc 13 has nothing older
-# Families that an architecture does without, and why.
+NVCC_FIRST = 75  # the oldest architecture of nvcc 13
+# Families that an architecture lacks, and why.
 WITHOUT = {"conv_mma": ((53, 62), "mma starts at sm_75")}
 Task = Tuple[str, int]
 
 
 def compile_task(task: Task) -> Tuple[Task, Optional[families.Compiled], str, float]:
-    """One family for one architecture; never raises (it runs in a pool)."""
+    """Compile one family for one architecture; never raises (it runs in a pool)."""
     started = time.monotonic()
     try:
         return task, families.compile_family(*task), "", time.monotonic() - started
@@ -47,7 +47,7 @@ def compile_task(task: Task) -> Tuple[Task, Optional[families.Compiled], str, fl
 
 
 def nvcc_task(task: Tuple[str, str, int]) -> Tuple[str, int, Dict[str, toolchain.Usage], str]:
-    """One .cu file for one architecture with nvcc."""
+    """Compile one .cu file for one architecture with nvcc."""
     nvcc, source, architecture = task
     path = Path(source)
     includes = [families.CSRC, families.CSRC / "include"]
@@ -60,52 +60,54 @@ def nvcc_task(task: Tuple[str, str, int]) -> Tuple[str, int, Dict[str, toolchain
 
 
 def check(compiled: families.Compiled) -> List[str]:
-    """What is wrong with a family on an architecture."""
-    found = [f"{compiled.family}: the name {name} is there twice" for name in families.duplicates(compiled.instances)]
+    """Problems of a family on an architecture, one sentence each."""
+    problems = [
+        f"{compiled.family}: the name {name} is there twice" for name in families.duplicates(compiled.instances)
+    ]
     for instance in compiled.instances:
         limit = limits.limits_for(compiled.architecture)
-        found += limits.problems(instance, compiled.usage[instance.name], limit, compiled.architecture)
+        problems += limits.problems(instance, compiled.usage[instance.name], limit, compiled.architecture)
     if not compiled.instances and compiled.architecture not in WITHOUT.get(compiled.family, ((), ""))[0]:
-        found.append(f"{compiled.family} has no kernel for sm_{compiled.architecture}")
-    return found
+        problems.append(f"{compiled.family} has no kernel for sm_{compiled.architecture}")
+    return problems
 
 
 def check_all(wanted: Sequence[str], architectures: Sequence[int], processes: int) -> Tuple[List, List[str]]:
-    """Compiles and checks; (compiled, problems)."""
+    """Compile and check; return (compiled, problems)."""
     tasks = [(family, architecture) for architecture in architectures for family in wanted]
-    done, found = [], []
+    done, problems = [], []
     with multiprocessing.Pool(processes) as pool:
         for (family, architecture), compiled, error, seconds in pool.imap_unordered(compile_task, tasks):
             wrong = [error] if compiled is None else check(compiled)
             kernels = len(compiled.instances) if compiled else 0
             state = "failed" if wrong else "ok"
             print(f"{family:16} sm_{architecture:-4} {kernels:3} kernels  {seconds:5.1f} s  {state}", flush=True)
-            found += wrong
+            problems += wrong
             if compiled:
                 done.append(compiled)
     done.sort(key=lambda one: (one.family, one.architecture))
-    return done, found
+    return done, problems
 
 
 def check_nvcc(nvcc: Path, wanted: Sequence[str], architectures: Sequence[int], processes: int) -> List[str]:
-    """The product's .cu files, as the product is built."""
+    """Compile the product's .cu files as the build does."""
     everything = sorted((families.CSRC / "cuda" / "candidates").glob("*.cu"))
     files = [path for path in everything if path.stem in wanted or set(wanted) == set(families.families())]
     first = NVCC_FIRST if toolchain.nvcc_version(nvcc).startswith("13") else ARCHITECTURES[0]
     tasks = [(str(nvcc), str(path), one) for path in files for one in architectures if one >= first]
-    found = []
+    problems = []
     with multiprocessing.Pool(processes) as pool:
         for name, architecture, usage, error in pool.imap_unordered(nvcc_task, tasks):
-            found += [error] if error else []
+            problems += [error] if error else []
             for symbol, one in usage.items():
                 if one.stack or one.spill_stores or one.spill_loads or one.shared:
-                    found.append(f"nvcc, {name} for sm_{architecture}: {symbol} uses {one}")
+                    problems.append(f"nvcc, {name} for sm_{architecture}: {symbol} uses {one}")
             print(f"nvcc {name:20} sm_{architecture:-4} {len(usage):3} kernels  {'failed' if error else 'ok'}")
-    return found
+    return problems
 
 
 def record(done: Sequence[families.Compiled]) -> str:
-    """JSON of what every kernel uses."""
+    """Resource usage of every kernel as JSON."""
     rows = [
         dict(
             family=compiled.family,
@@ -148,21 +150,21 @@ def main(argv: Optional[List[str]] = None) -> int:
         parser.error(f"unknown family: {', '.join(unknown)} (there are {', '.join(known)})")
     try:
         toolchain.package_file("cuda_nvcc", "bin/ptxas")
-        done, found = check_all(wish.family, wish.arch, wish.jobs)
+        done, problems = check_all(wish.family, wish.arch, wish.jobs)
         if wish.nvcc:
             nvcc = toolchain.find_program("nvcc", wish.nvcc, "give the path of nvcc")
-            found += check_nvcc(nvcc, wish.family, wish.arch, wish.jobs)
+            problems += check_nvcc(nvcc, wish.family, wish.arch, wish.jobs)
         if wish.json:
             write_atomically(wish.json, record(done))
         if wish.table:
-            found += table.write(wish.table, done, wish.library, wish.check_table)
+            problems += table.write(wish.table, done, wish.library, wish.check_table)
     except ToolError as error:
         print(error, file=sys.stderr)
         return 2
-    for sentence in found:
+    for sentence in problems:
         print(sentence, file=sys.stderr)
-    print(f"{int(sum(len(one.instances) for one in done))} kernels compiled, {len(found)} problems")
-    return 1 if found else 0
+    print(f"{int(sum(len(one.instances) for one in done))} kernels compiled, {len(problems)} problems")
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The include contract of csrc: every include is written from csrc/, and runs to a room that stands below.
+"""The include contract of csrc: every include is written from csrc/, and points to a room below.
 
     python -m tools.check_includes [CSRC]
 
@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Dict, Iterator, List, Tuple
 
 CSRC = Path(__file__).resolve().parents[1] / "csrc"
-PUBLIC = "fastalex.h"  # of include/
-#: What a build with the CUDA emulator adds; it is not in csrc.
+PUBLIC = "fastalex.h"  # in include/
+#: Headers outside csrc, from the CUDA emulator.
 EMULATOR = {"cuda_emulator.h", "ptx_emulated.h"}
 SUFFIXES = (".h", ".cpp", ".cu", ".cuh")
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]*)"', re.MULTILINE)
@@ -50,12 +50,12 @@ ROOMS: Dict[str, Tuple[str, ...]] = {
 
 
 def room_of(path: str) -> str:
-    """The folder of a file, both from csrc/."""
+    """Folder of a file, both relative to csrc/."""
     return path.rpartition("/")[0]
 
 
 def problem_of(csrc: Path, path: str, name: str) -> str:
-    """What is wrong with the include of ``name`` in the file ``path`` of ``csrc``; empty if nothing is."""
+    """Problem of the include of ``name`` in the file ``path`` of ``csrc``; empty if there is none."""
     here = (csrc / path).parent
     if name == PUBLIC:
         room = "include"
@@ -93,10 +93,10 @@ def problems(csrc: Path = CSRC) -> Iterator[str]:
 
 
 def main(arguments: List[str]) -> int:
-    found = list(problems(Path(arguments[0]) if arguments else CSRC))
-    for sentence in found:
+    offenses = list(problems(Path(arguments[0]) if arguments else CSRC))
+    for sentence in offenses:
         print(sentence)
-    return 1 if found else 0
+    return 1 if offenses else 0
 
 
 if __name__ == "__main__":

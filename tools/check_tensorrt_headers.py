@@ -1,4 +1,4 @@
-"""Compiles the TensorRT plugins against real headers, one release after the other.
+"""Compile the TensorRT plugins against real headers, one release after another.
 
     python -m tools.check_tensorrt_headers --headers DIR
 
@@ -20,33 +20,33 @@ from pathlib import Path
 from typing import List
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What a release's own programs ask the library for.
+#: Symbols that a release's own programs look up in the library.
 EXPORTS = {"8": {"setLoggerFinder"}, "10": {"getCreators", "setLoggerFinder"}, "11": {"getCreators", "setLoggerFinder"}}
 OPTIONAL = {"fastalex_backend_entry"}
-WITHOUT_FINDER = re.compile(r"8\.[0-5]\.")  # plugins are given a way to the logger from 8.6 on
+WITHOUT_FINDER = re.compile(r"8\.[0-5]\.")  # plugins get access to the logger since 8.6
 
 
 def folders(root: Path) -> List[Path]:
-    """The folders with NvInfer.h, by release."""
-    found = [path.parent for pattern in ("NvInfer.h", "include/NvInfer.h", "*/include/NvInfer.h", "*/NvInfer.h")
+    """Folders with NvInfer.h, sorted by release."""
+    matches = [path.parent for pattern in ("NvInfer.h", "include/NvInfer.h", "*/include/NvInfer.h", "*/NvInfer.h")
              for path in root.glob(pattern)]  # fmt: skip
-    return sorted(set(found), key=lambda path: [int(n) for n in re.findall(r"\d+", str(path.relative_to(root)))])
+    return sorted(set(matches), key=lambda path: [int(n) for n in re.findall(r"\d+", str(path.relative_to(root)))])
 
 
 def exports(library: Path) -> List[str]:
-    """The symbols that a library defines for others."""
+    """Symbols that a library exports."""
     listing = subprocess.run(["nm", "-D", "--defined-only", str(library)], stdout=subprocess.PIPE, check=True)
     return [line.split()[-1] for line in listing.stdout.decode().splitlines()]
 
 
 def problem_of(library: Path, release: str) -> str:
-    """What is wrong with a library, in one sentence; empty if nothing is."""
-    wanted = EXPORTS[release.split(".")[0]]
+    """Problem of a library in one sentence; empty if there is none."""
+    expected = EXPORTS[release.split(".")[0]]
     if WITHOUT_FINDER.match(release):
-        wanted = set()
-    found = set(exports(library)) - OPTIONAL
-    if found != wanted:
-        return f"it exports {sorted(found)}, not {sorted(wanted)}"
+        expected = set()
+    symbols = set(exports(library)) - OPTIONAL
+    if symbols != expected:
+        return f"it exports {sorted(symbols)}, not {sorted(expected)}"
     try:
         ctypes.CDLL(str(library))
     except OSError as error:
@@ -55,7 +55,7 @@ def problem_of(library: Path, release: str) -> str:
 
 
 def check(include: Path, build: Path, cmake: List[str], cuda: str) -> bool:
-    """Builds the library for one release; prints a line."""
+    """Build the library for one release and print a line."""
     definitions = [f"-DFASTALEX_TENSORRT_HEADERS={include}", "-DFASTALEX_HARNESSES=OFF"]
     definitions += ["-DTensorRT_CUDA_INCLUDE_DIR=" + cuda] if cuda else []
     for command in (
@@ -72,7 +72,8 @@ def check(include: Path, build: Path, cmake: List[str], cuda: str) -> bool:
     adapter = "IPluginV2DynamicExt" if release.startswith("8.") else "IPluginV3"
     names = ", ".join(exports(library)) or "nothing (it registers its creators when it is loaded)"
     verdict = "FAILED, " + problem if problem else "ok"
-    print(f"TensorRT {release}: {library.name} as {adapter}, {library.stat().st_size} bytes, exports {names}: {verdict}", flush=True)  # fmt: skip
+    facts = f"{library.name} as {adapter}, {library.stat().st_size} bytes, exports {names}"
+    print(f"TensorRT {release}: {facts}: {verdict}", flush=True)
     return not problem
 
 
@@ -81,13 +82,13 @@ def main(arguments: List[str]) -> int:
     parser.add_argument("--headers", type=Path, required=True, metavar="DIR", help="folder of folders by release")
     parser.add_argument("--cuda", default="", metavar="DIR", help="folder of cuda_runtime_api.h")
     options = parser.parse_args(arguments)
-    found = folders(options.headers)
-    if not found:
+    releases = folders(options.headers)
+    if not releases:
         print(f"{options.headers} has no NvInfer.h, neither in it nor in folders of it", file=sys.stderr)
         return 2
     cmake = [shutil.which("cmake")] if shutil.which("cmake") else [sys.executable, "-m", "cmake"]
     with tempfile.TemporaryDirectory() as scratch:
-        results = [check(include, Path(scratch) / str(i), cmake, options.cuda) for i, include in enumerate(found)]
+        results = [check(include, Path(scratch) / str(i), cmake, options.cuda) for i, include in enumerate(releases)]
     print(f"{sum(results)} of {len(results)} releases")
     return 0 if all(results) else 1
 

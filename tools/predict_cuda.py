@@ -31,21 +31,25 @@ NVDISASM = "give --nvdisasm, or install the package nvidia-cuda-toolkit of Debia
 
 
 def machine_code(architecture: int, nvdisasm: Path) -> Dict[str, Tuple]:
-    """Kernel's name -> (instance, usage, disassembly) for an architecture."""
-    found = {}
+    """Kernel name -> (instance, usage, disassembly) for an architecture."""
+    kernels_by_name = {}
     for family in families.families():
         compiled = families.compile_family(family, architecture)
         kernels = sass.disassemble(nvdisasm, compiled.cubin) if compiled.instances else {}
-        for one in compiled.instances:
-            found[one.name] = (one, compiled.usage[one.name], kernels[compiled.symbols[one.name]])
-    return found
+        for instance in compiled.instances:
+            kernels_by_name[instance.name] = (
+                instance,
+                compiled.usage[instance.name],
+                kernels[compiled.symbols[instance.name]],
+            )
+    return kernels_by_name
 
 
 def predict_step(
     step: Dict[str, Any], work: predict.Work, code: Dict[str, Tuple], wish: Any
 ) -> List[predict.Prediction]:
-    """Each kernel of a step."""
-    found = []
+    """Predict each kernel of a step."""
+    predictions = []
     winograd = re.search(r"(\d)x(\d)", step["format"])
     for i, launch in enumerate(step["kernels"]):
         if launch["name"] not in code:
@@ -56,8 +60,8 @@ def predict_step(
         facts = dict(launch, window=int(winograd.group(2)) ** 2 if winograd else 1, vectors=max(1, vectors))
         shares = (wish.issue_share, wish.bandwidth_share)
         place = (i, len(step["kernels"]))
-        found.append(predict.predict(kernel, instance, usage, work, facts, place, wish.device, wish.card, shares))
-    return found
+        predictions.append(predict.predict(kernel, instance, usage, work, facts, place, wish.device, wish.card, shares))
+    return predictions
 
 
 def predict_net(wish: Any, code: Dict[str, Tuple], plan: Dict[str, Any]) -> List[Dict[str, Any]]:

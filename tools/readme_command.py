@@ -3,7 +3,7 @@
 
     bash -c "$(python3 tools/readme_command.py install)"
 
-README.md is the only place where the two commands are written; whoever runs them takes them from there.
+README.md is the only place where the two commands are written; everything that runs them reads them from there.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ BLOCK = re.compile(r"^<!-- command: (\S+) -->\n```sh\n(.*?)\n```$", re.MULTILINE
 def commands(text: str) -> Dict[str, str]:
     """Name -> command, for each marked block of ``text``.
 
-    :raises ValueError: if a name is there twice.
+    :raises ValueError: if a name occurs twice.
     """
-    found: Dict[str, str] = {}
+    marked: Dict[str, str] = {}
     for name, command in BLOCK.findall(text):
-        if name in found:
+        if name in marked:
             raise ValueError(f"the command '{name}' is marked twice")
-        found[name] = command
-    return found
+        marked[name] = command
+    return marked
 
 
 def main(argv: Optional[List[str]] = None) -> int:
     names = sys.argv[1:] if argv is None else argv
-    found = commands(README.read_text(encoding="utf-8"))
-    if len(names) != 1 or names[0] not in found:
-        print(f"usage: readme_command.py NAME, with NAME one of: {', '.join(found)}", file=sys.stderr)
+    marked = commands(README.read_text(encoding="utf-8"))
+    if len(names) != 1 or names[0] not in marked:
+        print(f"usage: readme_command.py NAME, with NAME one of: {', '.join(marked)}", file=sys.stderr)
         return 2
-    print(found[names[0]])
+    print(marked[names[0]])
     return 0
 
 

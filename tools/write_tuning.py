@@ -1,4 +1,4 @@
-"""Writes devices/tuning/*.toml, the predicted rules: the kernel of each standard layer at each batch.
+"""Write devices/tuning/*.toml, the predicted rules: the kernel of each standard layer at each batch.
 
     python -m tools.write_tuning [DEVICE ...]
 
@@ -25,7 +25,7 @@ from fastalex.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[1]
 PRECISIONS = ("fp32", "fp16")
-LAST = (1, 2, 4, 8, 16, 32, 64, 128)  # last batches of the ranges
+LAST = (1, 2, 4, 8, 16, 32, 64, 128)  # last batch of each range
 HEAD = """\
 # Which kernel serves which layer on %s. Written by `python -m tools.write_tuning %s`.
 # A rule is fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N] (csrc/include/fastalex.h); the first that fits is followed.
@@ -36,12 +36,12 @@ SOURCE = "tools/write_tuning.py: the cost models in csrc/cuda/, where all cards 
 
 def layers():
     """The convolutions and fully connected layers of the two standard networks, each once."""
-    found = {}
+    unique = {}
     for name in ("alexnet2012", "torchvision"):
         for layer in VARIANTS[name].layers():
             if layer.op in ("conv", "fc"):
-                found.setdefault((layer.in_shape, tuple(layer.options.items())), layer)
-    return list(found.values())
+                unique.setdefault((layer.in_shape, tuple(layer.options.items())), layer)
+    return list(unique.values())
 
 
 def chosen(layer, precision, storage):
@@ -76,7 +76,7 @@ def rules_of(device):
 
 
 def merged(choices):
-    """Lines for the ranges of batches in which every card has the same candidate."""
+    """Tuning lines for the ranges of batches in which every card chooses the same candidate."""
     first, lines = 1, []
     for index, (last, of_cards) in enumerate(zip(LAST, choices)):
         same = len(set(of_cards)) == 1
@@ -90,7 +90,7 @@ def merged(choices):
 
 
 def write(device):
-    """Writes the device's file of rules."""
+    """Write the device's file of rules."""
     path = ROOT / "devices" / "tuning" / (device.name + ".toml")
     lines = rules_of(device)
     text = HEAD % (device.title, device.name) + f'basis = "predicted"\nsource = "{SOURCE}"\n'

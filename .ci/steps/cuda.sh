@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A wheel with the CUDA library: its one symbol, and that it says why it cannot run here.
+# A wheel with the CUDA library: it exports one symbol and says why it cannot run here.
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What a machine with a GPU and without a network lacks, as wheels in .gpu/ of the working tree, which travels with it.
+# Wheels for a machine with a GPU but no network, packed into .gpu/ of the working tree, which travels with it.
 # That machine is expected to have: Python with its headers, pip, numpy and (for the comparison) PyTorch; a C++ compiler,
-# CMake and nvcc; compute-sanitizer and ncu. 10 MB of wheels are all that it lacks then. .ci/run gpu takes of .gpu/ only what it does not find there.
+# CMake and nvcc; compute-sanitizer and ncu. It then lacks only 10 MB of wheels. .ci/run gpu installs
+# from .gpu/ only what the machine lacks.
 #
 #   GPU_PYTHON_VERSION=3.12    its Python
 #   GPU_PLATFORM=x86_64        its processor

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The ops with each instruction set of this machine that the engine would not have chosen by itself.
+# The ops with each instruction set of this machine other than the one the engine chooses by itself.
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 

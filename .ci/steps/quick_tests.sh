@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The quick tier of the suite: all that takes no 0.7 s of a processor, at least one test of every kind.
+# The quick tier of the suite: tests that take less than 0.7 s of CPU time, at least one of every kind.
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 

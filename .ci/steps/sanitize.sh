@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# AddressSanitizer and UndefinedBehaviorSanitizer over the engine, with every level this machine runs.
+# AddressSanitizer and UndefinedBehaviorSanitizer over the engine, with every instruction set of this machine.
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -8,8 +8,8 @@ build=(-C 'cmake.define.FASTALEX_SANITIZE=address,undefined')
 if [[ $x86 == yes ]]; then build+=(-C cmake.define.FASTALEX_TEST_ISA=ON); fi
 "$scratch/sanitized/bin/pip" install -q "$clone" "${build[@]}"
 
-# PyTorch and onnxruntime are no part of what is checked here, and slow under a sanitizer, so they are not installed
-# and the tests that compare with them are left out; those are in the test step. Leaks: the interpreter has its own.
+# PyTorch and onnxruntime are not under test here and slow under a sanitizer, so they are not installed, and the tests
+# that compare with them run in the test step only. Leaks: the interpreter has its own.
 # libstdc++ is named because the sanitizer must find __cxa_throw before the module is loaded.
 isas=()
 preload="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"

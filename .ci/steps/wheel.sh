@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Its size, its contents, and that it works where there is no compiler.
+# The wheel: its size, its contents, and its use without a compiler.
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
@@ -23,7 +23,7 @@ grep -q 'dist-info/.*NOTICE' <<<"$listing"
 python3 -m venv "$scratch/clean"
 clean python -c 'import shutil; assert not any(map(shutil.which, ("cc", "c++", "gcc", "g++", "clang", "cmake")))'
 retry clean python -m pip install -q "$wheel"
-# The kernels that are there only to be tested must not be in a wheel.
+# Kernels that exist only for tests must not be in a wheel.
 refused 'is none of' clean FASTALEX_CPU_ISA=wide python -c 'from fastalex import _core; _core.cpu_isa()'
 clean python -m fastalex --json >"$scratch/info.json"
 python3 -m json.tool "$scratch/info.json" >/dev/null

@@ -24,7 +24,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from benchmarks.measure import accuracy
 
-    chosen = [one for one in accuracy.settings() if options.precision is None or one.precision in options.precision]
+    chosen = [
+        setting
+        for setting in accuracy.settings()
+        if options.precision is None or setting.precision in options.precision
+    ]
     whole = not (options.quick or options.precision or set(options.networks) < set(NETWORKS))
     rows = []
     for name in options.networks:
@@ -32,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     record = accuracy.record(rows, options.quick)
     if options.output:
         files.write_atomically(options.output, files.as_json(record))
-    elif whole:  # a part is no result
+    elif whole:  # a partial run is not a result
         files.write_atomically(text.RESULTS / (records.slug(record["title"]) + ".json"), files.as_json(record))
         text.write()
     print(text.render([record])[len(text.INTRODUCTION) :].strip())

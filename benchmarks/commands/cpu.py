@@ -22,10 +22,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace, child: measuring.Child = measuring.run_child) -> int:
-    """A wrong result ends the run: that case is not timed, and nothing is written."""
+    """Measure and write the result; a wrong result ends the run before its case is timed, and nothing is written."""
     shared.check_cases(options)
-    wanted = CLASSES if options.quick else MODES.values()
-    chosen = shared.modes(options, [mode for mode, numeric_class in MODES.items() if numeric_class in wanted])
+    classes = CLASSES if options.quick else MODES.values()
+    chosen = shared.modes(options, [mode for mode, numeric_class in MODES.items() if numeric_class in classes])
     base = machine.setting(options.threads, options.quick)
     rows = measuring.measure(base, options.variants, chosen, shared.cpu_batches(options), child)
     record = machine.make_record(base, rows)

@@ -1,4 +1,4 @@
-"""``experiments``: what the ideas of the 2012 paper do, in training; needs PyTorch."""
+"""``experiments``: train with and without the ideas of the 2012 paper; needs PyTorch."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from fastalex.runtime import device_spec
 from fastalex.runtime.precisions import FC_STORAGES
 from fastalex.tuning import rules
 
-#: What a small board has the time and the memory for; the table of devices in RESULTS.md shows two of them.
+#: Batches that a small board has the time and memory for; the first table of RESULTS.md shows them.
 SHARED_BATCHES = (1, 8, 32)
 NOT_ALL = "; everything else was measured and written"
 HELP = "measure a GPU: fastalex, PyTorch where it is installed, and the layers"
@@ -49,29 +49,29 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
     if place is None:
         refuse(options.device, recognized(backend), "" if device_spec.gpus(backend) else engine_reason())
     base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
-    kept = Kept(options, base)
+    partial = Kept(options, base)
     try:
         tools = dict(tools, say=shared.to_stderr, names=options.engines)
-        one = measuring.Measurement(place, options.quick, options.fc_weights, **tools)
+        measurement = measuring.Measurement(place, options.quick, options.fc_weights, **tools)
         batches = options.batches or (SHARED_BATCHES if options.share else measuring.BATCHES)
-        one.run(options.variants, batches, kept.keep)
-        if one.wrong():
-            row = one.wrong()[0]
+        measurement.run(options.variants, batches, partial.keep)
+        if measurement.wrong():
+            row = measurement.wrong()[0]
             raise WrongResultError(f"{row['engine']}, {row['variant']}, batch {row['batch']}: {row['correctness']}")
-        finish(one, kept.record(one), options)
+        finish(measurement, partial.record(measurement), options)
     except KeyboardInterrupt:
-        raise StoppedError(f"stopped{kept.words()}") from None
+        raise StoppedError(f"stopped{partial.words()}") from None
     except MeasurementError as error:
-        raise type(error)(f"{error}{kept.words()}") from None
-    kept.drop()
-    if one.failed():
-        row = one.failed()[0]
+        raise type(error)(f"{error}{partial.words()}") from None
+    partial.drop()
+    if measurement.failed():
+        row = measurement.failed()[0]
         raise MeasurementError(f"{row['engine']}, {row['variant']}, batch {row['batch']}: {row['note']}{NOT_ALL}")
     return 0
 
 
 class Kept:
-    """The file of what was measured until now. There is none where nothing is to be written."""
+    """The file with everything measured so far. There is none if the run writes nothing."""
 
     def __init__(self, options: argparse.Namespace, base: Dict[str, Any]) -> None:
         self.options, self.base = options, base
@@ -97,7 +97,7 @@ class Kept:
 
 
 def target(record: Dict[str, Any], options: argparse.Namespace) -> Path:
-    """Where the result goes."""
+    """Path of the result."""
     if options.output:
         return Path(options.output)
     name = records.file_name(record)
@@ -107,7 +107,7 @@ def target(record: Dict[str, Any], options: argparse.Namespace) -> Path:
 
 
 def finish(one: measuring.Measurement, record: Dict[str, Any], options: argparse.Namespace) -> None:
-    """Print, and write the result or what of it is shared."""
+    """Print the result, and write it or, with --share, the contributed part of it."""
     if not options.share:
         publish(record, options, tables.terminal(record))
         return
@@ -120,7 +120,7 @@ def finish(one: measuring.Measurement, record: Dict[str, Any], options: argparse
 
 
 def check_share(options: argparse.Namespace) -> None:
-    """:raises UserError: for what a contributed result cannot hold."""
+    """Check the options of --share. :raises UserError: for options that a contributed result cannot hold."""
     if options.quick:
         raise UserError("--share measures in full: give one of --quick and --share")
     other = [name for name in options.variants if name not in records.VARIANTS]
@@ -128,21 +128,25 @@ def check_share(options: argparse.Namespace) -> None:
         raise UserError(f"--share is for the networks of the tables ({', '.join(records.VARIANTS)}), not {other[0]}")
 
 
-def refuse(name: str, found: devices.Recognition, reason: str) -> None:
-    """A device is measured on itself, by an engine built for it.
+def refuse(name: str, recognition: devices.Recognition, reason: str) -> None:
+    """Say why device ``name`` cannot be measured here: another machine, or no CUDA engine.
 
-    :raises UserError: always; the sentence says which of the two is missing.
+    :raises UserError: always.
     """
     device = devices.get(name)
-    if found.device is None or found.device.name != name:
-        said = found.reason if found.device is None else f"it is {found.device.name}, {found.reason}"
-        also = f"; CUDA: {reason}" if found.device is None and reason else ""
-        raise UserError(f"this machine is not {name} ({device.title}): {said}{also}")
+    if recognition.device is None or recognition.device.name != name:
+        reality = (
+            recognition.reason
+            if recognition.device is None
+            else f"it is {recognition.device.name}, {recognition.reason}"
+        )
+        also = f"; CUDA: {reason}" if recognition.device is None and reason else ""
+        raise UserError(f"this machine is not {name} ({device.title}): {reality}{also}")
     raise UserError(f"this is {device.title}, but its CUDA engine cannot be measured: {reason}")
 
 
 def recognized(backend: str) -> devices.Recognition:
-    """What the machine is: by the first GPU that ``backend`` can use, else by what the system says."""
+    """Recognize the machine by the first GPU that ``backend`` can use, otherwise by what the system reports."""
     for gpu in device_spec.gpus(backend):
         known = rules.known_as(gpu).device
         said = f"its GPU is {gpu.name}{(f'; say --device {known.name}' if known else ', which no device file knows')}"
@@ -151,7 +155,7 @@ def recognized(backend: str) -> devices.Recognition:
 
 
 def engine_reason() -> str:
-    """Why there is no CUDA engine, as the native core tells it."""
+    """The native core's reason for having no CUDA engine."""
     try:
         from fastalex import _core
     except ImportError as error:

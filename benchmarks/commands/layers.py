@@ -28,8 +28,8 @@ def run(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     shared.check_cases(options)
     chosen = shared.modes(options, measuring.MODES)
     base = machine.setting(options.threads, options.quick, (1,))
-    one = measuring.Measurement(base, tools, shared.to_stderr)
-    one.run(options.variants, shared.cpu_batches(options), chosen)
-    record = dict(machine.make_record(base, one.rows), device=records.LAYERS)
+    measurement = measuring.Measurement(base, tools, shared.to_stderr)
+    measurement.run(options.variants, shared.cpu_batches(options), chosen)
+    record = dict(machine.make_record(base, measurement.rows), device=records.LAYERS)
     publish(record, options, text.terminal(record))
     return 0

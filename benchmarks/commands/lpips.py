@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     record = lpips.record(times, memories, options.quick)
     if options.output:
         files.write_atomically(options.output, files.as_json(record))
-    elif not options.quick and list(cases) == list(lpips.CASES):  # a part is no result
+    elif not options.quick and list(cases) == list(lpips.CASES):  # a partial run is not a result
         name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
         files.write_atomically(text.RESULTS / name, files.as_json(record))
         text.write()

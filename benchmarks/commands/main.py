@@ -28,7 +28,7 @@ from benchmarks.measure.errors import MeasurementError, StoppedError
 from fastalex.errors import BackendError, UserError
 
 PROGRAM = "python benchmarks/run.py"
-STOPPED = 130  # as a shell says it of SIGINT
+STOPPED = 130  # 128 + SIGINT, as shells report it
 COMMANDS = {
     "cpu": cpu,
     "gpu": gpu,
@@ -50,7 +50,7 @@ and '--device cpu' (the default) is 'cpu'. 'COMMAND --help' shows the options of
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence."""
+    """An argument parser whose errors are one sentence."""
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see: {self.prog} --help)")
@@ -85,7 +85,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def with_command(words: Sequence[str]) -> List[str]:
-    """The words of a call without a command, with the one that measures the device they name."""
+    """Add the command to arguments that name only a device: the one that measures that device."""
     device = Parser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     device.add_argument("--device", default="cpu")
     options, others = device.parse_known_args(words)

@@ -17,7 +17,7 @@ FC_WEIGHTS = tuple(dict.fromkeys(fc_weights for _, fc_weights in MODES))
 
 
 def add_cases(parser: argparse.ArgumentParser, batches: str) -> None:
-    """The networks and batches. :param batches: the default, for the help."""
+    """Add the options for networks and batches. :param batches: the default, for the help."""
     parser.add_argument("--variants", nargs="+", default=list(records.VARIANTS), metavar="NAME")
     parser.add_argument("--batches", nargs="+", type=int, metavar="N", help="default: " + batches)
 
@@ -33,7 +33,7 @@ def add_threads(parser: argparse.ArgumentParser, also: str = "") -> None:
 
 
 def add_output(parser: argparse.ArgumentParser, folder: str) -> None:
-    """How it is measured, and where the result goes."""
+    """Add the options that set how to measure and where the result goes."""
     parser.add_argument("--quick", action="store_true", help="few runs; written only where --output says")
     text = f"result file instead of results/{folder}.json; writes no document"
     parser.add_argument("--output", type=Path, help=text)
@@ -42,7 +42,7 @@ def add_output(parser: argparse.ArgumentParser, folder: str) -> None:
 
 
 def check_cases(options: argparse.Namespace) -> None:
-    """:raises UserError: for a network that is not known, or a batch without images."""
+    """Check networks and batches. :raises UserError: for an unknown network, or a batch without images."""
     for name in options.variants:
         variants.get(name)
     if any(batch < 1 for batch in options.batches or ()):
@@ -63,11 +63,13 @@ def modes(options: argparse.Namespace, default: Sequence[Tuple[str, str]]) -> Li
     fc_weights: Optional[Sequence[str]] = options.fc_weights
     if not precisions and not fc_weights:
         return list(default)
-    found = [mode for mode in MODES if mode[0] in (precisions or PRECISIONS) and mode[1] in (fc_weights or FC_WEIGHTS)]
-    if not found:
+    selected = [
+        mode for mode in MODES if mode[0] in (precisions or PRECISIONS) and mode[1] in (fc_weights or FC_WEIGHTS)
+    ]
+    if not selected:
         there = ", ".join("{} with {}".format(*mode) for mode in MODES)
         raise UserError(f"the CPU has no such precision with such --fc-weights (there are: {there})")
-    return found
+    return selected
 
 
 def to_stderr(line: str) -> None:

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
 
 
 def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
-    """The whole comparison; in a quick run, with the fastest of each class in under 3 minutes."""
+    """Run the whole comparison; a quick run takes the fastest engines of each class and under 3 minutes."""
     base = machine.setting(options.threads, options.quick, () if options.quick else (1,))
     batches = shared.cpu_batches(options)
     if options.quick and not options.names:
@@ -45,13 +45,13 @@ def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     else:
         chosen = selection.choose(options.names)
     state = power.state(base["cpus"])
-    one = measuring.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, say=shared.to_stderr)
-    one.run(options.variants, batches)
-    record = machine.make_record(base, one.rows)
-    record["machine"].update(state=state, gpu=power.gpu())  # the state before, not after
-    record.update(device=records.PEERS, cold=one.cold, packages=packages.facts(chosen))
-    record.update(limits=one.limits, steps=one.steps, without_limits=one.without_limits)
-    wrong = [row for row in one.rows if row["peer"] == "fastalex" and row["status"] != records.OK]
+    comparison = measuring.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, say=shared.to_stderr)
+    comparison.run(options.variants, batches)
+    record = machine.make_record(base, comparison.rows)
+    record["machine"].update(state=state, gpu=power.gpu())  # the state before the measurement
+    record.update(device=records.PEERS, cold=comparison.cold, packages=packages.facts(chosen))
+    record.update(limits=comparison.limits, steps=comparison.steps, without_limits=comparison.without_limits)
+    wrong = [row for row in comparison.rows if row["peer"] == "fastalex" and row["status"] != records.OK]
     if wrong:
         raise WrongResultError(
             f"{wrong[0]['engine']}, {wrong[0]['variant']}, batch {wrong[0]['batch']}: {wrong[0]['note']}"
@@ -61,15 +61,15 @@ def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
 
 
 def cold_again(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
-    """Measure fastalex's cold processes again; they take no part in the ratios, which stay."""
+    """Measure fastalex's cold processes again; the ratios do not use them and stay as they are."""
     record = committed()
     if record is None:
         raise UserError("there is no comparison of this processor yet; run peers without --cold first")
     base = machine.setting(options.threads, options.quick, (1,))
     own = [engine for engine in selection.choose(()) if engine.peer == "fastalex"]
-    one = measuring.Comparison(own, base["cpus"], base["counts"], False, tools, say=shared.to_stderr)
-    one.run_cold(options.variants)
-    again = {(row["variant"], row["engine"]): row for row in one.cold}
+    comparison = measuring.Comparison(own, base["cpus"], base["counts"], False, tools, say=shared.to_stderr)
+    comparison.run_cold(options.variants)
+    again = {(row["variant"], row["engine"]): row for row in comparison.cold}
     record["cold"] = [again.get((row["variant"], row["engine"]), row) for row in record["cold"]]
     record["cold_commit"] = machine.commit()  # the rest keeps its own
     publish(record, options, text.terminal(record))
@@ -77,9 +77,11 @@ def cold_again(options: argparse.Namespace, tools: Optional[Tools] = None) -> in
 
 
 def committed() -> Optional[Dict[str, Any]]:
-    """The comparison in results/ of this very processor and instruction set, if there is one."""
+    """The committed comparison for this processor and instruction set, or None."""
     from fastalex import _core
 
     this = (records.PEERS, devices.cpu().model, str(_core.cpu_isa()))
-    found = [one for one in records.load() if (one["device"], one["title"], one["machine"].get("isa")) == this]
-    return found[-1] if found else None
+    matches = [
+        record for record in records.load() if (record["device"], record["title"], record["machine"].get("isa")) == this
+    ]
+    return matches[-1] if matches else None

@@ -29,17 +29,17 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"predict needs a --device with a file in devices/ (there are: {there})")
     device = devices.get(options.device)
     cards = [device.card(options.card)] if options.card else list(device.cards)
-    found = [
+    groups = [
         [roofline.roofline(variant, card, name, batch) for name in usable_precisions(card)]
         for card in cards
         for variant in options.variants
         for batch in options.batches or [1]
     ]
     if options.json:
-        rooflines = [one.to_dict() for group in found for one in group]
+        rooflines = [line.to_dict() for group in groups for line in group]
         print(json.dumps({"predicted": True, "rooflines": rooflines}, indent=1))
     else:
-        print("\n".join(predictions.terminal(group) for group in found))
+        print("\n".join(predictions.terminal(group) for group in groups))
     return 0
 
 

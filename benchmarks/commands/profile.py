@@ -46,7 +46,7 @@ def run(options: argparse.Namespace, ncu: measuring.Run = measuring.run_ncu) -> 
 
 
 def read(path: Path) -> dict:
-    """:raises UserError: for what is no result of a GPU."""
+    """Read a GPU result. :raises UserError: for any other file."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["machine"]["gpu"] and isinstance(record["rows"], list):

@@ -1,1 +1,1 @@
-"""Experiments in training: what the ideas of the 2012 paper do."""
+"""Experiments in training: the effect of the ideas of the 2012 paper."""

@@ -1,4 +1,4 @@
-"""The experiments of the 2012 paper, made small: their network, their recipe, and what each arm changes.
+"""Small versions of the 2012 paper's experiments: network, recipe, and the changes of each arm.
 
 The network is ``alexnet2012`` made narrow (``NETWORK``). Epochs are counted, not seconds, so a busy machine gives the
 same.
@@ -28,7 +28,7 @@ BARE = {"dropout": "off", "crop": "center", "color": "off", "weight_decay": 0.0}
 
 ABLATION = {"batch": 32, "lr": 0.01, "epochs": 15, "schedule": "epochs", "cuts": (10,)}
 _PLAIN = tuple(block.replace(" lrn", "") for block in NETWORK.blocks)
-#: name -> what changes in the network, what changes in the recipe
+#: name -> changes of the network, changes of the recipe
 ARMS: Dict[str, Any] = {
     "all of it": ({}, {}),
     "plain pooling (2 x 2, stride 2)": ({"pool_kernel": 2}, {}),
@@ -46,12 +46,12 @@ def arm_network(name: str, changes: Dict[str, Any]) -> Any:
 
 
 def reached(errors: Sequence[Any], target: float) -> Optional[float]:
-    """Epochs until the training error was first at most ``target``; None if it never was."""
+    """Epochs until the training error was first at most ``target``; None if never."""
     return next((epochs for epochs, error in errors if error <= target), None)
 
 
 def seeds_of(arms: Dict[str, Any]) -> List[str]:
-    """The runs that every arm has."""
+    """Seeds of every arm's runs."""
     return [name for name in (f"seed {seed}" for seed in SEEDS) if all(name in arm for arm in arms.values())]
 
 

@@ -14,7 +14,7 @@ from fastalex.train.data import Images
 
 def sets(folder: Path) -> List[Images]:
     """CIFAR-10's binary form (cs.toronto.edu/~kriz/cifar.html): a byte of class, 1024 each of red, green, blue."""
-    found = []
+    both = []
     for pattern in ("data_batch_*.bin", "test_batch.bin"):
         samples = []
         for path in sorted(folder.glob(pattern)):
@@ -23,5 +23,5 @@ def sets(folder: Path) -> List[Images]:
                 samples.append(Held(pixels, int(line[0]), f"{path.name}:{number}"))
         if not samples:
             raise UserError(f"there is no {pattern} in {folder}")
-        found.append(Images(samples, (folder / "batches.meta.txt").read_text(encoding="utf-8").split()))
-    return found
+        both.append(Images(samples, (folder / "batches.meta.txt").read_text(encoding="utf-8").split()))
+    return both

@@ -16,7 +16,7 @@ from fastalex.train.data import Images
 
 
 class Held(NamedTuple):
-    """A sample that is in memory."""
+    """A sample in memory."""
 
     pixels: Any
     label: int
@@ -33,17 +33,17 @@ def sets() -> List[Images]:
     """``[training, validation]``."""
     train_digits = neighbors.load(neighbors.TRAIN_DIGITS)
     gray, labels = train_digits.load_images()
-    found = []
+    both = []
     for chosen in train_digits.held_out_split(labels):
         samples = [Held(gray[i], int(labels[i]), f"digit-{labels[i]}-sample-{i:04}.png") for i in chosen]
-        found.append(Images(samples, list(train_digits.LABELS)))
-    return found
+        both.append(Images(samples, list(train_digits.LABELS)))
+    return both
 
 
 def write(folder: Path, limit: Optional[int] = None) -> None:
     """``folder/train`` and ``folder/val`` with a folder for each digit; the first ``limit`` images of each set."""
-    for name, found in zip(("train", "val"), sets()):
-        for sample in found.samples[:limit]:
-            place = folder / name / found.classes[sample.label]
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sample.pixels).save(place / sample.name)
+    for name, images in zip(("train", "val"), sets()):
+        for sample in images.samples[:limit]:
+            target = folder / name / images.classes[sample.label]
+            target.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(sample.pixels).save(target / sample.name)

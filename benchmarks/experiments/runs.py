@@ -65,24 +65,24 @@ def trained(kind: Any, sets: Sequence[Images], row: Any, recipe: Any, seed: int)
 
 
 class Record:
-    """The runs of an experiment, in their file: arm -> name of the run -> what it gave.
+    """The file of an experiment: arm -> name of the run -> its result.
 
-    ``commit`` there is that of the newest run.
+    Its ``commit`` is that of the newest run.
     """
 
     def __init__(self, path: Path, facts: Dict[str, Any]) -> None:
         self.path, self.facts = path, json.loads(json.dumps(facts))
         self.arms: Dict[str, Any] = {}
         if path.exists():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            arms = found.pop("arms")
-            found.pop("commit")
-            if found != self.facts:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            arms = saved.pop("arms")
+            saved.pop("commit")
+            if saved != self.facts:
                 raise UserError(f"{path} is of another version of the experiment; move it away first")
             self.arms = arms
 
     def run(self, arm: str, name: str, work: Callable[[], Any]) -> Any:
-        """What the run gave, from the file or by doing it now."""
+        """Result of a run, from the file or by training now."""
         runs = self.arms.setdefault(arm, {})
         if name not in runs:
             runs[name] = work()
@@ -94,7 +94,7 @@ class Record:
 
 def relu_tanh(record: Record, sets: Sequence[Images]) -> None:
     """The training error of each activation, at the rate that is quickest to the first target."""
-    whole = [sets[0], sets[0]]  # the error on the training set is what counts
+    whole = [sets[0], sets[0]]  # the figure of interest is the training error
     for activation in ("relu", "tanh"):
         row = variants.get(NETWORK, activation=activation)
         for rate in RATES:
@@ -108,7 +108,7 @@ def _curve(sets: Sequence[Images], row: Any, rate: float, seed: int) -> List[Any
     recipe = recipes.get(RECIPE, lr=rate, epochs=MOST_EPOCHS, batch=128, **BARE)
     try:
         return trained(Timed, sets, row, recipe, seed).errors
-    except UserError as error:  # a rate that is too large
+    except UserError as error:  # the rate is too large
         _log(error)
         return []
 
@@ -135,7 +135,7 @@ def _log(*words: Any) -> None:
 
 
 def carry_out(name: str, data: str, sets: Sequence[Images]) -> None:
-    """Do the runs of an experiment that its file does not have yet."""
+    """Train the runs of an experiment that its file lacks."""
     import torch
 
     facts = {"experiment": name, "data": data, "torch": torch.__version__}

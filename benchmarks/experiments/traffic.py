@@ -30,7 +30,7 @@ def step(rank: int, world: int, kind: str, folder: str) -> None:
     row = variants.get(VARIANT)
     scheme = Scheme(kind, row, [torch.device("cpu")], Masks(0), "halved")
     scheme.prepare()
-    scheme.traffic.take()  # DistributedDataParallel's first copy of the parameters is no part of a step
+    scheme.traffic.take()  # DistributedDataParallel's initial broadcast of the parameters is not part of a step
     rows = BATCH // scheme.shares
     logits = scheme.logits(torch.zeros(rows, row.channels, row.input_size, row.input_size))
     logits.sum().backward()
@@ -41,24 +41,24 @@ def step(rank: int, world: int, kind: str, folder: str) -> None:
 
 
 def measure() -> None:
-    found: List[Dict[str, Any]] = []
+    cases: List[Dict[str, Any]] = []
     for kind, world in CASES:
         with tempfile.TemporaryDirectory() as folder:
             torch.multiprocessing.spawn(step, (world, kind, folder), world)
             sent = json.loads((Path(folder) / "sent.json").read_text(encoding="utf-8"))
-        found.append({"scheme": kind, "processes": world, "sent": sent})
-        print(found[-1], flush=True)
+        cases.append({"scheme": kind, "processes": world, "sent": sent})
+        print(cases[-1], flush=True)
     record = {
         "variant": VARIANT,
         "batch": BATCH,
         "torch": torch.__version__,
         "commit": machine.commit(),
-        "cases": found,
+        "cases": cases,
     }
     files.write_atomically(RESULT, files.as_json(record, sort_keys=False))
     lines = ["| scheme | processes | MB a step from each | all-reduce | all-gather | all-to-all |"]
     lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for case in found:
+    for case in cases:
         parts = [case["sent"].get(name, 0) for name in ("all_reduce", "all_gather", "all_to_all")]
         cells = [f"{count / 1000000.0:.1f}" for count in (sum(parts), *parts)]
         lines.append(f"| `{case['scheme']}` | {case['processes']} | {' | '.join(cells)} |")

@@ -1,1 +1,1 @@
-"""What measures: each module a subject, or the program of a process of its own."""
+"""Measurements: each module covers one subject or is the program of a worker process."""

@@ -1,4 +1,4 @@
-"""What each precision of the CPU engine costs in accuracy: logits against the naive backend's, on real images.
+"""Accuracy of each precision of the CPU engine: logits against the naive backend's, on real images.
 
 ``alexnet-digits`` has its trained weights; the standard networks have random ones, since none of the published ones
 come with fastalex: their figures show what the arithmetic does, not what a user's photographs would be taken for. The
@@ -24,7 +24,7 @@ BATCH = 16
 
 
 class Setting(NamedTuple):
-    """One way to compute: the arguments of :class:`fastalex.AlexNet`, and how int8 is calibrated."""
+    """One configuration of the engine: the arguments of :class:`fastalex.AlexNet`, and how int8 is calibrated."""
 
     precision: str
     fc_weights: str
@@ -34,14 +34,14 @@ class Setting(NamedTuple):
 
 def settings() -> List[Setting]:
     """Every combination that the CPU engine has, int8 with every method of calibration."""
-    found = []
+    combinations = []
     for precision, kinds in precisions.SUPPORTED["cpu"].items():
         for kind in kinds:
             methods: Sequence[Optional[str]] = METHODS if precision == "int8" else (None,)
-            found += [Setting(precision, kind, False, method) for method in methods]
+            combinations += [Setting(precision, kind, False, method) for method in methods]
         if precision == "fp32":
-            found.insert(1, Setting("fp32", "fp32", True))
-    return found
+            combinations.insert(1, Setting("fp32", "fp32", True))
+    return combinations
 
 
 def logits(net: AlexNet, x: np.ndarray) -> np.ndarray:
@@ -49,15 +49,16 @@ def logits(net: AlexNet, x: np.ndarray) -> np.ndarray:
     return np.concatenate([np.asarray(net(x[first : first + BATCH])) for first in parts]).astype(np.float64)
 
 
-def compare(found: np.ndarray, reference: np.ndarray) -> Dict[str, float]:
-    """Figures of logits ``[N, classes]``: the worst error in parts of the largest reference logit of its image, the
-    least cosine of an image, and the share of images with the same largest logit."""
-    error = np.abs(found - reference).max(axis=1) / np.abs(reference).max(axis=1)
-    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(reference, axis=1)
+def compare(result: np.ndarray, reference: np.ndarray) -> Dict[str, float]:
+    """Compare logits ``[N, classes]``: the largest error of an image as a fraction of its largest reference logit, the
+    least cosine of an image, and the share of images with the same largest logit.
+    """
+    error = np.abs(result - reference).max(axis=1) / np.abs(reference).max(axis=1)
+    norms = np.linalg.norm(result, axis=1) * np.linalg.norm(reference, axis=1)
     return {
         "max_relative_error": float(error.max()),
-        "cosine": float(((found * reference).sum(axis=1) / norms).min()),
-        "top1_agreement": float((found.argmax(axis=1) == reference.argmax(axis=1)).mean()),
+        "cosine": float(((result * reference).sum(axis=1) / norms).min()),
+        "top1_agreement": float((result.argmax(axis=1) == reference.argmax(axis=1)).mean()),
     }
 
 

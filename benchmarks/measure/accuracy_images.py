@@ -1,4 +1,4 @@
-"""Images on which accuracy is measured, and others to calibrate int8 with.
+"""Images to measure accuracy on, and others to calibrate int8 with.
 
 Views of the two photographs that come with scikit-learn (china.jpg, flower.jpg) and this repository's digits.
 ``alexnet-digits`` is also measured on the digits that examples/train_digits.py holds out.
@@ -27,24 +27,24 @@ def photographs() -> List[Image.Image]:
 
 
 def views(picture: Image.Image) -> List[Image.Image]:
-    """The picture, its quarters and its middle, each also mirrored: twelve."""
+    """Twelve views of a picture: the whole, its quarters and its middle, each also mirrored."""
     w, h = picture.size
     boxes = [(0, 0, w, h), (w // 4, h // 4, 3 * w // 4, 3 * h // 4)]
     boxes += [(x, y, x + w // 2, y + h // 2) for x in (0, w // 2) for y in (0, h // 2)]
     cut = [picture.crop(box) for box in boxes]
-    return cut + [one.transpose(Image.FLIP_LEFT_RIGHT) for one in cut]
+    return cut + [view.transpose(Image.FLIP_LEFT_RIGHT) for view in cut]
 
 
 def random_views(pictures: Sequence[Image.Image], count: int) -> List[Image.Image]:
-    """Crops at random places, of a fifth to four fifths of each side: none of them is among :func:`views`."""
+    """Random crops, each side a fifth to four fifths of the picture's; none is one of :func:`views`."""
     random = np.random.RandomState(SEED)
-    found = []
+    crops = []
     for index in range(count):
         picture = pictures[index % len(pictures)]
         sides = [int(side * random.uniform(0.2, 0.8)) for side in picture.size]
         left, top = (random.randint(0, whole - side) for whole, side in zip(picture.size, sides))
-        found.append(picture.crop((left, top, left + sides[0], top + sides[1])))
-    return found
+        crops.append(picture.crop((left, top, left + sides[0], top + sides[1])))
+    return crops
 
 
 def digit_files() -> List[str]:
@@ -52,7 +52,7 @@ def digit_files() -> List[str]:
 
 
 class Data(NamedTuple):
-    """Preprocessed float32 ``[N, 3, S, S]``; ``held`` and ``labels`` are None but for the trained network."""
+    """Preprocessed float32 ``[N, 3, S, S]``; ``held`` and ``labels`` are None except for the trained network."""
 
     images: np.ndarray
     calibration: np.ndarray

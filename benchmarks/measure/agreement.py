@@ -1,4 +1,4 @@
-"""What counts as the same result in each class of arithmetic."""
+"""Tolerances within which results agree, by class of arithmetic."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMALLEST_COSINE[FP32] = 0.99999
 
 
 def agreement(result: np.ndarray, expected: np.ndarray, numeric_class: str) -> Dict[str, Any]:
-    """Whether logits are those of the naive backend, to what their class of arithmetic allows."""
+    """Compare logits with the naive backend's, within the tolerance of their class of arithmetic."""
     if result.shape != expected.shape:
         note = f"the result has shape {result.shape}, not {expected.shape}"
         return {"status": WRONG, "note": note, "relative_error": None, "cosine": None}

@@ -7,7 +7,7 @@ from typing import Callable, Optional
 
 
 class Budget:
-    """Time that may be spent; without a limit all of it is always left."""
+    """A time budget; without a limit it never runs out."""
 
     def __init__(self, seconds: Optional[float] = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
@@ -18,7 +18,7 @@ class Budget:
         return float("inf") if self.end is None else self.end - self.clock()
 
     def share(self, parts: int) -> Budget:
-        """An equal share of what is left, from now on."""
+        """A budget with an equal share of the remaining time, starting now."""
         return self if self.end is None else Budget(max(0.0, self.left) / parts, self.clock)
 
     @property

@@ -1,4 +1,4 @@
-"""What moving over brings: fastalex beside the PyTorch code that JetBot and thingsvision run, on this machine's CPU.
+"""Comparison for users who switch: fastalex beside the PyTorch code of JetBot and thingsvision, on this machine's CPU.
 
 Needs PyTorch. Each row is measured in a process of its own (clients_worker.py), so that time to the first answer and
 peak memory belong to it alone; all have the same random weights, and their answers are compared first. ``jetbot`` is
@@ -19,9 +19,10 @@ from benchmarks.measure import machine, processes, timing
 from benchmarks.measure.clients_worker import MODULES
 from benchmarks.measure.errors import WrongResultError
 
-PROBABILITY_TOLERANCE = {"fp32": 1e-4, "int8": 0.05}  # of one that int8 weights may move; see docs/accuracy.md
+# Absolute differences of a probability; for int8 weights see docs/accuracy.md.
+PROBABILITY_TOLERANCE = {"fp32": 1e-4, "int8": 0.05}
 
-# How each row is named, and computed.
+# Name of a row -> who computes it, and the options of AlexNet.
 JETBOT = {
     "fastalex": ("fastalex", {}),
     "fastalex, int8 weights": ("fastalex", {"fc_weights": "int8"}),
@@ -43,7 +44,7 @@ def measure(threads: int, quick: bool) -> Dict[str, List[Dict[str, Any]]]:
         spec.update(threads=threads, count=32 if quick else 256)
         spec.update(warmup_s=0.2 if quick else 1.0, measure_s=0.5 if quick else 5.0)
         child("weights", spec)
-        for side in ("fastalex", "pytorch"):  # the first process of all finds the files in no cache
+        for side in ("fastalex", "pytorch"):  # the first process reads files that are not cached yet
             child(
                 "jetbot", dict(spec, side=side, options=next(o for s, o in JETBOT.values() if s == side), measure_s=0.1)
             )
@@ -61,7 +62,7 @@ def measure(threads: int, quick: bool) -> Dict[str, List[Dict[str, Any]]]:
 
 
 def check_answers(rows: Sequence[Dict[str, Any]]) -> None:
-    """All agree with PyTorch in evaluation mode; as the notebook has it, dropout is on and no answer is right."""
+    """Check all answers against PyTorch in evaluation mode. (The notebook leaves dropout on.)"""
     expected = np.array(rows[2]["answers"])
     for row, tolerance in zip(rows, (PROBABILITY_TOLERANCE["fp32"], PROBABILITY_TOLERANCE["int8"])):
         error = float(np.abs(np.array(row["answers"]) - expected).max())

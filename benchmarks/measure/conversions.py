@@ -1,4 +1,4 @@
-"""Conversions: what makes the files that engines load, all from the same weights."""
+"""Conversions: functions that make the files of each engine, all from the same weights."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from benchmarks.measure.engine_files import TORCH_STATE, WEIGHTS, graph_path, we
 from benchmarks.measure.engines import Engine
 from benchmarks.measure.runtimes import torch_model
 
-CALIBRATION_IMAGES = 8  # random ones, as the timed images are: it costs seconds, and says nothing about accuracy
+CALIBRATION_IMAGES = 8  # random, like the timed images: only speed is measured with them, not accuracy
 
 
 def write_weights(spec: Mapping[str, Any]) -> None:
-    """Seeded random weights: the file of fastalex, from which every other file is made."""
+    """Write seeded random weights as a fastalex file; every other file is made from it."""
     from fastalex import variants, weights
     from fastalex.weights import initial
 
@@ -23,7 +23,7 @@ def write_weights(spec: Mapping[str, Any]) -> None:
 
 
 def write_quantized(spec: Mapping[str, Any], precision: str, fc_weights: str) -> None:
-    """fastalex's own file of a mode (:func:`weights_file`)."""
+    """Write fastalex's quantized file of a mode (:func:`weights_file`)."""
     from fastalex import AlexNet
 
     options = {"weights": os.path.join(spec["folder"], WEIGHTS), "device": "cpu", "threads": spec["threads"]}
@@ -38,13 +38,13 @@ def write_quantized(spec: Mapping[str, Any], precision: str, fc_weights: str) ->
 
 
 def calibration_images(spec: Mapping[str, Any]) -> np.ndarray:
-    """Standard normal images, other than those that are timed."""
+    """Standard normal images, different from the timed ones."""
     shape = (CALIBRATION_IMAGES, *spec["shape"])
     return np.random.default_rng(7).standard_normal(shape, dtype=np.float32)
 
 
 def write_onnx(spec: Mapping[str, Any]) -> None:
-    """One graph, whose batch has a name instead of a number."""
+    """Write one ONNX graph with a symbolic batch."""
     from fastalex import variants
     from fastalex.networks import onnx_export
 
@@ -57,7 +57,7 @@ def _save(graph: Any, spec: Mapping[str, Any], conversion: str) -> None:
 
 
 def write_onnx_dynamic(spec: Mapping[str, Any]) -> None:
-    """int8 weights of the fully connected layers; onnxruntime quantizes their input at each call."""
+    """Write int8 weights of the fully connected layers; onnxruntime quantizes their input at each call."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     source, target = alone(spec, "dynamic"), graph_path(spec, "onnx dynamic", ".onnx")
@@ -76,7 +76,7 @@ def alone(spec: Mapping[str, Any], name: str) -> str:
 
 
 def write_onnx_static(spec: Mapping[str, Any]) -> None:
-    """int8 weights by channel and calibrated activations, as QuantizeLinear and DequantizeLinear."""
+    """Write per-channel int8 weights and calibrated activations as QuantizeLinear and DequantizeLinear."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -93,7 +93,7 @@ def write_onnx_static(spec: Mapping[str, Any]) -> None:
 
 
 def write_onnx_nbits(spec: Mapping[str, Any]) -> None:
-    """8-bit blocks of 64 weights, for which a fully connected layer must be a MatMul and an Add."""
+    """Write weights in 8-bit blocks of 64, which require fully connected layers as a MatMul and an Add."""
     import onnx
     from onnx import helper, numpy_helper
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -113,21 +113,21 @@ def write_onnx_nbits(spec: Mapping[str, Any]) -> None:
         nodes.append(helper.make_node("Add", [product, bias], list(node.output), name=node.name))
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    # accuracy_level 4: the products are of int8, which is the fastest
+    # accuracy_level 4: int8 products, the fastest
     quantizer = MatMulNBitsQuantizer(model, bits=8, block_size=64, is_symmetric=True, accuracy_level=4)
     quantizer.process()
     quantizer.model.save_model_to_file(graph_path(spec, "onnx nbits", ".onnx"), use_external_data_format=False)
 
 
 def write_openvino(spec: Mapping[str, Any]) -> None:
-    """OpenVINO's own format with fp32 weights, which it loads faster than ONNX."""
+    """Write OpenVINO's own format with fp32 weights, which loads faster than ONNX."""
     import openvino
 
     _save_openvino(openvino.convert_model(graph_path(spec, "onnx", ".onnx")), spec, "openvino")
 
 
 def write_openvino_w8(spec: Mapping[str, Any]) -> None:
-    """NNCF's compression of the weights to int8, one scale an output."""
+    """Write weights compressed by NNCF to int8, one scale per output."""
     import nncf
 
     mode = nncf.CompressWeightsMode.INT8_SYM
@@ -135,7 +135,7 @@ def write_openvino_w8(spec: Mapping[str, Any]) -> None:
 
 
 def write_openvino_int8(spec: Mapping[str, Any]) -> None:
-    """NNCF's quantization after training, of weights and activations."""
+    """Write a model with weights and activations quantized by NNCF after training."""
     import nncf
 
     images = nncf.Dataset([image[None] for image in calibration_images(spec)])
@@ -156,7 +156,7 @@ def _save_openvino(model: Any, spec: Mapping[str, Any], conversion: str) -> None
 
 
 def write_torch(spec: Mapping[str, Any]) -> None:
-    """The state dict as torch.save writes it."""
+    """Write the state dict with torch.save."""
     import torch
 
     state = {name: torch.from_numpy(np.array(array)) for name, array in _arrays(spec).items()}
@@ -164,7 +164,7 @@ def write_torch(spec: Mapping[str, Any]) -> None:
 
 
 def write_ncnn(spec: Mapping[str, Any]) -> None:
-    """pnnx from PyTorch to ncnn, with normalization in the form that pnnx knows."""
+    """Convert from PyTorch to ncnn with pnnx, with normalization in the form that pnnx knows."""
     import pnnx
     import torch
 
@@ -181,7 +181,7 @@ def write_ncnn(spec: Mapping[str, Any]) -> None:
     pnnx.export(model, "net.pt", (torch.from_numpy(spec["images"][:1]),), fp16=False)
     for name in os.listdir("."):
         if name.startswith(("net.pt", "net.pnnx", "net_")):
-            os.unlink(name)  # three quarters of a gigabyte
+            os.unlink(name)  # 750 MB
 
 
 def _local_response_norm(torch: Any, options: Mapping[str, Any]) -> Any:
@@ -208,7 +208,7 @@ def _arrays(spec: Mapping[str, Any]) -> Dict[str, np.ndarray]:
     return dict(weights.load(os.path.join(spec["folder"], WEIGHTS)).arrays)
 
 
-#: What makes the files, in the order in which they need each other.
+#: Conversions by name, each after those whose files it reads.
 CONVERSIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
     "weights": write_weights,
     **{
@@ -225,7 +225,7 @@ CONVERSIONS: Dict[str, Callable[[Mapping[str, Any]], None]] = {
     "openvino int8": write_openvino_int8,
     "ncnn": write_ncnn,
 }
-#: What else each needs, besides the weights.
+#: Other conversions whose files each one reads, besides the weights.
 NEEDS: Dict[str, Tuple[str, ...]] = {
     "onnx dynamic": ("onnx",),
     "onnx static": ("onnx",),
@@ -239,10 +239,10 @@ NEEDS: Dict[str, Tuple[str, ...]] = {
 
 def conversions(engines: Sequence[Engine]) -> List[str]:
     """The names in :data:`CONVERSIONS` that ``engines`` need, in order."""
-    wanted = {"weights"}
+    needed = {"weights"}
     todo = [name for engine in engines for name in engine.files]
     while todo:
         name = todo.pop()
-        wanted.add(name)
+        needed.add(name)
         todo += NEEDS.get(name, ())
-    return [name for name in CONVERSIONS if name in wanted]
+    return [name for name in CONVERSIONS if name in needed]

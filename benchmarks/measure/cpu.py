@@ -1,4 +1,4 @@
-"""Measuring fastalex on this CPU: every mode is checked, then timed, each in processes of their own."""
+"""Measuring fastalex on this CPU: every mode is checked, then timed, each in its own processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmarks.measure import cold, processes
 from benchmarks.measure.engine_files import WEIGHTS, weights_file
 from benchmarks.measure.errors import WrongResultError
 
-#: Does a task for a SPEC in a fresh process, and returns what it printed.
+#: A function that runs a task with a SPEC in a fresh process and returns the JSON it printed.
 Child = Callable[[str, Dict[str, Any]], Dict[str, Any]]
 
 
 def run_child(task: str, spec: Dict[str, Any]) -> Dict[str, Any]:
-    """Do ``task`` ("cold", or of cpu_worker.py). :raises ChildError: if it fails, hangs or prints no JSON object."""
+    """Run ``task`` ("cold", or one of cpu_worker.py). :raises ChildError: if it fails, hangs or prints no JSON."""
     if task == "cold":
         return processes.answer(task, cold.command(spec))
     return processes.answer(task, processes.command("measure.cpu_worker", task, json.dumps(spec)))
@@ -43,12 +43,12 @@ def measure(
             written = {WEIGHTS}
             for precision, fc_weights in modes:
                 file = weights_file(precision, fc_weights)
-                one = dict(spec, precision=precision, fc_weights=fc_weights, weights=os.path.join(folder, file))
+                task_spec = dict(spec, precision=precision, fc_weights=fc_weights, weights=os.path.join(folder, file))
                 if file not in written:
-                    child("quantize", one)
+                    child("quantize", task_spec)
                     written.add(file)
                 for threads in base["counts"]:
-                    pinned = dict(one, threads=threads, cpus=base["cpus"][:threads])
+                    pinned = dict(task_spec, threads=threads, cpus=base["cpus"][:threads])
                     rows += measure_variant(pinned, batches, child)
     return rows
 
@@ -56,21 +56,21 @@ def measure(
 def measure_variant(spec: Dict[str, Any], batches: Sequence[int], child: Child) -> List[Dict[str, Any]]:
     """The rows of one network in one precision with one kind of fully connected weights: correctness first, then times.
 
-    :raises WrongResultError: if the engine's result is not that of the naive backend.
+    :raises WrongResultError: if the engine's result differs from the naive backend's.
     """
     rows = []
     for batch in batches:
-        one = dict(spec, batch=batch)
-        row = {key: one[key] for key in ("variant", "precision", "fc_weights", "batch", "threads")}
-        row["correctness"] = child("correct", one)
+        task_spec = dict(spec, batch=batch)
+        row = {key: task_spec[key] for key in ("variant", "precision", "fc_weights", "batch", "threads")}
+        row["correctness"] = child("correct", task_spec)
         if not row["correctness"]["ok"]:
             raise WrongResultError(
                 f"{row['variant']} in {row['precision']} with fc weights {row['fc_weights']}, batch {row['batch']}: "
                 + "max|difference| to the naive backend is {max_abs_diff:.3g}, ".format(**row["correctness"])
                 + "allowed {tolerance:.3g} (max|reference| {max_abs_reference:.3g})".format(**row["correctness"])
             )
-        row.update(child("time", one))
-        row["cold"] = cold.measure_cold(one, child) if batch == 1 else None
+        row.update(child("time", task_spec))
+        row["cold"] = cold.measure_cold(task_spec, child) if batch == 1 else None
         rows.append(row)
         print(
             "%(variant)s, %(precision)s, fc weights %(fc_weights)s, batch %(batch)d: %(median_ms).2f ms "

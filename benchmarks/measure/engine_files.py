@@ -9,8 +9,10 @@ WEIGHTS, TORCH_STATE = "weights.safetensors", "state.pt"
 
 
 def weights_file(precision: str, fc_weights: str) -> str:
-    """The file that a mode loads: one that holds fully connected weights of 8 or 4 bits already, and the steps of the
-    activations for precision int8, where it wants such; else the fp32 file.
+    """Name of the file that a mode loads.
+
+    It has fully connected weights of 8 or 4 bits and, for precision int8 where the mode uses them, the scales of the
+    activations; otherwise it is the fp32 file.
     """
     if precision != "int8" and fc_weights not in ("int8", "int4"):
         return WEIGHTS
@@ -18,5 +20,5 @@ def weights_file(precision: str, fc_weights: str) -> str:
 
 
 def graph_path(spec: Mapping[str, Any], conversion: str, suffix: str) -> str:
-    """The file of a conversion. One serves every batch: the engine fixes the batch when it loads."""
+    """Path of a conversion's file. It serves every batch: the engine fixes the batch when it loads."""
     return os.path.join(spec["folder"], conversion.replace(" ", "-") + suffix)

@@ -1,4 +1,4 @@
-"""Processes of engines: one that serves an engine, those that do one task, and the folders of their files."""
+"""Worker processes: one that serves an engine, others that do one task, and the folders of their files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Process:
         )
 
     def __call__(self, **command: Any) -> Dict[str, Any]:
-        """The answer to ``command``. :raises EngineError: if it is an error, or does not come."""
+        """Answer of the worker to ``command``. :raises EngineError: for an error, or no answer in time."""
         line = b""
         try:
             self.process.stdin.write(json.dumps(command).encode() + b"\n")
@@ -47,7 +47,7 @@ class Process:
             if select.select([self.process.stdout], [], [], ANSWER_TIMEOUT_S)[0]:
                 line = self.process.stdout.readline()
         except OSError:
-            pass  # it has ended: the line is empty
+            pass  # the process has ended, and the line is empty
         if not line:
             self.process.kill()
             raise EngineError("it ended or hung: " + last_line(self.errors))
@@ -57,7 +57,7 @@ class Process:
         return answer
 
     def close(self) -> None:
-        with contextlib.suppress(OSError):  # what could not be sent to a process that has ended
+        with contextlib.suppress(OSError):  # data still buffered for a process that has ended
             self.process.stdin.close()
         try:
             self.process.wait(10)
@@ -69,10 +69,10 @@ class Process:
 
 
 class Tools:
-    """What touches processes; the tests bring their own."""
+    """Everything that starts processes; the tests replace it."""
 
     def once(self, task: str, spec: Mapping[str, Any], timeout: float) -> Dict[str, Any]:
-        """A worker that does one task. :raises EngineError: if it fails or takes longer."""
+        """Run one task in a worker. :raises EngineError: if it fails or takes longer."""
         command = processes.command("measure.worker", task, json.dumps(dict(spec, started=time.monotonic())))
         limit = min(timeout, processes.CHILD_TIMEOUT_S)
         try:
@@ -93,13 +93,13 @@ class Tools:
         return missing_module(engine)
 
     def folder(self, variant: str, quick: bool) -> ContextManager[str]:
-        """Where the converted files of a network are: a temporary folder, or for quick runs one that is kept."""
+        """Folder of a network's converted files: temporary, or a persistent one for quick runs."""
         if quick:
             return contextlib.nullcontext(kept_folder(variant))
         return tempfile.TemporaryDirectory(prefix="fastalex-peers-")
 
     def limits(self, cpus: Sequence[int], threads: int, quick: bool) -> Dict[str, Optional[float]]:
-        """What the machine can do now. :raises NoLimitsError: where it cannot be measured."""
+        """Measure the machine's current limits. :raises NoLimitsError: if they cannot be measured."""
         if self._limits is None:
             self._limits = tempfile.TemporaryDirectory(prefix="fastalex-limits-")  # removed with this object
             self._program = limits.compile_program(self._limits.name)
@@ -121,7 +121,7 @@ def last_line(file: Any) -> str:
 def kept_folder(variant: str) -> str:
     """A folder of this user's under the temporary one, for the files of ``variant`` as these packages convert them.
 
-    It takes about 1.3 GB; what other versions of the packages left there is removed.
+    It takes about 1.3 GB; files from other versions of the packages are removed.
 
     :raises UserError: if somebody else could write there.
     """

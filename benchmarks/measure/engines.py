@@ -1,4 +1,4 @@
-"""The engines that are compared on a CPU: every mode of fastalex and of its peers, and what each needs."""
+"""The engines compared on a CPU: every mode of fastalex and of its peers, and their requirements."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ ENGINES: Dict[str, Engine] = {
         Engine("ncnn fp16 storage", numeric_class=BITS16, make=runtimes.Ncnn, options={"fp16": True}, **_NCNN),
     )
 }
-#: The fastest of each class where nothing is committed yet: what a quick run compares with.
+#: Fastest engine of each class, for a quick run on a machine without a committed comparison.
 USUALLY_FASTEST: Dict[str, Tuple[str, ...]] = {
     FP32: ("openvino f32", "ncnn fp32"),
     FC8: ("openvino NNCF w8 f32", "onnxruntime MatMulNBits 8"),
@@ -110,7 +110,7 @@ PEERS: Tuple[str, ...] = tuple(dict.fromkeys(engine.peer for engine in ENGINES.v
 
 
 def missing_module(engine: Engine) -> Optional[str]:
-    """The first package that ``engine`` needs and that is not installed here."""
+    """First package that ``engine`` needs and that is not installed; None if all are."""
     for name in engine.modules:
         if importlib.util.find_spec(name) is None:
             return name

@@ -1,4 +1,4 @@
-"""Measurements that failed: the command ends with 1."""
+"""Errors of measurements; the command exits with 1."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class EngineError(MeasurementError):
 
 
 class WrongResultError(MeasurementError):
-    """A result differs from the one that it is held against by more than the tolerance."""
+    """A result differs from its reference by more than the tolerance."""
 
 
 class StoppedError(MeasurementError):
-    """The user stopped the run (Ctrl-C); the message says where is what was measured until then."""
+    """The user stopped the run (Ctrl-C); the message names the file with everything measured until then."""

@@ -30,7 +30,7 @@ Child = Callable[[str, Mapping[str, Any]], Dict[str, Any]]
 
 
 def find(name: str, backend: str = "cuda") -> Optional[device_spec.DeviceSpec]:
-    """The first GPU of ``backend`` that the device file ``name`` describes; None if there is none."""
+    """First GPU of ``backend`` that the device file ``name`` describes; None if there is none."""
     for gpu in device_spec.gpus(backend):
         known = rules.known_as(gpu)
         if known.device is not None and known.device.name == name:
@@ -39,12 +39,12 @@ def find(name: str, backend: str = "cuda") -> Optional[device_spec.DeviceSpec]:
 
 
 def run_child(task: str, spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """Do ``task`` of gpu_worker.py in a fresh process. :raises ChildError: if it fails, hangs or says nothing."""
+    """Run ``task`` of gpu_worker.py in a fresh process. :raises ChildError: if it fails, hangs or prints nothing."""
     return processes.answer(task, processes.command("measure.gpu_worker", task, json.dumps(spec)))
 
 
 def host() -> Dict[str, Any]:
-    """The CPUs beside the GPU, as a record of the machine has them."""
+    """The host's CPUs, in the form of a machine record."""
     cpus = timing.available_cpus()
     return {"threads": len(cpus) or 1, "cpus": cpus}
 
@@ -97,7 +97,7 @@ class Measurement:
                         keep(self)
 
     def _spec(self, name: str, batches: Sequence[int], stack: contextlib.ExitStack) -> Dict[str, Any]:
-        """What the processes are told of a network, whose files are in a folder that ends with ``stack``."""
+        """SPEC for the processes of a network; its files are in a folder that ``stack`` removes."""
         row = variants.get(name)
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastalex-gpu-"))
         spec = dict(self.base, variant=name, folder=folder, batches=list(batches))
@@ -135,11 +135,11 @@ class Measurement:
         return rows
 
     def wrong(self) -> List[Dict[str, Any]]:
-        """Rows of fastalex whose result is not that of the naive backend."""
+        """Rows of fastalex whose result differs from the naive backend's."""
         return [row for row in self.rows if row["peer"] == "fastalex" and row["status"] == WRONG]
 
     def failed(self) -> List[Dict[str, Any]]:
-        """Rows of fastalex that have no figures, because the GPU had too little memory."""
+        """Rows of fastalex without figures because the GPU had too little memory."""
         return [row for row in self.rows if row["peer"] == "fastalex" and row["status"] == FAILED]
 
 
@@ -159,21 +159,21 @@ def smi(index: int, run: Callable[[Sequence[str]], str] = power.run_smi) -> Opti
 
 
 def record(measurement: Measurement, name: str, base: Mapping[str, Any]) -> Dict[str, Any]:
-    """The result file of device ``name``: ``rows`` are fastalex's, ``failed`` those of them without figures, ``peers``
+    """The result file of device ``name``: ``rows`` are fastalex's, ``failed`` its rows without figures, ``peers``
     the others'.
 
     ``base`` is the record of the machine, as for a CPU.
     """
     gpu = measurement.place.gpu
     known = rules.known_as(gpu)
-    found = dict(base, device=name, title=known.card.name if known.card else gpu.name)
-    found["machine"] = dict(base["machine"], gpu=dict(vars(gpu)), smi=smi(measurement.place.index))
-    found["versions"] = dict(base["versions"], **measurement.peaks["versions"])
+    result = dict(base, device=name, title=known.card.name if known.card else gpu.name)
+    result["machine"] = dict(base["machine"], gpu=dict(vars(gpu)), smi=smi(measurement.place.index))
+    result["versions"] = dict(base["versions"], **measurement.peaks["versions"])
     own = [row for row in measurement.rows if row["peer"] == "fastalex" and row["status"] != FAILED]
-    found["rows"] = [dict(row, cold=None, peak_rss_mib=None) for row in own]
-    found["failed"] = measurement.failed()
-    found["peers"] = [row for row in measurement.rows if row["peer"] != "fastalex"]
-    found["peers_missing"] = measurement.peaks["reason"] or None
-    found["tuning"] = measurement.tuning
-    found["peaks"] = measurement.peaks["peaks"]
-    return found
+    result["rows"] = [dict(row, cold=None, peak_rss_mib=None) for row in own]
+    result["failed"] = measurement.failed()
+    result["peers"] = [row for row in measurement.rows if row["peer"] != "fastalex"]
+    result["peers_missing"] = measurement.peaks["reason"] or None
+    result["tuning"] = measurement.tuning
+    result["peaks"] = measurement.peaks["peaks"]
+    return result

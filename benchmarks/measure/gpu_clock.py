@@ -1,4 +1,4 @@
-"""Clocks for what runs on a GPU, and the two ceilings of the GPU itself.
+"""Clocks for work on a GPU, and the two ceilings of the GPU itself.
 
 With PyTorch on the GPU, CUDA events stand around each call, and calls are queued without waiting in between. Without
 it, the host's clock is stopped around a call and a wait, which adds the time of the wait (:data:`HOST` is noted with
@@ -60,7 +60,7 @@ class HostClock:
 
     def times(self, call: Callable[[], Any], runs: int, cold: bool) -> List[float]:
         """Milliseconds of each of ``runs`` calls."""
-        found = []
+        times_ms = []
         for _ in range(runs):
             if cold:
                 self.flush()
@@ -68,8 +68,8 @@ class HostClock:
             before = self.clock()
             call()
             self.wait()
-            found.append((self.clock() - before) * 1e3)
-        return found
+            times_ms.append((self.clock() - before) * 1e3)
+        return times_ms
 
 
 def measure(clock: Any, call: Callable[[], Any], seconds: float, least: int, cold: bool) -> List[float]:
@@ -82,18 +82,18 @@ def measure(clock: Any, call: Callable[[], Any], seconds: float, least: int, col
 
 def latency(clock: Any, call: Callable[[], Any], runs: int, now: Callable[[], float] = time.perf_counter) -> float:
     """Median ms on the host's clock from a call on an idle GPU to its result."""
-    found = []
+    times_ms = []
     for _ in range(runs):
         clock.wait()
         before = now()
         call()
         clock.wait()
-        found.append((now() - before) * 1e3)
-    return float(np.median(found))
+        times_ms.append((now() - before) * 1e3)
+    return float(np.median(times_ms))
 
 
 def torch_reason() -> str:
-    """Why PyTorch cannot use the GPU; empty if it can."""
+    """Reason why PyTorch cannot use the GPU; empty if it can."""
     try:
         import torch
     except ImportError:
@@ -116,10 +116,10 @@ def peaks(device: str) -> Optional[Dict[str, float]]:
     source = torch.zeros(min(PROBE_BYTES, free // 4), dtype=torch.uint8, device=clock.device)
     target = torch.empty_like(source)
     ms = min(clock.times(lambda: target.copy_(source), PROBE_RUNS, False))
-    found = {"gb_s": 2.0 * source.numel() / ms / 1e6}
+    ceilings = {"gb_s": 2.0 * source.numel() / ms / 1e6}
     for name, dtype in (("fp32_tflops", torch.float32), ("fp16_tflops", torch.float16)):
         side = PROBE_SIDE if free > 4 << 30 else PROBE_SIDE // 4
         a = torch.randn(side, side, dtype=dtype, device=clock.device)
         ms = min(clock.times(lambda a=a: torch.mm(a, a), PROBE_RUNS, False))
-        found[name] = 2.0 * side**3 / ms / 1e9
-    return found
+        ceilings[name] = 2.0 * side**3 / ms / 1e9
+    return ceilings

@@ -1,6 +1,6 @@
-"""The engines that are compared on a GPU: fastalex in its kinds of numbers, and PyTorch at its best.
+"""The engines compared on a GPU: fastalex in each of its precisions, and PyTorch at its best.
 
-An engine is loaded for one batch and then called again and again. Input and output stay on the GPU, so that nothing but
+An engine is loaded for one batch and then called again and again. Input and output stay on the GPU, so that only
 the network is timed. fastalex takes and gives float32 NCHW, as its users have it; PyTorch gets its input in the
 precision and layout that suit it best, and may leave its output so: conversions are at fastalex's cost only.
 """
@@ -36,7 +36,7 @@ class Fastalex:
         return self.out.numpy()  # waits
 
     def flush(self, size: int) -> Callable[[], Any]:
-        """What overwrites the L2 cache of ``size`` bytes, where nothing quicker is at hand."""
+        """Function that overwrites an L2 cache of ``size`` bytes; used where nothing quicker is available."""
         values = np.zeros(2 * size // 4 + 1, np.float32)
         buffer = self.net.to_device(values)
         return lambda: buffer.copy_from(values)
@@ -76,7 +76,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Engine:
-    """One mode of fastalex or of a peer; ``numeric_class`` is what is compared with what (:data:`GPU_CLASSES`)."""
+    """One mode of fastalex or of a peer; engines of the same ``numeric_class`` are compared (:data:`GPU_CLASSES`)."""
 
     name: str
     peer: str
@@ -114,15 +114,15 @@ ENGINES: Dict[str, Engine] = {
 def chosen(
     fc_weights: Optional[Sequence[str]], torch_reason: str, names: Optional[Sequence[str]] = None
 ) -> Tuple[Engine, ...]:
-    """The engines to measure: those of fastalex with one of ``fc_weights`` (None: all), PyTorch's if it can be had.
+    """The engines to measure: those of fastalex with one of ``fc_weights`` (None: all), PyTorch's if it can be used.
 
     :param names: only these, in this order.
     """
-    found = []
+    engines = []
     for name in ENGINES if names is None else dict.fromkeys(names):
         engine = ENGINES[name]
         if engine.peer == "fastalex" and (fc_weights is None or engine.fc_weights in fc_weights):
-            found.append(engine)
+            engines.append(engine)
         if engine.peer == "torch" and not torch_reason:
-            found.append(engine)
-    return tuple(found)
+            engines.append(engine)
+    return tuple(engines)

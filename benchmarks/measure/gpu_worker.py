@@ -24,8 +24,10 @@ LAYER_CALLS = 50
 
 
 def measure(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """A row for each batch: correctness first; what is wrong is not timed. A batch for which there is too little memory
-    has a row that says so, and the next one is tried."""
+    """Measure a row for each batch: correctness first; a wrong result is not timed.
+
+    A batch for which there is too little memory has a row that says so, and the next one is tried.
+    """
     engine = ENGINES[spec["engine"]]
     net = engine.make(spec, **engine.options)
     reference = np.load(spec["path"])
@@ -55,12 +57,12 @@ def measure_batch(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """fastalex raises MemoryError; PyTorch a RuntimeError that is called OutOfMemoryError from 1.13 on."""
+    """fastalex raises MemoryError; PyTorch a RuntimeError, named OutOfMemoryError since 1.13."""
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def make_clock(spec: Mapping[str, Any], net: Any) -> Any:
-    """Events where PyTorch can use the GPU, else the host's clock."""
+    """Clock by events if PyTorch can use the GPU, otherwise the host's clock."""
     if gpu_clock.torch_reason():
         return gpu_clock.HostClock(lambda: net.result(), net.flush(spec["l2_bytes"]))
     import torch
@@ -101,7 +103,7 @@ def correctness(engine: Engine, net: Any, spec: Mapping[str, Any], reference: np
 
 
 def kept_reference(net: Any, spec: Mapping[str, Any], count: int) -> np.ndarray:
-    """Logits of the same three images by the naive backend, with the weights as the net keeps them."""
+    """Logits of the same three images by the naive backend, with the net's own (dequantized) weights."""
     if not hasattr(net, "kept"):
         from fastalex import AlexNet
 
@@ -131,7 +133,7 @@ def peaks(spec: Mapping[str, Any]) -> Dict[str, Any]:
 def main(words: Sequence[str]) -> int:
     task, spec = words[0], json.loads(words[1])
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what an engine prints must not stand before the answer
+    os.dup2(2, 1)  # output of an engine must not precede the answer
     answers.write(json.dumps({"measure": measure, "peaks": peaks}[task](spec)) + "\n")
     answers.flush()
     return 0

@@ -20,7 +20,7 @@ from benchmarks.measure import timing
 from benchmarks.measure.conversions import calibration_images
 from benchmarks.measure.runtimes import steps_of
 
-CALLS = {1: 200}  # by batch
+CALLS = {1: 200}  # calls, by batch
 CALLS_LARGE = 20
 QUICK_CALLS = 5
 FUSED = ("relu", "tanh", "dropout")

@@ -12,7 +12,7 @@ from benchmarks.measure.processes import CHILD_TIMEOUT_S
 from benchmarks.numeric_classes import mode_name
 
 CASE = ("variant", "batch", "threads", "precision", "fc_weights")
-#: The modes that are measured unless others are asked for.
+#: Modes that are measured by default.
 MODES = (("fp32", "fp32"), ("bf16", "int8"), ("int8", "int8"))
 
 
@@ -41,7 +41,7 @@ class Measurement:
         self.rows.append(row)
 
     def _limits(self, spec: Mapping[str, Any]) -> List[Dict[str, Optional[float]]]:
-        """One run of the machine's limits; says once why they cannot be measured."""
+        """Measure the machine's limits once; report once if they cannot be measured."""
         if self.without_limits:
             return []
         try:

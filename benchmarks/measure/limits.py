@@ -1,6 +1,6 @@
-"""What this machine can do at most, measured beside the engines.
+"""Upper limits of this machine, measured beside the engines.
 
-``limits.cpp`` measures the rates; the compiler that builds fastalex builds it, too, into a temporary folder.
+``limits.cpp`` measures the rates; the compiler that builds fastalex builds it into a temporary folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Dict, Optional, Sequence
 SOURCE = Path(__file__).resolve().with_name("limits.cpp")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-O2", "-std=c++14", "-pthread")
-# Far more than any cache holds, and few enough times to take about two seconds. Quick: about a half.
+# Buffers far larger than any cache, and repetitions for about two seconds (quick: half a second).
 SIZE_MIB, REPEATS = 1024, 4
 QUICK_SIZE_MIB, QUICK_REPEATS = 256, 2
 TIMEOUT_S = 120.0
@@ -27,7 +27,7 @@ class NoLimitsError(RuntimeError):
 
 
 def compile_program(folder: str) -> str:
-    """The path of the compiled program. :raises NoLimitsError: without a compiler that can."""
+    """Compile the program and return its path. :raises NoLimitsError: without a compiler that can."""
     named = os.environ.get("CXX")
     command = shlex.split(named) if named else [one for one in COMPILERS if shutil.which(one)][:1]
     if not command:

@@ -1,7 +1,7 @@
 """LPIPS beside the package lpips: the same weights, images and CPUs.
 
 Each of the two lives in a process of its own (lpips_worker.py) and sleeps while the other is timed; they take turns in
-shuffled order, one burst of calls at a time. Nothing is timed before the results have been compared. Memory is the
+shuffled order, one burst of calls at a time. Timing starts after the results have been compared. Memory is the
 resident size of fresh processes, one for each case: its peak from start to end, its peak while distances are computed
 (Linux's clear_refs sets the peak back once the metric is made), and what of both importing the packages takes.
 """
@@ -25,11 +25,11 @@ from benchmarks.measure.lpips_worker import CASES, MAKERS, SIDE
 ENGINES = tuple(MAKERS)
 QUICK = ("batch 1", "batch 16")
 # Both sum up in float32, fastalex by Winograd's algorithm: its roundings are some ten times float32's own.
-TOLERANCE = 1e-4  # of the largest distance
+TOLERANCE = 1e-4  # relative to the largest distance
 
 
 class Process:
-    """One engine, asked for bursts."""
+    """A worker process with one engine, which answers requests for bursts."""
 
     def __init__(self, name: str, threads: int) -> None:
         self.process = subprocess.Popen(
@@ -61,13 +61,13 @@ def measure_times(cases: Sequence[str], threads: int, quick: bool, folder: Path)
         for case in cases:
             _, _, rounds, burst = CASES[case]
             paths = {name: folder / (f"{name}-{case.replace(' ', '-')}.npy") for name in ENGINES}
-            for name in ENGINES:  # warm-up, and the results
+            for name in ENGINES:  # warm-up, which also gives the results
                 live[name](case, 1, str(paths[name]))
             difference = compare(*(np.load(str(paths[name])) for name in ENGINES))
             times: Dict[str, List[float]] = {name: [] for name in ENGINES}
             for _ in range(max(2, rounds // 4) if quick else rounds):
                 for name in order.sample(ENGINES, len(ENGINES)):
-                    time.sleep(0.1)  # the threads of the one before go to sleep
+                    time.sleep(0.1)  # until the threads of the other engine sleep
                     times[name] += live[name](case, burst)
             for name in ENGINES:
                 row = timing.summarize([1e3 * seconds for seconds in times[name]], CASES[case][0])
@@ -80,7 +80,7 @@ def measure_times(cases: Sequence[str], threads: int, quick: bool, folder: Path)
 
 
 def compare(mine: np.ndarray, theirs: np.ndarray) -> float:
-    """The largest difference in parts of the largest distance. :raises WrongResultError: if it is no rounding."""
+    """Largest difference relative to the largest distance. :raises WrongResultError: if it exceeds rounding."""
     difference = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
     if mine.shape != theirs.shape or not difference <= TOLERANCE or np.abs(theirs).max() < 1e-4:
         raise WrongResultError(f"the results differ by {difference:.2e} of the largest")

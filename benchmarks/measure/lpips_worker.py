@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks import neighbors
 
 SIDE = 256
-# Name -> images on each side, whether all are paired, rounds, calls in a burst.
+# Name -> images on each side, whether all pairs are compared, rounds, calls per burst.
 CASES = {
     "batch 1": (1, False, 15, 5),
     "batch 16": (16, False, 8, 1),
@@ -31,7 +31,7 @@ def images(count: int, seed: int) -> np.ndarray:
 
 
 def arrays() -> Dict[str, np.ndarray]:
-    """Random convolutions, the same for both."""
+    """Random convolutions, the same for both engines."""
     from fastalex import variants
     from fastalex.weights import initial
 

@@ -1,4 +1,4 @@
-"""The machine and how it is used: threads and CPUs, and what a record says of them."""
+"""The machine and its settings: threads, CPUs, and their part of a record."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WRITTEN = ("benchmarks/results", "benchmarks/charts", "benchmarks/experiments/re
 def setting(threads: Optional[Sequence[int]], quick: bool, also: Sequence[int] = ()) -> Dict[str, Any]:
     """Numbers of threads (``counts``; ``threads`` is the highest), the CPUs to pin to, and quick.
 
-    :param threads: the numbers that are wanted; None for one thread on each CPU, and the numbers of ``also``.
+    :param threads: the requested numbers; None for one thread on each CPU, and the numbers of ``also``.
     :raises UserError: for more threads than there are CPUs.
     """
     cpus = timing.available_cpus()
@@ -58,7 +58,7 @@ def commit(folder: Path = records.ROOT) -> Optional[str]:
 
 
 def make_record(base: Dict[str, Any], rows: List[Dict[str, Any]]) -> Dict[str, Any]:
-    """The result file: what was measured, where, and with what."""
+    """Record of a result file: the rows, the machine, and the versions of the software."""
     import fastalex
     from fastalex import _core
 
@@ -108,7 +108,7 @@ def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Di
     from fastalex import _core
 
     cpu = devices.cpu()
-    found = {"python": platform.python_version(), "numpy": np.__version__, "fastalex": fastalex.__version__}
+    common = {"python": platform.python_version(), "numpy": np.__version__, "fastalex": fastalex.__version__}
     return {
         "schema": 1,
         "device": device,
@@ -117,5 +117,5 @@ def short_record(device: str, quick: bool, machine: Dict[str, Any], versions: Di
         "date": today(),
         "commit": commit(),
         "machine": {"architecture": cpu.machine, "isa": str(_core.cpu_isa()), **machine},
-        "versions": {**found, **versions},
+        "versions": {**common, **versions},
     }

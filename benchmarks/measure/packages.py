@@ -11,9 +11,9 @@ from benchmarks.measure.engines import Engine
 
 
 def version(engine: Engine) -> Optional[str]:
-    """The version of the distribution; None where pip does not know it."""
-    found = _distribution(engine.distributions)
-    return found.version if found else None
+    """Version of the engine's distribution; None if pip does not know it."""
+    distribution = _distribution(engine.distributions)
+    return distribution.version if distribution else None
 
 
 def installed_mb(names: Sequence[str], without: Sequence[str] = ()) -> Optional[float]:
@@ -37,7 +37,7 @@ def installed_mb(names: Sequence[str], without: Sequence[str] = ()) -> Optional[
             name, _, marker = requirement.partition(";")
             if "extra" not in marker:
                 needed = _distribution([re.split(r"[^A-Za-z0-9._-]", name.strip())[0]])
-                todo += [needed] if needed else []  # one that another system would need is not installed here
+                todo += [needed] if needed else []  # requirements of other systems are not installed
     return sum(seen.values()) / 1e6
 
 

@@ -27,10 +27,10 @@ from benchmarks.measure.processes import CHILD_TIMEOUT_S
 from benchmarks.records import FAILED, MISSING, OK, SKIPPED, WRONG
 from fastalex import variants
 
-BURST_S = 0.15  # a burst lasts about so long, so that a turn costs the same for a fast and a slow engine
+BURST_S = 0.15  # target length of a burst, so that a turn costs the same for fast and slow engines
 MOST_CALLS = 20
-PAUSE_S = 0.05  # the threads of the engine before go to sleep
-ROUNDS = {1: 15}  # by batch
+PAUSE_S = 0.05  # until the threads of the previous engine sleep
+ROUNDS = {1: 15}  # rounds, by batch
 ROUNDS_LARGE = 6
 COLD_REPEATS = 3
 # --quick: all in all under 3 minutes on two CPUs. The limit is checked before each step, and the longest steps (a
@@ -68,9 +68,9 @@ class Comparison:
         self.meter = power.Meter()
         self.rows: List[Dict[str, Any]] = []
         self.cold: List[Dict[str, Any]] = []
-        self.limits: List[Dict[str, Any]] = []  # of each case, what was measured between its rounds
-        self.steps: List[Dict[str, Any]] = []  # of each engine that tells them, network and batch
-        self.without_limits: Optional[str] = None  # the reason
+        self.limits: List[Dict[str, Any]] = []  # limits of each case, measured between its rounds
+        self.steps: List[Dict[str, Any]] = []  # for each network, batch and engine that reports them
+        self.without_limits: Optional[str] = None  # why there are none
 
     def run(self, names: Sequence[str], batches: Sequence[int]) -> None:
         """Compare for each network of ``names`` and each batch. :raises EngineError: if fastalex itself fails."""
@@ -86,7 +86,7 @@ class Comparison:
                 self._network(name, list(batches), folder, dict(out))
 
     def run_cold(self, names: Sequence[str]) -> None:
-        """Only the fresh processes, for each network of ``names``."""
+        """Measure only cold starts, for each network of ``names``."""
         for name in names:
             with self.tools.folder(name, self.quick) as folder:
                 out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
@@ -101,8 +101,8 @@ class Comparison:
         return spec
 
     def _missing(self) -> List[Tuple[Engine, str]]:
-        found = [(engine, self.tools.missing(engine)) for engine in self.chosen]
-        return [(engine, f"{module} is not installed") for engine, module in found if module]
+        missing = [(engine, self.tools.missing(engine)) for engine in self.chosen]
+        return [(engine, f"{module} is not installed") for engine, module in missing if module]
 
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
         spec = self._spec(name, folder)
@@ -132,7 +132,7 @@ class Comparison:
         reference: np.ndarray,
         out: Dict[str, Tuple[str, str]],
     ) -> None:
-        """The rows of one network, batch and number of threads: load and check all, then time all that are right."""
+        """Measure one network, batch and number of threads: load and check all engines, then time the correct ones."""
         where = f"{spec['variant']}, batch {batch}, threads {spec['threads']}"
         self.say(f"{where}: loading and checking")
         rows: Dict[str, Dict[str, Any]] = {}
@@ -142,7 +142,7 @@ class Comparison:
             if engine.name in out:
                 row["status"], row["note"] = out[engine.name]
             rows[engine.name] = row
-        # one at a time, as the time of loading is a figure; a quick run has no time for that
+        # one at a time, since loading is timed; a quick run loads in parallel
         with ThreadPoolExecutor(len(self.cpus) if self.quick else 1) as pool:
             list(pool.map(lambda row: self._load(row, live, spec["folder"], reference), rows.values()))
         steps = {name: row.pop("steps", None) for name, row in rows.items()}
@@ -179,7 +179,7 @@ class Comparison:
             self.say(self.without_limits)
 
     def _load(self, row: Dict[str, Any], live: Mapping[str, Ask], folder: str, reference: np.ndarray) -> None:
-        """Load the engine of ``row`` for its batch and check its result, unless it is out or there is no time."""
+        """Load the engine of ``row`` for its batch and check its result, unless it is out or the time is up."""
         name, batch = row["engine"], row["batch"]
         if row["status"] != OK:
             return
@@ -189,7 +189,7 @@ class Comparison:
         path = os.path.join(folder, f"result of {name}.npy")
         try:
             answer = live[name](do="load", batch=batch, path=path)
-            expected = reference[[0, 1 if batch > 2 else 0, 0]]  # the last image is the first once more
+            expected = reference[[0, 1 if batch > 2 else 0, 0]]  # the last image repeats the first
             row.update(answer, **agreement(self.tools.result(path), expected, answer["numeric_class"]))
         except EngineError as error:
             row["status"], row["note"] = FAILED, str(error)
@@ -218,7 +218,7 @@ class Comparison:
             self.random.shuffle(order)
             for name in order:
                 if self.budget.spent and times[name]:
-                    continue  # each has had a turn, and there is no time for another
+                    continue  # every engine has had a turn, and the time is up
                 time.sleep(PAUSE_S)
                 calls = max(1, min(MOST_CALLS, int(BURST_S * 1e3 / max(call_ms[name], 1e-3))))
                 try:
@@ -233,8 +233,8 @@ class Comparison:
         return times, watts
 
     def _cold_starts(self, spec: Mapping[str, Any], names: Sequence[str]) -> None:
-        """Fresh processes of each engine, in turns; in a quick run only one each, while time is left."""
-        found: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
+        """Measure cold starts of each engine, in turns; a quick run makes one each while time is left."""
+        starts: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
         if self.quick:
             names = [name for name in names if ENGINES[name].peer == "fastalex" and not self.cold]
         self.say(f"{spec['variant']}: cold starts")
@@ -243,10 +243,10 @@ class Comparison:
                 if self.budget.spent:
                     continue
                 try:
-                    found[name].append(self.tools.once("cold", dict(spec, engine=name), CHILD_TIMEOUT_S))
+                    starts[name].append(self.tools.once("cold", dict(spec, engine=name), CHILD_TIMEOUT_S))
                 except EngineError as error:
                     self.say(f"{spec['variant']}: cold start of {name}: {error}")
-        for name, runs in found.items():
+        for name, runs in starts.items():
             if runs:
                 keys = [key for key in runs[0] if all(run[key] is not None for run in runs)]
                 row = {"variant": spec["variant"], "engine": name, "repeats": len(runs), "peak_rss_mib": None}
@@ -254,10 +254,10 @@ class Comparison:
 
 
 def figures(times_ms: Sequence[float], watts: Sequence[float], batch: int) -> Dict[str, Any]:
-    """Median, percentiles, and energy where it was metered; None for what was not measured."""
+    """Median, percentiles and, where metered, energy; None for figures that were not measured."""
     keys = ("median_ms", "p10_ms", "p90_ms", "runs", "images_per_s")
-    found: Dict[str, Any] = timing.summarize(times_ms, batch) if times_ms else dict.fromkeys(keys)
-    found["ms_per_image"] = found["median_ms"] / batch if times_ms else None
-    found["watts"] = float(np.mean(watts)) if watts else None
-    found["mj_per_image"] = found["watts"] * found["ms_per_image"] if watts and times_ms else None
-    return found
+    summary: Dict[str, Any] = timing.summarize(times_ms, batch) if times_ms else dict.fromkeys(keys)
+    summary["ms_per_image"] = summary["median_ms"] / batch if times_ms else None
+    summary["watts"] = float(np.mean(watts)) if watts else None
+    summary["mj_per_image"] = summary["watts"] * summary["ms_per_image"] if watts and times_ms else None
+    return summary

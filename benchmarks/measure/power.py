@@ -1,7 +1,7 @@
-"""The state that a measurement depends on, and what it costs: clocks, governor, power mode, watts.
+"""State of the machine during a measurement: clocks, governor, power mode, watts.
 
-Every function reads files under ``root`` (the root of the file system; another folder in the tests) and gives None for
-what is not there or makes no sense. None of them raises.
+Every function reads files under ``root`` (the root of the file system; another folder in the tests) and returns None
+for missing or malformed values. None of them raises.
 
 Jetson's INA3221: the driver of JetPack 4 has ``rail_name_K`` and ``in_powerK_input`` (mW) under
 ``/sys/bus/i2c/drivers/ina3221x/*/iio:device*`` (rbonghi/jetson_stats, issue 131); the one of JetPack 5 and 6 is the
@@ -42,17 +42,17 @@ def number(path: Path) -> Optional[float]:
 
 
 def rails(root: Path = ROOT) -> Dict[str, float]:
-    """Watts of each rail of every INA3221; empty where there is none."""
-    found: Dict[str, float] = {}
+    """Watts of each rail of every INA3221 power monitor; empty if there is none."""
+    watts: Dict[str, float] = {}
     drivers = root / "sys/bus/i2c/drivers"
     for label in _glob(drivers, "ina3221x/*/iio*/rail_name_*"):
         power = number(label.with_name(f"in_power{label.name.rpartition('_')[2]}_input"))
-        _add(found, read(label), power, 1e-3)
+        _add(watts, read(label), power, 1e-3)
     for label in _glob(drivers, "ina3221/*/hwmon/hwmon*/in[123]_label"):
         channel = label.name[2]
         volts, amperes = (number(label.with_name(name % channel)) for name in ("in%s_input", "curr%s_input"))
-        _add(found, read(label), None if volts is None or amperes is None else volts * amperes, 1e-6)
-    return found
+        _add(watts, read(label), None if volts is None or amperes is None else volts * amperes, 1e-6)
+    return watts
 
 
 def _glob(folder: Path, pattern: str) -> List[Path]:
@@ -62,13 +62,13 @@ def _glob(folder: Path, pattern: str) -> List[Path]:
         return []
 
 
-def _add(found: Dict[str, float], name: Optional[str], value: Optional[float], unit: float) -> None:
+def _add(watts: Dict[str, float], name: Optional[str], value: Optional[float], unit: float) -> None:
     if name and name != "NC" and value is not None:  # NC: the channel is not connected
-        found[name] = value * unit
+        watts[name] = value * unit
 
 
 def board_watts(root: Path = ROOT) -> Optional[float]:
-    """Watts that flow into the module; None where no meter says so."""
+    """Watts that flow into the module; None without a meter."""
     measured = rails(root)
     return next((measured[name] for name in INPUT_RAILS if name in measured), None)
 
@@ -91,8 +91,8 @@ def gpu(run: Callable[[Sequence[str]], str] = run_smi) -> Optional[Dict[str, Any
 
 
 def gpu_watts(run: Callable[[Sequence[str]], str] = run_smi) -> Optional[float]:
-    found = gpu(run)
-    return found["watts"] if found else None
+    facts = gpu(run)
+    return facts["watts"] if facts else None
 
 
 def _float(text: str) -> Optional[float]:
@@ -103,7 +103,7 @@ def _float(text: str) -> Optional[float]:
 
 
 def state(cpus: Sequence[int], root: Path = ROOT) -> Dict[str, Any]:
-    """How the machine is set: governor and clocks of ``cpus``, nvpmodel's mode, whether the clocks are held."""
+    """Settings of the machine: governor and clocks of ``cpus``, nvpmodel's mode, whether the clocks are locked."""
     frequency = root / "sys/devices/system/cpu"
     folders = [frequency / (f"cpu{cpu}") / "cpufreq" for cpu in cpus]
     governors = sorted({governor for governor in (read(folder / "scaling_governor") for folder in folders) if governor})
@@ -123,7 +123,7 @@ def _cpuinfo_mhz(root: Path, cpus: Sequence[int]) -> Optional[float]:
 
 
 def nvpmodel(root: Path = ROOT) -> Optional[str]:
-    """The power mode of a Jetson: the number that nvpmodel keeps in its status file, with its name."""
+    """Power mode of a Jetson: the number in nvpmodel's status file, with its name."""
     mode = re.search(r"pmode:0*(\d+)", read(root / "var/lib/nvpmodel/status") or "")
     if not mode:
         return None
@@ -132,21 +132,21 @@ def nvpmodel(root: Path = ROOT) -> Optional[str]:
 
 
 def jetpack(root: Path = ROOT) -> Optional[str]:
-    """The releases of JetPack, as its Debian package says, and of L4T below it; None where it is no Jetson."""
-    found = []
+    """Releases of JetPack (from its Debian package) and of L4T; None if this is not a Jetson."""
+    releases = []
     package = re.search(
         r"^Package: nvidia-jetpack\n(?:.+\n)*?Version: (\S+)", read(root / "var/lib/dpkg/status") or "", re.MULTILINE
     )
     if package:
-        found.append("JetPack " + package.group(1))
+        releases.append("JetPack " + package.group(1))
     release = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", read(root / "etc/nv_tegra_release") or "")
     if release:
-        found.append("L4T {}.{}".format(*release.groups()))
-    return ", ".join(found) or None
+        releases.append("L4T {}.{}".format(*release.groups()))
+    return ", ".join(releases) or None
 
 
 def jetson_gpu_mhz(root: Path = ROOT) -> Optional[float]:
-    """What a Jetson's GPU runs at, by devfreq: ``57000000.gpu`` on a Nano, ``17000000.gp10b`` on a TX2, and so on."""
+    """Clock of a Jetson's GPU in MHz, from devfreq: ``57000000.gpu`` on a Nano, ``17000000.gp10b`` on a TX2."""
     for name in ("gpu", "gp10b", "gv11b", "ga10b"):
         for path in _glob(root / "sys/class/devfreq", f"*.{name}/cur_freq"):
             clock = number(path)

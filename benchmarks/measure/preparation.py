@@ -1,4 +1,4 @@
-"""Making the files of a comparison's engines, in processes of their own, before anything is timed."""
+"""Preparation of the engines' files in separate processes, before anything is timed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ OWN_FILES = {"weights", *(file for one in ENGINES.values() if one.peer == "fasta
 
 
 class Preparation:
-    """How the files are made.
+    """Makes the files.
 
-    :param quick: the folder is kept, and what was finished there is not made again.
+    :param quick: the folder persists, and finished files are not made again.
     """
 
     def __init__(self, tools: Tools, budget: Budget, quick: bool, say: Callable[[str], None]) -> None:
@@ -32,7 +32,7 @@ class Preparation:
         """
         ready = [engine for engine in chosen if engine.name not in out]
         made: Dict[str, Future] = {}
-        # In order, so that what a task waits for was begun before it: all need the weights, which come first.
+        # In order, so that a task starts after those it waits for: all need the weights, which come first.
         with ThreadPoolExecutor(max(1, len(spec["cpus"]))) as pool:
             for name in conversions(ready):
                 needs = [made[need] for need in ("weights", *NEEDS.get(name, ())) if need in made]
@@ -44,7 +44,7 @@ class Preparation:
                     out.setdefault(engine.name, done[name])
 
     def _one(self, spec: Mapping[str, Any], name: str, needs: Sequence[Future]) -> Optional[Tuple[str, str]]:
-        """Why there is no file, as the status and note of a row; None for success."""
+        """Make one file; return status and note of a row on failure, None on success."""
         missing = [reason for reason in (need.result() for need in needs) if reason]
         if missing:
             return missing[0]
@@ -66,5 +66,5 @@ class Preparation:
         return None
 
     def _limit(self, conversion: str) -> float:
-        """Seconds for a conversion; fastalex's own files are written in any case."""
+        """Time limit of a conversion in seconds; None for fastalex's own files, which are always written."""
         return CHILD_TIMEOUT_S if conversion in OWN_FILES else max(1.0, self.budget.left)

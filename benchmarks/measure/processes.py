@@ -1,4 +1,4 @@
-"""Processes of their own, in which everything is measured: how they are started, and how their answer is read."""
+"""Worker processes, in which everything is measured: starting them and reading their answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def command(module: str, *words: str) -> List[str]:
 
 
 def environment(threads: int) -> Dict[str, str]:
-    """The environment of a process whose libraries are to use so many threads."""
+    """Environment of a process whose libraries use ``threads`` threads."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     return dict(os.environ, **{name: str(threads) for name in names})
 
@@ -29,7 +29,7 @@ def environment(threads: int) -> Dict[str, str]:
 def answer(task: str, words: Sequence[str]) -> Dict[str, Any]:
     """The JSON object that the command ``words`` prints last.
 
-    :param task: what it does, for the message.
+    :param task: name of the task, for error messages.
     :raises ChildError: if it fails, hangs or prints nothing.
     """
     try:

@@ -1,4 +1,4 @@
-"""The hardware's counters where most time is lost: Nsight Compute over the layers that are furthest from the ceilings.
+"""Hardware counters where most time is lost: Nsight Compute over the layers that are furthest from the ceilings.
 
 What a layer loses is its time less what the ceiling that binds it allows, as a share of its network's time, so that a
 row of batch 128 does not hide one of batch 1. Each row that has one of the slowest layers is run in a process of its
@@ -18,9 +18,9 @@ from benchmarks.report import gpu as report
 from fastalex.errors import UserError
 
 COUNT = 3
-LIMIT_S = 120.0  # of one row
+LIMIT_S = 120.0  # per row
 SECTIONS = ("SpeedOfLight", "LaunchStats", "Occupancy", "WarpStateStats", "MemoryWorkloadAnalysis")
-#: The clocks stay as they are set; what runs before the one call is not counted.
+#: The clocks are left alone; only the one call is counted.
 NCU = ["ncu", "--clock-control", "none", "--profile-from-start", "off", "--target-processes", "all"]
 NCU += [word for section in SECTIONS for word in ("--section", section)]
 Run = Callable[[Sequence[str]], str]
@@ -40,7 +40,7 @@ class Slow(NamedTuple):
 
 
 def slowest(record: Mapping[str, Any], count: int = COUNT) -> List[Slow]:
-    """The ``count`` layers that lose most, each where it loses most. Where no ceilings were measured, all is lost.
+    """The ``count`` layers that lose most, each where it loses most. Without ceilings all time counts as lost.
 
     :raises UserError: if the record has no times of layers.
     """
@@ -59,7 +59,7 @@ def slowest(record: Mapping[str, Any], count: int = COUNT) -> List[Slow]:
 
 
 def run_ncu(command: Sequence[str]) -> str:
-    """What the command prints. :raises MeasurementError: if it fails or takes too long, with its last line."""
+    """Run ncu and return its output. :raises MeasurementError: if it fails or takes too long, with its last line."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""The runtimes that are compared on a CPU: fastalex itself and its peers.
+"""The runtimes compared on a CPU: fastalex and its peers.
 
 Each takes a float32 NCHW numpy batch and gives float32 numpy logits; whatever change of layout or precision it wants
 happens inside the timed call. Every package is imported inside the functions, when its own process asks for it.
@@ -33,7 +33,7 @@ class Fastalex:
 
 
 def steps_of(net: Any, batch: int) -> Optional[List[Dict[str, Any]]]:
-    """What each step of a network of fastalex costs (``AlexNet.kernels``); None where the engine does not tell."""
+    """Cost of each step of a fastalex network (``AlexNet.kernels``); None if the engine does not report it."""
     from fastalex.errors import BackendError, UserError
 
     try:
@@ -88,7 +88,7 @@ class OnnxRuntime:
         options.intra_op_num_threads, options.inter_op_num_threads = self.spec["threads"], 1
         from fastalex.networks.onnx_export import BATCH
 
-        options.add_free_dimension_override_by_name(BATCH, batch)  # a fixed shape is what it optimizes best
+        options.add_free_dimension_override_by_name(BATCH, batch)  # fixed shapes are optimized best
         path = graph_path(self.spec, self.graph, ".onnx")
         self.session = self.package.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -1,4 +1,4 @@
-"""Which engines take part in a comparison."""
+"""Selection of the engines that take part in a comparison."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def fastest(record: Optional[Mapping[str, Any]], batches: Sequence[int], threads
     names = {name for name, one in ENGINES.items() if one.numeric_class in CLASSES}
     names = {name for name in names if ENGINES[name].peer == "fastalex"}
     for numeric_class in CLASSES:
-        found = set()
+        leaders = set()
         for case in ranking.cases(rows):
             ranked = [row for row in ranking.ranked(rows, case, numeric_class) if row["peer"] != "fastalex"]
-            found.update(row["engine"] for row in ranked[:1] if row["engine"] in ENGINES)
-        names |= found or set(USUALLY_FASTEST[numeric_class])
+            leaders.update(row["engine"] for row in ranked[:1] if row["engine"] in ENGINES)
+        names |= leaders or set(USUALLY_FASTEST[numeric_class])
     return [engine for engine in ENGINES.values() if engine.name in names]
 
 
@@ -38,5 +38,5 @@ def choose(names: Sequence[str]) -> List[Engine]:
             close = difflib.get_close_matches(name, PEERS, 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise UserError(f"there is no peer '{name}'{hint} (there are: {', '.join(PEERS)})")
-    wanted = ("fastalex", *(names or PEERS))
-    return [engine for engine in ENGINES.values() if engine.peer in wanted]
+    peers = ("fastalex", *(names or PEERS))
+    return [engine for engine in ENGINES.values() if engine.peer in peers]

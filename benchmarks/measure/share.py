@@ -1,4 +1,4 @@
-"""From the record of a GPU to a contributed result: little, nothing about its owner, and checked."""
+"""Reduction of a GPU record to a contributed result: small, checked, and without anything about its owner."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NOT_PLAIN = re.compile(r"[^A-Za-z0-9 .,;:+()/@#_=~-]+")
 
 
 def contribution(record: Mapping[str, Any], root: Path = power.ROOT) -> Dict[str, Any]:
-    """What of ``record`` is sent, as :mod:`benchmarks.contributed` has it.
+    """The part of ``record`` that is contributed, in the form of :mod:`benchmarks.contributed`.
 
     :raises MeasurementError: if the record makes no contribution, with the reason.
     """
     machine, versions, gpu = record["machine"], record["versions"], record["machine"]["gpu"]
     smi: Mapping[str, str] = machine.get("smi") or {}
-    found = {
+    shared = {
         "schema": contributed.VERSION,
         "device": record["device"],
         "title": plain(record["title"]),
@@ -55,10 +55,10 @@ def contribution(record: Mapping[str, Any], root: Path = power.ROOT) -> Dict[str
         "failed": [dict(_numbers(row), why=plain(row["note"])) for row in record.get("failed", ())],
     }
     try:
-        contributed.check(found)
+        contributed.check(shared)
     except ValueError as error:
         raise MeasurementError(f"what was measured cannot be shared: {error}") from None
-    return found
+    return shared
 
 
 def _numbers(row: Mapping[str, Any]) -> Dict[str, Any]:
@@ -72,12 +72,12 @@ def _row(row: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def plain(text: Optional[str]) -> Optional[str]:
-    """In the characters that a contributed result may have; None for nothing."""
+    """Replace characters that a contributed result may not have; None for empty text."""
     return " ".join(_NOT_PLAIN.sub(" ", text).split())[:200] or None if text else None
 
 
 def number(text: Optional[str]) -> Optional[float]:
-    """What nvidia-smi prints as a number; None for ``[N/A]`` and 0."""
+    """Parse a number of nvidia-smi; None for ``[N/A]`` and 0."""
     try:
         return float(text or "") or None
     except ValueError:

@@ -8,10 +8,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
-# Of the largest reference value, by precision. fp32: sums of up to 9216 products against sums in double; the others
-# round every activation, to 8 bits of a mantissa or to a grid of 255 steps.
+# Tolerances relative to the largest reference value, by precision. fp32: sums of up to 9216 products against sums in
+# double; the others round every activation, to 8 bits of mantissa or to a grid of 255 steps.
 TOLERANCES = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.1}
-SMALLEST_REFERENCE = 1e-3  # a smaller output would pass any comparison
+SMALLEST_REFERENCE = 1e-3  # smaller outputs would pass any comparison
 
 
 def summarize(times_ms: Sequence[float], batch: int) -> Dict[str, Any]:
@@ -55,7 +55,7 @@ def time_calls(
 def compare(result: np.ndarray, reference: np.ndarray, relative: float = TOLERANCES["fp32"]) -> Dict[str, Any]:
     """How far ``result`` is from ``reference`` (same shape), and whether that is within ``relative`` x max|reference|.
 
-    A result that is not finite, or a reference too small to tell anything, is not ok.
+    A result that is not finite, or a reference below :data:`SMALLEST_REFERENCE`, is not ok.
     """
     if result.shape != reference.shape:
         raise ValueError(f"shapes differ: {result.shape} and {reference.shape}")

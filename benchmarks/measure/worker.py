@@ -37,7 +37,7 @@ def serve(spec: Mapping[str, Any], lines: Iterable[str], say: Any) -> None:
                     answer["steps"] = net.steps(command["batch"])
             else:
                 answer = {"times_ms": burst(net.run, images, command["calls"])}
-        except Exception as error:  # noqa: BLE001  # whatever a peer throws is its result
+        except Exception as error:  # noqa: BLE001  # any exception of a peer becomes its result
             answer = {"error": one_line(error)}
         say(answer)
 
@@ -57,7 +57,7 @@ def load(net: Any, images: Any, command: Mapping[str, Any]) -> Any:
 
 
 def burst(run: Any, images: Any, calls: int) -> Any:
-    """Times of ``calls`` calls in ms; one before them, that wakes the caches and the threads, is thrown away."""
+    """Times of ``calls`` calls in ms; a first call, which warms caches and threads, is discarded."""
     run(images)
     times = []
     for _ in range(calls):
@@ -86,7 +86,7 @@ def cold(spec: Mapping[str, Any]) -> Dict[str, Any]:
     from benchmarks.measure.engines import ENGINES
 
     engine = ENGINES[spec["engine"]]
-    # No random numbers: their module would count among the engine's memory.
+    # Not random: numpy.random would count toward the engine's memory.
     images = numpy.linspace(-2, 2, int(numpy.prod(spec["shape"])), dtype=numpy.float32).reshape(1, *spec["shape"])
     if engine.peer == "torch":
         import fastalex.networks.torch_reference  # noqa: F401
@@ -129,7 +129,7 @@ def reference(spec: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def layers(spec: Mapping[str, Any]) -> Dict[str, Any]:
-    """Times of the layers of fastalex, which have a module of their own."""
+    """Measure the layers of fastalex (layer_times.py)."""
     from benchmarks.measure import layer_times
 
     return layer_times.measure(spec)
@@ -145,7 +145,7 @@ def main(words: Sequence[str]) -> int:
     if spec["cpus"]:
         os.sched_setaffinity(0, spec["cpus"])  # before an engine starts its threads
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what an engine prints must not stand among the answers
+    os.dup2(2, 1)  # output of an engine must not mix with the answers
 
     def say(answer: Mapping[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")

@@ -334,10 +334,10 @@ def test_info_of_a_processor_without_the_isa():
         ("classify x.png --weights none.npz", ("none.npz",)),
         ("classify x.png --weights digits --topk 0", ("--topk", "above 0")),
         ("classify x.png --weights digits --topk two", ("--topk", "two")),
-        ("classify x.png --weights digits --profile caffee", ("caffee", "did you mean 'caffe'")),
+        ("classify x.png --weights digits --profile caffee", ("'caffee'", "'caffe'")),
         ("classify x.png --weights digits --labels none.txt", ("none.txt",)),
         ("classify x.png --weights digits --variant alexnet2012", ("conv1.weight", "shape")),
-        ("classify x.png --weights digits --variant alexnet2021", ("did you mean 'alexnet2012'",)),
+        ("classify x.png --weights digits --variant alexnet2021", ("'alexnet2021'", "'alexnet2012'")),
         ("classify x.png --weights digits --device tpu", ("device", "tpu")),
         ("classify x.png --weights digits --fc-weights int3", ("int8", "int3")),
         ("classify x.png --weights digits --precision fp8", ("fp32", "fp8")),
@@ -345,11 +345,11 @@ def test_info_of_a_processor_without_the_isa():
         ("classify x.png --weights digits --threads 99999", ("threads", "99999")),
         ("classify x.png --weights digits --wieghts", ("--wieghts",)),
         ("classify x.png", ("weights",)),
-        ("summary alexnet", ("there is no variant",)),
+        ("summary alexnet", ("variant", "'alexnet'")),
         ("summary alexnet2012 --input-size 30", ("too small",)),
         ("summary alexnet2012 --num-classes -1", ("--num-classes",)),
         ("summary --table", ("name a variant",)),
-        ("summary torchvision --weights digits", ("the array 'features.0.weight' has shape (24, 3, 11, 11)",)),
+        ("summary torchvision --weights digits", ("features.0.weight", "(24, 3, 11, 11)")),
         ("bench --batch 0", ("--batch",)),
         ("bench --batch 5000", ("4096",)),
         ("bench --repeat 1.5", ("--repeat",)),
@@ -460,14 +460,14 @@ def test_output_that_cannot_be_written(arguments):
         command = [sys.executable, "-m", "fastalex", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.startswith(b"fastalex: the output cannot be written: ")
+    assert done.stderr.startswith(b"fastalex: ") and b"No space left" in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 
 def test_closed_standard_streams():
     done = process("-c", 'exec "$0" -m fastalex summary >&-', module=False, executable="/bin/sh")
     assert done.returncode == 2
-    assert done.stderr == b"fastalex: the output cannot be written: standard output is closed\n"
+    assert done.stderr.startswith(b"fastalex: ") and b"closed" in done.stderr and done.stderr.count(b"\n") == 1
     done = process("-c", 'exec "$0" -m fastalex nonsense 2>&-', module=False, executable="/bin/sh")
     assert (done.returncode, done.stdout) == (2, b"")
 

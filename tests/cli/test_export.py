@@ -23,7 +23,7 @@ LABELS = ["one", "two", "three", "four", "five", "six", "seven"]
 
 
 def saved(folder, name, **overrides):
-    """A weights file of a narrow network, and the network on the slow backend."""
+    """A weights file of a narrow network, and the network on the naive backend."""
     row = variants.get(name, **{**NARROW, **overrides})
     net = AlexNet(row, weights=initial.random_weights(row, seed=2), device="naive")
     path = folder / "net.safetensors"
@@ -66,7 +66,9 @@ def test_an_activation_for_each_layer_in_onnxruntime_and_back(tmp_path, name):
     words = ("relu", "leaky_relu(0.3)", "tanh", "sigmoid", "leaky_relu", "none", "sigmoid")
     path, row, net = saved(tmp_path, name, activation=words, output="sigmoid")
     out = tmp_path / "net.onnx"
-    assert main(["export", str(path), str(out), "--batch", "any", "--softmax"]) == 0  # the sigmoid stays the output
+    assert (
+        main(["export", str(path), str(out), "--batch", "any", "--softmax"]) == 0
+    )  # the network still ends in its sigmoid
     x = images(row, 3)
     close(run(out, x), net(x))
     found = adapt.find(weights.load(out)).variant
@@ -114,26 +116,26 @@ def test_quantized_weights_are_written_as_float32(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "word"),
     [
-        (["digits", "{}/net.bin"], "net.bin is to be: --to onnx or --to engine"),
-        (["digits", "{}/net.onnx", "--precision", "fp16"], "leave out --precision"),
-        (["digits", "{}/net.onnx", "--fc-weights", "int8"], "leave out --fc-weights"),
-        (["digits", "{}/net.onnx", "--engine", "native"], "leave out --engine"),
-        (["digits", "{}/net.onnx", "--batch", "0"], "must be a whole number above 0, not '0'"),
-        (["digits", "{}/net.onnx", "--input-size", "64"], "alexnet-digits does not take 64 x 64 images"),
-        (["digits", "{}/no/net.onnx"], "no/net.onnx cannot be written: No such file or directory"),
-        (["digits", "{}/net.engine", "--batch", "any"], "an engine needs its largest batch"),
-        (["digits", "{}/net.engine"], "device='tensorrt' cannot be used: this build has no tensorrt library"),
-        (["digits", "{}/net.engine", "--device", "cpu"], "device='cpu' has no engines; use device='tensorrt'"),
-        (["digits", "{}/net.engine", "--labels", "x"], "an engine holds no class names"),
+        (["digits", "{}/net.bin"], "--to onnx"),
+        (["digits", "{}/net.onnx", "--precision", "fp16"], "--precision"),
+        (["digits", "{}/net.onnx", "--fc-weights", "int8"], "--fc-weights"),
+        (["digits", "{}/net.onnx", "--engine", "native"], "--engine"),
+        (["digits", "{}/net.onnx", "--batch", "0"], "not '0'"),
+        (["digits", "{}/net.onnx", "--input-size", "64"], "64 x 64"),
+        (["digits", "{}/no/net.onnx"], "no/net.onnx"),
+        (["digits", "{}/net.engine", "--batch", "any"], "largest batch"),
+        (["digits", "{}/net.engine"], "no tensorrt library"),
+        (["digits", "{}/net.engine", "--device", "cpu"], "no engines"),
+        (["digits", "{}/net.engine", "--labels", "x"], "class names"),
         (["{}/none.pth", "{}/net.onnx"], "none.pth"),
     ],
 )
-def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, sentence):
+def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, word):
     assert main(["export", *(one.format(tmp_path) for one in arguments)]) == 2
     said = capsys.readouterr().err
-    assert sentence in said
+    assert word in said
     assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
@@ -149,7 +151,7 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path):
             stream.write(b"half")
             raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match=r"net\.onnx cannot be written: No space left"):
+    with pytest.raises(UserError, match=r"net\.onnx.*No space left"):
         write()
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
@@ -162,9 +164,9 @@ def test_an_engine_for_other_programs(tmp_path, emulated_tensorrt, monkeypatch, 
     with emulated_tensorrt.pretend("rtx30"):
         assert main([*arguments, "--precision", "fp16", "--fc-weights", "int4"]) == 0
         assert "engine, variant alexnet-digits, batch 3" in capsys.readouterr().out
-        (kept,) = (tmp_path / "cache" / "fastalex" / "engines").glob("*.engine")
-        # What is kept is the engine behind a header; what is exported is the engine alone.
-        assert kept.read_bytes().endswith(out.read_bytes())
-        assert kept.stat().st_size > out.stat().st_size
+        (cached,) = (tmp_path / "cache" / "fastalex" / "engines").glob("*.engine")
+        # The cached file is the engine behind a header; the exported file is the engine alone.
+        assert cached.read_bytes().endswith(out.read_bytes())
+        assert cached.stat().st_size > out.stat().st_size
         assert main([*arguments[:2], str(tmp_path / "no" / "x.plan"), *arguments[3:]]) == 2
         assert "no/x.plan" in capsys.readouterr().err

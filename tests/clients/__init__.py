@@ -1,1 +1,1 @@
-"""Tests of what other projects use: readouts, extractors, JetBot, the examples."""
+"""Tests of the interfaces for other projects: readouts, extractors, JetBot, the examples."""

@@ -24,7 +24,7 @@ DIGITS = EXAMPLES / "digits"
 
 
 def run(script, *words, code=0):
-    """What a script prints, and its sentences, in a process of its own."""
+    """Output and errors of a script in a process of its own."""
     command = [sys.executable, str(EXAMPLES / script), *map(str, words)]
     done = subprocess.run(command, capture_output=True, timeout=120)
     said = done.stdout.decode(), done.stderr.decode()
@@ -35,7 +35,7 @@ def run(script, *words, code=0):
 
 @pytest.fixture
 def run_here(monkeypatch, capsys):
-    """A script's output without another import of PyTorch."""
+    """Output of a script run in this process, which saves importing PyTorch again."""
     monkeypatch.syspath_prepend(str(EXAMPLES))
 
     def call(script, *words):
@@ -118,7 +118,7 @@ def test_a_mistake_is_one_sentence(script, tmp_path):
 
 
 def execute(name, folder, environment=(), extra=""):
-    """Run a notebook's cells in a kernel in ``folder``; what ``extra``, one more cell, prints."""
+    """Run a notebook's cells in a kernel in ``folder``; return what ``extra``, one more cell, prints."""
     import nbclient
     import nbformat
 
@@ -139,7 +139,7 @@ def execute(name, folder, environment=(), extra=""):
 
 @pytest.mark.slow
 def test_the_live_demo_drives_as_the_original_in_torch(robot):
-    """Each frame of the camera moves the robot once, the way the original's probability says."""
+    """Each frame of the camera moves the robot once, as the original's probability says."""
     folder, model = robot
     robots = ROOT / "tests/support/simulated_robot"
     environment = {"PYTHONPATH": str(robots), "SIMULATED_CAMERA": str(folder / "pictures")}

@@ -42,7 +42,7 @@ def test_the_probability_is_that_of_the_notebook_in_torch(original, best_model):
     exact = np.array([jetbot_original.blocked(double, frame, torch.float64) for frame in shown])
     original.float()
     ours = np.array([avoid(frame) for frame in shown])
-    assert np.ptp(exact) > 0.5  # the frames are told apart
+    assert np.ptp(exact) > 0.5  # the frames differ in probability
     assert np.abs(ours - exact).max() <= 2 * np.abs(single - exact).max() + 4 * U
     usual = CollisionAvoidance(best_model, device="cpu")
     assert [usual(frame) < 0.5 for frame in shown] == list(exact < 0.5)

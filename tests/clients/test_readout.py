@@ -102,7 +102,7 @@ def test_an_interrupted_readout_goes_on(net, folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         readout.read_out(net, str(folder), str(output), ["conv5", "fc7"], batch=2)
     left = sorted(os.listdir(output))
-    assert left == ["conv5.npy.part", "fc7.npy.part", readout.STATE]  # nothing has its name yet
+    assert left == ["conv5.npy.part", "fc7.npy.part", readout.STATE]  # no file has its final name yet
     batches.append(None)
     readout.read_out(net, str(folder), str(output), ["conv5", "fc7"], batch=2)
     assert batches == [2, 2, 2, None, 2, 1]
@@ -148,7 +148,7 @@ def test_a_readout_that_stopped_while_it_named_its_files_goes_on(net, folder, tm
         with pytest.raises(KeyboardInterrupt):
             readout.read_out(net, str(folder), str(output), ["conv5", "fc7"])
     assert sorted(os.listdir(output)) == ["conv5.npy", "fc7.npy.part", readout.STATE]
-    monkeypatch.setattr(AlexNet, "taps", None)  # all was computed
+    monkeypatch.setattr(AlexNet, "taps", None)  # everything has been computed
     readout.read_out(net, str(folder), str(output), ["conv5", "fc7"])
     assert sorted(os.listdir(output)) == ["conv5.npy", "fc7.npy", readout.NAMES, readout.RESULT]
 
@@ -214,13 +214,13 @@ def test_a_full_disk_is_one_sentence(net, folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"fc7.npy.part cannot be written: No space left on device"):
         readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"])
     monkeypatch.undo()
-    readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"])  # it goes on when there is room
+    readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"])  # continues once there is room
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "fc7.npy"), expected(net, folder, NAMES, "fc7"))
 
 
 @pytest.mark.slow
 def test_memory_is_bounded(tmp_path):
-    """40 images, 1.7 MB of results for each: what a process has of its own must not grow with them."""
+    """40 images, 1.7 MB of results for each: the process's own memory must not grow with them."""
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(40):
@@ -279,7 +279,7 @@ def torchvision_net(original):
 
 
 def hooked(model, x, names):
-    """What thingsvision's hooks keep: a clone of each module's output (thingsvision/core/extraction/torch.py)."""
+    """Clones of each module's output, as thingsvision's hooks keep them (thingsvision/core/extraction/torch.py)."""
     kept, handles = {}, []
     for name, module in model.named_modules():
         if name in names:

@@ -1,9 +1,10 @@
-"""What may go wrong on a GPU, made to happen on the emulator: an exception with its reason; the net stays usable."""
+"""Failures of a GPU, provoked on the emulator: an exception gives the reason, and the net stays usable."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
+import re
 import threading
 
 import numpy as np
@@ -15,10 +16,7 @@ from tests.support.small_net import Foreign, batch_of, small
 
 MIB = 1 << 20
 CARDS = ("rtx30", "nano")  # one CUDA graph and staged copies; single launches and memory that CPU and GPU share
-OUT_OF_MEMORY = (
-    r"^(device memory|page-locked host memory) of \d+ MiB \(\d+ bytes\) cannot be allocated: "
-    r"\d+ MiB of the device's \d+ MiB are free; use a smaller batch or image$"
-)
+OUT_OF_MEMORY = r"^(device|page-locked host) memory of \d+ MiB.* \d+ MiB of .*\d+ MiB are free"
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("own_cache")]
 
@@ -36,14 +34,14 @@ def test_a_batch_that_does_not_fit_leaves_the_net_usable(parameters):
     with emulated.pretend(f"memory_bytes={4 * MIB}"):
         net = small(parameters)
         expected = net(x)
-        for _ in range(20):  # whatever was had before the failure is given back, or the small batch would not fit
+        for _ in range(20):  # memory from before the failure is released, or the small batch would not fit
             with pytest.raises(MemoryError, match=OUT_OF_MEMORY):
                 net(np.zeros((64, 3, 63, 63), np.float32))
             np.testing.assert_array_equal(net(x), expected)
 
 
 def test_every_allocation_may_fail(parameters):
-    """Of a net and of its first call: the same failure each time, then a right result without it."""
+    """Each allocation of a net and of its first call fails once; without the fault the result is right."""
     x = batch_of(1)
     expected = small(parameters)(x)
     failures = 0
@@ -54,7 +52,7 @@ def test_every_allocation_may_fail(parameters):
                 net = small(parameters)
                 result = net(x)
             except MemoryError as error:
-                assert "cannot be allocated" in str(error)
+                assert re.search("(device|host) memory of", str(error))
                 failures += 1
                 result = None
         if net is not None:
@@ -86,7 +84,7 @@ def test_a_failed_launch_is_an_exception_and_leaves_the_net_usable(parameters, c
         for name in sorted({kernels[0], kernels[-1], "top_k"}):
             with emulated.pretend(fault="launch:" + name):
                 for call in (lambda: net.top_k(x), lambda: net.top_k(there)):
-                    with pytest.raises(RuntimeError, match=f"launch of .*{name}.*: unspecified launch failure"):
+                    with pytest.raises(RuntimeError, match=f"{name}.*unspecified launch failure"):
                         call()
                 if name != "top_k":
                     with pytest.raises(RuntimeError, match="unspecified launch failure"):
@@ -105,23 +103,19 @@ def test_code_of_an_older_architecture_is_refused(parameters):
     """Compiled for compute_61, the kernels of newer devices are empty: they would return whatever was in memory."""
     x = batch_of(1)
     expected = small(parameters)(x)
-    sentence = (
-        r"^this CUDA library has code of sm_61 for NVIDIA GeForce RTX 3090, but kernel \S+ needs that of sm_80 or "
-        r"newer; build fastalex for this GPU: python -m fastalex prints the command$"
-    )
-    with emulated.pretend(fault="ptx:61"), pytest.raises(BackendError, match=sentence):
+    with emulated.pretend(fault="ptx:61"), pytest.raises(BackendError, match="sm_61.*RTX 3090.*sm_80"):
         small(parameters, precision="fp16")(x)
-    with emulated.pretend(fault="ptx:80"):  # older than the device, and all that its kernels need
+    with emulated.pretend(fault="ptx:80"):  # older than the device, but new enough for its kernels
         assert small(parameters, precision="fp16")(x).shape == expected.shape
     with emulated.pretend("nano", fault="ptx:53"):
         small(parameters, precision="fp16")(x)
 
 
 def test_a_library_that_cannot_run_here_is_refused_when_it_is_loaded():
-    """With the reason, before anything else is asked of it."""
-    with emulated.pretend(fault="prepare:tensor"), pytest.raises(BackendError, match="no code for NVIDIA GeForce RTX"):
+    """Loading fails with the reason, before any other call."""
+    with emulated.pretend(fault="prepare:tensor"), pytest.raises(BackendError, match="no code for.*RTX"):
         _core.load_backend(emulated.library())
-    with emulated.pretend("devices=0"), pytest.raises(BackendError, match="the NVIDIA driver sees no GPU"):
+    with emulated.pretend("devices=0"), pytest.raises(BackendError, match="sees no GPU"):
         _core.load_backend(emulated.library())
 
 
@@ -129,48 +123,47 @@ def test_a_library_that_cannot_run_here_is_refused_when_it_is_loaded():
 
 
 @pytest.mark.parametrize(
-    ("index", "sentence"),
+    ("index", "match"),
     [
-        (1, "there is no CUDA device 1: this machine has 1, counted from 0"),
-        (-1, "options->device_index must not be negative"),
+        (1, "no CUDA device 1"),
+        (-1, "device_index.*negative"),
     ],
 )
-def test_an_index_without_a_device(index, sentence):
-    with pytest.raises(UserError) as error:
+def test_an_index_without_a_device(index, match):
+    with pytest.raises(UserError, match=match):
         _core.Net("relu name=r", [1, 2, 2], [], "emulated", device_index=index)
-    assert str(error.value) == sentence
 
 
 def test_a_machine_without_a_gpu():
     with emulated.pretend("devices=0"):
-        with pytest.raises(BackendError, match="the NVIDIA driver sees no GPU on this machine"):
+        with pytest.raises(BackendError, match="sees no GPU"):
             _core.Net("relu name=r", [1, 2, 2], [], "emulated")
         with pytest.raises(BackendError, match="sees no GPU"):
             AlexNet(device="emulated")
 
 
 def test_memory_of_another_device(parameters):
-    """Told by the array where it says so, by the runtime where only its address is known."""
+    """Recognized from the array if it says so, otherwise by the runtime from its address."""
     x = batch_of(1)
     with emulated.pretend("devices=2"):
         net, other = small(parameters), small(parameters, device="emulated:1")
         expected, elsewhere = net(x), other.to_device(x)
         np.testing.assert_array_equal(other(elsewhere).numpy(), expected)
-        with pytest.raises(UserError, match="the input is on GPU 1 and the net on emulated:0"):
+        with pytest.raises(UserError, match="input.*GPU 1.*emulated:0"):
             net(elsewhere)
-        sentence = "is in the memory of device 1, the net is on device 0"
+        devices = ".*device 1.*device 0"
         for call in (net, net.top_k):
-            with pytest.raises(UserError, match="the input " + sentence):
+            with pytest.raises(UserError, match="input" + devices):
                 call(Foreign(elsewhere))
-        with pytest.raises(UserError, match="an output " + sentence):
+        with pytest.raises(UserError, match="output" + devices):
             net(net.to_device(x), out=Foreign(other.to_device(np.zeros((1, 7), np.float32))))
         pixels = Foreign(elsewhere, typestr="|u1", shape=(20, 30, 3), strides=None)
-        with pytest.raises(UserError, match="the input " + sentence):
+        with pytest.raises(UserError, match="input" + devices):
             net.run_frame(pixels)
         np.testing.assert_array_equal(net(x), expected)
 
 
-# Ends of nets -----------------------------------------------------------------------------------------------------
+# Destroying nets -----------------------------------------------------------------------------------------------------
 
 
 class Options(ctypes.Structure):
@@ -226,7 +219,7 @@ class Call(ctypes.Structure):
 
 @pytest.mark.parametrize("device", ["naive", "emulated"])
 def test_a_net_is_destroyed_while_threads_run_it(device):
-    """In C, where nothing keeps it: the end waits for the calls, whose results are whole when it returns."""
+    """In C nothing keeps the net alive: destroying it waits for running calls, whose results are then complete."""
     library = ctypes.CDLL(_core.__file__)
     side, channels = 24, 16
     weight = np.random.default_rng(0).standard_normal((64, channels, 3, 3), np.float32)

@@ -1,4 +1,4 @@
-"""What only a GPU can tell: the CUDA library itself. Skipped without one; `pytest --require cuda` fails instead."""
+"""Tests of the CUDA library itself on a GPU. Skipped without one; `pytest --require cuda` fails instead."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gpu():
 
 
 def wrong(cases, seeds=(0,)):
-    """The outcomes that are not right, in both precisions."""
+    """Wrong outcomes in both precisions."""
     outcomes = [
         checks.check(case, BACKEND, seed, precision=precision)
         for case in cases
@@ -47,9 +47,9 @@ def test_small_cases():
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", [*SMALL, *layers()], ids=operator.attrgetter("name"))
 def test_every_candidate(case, precision):
-    """As the backend chooses, and by each kernel that could serve the layer; a case is a test, for many processes."""
+    """With the backend's choice and with each kernel that could serve the layer; one test per case."""
     if precision == "fp16" and case.op == "fc" and case.storage == "fp32" and not case.small:
-        return  # not offered: it is the one in fp16
+        return  # not offered: the same as in fp16
     layer = StandardLayer(case, precision, BACKEND)
     for rule in ["", *(rule for rule, _ in rules(case, precision, BACKEND))]:
         outcome = layer.outcome(rule)
@@ -95,7 +95,7 @@ def test_threads_share_a_net():
 def test_too_much_memory_leaves_the_net_usable():
     net = _core.Net("relu name=r", [1, 2, 2], [], BACKEND)
     x = np.ones((1, 1, 2, 2), np.float32)
-    with pytest.raises(MemoryError, match="cannot be allocated: .* are free"):
+    with pytest.raises(MemoryError, match="memory of .* are free"):
         _core.DeviceBuffer(net, 1 << 50)
     np.testing.assert_array_equal(output(net, x), x)
 

@@ -98,7 +98,7 @@ def selftest_table(variant):
 
 
 def run_with(table, x, params, precision, tuning=""):
-    """What the emulated backend and the naive one make of it, and the plan's steps."""
+    """Results of the emulated and the naive backend, and the steps of the plan."""
     x = x.astype(np.float16).astype(np.float32)
     net = _core.Net(
         table,
@@ -115,7 +115,7 @@ def run_with(table, x, params, precision, tuning=""):
 
 
 def assert_close(got, expected, precision, message):
-    """Within eight roundings of the largest value: finds what spoils a result; how it rounds is for the cases."""
+    """Within eight roundings of the largest value: catches corrupted results; exact bounds are for the cases."""
     unit = bounds.U16 if precision == "fp16" else 16 * bounds.U
     assert np.abs(got - expected).max() <= 8 * unit * np.abs(expected).max(), message
 
@@ -123,7 +123,7 @@ def assert_close(got, expected, precision, message):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("device", ["nano", "rtx20", "rtx30"])
 def test_nan_passes_every_kernel(device, precision):
-    """Where the naive backend has one. (Winograd's tiles spread them.)"""
+    """NaN appears where the naive backend has one. (Winograd's tiles spread them.)"""
     with_relu = ("conv-11x11/4", "conv-3x3-pad1")
     others = ("conv-3x3-relu", "fc-batch9-relu", "maxpool-3/2-ceil", "maxpool-3/2-relu", "relu", "lrn-5-groups2")
     others += ("sigmoid", "leaky_relu")
@@ -160,7 +160,7 @@ def test_fused_normalization_and_pool(channels, size, precision):
 @pytest.mark.parametrize("device", ["nano", "rtx20", "rtx30"])
 @pytest.mark.parametrize(("channels", "out", "kernel", "stride"), [(3, 11, 11, 4), (8, 11, 3, 1), (8, 19, 3, 1)])
 def test_padding_channels_are_zeros(device, precision, channels, out, kernel, stride):
-    """The layer behind multiplies them by zeros, which a NaN survives."""
+    """The next layer multiplies them by zeros, which a NaN would survive."""
     conv = f"conv name=conv out={out} kernel={kernel} stride={stride} pad=0 groups=1 rounding=floor"
     table = conv + "\nfc name=fc out=6"
     side = (19 - kernel) // stride + 1
@@ -180,7 +180,7 @@ def test_padding_channels_are_zeros(device, precision, channels, out, kernel, st
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("channels", [3, 13])
 def test_the_padding_of_a_sigmoid_stays_zero(precision, channels):
-    """The window of the normalization behind it reaches into the padding."""
+    """The window of the next normalization reaches into the padding."""
     table = "sigmoid name=act\nlrn name=lrn size=5 alpha=2.0 beta=0.75 k=1.0 groups=1"
     x = np.random.default_rng(4).standard_normal((2, channels, 5, 3), np.float32)
     with pretend("nano"):
@@ -192,7 +192,7 @@ def test_the_padding_of_a_sigmoid_stays_zero(precision, channels):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", ["maxpool-3/2-floor", "maxpool-3/2-ceil", "maxpool-2/3-ceil"])
 def test_pool_of_positive_values(name, precision):
-    """As behind a ReLU: bits are compared as integers. Nothing is rounded, NaN stays."""
+    """As after a ReLU: bits are compared as integers. Nothing is rounded, NaN stays."""
     case = CASES[name]
     x = np.abs(case.random()[0])
     x[0, 1, 1, 1] = np.nan
@@ -201,7 +201,7 @@ def test_pool_of_positive_values(name, precision):
 
 
 def largest(rows, k):
-    """Indices of the ``k`` largest values of each row: NaN first, of equals the lower index."""
+    """Indices of the ``k`` largest values of each row: NaN first, ties by lower index."""
     return [sorted(range(len(row)), key=lambda i: (row[i] == row[i], -np.nan_to_num(row[i]), i))[:k] for row in rows]
 
 

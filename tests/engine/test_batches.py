@@ -1,4 +1,4 @@
-"""An image's result depends neither on the size of its batch nor on the other images of it, nor on the threads."""
+"""An image's result depends neither on the batch size, nor on the other images, nor on the number of threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastalex import AlexNet, quantize, variants
 from fastalex.runtime.precisions import SUPPORTED
 from fastalex.weights import initial
 
-SIZES = (1, 2, 3, 4, 8, 32, 33)  # on both sides of the numbers of rows and images that kernels do at once
+SIZES = (1, 2, 3, 4, 8, 32, 33)  # around the numbers of rows and images that kernels process at once
 NARROW = {"widths": (15, 31, 47, 45, 33, 61, 63), "num_classes": 7}
 ROWS = {
     "digits": variants.get("alexnet-digits"),
@@ -29,7 +29,7 @@ def made(row, x, precision, storage, **options):
 def check(row, precision, storage):
     shape = (max(SIZES), row.channels, row.input_size, row.input_size)
     x = np.random.default_rng(6).standard_normal(shape, np.float32)
-    x[5] *= 100  # its neighbors' scales must not follow it
+    x[5] *= 100  # must not change its neighbors' scales
     net = made(row, x, precision, storage, threads=2)
     singles = np.concatenate([net(x[i : i + 1]) for i in range(len(x))])
     assert np.isfinite(singles).all()

@@ -38,32 +38,31 @@ def images(count, size=131, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("table", "sentence"),
+    ("table", "match"),
     [
-        ("", "the layer table is empty"),
-        ("warp name=w", "layer w: there is no op warp"),
-        ("conv name=c", "layer c: conv needs out="),
-        ("conv out", "line 1 of the layer table: out is not key=value"),
-        ("fc name=f out=many", "layer f: out=many is not a number"),
-        ("fc name=f out=3x", "layer f: out=3x is not a number"),
-        (CONV.replace("pad=1", "pad=3"), "layer c: pad must be smaller than kernel"),
-        ("adaptive_avgpool name=a out=70000", "a is too large"),
-        ("fc name=f out=0", "layer f: out=0 is out of range"),
-        ("fc name=f out=-1", "layer f: out=-1 is out of range"),
-        ("fc name=f out=99999999999", "layer f: out=99999999999 is not a number"),
-        (CONV.replace("groups=1", "groups=2"), "layer c: 3 inputs and 8 outputs cannot be split into 2 groups"),
-        (CONV.replace("floor", "up"), "layer c: conv needs rounding=floor or rounding=ceil"),
-        (CONV.replace("kernel=3", "kernel=9"), "the image is too small: layer c gets a side of 5, but its window is 9"),
-        ("lrn name=n size=4 alpha=1 beta=1 k=1 groups=1", "layer n: size must be odd and at most 63"),
-        ("lrn name=n size=5 alpha=nan beta=1 k=1 groups=1", "is not a number"),
-        ("softmax name=s", "layer s: a softmax must follow a fully connected layer"),
-        ("fc name=f out=4\nmaxpool name=p kernel=1 stride=1 rounding=floor", "layer p: after a fully connected layer"),
+        ("", "empty"),
+        ("warp name=w", "layer w.*no op warp"),
+        ("conv name=c", "needs out="),
+        ("conv out", "line 1.*key=value"),
+        ("fc name=f out=many", "out=many"),
+        ("fc name=f out=3x", "out=3x"),
+        (CONV.replace("pad=1", "pad=3"), "pad.*kernel"),
+        ("adaptive_avgpool name=a out=70000", "too large"),
+        ("fc name=f out=0", "out=0.*range"),
+        ("fc name=f out=-1", "out=-1.*range"),
+        ("fc name=f out=99999999999", "out=99999999999"),
+        (CONV.replace("groups=1", "groups=2"), "2 groups"),
+        (CONV.replace("floor", "up"), "rounding="),
+        (CONV.replace("kernel=3", "kernel=9"), "too small.*side of 5"),
+        ("lrn name=n size=4 alpha=1 beta=1 k=1 groups=1", "size.*odd"),
+        ("lrn name=n size=5 alpha=nan beta=1 k=1 groups=1", "alpha=nan"),
+        ("softmax name=s", "softmax must"),
+        ("fc name=f out=4\nmaxpool name=p kernel=1 stride=1 rounding=floor", "layer p.*after"),
     ],
 )
-def test_a_wrong_table_is_one_sentence(table, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_table_is_one_sentence(table, match):
+    with pytest.raises(UserError, match=match) as error:
         _core.Net(table, [3, 5, 5], [], "cpu")
-    assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -99,9 +98,9 @@ def test_any_text_makes_a_net_or_one_sentence(table):
 
 
 def test_wrong_parameters_are_refused():
-    with pytest.raises(UserError, match="the layer table has 2 parameters, but 0 were given"):
+    with pytest.raises(UserError, match="2 parameters"):
         _core.Net(CONV, [3, 5, 5], [], "cpu")
-    with pytest.raises(UserError, match="parameter 0 must have 216 values, not 8"):
+    with pytest.raises(UserError, match="parameter 0.*216"):
         _core.Net(CONV, [3, 5, 5], [np.zeros(8, np.float32)] * 2, "cpu")
 
 
@@ -114,7 +113,7 @@ def test_weights_that_do_not_fit_their_storage_are_refused(storage, value):
     if storage == 2 and np.isfinite(value):
         assert _core.Net("fc name=f out=4", [3, 1, 1], params, "cpu", storage).param(0)[7] == value
     else:
-        with pytest.raises(UserError, match="a fully connected layer holds .*; keep its weights in fp32"):
+        with pytest.raises(UserError, match="fully connected.*fp32"):
             _core.Net("fc name=f out=4", [3, 1, 1], params, "cpu", storage)
 
 
@@ -127,7 +126,7 @@ def test_parameters_come_back(storage):
         if storage == 0 or array.ndim == 1 or index < 10:
             np.testing.assert_array_equal(got, array)
         else:
-            assert 0 < np.abs(got - array).max() <= np.abs(array).max() / 253  # half a step of 1/127, or better
+            assert 0 < np.abs(got - array).max() <= np.abs(array).max() / 253  # at most half of 1/127 of the largest
     with pytest.raises(IndexError):
         net.param(16)
 
@@ -196,7 +195,7 @@ def test_a_profile_times_every_step(backend):
         assert all((seconds > 0) == (name not in together) for name, seconds in steps)
         shares.append(sum(seconds for _, seconds in steps) / elapsed)
     assert max(shares) <= 1
-    assert max(shares) > 0.5  # in the best call: another process may take the time between two steps
+    assert max(shares) > 0.5  # in the best call: other processes may interrupt between two steps
 
 
 def test_the_gil_is_released_while_computing():
@@ -237,7 +236,7 @@ def in_child(function):
 
 def test_a_net_works_on_both_sides_of_a_fork():
     net, x = narrow_net(), images(2)
-    expected = output(net, x)  # the worker threads exist now, and do not in a child
+    expected = output(net, x)  # worker threads now exist; a forked child has none
     assert in_child(lambda: all(np.array_equal(output(net, x), expected) for _ in range(3))) == 0
     assert in_child(lambda: np.array_equal(output(narrow_net(), x), expected)) == 0
     np.testing.assert_array_equal(output(net, x), expected)
@@ -272,7 +271,7 @@ def run_shared(x):
 def test_a_worker_process_uses_the_net_of_its_parent():
     SHARED["net"], x = narrow_net(), images(1)
     expected = run_shared(x)
-    with multiprocessing.get_context("fork").Pool(2) as pool:  # as a DataLoader makes its workers
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # as a DataLoader does
         for result in pool.map(run_shared, [x] * 4):
             np.testing.assert_array_equal(result, expected)
 
@@ -307,20 +306,20 @@ def test_a_backend_comes_from_a_library(tmp_path):
         net = _core.Net("relu name=r", [2, 3, 3], [], "constant")
         result = output(net, np.ones((2, 2, 3, 3), np.float32))
         np.testing.assert_array_equal(result, np.full((2, 2, 3, 3), 42, np.float32))
-        with pytest.raises(UserError, match="there is a backend constant already"):
+        with pytest.raises(UserError, match="constant already"):
             _core.load_backend(path)
         return True
 
-    assert in_child(load_and_run) == 0  # a loaded backend stays, and the other tests are to see none of it
+    assert in_child(load_and_run) == 0  # in a child: a loaded backend stays, and other tests must not see it
 
 
 def test_a_library_of_another_interface_is_refused(tmp_path):
-    with pytest.raises(BackendError, match=r"built for backend interface 999, this fastalex has \d+: install matching"):
+    with pytest.raises(BackendError, match="interface 999"):
         _core.load_backend(compile_backend(tmp_path, "-DABI=999"))
 
 
 def test_a_backend_whose_probe_fails_keeps_its_reason(tmp_path):
-    with pytest.raises(BackendError, match="the constant machine is out of order"):
+    with pytest.raises(BackendError, match="out of order"):
         _core.load_backend(compile_backend(tmp_path, "-DBROKEN"))
 
 
@@ -328,9 +327,9 @@ def test_what_is_no_backend_is_refused(tmp_path):
     garbage = tmp_path / "garbage.so"
     garbage.write_bytes(b"\x7fELF nothing")
     for path in (str(garbage), str(tmp_path / "missing.so")):
-        with pytest.raises(BackendError, match=r"garbage|missing"):
+        with pytest.raises(BackendError, match=os.path.basename(path)):
             _core.load_backend(path)
-    with pytest.raises(BackendError, match="is not a fastalex backend: it has no fastalex_backend_entry"):
+    with pytest.raises(BackendError, match="fastalex_backend_entry"):
         _core.load_backend(compile_backend(tmp_path, "-DNO_ENTRY"))
 
 
@@ -344,7 +343,7 @@ print(entry["available"], entry["reason"].replace(sys.argv[1], ""))
 
 @pytest.mark.slow
 def test_tensorrts_library_is_the_newest_that_works(tmp_path):
-    """One a major release beside the engine; those that do not work are passed over, and their reasons kept."""
+    """One a major release beside the engine; broken ones are skipped, and their reasons reported."""
     package = tmp_path / "fastalex"
     shutil.copytree(Path(_core.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__", "data"))
 
@@ -366,7 +365,7 @@ def test_missing_backends_say_why():
     for name in ("cuda", "tensorrt"):
         assert not status[name]["available"]
         assert "there is no" in status[name]["reason"]
-        with pytest.raises(BackendError, match=f"the {name} backend cannot be used: this build has no"):
+        with pytest.raises(BackendError, match=f"no {name} library"):
             _core.Net("relu name=r", [1, 1, 1], [], name)
-    with pytest.raises(UserError, match="there is no backend gpu"):
+    with pytest.raises(UserError, match="no backend gpu"):
         _core.Net("relu name=r", [1, 1, 1], [], "gpu")

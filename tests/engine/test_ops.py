@@ -22,7 +22,7 @@ X86 = platform.machine() in ("x86_64", "AMD64")
 
 
 def parameters(cases):
-    """The cases by name. A whole layer has a marker; the spatial normalization's is as quick as a small case."""
+    """The cases by name. Whole layers have a marker, except the quick one of the spatial normalization."""
     whole = [not case.small and case.op != "spatial_norm" for case in cases]
     return [
         pytest.param(case, id=case.name, marks=[pytest.mark.whole_layer] if slow else [])
@@ -93,7 +93,7 @@ def test_winograd_errs_as_much_as_its_roundings_do(case):
 @pytest.mark.parametrize("exact", [False, True], ids=["any", "exact"])
 @pytest.mark.parametrize("case", parameters([case for case in ALL if case.op in ("conv", "fc")]))
 def test_bf16_is_within_the_bound_of_naive(case, exact):
-    """The input is a bf16 number already, products of two are exact in fp32, and so the bound is that of fp32."""
+    """Inputs are bf16 numbers, whose products are exact in fp32, so the bound is that of fp32."""
     outcome = checks.check(case, "cpu", precision="bf16", exact=exact)
     assert outcome.ok, outcome
 
@@ -103,8 +103,8 @@ INT8 = [case for case in ALL if case.op == "conv" and len(case.ops) < 3]
 
 @pytest.mark.parametrize("sign", ["signed", "unsigned"])
 @pytest.mark.parametrize("case", parameters(INT8))
-def test_int8_convolutions_are_exact_on_levels(case, sign):
-    """An input that is on its levels, and the weights' own levels: sums of integers, so only their scale is rounded."""
+def test_int8_convolutions_are_exact_on_quantized_values(case, sign):
+    """Inputs and weights that are exact quantized values: sums of integers, so only the scale is rounded."""
     problem = checks.problem(case, "int8", sign == "unsigned")
     assert np.abs(problem.reference).max() > 1e-3
     assert (np.abs(problem.run() - problem.reference) <= problem.bound).all()
@@ -113,9 +113,8 @@ def test_int8_convolutions_are_exact_on_levels(case, sign):
 @pytest.mark.parametrize("storage", ["int8", "int4"])
 @pytest.mark.parametrize("rows", [1, 4, 6])
 @pytest.mark.parametrize("kind", ["unsigned", "one outlier", "tiny", "zero"])
-def test_digits_of_any_row(storage, rows, kind):
-    """Quantized weights are multiplied by the digits of the input: rows without negatives, with one large value, small
-    and empty ones."""
+def test_byte_planes_of_any_row(storage, rows, kind):
+    """Quantized weights times byte planes of the input: rows without negatives, with one large value, small, empty."""
     rng = np.random.default_rng(5)
     x = rng.standard_normal((rows, 301, 1, 1), dtype=np.float32)
     if kind == "unsigned":
@@ -139,7 +138,7 @@ def test_digits_of_any_row(storage, rows, kind):
 @pytest.mark.peers
 @pytest.mark.parametrize("storage", ["fp32", "bf16", "int8", "int4"])
 def test_nan_and_infinity_in_features_give_what_pytorch_gives(storage):
-    """Rows beside them are as they are without them."""
+    """Other rows do not change."""
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(6)
     x = rng.standard_normal((5, 40), dtype=np.float32)
@@ -173,7 +172,7 @@ def test_nan_and_infinity_propagate_as_in_pytorch():
 
 @pytest.mark.parametrize("storage", ["fp16", "int8"])
 def test_quantization_is_the_documented_one(storage):
-    """fp16: round to nearest even. int8: 127 levels each side, one scale an output, round to nearest even."""
+    """fp16: round to nearest even. int8: -127 to 127, one scale per output, round to nearest even."""
     case = CASES["fc-" + storage]
     _, params = case.random()
     params[0][0, :6] = [0.0, -0.0, 1e-7, 6.1e-5, -3e-8, 0.333333]
@@ -221,7 +220,7 @@ def test_isa_can_be_forced(isa):
 def test_isa_that_does_not_exist_is_refused():
     done = run_with_isa("v9", "from fastalex import _core; _core.cpu_isa()")
     assert done.returncode == 1
-    assert "BackendError: FASTALEX_CPU_ISA=v9 is none of:" in done.stderr
+    assert "BackendError" in done.stderr and "FASTALEX_CPU_ISA=v9" in done.stderr
 
 
 def test_isa_that_the_processor_lacks_is_refused():
@@ -231,4 +230,4 @@ def test_isa_that_the_processor_lacks_is_refused():
     if "avx512f" in flags:
         assert done.returncode == 0
     else:
-        assert "BackendError: device='cpu' cannot be used: FASTALEX_CPU_ISA=" + lacking in done.stderr
+        assert "BackendError" in done.stderr and "FASTALEX_CPU_ISA=" + lacking in done.stderr

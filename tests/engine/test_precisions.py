@@ -1,4 +1,4 @@
-"""Whole nets on the CPU in every precision, against what the precision means.
+"""Whole nets on the CPU in every precision, against the definition of the precision.
 
 The kernels are checked one by one in tests/engine/test_ops.py.
 """
@@ -32,7 +32,7 @@ def images(row, batch=2, seed=3):
 
 
 def by_definition(row, arrays, scales, x):
-    """The network with its inputs and weights on their levels, in float64: what precision int8 means.
+    """Definition of precision int8: the network in float64 with inputs and weights rounded to quantized values.
 
     Layers between are computed by the naive backend, on float32.
     """
@@ -59,7 +59,7 @@ def by_definition(row, arrays, scales, x):
 
 @pytest.mark.parametrize("name", ["alexnet2012", "torchvision", "alexnet2012-original"])
 def test_int8_precision_is_its_definition(name):
-    """Weights and inputs rounded as fastalex.h says, everything else exact: a rare level may fall on the other side."""
+    """Weights and inputs rounded as fastalex.h says, everything else exact: a rare value may round the other way."""
     row = variants.get(name, **NARROW)
     arrays = initial.random_weights(row, seed=6)
     x = images(row)
@@ -74,14 +74,14 @@ def test_int8_precision_is_its_definition(name):
 
 
 @pytest.mark.parametrize("name", ["torchvision", "alexnet2012"])
-@pytest.mark.parametrize("width", [16, 70])  # fewer and more channels than a vector of levels
+@pytest.mark.parametrize("width", [16, 70])  # fewer and more channels than a vector of quantized values
 def test_levels_are_pooled_like_the_values_that_they_stand_for(name, width):
     row = variants.get(name, **dict(NARROW, widths=(width, width, 24, 16, 16, 35, 29)))
     arrays = initial.random_weights(row, seed=6)
     x = images(row)
     found = calibrating.calibrate(AlexNet(row, weights=arrays, device="naive"), [x])
     net = AlexNet(row, weights=arrays, device="cpu", precision="int8", calibration=found)
-    names = list(taps.names(row))  # what is given out is not rounded before the pool
+    names = list(taps.names(row))  # outputs are not rounded before the pool
     np.testing.assert_array_equal(net(x), net.taps(x, names)[row.layers()[-1].name])
 
 
@@ -108,7 +108,7 @@ def test_bf16_precision_is_near_fp32(fc_weights):
     expected = AlexNet(row, weights=net.state_dict(), device="naive")(x)
     error = np.abs(net(x) - expected).max() / np.abs(expected).max()
     assert error < 8 * 2.0**-8  # eight layers, each rounded to 8 bits
-    # Where bf16 is no faster, layers are computed in fp32; two digits of the input are bf16 precision's, too.
+    # Where bf16 is no faster, layers are computed in fp32; two byte planes of the input also have bf16's precision.
     rounded = any(step.get("dtype") == "bf16" or step.get("byte_planes") == 2 for step in net.kernels()["steps"])
     assert (error > 2.0**-16) == rounded
 
@@ -155,7 +155,7 @@ def test_exact_is_said_and_does_not_use_winograd():
 
 @pytest.mark.slow
 def test_a_cold_start_takes_little_memory(tmp_path):
-    """Import, load of a quantized file of full size, first result. The seconds are for the benchmarks to say."""
+    """Import, load of a quantized file of full size, first result. Time is measured by the benchmarks."""
     path = tmp_path / "net.safetensors"
     AlexNet("alexnet2012", device="cpu", weights="random").save(path, fc_weights="int8")
     program = (

@@ -10,7 +10,7 @@ from fastalex import AlexNet, UserError, _core, images
 from tests.support.small_net import DIGITS, Foreign
 
 TABLE = "fc name=fc out=6"
-# Ties between 1 and 4, and between 2 and 3; NaN is above all.
+# Ties between 1 and 4, and between 2 and 3; NaN ranks first.
 ROW = np.array([-1.0, 2.0, 0.0, 0.0, 2.0, np.nan], np.float32)
 ORDER = [5, 1, 4, 2, 3, 0]
 
@@ -51,20 +51,20 @@ def test_ties_and_nan_have_one_order_everywhere(device, k):
 
 
 @pytest.mark.parametrize(
-    ("k", "options", "sentence"),
+    ("k", "options", "match"),
     [
-        (7, {}, "top_k is 7; this net has 6 classes, so it must be from 1 to 6"),
-        (-1, {}, "top_k is -1; this net has 6 classes, so it must be from 1 to 6"),
-        (0, {}, "top_k and indices go together: give both or neither"),
-        (2, {"with_indices": False}, "top_k and indices go together: give both or neither"),
-        (2, {"taps": ["fc"]}, "top_k applies to the last layer alone; ask for it without names"),
-        (2, {"table": "relu name=r"}, "top_k needs a net that ends in a fully connected layer or a softmax"),
+        (7, {}, "top_k is 7"),
+        (-1, {}, "top_k is -1"),
+        (0, {}, "together"),
+        (2, {"with_indices": False}, "together"),
+        (2, {"taps": ["fc"]}, "last layer"),
+        (2, {"table": "relu name=r"}, "softmax"),
     ],
 )
-def test_a_wrong_k_is_one_sentence(device, k, options, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_k_is_one_sentence(device, k, options, match):
+    with pytest.raises(UserError, match=match) as error:
         native(device, k, **options)
-    assert str(error.value) == sentence
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])
@@ -86,13 +86,12 @@ def test_a_nan_image_spoils_no_other(digits, batch):
 
 
 @pytest.mark.parametrize(
-    ("k", "sentence"),
-    [(11, "k must be at most 10, the number of classes, not 11"), (0, "k must be a whole number above 0, not 0")],
+    ("k", "match"),
+    [(11, "at most 10"), (0, "above 0")],
 )
-def test_more_than_there_are_is_refused(digits, batch, k, sentence):
-    with pytest.raises(UserError) as error:
+def test_more_than_there_are_is_refused(digits, batch, k, match):
+    with pytest.raises(UserError, match=match):
         digits.top_k(batch, k)
-    assert str(error.value) == sentence
 
 
 def test_a_batch_is_classified_as_its_images_are(digits, batch):
@@ -150,5 +149,5 @@ def test_results_may_stay_on_the_device():
     indices.copy_to_host(found)
     np.testing.assert_array_equal(found, [ORDER[:3]] * 2)
     call.set_outputs([values.ptr], [6], True, found.ctypes.data)
-    with pytest.raises(UserError, match="the array of indices is not in device memory"):
+    with pytest.raises(UserError, match="indices.*device memory"):
         net.run(call)

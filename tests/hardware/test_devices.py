@@ -1,4 +1,4 @@
-"""The device files, what is derived from them, and recognizing a machine without having it."""
+"""The device files, the figures derived from them, and recognition of machines."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Tests of the way from an image to the network's input."""
+"""Tests of preprocessing images for the network."""

@@ -93,7 +93,7 @@ def test_torchvision_resampling_is_the_antialiased_one():
     got = preprocess(array, "torchvision")[0] * column(STD) + column(MEAN)
     assert np.abs(got * 255.0 - crop).max() <= 0.5 + 0.5 + 0.01
     plain = torch.nn.functional.interpolate(tensor, (341, 256), mode="bilinear")[0]
-    assert np.abs(plain[:, top : top + 224, left : left + 224].numpy() - crop).max() > 2  # the bound tells them apart
+    assert np.abs(plain[:, top : top + 224, left : left + 224].numpy() - crop).max() > 2  # the bound distinguishes them
 
 
 @pytest.mark.parametrize(("height", "width", "out"), [(480, 640, 227), (50, 91, 227), (227, 227, 227), (1, 3, 224)])
@@ -313,7 +313,7 @@ def test_ten_crop_corners_of_torchvision_are_those_of_the_whole_picture():
     array = np.zeros((256, 400, 3), np.uint8)
     array[:, :50] = 255
     assert ten_crop(array, "torchvision")[0].max() > 2 and ten_crop(array, "torchvision")[1].max() < 0
-    assert ten_crop(array, "paper-224")[0].max() < 0  # cut off with the square
+    assert ten_crop(array, "paper-224")[0].max() < 0  # outside the square
 
 
 def test_ten_crop_mean_images():
@@ -357,7 +357,7 @@ def test_formats_and_sources(tmp_path, kind, options):
         np.testing.assert_array_equal(np.asarray(image), want)
     np.testing.assert_array_equal(np.asarray(open_image(Image.open(BytesIO(data)))), want)
     path.unlink()
-    assert image.getpixel((0, 0)) == tuple(want[0, 0])  # nothing is read later
+    assert image.getpixel((0, 0)) == tuple(want[0, 0])  # everything is read on opening
 
 
 def test_arrays():
@@ -416,10 +416,12 @@ def test_exif_orientation(kind, options, orientation):
     data = encoded(stored, kind, exif=exif_orientation(orientation), **options)
     image = open_image(data)
     np.testing.assert_array_equal(np.asarray(image), UPRIGHT[orientation](plain))
-    np.testing.assert_array_equal(np.asarray(open_image(image)), np.asarray(image))  # turned once only
+    np.testing.assert_array_equal(np.asarray(open_image(image)), np.asarray(image))  # rotated only once
     given_open = Image.open(BytesIO(data))
     np.testing.assert_array_equal(np.asarray(open_image(given_open)), np.asarray(image))
-    assert given_open.size == (40, 24) and given_open.getexif()[0x0112] == orientation  # the caller's stays as it was
+    assert (
+        given_open.size == (40, 24) and given_open.getexif()[0x0112] == orientation
+    )  # the caller's image is unchanged
 
 
 @pytest.mark.parametrize(
@@ -512,7 +514,7 @@ def test_thirty_two_bits_are_refused(mode):
         open_image(Image.new(mode, (4, 4)))
 
 
-# --- what cannot be opened --------------------------------------------------------------------------------------------
+# --- files that cannot be opened --------------------------------------------------------------------------------------
 
 
 def refusal(source, *words):
@@ -640,7 +642,7 @@ def test_damaged_bytes_decode_or_are_refused(name, cut, flips, fix_crc):
     for place, mask in flips:
         data[int(place * (len(data) - 1))] ^= mask
     if fix_crc and name.startswith("p"):
-        data = with_right_checksums(data)  # lets damage through to the layers below the checksum
+        data = with_right_checksums(data)  # lets damage pass the checksum
     if cut is not None:
         data = data[: int(cut * len(data))]
     try:
@@ -653,7 +655,7 @@ def test_damaged_bytes_decode_or_are_refused(name, cut, flips, fix_crc):
 
 
 def with_right_checksums(data):
-    """The same PNG with every chunk's checksum recomputed, as far as its chunks can be followed."""
+    """The same PNG with the checksum of every readable chunk recomputed."""
     data, at = bytearray(data), 8
     while at + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, at)
@@ -674,7 +676,7 @@ def test_every_truncation_decodes_or_is_refused(name):
             image = open_image(data[:length])
         except UserError:
             continue
-        assert length > len(data) * 3 / 4  # only what follows the pixels may be missing
+        assert length > len(data) * 3 / 4  # only data after the pixels may be missing
         assert sorted(image.size) == sorted(whole.size)
 
 

@@ -1,7 +1,7 @@
 """LPIPS against its definition in PyTorch's float64 and, where they are installed, against the original packages.
 
-The convolutions are random, as published ones cannot be downloaded everywhere; the arithmetic is the same. So are the
-heads where the packages are not there.
+The convolutions are random, since published ones cannot be downloaded everywhere; the arithmetic is the same. The
+heads are also random where the packages are not installed.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import re
 import threading
 import warnings
 from pathlib import Path
@@ -70,7 +71,7 @@ def make(**options):
 
 
 def trunk_of(x, dtype):
-    """The five maps; the layers are written out here once more, from lpips/pretrained_networks.py."""
+    """The five maps; the layers are repeated here, from lpips/pretrained_networks.py."""
     found = []
     for index, (stride, pad, pool) in enumerate(((4, 2, 0), (1, 2, 1), (1, 1, 1), (1, 1, 0), (1, 1, 0))):
         name = f"features.{(0, 3, 6, 8, 10)[index]}"
@@ -237,13 +238,13 @@ def test_the_class_of_torchmetrics(reduction):
     assert float(mine.compute()) == pytest.approx(float(theirs.compute()), rel=1e-5)
     assert float(mine(a, b)) == pytest.approx(float(theirs(a, b)), rel=1e-5)
     mine.reset()
-    with pytest.raises(UserError, match="call update first"):
+    with pytest.raises(UserError, match="update"):
         mine.compute()
     mine.update(a.numpy(), b.numpy())
     assert isinstance(mine.to("cpu").eval().compute(), np.float32)
-    with pytest.raises(UserError, match="normalize=True is for"):
+    with pytest.raises(UserError, match="normalize=True"):
         mine.update(2 * a - 1, b)
-    with pytest.raises(UserError, match="reduction must be"):
+    with pytest.raises(UserError, match="reduction.*'max'"):
         LearnedPerceptualImagePatchSimilarity("alex", "max", **options)
 
 
@@ -279,7 +280,7 @@ def compare_with(theirs, got, a, b, allowed, **options):
         assert (np.abs(mine - right) <= most).all()
 
 
-# Whatever is put in ---------------------------------------------------------------------------------------------------
+# Inputs ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("eps", list(CONVENTIONS))
@@ -320,13 +321,13 @@ def test_numpy_and_torch_of_any_kind(metric):
     np.testing.assert_array_equal(metric(a.astype(np.float64), b.astype(np.float64)), expected)
     np.testing.assert_array_equal(metric(a.transpose(3, 2, 1, 0).copy().transpose(3, 2, 1, 0), b), expected)
     np.testing.assert_array_equal(metric(a[0], b[0]), metric(a[:1], b[:1]))
-    for dtype in (torch.float16, torch.bfloat16):  # as the same numbers in float32
+    for dtype in (torch.float16, torch.bfloat16):  # like the same numbers in float32
         x, y = torch.from_numpy(a).to(dtype), torch.from_numpy(b).to(dtype)
         np.testing.assert_array_equal(metric(x, y).numpy(), metric(x.float().numpy(), y.float().numpy()))
     np.testing.assert_array_equal(metric(a.astype(np.float16), b), metric(a.astype(np.float16).astype(np.float32), b))
 
 
-def test_bytes_and_ranges_say_the_same(metric):
+def test_bytes_and_ranges_give_the_same_distance(metric):
     """uint8, [0, 1] and [-1, 1] differ by roundings of the input: it is at most 2.7 after scaling, and a product and a
     sum make two roundings of it; the features of random convolutions pass them on about as they are."""
     a, b = (np.random.default_rng(s).integers(0, 256, (1, 3, *SIZE), dtype=np.uint8) for s in (0, 1))
@@ -340,18 +341,18 @@ def test_bytes_and_ranges_say_the_same(metric):
 
 
 @pytest.mark.parametrize(
-    ("scale", "shift", "normalize", "sentence"),
+    ("scale", "shift", "normalize", "match"),
     [
-        (127.5, 127.5, False, "divide them by 255 and pass normalize=True, or give uint8"),
-        (127.5, 127.5, True, "divide them by 255 and pass normalize=True, or give uint8"),
-        (0.5, 0.5, False, "looks like [0, 1], but LPIPS expects [-1, 1]: pass normalize=True"),
-        (1, 0, True, "normalize=True is for [0, 1]: leave it out"),
-        (3, 0, False, "but LPIPS is made for [-1, 1]: rescale them"),
+        (127.5, 127.5, False, "by 255"),
+        (127.5, 127.5, True, "by 255"),
+        (0.5, 0.5, False, r"looks like \[0, 1\]"),
+        (1, 0, True, r"normalize=True is for \[0, 1\]"),
+        (3, 0, False, "rescale"),
         (1, 0, False, None),
         (0.5, 0.5, True, None),
     ],
 )
-def test_a_wrong_range_is_said(metric, scale, shift, normalize, sentence):
+def test_a_wrong_range_is_reported(metric, scale, shift, normalize, match):
     a, b = (images(seed=s) * np.float32(scale) + np.float32(shift) for s in (0, 1))
     strict = make(range_check="raise")
     for x, y in ((a, b), (torch.from_numpy(a), torch.from_numpy(b).requires_grad_())):
@@ -359,15 +360,14 @@ def test_a_wrong_range_is_said(metric, scale, shift, normalize, sentence):
             warnings.simplefilter("always")
             metric(x, y, normalize=normalize)
         texts = [str(w.message) for w in caught]
-        if sentence is None:
+        if match is None:
             assert texts == []
             strict(x, y, normalize=normalize)
         else:
-            assert len(texts) == 1 and sentence in texts[0]
+            assert len(texts) == 1 and re.search(match, texts[0])
             assert caught[0].filename == __file__
-            with pytest.raises(UserError) as error:
+            with pytest.raises(UserError, match=match):
                 strict(x, y, normalize=normalize)
-            assert sentence in str(error.value)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(range_check="off")(a, b, normalize=normalize)
@@ -414,11 +414,11 @@ def test_features_once(metric):
     np.testing.assert_array_equal(metric(f[-1], b[:1]), metric(a[2:], b[:1]))
     both = Features.concatenate([f[:1], metric.features(a[1:])])
     np.testing.assert_array_equal(metric(both, b), metric(a, b))
-    kept = pickle.loads(pickle.dumps(f))  # another metric of the same weights and convention takes them
-    np.testing.assert_array_equal(make()(kept, b), metric(a, b))
-    with pytest.raises(UserError, match="features come from another metric"):
+    copied = pickle.loads(pickle.dumps(f))  # another metric of the same weights and convention takes them
+    np.testing.assert_array_equal(make()(copied, b), metric(a, b))
+    with pytest.raises(UserError, match="another metric"):
         make(eps="torchmetrics")(f, b)
-    with pytest.raises(UserError, match="features come from another metric"):
+    with pytest.raises(UserError, match="another metric"):
         LPIPS(pnet_rand=True, heads=HEADS, device="cpu")(f, b)
     with pytest.raises(IndexError):
         f[3]
@@ -439,7 +439,7 @@ def test_the_cache_recognizes_images(monkeypatch):
     assert sum(runs) == 5
     a, b = (a + 1) / 2, (b + 1) / 2
     np.testing.assert_array_equal(cached(a, b, normalize=True), plain(a, b, normalize=True))
-    assert sum(runs) == 9  # the range is part of what an image is
+    assert sum(runs) == 9  # the range is part of the key
     small = make(cache_bytes=2 * plain.features(images()).nbytes)
     for seed in range(5):
         small(images(1, seed=seed), images(1, seed=seed + 1))
@@ -479,7 +479,7 @@ def test_a_tile_sees_what_its_outputs_see():
     trunk = make()._trunk
     geometry = Geometry(trunk.layers, trunk.taps)
     assert geometry.least_side == 31
-    # the receptive fields of AlexNet's convolutions, known since long: 11, 51, 99, 131, 163
+    # the receptive fields of AlexNet's convolutions, published: 11, 51, 99, 131, 163
     assert [field.size for field in geometry.fields] == [11, 51, 99, 131, 163]
     assert [field.stride for field in geometry.fields] == [4, 8, 16, 16, 16]
     for size in (*range(31, 200), 500, 1023, 1024, 1025):
@@ -578,7 +578,7 @@ def test_training_with_it(metric):
             x.clamp_(-1, 1)
         values.append(loss.item())
     assert values[-1] < 0.95 * values[0]
-    with torch.no_grad():  # no gradient is asked for: the engine's answer
+    with torch.no_grad():  # no gradient is needed: computed by the engine
         np.testing.assert_array_equal(metric(x, features).numpy(), metric(x.detach().numpy(), target))
     module = metric.module()
     assert list(module.parameters()) == []
@@ -636,7 +636,7 @@ def test_a_file_of_the_convolutions_alone(tmp_path, metric, capsys):
     torch.save({name: torch.from_numpy(np.array(array)) for name, array in state.items()}, tmp_path / "lpips.pth")
     found = LPIPS(weights=tmp_path / "lpips.pth", heads=tmp_path / "lpips.pth", check_hash=False, device="cpu")
     np.testing.assert_array_equal(found(a, b), metric(a, b))
-    with pytest.raises(UserError, match=r"lack the array 'classifier\.1\.weight'"):
+    with pytest.raises(UserError, match=r"lack.*classifier\.1\.weight"):
         AlexNet(weights=target, device="cpu")
 
 
@@ -648,26 +648,25 @@ def test_little_memory_is_taken(metric):
 def test_heads_that_are_not_the_published_ones(tmp_path):
     path = tmp_path / "alex.pth"
     torch.save({name: torch.from_numpy(array) for name, array in HEADS.items()}, path)
-    with pytest.raises(UserError, match="does not have the SHA-256 of the published heads 0.1; if it is your own"):
+    with pytest.raises(UserError, match=r"SHA-256.*heads 0\.1"):
         make(heads=path)
     a, b = images(), images(seed=1)
     np.testing.assert_array_equal(make(heads=path, check_hash=False)(a, b), make()(a, b))
     np.testing.assert_array_equal(make(heads=None, model_path=path, check_hash=False)(a, b), make()(a, b))
-    for broken, sentence in (
-        ({k: v for k, v in HEADS.items() if "lin3" not in k}, "lack the array 'lin3.model.1.weight'"),
-        ({**HEADS, heads.NAME % 1: np.ones((1, 7, 1, 1))}, "has shape (1, 7, 1, 1), AlexNet needs (1, 192, 1, 1)"),
-        ({**HEADS, heads.NAME % 1: np.full((1, 192, 1, 1), np.nan)}, "has values that are not finite"),
+    for broken, match in (
+        ({k: v for k, v in HEADS.items() if "lin3" not in k}, r"lack.*lin3\.model\.1\.weight"),
+        ({**HEADS, heads.NAME % 1: np.ones((1, 7, 1, 1))}, r"\(1, 7, 1, 1\).*\(1, 192, 1, 1\)"),
+        ({**HEADS, heads.NAME % 1: np.full((1, 192, 1, 1), np.nan)}, "not finite"),
     ):
-        with pytest.raises(UserError) as error:
+        with pytest.raises(UserError, match=match):
             make(heads=broken)
-        assert sentence in str(error.value)
-    with pytest.raises(UserError, match="there is no weights file"):
+    with pytest.raises(UserError, match=r"none\.pth"):
         make(heads=tmp_path / "none.pth")
 
 
 def test_heads_are_found_in_the_installed_package(monkeypatch):
     monkeypatch.setattr(heads, "_PACKAGES", ())
-    with pytest.raises(UserError, match="pip install --no-deps lpips, or pass heads="):
+    with pytest.raises(UserError, match="pip install.*heads="):
         make(heads=None)
 
 
@@ -679,7 +678,7 @@ def test_the_published_heads(version):
     for k, head in enumerate(heads.load(path, version, CHANNELS)):
         np.testing.assert_array_equal(head, expected[heads.NAME % k].numpy().ravel())
     other = {"0.1": "0.0", "0.0": "0.1"}[version]
-    with pytest.raises(UserError, match=f"has the heads of version {version}; pass version='{version}'"):
+    with pytest.raises(UserError, match=f"pass version='{version}'"):
         heads.load(path, other, CHANNELS)
 
 
@@ -697,68 +696,63 @@ def test_the_calls_of_the_package(metric):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "match"),
     [
-        ({"net": "vgg"}, "net must be 'alex', not 'vgg': for other networks use the package lpips"),
-        ({"version": "0.2"}, "version must be one of 0.1, 0.0, not '0.2'"),
-        ({"eps": "mine"}, "eps must be one of lpips, torchmetrics, piq, stargan-v2, not 'mine'"),
-        ({"pnet_tune": True}, "is not trained here"),
-        ({"pretrained": False}, "pass your own linear layers as heads="),
-        ({"precision": "int8"}, "precision must be one of fp32, bf16, fp16, not 'int8'"),
-        ({"precision": "fp16"}, "precision='fp16' is not for device='cpu'"),
-        ({"range_check": "maybe"}, "range_check must be one of warn, raise, off, not 'maybe'"),
-        ({"tile": 10}, "tile must be a whole number from 64 on, not 10"),
-        ({"cache_bytes": -1}, "cache_bytes must be a whole number from 0 on, not -1"),
-        ({"reduction": "max"}, "reduction must be None, 'none', 'mean' or 'sum', not 'max'"),
-        ({"threads": 0}, "threads must be a whole number from 1"),
-        ({"model_path": "x.pth"}, "model_path and heads are the same"),
-        ({"pnet_rand": True}, "contradict each other"),
+        ({"net": "vgg"}, "'alex', not 'vgg'"),
+        ({"version": "0.2"}, r"version.*'0\.2'"),
+        ({"eps": "mine"}, "eps.*'mine'"),
+        ({"pnet_tune": True}, "pnet_tune"),
+        ({"pretrained": False}, "pretrained=False"),
+        ({"precision": "int8"}, "precision.*not 'int8'"),
+        ({"precision": "fp16"}, "precision='fp16'.*device='cpu'"),
+        ({"range_check": "maybe"}, "range_check.*'maybe'"),
+        ({"tile": 10}, "tile.*not 10"),
+        ({"cache_bytes": -1}, "cache_bytes.*not -1"),
+        ({"reduction": "max"}, "reduction.*'max'"),
+        ({"threads": 0}, "threads.*not 0"),
+        ({"model_path": "x.pth"}, "model_path and heads"),
+        ({"pnet_rand": True}, "pnet_rand=True and weights="),
     ],
 )
-def test_wrong_options_are_one_sentence(options, sentence):
-    with pytest.raises(UserError) as error:
+def test_wrong_options_are_one_sentence(options, match):
+    with pytest.raises(UserError, match=match) as error:
         make(**options)
-    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "sentence"),
+    ("a", "b", "match"),
     [
-        (
-            (1, 3, 30, 64),
-            (1, 3, 30, 64),
-            "images of 30 x 64 are too small for LPIPS with AlexNet; the least side is 31",
-        ),
-        ((1, 3, 64, 64), (1, 3, 64, 65), "the images are of 64 x 64 and of 64 x 65; give images of one size"),
-        ((2, 3, 64, 64), (3, 3, 64, 64), "2 images cannot be paired with 3; use matrix for all pairs"),
-        ((1, 64, 64, 3), (1, 3, 64, 64), "the first images (1, 64, 64, 3) look like [..., H, W, C]; give [N, 3, H, W]"),
-        ((64, 64, 3), (1, 3, 64, 64), "transpose(2, 0, 1)"),
-        ((1, 3, 64, 64), (0, 3, 64, 64), "the second images are an empty batch"),
-        ((1, 4, 64, 64), (1, 3, 64, 64), "must be [N, 3, H, W] or [3, H, W], not (1, 4, 64, 64)"),
+        ((1, 3, 30, 64), (1, 3, 30, 64), r"30 x 64.*\b31\b"),
+        ((1, 3, 64, 64), (1, 3, 64, 65), "64 x 64.*64 x 65"),
+        ((2, 3, 64, 64), (3, 3, 64, 64), "2 images.*3.*matrix"),
+        ((1, 64, 64, 3), (1, 3, 64, 64), r"\(1, 64, 64, 3\).*\[\.\.\., H, W, C\]"),
+        ((64, 64, 3), (1, 3, 64, 64), r"transpose\(2, 0, 1\)"),
+        ((1, 3, 64, 64), (0, 3, 64, 64), "second images.*empty"),
+        ((1, 4, 64, 64), (1, 3, 64, 64), r"not \(1, 4, 64, 64\)"),
     ],
 )
-def test_wrong_images_are_one_sentence(metric, a, b, sentence):
+def test_wrong_images_are_one_sentence(metric, a, b, match):
     a, b = np.zeros(a), np.zeros(b)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=match) as error:
         metric(a, b)
-    assert sentence in str(error.value)
-    with pytest.raises(UserError) as error:  # the differentiable way says the same
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=match):  # the differentiable path raises the same error
         metric(torch.from_numpy(a).requires_grad_(), torch.from_numpy(b))
-    assert sentence in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "sentence"),
+    ("value", "match"),
     [
-        (np.zeros((1, 3, 64, 64), int), "must hold floating-point numbers or uint8, not int64"),
-        ("photo.png", "the first images must be a numpy array or a tensor of PyTorch, not str"),
-        (torch.zeros((1, 3, 64, 64), device="meta"), "the first images are on meta and this metric on the CPU"),
+        (np.zeros((1, 3, 64, 64), int), "not int64"),
+        ("photo.png", "first images.*not str"),
+        (torch.zeros((1, 3, 64, 64), device="meta"), "meta.*CPU"),
     ],
 )
-def test_what_is_no_image_is_one_sentence(metric, given, sentence):
-    with pytest.raises(UserError) as error:
-        metric(given, images(1, 64, 64))
-    assert sentence in str(error.value)
+def test_values_that_are_not_images_are_one_sentence(metric, value, match):
+    with pytest.raises(UserError, match=match) as error:
+        metric(value, images(1, 64, 64))
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.slow
@@ -798,13 +792,13 @@ def test_the_example_compares_files(tmp_path, capsys):
     said = capsys.readouterr()
     assert "broken.png" in said.err and "2 sizes" in said.err
     assert float(said.out.split()[2]) == pytest.approx(expected[0], abs=1e-6)
-    for wrong, sentence in (
-        ([one[0]], "give a second image"),
-        ([one[0], str(tmp_path)], "not one of each"),
+    for wrong, word in (
+        ([one[0]], "second image"),
+        ([one[0], str(tmp_path)], "one of each"),
         ([str(tmp_path / "none"), one[0]], "none"),
     ):
         assert example.main([*wrong, *files]) == 2
-        assert sentence in capsys.readouterr().err
+        assert word in capsys.readouterr().err
 
 
 def test_the_table_of_the_comparison():
@@ -825,5 +819,5 @@ def test_resized_as_torch_does():
     maps = np.random.default_rng(0).random((2, 7, 15), dtype=np.float32)
     got = inputs.bilinear(maps, 96, 118)
     expected = F.interpolate(torch.from_numpy(maps)[:, None], (96, 118), mode="bilinear", align_corners=False)[:, 0]
-    # two weighted sums of two terms, whose weights are rounded; PyTorch rounds where a pixel lies, too
+    # two weighted sums of two terms with rounded weights; PyTorch also rounds pixel positions
     np.testing.assert_allclose(got, expected.numpy(), rtol=0, atol=(8 + 2 * (7 + 15)) * U)

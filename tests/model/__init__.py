@@ -1,1 +1,1 @@
-"""Tests of AlexNet, the object."""
+"""Tests of the class AlexNet."""

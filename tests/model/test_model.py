@@ -1,4 +1,4 @@
-"""AlexNet, the object: every variant against PyTorch, and everything a caller may do wrong."""
+"""The class AlexNet: every variant against PyTorch, and usage errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fastalex.variants import get
 from fastalex.weights import initial
 
 SAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples" / "digits").glob("*.png"))
-#: All variants, the small one in the quick tier too.
+#: All variants; the small one also in the quick tier.
 FAMILY = [pytest.param(name, marks=[] if name == "alexnet-digits" else pytest.mark.slow) for name in VARIANTS]
 U = 2.0**-24
 
@@ -191,28 +191,24 @@ def test_torchvision_takes_any_size_from_63_up(height, width):
 
 
 @pytest.mark.parametrize(
-    ("x", "sentence"),
+    ("x", "match"),
     [
-        (
-            np.zeros((1, 131, 131, 3), np.float32),
-            "looks like [N, H, W, C]; this network takes [N, C, H, W]: x.transpose",
-        ),
-        (np.zeros((3, 131, 131), np.float32), "add the batch axis, x[None]"),
-        (np.zeros((131, 131), np.float32), "the input must be [N, 3, H, W]; got (131, 131)"),
-        (np.zeros((1, 4, 131, 131), np.float32), "the input must have 3 channels, it has 4"),
-        (np.zeros((0, 3, 131, 131), np.float32), "the batch is empty; give at least one image"),
-        (np.zeros((1, 3, 131, 131)), "the input must be float32, not float64; convert it with x.astype('float32')"),
-        (np.zeros((1, 3, 131, 131), np.uint8), "the input must be float32, not uint8"),
-        (np.zeros((1, 3, 224, 224), np.float32), "needs 131 x 131 images; got 224 x 224"),
-        (np.zeros((1, 3, 9, 9), np.float32), "alexnet-digits does not take 9 x 9 images: the image is too small"),
-        ([[0.0]], "the input must be a numpy array or speak DLPack, not list"),
-        (None, "the input must be a numpy array or speak DLPack, not NoneType"),
+        (np.zeros((1, 131, 131, 3), np.float32), r"\[N, H, W, C\].*x\.transpose"),
+        (np.zeros((3, 131, 131), np.float32), r"x\[None\]"),
+        (np.zeros((131, 131), np.float32), r"\[N, 3, H, W\].*\(131, 131\)$"),
+        (np.zeros((1, 4, 131, 131), np.float32), "3 channels.*4"),
+        (np.zeros((0, 3, 131, 131), np.float32), "batch is empty"),
+        (np.zeros((1, 3, 131, 131)), r"not float64.*x\.astype\('float32'\)"),
+        (np.zeros((1, 3, 131, 131), np.uint8), "not uint8"),
+        (np.zeros((1, 3, 224, 224), np.float32), "131 x 131.*224 x 224"),
+        (np.zeros((1, 3, 9, 9), np.float32), "9 x 9.*too small"),
+        ([[0.0]], "DLPack, not list"),
+        (None, "DLPack, not NoneType"),
     ],
 )
-def test_a_wrong_input_is_one_sentence(digits, x, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_input_is_one_sentence(digits, x, match):
+    with pytest.raises(UserError, match=match) as error:
         digits(x)
-    assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -256,13 +252,13 @@ def test_torch_tensors_in_and_out_without_a_copy(digits, monkeypatch):
     assert seen[0].ctypes.data == tensor.data_ptr()
     np.testing.assert_array_equal(got.numpy(), digits(x))
     assert isinstance(digits.predict_proba(tensor), torch.Tensor)
-    with pytest.raises(UserError, match="the input requires grad; pass x.detach"):
+    with pytest.raises(UserError, match=r"x\.detach"):
         digits(tensor.clone().requires_grad_())
-    with pytest.raises(UserError, match="must be float32, not float16"):
+    with pytest.raises(UserError, match="not float16"):
         digits(tensor.half())
-    with pytest.raises(UserError, match="the input cannot be read through DLPack: Unknown device type meta"):
+    with pytest.raises(UserError, match="DLPack.*meta"):
         digits(torch.empty(1, 3, 131, 131, device="meta"))
-    with pytest.raises(UserError, match="the input is not in CPU memory"):
+    with pytest.raises(UserError, match="CPU memory"):
         digits(_Elsewhere())
 
 
@@ -312,24 +308,24 @@ def test_probabilities_are_the_softmax_of_the_logits(digits):
 
 @pytest.mark.parametrize("topk", [0, -1, 2.5, True, "5"])
 def test_a_wrong_topk_is_refused(digits, topk):
-    with pytest.raises(UserError, match="topk must be a whole number above 0"):
+    with pytest.raises(UserError, match="topk"):
         digits.classify(SAMPLES[0], topk=topk)
 
 
 def test_wrong_images_are_refused(digits, tmp_path):
     with pytest.raises(UserError):
         digits.classify([])
-    with pytest.raises(UserError, match="missing.png"):
+    with pytest.raises(UserError, match=r"missing\.png"):
         digits.classify(tmp_path / "missing.png")
     broken = tmp_path / "broken.png"
     broken.write_bytes(SAMPLES[0].read_bytes()[:60])
-    with pytest.raises(UserError, match="broken.png"):
+    with pytest.raises(UserError, match=r"broken\.png"):
         digits.classify([SAMPLES[0], broken])
 
 
 def test_random_weights_warn_before_they_answer():
     net = AlexNet("alexnet-digits")
-    with pytest.warns(UserWarning, match="the weights are random, so the answer means nothing"):
+    with pytest.warns(UserWarning, match="random"):
         net.classify(SAMPLES[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -351,7 +347,7 @@ def test_save_and_load(digits, tmp_path, suffix, fc_weights):
     for name, array in net.state_dict().items():
         np.testing.assert_array_equal(again.state_dict()[name], array)
     x = images(net.variant)
-    # fp16 keeps every digit; int8 adds up scaled integers instead of rounded weights: one more rounding a product.
+    # fp16 is exact here; int8 adds up scaled integers instead of rounded weights: one more rounding a product.
     tolerance = 0 if fc_weights != "int8" else 96 * U * np.abs(net(x)).max()
     assert np.abs(again(x) - net(x)).max() <= tolerance
 
@@ -374,42 +370,38 @@ def test_state_dict_is_torchvisions(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "match"),
     [
-        ({"variant": "alexnet2013"}, "there is no variant 'alexnet2013'; did you mean 'alexnet2012'?"),
-        ({"precision": "fp8"}, "precision must be one of fp32, fp16, bf16, int8, not 'fp8'"),
-        ({"precision": "fp16", "device": "cpu"}, "use device='cuda' or precision='fp32'"),
-        ({"fc_weights": "int2"}, "fc_weights must be one of fp32, fp16, int8, int4, bf16, not 'int2'"),
-        ({"precision": "int8", "fc_weights": "fp32", "device": "cpu"}, "use int8 or int4, or precision='fp32'"),
-        ({"exact": 1, "device": "cpu"}, "exact must be True or False, not 1"),
-        ({"exact": True, "device": "naive"}, "exact=True is for device='cpu'; device='naive' sums all products"),
-        ({"device": "cpu:0"}, "cpu is one device; say device='cpu'"),
-        ({"threads": 0}, "threads must be a whole number from 1 to 1024, not 0"),
-        ({"threads": 2.0}, "threads must be a whole number from 1 to 1024, not 2.0"),
-        ({"device": "gpu"}, "device must be one of auto, cpu, naive, cuda, tensorrt"),
-        ({"weights": "no-such-file.safetensors"}, "no-such-file.safetensors"),
-        ({"weights": "weights.pth"}, "weights.pth"),
-        ({"weights": 3}, "weights must be a path, a name or a mapping of arrays, not int"),
-        ({"weights": {}}, "the weights lack the array 'conv1.weight'"),
-        ({"weights": "digits", "num_classes": 5}, "pass num_classes=10"),
-        ({"weights": "digits", "variant": "torchvision"}, "'features.0.weight'"),
-        (
-            {"device": "naive", "variant": "alexnet-digits", "fc_weights": "int8"},
-            "fc_weights='int8' is not for device='naive'; use device='cpu', or fc_weights fp32",
-        ),
-        ({"height": 3}, "a variant has no field 'height'"),
+        ({"variant": "alexnet2013"}, "'alexnet2013'.*mean 'alexnet2012'"),
+        ({"precision": "fp8"}, "precision.*'fp8'"),
+        ({"precision": "fp16", "device": "cpu"}, "precision='fp16'.*device='cpu'"),
+        ({"fc_weights": "int2"}, "fc_weights.*'int2'"),
+        ({"precision": "int8", "fc_weights": "fp32", "device": "cpu"}, "fc_weights='fp32'.*precision='int8'"),
+        ({"exact": 1, "device": "cpu"}, "exact.*not 1"),
+        ({"exact": True, "device": "naive"}, "exact=True.*device='naive'"),
+        ({"device": "cpu:0"}, "'cpu:0'"),
+        ({"threads": 0}, "threads.*not 0"),
+        ({"threads": 2.0}, r"threads.*not 2\.0"),
+        ({"device": "gpu"}, "device.*'gpu'"),
+        ({"weights": "no-such-file.safetensors"}, r"no-such-file\.safetensors"),
+        ({"weights": "weights.pth"}, r"weights\.pth"),
+        ({"weights": 3}, "weights must be.*not int"),
+        ({"weights": {}}, r"lack.*conv1\.weight"),
+        ({"weights": "digits", "num_classes": 5}, "num_classes=10"),
+        ({"weights": "digits", "variant": "torchvision"}, r"features\.0\.weight"),
+        ({"device": "naive", "variant": "alexnet-digits", "fc_weights": "int8"}, "fc_weights='int8'.*device='naive'"),
+        ({"height": 3}, "'height'"),
     ],
 )
-def test_a_wrong_argument_is_one_sentence(arguments, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_argument_is_one_sentence(arguments, match):
+    with pytest.raises(UserError, match=match) as error:
         AlexNet(**arguments)
-    assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("device", ["cuda", "tensorrt"])
 def test_a_device_that_cannot_be_had_raises_with_the_reason(device):
-    with pytest.raises(BackendError, match=f"device='{device}' cannot be used: this build has no {device} library"):
+    with pytest.raises(BackendError, match=f"device='{device}'.*no {device} library"):
         AlexNet(device=device)
 
 

@@ -1,1 +1,1 @@
-"""Tests of what the networks are."""
+"""Tests of the definitions of the networks."""

@@ -17,7 +17,7 @@ U = 2.0**-24
 
 
 def hooked(row, arrays, x, dtype_name="float64"):
-    """Layer name -> what a cloning hook sees at its module, float64; and the module's path as a second name."""
+    """Outputs from cloning hooks, float64, by layer name and by module path."""
     torch = pytest.importorskip("torch")
     from fastalex.networks import torch_reference
 
@@ -98,7 +98,7 @@ def test_the_names_of_other_tools():
     for name, shape in {"features.2": (1, 16, 27, 27), "features.12": (1, 32, 6, 6), "classifier.5": (1, 64)}.items():
         assert got[name].shape == shape
         assert (got[name] >= 0).all(), name
-    # Caffe's blobs, for the networks that have Caffe's names
+    # Caffe's blobs, for networks with Caffe's names
     caffe = AlexNet("caffenet", device="cpu", widths=NARROW)
     y = np.random.default_rng(1).standard_normal((1, 3, 227, 227), dtype=np.float32)
     got = caffe.taps(y, ["blob:conv1", "pool1", "norm1", "blob:fc6", "fc8", "prob"])
@@ -111,13 +111,13 @@ def test_the_network_runs_no_further_than_the_last_tap():
     """A small image has no fc6, but its first layers can be read out."""
     net = AlexNet("alexnet-digits", device="cpu")
     x = np.random.default_rng(1).standard_normal((1, 3, 64, 80), dtype=np.float32)
-    with pytest.raises(UserError, match="alexnet-digits does not take .*: layer pool5 gets a side of 2"):
+    with pytest.raises(UserError, match="64 x 80.*pool5"):
         net(x)
     assert net.taps(x, ["pool1", "conv3"])["conv3"].shape[:2] == (1, 96)
-    with pytest.raises(UserError, match="the image is too small: layer pool5 gets a side of 2, but its window is 3"):
+    with pytest.raises(UserError, match="too small.*pool5"):
         net.taps(x, ["fc6"])
     x = np.zeros((1, 3, 131, 170), np.float32)
-    with pytest.raises(UserError, match="gives a fully connected layer a map of 3 x 4, but it needs 3 x 3"):
+    with pytest.raises(UserError, match="3 x 4.*3 x 3"):
         net.taps(x, ["fc6"])
 
 
@@ -134,15 +134,15 @@ def test_images_and_tensors():
 
 
 @pytest.mark.parametrize(
-    ("names", "sentence"),
+    ("names", "match"),
     [
-        (["conv9"], "alexnet-digits has no layer 'conv9'; did you mean 'conv"),
-        (["features.0"], "alexnet-digits has no layer 'features.0'"),
-        ([], "names must be a list of one or more layer names, not []"),
-        ("conv1", "names must be a list of one or more layer names, not 'conv1'"),
+        (["conv9"], "'conv9'.*mean 'conv"),
+        (["features.0"], r"'features\.0'"),
+        ([], r"names.*\[\]"),
+        ("conv1", "names.*'conv1'"),
     ],
 )
-def test_a_wrong_name_is_one_sentence(names, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_name_is_one_sentence(names, match):
+    with pytest.raises(UserError, match=match) as error:
         AlexNet("alexnet-digits").taps(np.zeros((1, 3, 131, 131), np.float32), names)
-    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""The PyTorch reference against constructions that share nothing with it."""
+"""The PyTorch reference against independent constructions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_importing_the_module_imports_no_torch():
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_state_dict_has_the_names_and_shapes_of_the_table(name):
-    with torch.device("meta"):  # full size without its memory
+    with torch.device("meta"):  # full size without the memory
         model = torch_reference.build(name)
     assert [(key, tuple(value.shape)) for key, value in model.state_dict().items()] == list(
         variants.get(name).parameter_shapes().items()
@@ -235,7 +235,7 @@ def test_rounding_up_is_padding_with_zeros_at_the_right_and_bottom(size):
 def test_rounding_up_of_a_pool_ignores_what_is_outside():
     row = narrow("bvlc_alexnet", adaptive_pool=6)
     pool = built(row).get_submodule("pool1")
-    x = -images(6)[:, :, :, :].abs() - 1  # negative: a zero from outside would win
+    x = -images(6)[:, :, :, :].abs() - 1  # negative: a padding zero would win
     padded = functional.pad(x, (0, 1, 0, 1), value=-float("inf"))
     close(pool(x), functional.max_pool2d(padded, 3, 2))
 
@@ -288,28 +288,28 @@ def test_load_and_arrays_of_are_inverse():
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
-        (lambda arrays: arrays.pop("fc7.bias"), "lack the array 'fc7.bias'"),
-        (lambda arrays: arrays.update(fc9=np.zeros(3)), "'fc9' that the network does not"),
-        (lambda arrays: arrays.update({"conv1.weight": np.zeros((8, 3, 11, 10))}), r"needs \(8, 3, 11, 11\)"),
+        (lambda arrays: arrays.pop("fc7.bias"), r"lack.*fc7\.bias"),
+        (lambda arrays: arrays.update(fc9=np.zeros(3)), "fc9"),
+        (lambda arrays: arrays.update({"conv1.weight": np.zeros((8, 3, 11, 10))}), r"conv1\.weight.*\(8, 3, 11, 10\)"),
     ],
 )
-def test_load_names_what_does_not_fit(change, sentence):
+def test_load_names_what_does_not_fit(change, match):
     row = narrow("alexnet2012")
     arrays = initial.random_weights(row)
     change(arrays)
     model = torch_reference.build(row)
     before = torch_reference.arrays_of(model)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=match):
         torch_reference.load(model, arrays)
     after = torch_reference.arrays_of(model)
-    assert all(np.array_equal(before[name], after[name]) for name in before)  # nothing half loaded
+    assert all(np.array_equal(before[name], after[name]) for name in before)  # nothing is partly loaded
 
 
 def test_build_takes_overrides_and_refuses_unknown_ones():
     assert torch_reference.build("alexnet-digits", num_classes=3)(images(131).float()).shape == (2, 3)
-    with pytest.raises(UserError, match="no field 'classes'"):
+    with pytest.raises(UserError, match="'classes'"):
         torch_reference.build("alexnet-digits", classes=3)
 
 

@@ -122,12 +122,12 @@ def test_torchvision_works_from_63_up():
     row = get("torchvision")
     assert row.layers(63)[-1].out_shape == (1000,)
     assert row.layers((63, 500))[-1].out_shape == (1000,)
-    with pytest.raises(UserError, match="torchvision does not take .* images: the image is too small: layer pool5"):
+    with pytest.raises(UserError, match="torchvision.*too small.*pool5"):
         row.layers(62)
 
 
 def test_without_an_adaptive_pool_the_input_must_fit_the_first_fc_layer():
-    with pytest.raises(UserError, match="needs 227 x 227 images; got 300 x 300"):
+    with pytest.raises(UserError, match="227 x 227.*300 x 300"):
         get("alexnet2012").layers(300)
     assert get("alexnet2012").layers(228)[-1].out_shape == (1000,)  # floors to the same maps
 
@@ -248,36 +248,36 @@ def test_layer_table_has_one_line_per_step_but_dropout(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "overrides", "sentence"),
+    ("name", "overrides", "match"),
     [
-        ("alexnet-2012", {}, "did you mean 'alexnet2012'"),
-        ("vgg", {}, "there is no variant 'vgg'"),
-        ("torchvision", {"classes": 2}, "no field 'classes'"),
-        ("torchvision", {"num_classes": 0}, "num_classes of torchvision must be a whole number above 0, not 0"),
+        ("alexnet-2012", {}, "mean 'alexnet2012'"),
+        ("vgg", {}, "'vgg'"),
+        ("torchvision", {"classes": 2}, "'classes'"),
+        ("torchvision", {"num_classes": 0}, "num_classes.*above 0, not 0"),
         ("torchvision", {"num_classes": True}, "not True"),
-        ("torchvision", {"num_classes": 2.0}, "not 2.0"),
-        ("torchvision", {"widths": (1, 2, 3)}, "seven numbers"),
-        ("torchvision", {"widths": (64, 192, 0, 256, 256, 8, 8)}, "above 0, not 0"),
-        ("torchvision", {"lrn_alpha_divided": False}, "has no LRN"),
-        ("alexnet2012", {"columns": 3}, "cannot be split into 3 columns"),
-        ("alexnet2012", {"activation": "gelu"}, "activation must be one of relu, tanh"),
-        ("alexnet2012", {"activation": "leaky_relu(nan)"}, "activation must be one of relu, tanh"),
-        ("alexnet2012", {"activation": "none"}, "activation must be one of relu, tanh"),
+        ("torchvision", {"num_classes": 2.0}, r"not 2\.0"),
+        ("torchvision", {"widths": (1, 2, 3)}, "widths.*seven"),
+        ("torchvision", {"widths": (64, 192, 0, 256, 256, 8, 8)}, "widths.*above 0, not 0"),
+        ("torchvision", {"lrn_alpha_divided": False}, "no LRN"),
+        ("alexnet2012", {"columns": 3}, "3 columns"),
+        ("alexnet2012", {"activation": "gelu"}, "activation.*'gelu'"),
+        ("alexnet2012", {"activation": "leaky_relu(nan)"}, r"activation.*\(nan\)"),
+        ("alexnet2012", {"activation": "none"}, "not 'none'"),
         ("alexnet2012", {"activation": 3}, "not '3'"),
-        ("alexnet2012", {"activation": ("relu", "tanh")}, "one word or seven"),
-        ("alexnet2012", {"activation": ("none",) * 7}, "conv1 has the activation 'none' and the block"),
-        ("alexnet2012", {"activation": ("relu",) * 7, "blocks": ("conv",) * 5}, "write none where a block has no act"),
-        ("alexnet2012", {"conv_rounding": "round"}, "rounding must be one of floor, ceil"),
-        ("alexnet2012", {"naming": "keras"}, "naming must be caffe or torchvision"),
-        ("alexnet2012", {"blocks": ("conv act",) * 4}, "five convolutional blocks"),
-        ("alexnet2012", {"blocks": ("act conv",) * 5}, "is not a block"),
-        ("alexnet2012", {"lrn": LRN(), "blocks": ("conv swish",) * 5}, "is not a block"),
-        ("torchvision", {"blocks": ("conv lrn",) * 5}, "lrn but no lrn constants"),
+        ("alexnet2012", {"activation": ("relu", "tanh")}, "activation.*seven"),
+        ("alexnet2012", {"activation": ("none",) * 7}, "conv1.*'none'"),
+        ("alexnet2012", {"activation": ("relu",) * 7, "blocks": ("conv",) * 5}, "conv1.*'relu'"),
+        ("alexnet2012", {"conv_rounding": "round"}, "rounding.*'round'"),
+        ("alexnet2012", {"naming": "keras"}, "naming.*'keras'"),
+        ("alexnet2012", {"blocks": ("conv act",) * 4}, "five"),
+        ("alexnet2012", {"blocks": ("act conv",) * 5}, "'act conv'"),
+        ("alexnet2012", {"lrn": LRN(), "blocks": ("conv swish",) * 5}, "'conv swish'"),
+        ("torchvision", {"blocks": ("conv lrn",) * 5}, "no lrn constants"),
         ("torchvision", {"blocks": ("conv spatial_norm",) * 5}, "no spatial_norm constants"),
     ],
 )
-def test_mistakes_are_one_sentence(name, overrides, sentence):
-    with pytest.raises(UserError, match=sentence) as caught:
+def test_mistakes_are_one_sentence(name, overrides, match):
+    with pytest.raises(UserError, match=match) as caught:
         get(name, **overrides)
     assert "\n" not in str(caught.value)
 

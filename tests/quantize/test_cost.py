@@ -1,6 +1,6 @@
-"""What it costs to keep fully connected weights in fewer bits, with the quantizers of the engines.
+"""Cost in accuracy of fully connected weights with fewer bits, with the quantizers of the engines.
 
-The kernels are compared elsewhere with the weights as they are kept; here these are compared with what was given.
+Other tests compare kernels with the dequantized weights; here those are compared with the original weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SIZES = (9216, 4096, 4096, 1000)  # fc6, fc7, fc8
 TABLE = "\n".join(
     f"fc name=fc{6 + i} out={out}" + (f"\nrelu name=relu{6 + i}" if i < 2 else "") for i, out in enumerate(SIZES[1:])
 )
-# Share of the logits' range: what each kind may cost on random weights, the largest error or the root mean square.
+# Bounds on random weights relative to the range of the logits: largest error and root mean square.
 LARGEST = {"fp16": 0.001, "int8": 0.015}
 RMS = {"int4": 0.035}
 
@@ -57,7 +57,7 @@ def test_the_real_layers_on_random_weights(backend, seed, capsys):
 
 @pytest.mark.peers
 def test_classes_of_the_digits(capsys, emulated):
-    """Top-1 agreement with the fp32 weights on the held-out digits, by the weights as each kind keeps them."""
+    """Top-1 agreement with the fp32 weights on the held-out digits, by the dequantized weights of each kind."""
     pytest.importorskip("sklearn")
     pytest.importorskip("torch")
     spec = importlib.util.spec_from_file_location("digits_example", ROOT / "examples" / "train_digits.py")

@@ -1,6 +1,6 @@
 """Calibration, quantized weights files, and the command that writes them.
 
-Their levels are checked in tests/engine/test_quantize_rows.py, what nets compute from them in
+Quantized values are checked in tests/engine/test_quantize_rows.py, nets that compute with them in
 tests/engine/test_precisions.py.
 """
 
@@ -26,7 +26,7 @@ from fastalex.runtime import precisions
 from fastalex.weights import initial, quantized
 from fastalex.weights.quantized import QuantizedWeight
 
-NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}  # 35 and 29: rows of int4 with half a byte left
+NARROW = {"widths": (8, 16, 24, 16, 16, 35, 29), "num_classes": 5}  # 35 and 29: int4 rows that end in half a byte
 U = 2.0**-24
 
 
@@ -191,15 +191,15 @@ def test_entropy_of_known_distributions():
     normal = generator.standard_normal(400_000)
     clipped = threshold(of_values(np.append(normal, 40.0)), 127, "entropy")
     assert 2.5 < clipped < 8
-    few = of_values([1.0, 2.0])  # fewer bins in use than levels: nothing is clipped
+    few = of_values([1.0, 2.0])  # fewer bins in use than quantized values: nothing is clipped
     assert threshold(few, 255, "entropy") == 2
 
 
 # Calibration ------------------------------------------------------------------------------------------------------
 
 
-def test_steps_are_those_of_the_layers_inputs(digits):
-    """method max: the largest magnitude of each input, read out layer by layer, over the levels it may use."""
+def test_scales_are_those_of_the_layers_inputs(digits):
+    """method max: the largest magnitude of each input, read out layer by layer, over its largest quantized value."""
     x = images(digits.variant, 11)
     seen = []
     found = calibrating.calibrate(digits, [x[:5], x[5:]], "max", report=seen.append)
@@ -221,7 +221,7 @@ def test_methods_clip_less_than_max(digits):
     assert scales["percentile"]["conv1"] < scales["max"]["conv1"]
 
 
-def test_paths_and_batches_give_the_same_steps(digits):
+def test_paths_and_batches_give_the_same_scales(digits):
     from pathlib import Path
 
     paths = sorted((Path(__file__).resolve().parents[2] / "examples" / "digits").glob("*.png"))
@@ -233,22 +233,22 @@ def test_paths_and_batches_give_the_same_steps(digits):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "match"),
     [
-        ({"method": "minmax"}, "method must be one of percentile, entropy, max, not 'minmax'"),
-        ({"percentile": 0}, "percentile must be a number above 0, at most 100, not 0"),
-        ({"percentile": float("nan")}, "percentile must be a number above 0"),
-        ({"percentile": True}, "percentile must be a number above 0"),
-        ({"images": []}, "there are no images to calibrate with"),
-        ({"images": [np.full((1, 3, 131, 131), np.nan, np.float32)]}, "the input of layer conv1 has NaN or infinity"),
-        ({"images": ["no-such.png"]}, "no-such.png"),
+        ({"method": "minmax"}, "method.*'minmax'"),
+        ({"percentile": 0}, "percentile.*not 0"),
+        ({"percentile": float("nan")}, "percentile.*not nan"),
+        ({"percentile": True}, "percentile.*not True"),
+        ({"images": []}, "no images"),
+        ({"images": [np.full((1, 3, 131, 131), np.nan, np.float32)]}, "conv1.*NaN"),
+        ({"images": ["no-such.png"]}, r"no-such\.png"),
     ],
 )
-def test_what_cannot_be_calibrated_is_one_sentence(digits, arguments, sentence):
+def test_what_cannot_be_calibrated_is_one_sentence(digits, arguments, match):
     arguments = {"images": [images(digits.variant)], **arguments}
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=match) as error:
         calibrating.calibrate(digits, **arguments)
-    assert sentence in str(error.value) and "\n" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_calibrations_as_text():
@@ -277,14 +277,14 @@ def test_a_calibration_must_be_for_the_network():
     row = variants.get("alexnet2012")
     scales = dict.fromkeys(signed_inputs(row.layers()), 0.5)
     assert scales_for(row, Calibration(scales, "max", 1)) == scales
-    with pytest.raises(UserError, match="run fastalex quantize WEIGHTS OUT.safetensors --calibrate DIR"):
+    with pytest.raises(UserError, match="fastalex quantize.*--calibrate"):
         scales_for(row, None)
     for wrong in ({}, {"conv1": 1.0}, {**scales, "fc9": 1.0}):
-        with pytest.raises(UserError, match="the calibration is for the layers"):
+        with pytest.raises(UserError, match="calibration.*layers"):
             scales_for(row, Calibration(wrong, "max", 1))
 
 
-def test_steps_travel_in_the_layer_table():
+def test_scales_travel_in_the_layer_table():
     layers = VARIANTS["torchvision"].layers()
     scales = {name: 0.1 * (index + 1) / 3 for index, name in enumerate(signed_inputs(layers))}
     lines = layer_table(layers, scales).splitlines()
@@ -296,11 +296,11 @@ def test_steps_travel_in_the_layer_table():
 
 
 def test_int8_without_a_calibration_says_what_to_run():
-    with pytest.raises(UserError, match="run fastalex quantize WEIGHTS OUT.safetensors --calibrate DIR"):
+    with pytest.raises(UserError, match="fastalex quantize.*--calibrate"):
         AlexNet(weights="digits", device="cpu", precision="int8")
-    with pytest.raises(UserError, match="calibration must be a Calibration or a mapping"):
+    with pytest.raises(UserError, match=r"calibration.*\[1\]"):
         AlexNet(weights="digits", device="cpu", precision="int8", calibration=[1])
-    with pytest.raises(UserError, match=r"scale of layer 'conv1' must be a number above 0, not -1"):
+    with pytest.raises(UserError, match="'conv1'.*not -1"):
         AlexNet(weights="digits", device="cpu", precision="int8", calibration={"conv1": -1})
 
 
@@ -308,7 +308,7 @@ def test_int8_without_a_calibration_says_what_to_run():
 
 
 def dequantized(row, arrays, storage):
-    """What a quantized file of ``arrays`` means, in numpy: levels of int8 are rounded here, of int4 asked for."""
+    """Dequantized weights of a file of ``arrays``: int8 is rounded here in numpy, int4 by the engine."""
     expected = dict(arrays)
     for layer in row.layers():
         if layer.op != "fc":
@@ -349,7 +349,7 @@ def test_a_quantized_file_has_the_levels_of_its_weights(tmp_path, name, storage,
         np.testing.assert_array_equal(np.asarray(got), array)
     if suffix == ".safetensors":
         st = pytest.importorskip("safetensors.numpy")
-        plain = st.load_file(path)  # any reader of the format reads it
+        plain = st.load_file(path)  # any reader of the format works
         fc6 = next(layer for layer in row.layers() if layer.op == "fc").param + ".weight"
         assert plain[fc6].dtype == (np.int8 if storage == "int8" else np.uint8)
         assert plain[fc6 + ".scale"].dtype == (np.float32 if storage == "int8" else np.float16)
@@ -357,7 +357,7 @@ def test_a_quantized_file_has_the_levels_of_its_weights(tmp_path, name, storage,
 
 
 def test_a_quantized_file_is_loaded_as_it_is(tmp_path, monkeypatch):
-    """Its storage is the default, the engine gets the file's own levels, and the net computes with their values."""
+    """Its storage is the default, the engine gets the file's quantized values, and the net computes with them."""
     row = variants.get("torchvision", **NARROW)
     net = AlexNet(row, weights=initial.random_weights(row, seed=4), device="cpu")
     path = tmp_path / "net.safetensors"
@@ -374,7 +374,7 @@ def test_a_quantized_file_is_loaded_as_it_is(tmp_path, monkeypatch):
     assert again.fc_weights == "int8" and again.precision == "fp32"
     pairs = [param for param in given if isinstance(param, tuple)]
     assert [len(pair) for pair in pairs] == [2, 2, 2]
-    assert not any(array.flags.writeable for pair in pairs for array in pair)  # the mapping, no copy
+    assert not any(array.flags.writeable for pair in pairs for array in pair)  # views of the mapping, not copies
     expected = dequantized(row, net.state_dict(), "int8")
     for key, array in again.state_dict().items():
         np.testing.assert_array_equal(array, expected[key])
@@ -395,11 +395,11 @@ def test_another_storage_dequantizes(tmp_path, storage):
         assert plain.labels == net.labels and plain.trained
         for key, array in plain.state_dict().items():
             np.testing.assert_array_equal(array, expected[key])
-    assert AlexNet(weights=path, device="naive").fc_weights == "fp32"  # it keeps no other
+    assert AlexNet(weights=path, device="naive").fc_weights == "fp32"  # it has no other storage
 
 
-def test_saving_again_keeps_the_levels(tmp_path):
-    """A net from the file, from arrays in int8, and from what the net gives back: the same file each time."""
+def test_saving_again_keeps_the_quantized_values(tmp_path):
+    """A net from the file, from arrays in int8, and from its state dict: the same file each time."""
     first, second, third = (tmp_path / (f"{i}.safetensors") for i in range(3))
     AlexNet(weights="digits", device="cpu").save(first, fc_weights="int8")
     AlexNet(weights=first, device="cpu").save(second, fc_weights="int8")
@@ -437,14 +437,14 @@ def test_a_calibration_is_saved_with_the_weights(tmp_path, digits):
         assert AlexNet(weights=path, device="cpu", calibration=mine).calibration.scales == mine
 
 
-def test_a_weight_without_a_level_is_not_written(tmp_path):
+def test_a_weight_that_cannot_be_quantized_is_not_written(tmp_path):
     arrays = initial.random_weights("alexnet-digits")
     arrays["fc7.weight"][0, 0] = np.nan
     net = AlexNet("alexnet-digits", weights=arrays, device="cpu")
-    with pytest.raises(UserError, match="'fc7.weight' cannot be written as int8: a fully connected layer holds NaN"):
+    with pytest.raises(UserError, match=r"fc7\.weight.*int8.*NaN"):
         net.save(tmp_path / "net.safetensors", fc_weights="int8")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match="fc_weights must be one of fp32, int8, int4, not 'fp16'"):
+    with pytest.raises(UserError, match="fc_weights.*'fp16'"):
         net.save(tmp_path / "net.safetensors", fc_weights="fp16")
 
 
@@ -486,42 +486,36 @@ def renamed(old, new):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
-        (metadata(quantized="2"), "it is quantized in the format '2', this fastalex reads '1'"),
-        (metadata(quantized=None), "it is quantized in the format None, this fastalex reads '1'"),
-        (metadata(fc_storage="int2"), "its weights are stored as 'int2', not as int8 or int4"),
-        (metadata(fc_storage=None), "its weights are stored as None"),
-        (metadata(fc_storage="int4"), "its array 'fc6.weight' is int8 (192, 576), but should be uint8 (192, 288)"),
-        (metadata(variant=None), "it is quantized, but names no variant"),
-        (metadata(variant="{}"), "the variant row is not valid"),
-        (metadata(calibration="{}"), "the calibration is not valid"),
-        (retyped("fc6.weight", "U8", [192, 576]), "its array 'fc6.weight' is uint8 (192, 576), but should be int8"),
-        (
-            retyped("fc6.weight", "I8", [576, 192]),
-            "its array 'fc6.weight' is int8 (576, 192), but should be int8 (192,",
-        ),
-        (
-            retyped("fc8.weight.scale", "I32", [10]),
-            "its array 'fc8.weight.scale' is int32 (10,), but should be float32",
-        ),
-        (retyped("fc8.weight.scale", "F16", [20]), "its array 'fc8.weight.scale' is float16 (20,), but should be"),
-        (renamed("fc7.weight.scale", "fc7.scale"), "it is quantized, but lacks the array 'fc7.weight.scale'"),
-        (renamed("fc7.weight", "fc9.weight"), "it is quantized, but lacks the array 'fc7.weight'"),
+        (metadata(quantized="2"), "format '2'"),
+        (metadata(quantized=None), "format None"),
+        (metadata(fc_storage="int2"), "'int2'"),
+        (metadata(fc_storage=None), "None, not as int8"),
+        (metadata(fc_storage="int4"), r"fc6\.weight.*uint8 \(192, 288\)"),
+        (metadata(variant=None), "no variant"),
+        (metadata(variant="{}"), "variant.*not valid"),
+        (metadata(calibration="{}"), "calibration.*not valid"),
+        (retyped("fc6.weight", "U8", [192, 576]), r"fc6\.weight.*uint8 \(192, 576\)"),
+        (retyped("fc6.weight", "I8", [576, 192]), r"fc6\.weight.*\(576, 192\)"),
+        (retyped("fc8.weight.scale", "I32", [10]), r"fc8\.weight\.scale.*int32"),
+        (retyped("fc8.weight.scale", "F16", [20]), r"fc8\.weight\.scale.*float16"),
+        (renamed("fc7.weight.scale", "fc7.scale"), r"lacks.*fc7\.weight\.scale"),
+        (renamed("fc7.weight", "fc9.weight"), r"lacks.*fc7\.weight'"),
     ],
 )
-def test_a_wrong_quantized_file_is_one_sentence(tmp_path, digits, change, sentence):
+def test_a_wrong_quantized_file_is_one_sentence(tmp_path, digits, change, match):
     path = tmp_path / "net.safetensors"
     net = AlexNet(weights="digits", device="cpu", calibration=calibrating.calibrate(digits, [images(digits.variant)]))
     net.save(path, fc_weights="int8")
     rewritten(path, change)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=match) as error:
         AlexNet(weights=path, device="cpu")
-    assert sentence in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
-    """Values are not looked at when a file is loaded, quantized or not."""
+    """Loading does not check values, quantized or not."""
     path = tmp_path / "net.safetensors"
     AlexNet(weights="digits", device="cpu").save(path, fc_weights="int8")
     loaded = weights.load(path)
@@ -536,7 +530,7 @@ def test_a_scale_that_is_no_number_goes_through_as_nan(tmp_path):
 
 @pytest.mark.slow
 def test_loading_lets_go_of_the_files_pages(tmp_path):
-    """After the net is made, hardly anything of the mapped file counts as memory of the process."""
+    """Once the net exists, hardly any page of the mapped file counts as memory of the process."""
     path = tmp_path / "net.safetensors"
     row = variants.get("torchvision")
     AlexNet(row, device="cpu", weights="random").save(path, fc_weights="int8")
@@ -575,7 +569,7 @@ def test_copying_out_of_a_mapped_file_keeps_little_of_it(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Images in a folder and below it, one of them damaged, and a file that is none."""
+    """Images in a folder and below it, one of them damaged, and a file that is not an image."""
     place = tmp_path / "images"
     (place / "deeper").mkdir(parents=True)
     generator = np.random.default_rng(0)
@@ -593,11 +587,11 @@ def run(capsys, *words):
     return code, captured.out, captured.err
 
 
-def test_quantize_writes_levels_and_a_calibration(capsys, tmp_path, folder, digits):
+def test_quantize_writes_quantized_values_and_a_calibration(capsys, tmp_path, folder, digits):
     out = tmp_path / "out.safetensors"
     code, text, complaint = run(capsys, "quantize", "digits", out, "--calibrate", folder, "--json")
     assert code == 0
-    assert complaint.startswith("fastalex: 1 of 6 images cannot be read and are left out; the first: cannot decode")
+    assert complaint.startswith("fastalex: 1 of 6 images") and "broken.jpg" in complaint
     facts = json.loads(text)
     assert facts["calibration"]["images"] == 5 and facts["calibration"]["skipped"] == 1
     assert facts["fc_weights"] == "int8" and facts["bytes"] == out.stat().st_size
@@ -619,7 +613,7 @@ def test_quantize_without_images_and_in_other_storages(capsys, tmp_path, folder)
     assert code == 0 and "Calibration: entropy, 5 images" in text
     calibration = weights.load(eight).calibration()
     code, text, complaint = run(capsys, "quantize", "digits", four, "--fc-weights", "int4")
-    assert (code, complaint) == (0, "") and "no calibration (--calibrate DIR for precision int8)" in text
+    assert (code, complaint) == (0, "") and "no calibration" in text
     assert four.stat().st_size < eight.stat().st_size
     code, text, complaint = run(capsys, "quantize", eight, plain, "--fc-weights", "fp32")
     assert code == 0
@@ -651,26 +645,23 @@ def test_quantize_looks_at_images_of_every_folder(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "sentence"),
+    ("words", "keyword"),
     [
-        (["digits", "out.png"], "out.png must end in .safetensors or .npz"),
-        (["digits", "out.safetensors", "--fc-weights", "int2"], "--fc-weights must be one of fp32, int8, int4"),
-        (["digits", "out.safetensors", "--method", "mse"], "--method must be one of percentile, entropy, max"),
-        (["digits", "out.safetensors", "--percentile", "99"], "--percentile goes with --calibrate DIR"),
-        (["digits", "out.safetensors", "--calibrate", "none"], "'none' is not a folder; give one with images"),
-        (
-            ["digits", "out.safetensors", "--calibrate", "empty"],
-            "there is no image (.bmp, .jpeg, .jpg, .png, .webp) in",
-        ),
-        (["digits", "out.safetensors", "--calibrate", "bad"], "none of the 2 images in 'bad' can be read; the first:"),
-        (["digits", "out.safetensors", "--calibrate", "bad", "--profile", "x"], "no preprocessing profile 'x'"),
-        (["digits", "out.safetensors", "--calibrate", "bad", "--percentile", "101"], "at most 100, not 101"),
-        (["nothing", "out.safetensors"], "there is no weights file nothing"),
-        (["digits", "out.safetensors", "--images", "0"], "must be a whole number above 0"),
-        (["digits", "no/such/out.safetensors"], "no/such/out.safetensors cannot be written"),
+        (["digits", "out.png"], "out.png"),
+        (["digits", "out.safetensors", "--fc-weights", "int2"], "'int2'"),
+        (["digits", "out.safetensors", "--method", "mse"], "'mse'"),
+        (["digits", "out.safetensors", "--percentile", "99"], "--percentile"),
+        (["digits", "out.safetensors", "--calibrate", "none"], "'none'"),
+        (["digits", "out.safetensors", "--calibrate", "empty"], "'empty'"),
+        (["digits", "out.safetensors", "--calibrate", "bad"], "2 images in 'bad'"),
+        (["digits", "out.safetensors", "--calibrate", "bad", "--profile", "x"], "profile 'x'"),
+        (["digits", "out.safetensors", "--calibrate", "bad", "--percentile", "101"], "not 101"),
+        (["nothing", "out.safetensors"], "weights file nothing"),
+        (["digits", "out.safetensors", "--images", "0"], "--images"),
+        (["digits", "no/such/out.safetensors"], "no/such/out.safetensors"),
     ],
 )
-def test_mistakes_of_quantize_are_one_sentence(capsys, tmp_path, monkeypatch, words, sentence):
+def test_mistakes_of_quantize_are_one_sentence(capsys, tmp_path, monkeypatch, words, keyword):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
@@ -678,5 +669,5 @@ def test_mistakes_of_quantize_are_one_sentence(capsys, tmp_path, monkeypatch, wo
         (tmp_path / "bad" / name).write_bytes(b"nothing")
     code, out, complaint = run(capsys, "quantize", *words)
     assert code == 2 and out == "" and complaint.count("\n") == 1
-    assert sentence in complaint
+    assert keyword in complaint
     assert not (tmp_path / "out.safetensors").exists()

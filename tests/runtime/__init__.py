@@ -1,1 +1,1 @@
-"""Tests of a call on a GPU: its device, arrays, streams and frames, on the emulator."""
+"""Tests of calls on a GPU: device, arrays, streams and frames, on the emulator."""

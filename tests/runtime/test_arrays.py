@@ -1,4 +1,4 @@
-"""Arrays of every library on the GPU: read in place, filled, given back, refused."""
+"""Arrays of every library on the GPU: read in place, filled, returned, refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_the_cuda_array_interface_is_read_in_place(net, stream, version):
     there = net.to_device(x)
     changes = {"version": version, "stream": stream}
     np.testing.assert_array_equal(net(Foreign(there, **changes)).numpy(), net(x))
-    dense = (4 * 3 * 63 * 63 + 4, 4 * 63 * 63, 4 * 63, 4)  # a batch of one may have any distance to the next image
+    dense = (4 * 3 * 63 * 63 + 4, 4 * 63 * 63, 4 * 63, 4)  # the batch stride of a single image does not matter
     np.testing.assert_array_equal(net(Foreign(there, strides=dense, **changes)).numpy(), net(x))
 
 
@@ -115,64 +115,63 @@ def outputs():
     readonly = np.zeros((1, 7), np.float32)
     readonly.flags.writeable = False
     return [
-        (np.zeros((1, 8), np.float32), "of shape (1, 7), not float32 (1, 8)"),
-        (np.zeros((1, 7)), "not float64 (1, 7)"),
-        (np.zeros((1, 14), np.float32)[:, ::2], "not strided float32"),
-        (readonly, "out must be a writable"),
-        ([0.0] * 7, "out must be an array, not list"),
+        (np.zeros((1, 8), np.float32), r"shape \(1, 7\).*\(1, 8\)"),
+        (np.zeros((1, 7)), "not float64"),
+        (np.zeros((1, 14), np.float32)[:, ::2], "strided"),
+        (readonly, r"writable.*not float32 \(1, 7\)"),
+        ([0.0] * 7, "out.*not list"),
     ]
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize(("out", "sentence"), outputs())
+@pytest.mark.parametrize(("out", "match"), outputs())
 @pytest.mark.parametrize("which", ["net", "cpu"])
-def test_a_wrong_out_is_one_sentence(request, which, out, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_out_is_one_sentence(request, which, out, match):
+    with pytest.raises(UserError, match=match) as error:
         request.getfixturevalue(which)(batch_of(1), out=out)
-    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("changes", "match"),
     [
-        ({"typestr": "<f8"}, "must be float32, not float64"),
-        ({"typestr": ">f4"}, "must be float32, not >f4"),
-        ({"shape": (3, 63, 63)}, "add the batch axis"),
-        ({"shape": (0, 3, 63, 63)}, "the batch is empty"),
-        ({"shape": (1, 63, 63, 3)}, "looks like [N, H, W, C]"),
-        ({"strides": (4 * 3 * 63 * 63, 4, 12 * 63, 12)}, "must be C-contiguous [N, C, H, W]"),
-        ({"stream": 0}, "has the stream 0"),
-        ({"mask": object()}, "has a mask"),
-        ({"stream": 77, "call": 1}, "the array belongs to CUDA stream 77 and the call to stream 1"),
-        ({"typestr": "?!"}, "cannot be read through DLPack"),
+        ({"typestr": "<f8"}, "not float64"),
+        ({"typestr": ">f4"}, "not >f4"),
+        ({"shape": (3, 63, 63)}, "batch axis"),
+        ({"shape": (0, 3, 63, 63)}, "batch is empty"),
+        ({"shape": (1, 63, 63, 3)}, r"\[N, H, W, C\]"),
+        ({"strides": (4 * 3 * 63 * 63, 4, 12 * 63, 12)}, "C-contiguous"),
+        ({"stream": 0}, "stream 0"),
+        ({"mask": object()}, "mask"),
+        ({"stream": 77, "call": 1}, r"stream 77.*stream 1\b"),
+        ({"typestr": "?!"}, "DLPack"),
     ],
 )
-def test_a_wrong_array_on_the_gpu_is_one_sentence(net, monkeypatch, changes, sentence):
+def test_a_wrong_array_on_the_gpu_is_one_sentence(net, monkeypatch, changes, match):
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     stream = changes.pop("call", None)
     array = Foreign(net.to_device(batch_of(1)), **changes)
-    with pytest.raises(UserError) as error:
+    with pytest.raises(UserError, match=match) as error:
         net(array, stream=stream)
-    assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_memory_elsewhere_is_refused(net, cpu):
     x = batch_of(1)
     host = Foreign(net.to_device(x), data=(x.ctypes.data, False))
-    with pytest.raises(UserError, match="not in device memory"):
+    with pytest.raises(UserError, match="device memory"):
         net(host)
-    with pytest.raises(UserError, match="the input is not in CPU memory"):
+    with pytest.raises(UserError, match="CPU memory"):
         cpu(net.to_device(x))
-    with pytest.raises(UserError, match="the input is on GPU 3 and the net on emulated:0"):
+    with pytest.raises(UserError, match="GPU 3.*emulated:0"):
         net(Packed(net.to_device(x), device=(2, 3)))
-    with pytest.raises(UserError, match="the input is not in CPU memory"):
+    with pytest.raises(UserError, match="CPU memory"):
         net(Packed(net.to_device(x), device=(10, 0)))
     readonly = Foreign(net.to_device(np.zeros((1, 7), np.float32)))
     readonly.__cuda_array_interface__["data"] = (readonly.owner.ptr, True)
-    with pytest.raises(UserError, match="out must be a writable"):
+    with pytest.raises(UserError, match="out.*writable"):
         net(x, out=readonly)
-    with pytest.raises(UserError, match="computes in host memory"):
+    with pytest.raises(UserError, match="host memory"):
         cpu.to_device(x)
 
 
@@ -216,7 +215,7 @@ def test_results_are_of_the_library_of_the_input(net, monkeypatch):
         handle=handle, wait_stream=lambda other: log.append(("wait", handle, other.cuda_stream))
     )
     Tensor.record_stream = lambda self, used: log.append(("record", used.handle))
-    stream.cuda_stream = 5  # the library works on another stream than the one that is asked for
+    stream.cuda_stream = 5  # the library works on a stream other than the requested one
     there = Tensor(net.to_device(x))
     arrays.fresh(arrays.read(there, PLACE, stream=9), (1, 7), net._net, PLACE)
     assert log == [("wait", 9, 5), ("record", 9)]

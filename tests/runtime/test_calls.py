@@ -23,7 +23,7 @@ def test_every_kind_of_numbers_is_the_cpus(parameters, cpu, precision, fc_weight
     x = batch_of(2)
     expected = cpu(x)
     assert np.abs(net(x) - expected).max() <= tolerance * np.abs(expected).max()
-    own = small(net.state_dict(), device="cpu")(x)  # with the weights as they are kept
+    own = small(net.state_dict(), device="cpu")(x)  # with the dequantized weights
     assert np.abs(net(x) - own).max() <= (1e-5 if precision == "fp32" else 0.01) * np.abs(own).max()
 
 

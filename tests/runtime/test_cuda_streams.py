@@ -1,4 +1,4 @@
-"""CUDA streams: those of every library, and in which order calls are queued on them."""
+"""CUDA streams of every library, and the order of calls on them."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def test_streams_of_every_library(stream, handle):
 
 
 @pytest.mark.parametrize("stream", ["0", -1, 2.0, True, Handle()])
-def test_what_is_no_stream_is_refused(stream):
-    with pytest.raises(UserError, match="stream must be a CUDA stream"):
+def test_other_values_than_streams_are_refused(stream):
+    with pytest.raises(UserError, match="stream must be"):
         cuda_streams.handle(stream)
 
 
@@ -70,7 +70,7 @@ def test_streams_are_ordered_by_an_event_of_cuda_python(monkeypatch):
     ]
     monkeypatch.setattr(Runtime, "cudaEventRecord", lambda *_: (700,), raising=False)
     monkeypatch.setattr(Runtime, "cudaGetErrorString", lambda *_: (0, b"an illegal address"), raising=False)
-    with pytest.raises(UserError, match="an illegal address"):
+    with pytest.raises(UserError, match="illegal address"):
         cuda_streams.order(5, 0)
 
 
@@ -79,7 +79,9 @@ def test_which_stream_a_call_is_queued_on(net, monkeypatch):
     there = net.to_device(batch_of(1))
     assert arrays.read(Foreign(there, stream=None), PLACE).stream == 0
     assert arrays.read(Foreign(there, stream=2), PLACE).stream == 2
-    assert arrays.read(Foreign(there, stream=None), PLACE, stream=5).stream == 5  # version 3: no order is needed
+    assert (
+        arrays.read(Foreign(there, stream=None), PLACE, stream=5).stream == 5
+    )  # version 3 of the protocol: no ordering needed
     packed = Packed(there)
     assert arrays.read(packed, PLACE, stream=5).stream == 5
     assert packed.asked == [5]

@@ -25,7 +25,7 @@ def test_frames_are_preprocessed_as_images_are(net, cpu, profile, order, size):
     np.testing.assert_array_equal(expected, cpu(images.preprocess(frame, profile, size=63, bgr=order == "BGR")))
     got = net.run_frame(frame, order, profile)
     assert got.shape == (1, 7)
-    # One of 256 levels may be rounded the other way here and there; the network is random and not contracting.
+    # A few pixels may round to the neighboring gray level; the random network does not damp the difference.
     assert np.abs(got - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
@@ -53,23 +53,23 @@ def test_frames_with_distant_rows_and_on_the_gpu(net):
 
 @pytest.mark.emulator
 @pytest.mark.parametrize(
-    ("frame", "options", "sentence"),
+    ("frame", "options", "match"),
     [
-        (np.zeros((4, 4), np.uint8), {}, "a frame must be [H, W, 3]"),
-        (np.zeros((0, 4, 3), np.uint8), {}, "with at least one pixel"),
-        (np.zeros((4, 4, 4), np.uint8), {}, "a frame must be [H, W, 3]"),
-        (np.zeros((4, 4, 3), np.float32), {}, "a frame must be uint8"),
-        (np.zeros((4, 4, 3), np.uint8), {"order": "bgr"}, "order must be one of RGB, BGR, not 'bgr'"),
-        (np.zeros((4, 4, 3), np.uint8), {"profile": "caffee"}, "did you mean 'caffe'"),
-        (np.zeros((1, 2**20, 3), np.uint8), {}, "too elongated"),
+        (np.zeros((4, 4), np.uint8), {}, r"\[H, W, 3\].*not \[4, 4\]"),
+        (np.zeros((0, 4, 3), np.uint8), {}, r"one pixel.*not \[0, 4, 3\]"),
+        (np.zeros((4, 4, 4), np.uint8), {}, r"\[H, W, 3\].*not \[4, 4, 4\]"),
+        (np.zeros((4, 4, 3), np.float32), {}, "uint8"),
+        (np.zeros((4, 4, 3), np.uint8), {"order": "bgr"}, "order.*'bgr'"),
+        (np.zeros((4, 4, 3), np.uint8), {"profile": "caffee"}, "'caffee'.*mean 'caffe'"),
+        (np.zeros((1, 2**20, 3), np.uint8), {}, "elongated"),
         ("x.png", {}, "not str"),
     ],
 )
 @pytest.mark.parametrize("which", ["net", "cpu"])
-def test_a_wrong_frame_is_one_sentence(request, which, frame, options, sentence):
-    with pytest.raises(UserError) as error:
+def test_a_wrong_frame_is_one_sentence(request, which, frame, options, match):
+    with pytest.raises(UserError, match=match) as error:
         request.getfixturevalue(which).run_frame(frame, **options)
-    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.emulator

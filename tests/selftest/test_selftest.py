@@ -1,4 +1,4 @@
-"""The op cases and the self-test: that they pass here, and that they would notice."""
+"""The op cases and the self-test: they pass here, and they detect errors."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_reference_that_tells_nothing_fails():
         assert not checks.compare(case, "cpu", reference.astype(np.float32), reference, bound).ok
     large = np.ones_like(reference)
     assert checks.compare(case, "cpu", large, large, large * 1e-6).ok
-    assert not checks.compare(case, "cpu", large, large, large * 0.5).ok  # zeros would pass, nearly
+    assert not checks.compare(case, "cpu", large, large, large * 0.5).ok  # zeros would almost pass
 
 
 def test_a_workspace_read_before_it_is_written_would_show(monkeypatch):

@@ -1,4 +1,4 @@
-"""The numbers of csrc/constants/winograd.h, against the matrices that Cook and Toom make of the points."""
+"""The constants of csrc/constants/winograd.h against Cook-Toom matrices computed from the points."""
 
 import ast
 import re

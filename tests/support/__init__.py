@@ -1,1 +1,1 @@
-"""What several tests share; no tests."""
+"""Helpers shared by the tests."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Stands in for gst-launch-1.0: reads the caps of its command line and writes frames as fdsink does.
+"""Stand-in for gst-launch-1.0: reads the caps of its command line and writes frames as fdsink does.
 
-The environment says how it goes: FAKE_GST_FRAMES, how many; FAKE_GST_END: "eos", "partial" (in the middle of the next
+The environment controls it: FAKE_GST_FRAMES, how many; FAKE_GST_END: "eos", "partial" (in the middle of the next
 frame), "error" (a message and exit code 1) or "stall" (it waits). Pixel (y, x) of frame n is (n, y, x) modulo 256.
 """
 

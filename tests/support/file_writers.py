@@ -1,4 +1,4 @@
-"""Writers of weights files that share nothing with the readers: torch.save, protobuf's runtime, and the old tar layout
+"""Writers of weights files, independent of the readers: torch.save, protobuf's runtime, and the old tar layout
 byte by byte, which PyTorch can no longer write."""
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def torch_bytes(value: Any, container: str) -> bytes:
 
 
 class _TarPickler(pickle.Pickler):
-    """Tensors are persistent ids of one number each."""
+    """Pickler that writes each tensor as a persistent id, a number."""
 
     def __init__(self, stream: Any, keys: Mapping[int, int]) -> None:
         super().__init__(stream, 2)
@@ -221,7 +221,7 @@ V0_TYPES.update({"Dropout": "dropout", "Softmax": "softmax"})
 
 @functools.lru_cache(maxsize=None)
 def caffe_messages(packed: bool = True) -> Dict[str, Any]:
-    """The message classes of caffe.proto that are needed, made by protobuf's runtime from a descriptor."""
+    """The message classes of caffe.proto used here, made by protobuf's runtime from a descriptor."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name=f"caffe{packed}.proto", package="caffe", syntax="proto2")
@@ -386,7 +386,7 @@ def prototxt(row: Any, side: int) -> str:
 
 
 def every_kind(row: Any, arrays: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], bytes]]:
-    """A file of each kind that is read, of Caffe's network ``row``: its name, and what makes its bytes."""
+    """One file of each format for Caffe's network ``row``: its name, and a function that makes its bytes."""
     from fastalex.networks.onnx_export import graph_of
     from fastalex.weights.readers import npz, safetensors
 

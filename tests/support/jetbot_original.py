@@ -1,4 +1,4 @@
-"""JetBot's own way from a frame to a probability, in PyTorch, and with it torchvision's network: what is compared with.
+"""JetBot's own way from a frame to a probability, in PyTorch, with torchvision's network: the reference of comparisons.
 
 The network is torchvision's ``alexnet`` (torchvision/models/alexnet.py; torchvision itself has no build for the PyTorch
 of the tests), the preprocessing is ``preprocess`` of JetBot's notebooks/collision_avoidance/live_demo.ipynb, step by

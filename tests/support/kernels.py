@@ -14,15 +14,15 @@ from fastalex.selftest import bounds, checks, native
 from fastalex.selftest.cases import STORAGES, real
 
 PRECISIONS = ("fp32", "fp16")
-#: Blocks of a large launch that are run: all corners and some others. A whole layer takes seconds; `--full` runs it.
+#: Number of blocks sampled from a large launch: all corners and some others. `--full` runs whole layers, seconds each.
 SAMPLED_BLOCKS = 6
 
-#: Its columns of 12 channels are no whole vectors, so the fallback serves some of its layers.
+#: A variant whose columns of 12 channels are not whole vectors, so the fallback serves some of its layers.
 NARROW = "alexnet-digits/"
 
 
 def describe(case, precision="fp32", tuning="", backend=BACKEND):
-    """The first step of the plan, as the backend chose it."""
+    """The first step of the backend's plan."""
     _, params = case.random()
     if precision == "fp16" and case.storage == "fp32":
         case = dataclasses.replace(case, storage="fp16")
@@ -71,7 +71,7 @@ def narrowed(case):
 
 
 class StandardLayer:
-    """A layer with what its results are compared with, which is the same for all kernels."""
+    """A layer with its reference results, which are the same for all kernels."""
 
     def __init__(self, case, precision, backend=BACKEND):
         x, params = case.random()
@@ -103,7 +103,7 @@ class StandardLayer:
         return net, json.loads(net.describe(_core.Call(self.x)))["steps"][0]
 
     def outcome(self, rule):
-        """Of a whole run, after one of NaN: what is read before it is written shows."""
+        """Outcome of a whole run after a run on NaN, which exposes reads of unwritten memory."""
         net, step = self.served(rule)
         native.output(net, np.full_like(self.x, np.nan))
         return checks.compare(self.case, self.backend, native.output(net, self.x), self.reference, self.bound(step))
@@ -113,7 +113,7 @@ class StandardLayer:
         net, step = self.served(rule)
         assert not step["general"] or self.case.name.startswith(NARROW), "the fallback serves a standard layer"
         if step["format"].startswith("winograd") or (step["split"] > 1 and step["candidate"].startswith("stream")):
-            blocks = None  # a kernel reads what the one before wrote in blocks elsewhere
+            blocks = None  # a kernel reads results of the previous one from other blocks
         with pretend(blocks=blocks, kernel=step["kernels"][0]["name"]):
             result = native.output(net, self.x).astype(np.float64)
         ran = ~np.isnan(result)

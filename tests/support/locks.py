@@ -1,4 +1,4 @@
-"""One process at a time: several run the tests, and what is compiled for them is compiled once."""
+"""Locks between test processes, so that shared libraries are compiled once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BUILD = Path(__file__).resolve().parents[2] / "build"
 
 @contextlib.contextmanager
 def locked(name: str):
-    """Waits until no other process holds the lock of that name; its end, however it comes, lets go of it."""
+    """Hold the lock of that name; it is released when the process ends, however it ends."""
     BUILD.mkdir(exist_ok=True)
     with open(BUILD / (name + ".lock"), "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The packages that compute LPIPS, with given convolutions instead of downloaded ones, their own code unchanged.
+"""The original packages for LPIPS, unchanged, with supplied convolutions instead of downloaded ones.
 
 They take AlexNet from torchvision. Where that is not installed, a stand-in module gives them the family's reference.
 """
@@ -15,9 +15,9 @@ import torch
 
 from fastalex.networks import torch_reference
 
-# The modules of features, by their place.
+# Modules of ``features`` by index.
 FEATURES = 13
-STAND_IN = "0"  # the version that the stand-in says it has
+STAND_IN = "0"  # version reported by the stand-in
 
 
 def installed(name):
@@ -35,7 +35,7 @@ def _features(sizes=CONVOLUTIONS):
 
 
 class _Absent(type):
-    """A class of whatever else torchvision has: there to be named and derived from."""
+    """Placeholder for other classes of torchvision: it can be named and subclassed."""
 
     def __getattr__(cls, name):
         return _absent(name)
@@ -48,7 +48,7 @@ def _absent(name):
 
 
 def _stand_in(sizes):
-    """torchvision with an AlexNet of ``sizes``, and nothing else that works."""
+    """A torchvision module with an AlexNet of ``sizes`` and placeholders for the rest."""
     package, models = types.ModuleType("torchvision"), types.ModuleType("torchvision.models")
     models.alexnet = lambda *_, **__: types.SimpleNamespace(features=_features(sizes))
     package.models, package.__version__ = models, STAND_IN
@@ -64,7 +64,7 @@ def _torchvision(sizes=CONVOLUTIONS):
 
 
 def forget():
-    """Take the stand-in away again: other code asks whether torchvision is there."""
+    """Remove the stand-in again, since other code checks for torchvision."""
     if getattr(sys.modules.get("torchvision"), "__version__", "") == STAND_IN:
         del sys.modules["torchvision"], sys.modules["torchvision.models"]
 
@@ -92,7 +92,7 @@ def lpips(arrays, version="0.1", **options):
 
 
 def torchmetrics(arrays, **options):
-    """torchmetrics' metric; its ``net`` is what computes."""
+    """torchmetrics' metric; its ``net`` computes the distance."""
     _torchvision()
     from torchmetrics.functional.image import lpips as module
     from torchmetrics.image import lpip
@@ -104,7 +104,7 @@ def torchmetrics(arrays, **options):
 
 
 def piq(arrays, heads):
-    """piq's ContentLoss over AlexNet, which is what its LPIPS is over VGG16."""
+    """piq's ContentLoss over AlexNet, the counterpart of its LPIPS over VGG16."""
     _torchvision()
     from piq.perceptual import ContentLoss
 

@@ -1,4 +1,4 @@
-"""What must hold of the TensorRT plugins, on the ops alone and on objects from a registry.
+"""Checks of the TensorRT plugins, on the ops alone and on objects from a registry.
 
 Results are compared with the naive backend, within the bounds of :mod:`fastalex.selftest`; ``run(harness, plans)`` runs
 all of it; ``python -m tests.support.plugin_checks`` does so in a process of its own.
@@ -37,21 +37,21 @@ PAIRS = (
     Case("pool-lrn", "\n".join((_POOL % (3, 2, "ceil"), _LRN % (5, 0.3, 0.75, 1, 1))), (1, 16, 8, 7)),
     Case("pool-relu-lrn-general", "\n".join((_POOL % (2, 2, "floor"), "relu name=a", _LRN % (3, 0.2, 0.5, 2, 1))),
          (2, 8, 6, 6)),
-    # No kernel does both of these at once.
+    # No kernel fuses these.
     Case("pool-lrn-wide", "\n".join((_POOL % (3, 2, "floor"), _LRN % (5, 0.3, 0.75, 1, 1))), (2, 1100, 5, 5)),
 )  # fmt: skip
-#: Levels of maps, with channels in whole vectors and not.
+#: Quantized maps, with channels in whole vectors and not.
 MAPS = (
     Case("fc-int8-map", "fc name=fc out=19", (2, 13, 5, 4), storage="int8"),
     Case("fc-int8-map16", "fc name=fc out=21\nrelu name=a", (1, 16, 3, 4), storage="int8"),
     Case("fc-int4-map16", "fc name=fc out=19", (2, 16, 5, 4), storage="int4"),
 )
-#: Of the small cases, one of each kind, for the slower runs.
+#: One small case of each kind, for slower runs.
 FEW = ("conv-11x11/4", "conv-5x5-pad2-groups2", "conv-3x3-relu", "fc-int8-batch9-relu", "fc-int4", "lrn-5-groups2")
 
 
 class Problem(NamedTuple):
-    """A plugin, what goes into it and what must come out."""
+    """A plugin, its input and its expected output."""
 
     plugin: str
     fields: Fields
@@ -61,15 +61,15 @@ class Problem(NamedTuple):
 
 
 def cases() -> List[Case]:
-    """The small cases that a plugin can do."""
+    """The small cases that a plugin can compute."""
     found = [case for case in CASES.values() if case.small and case.op in ("conv", "lrn")]
-    found = [case for case in found if not set(case.ops) & {"leaky_relu", "sigmoid"}]  # never fused: a step of its own
+    found = [case for case in found if not set(case.ops) & {"leaky_relu", "sigmoid"}]  # never fused
     found += [case for case in CASES.values() if case.small and case.storage in ("int8", "int4")]
     return [*(case for case in found if case.name != "fc-int4-map"), *MAPS, *PAIRS]
 
 
 def _levels(case: Case, weight: np.ndarray) -> Tuple[Tuple[Any, ...], np.ndarray]:
-    """(levels, scale, storage) of a weight, and what they stand for."""
+    """(quantized values, scale, storage) of a weight, and the dequantized weight."""
     _, channels, height, width = case.shape
     outputs, inputs = weight.shape
     by_pixel = weight.reshape(outputs, channels, height * width).transpose(0, 2, 1)
@@ -85,7 +85,7 @@ def _levels(case: Case, weight: np.ndarray) -> Tuple[Tuple[Any, ...], np.ndarray
 
 
 def problem(plans: Plans, case: Case, precision: str, backend: str) -> Problem:
-    """``case`` as the plugin that a plan would use for it."""
+    """The plugin that a plan would use for ``case``."""
     x, params = case.random()
     if precision == "fp16":
         x = x.astype(np.float16).astype(np.float32)
@@ -124,7 +124,7 @@ def _bound(case: Case, precision: str, backend: str, x: np.ndarray, kept: Any, r
 
 
 def layouts(channels: int, precision: str) -> Sequence[str]:
-    """The formats that a plugin supports for a tensor of so many channels."""
+    """Formats that a plugin supports for a tensor with ``channels`` channels."""
     return ("linear", PACKED[precision]) if channels % 8 == 0 else ("linear",)
 
 
@@ -136,7 +136,7 @@ def assert_right(result: np.ndarray, want: Problem, message: Any) -> None:
 
 
 def check_results(harness: Harness, plans: Plans, names: Sequence[str] = ()) -> int:
-    """Every case (or the named ones and the pairs) in each precision, from and to each format."""
+    """Check every case (or the named ones and the pairs) in each precision, from and to each format."""
     ran = 0
     for case in cases():
         if names and case.name not in names and case not in (*MAPS, *PAIRS):
@@ -163,7 +163,7 @@ def _relu_conv(plans: Plans, harness: Harness, precision: str = "fp32") -> Probl
 
 
 def check_creators(harness: Harness, plans: Plans) -> None:
-    """The registry has the four, with their version and fields."""
+    """Check that the registry has the four plugins, with version and fields."""
     found = harness.creators()
     for name in NAMES:
         assert found[name][0] == "1", found
@@ -174,7 +174,7 @@ def check_creators(harness: Harness, plans: Plans) -> None:
 
 
 def check_formats(harness: Harness, plans: Plans) -> None:
-    """Linear always, the kernels' own where the channels fill its vectors, one type on both sides."""
+    """Linear always, the kernels' own format if the channels fill its vectors; one type on both sides."""
     want = _relu_conv(plans, harness)
     plugin = harness.create(want.plugin, want.fields)  # 8 channels to 19
     for kind, good in (("float", {"linear", "hwc"}), ("half", {"linear", "hwc8"}), ("int8", set()), ("other", set())):
@@ -196,7 +196,7 @@ def check_formats(harness: Harness, plans: Plans) -> None:
 
 
 def check_shapes(harness: Harness, plans: Plans) -> None:
-    """The batch may be unknown, and a wrong input is refused with a sentence."""
+    """The batch may be unknown, and a wrong input is refused with a message."""
     want = _relu_conv(plans, harness)
     plugin = harness.create(want.plugin, want.fields)
     assert plugin.output(Tensor((-1, 8, 9, 9))).dims == (-1, 19, 9, 9)
@@ -225,7 +225,7 @@ def check_batches(harness: Harness, plans: Plans) -> None:
 
 
 def check_serialized(harness: Harness, plans: Plans) -> None:
-    """What is read back is written the same and computes the same bits; so does a clone."""
+    """A deserialized plugin and a clone serialize to the same bytes and compute the same bits."""
     for name in ("conv-5x5-pad2-groups2", "fc-int4", "lrn-9-wider-than-groups", "lrn-pool-relu-groups"):
         case = next(case for case in cases() if case.name == name)
         want = problem(plans, case, "fp32", harness.backend)
@@ -262,7 +262,7 @@ def _refused(body: Callable[[], Any], sentence: str) -> None:
 
 
 def check_bad_fields(harness: Harness, plans: Plans) -> None:
-    """Each mistake gets a sentence that names the field."""
+    """Each error names the field."""
     conv = _relu_conv(plans, harness).fields
     lrn = problem(plans, PAIRS[0], "fp32", harness.backend).fields
     fc = problem(plans, CASES["fc-int4"], "fp32", harness.backend).fields
@@ -303,7 +303,7 @@ def check_bad_fields(harness: Harness, plans: Plans) -> None:
 
 
 def check_tuning(harness: Harness, plans: Plans) -> None:
-    """The field chooses the kernel; a rule that cannot be followed fails with a sentence when the plugin runs."""
+    """The field chooses the kernel; a rule that cannot be followed fails with a message when the plugin runs."""
     want = _relu_conv(plans, harness)
     given, key = Tensor(want.x.shape), "conv:8x3x3/1:19"
     case = CASES["conv-3x3-relu"]
@@ -359,7 +359,7 @@ CHECKS = (
 
 
 def run(harness: Harness, plans: Plans) -> List[str]:
-    """Every check, and the results of a few cases: what failed."""
+    """Run every check and a few cases; return the failures."""
     failed = []
     for check in (*CHECKS, lambda *args: check_results(*args, names=FEW)):
         try:
@@ -370,7 +370,7 @@ def run(harness: Harness, plans: Plans) -> List[str]:
 
 
 def main(built: str, harness: str, lean: str, library: str) -> None:
-    """All checks on objects of the registry of a lean runtime, in this process."""
+    """Run all checks on objects from the registry of a lean runtime, in this process."""
     emulated.load()
     objects = Harness(Path(harness), emulated.BACKEND, lean, library)
     failed = run(objects, Plans(Path(built) / "libharness_op.so"))

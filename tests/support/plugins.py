@@ -25,14 +25,14 @@ FORMATS = ("linear", "hwc8", "hwc", "other")  # TensorFormat
 _FIELD_TYPES = {"float32": 0, "float64": 1, "int8": 2, "int32": 3}  # FieldType of csrc/tensorrt/plugins/plugin_fields.h
 _CHAR, _UNKNOWN = 4, 5
 _DTYPES = {"float": np.float32, "half": np.float16, "int8": np.int8, "uint8": np.uint8}
-#: A field of a type that no plugin has.
+#: A field type that no plugin has.
 UNKNOWN = object()
 
 Fields = Dict[str, Any]
 
 
 class PluginError(Exception):
-    """A plugin said no; its sentence."""
+    """An error reported by a plugin."""
 
 
 class _Field(ctypes.Structure):
@@ -72,7 +72,7 @@ _VISIT = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Field))
 
 
 def build(kernels: Path, headers: Sequence[Path] = (), name: str = "plugins") -> Path:
-    """The folder of the harness, built, or what has changed of it. The plugins find ``kernels`` beside them."""
+    """Build the harness if it has changed; return its folder. The plugins find ``kernels`` beside them."""
     folder = ROOT / "build" / (f"{name}-{kernels.parent.name}")
     with locked(folder.name):
         _build(folder, kernels, headers)
@@ -83,7 +83,7 @@ def _build(folder: Path, kernels: Path, headers: Sequence[Path]) -> None:
     cmake = shutil.which("cmake")
     command = [cmake] if cmake else [sys.executable, "-m", "cmake"]
     options = [
-        "-DCMAKE_BUILD_TYPE=Debug",  # quick to compile, and there is little in them
+        "-DCMAKE_BUILD_TYPE=Debug",  # quick to compile; the libraries are small
         "-DFASTALEX_TENSORRT_KERNELS=" + kernels.name,
         "-DFASTALEX_TENSORRT_HEADERS=" + ";".join(map(str, headers)),
     ]
@@ -104,7 +104,7 @@ def _build(folder: Path, kernels: Path, headers: Sequence[Path]) -> None:
 
 
 class Tensor:
-    """How a plugin's input or output is described: dims, a name of TYPES, one of FORMATS."""
+    """Description of a plugin's input or output: dims, a name of TYPES, a name of FORMATS."""
 
     def __init__(self, dims: Sequence[int], kind: str = "float", layout: str = "linear"):
         self.dims, self.kind, self.layout = tuple(dims), kind, layout
@@ -115,7 +115,7 @@ class Tensor:
 
 
 def _stored(x: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """A dense NCHW array as it lies in memory."""
+    """Memory layout of a dense NCHW array in the tensor's format."""
     order = (0, 1, 2, 3) if tensor.layout == "linear" else (0, 2, 3, 1)
     return np.ascontiguousarray(x.astype(_DTYPES[tensor.kind]).transpose(order))
 
@@ -216,14 +216,14 @@ class Plugin:
         return self._harness._plugin(self._lib.plugin_clone(self._handle))
 
     def output(self, given: Tensor, layout: str = "linear") -> Tensor:
-        """What it gives for this input."""
+        """Description of the output for this input."""
         out = _Tensor()
         if self._lib.plugin_output(self._handle, given.raw, out):
             self._harness.fail()
         return Tensor(list(out.dims), TYPES[out.type], layout)
 
     def supports(self, given: Tensor, out: Optional[Tensor] = None) -> bool:
-        """Whether it takes ``given``, or gives ``out`` for it."""
+        """Whether the plugin supports ``given`` as input, and ``out`` as its output."""
         return bool(self._lib.plugin_supports(self._handle, int(out is not None), given.raw, (out or given).raw))
 
     def workspace(self, given: Tensor, out: Tensor) -> int:
@@ -239,7 +239,7 @@ class Plugin:
         return buffer.raw
 
     def enqueue(self, given: Tensor, out: Tensor, x: int, y: int, workspace: int) -> None:
-        """On addresses in the device's memory."""
+        """Run the plugin on addresses in device memory."""
         if self._lib.plugin_enqueue(self._handle, given.raw, out.raw, x, y, workspace, None):
             self._harness.fail()
 
@@ -266,8 +266,8 @@ class Plans:
         self._lib.harness_error.restype = ctypes.c_char_p
 
     def fields(self, table: str, shape: Sequence[int], params: Sequence[Any]) -> Tuple[str, Fields, int]:
-        """The plugin of the first step ("": none), its fields, and how many steps it does. ``params``: weight and
-        bias; a weight in levels is (levels, scale, "int8" or "int4")."""
+        """The plugin of the first step ("": none), its fields, and how many steps it covers. ``params``: weight and
+        bias; a quantized weight is (quantized values, scale, "int8" or "int4")."""
         fields, visit = _collector()
         name, used = ctypes.c_char_p(), ctypes.c_int()
         weight, bias = None, None

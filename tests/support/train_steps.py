@@ -1,4 +1,4 @@
-"""Five steps of training under a scheme, in float64: what tests/train/test_parallel.py compares.
+"""Five steps of training under a scheme, in float64, for tests/train/test_parallel.py.
 
 train_steps.steps(kind, devices) -> losses, gradients of the first and last step, parameters, bytes sent
 """
@@ -13,7 +13,7 @@ from fastalex.train.dropout import Masks
 from fastalex.train.parallel import Scheme
 from fastalex.train.schedule import Schedule
 
-ROW = variants.get("alexnet2012", widths=(24, 64, 96, 96, 64, 1024, 1024), num_classes=10)  # a quarter, all else whole
+ROW = variants.get("alexnet2012", widths=(24, 64, 96, 96, 64, 1024, 1024), num_classes=10)  # a quarter of the widths
 RECIPE = recipes.get("paper", init="he", lr=1e-3)
 BATCH, STEPS, SEED = 4, 5, 3
 SMALL = variants.get("alexnet2012", widths=(8, 16, 24, 24, 16, 32, 32), num_classes=10, input_size=67)

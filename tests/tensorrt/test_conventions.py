@@ -1,4 +1,4 @@
-"""What the fields of the TensorRT plugins mean, against PyTorch in float64. The kernels run on the CUDA emulator."""
+"""The conventions of the TensorRT plugins' fields, against PyTorch in float64. The kernels run on the CUDA emulator."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def images(row, batch=1, seed=3):
 
 
 def exact(net):
-    """The same network on the backend that defines every op, with the weights as they are kept."""
+    """The same network on the backend that defines every op, with the dequantized weights."""
     return AlexNet(net.variant, weights=net.state_dict(), device="naive")
 
 
@@ -80,7 +80,7 @@ def origin(net, batch=1):
 
 
 def served(net, batch=1, names=()):
-    """layer -> who does it."""
+    """Layer -> the plugin or TensorRT, whichever computes it."""
     return {layer: step["candidate"] for step in net.kernels(batch, names)["steps"] for layer in step["layers"]}
 
 
@@ -146,9 +146,9 @@ def test_a_layer_that_tensorrt_lacks_is_a_plugins_or_refused(trt):
     net = make(trt, row)
     assert served(net)["norm1"] == "FastAlexLRNPool"
     check(net(images(row)), exact(net)(images(row)), FP32)
-    with pytest.raises(UserError, match="a normalization over more than 15 channels; use mode plugins"):
+    with pytest.raises(UserError, match="normalization.*plugins"):
         make(trt, row, engine="native")
-    with pytest.raises(UserError, match="fully connected weights in int8 or int4; use mode plugins"):
+    with pytest.raises(UserError, match="fully connected.*plugins"):
         make(trt, engine="native", fc_weights="int8")
 
 
@@ -177,7 +177,7 @@ def test_adaptive_pool_at_other_sizes(trt, size):
 
 
 def test_caffes_range_does_not_overflow(trt):
-    """Squares of activations of 0 to 255 are beyond fp16: the normalization is fp32 in native layers, too."""
+    """Squares of activations of 0 to 255 are beyond fp16: the normalization is also fp32 in native layers."""
     row = narrow()
     for version in VERSIONS:
         for engine in ("native", "plugins"):
@@ -327,7 +327,7 @@ def test_another_tensorrt_or_tuning_replaces_the_file(trt, monkeypatch):
 
 
 def damages():
-    """What can become of a file."""
+    """Ways in which a file can be damaged."""
     return {
         "empty": lambda data: b"",
         "garbage": lambda data: os.urandom(500),
@@ -355,7 +355,7 @@ def test_a_damaged_file_is_built_again(trt, name):
 
 
 def test_an_engine_that_tensorrt_refuses_is_built_again(trt):
-    """A file that is whole and of the right key, but whose engine is another release's: TensorRT has the last word."""
+    """A file that is whole and of the right key, but whose engine is another release's: TensorRT refuses it."""
     make(trt).kernels()
     (path,) = engine_files()
     header, rest = path.read_bytes().split(b"\n", 1)
@@ -374,7 +374,10 @@ def test_a_cache_that_cannot_be_written_costs_a_sentence(trt, tmp_path, monkeypa
     net = make(trt)
     check(net(images(net.variant)), exact(net)(images(net.variant)), FP32)
     said = capfd.readouterr().err
-    assert f"fastalex: the TensorRT cache cannot be written: the folder {tmp_path / 'file'}" in said
+    for line in said.splitlines():
+        assert line.startswith("fastalex: ")
+        assert "cache" in line and str(tmp_path / "file") in line
+    assert said
 
 
 def test_timings_are_kept_for_each_gpu_and_release(trt):
@@ -422,15 +425,11 @@ def test_of_several_processes_one_builds(trt):
 def test_progress_is_said_and_a_killed_build_leaves_nothing(trt):
     worker = start(trt, 60)
     line = worker.stderr.readline()
-    assert re.match(
-        r"fastalex: building a TensorRT engine \(fp32, fc fp32, one image, on NVIDIA GeForce RTX 30.*\), "
-        r"which can take minutes: 3 s, Building 1/2\n",
-        line,
-    )
+    assert re.match(r"fastalex: .*TensorRT engine .*fp32.*RTX 30.*: 3 s, Building 1/2\n", line)
     worker.send_signal(signal.SIGKILL)
     worker.communicate()
     assert engine_files() == []
-    assert start(trt, 0).communicate(timeout=60)[0] == "built\n"  # the lock went with its holder
+    assert start(trt, 0).communicate(timeout=60)[0] == "built\n"  # the lock was released with its holder
 
 
 def test_a_short_build_says_nothing(trt, capfd):
@@ -485,50 +484,47 @@ def test_published_hashes(data, value):
     assert xxh64(data) == value
 
 
-# What cannot be had -------------------------------------------------------------------------------------------------
+# Unavailable features -------------------------------------------------------------------------------------------------
 
 
 def test_without_the_library_the_reason_is_kept():
     for _ in range(2):
-        with pytest.raises(BackendError, match="device='tensorrt' cannot be used: this build has no tensorrt library"):
+        with pytest.raises(BackendError, match="'tensorrt'.*no tensorrt library"):
             AlexNet(device="tensorrt")
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "match"),
     [
-        ({"engine": "fast"}, "engine must be one of plugins, native, not 'fast'"),
-        (
-            {"precision": "bf16"},
-            "precision='bf16' is not for device='emulated-tensorrt:0', which computes in fp32 or fp16",
-        ),
-        ({"fc_weights": "fp16"}, "fc_weights='fp16' does not go with precision='fp32'"),
-        ({"exact": True}, "exact=True is for device='cpu'"),
+        ({"engine": "fast"}, "engine.*'fast'"),
+        ({"precision": "bf16"}, "precision='bf16'.*device='emulated-tensorrt:0'"),
+        ({"fc_weights": "fp16"}, "fc_weights='fp16'.*precision='fp32'"),
+        ({"exact": True}, "exact=True"),
     ],
 )
-def test_wrong_arguments(trt, options, sentence):
-    with pytest.raises(UserError, match=re.escape(sentence)):
+def test_wrong_arguments(trt, options, match):
+    with pytest.raises(UserError, match=match):
         make(trt, **options)
 
 
 def test_engines_are_tensorrts_alone(trt, capsys):
-    with pytest.raises(UserError, match="engine='native' is for device='tensorrt'; on device='cpu', leave it out"):
+    with pytest.raises(UserError, match="engine='native'.*device='cpu'"):
         AlexNet(device="cpu", engine="native")
-    with pytest.raises(UserError, match="device='cpu' has no engines; use device='tensorrt'"):
+    with pytest.raises(UserError, match="no engines"):
         AlexNet(weights="digits", device="cpu").save_engine("x.engine")
     assert main(["tune", "--device", trt.TENSORRT]) == 2
-    assert "tune is for fastalex's kernels: --device cuda" in capsys.readouterr().err
+    assert "--device cuda" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "match"),
     [
-        ("engine plugins FastAlexConv", "line 1 of the tuning: there is no plugin FastAlexConv (there are: "),
-        ("# x\nengine cache here", "line 2 of the tuning: engine cache needs the absolute path of a folder"),
-        ("engine fast", "line 1 of the tuning: say engine native, plugins NAME..., cache FOLDER or progress"),
+        ("engine plugins FastAlexConv", r"line 1.*FastAlexConv\b"),
+        ("# x\nengine cache here", "line 2.*engine cache"),
+        ("engine fast", "line 1.*engine native"),
     ],
 )
-def test_wrong_rules(trt, monkeypatch, text, sentence):
+def test_wrong_rules(trt, monkeypatch, text, match):
     monkeypatch.setattr(rules, "choose", lambda place, engine: rules.Tuning(text, "of the test"))
-    with pytest.raises(UserError, match=re.escape(sentence)):
+    with pytest.raises(UserError, match=match):
         make(trt)

@@ -36,7 +36,7 @@ def harness(library):
 
 @pytest.mark.parametrize("check", plugin_checks.CHECKS, ids=lambda check: check.__name__)
 def test_of_every_adapter(check, harness, plans):
-    """What tests/tensorrt/test_registry.py asks of the objects of a registry."""
+    """The checks that tests/tensorrt/test_registry.py runs on objects of a registry."""
     check(harness, plans)
 
 
@@ -64,16 +64,16 @@ def test_damaged_bytes_are_refused(harness, plans):
     data = harness.create(want.plugin, want.fields).serialize()
     flipped = data[:2000] + bytes([data[2000] ^ 1]) + data[2001:]  # a weight
     for damaged in (b"", data[:3], data[:-1], data + b"x", b"y" + data[1:], flipped):
-        with pytest.raises(PluginError, match="the serialized FastAlexFullyConnectedW8 is damaged; build the engine"):
+        with pytest.raises(PluginError, match="FastAlexFullyConnectedW8.*damaged"):
             harness.deserialize(want.plugin, damaged)
-    with pytest.raises(PluginError, match="these are the bytes of a FastAlexFullyConnectedW8"):
+    with pytest.raises(PluginError, match="bytes of a FastAlexFullyConnectedW8"):
         harness.deserialize(CONV, data)
 
 
 def test_int4_maps_need_whole_vectors_of_channels(harness, plans):
-    """Elsewhere the groups of 128 weights that share a scale are not those of the kernels."""
+    """Otherwise the groups of 128 weights per scale differ from those of the kernels."""
     want = plugin_checks.problem(plans, CASES["fc-int4-map"], "fp32", harness.backend)
-    with pytest.raises(PluginError, match="channels are a multiple of 8, not 13; use int8"):
+    with pytest.raises(PluginError, match="multiple of 8, not 13"):
         harness.create(want.plugin, want.fields)
 
 
@@ -81,7 +81,7 @@ def test_a_failed_launch_is_told(harness, plans):
     want = plugin_checks.problem(plans, CASES["conv-3x3-relu"], "fp32", harness.backend)
     plugin, given = harness.create(want.plugin, want.fields), Tensor(want.x.shape)
     out = plugin.output(given)
-    with emulated.pretend(fault="launch:tensor"), pytest.raises(PluginError, match="unspecified launch failure"):
+    with emulated.pretend(fault="launch:tensor"), pytest.raises(PluginError, match="launch failure"):
         plugin.run(want.x, given, out)
     plugin_checks.assert_right(plugin.run(want.x, given, out), want, "after the fault")
 
@@ -108,5 +108,5 @@ def test_the_kernels_must_be_there(library, tmp_path):
     want = plugin_checks.problem(plans, CASES["conv-1x1"], "fp32", emulated.BACKEND)
     plugin, given = harness.create(want.plugin, want.fields), Tensor(want.x.shape)
     out = plugin.output(given)
-    with pytest.raises(PluginError, match="kernels of fastalex's plugins cannot be used: .*/libfastalex_emulated.so"):
+    with pytest.raises(PluginError, match=r"kernels.*/libfastalex_emulated\.so"):
         plugin.workspace(given, out)

@@ -91,7 +91,7 @@ attempt("lean-tensorrt")
 
 @pytest.mark.parametrize("major", [pytest.param(major, marks=pytest.mark.tensorrt(major)) for major in ("10", "11")])
 def test_engines_of_a_runtime_without_builder_or_driver(major, tmp_path):
-    """The backend with a real TensorRT as far as it goes here: what it refuses is a sentence with TensorRT's words.
+    """The backend with a real TensorRT as far as it goes here: errors contain TensorRT's message.
 
     A file of its key that another TensorRT wrote (the emulated one, here) is named.
     """

@@ -1,5 +1,5 @@
-"""The compile gate's own parts: lists, limits, what ptxas says, and the calls of the CUDA runtime. No GPU, no network,
-no compiler."""
+"""The parts of the compile gate: lists, limits, the output of ptxas, and calls of the CUDA runtime. No GPU, network or
+compiler."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_kernels_include_no_host_header_and_keep_ptx_in_one_file():
 
 
 def facts_ptx(*rows):
-    """What NVRTC makes of a list: zeros at the end are left out."""
+    """PTX as NVRTC writes it for a list, without trailing zeros."""
     data = b""
     for numbers, texts in rows:
         data += b"".join(value.to_bytes(4, "little") for value in numbers)

@@ -1,4 +1,4 @@
-"""The include contract of csrc: it holds, and what breaks it is said in a sentence."""
+"""The include contract of csrc: it holds, and violations are reported."""
 
 from __future__ import annotations
 

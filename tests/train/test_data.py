@@ -1,4 +1,4 @@
-"""What becomes of training images: crops, reflections, colors, statistics, folders and shards."""
+"""Training images: crops, reflections, colors, statistics, folders and shards."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_training_image_is_its_view_of_the_resized_picture():
     recipe = recipes.get("paper", color="off", mean_image=False)
     make = augmentation.Training(ROW, recipe, None, 3, 1)
     profile = profiles.get(ROW.profile)
-    resized = cv2.cvtColor(picture(0, 76, 76), cv2.COLOR_RGB2BGR)  # of its final size already: nothing is resampled
+    resized = cv2.cvtColor(picture(0, 76, 76), cv2.COLOR_RGB2BGR)  # already of the final size: not resampled
     for place in range(6):
         view = make._view((76, 76), make._stream(place, 0))
         crop = resized[view.top : view.top + 67, view.left : view.left + 67]
@@ -123,7 +123,7 @@ def test_resized_crops_have_torchvision_s_areas_and_shapes():
     assert share.min() > 0.075 and share.max() <= 1.0  # 0.08 less the rounding of the sides
     assert share.min() < 0.12 and share.max() > 0.85
     assert aspect.min() > 0.7 and aspect.max() < 1.4
-    with Image.fromarray(picture(0, 4, 400)) as strip:  # no shape fits: the central part
+    with Image.fromarray(picture(0, 4, 400)) as strip:  # no crop fits: the center is taken
         assert augmentation.resized_crop(strip, 8, stream).shape == (8, 8, 3)
 
 
@@ -133,7 +133,7 @@ def test_jitter_stays_within_its_limits():
     values = [np.asarray(augmentation.jittered(gray, 0.1, stream)).mean() for _ in range(50)]
     assert 89 <= min(values) < 95 and 105 < max(values) <= 111
     red = [np.asarray(augmentation.jittered(Image.new("RGB", (4, 4), (200, 50, 50)), 0.1, stream)) for _ in range(30)]
-    assert max(pixel[0, 0, 1] for pixel in red) > 70  # the hue turns
+    assert max(pixel[0, 0, 1] for pixel in red) > 70  # the hue changes
 
 
 # Colors --------------------------------------------------------------------------------------------------------------
@@ -241,17 +241,17 @@ def test_shards_hold_the_same_images_as_folders(folders, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "sentence"),
+    ("wrong", "match"),
     [
-        ("missing", "is not a folder"),
-        ("flat", "has no folders"),
-        ("empty", "the class folder 'void' cannot be used: there is no image"),
-        ("tar", "cannot be read"),
-        ("unlabeled", "no image with a .cls file"),
-        ("names", "has 1 names, but the shards have the class 4"),
+        ("missing", "not a folder"),
+        ("flat", "no folders"),
+        ("empty", "'void'.*no image"),
+        ("tar", r"x\.tar cannot be read"),
+        ("unlabeled", r"\.cls"),
+        ("names", "1 names.*class 4"),
     ],
 )
-def test_data_that_cannot_be_used_says_why(folders, tmp_path, wrong, sentence):
+def test_data_that_cannot_be_used_says_why(folders, tmp_path, wrong, match):
     place = tmp_path / wrong
     if wrong in ("flat", "unlabeled", "names"):
         place.mkdir()
@@ -265,7 +265,7 @@ def test_data_that_cannot_be_used_says_why(folders, tmp_path, wrong, sentence):
         entries = [("a.png", png(picture(0)))] + ([("a.cls", b"4")] if wrong == "names" else [])
         write_shard(place / "x.tar", entries)
         (place / "classes.txt").write_text("one\n", encoding="utf-8")
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=match):
         data.find(str(place))
 
 
@@ -277,7 +277,7 @@ def test_validation_must_have_the_classes_of_the_training(folders, tmp_path):
     assert validation.classes == training.classes
     (tmp_path / "val" / "dog").mkdir()
     (tmp_path / "val" / "dog" / "1.png").write_bytes(png(picture(1)))
-    with pytest.raises(UserError, match="has the class 'dog'"):
+    with pytest.raises(UserError, match="'dog'"):
         data.train_and_validation(str(folders), str(tmp_path / "val"), 0.1, 0)
 
 
@@ -328,11 +328,11 @@ def test_a_corrupt_image_leaves_its_row_empty_and_is_counted(folders, tmp_path):
         assert torch.equal(one.images[kept], other.images[kept])
         assert (other.images[~kept] == 0).all()
         bad.add(other.bad)
-        bad.add(other.bad)  # the next epoch meets it again
+        bad.add(other.bad)  # found again in the next epoch
     assert lost == 1
     bad.check()
     (line,) = (tmp_path / "bad.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(line)["image"] == broken
     bad.add([("another", "gone")])
-    with pytest.raises(UserError, match="2 images cannot be read, more than --bad-limit 1 allows; the first: .*decode"):
+    with pytest.raises(UserError, match="2 images.*--bad-limit 1"):
         bad.check()

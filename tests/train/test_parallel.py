@@ -104,27 +104,27 @@ def test_only_where_the_paper_says_is_the_other_column_read():
 
 def test_what_does_not_divide_is_refused():
     cpu = train_steps.CPU
-    with pytest.raises(UserError, match="torchvision has one column"):
+    with pytest.raises(UserError, match="torchvision.*one column"):
         Scheme("columns", variants.get("torchvision"), [cpu] * 2, Masks(0), "off")
-    with pytest.raises(UserError, match="2 columns, which need as many"):
+    with pytest.raises(UserError, match="2 columns.*not 3"):
         Scheme("columns", SMALL, [cpu] * 3, Masks(0), "off")
-    with pytest.raises(UserError, match="fc6 has 32 units, which 3"):
+    with pytest.raises(UserError, match="fc6.*32.*3"):
         split(SMALL.layers()[-8:], 3)
 
 
 @pytest.mark.parametrize(
-    ("kind", "device", "sentence"),
+    ("kind", "device", "match"),
     [
-        ("data", "cpu", "torchrun --nproc-per-node 2"),
+        ("data", "cpu", "--parallel data.*torchrun"),
         ("columns", "cpu", "--device cuda:0,cuda:1"),
-        ("none", "cpu,cpu", "are for --parallel columns"),
-        ("pipeline", "cpu", "must be one of"),
-        ("none", "tpu:x", "there is no device 'tpu:x'"),
-        ("none", "meta", "not on 'meta'"),
+        ("none", "cpu,cpu", "several devices.*--parallel columns"),
+        ("pipeline", "cpu", "'pipeline'"),
+        ("none", "tpu:x", "'tpu:x'"),
+        ("none", "meta", "'meta'"),
     ],
 )
-def test_schemes_that_do_not_go_with_the_devices(kind, device, sentence):
-    with pytest.raises(UserError, match=sentence):
+def test_schemes_that_do_not_go_with_the_devices(kind, device, match):
+    with pytest.raises(UserError, match=match):
         start(kind, device)
 
 

@@ -1,4 +1,4 @@
-"""Recipes, the update rule, the schedule, the initial state and dropout, against what the sources say."""
+"""Recipes, the update rule, the schedule, the initial state and dropout, against their sources."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_recipes_name_a_variant_and_real_layers(name):
 def test_wrong_fields_are_refused(field, value):
     with pytest.raises(UserError):
         recipes.get("paper", **{field: value})
-    with pytest.raises(UserError, match="did you mean 'paper'"):
+    with pytest.raises(UserError, match="mean 'paper'"):
         recipes.get("papre")
 
 

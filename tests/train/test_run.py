@@ -1,4 +1,4 @@
-"""Whole runs on real digits: learning, breaking off and going on, fine-tuning, and the native engine on the result."""
+"""Whole runs on real digits: learning, interruption and resumption, fine-tuning, and inference by the native engine."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def script():
 
 @pytest.fixture(scope="module")
 def folder(script, tmp_path_factory):
-    """160 digits to train on, 60 to validate."""
+    """160 training and 60 validation digits."""
     place = tmp_path_factory.mktemp("digits")
     training, validation = script.sets()
     for name, found, count in (("train", training, 160), ("val", validation, 60)):
@@ -80,7 +80,7 @@ def settings(folder, out, **changes):
 
 @pytest.fixture(scope="module")
 def trained(script, tmp_path_factory):
-    """A network that has learnt the digits, with the paper's rule and halved dropout: 1438 images, five epochs."""
+    """A network trained on the digits, with the paper's rule and halved dropout: 1438 images, five epochs."""
     out = tmp_path_factory.mktemp("trained")
     training, validation = script.sets()
     row = variants.get("alexnet-digits", input_size=67)
@@ -97,7 +97,7 @@ def test_it_learns_and_the_native_engine_is_as_good_as_pytorch(trained):
     net = AlexNet(weights=os.path.join(found.settings.out, "last.safetensors"), device="cpu")
     scores = evaluate.evaluate(net, validation)
     assert scores["images"] == 359
-    # one image may be a near tie, which rounding turns
+    # one image may be a near tie, decided by rounding
     assert abs(scores["top1"] - facts["top1"]) < 1.5 / 359
     images = np.concatenate([net.preprocess(sample.pixels) for sample in validation.samples[:64]])
     found.scheme.network.eval()
@@ -188,7 +188,7 @@ def test_mean_image_travels_with_the_weights(script, tmp_path):
 )
 def test_a_broken_mean_image_is_refused(tmp_path, text):
     weights.save(tmp_path / "x.npz", {}, {weights.MEAN_IMAGE_KEY: text})
-    with pytest.raises(UserError, match="is not valid"):
+    with pytest.raises(UserError, match="mean.image.*not valid"):
         weights.load(tmp_path / "x.npz").mean_image()
 
 
@@ -238,7 +238,7 @@ def test_jetbot_s_case_in_one_command(tmp_path, capsys):
 
 
 def test_finetuned_weights_compute_what_they_did_before():
-    """Also where the recipe halves in evaluation: weights after dropout are doubled at the start."""
+    """Also for recipes that halve in evaluation: weights after dropout are doubled at the start."""
     row = variants.get("alexnet2012", widths=(8, 16, 24, 24, 16, 32, 32), num_classes=5, input_size=67)
     from fastalex.train import initial as start
     from fastalex.train.dropout import Masks
@@ -261,7 +261,7 @@ def test_finetuned_weights_compute_what_they_did_before():
     assert start.finetuned(variants.get(row, num_classes=3), recipe, 0, weights.Weights(dict(arrays)))[1]
 
 
-# Breaking off and going on ------------------------------------------------------------------------------------------
+# Interruption and resumption ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -334,7 +334,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(UserError, match="cannot be written: .*; the checkpoint before it is still there"):
+        with pytest.raises(UserError, match="checkpoint before it"):
             checkpoint.save(path, {"step": 2, "big": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -406,7 +406,7 @@ def test_tensorboard_events_are_written(folder, tmp_path):
 
 @pytest.mark.slow
 def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
-    """The same losses as on one device, up to float32's rounding, and the bytes of the step are said."""
+    """The same losses as on one device, up to float32's rounding, and the bytes sent per step are printed."""
     arguments = [str(folder), *QUICK, "--epochs", "2", "--lr", "0.003", "--out"]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "fastalex.train"]
     done = subprocess.run(
@@ -434,25 +434,25 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "word"),
     [
-        (["--batch", 30, "--accumulate", 4], "cannot be shared out equally"),
-        (["--classes", 3], "--classes says 3, but the data has 10 classes"),
-        (["--recipe", "papers"], "there is no recipe 'papers'; did you mean 'paper'"),
-        (["--lr", 0], "lr must be above 0"),
-        (["--amp", "fp16"], "on a CPU say --amp bf16"),
-        (["--amp", "fp8"], "must be bf16 or fp16"),
+        (["--batch", 30, "--accumulate", 4], "batch of 30"),
+        (["--classes", 3], "--classes"),
+        (["--recipe", "papers"], "'papers'"),
+        (["--lr", 0], "lr must"),
+        (["--amp", "fp16"], "--amp bf16"),
+        (["--amp", "fp8"], "'fp8'"),
         (["--parallel", "columns"], "torchrun"),
-        (["--profile", "no"], "there is no preprocessing profile 'no'"),
+        (["--profile", "no"], "profile 'no'"),
         (["--finetune", "none.safetensors"], "none.safetensors"),
-        (["--workers", -1], "must not be below 0"),
-        (["--lr", 1e30], "a smaller --lr may help"),
+        (["--workers", -1], "--workers"),
+        (["--lr", 1e30], "smaller --lr"),
     ],
 )
-def test_mistakes_are_one_sentence(folder, tmp_path, capsys, arguments, sentence):
+def test_mistakes_are_one_sentence(folder, tmp_path, capsys, arguments, word):
     code, _, err = run(capsys, "train", folder, *QUICK, "--epochs", 1, "--out", tmp_path / "out", *arguments)
     assert code == 2
-    assert sentence in err
+    assert word in err
     assert err.count("\n") == 1
 
 
@@ -460,9 +460,9 @@ def test_evaluate_matches_classes_by_name():
     assert evaluate.class_numbers(["b", "a"], ["a", "b", "c"], 3) == [1, 0]
     assert evaluate.class_numbers(["x", "y"], None, 2) == [0, 1]
     assert evaluate.class_numbers(["n01440764", "n01443537"], None, 1000) == [0, 1]
-    with pytest.raises(UserError, match="no class 'z'"):
+    with pytest.raises(UserError, match="'z'"):
         evaluate.class_numbers(["z"], ["a", "b"], 2)
-    with pytest.raises(UserError, match="2 classes and the network 3"):
+    with pytest.raises(UserError, match="2 classes.*3"):
         evaluate.class_numbers(["x", "y"], None, 3)
 
 

@@ -1,4 +1,4 @@
-"""Tuning rules: reading them, the user's cache, the device files', and measuring which kernels are best."""
+"""Tuning rules: parsing, the user's cache, device files, and measurement of the best kernels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fastalex.variants import get
 from fastalex.weights import initial
 from tests.support.small_net import GPU, OPTIONS, PLACE, batch_of, small
 
-LINES = {  # of layer tables, by the op of a rule's key
+LINES = {  # lines of layer tables, by the op of a rule's key
     "activation": "relu name=r",
     "adaptive_avgpool": "adaptive_avgpool name=p out=6",
     "lrn": "lrn name=n size=5 alpha=2e-5 beta=0.75 k=1 groups=1",
@@ -60,8 +60,8 @@ def test_rules_are_read_and_written(line):
     "line",
     ["", "fp8 lrn 1-2 a", "fp32 lrn 2-1 a", "fp32 lrn 0-1 a", "fp32 lrn 1-2", "fp32 lrn 1-2 a split=0", "graphs on"],
 )
-def test_what_is_no_rule_is_refused(line):
-    with pytest.raises(ValueError, match="is not a tuning rule|names no batches"):
+def test_lines_that_are_not_rules_are_refused(line):
+    with pytest.raises(ValueError, match="tuning rule|batches"):
         parse_rule(line)
 
 
@@ -83,7 +83,7 @@ def test_the_rules_of_every_device_file_name_kernels_of_its_gpu(name, tmp_path):
 
 
 def check_rules(rules):
-    """A net of the layer that the rules are for is served by each rule's kernel, at its first and last batch."""
+    """Check that each rule's kernel serves a net with its layer, at its first and last batch."""
     net, size = net_of(rules)
     for rule in rules:
         for batch in {rule.first, min(rule.last, 256)}:
@@ -143,7 +143,7 @@ def test_the_check_of_rules_finds_the_layer_of_each_key(precision, key):
     steps = json.loads(net.describe(_core.Call(shape=(1, size, size), softmax=key == "softmax")))["steps"]
     (step,) = [one for one in steps if one["key"] == f"{precision} {key}"]
     check_rules([Rule(precision, key, 1, 1, step["candidate"], step["split"])])
-    with pytest.raises(UserError, match="a tuning rule names no_such_kernel"):
+    with pytest.raises(UserError, match="no_such_kernel"):
         check_rules([Rule(precision, key, 1, 1, "no_such_kernel")])
 
 
@@ -162,7 +162,7 @@ def test_bad_tuning_sections_are_named(tmp_path):
         assert old in files[name]
         for path, text in dict(files, **{name: files[name].replace(old, new, 1)}).items():
             (tmp_path / path).write_text(text, encoding="utf-8")
-        with pytest.raises(UserError, match="nano.toml is not valid"):
+        with pytest.raises(UserError, match=r"nano\.toml.*not valid"):
             devices._load(tmp_path / "nano.toml")
 
 
@@ -203,7 +203,7 @@ def test_the_cache_is_for_one_gpu_driver_and_version(monkeypatch):
     assert chosen.cached
     assert path in chosen.source
     assert chosen.text.startswith("fp32 lrn 1-1 lrn_b split=1\nfp32 lrn 8-8 lrn_b split=1\ngraphs on\n")
-    # measured again without a winner: the old rule goes, that of the other batch stays
+    # measured again without a winner: the old rule is dropped, that of the other batch stays
     user_cache.write_cache(PLACE, [], [trial(verdict=measure.SLOWER)])
     assert user_cache.cached_rules(PLACE) == winners[1:]
     assert [one["batch"] for one in user_cache.read_cache(PLACE)["trials"]] == [1, 8]
@@ -233,7 +233,7 @@ def test_a_broken_cache_counts_as_none(text):
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(UserError, match="the tuning cannot be kept in"):
+    with pytest.raises(UserError, match="Not a directory"):
         user_cache.write_cache(PLACE, [], [])
 
 
@@ -244,7 +244,7 @@ def test_the_net_follows_the_cache(parameters):
     step = next(step for step in plain.kernels()["steps"] if len(step["candidates"]) > 1)
     other = next(one for one in step["candidates"] if one["name"] != step["candidate"])
     rule = Rule("fp32", step["key"].split(" ")[1], 1, 1, other["name"], 1)
-    user_cache.write_cache(plain._placement, [rule], [])
+    user_cache.write_cache(plain._device, [rule], [])
     tuned = small(parameters)
     assert "fastalex tune" in tuned.tuning
     chosen = {layer: one["candidate"] for one in tuned.kernels()["steps"] for layer in one["layers"]}
@@ -256,7 +256,7 @@ def test_the_net_follows_the_cache(parameters):
 @pytest.mark.emulator
 def test_a_cache_of_unknown_kernels_is_not_followed(parameters):
     user_cache.write_cache(PLACE, [Rule("fp32", "conv:3x11x11/4:8", 1, 1, "no_such_kernel", 1)], [])
-    with pytest.warns(UserWarning, match="the cached tuning is not used .*no_such_kernel.*run fastalex tune again"):
+    with pytest.warns(UserWarning, match="no_such_kernel.*fastalex tune"):
         net = small(parameters)
     assert net.tuning.startswith("devices/tuning/rtx30.toml")
 
@@ -282,7 +282,7 @@ class PlayedNet:
                 self.graph = line == "graphs on"
             else:
                 rule = parse_rule(line)
-                if rule.key in self.chosen:  # and not one of the device file
+                if rule.key in self.chosen:  # rather than the device file
                     self.chosen[rule.key] = (rule.candidate, rule.split)
         PlayedNet.made.append(dict(self.chosen))
         names = [name for name, _ in self.chosen.values()]
@@ -417,7 +417,7 @@ def test_the_net_follows_a_setting(parameters):
     assert small(parameters).kernels()["graph"] is True
     user_cache.write_cache(PLACE, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)])
     net = small(parameters)
-    if net._device.gpu != PLACE.gpu:  # the cache is of the GPU that is pretended
+    if net._device.gpu != PLACE.gpu:  # the cache belongs to the pretended GPU
         user_cache.write_cache(
             net._device, [], [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)]
         )
@@ -427,7 +427,7 @@ def test_the_net_follows_a_setting(parameters):
 
 
 def normed():
-    """A small network with normalizations, which one kernel does together with the pool behind."""
+    """A small network with normalizations, which one kernel fuses with the next pool."""
     options = {"widths": (16, 16, 16, 16, 16, 24, 20), "num_classes": 7, "input_size": 67}
     row = get("bvlc_alexnet", **options)
     return row, initial.check(row, initial.random_weights(row))
@@ -455,11 +455,11 @@ def test_a_rule_keeps_a_pair_apart():
     assert "lrn+maxpool" not in keys[1]
     assert {"lrn", "maxpool"} <= set(keys[1])
     np.testing.assert_allclose(apart.result(), fused.result(), rtol=1e-5, atol=1e-6)
-    other = measure._TrialNet(work, [Rule("fp32", "lrn+maxpool", 2, 8, "separate")])  # of other batches
+    other = measure._TrialNet(work, [Rule("fp32", "lrn+maxpool", 2, 8, "separate")])  # for other batches
     assert [step["key"] for step in other.describe()] == [step["key"] for step in fused.describe()]
     key = next(key for key in keys[0] if key.startswith("fc"))
     single = measure._TrialNet(work, [Rule("fp32", key, 1, 1, "separate")])
-    with pytest.raises(UserError, match="a tuning rule names separate for fc:.*, which cannot serve it"):
+    with pytest.raises(UserError, match="separate for fc:"):
         single.describe()
 
 
@@ -486,11 +486,12 @@ def test_frames_are_compared_where_memory_is_shared(parameters):
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize(("line", "sentence"), [("graphs maybe", "graphs on|off"), ("frames", "frames copied|mapped")])
-def test_a_setting_of_no_value_is_refused(line, sentence):
-    with pytest.raises(UserError) as error:
+@pytest.mark.parametrize(
+    ("line", "match"), [("graphs maybe", r"line 2.*graphs on\|off"), ("frames", r"line 2.*frames copied\|mapped")]
+)
+def test_a_setting_of_no_value_is_refused(line, match):
+    with pytest.raises(UserError, match=match):
         _core.Net("relu name=r", [1, 2, 2], [], "emulated", tuning="\n" + line)
-    assert str(error.value) == "line 2 of the tuning rules must be: " + sentence
 
 
 def test_disagreement():
@@ -505,7 +506,7 @@ def tune_command(*extra):
 
 
 @pytest.mark.emulator
-def test_the_command_tunes_and_keeps(capsys, monkeypatch):
+def test_the_command_tunes_and_saves(capsys, monkeypatch):
     monkeypatch.setattr(measure.native._core, "Net", PlayedNet)
     monkeypatch.setattr(measure.time, "perf_counter", lambda: PlayedNet.now)
     monkeypatch.setattr(PlayedNet, "whole", {True: 1.0, False: 0.5})
@@ -520,31 +521,31 @@ def test_the_command_tunes_and_keeps(capsys, monkeypatch):
     found = json.loads(out)
     assert found["cache"] == user_cache.cache_path(PLACE)
     assert found["rules"] == ["fp32 a 1-1 a2 split=4", "fp32 a 4-4 a2 split=4"]
-    kept = json.loads(Path(found["cache"]).read_text())
-    assert kept["rules"] == found["rules"]
-    assert kept["settings"] == found["settings"] == ["graphs off"]
+    saved = json.loads(Path(found["cache"]).read_text())
+    assert saved["rules"] == found["rules"]
+    assert saved["settings"] == found["settings"] == ["graphs off"]
     assert "better on this GPU than what its device file says: graphs off" in run(capsys, *tune_command("--dry-run"))[1]
-    assert {one["verdict"] for one in kept["trials"]} == {"winner", "slower", "default"}
+    assert {one["verdict"] for one in saved["trials"]} == {"winner", "slower", "default"}
 
 
 @pytest.mark.emulator
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "word"),
     [
-        (["tune", "--device", "tensorrt"], "device='tensorrt' cannot be used"),
-        (["tune", "--device", "cpu"], "device='cpu' has one set of kernels; tune is for a GPU"),
-        (["tune", "--device", "emulated", "--batch", 5000], "--batch may be at most 4096"),
-        (["tune", "--device", "emulated", "--variant", "alexnet2021"], "did you mean"),
-        (["tune", "--device", "emulated", "--precision", "fp16", "--fc-weights", "fp32"], "does not go with"),
+        (["tune", "--device", "tensorrt"], "'tensorrt'"),
+        (["tune", "--device", "cpu"], "for a GPU"),
+        (["tune", "--device", "emulated", "--batch", 5000], "4096"),
+        (["tune", "--device", "emulated", "--variant", "alexnet2021"], "'alexnet2021'"),
+        (["tune", "--device", "emulated", "--precision", "fp16", "--fc-weights", "fp32"], "fc_weights='fp32'"),
         (["summary", "--kernels"], "name a variant"),
-        (["summary", "alexnet-digits", "--kernels", "--device", "tensorrt"], "cannot be used"),
-        (["bench", "--device", "cpu", "--precision", "fp16"], "use device='cuda' or precision='fp32'"),
+        (["summary", "alexnet-digits", "--kernels", "--device", "tensorrt"], "'tensorrt'"),
+        (["bench", "--device", "cpu", "--precision", "fp16"], "precision='fp16' is not"),
     ],
 )
-def test_mistakes_on_the_command_line(capsys, arguments, sentence):
+def test_mistakes_on_the_command_line(capsys, arguments, word):
     code, out, err = run(capsys, *arguments)
     assert (code, out) == (2, "")
-    assert sentence in err
+    assert word in err
     assert err.count("\n") == 1
 
 

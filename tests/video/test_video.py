@@ -1,10 +1,11 @@
-"""Videos, cameras and pipelines through ``fastalex classify``: what is read, shown, written and said."""
+"""Videos, cameras and pipelines through ``fastalex classify``: input, display, output and messages."""
 
 from __future__ import annotations
 
 import json
 import os
 import pty
+import re
 import stat
 import sys
 import threading
@@ -37,14 +38,14 @@ def run(capfd, *arguments):
 
 
 def run_lines(capfd, *arguments):
-    """Exit code, the description of the network, the other lines of JSON, and the sentences."""
+    """Exit code, the description of the network, the other lines of JSON, and stderr."""
     code, out, err = run(capfd, "--headless", *arguments)
     first, *lines = [json.loads(line) for line in out.splitlines()]
     return code, first, lines, err
 
 
 def digit(path, height=120, width=160):
-    """A picture as a camera would deliver it, BGR."""
+    """A picture in BGR, as from a camera."""
     return cv2.resize(cv2.imread(str(path)), (width, height), interpolation=cv2.INTER_CUBIC)
 
 
@@ -133,20 +134,21 @@ def test_a_video_that_ends_in_mid_frame(capfd, video, tmp_path):
     before = [line for line in lines if line["source"] == str(cut)]
     count = len(before) - 1
     assert 3 <= count < FRAME_COUNT and [line["frame"] for line in before[:-1]] == list(range(count))
-    sentence = f"the video '{cut}' ends after {count} of {FRAME_COUNT} frames; it is cut off or damaged"
-    assert before[-1] == {"source": str(cut), "error": sentence}
-    assert (code, err) == (2, f"fastalex: {sentence}\n")
-    assert sum(line["source"] == str(video) for line in lines) == FRAME_COUNT  # the rest goes on
+    error = before[-1]["error"]
+    assert before[-1] == {"source": str(cut), "error": error}
+    assert f"{count} of {FRAME_COUNT} frames" in error and str(cut) in error
+    assert (code, err) == (2, f"fastalex: {error}\n")
+    assert sum(line["source"] == str(video) for line in lines) == FRAME_COUNT  # other sources continue
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
 def test_what_is_no_video_is_one_sentence(capfd, tmp_path, suffix):
     path = tmp_path / ("x" + suffix)
     code, _, err = run(capfd, "--headless", path)
-    assert code == 2 and err == f"fastalex: there is no video '{path}'\n"
+    assert code == 2 and err.count("\n") == 1 and f"no video '{path}'" in err
     path.write_bytes(b"no video" * 100)
     code, _, err = run(capfd, "--headless", path)
-    assert code == 2 and err.count("\n") == 1 and "cannot be read; it is cut off, damaged" in err
+    assert code == 2 and err.count("\n") == 1 and "damaged" in err
 
 
 def test_images_patterns_and_folders_in_a_stream(capfd, tmp_path):
@@ -159,8 +161,8 @@ def test_images_patterns_and_folders_in_a_stream(capfd, tmp_path):
     assert code == 2
     assert [line["source"] for line in lines[:3]] == [str(tmp_path / (f"{n}.png")) for n in range(3)]
     assert [line.get("width") for line in lines[:3]] == [20, None, 22]
-    assert "cannot decode" in lines[1]["error"]
-    assert "there is no image" in lines[3]["error"]
+    assert "1.png" in lines[1]["error"]
+    assert "no image" in lines[3]["error"]
     assert lines[4]["error"] == f"no file matches '{tmp_path / '*.gif'}'"
     assert err.count("\n") == 3
     net = AlexNet(weights="digits", device="cpu")
@@ -168,7 +170,9 @@ def test_images_patterns_and_folders_in_a_stream(capfd, tmp_path):
 
 
 def test_patterns_without_a_stream(capfd, tmp_path):
-    (tmp_path / "a[1].png").write_bytes(DIGITS[0].read_bytes())  # a name is a name first
+    (tmp_path / "a[1].png").write_bytes(
+        DIGITS[0].read_bytes()
+    )  # an existing file name takes precedence over the pattern
     code, out, _ = run(capfd, "--json", tmp_path / "a[1].png", str(ROOT / "examples/digits/digit-4-*.png"))
     found = json.loads(out)["images"]
     assert code == 0 and [row["predictions"][0]["label"] for row in found] == ["0", "4", "4"]
@@ -187,7 +191,7 @@ def test_a_video_is_written_with_its_overlay(capfd, video, tmp_path):
     assert len(written) == len(original) == FRAME_COUNT
     assert written[0].shape == original[0].shape
     assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == pytest.approx(10)
-    # JPEG moves a pixel by some levels; text and what is behind it by far more, and only at the top
+    # JPEG changes a pixel by a few gray levels; the text box changes far more, and only at the top
     change = np.abs(np.int16(written[5]) - np.int16(original[5])).max(axis=2)
     assert change[:16, :60].max() > 100
     assert np.median(change[60:]) < 10
@@ -214,22 +218,22 @@ def test_frames_of_changing_size_fill_a_video_of_the_first_size(capfd, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("output", "sentence"),
+    ("output", "word"),
     [
-        ("no/folder/out.mp4", "there is no folder"),
-        ("out.webm", "a video can be written as .avi, .mkv, .mp4, not as .webm"),
-        ("file/frames", "the folder"),
+        ("no/folder/out.mp4", "no/folder'"),
+        ("out.webm", "not as .webm"),
+        ("file/frames", "file/frames"),
     ],
 )
-def test_an_output_that_cannot_be_is_one_sentence(capfd, video, tmp_path, output, sentence):
+def test_an_output_that_cannot_be_is_one_sentence(capfd, video, tmp_path, output, word):
     (tmp_path / "file").write_text("a file")
     code, _, err = run(capfd, video, "--output", tmp_path / output)
-    assert code == 2 and sentence in err and err.count("\n") == 1
+    assert code == 2 and word in err and err.count("\n") == 1
     assert sorted(os.listdir(tmp_path)) == ["file"]
 
 
 def test_an_output_that_fails_ends_the_run(capfd, video, tmp_path, monkeypatch):
-    """One sentence, not one for each source, and no half of a picture."""
+    """One error for the run, not one per source, and no partial picture."""
     folder = tmp_path / "frames"
     save = Image.Image.save
 
@@ -241,7 +245,7 @@ def test_an_output_that_fails_ends_the_run(capfd, video, tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", full)
     code, _, err = run(capfd, video, DIGITS[0], DIGITS[1], "--output", folder)
-    assert code == 2 and err.count("\n") == 1 and "cannot be written: No space left on device" in err
+    assert code == 2 and err.count("\n") == 1 and "No space left on device" in err
     assert sorted(os.listdir(folder)) == ["000000-digits.png", "000001-digits.png"]
 
 
@@ -254,12 +258,12 @@ def test_a_video_that_cannot_get_its_name_is_one_sentence(capfd, video, tmp_path
 
     monkeypatch.setattr(os, "replace", full)
     code, _, err = run(capfd, video, "--output", out)
-    assert code == 2 and err.count("\n") == 1 and "out.avi cannot be written: No space left on device" in err
+    assert code == 2 and err.count("\n") == 1 and "out.avi" in err and "No space left" in err
     assert os.listdir(tmp_path) == ["out.avi"] and out.read_bytes() == b"an older one"
 
 
 def test_nothing_half_written_is_left(capfd, video, tmp_path, monkeypatch):
-    """An interrupt is how one ends a camera: the video so far is kept, and complete. A failure keeps nothing."""
+    """An interrupt ends a camera: the video so far is kept and complete. After a failure no file is left."""
     out = tmp_path / "out.avi"
 
     def after_five(raised):
@@ -380,7 +384,7 @@ def test_the_overlay_with_pillows_old_font(monkeypatch):
 
 @pytest.fixture
 def fake_gst(tmp_path, monkeypatch):
-    """gst-launch-1.0 on PATH; a function that says how it is to go, and returns its command line afterwards."""
+    """gst-launch-1.0 on PATH; a function that configures it and returns a reader of its command line."""
     program = tmp_path / "bin" / gstreamer.PROGRAM
     program.parent.mkdir()
     program.write_text(f"#!{sys.executable}\n{(ROOT / 'tests/support/fake_gst_launch.py').read_text()}")
@@ -415,7 +419,7 @@ def test_frames_of_a_pipe_arrive_pixel_by_pixel(fake_gst, width):
 
 
 def test_a_csi_camera_through_the_pipe(capfd, fake_gst):
-    """It is read without OpenCV; its end is one sentence, because a camera has none."""
+    """It is read without OpenCV; its end is an error, because a camera has none."""
     command = fake_gst(frames=4, pause=0.05)
     code, _, lines, err = run_lines(capfd, "csi://1", "--input-width", 61, "--input-height", 40, "--input-rate", 21)
     said = command()
@@ -428,26 +432,26 @@ def test_a_csi_camera_through_the_pipe(capfd, fake_gst):
     for line in frames:
         expected = net.classify_frame(expected_frame(line["frame"], 40, 61))
         assert line["predictions"][0]["probability"] == expected[0].probability
-    assert last["error"] == "the camera 'csi://1' stopped delivering frames after 4; is it still connected?"
+    assert re.search("'csi://1' stopped.* 4;", last["error"])
     assert code == 2 and err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
-    ("end", "sentence"),
+    ("end", "keyword"),
     [
-        ("partial", "gst-launch-1.0 ended in the middle of frame 2"),
-        ("error", "gst-launch-1.0 failed after 2 frames: ERROR: from element /GstPipeline:pipeline0: no cameras"),
-        ("stall", "gst-launch-1.0 delivered no frame for 1 s"),
+        ("partial", "middle of frame 2"),
+        ("error", "ERROR: from element /GstPipeline:pipeline0: no cameras"),
+        ("stall", "no frame for 1 s"),
     ],
 )
-def test_a_pipeline_that_fails_is_one_sentence_and_the_rest_goes_on(capfd, fake_gst, monkeypatch, end, sentence):
+def test_a_pipeline_that_fails_is_one_sentence_and_the_rest_goes_on(capfd, fake_gst, monkeypatch, end, keyword):
     fake_gst(frames=2, end=end)
     monkeypatch.setattr(gstreamer.GstPipe.__init__, "__defaults__", (1.0,))
     word = "rtspsrc location=x ! decodebin ! appsink drop=true"
     began = time.monotonic()
     code, _, lines, err = run_lines(capfd, word, DIGITS[0], "--input-width", 16, "--input-height", 12)
     assert time.monotonic() - began < 20
-    assert code == 2 and err.count("\n") == 1 and sentence in err
+    assert code == 2 and err.count("\n") == 1 and keyword in err
     assert lines[-1]["predictions"][0]["label"] == "0"
 
 
@@ -468,15 +472,15 @@ def test_frames_ends_a_camera_and_its_program(capfd, fake_gst):
 def test_without_gstreamer_it_is_one_sentence(capfd, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     code, _, err = run(capfd, "--headless", "csi://0")
-    assert code == 2 and "install the package gstreamer1.0-tools" in err and err.count("\n") == 1
-    with pytest.raises(UserError, match=r"gst-launch-1.0 cannot be run"):
+    assert code == 2 and "gstreamer1.0-tools" in err and err.count("\n") == 1
+    with pytest.raises(UserError, match=r"gst-launch-1\.0"):
         gstreamer.GstPipe("videotestsrc", 8, 8)
-    with pytest.raises(UserError, match="cannot be read: No closing quotation"):
+    with pytest.raises(UserError, match="No closing quotation"):
         gstreamer.GstPipe("filesrc location='x", 8, 8)
 
 
 class PlayedCapture:
-    """OpenCV's VideoCapture for a camera that this machine does not have."""
+    """Stand-in for OpenCV's VideoCapture of a camera."""
 
     opened, frames, asked, pause = True, 4, {}, 0.02
 
@@ -509,15 +513,16 @@ def test_a_camera_that_disappears(capfd, monkeypatch):
     for word in ("/dev/video7", "v4l2:///dev/video7"):
         code, _, lines, err = run_lines(capfd, word, *words)
         assert lines[-2]["frame"] == 3
-        sentence = "the camera '/dev/video7' stopped delivering frames after 4; is it still connected?"
-        assert (code, err, lines[-1]["error"]) == (2, f"fastalex: {sentence}\n", sentence)
+        error = lines[-1]["error"]
+        assert re.search("'/dev/video7' stopped.* 4;", error)
+        assert (code, err) == (2, f"fastalex: {error}\n")
     assert PlayedCapture.asked == {
         cv2.CAP_PROP_FRAME_WIDTH: 640,
         cv2.CAP_PROP_FRAME_HEIGHT: 480,
         cv2.CAP_PROP_FPS: 15,
     }
     monkeypatch.setattr(PlayedCapture, "opened", False)
-    assert "cannot be opened; it may be in use" in run(capfd, "--headless", "/dev/video7")[2]
+    assert "may be in use" in run(capfd, "--headless", "/dev/video7")[2]
 
 
 def test_a_slow_network_sees_the_newest_frame(monkeypatch):
@@ -533,7 +538,7 @@ def test_a_slow_network_sees_the_newest_frame(monkeypatch):
                 seen.append(frame.index)
                 time.sleep(0.03)
 
-        with pytest.raises(UserError, match="stopped delivering"):
+        with pytest.raises(UserError, match="/dev/video7.*stopped"):
             look()
     assert seen == sorted(set(seen)) and seen[-1] == 49
     assert len(seen) < 25 and len(seen) + source.dropped == 50
@@ -541,7 +546,7 @@ def test_a_slow_network_sees_the_newest_frame(monkeypatch):
 
 def test_a_camera_that_is_not_there_and_a_device_that_is_none(capfd):
     code, _, err = run(capfd, "--headless", "/dev/video77")
-    assert code == 2 and err.startswith("fastalex: there is no camera '/dev/video77' (there ")
+    assert code == 2 and "no camera '/dev/video77'" in err
     assert err.count("\n") == 1
     leader, follower = pty.openpty()
     try:
@@ -631,7 +636,7 @@ def test_the_preprocessing_is_jetson_inferences_bit_for_bit(height, width):
 
 
 def test_network_alexnet_is_bvlc_alexnet_with_its_preprocessing(capfd, tmp_path, monkeypatch):
-    """The options that imagenet's users know, on a file of the folder where published weights are kept."""
+    """The options of imagenet, with a file in the folder of published weights."""
     from fastalex.cli.classify import as_jetson_inference
     from fastalex.weights import registry
 

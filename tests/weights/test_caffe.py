@@ -28,8 +28,8 @@ def saved(folder, row, arrays=None, **options):
     return path, arrays
 
 
-def refused(path, sentence):
-    with pytest.raises(UserError, match=sentence) as caught:
+def refused(path, match):
+    with pytest.raises(UserError, match=match) as caught:
         weights.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -98,12 +98,12 @@ def test_a_shared_trunk_and_other_layers(tmp_path):
     assert adapt.find(weights.load(path)).variant == row
     net.layer[1].type = "ELU"
     path.write_bytes(net.SerializeToString())
-    with pytest.raises(UserError, match=r"layer 'relu1' \(ELU\) has no place"):
+    with pytest.raises(UserError, match=r"relu1.*\bELU\b"):
         AlexNet(weights=path)
     net.layer[1].type = "ReLU"
     net.layer[0].convolution_param.stride[0] = 2
     path.write_bytes(net.SerializeToString())
-    with pytest.raises(UserError, match="the layer 'conv1' of .* has stride 2, caffenet has 4"):
+    with pytest.raises(UserError, match="conv1.*stride 2"):
         AlexNet(weights=path)
 
 
@@ -116,41 +116,41 @@ def damaged(folder, change):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
-        (lambda n: n.layer[0].blobs[0].data.append(1), r"'conv1' has 5809 values, but its shape .* needs 5808"),
-        (lambda n: n.layer[0].blobs[0].shape.dim.__setitem__(0, -1), "not a whole number"),
+        (lambda n: n.layer[0].blobs[0].data.append(1), "5809.*5808"),
+        (lambda n: n.layer[0].blobs[0].shape.dim.__setitem__(0, -1), "whole number"),
         (lambda n: n.layer[0].blobs[0].shape.dim.__setitem__(0, 2**62), "too large"),
         (lambda n: n.layer[0].blobs[0].shape.dim.extend([1] * 40), "44 dimensions"),
-        (lambda n: n.layer[0].blobs[1].shape.dim.extend([1]), "not 1 dimensions"),
-        (lambda n: n.layer[0].blobs.add(), "'conv1' has 0 values|'conv1' has 3 blobs"),
+        (lambda n: n.layer[0].blobs[1].shape.dim.extend([1]), r"conv1\.bias"),
+        (lambda n: n.layer[0].blobs.add(), "3 blobs"),
         (lambda n: n.layer.add().CopyFrom(n.layer[0]), "twice"),
         (lambda n: n.ClearField("layer"), "no layers"),
     ],
 )
-def test_damage_is_one_sentence(tmp_path, change, sentence):
-    refused(damaged(tmp_path, change), sentence)
+def test_damage_is_one_sentence(tmp_path, change, match):
+    refused(damaged(tmp_path, change), match)
 
 
 @pytest.mark.parametrize(
-    ("data", "sentence"),
+    ("data", "match"),
     [
         (b"", "empty"),
-        (b"\xff" * 20, "more than ten bytes"),
+        (b"\xff" * 20, "ten bytes"),
         (b"\x0a\xff\xff\xff\xff\x7f", "claims"),
-        (b"\x0b", "wire type 3"),
-        (b"\x00\x00", "without a number"),
-        (b"\x08", "ends within a number"),
-        (b"\x0d\x00", "ends within a number"),
-        (b"\x18\x01" * 600_000, "more than 500000 fields"),
+        (b"\x0b", "wire type"),
+        (b"\x00\x00", "without"),
+        (b"\x08", "within"),
+        (b"\x0d\x00", "within"),
+        (b"\x18\x01" * 600_000, "500000"),
         (b"\x12\x06\x28\x04\x32\x02\x2a\x01", "claims"),
-        (b"hello, this is not a network", None),
+        (b"hello, this is not a network", "wire type"),
     ],
 )
-def test_other_bytes_are_refused(tmp_path, data, sentence):
+def test_other_bytes_are_refused(tmp_path, data, match):
     path = tmp_path / "x.caffemodel"
     path.write_bytes(data)
-    refused(path, sentence)
+    refused(path, match)
 
 
 @pytest.mark.slow

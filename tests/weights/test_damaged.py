@@ -25,16 +25,16 @@ from tests.support import file_writers  # noqa: E402
 
 pytestmark = pytest.mark.peers
 
-EACH = 8  # files of one drawn number: drawing costs more than reading
-MEMORY = 40 << 20  # bytes beyond the mapping of a file of some kilobytes
-SECONDS = 2.0  # of one file
+EACH = 8  # files per drawn seed: drawing costs more than reading
+MEMORY = 40 << 20  # bytes allowed for a file of some kilobytes
+SECONDS = 2.0  # per file
 ROW = variants.get("caffenet", widths=(2, 2, 2, 2, 2, 3, 3), num_classes=2)
 ARRAYS = initial.random_weights(ROW)
 MAKERS = file_writers.every_kind(ROW, ARRAYS)
 
 
 def structure(data):
-    """Places of the file that are not plain zeros or numbers of a large array: where damage matters most."""
+    """Positions outside zeros and the data of large arrays, where damage matters most."""
     text = np.frombuffer(data, np.uint8)
     runs = np.convolve((text >= 32) & (text < 127), np.ones(4), "same") >= 3
     return [int(place) for place in np.flatnonzero(runs)] or [0]

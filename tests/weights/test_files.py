@@ -48,9 +48,9 @@ def saved(folder, suffix, arrays=None, metadata=None):
     return path
 
 
-def refused(path, sentence=None):
+def refused(path, match=None):
     """The error that loading ``path`` must give: one sentence with the name of the file."""
-    with pytest.raises(UserError, match=sentence) as caught:
+    with pytest.raises(UserError, match=match) as caught:
         weights.load(path)
     assert os.fspath(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -104,7 +104,7 @@ def test_suffix_may_be_in_capitals_and_names_may_be_awkward(tmp_path):
         same(weights.load(saved(tmp_path, suffix, arrays)).arrays, arrays)
 
 
-# The safetensors package as the judge of the format
+# The safetensors package as the reference of the format
 
 
 def test_the_safetensors_package_reads_what_is_written(tmp_path):
@@ -168,7 +168,7 @@ def test_safetensors_arrays_are_views_of_one_mapping(tmp_path):
     with pytest.raises(ValueError, match="read-only"):
         a[0] = 5
     del loaded, a
-    assert b.sum() == 2 << 20  # the mapping lives on
+    assert b.sum() == 2 << 20  # the mapping outlives ``loaded``
 
 
 def test_checking_mapped_weights_copies_nothing(tmp_path):
@@ -194,10 +194,10 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8), **more):
 
 
 BROKEN = {
-    "an unknown type": (entry(dtype="F8_E4M3"), "unknown type"),
-    "a type that is no text": (entry(dtype=["F32"]), "unknown type"),
+    "an unknown type": (entry(dtype="F8_E4M3"), r"\btype\b"),
+    "a type that is no text": (entry(dtype=["F32"]), r"\btype\b"),
     "a negative side": (entry(shape=[-2]), "not a list"),
-    "a fractional side": (entry(shape=[2.0]), "number 2.0"),
+    "a fractional side": (entry(shape=[2.0]), r"2\.0"),
     "a side that is a truth value": (entry(shape=[True, 2]), "not a list"),
     "a side in quotes": (entry(shape=["2"]), "not a list"),
     "a shape that is no list": ({"dtype": "F32", "shape": 2, "data_offsets": [0, 8]}, "not a list"),
@@ -208,46 +208,46 @@ BROKEN = {
         b'{"a": {"dtype": "F32", "shape": [%s], "data_offsets": [0, 8]}}' % (b"9" * 5000),
         "digits",
     ),
-    "a begin after the end": (entry(offsets=[8, 0]), "begin and an end"),
-    "three offsets": (entry(offsets=[0, 4, 8]), "begin and an end"),
-    "a negative offset": (entry(offsets=[-8, 0]), "begin and an end"),
+    "a begin after the end": (entry(offsets=[8, 0]), r"\boffsets"),
+    "three offsets": (entry(offsets=[0, 4, 8]), r"\boffsets"),
+    "a negative offset": (entry(offsets=[-8, 0]), r"\boffsets"),
     "an end past the data": (entry(shape=[4], offsets=[0, 16]), "cut short"),
-    "a hole at the start": (entry(shape=[1], offsets=[4, 8]), "hole"),
-    "a rest at the end": (entry(shape=[1], offsets=[0, 4]), "fill 4 bytes"),
+    "a hole at the start": (entry(shape=[1], offsets=[4, 8]), "a hole"),
+    "a rest at the end": (entry(shape=[1], offsets=[0, 4]), "4 bytes"),
     "a size that is not the shape's": (entry(shape=[3]), "needs 12"),
-    "an unknown key": (entry(color="red"), "must have dtype"),
-    "no shape": ({"dtype": "F32", "data_offsets": [0, 8]}, "must have dtype"),
-    "an entry that is a list": ([1, 2], "must have dtype"),
-    "a NaN": (b'{"a": NaN}', "number NaN"),
+    "an unknown key": (entry(color="red"), "dtype"),
+    "no shape": ({"dtype": "F32", "data_offsets": [0, 8]}, "dtype"),
+    "an entry that is a list": ([1, 2], "dtype"),
+    "a NaN": (b'{"a": NaN}', "NaN"),
     "the same array twice": (
         b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '
         b'"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
-        "same key twice",
+        "twice",
     ),
     "the same key twice in an entry": (
         b'{"a": {"dtype": "F32", "dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
-        "same key twice",
+        "twice",
     ),
-    "a list for a header": (b"[1, 2]", "not a JSON object"),
-    "a number for a header": (b"1234567", "not a JSON object"),
-    "a header that is no JSON": (b'{"a": }', "not valid JSON"),
-    "a header that is no text": (b'{"\xff\xfe": 1}', "not valid JSON"),
-    "deep nesting": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not valid JSON"),
+    "a list for a header": (b"[1, 2]", "object"),
+    "a number for a header": (b"1234567", "object"),
+    "a header that is no JSON": (b'{"a": }', "valid JSON"),
+    "a header that is no text": (b'{"\xff\xfe": 1}', "valid JSON"),
+    "deep nesting": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "valid JSON"),
     "a million lists": (b'{"a": [' + b"[]," * 1_000_000 + b"[]]}", "parts"),
     "metadata that is no object": ({"__metadata__": "x"}, "metadata"),
     "metadata that is no text": ({"__metadata__": {"x": 1}}, "metadata"),
-    "an empty header": (b"", "not valid JSON"),
+    "an empty header": (b"", "valid JSON"),
 }
 
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_safetensors_header_is_refused(tmp_path, what):
-    header, sentence = BROKEN[what]
+    header, match = BROKEN[what]
     whole = header if isinstance(header, bytes) or "__metadata__" in header else {"a": header}
-    refused(handmade(tmp_path, whole, b"\0" * 8), sentence)
+    refused(handmade(tmp_path, whole, b"\0" * 8), match)
 
 
-def test_the_broken_headers_are_broken_by_what_they_say(tmp_path):
+def test_the_header_without_a_fault_loads(tmp_path):
     loaded = weights.load(handmade(tmp_path, {"a": entry()}, b"\0" * 8))
     assert np.array_equal(loaded.arrays["a"], np.zeros(2, np.float32))
 
@@ -259,12 +259,12 @@ def test_overlapping_arrays_are_refused(tmp_path):
 
 @pytest.mark.parametrize("length", [9, 2**20, 100_000_000])
 def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
-    refused(handmade(tmp_path, b"{}", b"", length), f"header claims {length} bytes, but the file has 10")
+    refused(handmade(tmp_path, b"{}", b"", length), f"{length} bytes")
 
 
 @pytest.mark.parametrize("length", [100_000_001, 2**63, 2**64 - 1])
 def test_a_header_above_the_cap_is_refused_before_it_is_read(tmp_path, length):
-    refused(handmade(tmp_path, b"{}", b"", length), "more than the 100000000 allowed")
+    refused(handmade(tmp_path, b"{}", b"", length), r"more than.*\b100000000\b")
 
 
 @pytest.mark.parametrize("size", range(8))
@@ -275,7 +275,7 @@ def test_a_file_without_a_header_length_is_refused(tmp_path, size):
 
 
 def test_a_name_that_cannot_be_printed_does_not_break_the_message(tmp_path):
-    message = refused(handmade(tmp_path, b'{"\\ud800\\n": {"dtype": "F3"}}'), "must have dtype")
+    message = refused(handmade(tmp_path, b'{"\\ud800\\n": {"dtype": "F3"}}'), "dtype")
     message.encode("utf-8")
 
 
@@ -316,36 +316,36 @@ def test_object_arrays_are_refused_unopened(tmp_path):
 
     path = tmp_path / "pickle.npz"
     np.savez(path, a=np.array([Trap()], object))
-    refused(path, "'a' must hold plain numbers, not object")
+    refused(path, "not object")
     assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize("array", [np.array(["text"]), np.zeros(2, "c16"), np.zeros(2, "M8[s]"), np.zeros(2, "i4,f4")])
 def test_arrays_that_are_not_numbers_are_refused(tmp_path, array):
-    refused(archive(tmp_path, [("a.npy", npy_bytes(array))]), "must hold plain numbers")
+    refused(archive(tmp_path, [("a.npy", npy_bytes(array))]), "plain numbers")
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize(
-    ("members", "sentence"),
+    ("members", "match"),
     [
-        ([("readme.txt", b"hello")], "not an array"),
+        ([("readme.txt", b"hello")], r"readme\.txt"),
         ([("a.npy", npy_bytes(np.ones(3))), ("a.npy", npy_bytes(np.ones(3)))], "twice"),
-        ([("a.npy", b"")], "not a valid"),
-        ([("a.npy", b"\x93NUMPY\x09\x00")], "npy version 9.0"),
-        ([("a.npy", npy_bytes(np.ones(3))[:-1])], "does not fit"),
-        ([("a.npy", npy_bytes(np.ones(3)) + b"x")], "does not fit"),
+        ([("a.npy", b"")], "sound"),
+        ([("a.npy", b"\x93NUMPY\x09\x00")], r"version 9\.0"),
+        ([("a.npy", npy_bytes(np.ones(3))[:-1])], "not fit"),
+        ([("a.npy", npy_bytes(np.ones(3)) + b"x")], "not fit"),
         ([("a.npy", npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }"))], "not fit"),
         ([("a.npy", npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }"))], "not fit"),
         ([("a.npy", npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (0, %d), }" % 2**80))], None),
-        ([("a.npy", npy_header(b"__import__('os').abort()"))], "not a valid"),
-        ([("a.npy", npy_header(b"(" * 60_000))], "header of 60000 bytes"),
-        ([("__metadata__.npy", npy_bytes(np.zeros(3, np.uint8)))], "metadata is not valid JSON"),
-        ([("__metadata__.npy", npy_bytes(np.frombuffer(b"[1]", np.uint8)))], "metadata is not text"),
+        ([("a.npy", npy_header(b"__import__('os').abort()"))], "sound"),
+        ([("a.npy", npy_header(b"(" * 60_000))], "60000"),
+        ([("__metadata__.npy", npy_bytes(np.zeros(3, np.uint8)))], "metadata.*JSON"),
+        ([("__metadata__.npy", npy_bytes(np.frombuffer(b"[1]", np.uint8)))], "metadata.*text"),
     ],
 )
-def test_a_broken_npz_is_refused(tmp_path, members, sentence):
-    refused(archive(tmp_path, members), sentence)
+def test_a_broken_npz_is_refused(tmp_path, members, match):
+    refused(archive(tmp_path, members), match)
 
 
 @pytest.mark.slow
@@ -355,7 +355,7 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     del data
     assert path.stat().st_size < 1 << 20
     tracemalloc.start()
-    refused(path, "would unpack to 104857[0-9]+ bytes, more than the 67108864 allowed")
+    refused(path, "unpack.*67108864")
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 
@@ -371,7 +371,7 @@ def test_an_archive_that_understates_its_sizes_is_refused(tmp_path):
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_compressions_are_refused(tmp_path, method):
-    refused(archive(tmp_path, [("a.npy", npy_bytes(np.ones(3)))], compression=method), "compressed in a way")
+    refused(archive(tmp_path, [("a.npy", npy_bytes(np.ones(3)))], compression=method), "compressed")
 
 
 # Damage at random: load either gives sound arrays or refuses, and nothing else
@@ -417,7 +417,7 @@ def test_damaged_files_never_crash(tmp_path, suffix):
             outcomes["read"] += 1
             assert sum(array.nbytes for array in loaded.arrays.values()) < 1 << 20
             for array in loaded.arrays.values():
-                array.sum()  # every byte can be touched
+                array.sum()  # every byte is readable
 
     damage()
     assert outcomes["unnamed"] == 0
@@ -434,7 +434,9 @@ def test_every_flipped_header_byte_and_every_cut(tmp_path, suffix):
         refused(path)
     for position in range(0, len(data), 3):
         path.write_bytes(data[:position] + bytes([data[position] ^ 0x55]) + data[position + 1 :])
-        with contextlib.suppress(UserError):  # a flipped letter of a name or of data without a checksum is no damage
+        with contextlib.suppress(
+            UserError
+        ):  # a flipped letter of a name, or of data without a checksum, cannot be noticed
             weights.load(path)
 
 
@@ -462,7 +464,7 @@ def test_paths_that_cannot_be_read(tmp_path, suffix):
 
 @pytest.mark.parametrize("name", ["weights.pth", "weights", "weights.onnx"])
 def test_other_suffixes_are_not_written(tmp_path, name):
-    refused(tmp_path / name, "there is no weights file")
+    refused(tmp_path / name, "no weights file")
     with pytest.raises(UserError, match="must end in"):
         weights.save(tmp_path / name, ARRAYS)
     assert os.listdir(tmp_path) == []
@@ -487,7 +489,7 @@ def test_a_failed_write_leaves_everything_as_it_was(tmp_path, suffix, when, monk
 
     module = {".safetensors": safetensors, ".npz": npz}[suffix]
     monkeypatch.setattr(*{"write": (module, "write"), "fsync": (os, "fsync"), "replace": (os, "replace")}[when], fail)
-    with pytest.raises(UserError, match="cannot be written: No space left") as caught:
+    with pytest.raises(UserError, match="No space left") as caught:
         weights.save(path, {"a": np.ones(5)})
     assert str(path) in str(caught.value)
     assert path.read_bytes() == before
@@ -518,19 +520,19 @@ def test_replacing_keeps_views_of_the_old_file_and_follows_links(tmp_path, suffi
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(
-    ("arrays", "metadata", "sentence"),
+    ("arrays", "metadata", "match"),
     [
-        ({"a": np.array([object()])}, None, "'a' must hold plain numbers"),
+        ({"a": np.array([object()])}, None, "plain numbers"),
         ({"a": np.zeros(2, complex)}, None, "plain numbers"),
         ({"a": "text"}, None, "plain numbers"),
         ({"__metadata__": np.ones(2)}, None, "name of an array"),
         ({"": np.ones(2)}, None, "name of an array"),
         ({3: np.ones(2)}, None, "name of an array"),
-        ({"a": np.ones(2)}, {"epochs": 5}, "text to text"),
+        ({"a": np.ones(2)}, {"epochs": 5}, "epochs"),
     ],
 )
-def test_what_cannot_be_saved(tmp_path, suffix, arrays, metadata, sentence):
-    with pytest.raises(UserError, match=sentence):
+def test_what_cannot_be_saved(tmp_path, suffix, arrays, metadata, match):
+    with pytest.raises(UserError, match=match):
         saved(tmp_path, suffix, arrays, metadata)
     assert os.listdir(tmp_path) == []
 
@@ -546,7 +548,7 @@ def test_a_folder_that_does_not_exist(tmp_path, suffix):
 
 def test_bundled_names():
     assert weights.bundled("digits").name == "alexnet-digits.safetensors"
-    with pytest.raises(UserError, match=r"no weights 'imagenet' come with fastalex \(there are: digits\)"):
+    with pytest.raises(UserError, match="'imagenet'.*digits"):
         weights.bundled("imagenet")
 
 
@@ -581,27 +583,27 @@ def test_check_orders_and_converts():
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
-        (lambda arrays: arrays.pop("conv3.bias"), "lack the array 'conv3.bias'"),
-        (lambda arrays: arrays.update(conv6=np.ones(1)), "'conv6' that alexnet-digits does not"),
+        (lambda arrays: arrays.pop("conv3.bias"), r"lack.*conv3\.bias"),
+        (lambda arrays: arrays.update(conv6=np.ones(1)), "conv6"),
         (
             lambda arrays: arrays.update({"fc6.bias": np.ones(191)}),
-            r"'fc6.bias' has shape \(191,\), but must have \(192,\)",
+            r"fc6\.bias.*\(191,\)",
         ),
-        (lambda arrays: arrays.update({"fc6.bias": np.array(["x"] * 192)}), "'fc6.bias' must hold numbers"),
-        (lambda arrays: arrays.update({"fc6.bias": np.ones(192, bool)}), "must hold numbers, not bool"),
-        (lambda arrays: arrays.update({"fc6.bias": np.full(192, 1e300)}), "too large for float32"),
+        (lambda arrays: arrays.update({"fc6.bias": np.array(["x"] * 192)}), "not <U1"),
+        (lambda arrays: arrays.update({"fc6.bias": np.ones(192, bool)}), "not bool"),
+        (lambda arrays: arrays.update({"fc6.bias": np.full(192, 1e300)}), "float32"),
         (
             lambda arrays: arrays.update({"fc8.weight": np.ones((7, 192)), "fc8.bias": np.ones(7)}),
-            "have 7 classes .* network 10: pass num_classes=7",
+            "num_classes=7",
         ),
     ],
 )
-def test_check_names_what_does_not_fit(change, sentence):
+def test_check_names_what_does_not_fit(change, match):
     arrays = initial.random_weights("alexnet-digits")
     change(arrays)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=match):
         initial.check("alexnet-digits", arrays)
 
 

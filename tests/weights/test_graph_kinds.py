@@ -103,7 +103,7 @@ NOTHING = Op("no activation", lambda graph, t: t)
 LEAKY = node("LeakyRelu", alpha=0.2)
 TAKEN = ""
 
-#: name -> the network, the change, the words of a refusal (or TAKEN)
+#: name -> the network, the change, the words of its refusal (or TAKEN)
 ONNX_KINDS = {
     "LeakyReLU after fc6": (TORCHVISION, act(5, LEAKY), TAKEN),
     "LeakyReLU everywhere": (TORCHVISION, act(*range(7), LEAKY), TAKEN),
@@ -141,7 +141,7 @@ ONNX_KINDS = {
     "conv1 with a pad of 2 in Caffe's": (BVLC, conv(0, pads=[2] * 4), TAKEN),
 }
 
-#: what is none of the network's business, and no reason to refuse it
+#: Changes without effect on the result, which must not be refused.
 HARMLESS = {
     "a Mul that computes a shape": lambda draft: setattr(draft, "flatten", "shape with Mul"),
     "a branch that nothing reads": lambda draft: setattr(draft, "branch", True),
@@ -180,7 +180,7 @@ def test_the_networks_without_a_change_are_equal(tmp_path, network):
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_what_is_not_on_the_way_does_not_matter(tmp_path, name):
+def test_changes_off_the_main_path_do_not_matter(tmp_path, name):
     for network in (TORCHVISION, BVLC):
         check(onnx_graphs.made(HARMLESS[name], "", network), tmp_path, cases.EQUAL)
 
@@ -276,8 +276,8 @@ def state(indices=PUBLISHED_INDICES, classifier=(1, 4, 6), prefix="features", wi
     return arrays
 
 
-def said_of(folder, arrays, **options):
-    """The warnings that loading the state dict brings."""
+def warnings_of(folder, arrays, **options):
+    """Warnings from loading the state dict."""
     path = folder / "net.pth"
     torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, str(path))
     with warnings.catch_warnings(record=True) as caught:
@@ -300,20 +300,20 @@ STATES = {
 
 @pytest.mark.parametrize("name", STATES)
 def test_other_state_dicts_bring_a_warning_or_are_refused(tmp_path, name):
-    """What the names and indices do not settle is never assumed without a word."""
+    """Whatever names and indices leave open is never assumed silently."""
     try:
-        said = said_of(tmp_path, STATES[name])
+        messages = warnings_of(tmp_path, STATES[name])
     except UserError as error:
         assert "\n" not in str(error)
         return
-    assert any("variant=" in sentence for sentence in said), said
-    assert any(known in sentence for sentence in said for known in variants.VARIANTS), said
+    assert any("variant=" in message for message in messages), messages
+    assert any(known in message for message in messages for known in variants.VARIANTS), messages
 
 
 def test_naming_the_variant_settles_it(tmp_path):
     arrays = state((0, 4, 8, 10, 12), widths=PAPERS)
     options = {"variant": "alexnet2012", "columns": 1, "widths": PAPERS}
-    assert said_of(tmp_path, arrays, **options) == []
+    assert warnings_of(tmp_path, arrays, **options) == []
 
 
 def test_batch_norm_in_a_state_dict_is_refused_by_name(tmp_path):
@@ -321,13 +321,13 @@ def test_batch_norm_in_a_state_dict_is_refused_by_name(tmp_path):
     for leaf in ("weight", "bias", "running_mean", "running_var"):
         arrays["features.1." + leaf] = np.ones(WIDTHS[0], np.float32)
     with pytest.raises(UserError, match=r"features\.1"):
-        said_of(tmp_path, arrays)
+        warnings_of(tmp_path, arrays)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("classes", [1000, 7])
 def test_a_published_state_dict_loads_without_a_word(classes):
-    """torchvision's names, indices and shapes; the number of classes is everybody's own."""
+    """torchvision's names, indices and shapes; the number of classes is free."""
     row = variants.get("torchvision", num_classes=classes)
     arrays = {name: np.zeros(shape, np.float32) for name, shape in row.parameter_shapes().items()}
     with warnings.catch_warnings():

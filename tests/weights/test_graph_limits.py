@@ -29,7 +29,7 @@ LOGITS = "fc8"
 def made(folder, shape=ANY, *, start="x", middle=MAP, end=LOGITS, nodes=(), arrays=None, **options):
     """A narrow torchvision AlexNet with a global average pool, in a file.
 
-    :param start, middle, end: what conv1 reads, what the classifier reads, what the result is.
+    :param start, middle, end: inputs of conv1 and of the classifier, and the output.
     :param nodes: more nodes, in front of those that need them. ``arrays``: their constants.
     """
     rng = np.random.default_rng(3)
@@ -168,7 +168,7 @@ def test_rounding_of_a_size_that_is_not_fixed(tmp_path, size):
 
 
 def test_uneven_pads_of_a_size_that_is_not_fixed(tmp_path):
-    with pytest.raises(UserError, match="differ at the start and end"):
+    with pytest.raises(UserError, match="start and end"):
         load(made(tmp_path, ANY_SIZE, pads=[2, 2, 1, 1]))
 
 
@@ -180,7 +180,7 @@ def test_pads_that_contradict_each_other(tmp_path):
 def test_whole_numbers_are_not_computed_with(tmp_path):
     nodes = [node("Div", ["x", "two"], "half"), node("Cast", ["half"], "floats", to=1)]
     two, kind = {"two": np.array(2, np.int32)}, onnx.TensorProto.INT32
-    with pytest.raises(UserError, match="'half' .Div.: it computes with whole numbers"):
+    with pytest.raises(UserError, match="'half'.*whole numbers"):
         load(made(tmp_path, start="floats", nodes=nodes, arrays=two, kind=kind))
     path = made(tmp_path, start="floats", nodes=[node("Cast", ["x"], "floats", to=1)], kind=kind)
     x = np.random.default_rng(6).integers(0, 4, (1, 3, 224, 224), dtype=np.int32)
@@ -249,11 +249,11 @@ def test_a_parameter_of_a_claimed_size_is_refused(tmp_path):
             one.dims[0] = 10**12
     with open(path, "wb") as stream:
         stream.write(model.SerializeToString())
-    with pytest.raises(UserError, match="side of more than"):
+    with pytest.raises(UserError, match=r"fc8\.weight.*side"):
         load(path)
 
 
-def test_what_nobody_reads_costs_nothing(tmp_path):
+def test_unread_nodes_cost_nothing(tmp_path):
     nodes = [node("Relu", ["x" if not i else f"r{i}"], f"r{i + 1}") for i in range(3000)]
     agrees(made(tmp_path, nodes=nodes), pictures(1, 3, 224, 224))
 
@@ -263,7 +263,7 @@ def test_what_nobody_reads_costs_nothing(tmp_path):
 @pytest.mark.parametrize("offset", [0, 1])
 def test_products_with_a_matrix_at_any_address(sides, transposed, offset):
     random = np.random.default_rng(3)
-    values = random.integers(-9, 9, sides).astype(np.float32)  # whole numbers: any order of the sum is exact
+    values = random.integers(-9, 9, sides).astype(np.float32)  # integers: any order of the sum is exact
     stored = np.zeros(values.nbytes + offset, np.uint8)
     matrix = stored[offset:].view(np.float32).reshape(sides)
     matrix[...] = values

@@ -39,8 +39,8 @@ def same_values(loaded, arrays):
         assert np.array_equal(got, expected)
 
 
-def refused(path, sentence):
-    with pytest.raises(UserError, match=sentence) as caught:
+def refused(path, match):
+    with pytest.raises(UserError, match=match) as caught:
         weights.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -190,40 +190,40 @@ def attribute(index, name, value):
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
-        (external, "in another file; save the model as one file"),
-        (operation("QLinearConv"), r"quantized \('QLinearConv'\); use the fp32 model"),
-        (operation("DequantizeLinear"), "quantized"),
-        (operation("ConvInteger"), "quantized"),
-        (lambda m: m.graph.initializer.pop(0), "parameter 'features.0.weight' is computed or missing"),
-        (lambda m: m.graph.initializer[0].dims.__setitem__(0, 17), "values, but its shape"),
-        (lambda m: m.graph.initializer[0].dims.__setitem__(0, -1), "not a whole number"),
-        (lambda m: setattr(m.graph.initializer[0], "data_type", 8), "type 8 where floats belong"),
+        (external, "another file"),
+        (operation("QLinearConv"), "quantized.*QLinearConv"),
+        (operation("DequantizeLinear"), "quantized.*DequantizeLinear"),
+        (operation("ConvInteger"), "quantized.*ConvInteger"),
+        (lambda m: m.graph.initializer.pop(0), r"features\.0\.weight.*missing"),
+        (lambda m: m.graph.initializer[0].dims.__setitem__(0, 17), "5808.*6171"),
+        (lambda m: m.graph.initializer[0].dims.__setitem__(0, -1), "side.*whole number"),
+        (lambda m: setattr(m.graph.initializer[0], "data_type", 8), "type 8"),
         (lambda m: setattr(m.graph.initializer[0], "raw_data", b"abc"), "do not divide"),
-        (lambda m: m.graph.node[3].input.__setitem__(1, "features.0.weight"), "share the parameter"),
+        (lambda m: m.graph.node[3].input.__setitem__(1, "features.0.weight"), "share"),
         (attribute(0, "strides", [4, 2]), "strides"),
-        (attribute(0, "pads", 3), "is not a list"),
+        (attribute(0, "pads", 3), "pads.*no list"),
         (lambda m: m.ClearField("graph"), "no graph"),
         (lambda m: m.graph.ClearField("node"), "no layers"),
     ],
 )
-def test_what_is_refused(tmp_path, change, sentence):
+def test_what_is_refused(tmp_path, change, match):
     _, _, model = model_of()
     change(model)
-    refused(saved(tmp_path, model), sentence)
+    refused(saved(tmp_path, model), match)
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
-        (operation("Elu", 1), "Elu.* has no place"),
-        (operation("Bell\a\nTwo", 1), r"Bell\\x07\\nTwo.* has no place"),
-        (attribute(0, "strides", [2, 2]), "'fc6' .* has weights for .* features"),
+        (operation("Elu", 1), r"\bElu\b"),
+        (operation("Bell\a\nTwo", 1), r"Bell\\x07\\nTwo"),
+        (attribute(0, "strides", [2, 2]), "fc6.*1152"),
     ],
 )
-def test_graphs_outside_the_family(tmp_path, change, sentence):
+def test_graphs_outside_the_family(tmp_path, change, match):
     _, _, model = model_of()
     change(model)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=match):
         AlexNet(weights=saved(tmp_path, model))

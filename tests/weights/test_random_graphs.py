@@ -18,7 +18,7 @@ from tests.support.random_graphs import caffe_nets, cases, onnx_graphs, torch_ex
 
 pytestmark = pytest.mark.peers
 
-#: Maker, and how many of the graphs are its own; the newer exporter of PyTorch takes seconds.
+#: Maker and its share of the graphs; the newer exporter of PyTorch takes seconds per graph.
 SHARES = {
     "onnx": (onnx_graphs.make, 36),
     "caffe": (caffe_nets.make, 24),
@@ -56,7 +56,7 @@ def test_random_graphs_are_right_or_refused(tmp_path, name, request):
     if bad:
         shown = [text for _, text in sorted(bad, key=lambda one: one[0])[:MOST_SHOWN]]
         pytest.fail("%d of %d: %s\n%s" % (len(bad), count, dict(counts), "\n".join(shown)), pytrace=False)
-    assert count < 20 or 0.2 * count < plain < 0.7 * count  # both kinds are tried
+    assert count < 20 or 0.2 * count < plain < 0.7 * count  # plain and odd graphs both occur
 
 
 @pytest.mark.parametrize("maker", [onnx_graphs.make, caffe_nets.make], ids=["onnx", "caffe"])
@@ -71,7 +71,7 @@ def test_a_seed_makes_one_file(maker):
 
 @pytest.mark.parametrize("maker", [onnx_graphs.make, caffe_nets.make], ids=["onnx", "caffe"])
 def test_what_counts_as_wrong(tmp_path, maker):
-    """The test above would notice another value, another shape, another cause, and a refusal without one."""
+    """The test above detects wrong values, shapes and causes, and refusals without a cause."""
     case = plain_case(maker)
     assert cases.outcome(case, tmp_path).kind == cases.EQUAL
     off = case._replace(expected=tuple(one + 2 * case.tolerance for one in case.expected))

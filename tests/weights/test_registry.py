@@ -26,7 +26,7 @@ BODY = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves ``server.body`` in the ways that ``server.mode`` names."""
+    """Serves ``server.body``; ``server.modes`` names the fault of each response."""
 
     protocol_version = "HTTP/1.1"
 
@@ -70,7 +70,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    made.handle_error = lambda *_: None  # a client that goes away is part of the test
+    made.handle_error = lambda *_: None  # clients that disconnect are part of the test
     made.body, made.tag, made.modes, made.requests, made.pause = BODY, '"one"', [], [], 0
     made.url = f"http://127.0.0.1:{made.server_address[1]}/net.safetensors"
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
@@ -90,7 +90,7 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def row(server, folder, monkeypatch):
-    """A row ``net`` for what the server has."""
+    """A row ``net`` for the server's file."""
     return add(monkeypatch, server.url, server.body)
 
 
@@ -102,8 +102,8 @@ def add(monkeypatch, url, body, **changes):
     return made
 
 
-def fails(sentence):
-    with pytest.raises(UserError, match=sentence) as caught:
+def fails(match):
+    with pytest.raises(UserError, match=match) as caught:
         registry.fetch("net")
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -159,7 +159,7 @@ def test_a_download_that_breaks_off_goes_on(row, server, modes):
 
 def test_it_goes_on_in_another_run(row, server, folder):
     server.modes[:] = ["breaks off"] * 3
-    fails("broke off after 2625000 of 3000000 bytes; run it again to resume from there")
+    fails("broke off.*2625000")
     assert (folder / "net.safetensors.part").stat().st_size == 2625000
     assert content(registry.fetch("net")) == BODY
     assert server.requests[-1]["Range"] == "bytes=2625000-"
@@ -212,7 +212,7 @@ def test_a_damaged_part_is_dropped(row, server, folder):
 
 def test_a_wrong_hash_is_not_kept(row, server, folder):
     server.body = b"x" * len(BODY)
-    message = fails("was deleted")
+    message = fails("deleted")
     assert hashlib.sha256(server.body).hexdigest() in message
     assert row.digest in message
     assert os.listdir(folder) == ["net.safetensors.lock"] or "net.safetensors.part" not in os.listdir(folder)
@@ -221,7 +221,7 @@ def test_a_wrong_hash_is_not_kept(row, server, folder):
 
 def test_a_wrong_size_is_not_fetched(row, server):
     server.body = BODY + b"x"
-    fails("has a file of 3000001 bytes, the registered one has 3000000")
+    fails("3000001.*3000000")
 
 
 def test_a_mirror_is_asked_next(row, server, monkeypatch):
@@ -232,20 +232,20 @@ def test_a_mirror_is_asked_next(row, server, monkeypatch):
 
 def test_addresses_that_do_not_answer(row, server, monkeypatch, folder):
     server.modes[:] = ["missing"]
-    assert str(folder) in fails("net.safetensors cannot be downloaded .*404 Not Found.*put it into")
+    assert str(folder) in fails("404 Not Found")
     monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
     server.modes[:] = ["silent"]
-    fails("no answer within 0.2 s")
+    fails(r"no answer.*0\.2 s")
     add(monkeypatch, "http://127.0.0.1:9/net", BODY)
     fails("Connection refused")
     add(monkeypatch, "http://no-such-host.invalid/net", BODY)
-    fails("no-such-host.invalid/net: ")
+    fails(r"no-such-host\.invalid")
 
 
 def test_a_folder_that_cannot_be_written(row, tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("FASTALEX_WEIGHTS_DIR", str(tmp_path / "file" / "cache"))
-    fails("cannot be written: Not a directory; set FASTALEX_WEIGHTS_DIR")
+    fails("Not a directory.*FASTALEX_WEIGHTS_DIR")
 
 
 @pytest.mark.parametrize("what", ["write", "replace", "room"])
@@ -258,7 +258,7 @@ def test_a_full_disk(row, folder, monkeypatch, what):
 
     if what == "room":
         monkeypatch.setattr(download.shutil, "disk_usage", lambda _: _Usage)
-        fails("needs 3 MB, but its disk has 1 MB left")
+        fails("3 MB.*1 MB")
         return
     if what == "replace":
         monkeypatch.setattr(download.os, "replace", full)
@@ -270,7 +270,7 @@ def test_a_full_disk(row, folder, monkeypatch, what):
             lambda name, mode="r", **o: Full(name, "wb") if name.endswith(".part") else real(name, mode, **o),
             raising=False,
         )
-    fails("cannot be written: No space left on device; set FASTALEX_WEIGHTS_DIR")
+    fails("No space left.*FASTALEX_WEIGHTS_DIR")
     assert not (folder / "net.safetensors").exists()
 
 
@@ -290,7 +290,7 @@ def test_a_file_that_lies_in_the_folder_is_used_offline_and_checked_once(row, se
     assert server.requests == []
     path.write_bytes(BODY[:-1] + b"!")
     os.utime(path, ns=(1, 1))
-    fails("net.safetensors does not have the sha256 .* of the weights 'net': delete it")
+    fails("sha256.*'net'.*delete it")
     assert content(path)[-1:] == b"!"
 
 
@@ -307,12 +307,10 @@ def test_who_comes_second_waits_for_the_first(row, server):
     assert content(results[0]) == BODY
 
 
-def test_names_that_are_not_there(folder):
-    with pytest.raises(UserError, match="no weights 'alexnet' to fetch .*torchvision, bvlc_alexnet, caffenet"):
+def test_unknown_names_are_refused(folder):
+    with pytest.raises(UserError, match="'alexnet'.*bvlc_alexnet, caffenet"):
         registry.fetch("alexnet")
-    with pytest.raises(
-        UserError, match="no weights file alexnet.pth, and no weights of that name .*digits, torchvision"
-    ):
+    with pytest.raises(UserError, match=r"alexnet\.pth.*digits, torchvision"):
         AlexNet.from_pretrained("alexnet.pth")
 
 
@@ -367,7 +365,7 @@ def test_a_progress_bar_on_a_terminal_only(row, server, rich):
         try:
             while True:
                 seen += os.read(master, 4096)
-        except OSError:  # the terminal is gone with the process
+        except OSError:  # the terminal closes with the process
             pass
         os.close(master)
         child.communicate()

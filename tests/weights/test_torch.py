@@ -1,4 +1,4 @@
-"""What torch.save writes, read without PyTorch: three containers, awkward tensors, and pickles that want more."""
+"""Files of torch.save, read without PyTorch: three containers, awkward tensors, and malicious pickles."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def written(folder, value, container="zip", name="net.pth"):
     return path
 
 
-def refused(path, sentence):
-    with pytest.raises(UserError, match=sentence) as caught:
+def refused(path, match):
+    with pytest.raises(UserError, match=match) as caught:
         weights.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -176,7 +176,9 @@ def test_reading_needs_no_torch(tmp_path):
     command = [sys.executable, "-c", code, *paths, str(tmp_path / "old.pth.tar")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     expected = sum(float(tensor.numpy().sum()) for tensor in tensors.values())
-    assert [float(line) for line in done.stdout.split()] == pytest.approx([expected] * 3, rel=1e-6)  # other alignment
+    assert [float(line) for line in done.stdout.split()] == pytest.approx(
+        [expected] * 3, rel=1e-6
+    )  # with another alignment
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -196,39 +198,39 @@ def test_classes_are_found_and_stated(tmp_path):
     tensors = small_tensors()
     path = written(tmp_path, tensors)
     assert AlexNet("torchvision", weights=path, widths=SMALL.widths).variant.num_classes == 2
-    with pytest.raises(UserError, match="pass num_classes=2"):
+    with pytest.raises(UserError, match="num_classes=2"):
         AlexNet("torchvision", weights=path, widths=SMALL.widths, num_classes=5)
 
 
 @pytest.mark.parametrize(
-    ("change", "sentence"),
+    ("change", "match"),
     [
         (
             lambda t: t.update({"features.1.running_mean": torch.ones(8)}),
-            "'features.1.running_mean' of .* has no place",
+            r"features\.1\.running_mean",
         ),
         (
             lambda t: t.update({"features.12.weight": torch.ones(4, 4, 3, 3)}),
-            "'features.12.weight' of .* 5 convolutions",
+            r"features\.12\.weight",
         ),
-        (lambda t: t.pop("classifier.6.weight"), "lack the array 'classifier.6.weight'"),
-        (lambda t: t.pop("features.3.bias"), "lack the array 'features.3.bias' that torchvision needs"),
+        (lambda t: t.pop("classifier.6.weight"), r"lack.*classifier\.6\.weight"),
+        (lambda t: t.pop("features.3.bias"), r"lack.*features\.3\.bias"),
         (
             lambda t: t.update({"features.6.weight": torch.ones(24, 16, 5, 5)}),
-            r"'features.6.weight' has shape \(24, 16, 5, 5\); torchvision.* has \(24, 16, 3, 3\)",
+            r"features\.6\.weight.*\(24, 16, 5, 5\)",
         ),
         (
             lambda t: t.update({"classifier.4.weight": torch.ones(32, 31)}),
-            r"'classifier.4.weight' has shape \(32, 31\)",
+            r"classifier\.4\.weight.*\(32, 31\)",
         ),
-        (lambda t: t.update({"classifier.1.weight": torch.ones(32, 577)}), r"'classifier.1.weight' has shape"),
-        (lambda t: t.update({"features.3.weight": torch.ones(16, 0, 5, 5)}), "'features.3.weight' is empty"),
+        (lambda t: t.update({"classifier.1.weight": torch.ones(32, 577)}), r"classifier\.1\.weight.*\(32, 577\)"),
+        (lambda t: t.update({"features.3.weight": torch.ones(16, 0, 5, 5)}), r"features\.3\.weight.*empty"),
     ],
 )
-def test_the_first_array_that_does_not_fit_is_named(tmp_path, change, sentence):
+def test_the_first_array_that_does_not_fit_is_named(tmp_path, change, match):
     tensors = small_tensors()
     change(tensors)
-    with pytest.raises(UserError, match=sentence):
+    with pytest.raises(UserError, match=match):
         AlexNet(weights=written(tmp_path, tensors))
 
 
@@ -239,13 +241,13 @@ def test_shapes_that_fit_several_are_assumed_and_said(tmp_path):
     found = adapt.find(weights.load(path))
     assert found.variant == row
     assert found.others == ("alexnet2012-original", "bvlc_alexnet", "caffenet")
-    with pytest.warns(UserWarning, match="alexnet2012: assumed from the shapes, which fit .* caffenet"):
+    with pytest.warns(UserWarning, match="alexnet2012.*assumed.*caffenet"):
         AlexNet(weights=path)
     chosen = AlexNet("caffenet", weights=path, widths=row.widths)
     assert (chosen.variant.name, chosen.variant.num_classes) == ("caffenet", 3)
 
 
-# Pickles that want more ---------------------------------------------------------------------------------------------
+# Malicious pickles ---------------------------------------------------------------------------------------------
 
 
 def in_zip(body):
@@ -284,7 +286,7 @@ def short(text):
 
 
 def attacks(marker):
-    """What runs ``touch marker`` in ``pickle.load``, or makes objects that no tensor needs; name -> pickle."""
+    """Name -> a pickle that runs ``touch marker`` in ``pickle.load``, or makes objects that no tensor needs."""
     command = f"touch {marker}"
     code = f"open({str(marker)!r}, 'w').close()"
     line = command.encode()
@@ -364,7 +366,7 @@ def test_the_attacks_work_where_nothing_guards(tmp_path):
 
 
 def test_the_table_of_globals_is_inert():
-    """Every name stands for a function of this package or a word, so REDUCE can reach nothing else."""
+    """Every name maps to a function of this package or to a plain name, so REDUCE can reach nothing else."""
     for value in tensors.NAMES.values():
         assert type(value) in (pickle_machine.Function, pickle_machine.Name)
     for name, function in tensors._FUNCTIONS.items():
@@ -399,7 +401,7 @@ def test_pickles_of_plain_values_agree_with_python():
     for value in [*values, {"a": values, 1: {"b": ()}}]:
         for protocol in range(2, 6):
             if protocol == 2 and b"raw" in (values if isinstance(value, dict) and value else [value]):
-                continue  # bytes are then a call of _codecs.encode
+                continue  # protocol 2 writes bytes as a call of _codecs.encode
             data = pickle.dumps(value, protocol)
             assert pickle_machine.load(memoryview(data)) == (value, len(data)), (value, protocol)
     with pytest.raises(FormatError, match="calls|asks"):
@@ -436,34 +438,34 @@ def test_a_sound_handmade_tensor(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "sentence"),
+    ("options", "match"),
     [
-        ({"count": 5}, "needs more than the 16 bytes"),
-        ({"count": 2**60}, "needs more than the 16 bytes"),
-        ({"shape": (5,)}, "reaches element 4 of a storage of 4"),
-        ({"offset": 1}, "reaches element 4"),
-        ({"offset": 2**62}, "reaches element"),
+        ({"count": 5}, "16 bytes"),
+        ({"count": 2**60}, "16 bytes"),
+        ({"shape": (5,)}, r"element 4\b"),
+        ({"offset": 1}, r"element 4\b"),
+        ({"offset": 2**62}, "element 4611686018427387907"),
         ({"offset": -1}, "do not fit"),
-        ({"stride": (2,)}, "reaches element 6"),
+        ({"stride": (2,)}, "element 6"),
         ({"stride": (-1,)}, "do not fit"),
         ({"stride": (1, 1)}, "do not fit"),
-        ({"shape": (-4,)}, "not a whole number"),
-        ({"shape": (2**40,), "stride": (0,)}, "elements of a storage of 4"),
+        ({"shape": (-4,)}, "whole number"),
+        ({"shape": (2**40,), "stride": (0,)}, "1099511627776"),
         ({"shape": (2**31, 2**31, 2**31), "stride": (0, 0, 0)}, "too large"),
         ({"shape": (0, 2**40, 2**40), "stride": (0, 0, 0)}, "too large"),
         ({"shape": (1,) * 40, "stride": (1,) * 40}, "40 dimensions"),
-        ({"dtype": "QInt8Storage"}, "asks for 'torch.QInt8Storage'"),
+        ({"dtype": "QInt8Storage"}, "QInt8Storage"),
     ],
 )
-def test_a_tensor_that_does_not_fit_its_storage(tmp_path, options, sentence):
-    refused(tensor_zip(tmp_path, **options), sentence)
+def test_a_tensor_that_does_not_fit_its_storage(tmp_path, options, match):
+    refused(tensor_zip(tmp_path, **options), match)
 
 
 def test_other_zip_archives_are_refused(tmp_path):
     path = tmp_path / "other.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "x")
-    refused(path, "0 members data.pkl")
+    refused(path, "0 members")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", tensor_pickle())
         archive.writestr("x/data/0", bytes(1 << 22))
@@ -479,18 +481,18 @@ def test_a_directory_beyond_reason_is_not_read(tmp_path):
             info = zipfile.ZipInfo(f"x/data/{index}")
             info.comment = bytes(65535)
             archive.writestr(info, b"")
-    refused(path, "directory has more than 1048576 bytes")
+    refused(path, "directory.*1048576")
 
 
 def test_a_tar_header_that_points_to_itself_is_refused(tmp_path):
-    """Python's own reader of archives went round and round there until 2025."""
+    """Python's own tarfile looped forever on it until 2025."""
     path = tmp_path / "round.tar"
     header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = (2**96 - 512).to_bytes(12, "big")
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
     path.write_bytes(bytes(header) + bytes(1024))
-    refused(path, "archive is damaged")
+    refused(path, "damaged")
 
 
 def test_zip64_records_are_read(tmp_path):
@@ -511,22 +513,22 @@ def test_zip64_records_are_read(tmp_path):
     assert zipfile.ZipFile(path).namelist() == ["x/data.pkl", "x/data/0"]
 
 
-@pytest.mark.parametrize(("value", "sentence"), [([1, 2], "holds a list"), ({"a": 1}, "no state dict"), (None, "Type")])
-def test_what_is_no_state_dict(tmp_path, value, sentence):
+@pytest.mark.parametrize(("value", "match"), [([1, 2], "a list"), ({"a": 1}, "no state dict"), (None, "NoneType")])
+def test_other_values_than_state_dicts_are_refused(tmp_path, value, match):
     for container in CONTAINERS:
-        refused(written(tmp_path, value, container), sentence)
+        refused(written(tmp_path, value, container), match)
 
 
 def test_a_whole_module_is_refused_with_advice(tmp_path):
-    refused(written(tmp_path, torch.nn.Linear(2, 2)), r"torch.nn.modules.linear.Linear.*save model.state_dict\(\)")
-    refused(written(tmp_path, torch.nn.Linear(2, 2), "stream"), r"save model.state_dict\(\)")
+    refused(written(tmp_path, torch.nn.Linear(2, 2)), r"Linear.*state_dict\(\)")
+    refused(written(tmp_path, torch.nn.Linear(2, 2), "stream"), r"state_dict\(\)")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(600), b"\x80\x02}."])
 def test_other_files_are_refused(tmp_path, data):
     path = tmp_path / "other.pth"
     path.write_bytes(data)
-    refused(path, "none of the formats")
+    refused(path, "formats")
 
 
 # torchvision's size -------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""What tools/check_cuda_kernels.py and tools/predict_cuda.py are made of: compiling, limits, plans, disassembly."""
+"""Parts of tools/check_cuda_kernels.py and tools/predict_cuda.py: compiling, limits, plans, disassembly."""

@@ -16,9 +16,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
 KERNELS = CSRC / "cuda" / "kernels"
 CACHE = ROOT / "build" / "cuda_gate"
-# What a list says of an instance is read at the least architecture of NVRTC 12.9 that has half arithmetic.
+# Lists are evaluated for the lowest architecture of NVRTC 12.9 with half arithmetic.
 FACTS_ARCHITECTURE = 53
-# No --use_fast_math: the product is compiled without it.
+# No --use_fast_math, as in the product.
 OPTIONS = ["-std=c++14", f"-I{CSRC}"]
 
 
@@ -50,7 +50,7 @@ def families() -> List[str]:
 
 
 def sources() -> List[Path]:
-    """Everything that a kernel can include."""
+    """All files that a kernel can include."""
     return sorted(path for path in KERNELS.iterdir() if path.suffix in (".h", ".cuh"))
 
 
@@ -88,7 +88,7 @@ FASTALEX_LIST(FACT)
 
 
 def read_list(nvrtc: Nvrtc, family: str) -> List[Instance]:
-    """What the list of a family says, in its order."""
+    """Instances in the list of a family, in order."""
     source = unit(family) + f"#define FASTALEX_LIST {list_macro(family)}\n" + FACTS
     options = [f"--gpu-architecture=compute_{FACTS_ARCHITECTURE}", *OPTIONS]
     return read_facts(family, nvrtc.compile(source, options).text)
@@ -96,12 +96,12 @@ def read_list(nvrtc: Nvrtc, family: str) -> List[Instance]:
 
 def read_facts(family: str, ptx: str) -> List[Instance]:
     """Instances from the array ``facts`` in PTX."""
-    found = re.search(r"\bfacts\[\d+\]\s*=\s*\{([^}]*)\}", ptx)
-    if not found:
+    array = re.search(r"\bfacts\[\d+\]\s*=\s*\{([^}]*)\}", ptx)
+    if not array:
         raise ToolError(f"the list of {family} is empty")
-    data = bytes(int(value) % 256 for value in found.group(1).split(","))
+    data = bytes(int(value) % 256 for value in array.group(1).split(","))
     size = 4 * SUPPORTED + TEXTS * TEXT_BYTES
-    data += bytes(-len(data) % size)  # NVRTC leaves out zeros at the end
+    data += bytes(-len(data) % size)  # NVRTC omits trailing zeros
     instances = []
     for start in range(0, len(data), size):
         words = [data[start + 4 * i :][:4] for i in range(SUPPORTED)]
@@ -132,7 +132,7 @@ class Compiled:
 
 
 def compile_family(family: str, architecture: int) -> Compiled:
-    """Every instance of ``family`` that is for ``architecture``; from the cache where nothing changed since.
+    """Compile every instance of ``family`` for ``architecture``, or take it from the cache if nothing has changed.
 
     :raises ToolError: if a compiler refuses.
     """

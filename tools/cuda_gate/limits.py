@@ -1,4 +1,4 @@
-"""What a kernel may use on a device, and how many of its blocks a multiprocessor holds (pure functions)."""
+"""Resource limits of kernels on a device, and the blocks that a multiprocessor holds (pure functions)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def most_blocks(architecture: int) -> int:
 
 @dataclass(frozen=True)
 class Limits:
-    """What devices of an architecture have in common: the least of each."""
+    """Limits that hold on all devices of an architecture: the least of each."""
 
     architecture: int
     registers_per_block: int
@@ -60,16 +60,19 @@ def limits_of(device: devices.Device) -> Limits:
 
 
 def limits_for(architecture: int, known: Optional[Mapping[str, devices.Device]] = None) -> Optional[Limits]:
-    """The least of what the devices of an architecture allow; None where no device file is of it."""
+    """The least limits of an architecture's devices; None if no device file has that architecture."""
     known = devices.load_all() if known is None else known
-    found = [limits_of(device) for device in known.values() if architecture_of(device) == architecture]
-    if not found:
+    device_limits = [limits_of(device) for device in known.values() if architecture_of(device) == architecture]
+    if not device_limits:
         return None
-    return Limits(architecture, *(min(getattr(one, key) for one in found) for key in list(vars(found[0]))[1:]))
+    return Limits(
+        architecture,
+        *(min(getattr(limits, key) for limits in device_limits) for key in list(vars(device_limits[0]))[1:]),
+    )
 
 
 def registers_of_block(threads: int, registers: int) -> int:
-    """Registers that the hardware counts for a block: units a warp, and warps in fours."""
+    """Registers allocated to a block: in units per warp, with warps in groups of four."""
     warps = -(-threads // WARP)
     return _up(registers * WARP, REGISTER_UNIT) * _up(warps, SUB_PARTITIONS)
 
@@ -108,32 +111,32 @@ class Allowed:
     reason: str
 
 
-# A row here needs a reason that a measurement or the disassembly gives.
+# Each row has a reason from a measurement or the disassembly.
 ALLOWED: List[Allowed] = []
 
 
 def problems(instance: Instance, usage: Usage, limits: Optional[Limits], architecture: int) -> List[str]:
-    """What is wrong with a compiled kernel, one sentence each."""
+    """Problems of a compiled kernel, one sentence each."""
     where = f"{instance.family}, {instance.name} for sm_{architecture}"
-    found = []
+    sentences = []
     allowed = [one for one in ALLOWED if (one.instance, one.architecture) == (instance.name, architecture)]
     spills = usage.spill_stores + usage.spill_loads
     if spills > max((one.spills for one in allowed), default=0):
-        found.append(f"{where}: spills {usage.spill_stores} bytes out of and {usage.spill_loads} into registers")
+        sentences.append(f"{where}: spills {usage.spill_stores} bytes out of and {usage.spill_loads} into registers")
     if usage.stack > max((one.stack for one in allowed), default=0):
-        found.append(f"{where}: keeps {usage.stack} bytes of a thread on the stack")
+        sentences.append(f"{where}: keeps {usage.stack} bytes of a thread on the stack")
     if usage.shared:
-        found.append(f"{where}: has {usage.shared} bytes of static shared memory; it must be dynamic")
+        sentences.append(f"{where}: has {usage.shared} bytes of static shared memory; it must be dynamic")
     if limits is None:
-        return found
+        return sentences
     registers = registers_of_block(instance.threads, usage.registers)
     if registers > limits.registers_per_block:
-        found.append(f"{where}: a block takes {registers} registers of {limits.registers_per_block}")
+        sentences.append(f"{where}: a block takes {registers} registers of {limits.registers_per_block}")
     if instance.shared_bytes + usage.shared > limits.shared_per_block:
-        found.append(f"{where}: a block takes {instance.shared_bytes} bytes of {limits.shared_per_block}")
-    if not found and blocks_per_sm(limits, instance.threads, instance.shared_bytes, usage) < 1:
-        found.append(f"{where}: no block of {instance.threads} threads fits a multiprocessor")
-    return found
+        sentences.append(f"{where}: a block takes {instance.shared_bytes} bytes of {limits.shared_per_block}")
+    if not sentences and blocks_per_sm(limits, instance.threads, instance.shared_bytes, usage) < 1:
+        sentences.append(f"{where}: no block of {instance.threads} threads fits a multiprocessor")
+    return sentences
 
 
 def _up(value: int, unit: int) -> int:

@@ -1,4 +1,4 @@
-"""Which kernels serve the standard networks on each device, asked of the library itself.
+"""Kernels that serve the standard networks on each device, as the library itself reports them.
 
 The emulated backend (cuda_emulator) is the CUDA backend over an emulated runtime that pretends to be a device of
 devices/*.toml; cuda_emulator/emulated.py builds it and says what it pretends. Each device has a process of its own.
@@ -37,12 +37,12 @@ def all_cases() -> Iterator[Case]:
 
 
 def is_offered(precision: str, storage: str) -> bool:
-    """fp16 activations take no weights of more bits: a layer's products would be no more exact for them."""
+    """Whether ``storage`` goes with ``precision``: weights wider than fp16 activations would gain nothing."""
     return (precision, storage) != ("fp16", "fp32")
 
 
 def default_library() -> Path:
-    """The emulated backend, built again where something changed.
+    """Build the emulated backend if something has changed; return its path.
 
     :raises ToolError: if it cannot be built.
     """
@@ -55,7 +55,7 @@ def default_library() -> Path:
 def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, Dict[str, Any]]:
     """The description of the plan of each case on ``device``.
 
-    :raises ToolError: with what the library says if it refuses one.
+    :raises ToolError: with the library's message if it refuses a case.
     """
     environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=emulated.device_text(device))
     command = [sys.executable, "-m", "tools.cuda_gate.plans", str(library.resolve()), json.dumps(list(cases))]
@@ -67,8 +67,8 @@ def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, 
 
 
 def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
-    """In the process of one device: [case, plan] of each case."""
-    import numpy as np  # not needed by the process that asks
+    """Return [case, plan] for each case; runs in the process of one device."""
+    import numpy as np  # not needed by the parent process
 
     from fastalex import _core, variants
     from fastalex.networks.layers import layer_table
@@ -77,7 +77,7 @@ def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
     _core.load_backend(library)
     name = next(row["name"] for row in _core.backends() if row["name"] not in before)
     nets: Dict[Tuple, Any] = {}
-    found = []
+    described = []
     for variant, precision, storage, batch in cases:
         row = variants.get(variant)
         if (variant, precision, storage) not in nets:
@@ -93,8 +93,8 @@ def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
                 PRECISIONS.index(precision),
             )
         text = nets[(variant, precision, storage)].describe(_core.Call(shape=(batch, row.input_size, row.input_size)))
-        found.append([[variant, precision, storage, batch], json.loads(text)])
-    return found
+        described.append([[variant, precision, storage, batch], json.loads(text)])
+    return described
 
 
 if __name__ == "__main__":

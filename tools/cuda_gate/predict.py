@@ -28,13 +28,13 @@ from .toolchain import Usage
 # share of issue slots was larger still; and streamed the fp32 weights of fc6 to fc8 at 18.8 GB/s, 73 % of the memory's.
 ISSUE_SHARE = 0.85
 BANDWIDTH_SHARE = 0.73
-TANH = ("MUFU.EX2",)  # what of a convolution's code only a network with tanh runs
-MULTIPLIES = 0.15  # share of multiply-adds from which on a loop is one of a matrix product
+TANH = ("MUFU.EX2",)  # instructions that only networks with tanh execute
+MULTIPLIES = 0.15  # least share of multiply-adds in the loop of a matrix product
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a step asks of its kernels. ``macs``: of the layer, without padding. ``depth``: products of one result.
+    """The work of a step. ``macs``: of the layer, without padding. ``depth``: products of one result.
     ``side``: of the window of the convolution, or of the pool."""
 
     op: str
@@ -62,7 +62,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Prediction:
-    """One launch. ``compute_ms`` and ``memory_ms`` are what each alone would take."""
+    """One launch. ``compute_ms`` and ``memory_ms`` are the times of each alone."""
 
     name: str
     grid: Tuple[int, ...]
@@ -84,13 +84,13 @@ class Prediction:
 
 def step_layers(rows: Sequence[layers.Layer], steps: Sequence[Mapping[str, Any]]) -> List[List[layers.Layer]]:
     """The layers of each step: all up to the one whose name stands last in it."""
-    found, start = [], 0
+    groups, start = [], 0
     names = [row.name for row in rows]
     for step in steps:
         end = names.index(step["layers"][-1]) + 1
-        found.append([row for row in rows[start:end] if row.op != "dropout"])
+        groups.append([row for row in rows[start:end] if row.op != "dropout"])
         start = end
-    return found
+    return groups
 
 
 def work_of(rows: Sequence[layers.Layer], step: Mapping[str, Any], precision: str, storage: str, batch: int) -> Work:
@@ -152,7 +152,7 @@ def _multiplying(kernel: Kernel, main: Loop, work: Work, launch: Mapping[str, An
     body = kernel.profile(main)
     outer = max((one for one in kernel.loops if one.contains(main)), key=lambda one: one.last - one.first, default=main)
     outside = Piece("outside", 1, kernel.longest(None, TANH))
-    if not tile:  # without what its tiles waste
+    if not tile:  # without padding of tiles
         of_thread = work.macs / _threads(launch)
         around = kernel.longest(outer, TANH)
         stages = of_thread / (body.macs + (around.macs if outer != main else 0))
@@ -255,7 +255,7 @@ def predict(
     for piece in pieces:
         for part, clocks in piece.profile.clocks().items():
             busy[part] = busy.get(part, 0.0) + piece.times * clocks * warps
-    alone = sum(piece.times * piece.profile.stall for piece in pieces)  # one warp by itself
+    alone = sum(piece.times * piece.profile.stall for piece in pieces)  # latency of a single warp
     part, of_block = max(busy.items(), key=lambda item: item[1])
     mine = -(-_count(launch["grid"]) // card.sms)
     clocks, waiting = 0.0, 0.0
@@ -284,10 +284,10 @@ def predict(
 
 def _winograd_growth(weights: str) -> float:
     """Weights of a transformed kernel by weights of the kernel: F(m, r) has (m + r - 1)^2 of r^2."""
-    found = re.search(r"(\d)x(\d)", weights)
-    if not found:
+    tile = re.search(r"(\d)x(\d)", weights)
+    if not tile:
         return 1.0
-    out, kernel = int(found.group(1)), int(found.group(2))
+    out, kernel = int(tile.group(1)), int(tile.group(2))
     return (out + kernel - 1) ** 2 / kernel**2
 
 

@@ -22,8 +22,8 @@ from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
 from .toolchain import ToolError
 
 SCHEDULERS = 4
-SHARED_BYTES, GLOBAL_BYTES = 128, 64  # a clock
-# Class -> opcodes (the part before the first dot). The first that fits counts.
+SHARED_BYTES, GLOBAL_BYTES = 128, 64  # bytes per clock
+# Class -> opcodes (the part before the first dot). The first match counts.
 CLASSES = {
     "fma": ("FFMA", "FFMA32I", "HFMA2", "HFMA2_32I"),
     "float": ("FADD", "FADD32I", "FMUL", "FMUL32I", "HADD2", "HADD2_32I", "HMUL2", "HMUL2_32I"),
@@ -140,15 +140,15 @@ class Profile:
 
     def clocks(self) -> Dict[str, float]:
         """Clocks of a multiprocessor that each of its parts is busy for one warp."""
-        found = {"issue": self.issue / SCHEDULERS}
+        busy = {"issue": self.issue / SCHEDULERS}
         for name, rate in RATES.items():
             if name in ("branch", "barrier"):
                 continue
             part = "core" if rate == SCHEDULERS else name
-            found[part] = found.get(part, 0.0) + self.counts.get(name, 0) / rate
-        found["shared"] = self.shared
-        found["global"] = self.global_bytes * 32 / GLOBAL_BYTES
-        return found
+            busy[part] = busy.get(part, 0.0) + self.counts.get(name, 0) / rate
+        busy["shared"] = self.shared
+        busy["global"] = self.global_bytes * 32 / GLOBAL_BYTES
+        return busy
 
     @property
     def busiest(self) -> Tuple[str, float]:
@@ -242,14 +242,14 @@ _SECTION = re.compile(r"^\.text\.(\S+):")
 def parse(text: str) -> Dict[str, Kernel]:
     """Kernels from what nvdisasm -c -hex -novliw prints. A word of control goes before three instructions: 21 bits
     for each, the low four of which are the stall."""
-    found: Dict[str, Kernel] = {}
+    kernels: Dict[str, Kernel] = {}
     symbol, code, labels, stalls = "", [], {}, []
     for line in [*text.splitlines(), ".text.end:"]:
         section, label, control, row = (rule.match(line) for rule in (_SECTION, _LABEL, _CONTROL, _LINE))
         if section:
             if symbol and code:
                 targets = _targets(code, labels)
-                found[symbol] = Kernel(symbol, tuple(code), _loops(targets), targets)
+                kernels[symbol] = Kernel(symbol, tuple(code), _loops(targets), targets)
             symbol, code, labels, stalls = section.group(1), [], {}, []
         elif label:
             labels[label.group(1)] = len(code)
@@ -259,17 +259,17 @@ def parse(text: str) -> Dict[str, Kernel]:
         elif row:
             stall = stalls.pop(0) if stalls else 1
             code.append(Instruction(int(row.group(1), 16), row.group(3), row.group(4), row.group(2) or "", stall))
-    return found
+    return kernels
 
 
 def _targets(code: Sequence[Instruction], labels: Mapping[str, int]) -> Dict[int, Tuple[int, ...]]:
     """Index of each branch -> where it may go; of SYNC and BRK nvdisasm says it."""
-    found = {}
+    destinations = {}
     for i, one in enumerate(code):
         if one.opcode.split(".")[0] in ("BRA", "SYNC", "BRK"):
             names = _TARGET.findall(one.operands)
-            found[i] = tuple(labels[name] for name in names if labels.get(name, len(code)) < len(code))
-    return found
+            destinations[i] = tuple(labels[name] for name in names if labels.get(name, len(code)) < len(code))
+    return destinations
 
 
 def _loops(targets: Mapping[int, Tuple[int, ...]]) -> Tuple[Loop, ...]:
@@ -284,17 +284,17 @@ def _loops(targets: Mapping[int, Tuple[int, ...]]) -> Tuple[Loop, ...]:
 
 def _ways(kernel: Kernel, first: int, last: int) -> Dict[int, List[int]]:
     """Index -> the indices that may follow it, forwards only."""
-    found = {}
+    ways = {}
     for i in range(first, last + 1):
         one = kernel.code[i]
         ends = not one.predicate and one.opcode.split(".")[0] in ("BRA", "SYNC", "BRK", "EXIT")
         following = set(kernel.targets.get(i, ())) | (set() if ends else {i + 1})
-        found[i] = sorted(to for to in following if i < to <= last)
-    return found
+        ways[i] = sorted(to for to in following if i < to <= last)
+    return ways
 
 
 def _longest(ways: Mapping[int, Sequence[int]], first: int, last: int, inside: Set[int], shut: Set[int]) -> List[int]:
-    """The way from ``first`` with the most instructions that are not ``inside``, to an end; empty if all are shut."""
+    """The path from ``first`` with the most instructions that are not ``inside``, to an end; empty if all are shut."""
     length: Dict[int, int] = {}
     after: Dict[int, Optional[int]] = {}
     for i in range(last, first - 1, -1):

@@ -1,4 +1,4 @@
-"""docs/cuda-kernels.md: which kernel serves which layer on which device, and what it uses there."""
+"""docs/cuda-kernels.md: the kernel of each layer on each device, with its resource usage."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Kernels = Mapping[Tuple[int, str], Tuple[families.Instance, Any]]
 
 
 def write(path: Path, done: Sequence[families.Compiled], library: Optional[Path], only_check: bool) -> List[str]:
-    """Writes the document; what is wrong with the plans, one sentence each."""
-    text, found = render(by_name(done), library or plans.default_library())
+    """Write the document; return the problems of the plans, one sentence each."""
+    text, problems = render(by_name(done), library or plans.default_library())
     if only_check:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            found.append(f"{path} is not what the library says: write it again with --table")
+            problems.append(f"{path} is not what the library says: write it again with --table")
     else:
         write_atomically(path, text)
-    return found
+    return problems
 
 
 def by_name(done: Sequence[families.Compiled]) -> Dict[Tuple[int, str], Tuple[families.Instance, Any]]:
-    """(architecture, kernel's name) -> the kernel and what it uses."""
+    """(architecture, kernel name) -> the kernel and its usage."""
     return {
         (compiled.architecture, one.name): (one, compiled.usage[one.name])
         for compiled in done
@@ -43,7 +43,7 @@ def by_name(done: Sequence[families.Compiled]) -> Dict[Tuple[int, str], Tuple[fa
 
 
 def render(kernels: Kernels, library: Path) -> Tuple[str, List[str]]:
-    parts, found = [HEAD], []
+    parts, problems = [HEAD], []
     for device in devices.load_all().values():
         known = plans.read_plans(library, device.name, list(plans.all_cases()))
         parts.append("\n## %s (`%s`, sm_%d)\n" % (device.title, device.name, limits.architecture_of(device)))
@@ -51,22 +51,22 @@ def render(kernels: Kernels, library: Path) -> Tuple[str, List[str]]:
             mine = {case[1:]: plan for case, plan in known.items() if case[0] == variant}
             lines, wrong = variant_table(device, variant, mine, kernels)
             parts.append("\n" + "\n".join(lines) + "\n")
-            found += wrong
-    return "".join(parts), found
+            problems += wrong
+    return "".join(parts), problems
 
 
 def variant_table(
     device: devices.Device, variant: str, mine: Mapping[Tuple, Any], kernels: Kernels
 ) -> Tuple[List[str], List[str]]:
-    """Lines of the table of one network, and what is wrong. ``mine``: (precision, storage, batch) -> plan."""
+    """Lines of the table of one network, and its problems. ``mine``: (precision, storage, batch) -> plan."""
     rows: Dict[str, Dict[Tuple, str]] = {name: {} for name in row_names(variant)}
-    found: List[str] = []
+    problems: List[str] = []
     for (precision, storage, batch), plan in mine.items():
         groups = predict.step_layers(variants.get(variant).layers(), plan["steps"])
         for step, group in zip(plan["steps"], groups):
             where = "%s, %s, %s, fc %s, batch %d" % (device.name, variant, precision, storage, batch)
             text, wrong = cell(device, step, kernels, f"{where}, {group[0].name}")
-            found += wrong
+            problems += wrong
             heads = [layer for layer in group if layer.op not in ALONG]
             for i, layer in enumerate(heads):
                 row = f"{layer.name} {storage}" if layer.op == "fc" else layer.name
@@ -79,13 +79,13 @@ def variant_table(
             if not plans.is_offered(column[0], row.split()[-1]):
                 values[column] = "not offered"
             if not values.get(column):
-                found.append("%s, %s: no kernel for %s, %s batch %d" % (device.name, variant, row, *column))
+                problems.append("%s, %s: no kernel for %s, %s batch %d" % (device.name, variant, row, *column))
         lines.append("| {} | {} |".format(row, " | ".join(values.get(column, "") for column in columns)))
-    return lines, found
+    return lines, problems
 
 
 def row_names(variant: str) -> List[str]:
-    """A row for each layer that has a kernel, and of a fully connected one for each storage."""
+    """Names of the rows: one per layer with a kernel, and one per storage of a fully connected layer."""
     names = []
     for layer in variants.get(variant).layers():
         if layer.op == "fc":
@@ -96,29 +96,29 @@ def row_names(variant: str) -> List[str]:
 
 
 def cell(device: devices.Device, step: Mapping[str, Any], kernels: Kernels, where: str) -> Tuple[str, List[str]]:
-    """The kernels of one step, with what they use, and what is wrong with them."""
-    found = []
+    """The kernels of one step with their usage, and their problems."""
+    problems = []
     if step["general"]:
-        found.append(
+        problems.append(
             "{}: served by the fallback {}, whose shapes are known at run time only".format(where, step["candidate"])
         )
     if not step["kernels"]:
-        found.append("{}: {} launches nothing".format(where, step["candidate"]))
+        problems.append("{}: {} launches nothing".format(where, step["candidate"]))
     architecture = limits.architecture_of(device)
     texts: Dict[str, None] = {}
     for kernel in step["kernels"]:
         if (architecture, kernel["name"]) not in kernels:
-            found.append("%s: no list has the kernel %s for sm_%d" % (where, kernel["name"], architecture))
+            problems.append("%s: no list has the kernel %s for sm_%d" % (where, kernel["name"], architecture))
             continue
         instance, usage = kernels[(architecture, kernel["name"])]
         if (instance.threads, instance.shared_bytes) != (kernel["threads"], kernel["shared_bytes"]):
-            found.append(f"{where}: the list and the library differ in threads or shared memory of {instance.name}")
+            problems.append(f"{where}: the list and the library differ in threads or shared memory of {instance.name}")
         limit = limits.limits_of(device)
         blocks = limits.blocks_per_sm(limit, instance.threads, instance.shared_bytes, usage)
         if not blocks:
-            found.append(f"{where}: no block of {instance.name} fits")
+            problems.append(f"{where}: no block of {instance.name} fits")
         share = limits.occupancy(limit, instance.threads, instance.shared_bytes, usage)
         size = "%.1f KiB" % (instance.shared_bytes / 1024) if instance.shared_bytes else "0"
         texts["`%s` %d r, %s, %.0f %%" % (instance.name, usage.registers, size, 100 * share)] = None
     split = " x %d" % step["split"] if step["split"] > 1 else ""
-    return " + ".join(texts) + (split if texts else ""), found
+    return " + ".join(texts) + (split if texts else ""), problems

@@ -1,4 +1,4 @@
-"""NVRTC (through ctypes) and ptxas of the CUDA 12.9 packages on PyPI, nvcc, and what ptxas says of each kernel."""
+"""NVRTC (through ctypes) and ptxas of the CUDA 12.9 packages on PyPI, nvcc, and the usage that ptxas reports."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PACKAGES = ("nvidia-cuda-nvrtc-cu12==12.9.*", "nvidia-cuda-nvcc-cu12==12.9.*")
 
 
 class ToolError(Exception):
-    """One sentence: what is missing or what a compiler said."""
+    """A missing tool or a compiler's error, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What ptxas says of one kernel. Bytes of a thread, but ``shared`` of a block (static)."""
+    """Resource usage of one kernel from ptxas: bytes per thread, but ``shared`` per block (static)."""
 
     registers: int
     stack: int
@@ -35,8 +35,8 @@ def package_file(folder: str, pattern: str) -> Path:
 
     :raises ToolError: if the package is not installed.
     """
-    found = importlib.util.find_spec("nvidia")
-    for root in list(found.submodule_search_locations or ()) if found else ():
+    spec = importlib.util.find_spec("nvidia")
+    for root in list(spec.submodule_search_locations or ()) if spec else ():
         for path in sorted(Path(root, folder).glob(pattern)):
             return path
     raise ToolError("{} is not installed: pip install '{}' '{}'".format(folder, *PACKAGES))
@@ -98,9 +98,9 @@ class Ptx:
 
 
 def assemble(ptx: str, architecture: int, cubin: Path) -> Dict[str, Usage]:
-    """Writes the machine code of ``ptx`` for sm_``architecture``; symbol -> usage.
+    """Write the machine code of ``ptx`` for sm_``architecture``; symbol -> usage.
 
-    :raises ToolError: with what ptxas says if it refuses.
+    :raises ToolError: with the message of ptxas if it fails.
     """
     source = cubin.with_suffix(".ptx")
     source.write_text(ptx, encoding="utf-8")
@@ -116,7 +116,7 @@ def assemble(ptx: str, architecture: int, cubin: Path) -> Dict[str, Usage]:
 
 def read_usage(said: str) -> Dict[str, Usage]:
     """Symbol -> usage, from what ``ptxas -v`` (or nvcc -Xptxas -v) prints."""
-    found = {}
+    usage = {}
     for part in re.split(r"Compiling entry function '", said)[1:]:
         symbol = part.split("'")[0]
         frame = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", part)
@@ -124,14 +124,14 @@ def read_usage(said: str) -> Dict[str, Usage]:
         shared = re.search(r"(\d+) bytes smem", part)
         if frame and registers:
             stack, stores, loads = (int(frame.group(i)) for i in (1, 2, 3))
-            found[symbol] = Usage(int(registers.group(1)), stack, stores, loads, int(shared.group(1)) if shared else 0)
-    return found
+            usage[symbol] = Usage(int(registers.group(1)), stack, stores, loads, int(shared.group(1)) if shared else 0)
+    return usage
 
 
 def run_nvcc(nvcc: Path, source: Path, architecture: int, includes: Sequence[Path], cubin: Path) -> Dict[str, Usage]:
-    """Compiles a .cu file to machine code with nvcc and C++14; symbol -> usage.
+    """Compile a .cu file to machine code with nvcc and C++14; symbol -> usage.
 
-    :raises ToolError: with what nvcc says if it refuses, or where it warns.
+    :raises ToolError: with the message of nvcc if it fails or warns.
     """
     command = [str(nvcc), "-std=c++14", "-O3", "-cubin", f"-arch=sm_{architecture}", "-Xptxas=-v"]
     command += [f"-I{path}" for path in includes] + [str(source), "-o", str(cubin)]
@@ -148,15 +148,15 @@ def nvcc_version(nvcc: Path) -> str:
     :raises ToolError: if there is no such program.
     """
     try:
-        said = subprocess.run([str(nvcc), "--version"], stdout=subprocess.PIPE, check=True).stdout.decode()
+        output = subprocess.run([str(nvcc), "--version"], stdout=subprocess.PIPE, check=True).stdout.decode()
     except (OSError, subprocess.CalledProcessError) as error:
         raise ToolError(f"nvcc does not run: {error}") from None
-    found = re.search(r"release (\d+\.\d+)", said)
-    return found.group(1) if found else "?"
+    release = re.search(r"release (\d+\.\d+)", output)
+    return release.group(1) if release else "?"
 
 
 def fingerprint(paths: Sequence[Path], *words: str) -> str:
-    """A name for the result of compiling these files in this way."""
+    """Cache key for compiling these files with these options."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(path.name.encode() + b"\0" + path.read_bytes())

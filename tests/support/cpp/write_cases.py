@@ -31,7 +31,7 @@ def write_problem(stream: BinaryIO, name: str, shape: Sequence[int], problem: ch
 
 
 def write_case(stream: BinaryIO, case: cases.Case) -> None:
-    """``case`` in every precision that has something to say about it."""
+    """Write ``case`` in every precision that applies to it."""
     write_problem(stream, case.name, case.shape, checks.problem(case))
     if case.op in ("conv", "fc"):
         write_problem(stream, case.name + "-bf16", case.shape, checks.problem(case, "bf16"))

@@ -1,4 +1,4 @@
-"""Narrow AlexNets as caffemodels: what every such file may look like, and oddities. Oracles: OpenCV and PyTorch."""
+"""Narrow AlexNets as caffemodels: usual forms of such files, and oddities. Oracles: OpenCV and PyTorch."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _ORDERS = (("act", "lrn", "pool"), ("act", "pool", "lrn"), ("lrn", "pool", "act"
 
 
 class Part:
-    """A layer before it is wired: ``blobs`` says how its arrays are made, from the channels and sides that it is given.
+    """A layer before it is wired: ``blobs`` says how its arrays are made, from its input channels and sides.
 
     One of several bottoms reads the tops of the parts that are named in ``reads``.
     """
 
     def __init__(self, kind: str, key: str = "", *, reads: Sequence[str] = (), mark: str = "", **options: Any) -> None:
         self.kind, self.key, self.options, self.reads, self.mark = kind, key, options, list(reads), mark
-        self.dangling = False  # nothing reads it
+        self.dangling = False  # nothing reads its top
 
     def __str__(self) -> str:
         words = ", ".join(f"{key} {value}" for key, value in self.options.items())
@@ -78,7 +78,7 @@ class Draft:
         self.after: List[List[Any]] = [["act"], ["act"], []]
         self.first: List[Part] = []  # before conv1
         self.last_map: List[Part] = [Part("Flatten")] if rng.random() < 0.2 else []
-        self.aside: List[Tuple[str, Part]] = []  # what is not on the way: the mark that it reads, the layer
+        self.aside: List[Tuple[str, Part]] = []  # side branches: the mark that a layer reads, the layer
         self.version = int(rng.choice([1, 2]))
         self.dropout, self.loss, self.split = (bool(rng.integers(2)) for _ in range(3))
         self.inplace = bool(rng.integers(3))
@@ -90,7 +90,7 @@ class Draft:
         }
 
     def put(self, block: int, part: Part) -> None:
-        """``part`` at a drawn place of a block."""
+        """Insert ``part`` at a random position of a block."""
         self.blocks[block].insert(int(self.rng.integers(len(self.blocks[block]) + 1)), part)
 
     def set_act(self, at: int, part: Optional[Part]) -> None:
@@ -103,7 +103,7 @@ class Draft:
         return [index for index, block in enumerate(self.blocks) if "pool" in block]
 
     def parts(self) -> List[Tuple[str, Part]]:
-        """(name, part) of everything on the way, in its order."""
+        """(name, part) of all layers on the main path, in order."""
         found: List[Tuple[str, Part]] = [(f"pre{i}", part) for i, part in enumerate(self.first)]
 
         def extend(number: int, words: Sequence[Any], lists: Dict[str, Any]) -> None:
@@ -150,7 +150,7 @@ def wire(draft: Draft) -> Tuple[List[CaffeLayer], List[Tuple[int, int]], Dict[st
     def add(name: str, part: Part, bottom: str) -> str:
         bottoms = [bottom] + [tops[one] for one in part.reads]
         shape, blobs = _made(draft.rng, part, [shapes[one] for one in bottoms], products)
-        own = part.dangling or part.reads or "last fc" in tops  # the logits are looked at, too
+        own = part.dangling or part.reads or "last fc" in tops  # the logits may also be an output
         top = bottom if draft.inplace and part.kind in _IN_PLACE and not own else name
         names = [top] if part.kind != "Slice" else [name + "_a", name + "_b"]
         if part.kind == "Slice":
@@ -172,7 +172,7 @@ def wire(draft: Draft) -> Tuple[List[CaffeLayer], List[Tuple[int, int]], Dict[st
             result = tops[name + "_b"]
             tops["first half"] = tops[name + "_a"]
         t = t if part.dangling else result
-        if draft.split and name == "conv3":  # what Caffe inserts where two layers read one top
+        if draft.split and name == "conv3":  # Caffe inserts this where two layers read one top
             add("conv3_split", Part("Split"), t)
             t = tops["conv3_split"]
     for mark, part in draft.aside:
@@ -308,7 +308,7 @@ def _case(seed: int, draft: Draft, oddities: Tuple[Oddity, ...]) -> Case:
 
 
 def _training(top: str) -> List[CaffeLayer]:
-    """What a snapshot of training has after the last layer."""
+    """Layers that a training snapshot has after the last layer."""
     return [
         CaffeLayer("Accuracy", "accuracy", [top, "label"], ["accuracy"]),
         CaffeLayer("SoftmaxWithLoss", "loss", [top, "label"], ["loss"]),

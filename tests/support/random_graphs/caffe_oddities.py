@@ -1,5 +1,5 @@
-"""What a caffemodel may have beside the family's layers: each changes a draft, and says by which words a refusal of it
-is known: those of the layer or of its field."""
+"""Oddities of caffemodels beyond the family's layers. Each changes a draft and has the words that its refusal must
+match: those of the layer or of its field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Caffe network computes: by OpenCV's importer from its prototxt, and layer by layer in PyTorch in float64.
+"""Reference results of Caffe networks: OpenCV's importer on the prototxt, and PyTorch layer by layer in float64.
 
 The formulas of the layers are those of github.com/BVLC/caffe, ``src/caffe/layers``.
 """
@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from tests.support import file_writers
 from tests.support.file_writers import CaffeLayer
 
-#: What OpenCV's importer does not read as Caffe does: BNLL, the enum ``round_mode``, which is a flag there, a weight
-#: that is stored ``transpose``, pads and kernels that differ by side in a pool.
+#: Features that OpenCV's importer reads differently from Caffe: BNLL, the enum ``round_mode`` (a flag there), weights
+#: stored with ``transpose``, pads and kernels that differ by side in a pool.
 _NOT_OPENCVS = {"BNLL", "AbsVal"}
 _NOT_OPENCVS_FIELDS = {"round_mode", "transpose"}
 
@@ -41,9 +41,9 @@ def _k_of(layer: CaffeLayer) -> float:
 
 
 def by_torch(layers: Sequence[CaffeLayer], x: np.ndarray) -> Dict[str, np.ndarray]:
-    """Every top, float64; of a name that several layers write, the last."""
+    """All tops in float64; for a name written by several layers, the last value."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # maps are small, and other processes have work
+    torch.set_num_threads(1)  # maps are small, and other tests run in parallel
     try:
         return _by_torch(layers, x)
     finally:

@@ -1,4 +1,4 @@
-"""A made graph with the result that another program computes from it, and what fastalex makes of the same file."""
+"""Cases of generated graphs: the reference result of another program, and the outcome of fastalex on the same file."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ EQUAL, REFUSED, UNEXPLAINED, WRONG = "equal", "refused", "refused without its ca
 
 
 class Oddity(NamedTuple):
-    """Something that the family does not have as a matter of course; a refusal must match ``words`` of one of them."""
+    """A deviation from the family; a refusal must match the ``words`` of one of the case's oddities."""
 
     name: str
     words: str
 
 
 class Kind(NamedTuple):
-    """An oddity as a maker has it: the words of its refusals, and what it does to a draft."""
+    """A kind of oddity: the words of its refusals, and its change of a draft."""
 
     words: str
     change: Callable[[Any], None]
@@ -47,7 +47,7 @@ class Table(Dict[str, Kind]):
     """Kinds by their names."""
 
     def add(self, name: str, words: str) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-        """Keeps the function that follows."""
+        """Register the decorated function."""
 
         def keep(change: Callable[[Any], None]) -> Callable[[Any], None]:
             self[name] = Kind(words, change)
@@ -87,7 +87,7 @@ Maker = Callable[..., Case]
 
 
 def tolerance_of(products: Sequence[int], sides: Sequence[int], scale: float) -> float:
-    """How far two fp32 programs may be apart that compute one chain.
+    """Largest difference allowed between two fp32 programs that compute one chain.
 
     Each of the n products of a sum is rounded into a partial sum that is of the size of the result, so the errors,
     independent and at most U times that, come to at most DEVIATIONS U sqrt(n) of the result (Hoeffding's inequality).
@@ -122,7 +122,7 @@ def first_possible(seed: int, draw: Callable[[np.random.Generator], Case], attem
 
 
 def choose_oddities(rng: np.random.Generator, table: Dict[str, Any], most: int = 2) -> List[str]:
-    """None to ``most`` names of ``table``, in a drawn order."""
+    """Draw up to ``most`` names of ``table``, in random order."""
     count = int(rng.choice(most + 1, p=_shares(most)))
     return [str(name) for name in rng.permutation(sorted(table))[:count]]
 
@@ -133,7 +133,7 @@ def _shares(most: int) -> List[float]:
 
 
 def outcome(case: Case, folder: Path) -> Outcome:
-    """Loads the file as a user would, and compares. A refusal counts only if it says why."""
+    """Load the file as a user would and compare. A refusal counts only if it gives the reason."""
     path = folder / case.file
     path.write_bytes(case.data)
     with warnings.catch_warnings(record=True) as caught:
@@ -142,15 +142,16 @@ def outcome(case: Case, folder: Path) -> Outcome:
             result = AlexNet(weights=path, device="cpu")(np.ascontiguousarray(case.x, np.float32))
         except UserError as error:
             return _refusal(case, str(error))
-        except Exception as error:  # noqa: BLE001 - any other is what the test looks for
+        except Exception as error:  # noqa: BLE001 - the test looks for any other exception
             return Outcome(WRONG, f"{type(error).__name__}: {error}")
     warned = tuple(str(one.message) for one in caught)
-    found = [_difference(result, right) for right in case.expected]
-    best = min(found)
+    differences = [_difference(result, right) for right in case.expected]
+    best = min(differences)
     if best <= case.tolerance:
         return Outcome(EQUAL, "", best / case.tolerance, warned)
-    right = case.expected[found.index(best)]
-    why = f"off by {best:.3g} of {np.abs(right).max():.3g}, allowed are {case.tolerance:.3g}: it gives {_short(result)}, right is {_short(right)}"
+    right = case.expected[differences.index(best)]
+    why = f"off by {best:.3g} of {np.abs(right).max():.3g}, allowed are {case.tolerance:.3g}"
+    why += f": it gives {_short(result)}, right is {_short(right)}"
     return Outcome(WRONG, why, best / case.tolerance, warned)
 
 
@@ -178,7 +179,7 @@ def _refusal(case: Case, sentence: str) -> Outcome:
 
 
 def report(case: Case, found: Outcome) -> str:
-    """What a failing test shows of one case."""
+    """Report of one case for a failing test."""
     names = ", ".join(oddity.name for oddity in case.oddities) or "none"
     lines = [f"seed {case.seed} ({case.file}), oddities: {names}", "  " + case.said, "  {}: {}".format(*found[:2])]
     return "\n".join(lines + [f"  warned: {sentence}" for sentence in found.warned])

@@ -1,4 +1,4 @@
-"""An ONNX graph as it grows: nodes, stored tensors, shapes, and the network that is drawn before nodes are made."""
+"""Builder of ONNX graphs: nodes, stored tensors, shapes, and the network that is drawn before nodes are made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .cases import Impossible
 
-IR_VERSION = 8  # what onnxruntime 1.15 reads
+IR_VERSION = 8  # readable by onnxruntime 1.15
 
 
 class Graph:
@@ -41,14 +41,14 @@ class Graph:
         return name
 
     def numbers(self, *values: float) -> str:
-        """Float constants: a scalar if there is one."""
+        """Float constant: a scalar for a single value."""
         return self.constant(np.array(values if len(values) > 1 else values[0], np.float32))
 
     def integers(self, *values: int) -> str:
         return self.constant(np.array(values, np.int64))
 
     def add(self, op: str, inputs: Sequence[str], shape: Any = None, outputs: int = 1, **attributes: Any) -> str:
-        """Appends a node; its first output, whose shape is that of the first input unless it is given."""
+        """Append a node; return its first output, whose shape is that of the first input unless it is given."""
         names = [self.name(op.lower()) for _ in range(outputs)]
         kept = {key: value for key, value in attributes.items() if value is not None}
         self.nodes.append(
@@ -77,11 +77,11 @@ class Graph:
 
 
 class Op(NamedTuple):
-    """Something on the picture's path: a label for the description, and what appends it to a graph."""
+    """An op on the picture's path: a label for the description, and a function that appends it to a graph."""
 
     label: str
     emit: Callable[[Graph, str], str]
-    slope: float = 1.0  # what it does to a difference, at most
+    slope: float = 1.0  # largest factor on a difference
 
 
 def node(op: str, slope: float = 1.0, **attributes: Any) -> Op:
@@ -142,7 +142,7 @@ def norm(scale: Any, bias: Any, mean: Any, var: Any, epsilon: float = 1e-5) -> O
 
 
 def window(side: int, kernel: int, stride: int, pads: Tuple[int, int], dilation: int, ceil: bool, auto: str) -> int:
-    """Steps of a window along a side.
+    """Number of window positions along a side.
 
     :raises Impossible: if there are none.
     """

@@ -1,4 +1,4 @@
-"""What may be odd before an ONNX graph's first layer, between its features and its classifier, and after its last."""
+"""Oddities before an ONNX graph's first layer, between features and classifier, and after the last layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Narrow AlexNets in ONNX, node by node: what every such graph may look like, and oddities. Oracle: onnxruntime."""
+"""Narrow AlexNets in ONNX, node by node: usual forms of such graphs, and oddities. Oracle: onnxruntime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INVALID = (
 
 
 class FullyConnected:
-    """One fully connected layer as it is drawn."""
+    """The drawn properties of a fully connected layer."""
 
     def __init__(self, out: int, form: str) -> None:
         self.out, self.form, self.bias, self.weight = out, form, True, "stored"
@@ -64,7 +64,7 @@ FLATTENS = ("Flatten", "Reshape 0", "Reshape -1", "Reshape fixed", "shape of bat
 
 
 class Published(NamedTuple):
-    """The layers of a network that many have, whose widths alone are drawn."""
+    """The layers of a published network; only its widths are drawn."""
 
     side: int
     columns: int
@@ -84,7 +84,7 @@ PUBLISHED = (
 
 
 class Draft:
-    """A network before it is a graph; oddities change it."""
+    """A network before its graph is built; oddities change it."""
 
     def __init__(self, rng: np.random.Generator, published: bool = False, network: Optional[int] = None) -> None:
         self.rng = rng
@@ -140,7 +140,7 @@ class Draft:
         self.idle, self.branch = rng.random() < 0.5, rng.random() < 0.3
 
     def put(self, block: int, op: Op) -> None:
-        """``op`` at a drawn place of a block."""
+        """Insert ``op`` at a random position of a block."""
         self.blocks[block].insert(int(self.rng.integers(len(self.blocks[block]) + 1)), op)
 
     def lrn_blocks(self) -> List[int]:
@@ -212,7 +212,7 @@ def lrn(columns: int = 1, **constants: Any) -> Op:
 
 
 def idle(rng: np.random.Generator) -> Op:
-    """A node that changes nothing when a network is used."""
+    """A node without effect in inference."""
     kind = rng.integers(4)
     if kind == 0:
         return node("Identity")
@@ -285,7 +285,7 @@ def build(draft: Draft) -> Tuple[Any, Graph, float]:
 
 
 def onnx_results(model: Any, x: np.ndarray, one_by_one: bool = False) -> List[np.ndarray]:
-    """What onnxruntime computes, without the optimizations that regroup arithmetic."""
+    """Results of onnxruntime without optimizations that regroup arithmetic."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads, options.log_severity_level = 1, 3

@@ -1,5 +1,5 @@
-"""What may be odd in the layers of an ONNX graph: each changes a draft, and says by which words a refusal of it is
-known: those of the operation, or of what it is for."""
+"""Oddities in the layers of an ONNX graph. Each changes a draft and has the words that its refusal must match: those
+of the operation, or of its purpose."""
 
 from __future__ import annotations
 

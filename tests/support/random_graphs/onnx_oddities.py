@@ -1,4 +1,4 @@
-"""Everything that may be odd in an ONNX graph."""
+"""All oddities of ONNX graphs."""
 
 from __future__ import annotations
 

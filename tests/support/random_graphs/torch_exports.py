@@ -87,7 +87,7 @@ class Draft:
         return found
 
     def build(self) -> Tuple[nn.Sequential, nn.Sequential]:
-        """What gives the logits, and what follows them.
+        """The module that gives the logits, and the modules after it.
 
         :raises Impossible: if a map has no pixels.
         """
@@ -218,7 +218,7 @@ def _exported(net: nn.Module, x: np.ndarray, exporter: str, opset: int, dynamic:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Neither exporter's advice is of interest here, nor the newer one's records, which take most of its time."""
+    """Silence both exporters and the trace logs of the newer one, which take most of its time."""
     traces = logging.getLogger("torch.__trace")  # of which logging.disable says nothing
     level = traces.level
     logging.disable(logging.WARNING)

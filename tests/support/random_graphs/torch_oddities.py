@@ -1,4 +1,4 @@
-"""What a network in PyTorch may have beside the family's layers; a refusal speaks of the operations that it becomes."""
+"""Oddities of PyTorch networks beyond the family's layers; a refusal names the operations of their export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JetBot's package as far as its live demo uses it, for a machine that has no robot.
+"""The parts of JetBot's package that its live demo uses, for a machine without a robot.
 
 The camera shows the pictures in the folder ``SIMULATED_CAMERA`` one after the other, the robot writes down what it is
 told to do. Interfaces: github.com/NVIDIA-AI-IOT/jetbot (``jetbot/camera/``, ``jetbot/robot.py``, ``jetbot/image.py``).
