@@ -45,9 +45,7 @@ def test_ctrl_c_ends_a_long_call(threads, options):
     """Within 0.2 s where the processor is free; five times that for a busy one."""
     waits = []
     for _ in range(3):
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, str(threads), repr(options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        done = subprocess.run([sys.executable, "-c", PROGRAM, str(threads), repr(options)], capture_output=True)
         assert done.returncode == 0, done.stderr.decode()
         waits.append(float(done.stdout))
         if waits[-1] < 0.2:
