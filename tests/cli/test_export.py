@@ -116,17 +116,17 @@ def test_quantized_weights_are_written_as_float32(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["digits", "{}/net.bin"], "net.bin is to be: --to onnx or --to engine"),
+        (["digits", "{}/net.bin"], "net.bin is unknown: add --to onnx or --to engine"),
         (["digits", "{}/net.onnx", "--precision", "fp16"], "leave out --precision"),
         (["digits", "{}/net.onnx", "--fc-weights", "int8"], "leave out --fc-weights"),
         (["digits", "{}/net.onnx", "--engine", "native"], "leave out --engine"),
         (["digits", "{}/net.onnx", "--batch", "0"], "must be a whole number above 0, not '0'"),
         (["digits", "{}/net.onnx", "--input-size", "64"], "alexnet-digits does not take 64 x 64 images"),
         (["digits", "{}/no/net.onnx"], "no/net.onnx cannot be written: No such file or directory"),
-        (["digits", "{}/net.engine", "--batch", "any"], "an engine needs its largest batch"),
+        (["digits", "{}/net.engine", "--batch", "any"], "an engine needs a largest batch size"),
         (["digits", "{}/net.engine"], "device='tensorrt' cannot be used: this build has no tensorrt library"),
         (["digits", "{}/net.engine", "--device", "cpu"], "device='cpu' has no engines; use device='tensorrt'"),
-        (["digits", "{}/net.engine", "--labels", "x"], "an engine holds no class names"),
+        (["digits", "{}/net.engine", "--labels", "x"], "an engine cannot store class names"),
         (["{}/none.pth", "{}/net.onnx"], "none.pth"),
     ],
 )

@@ -597,7 +597,7 @@ def test_quantize_writes_levels_and_a_calibration(capsys, tmp_path, folder, digi
     out = tmp_path / "out.safetensors"
     code, text, complaint = run(capsys, "quantize", "digits", out, "--calibrate", folder, "--json")
     assert code == 0
-    assert complaint.startswith("fastalex: 1 of 6 images cannot be read and are left out; the first: cannot decode")
+    assert complaint.startswith("fastalex: skipped 1 of 6 images that cannot be read; the first: cannot decode")
     facts = json.loads(text)
     assert facts["calibration"]["images"] == 5 and facts["calibration"]["skipped"] == 1
     assert facts["fc_weights"] == "int8" and facts["bytes"] == out.stat().st_size
@@ -619,7 +619,7 @@ def test_quantize_without_images_and_in_other_storages(capsys, tmp_path, folder)
     assert code == 0 and "Calibration: entropy, 5 images" in text
     calibration = weights.load(eight).calibration()
     code, text, complaint = run(capsys, "quantize", "digits", four, "--fc-weights", "int4")
-    assert (code, complaint) == (0, "") and "no calibration (--calibrate DIR for precision int8)" in text
+    assert (code, complaint) == (0, "") and "no calibration (precision int8 needs --calibrate DIR)" in text
     assert four.stat().st_size < eight.stat().st_size
     code, text, complaint = run(capsys, "quantize", eight, plain, "--fc-weights", "fp32")
     assert code == 0
@@ -656,7 +656,7 @@ def test_quantize_looks_at_images_of_every_folder(capsys, tmp_path):
         (["digits", "out.png"], "out.png must end in .safetensors or .npz"),
         (["digits", "out.safetensors", "--fc-weights", "int2"], "--fc-weights must be one of fp32, int8, int4"),
         (["digits", "out.safetensors", "--method", "mse"], "--method must be one of percentile, entropy, max"),
-        (["digits", "out.safetensors", "--percentile", "99"], "--percentile goes with --calibrate DIR"),
+        (["digits", "out.safetensors", "--percentile", "99"], "--percentile works only with --calibrate DIR"),
         (["digits", "out.safetensors", "--calibrate", "none"], "'none' is not a folder; give one with images"),
         (
             ["digits", "out.safetensors", "--calibrate", "empty"],

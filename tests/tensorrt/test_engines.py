@@ -517,7 +517,7 @@ def test_engines_are_tensorrts_alone(trt, capsys):
     with pytest.raises(UserError, match="device='cpu' has no engines; use device='tensorrt'"):
         AlexNet(weights="digits", device="cpu").save_engine("x.engine")
     assert main(["tune", "--device", trt.TENSORRT]) == 2
-    assert "tune is for fastalex's kernels: --device cuda" in capsys.readouterr().err
+    assert "tune fastalex's own kernels: --device cuda" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

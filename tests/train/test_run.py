@@ -223,7 +223,7 @@ def test_jetbot_s_case_in_one_command(tmp_path, capsys):
         ),
     )
     assert (code, err) == (0, "")
-    assert "recipe jetbot; 24 images to train on, 8 to validate, 2 classes; device cpu" in out
+    assert "recipe jetbot; 24 training images, 8 validation images, 2 classes; device cpu" in out
     best = tmp_path / "run" / "best.safetensors"
     assert weights.load(best).variant().profile == "jetbot"
     code, out, _ = run(
@@ -417,7 +417,7 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
     said = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert "columns over 2 processes" in said
-    assert "all_gather" in said and "bytes sent a step by each process" in said
+    assert "all_gather" in said and "bytes sent per step by each process" in said
     assert said.count("epoch   1 of 2") == 1, "one process speaks"
     assert main(["train", *arguments, str(tmp_path / "one"), "--json"]) == 0
     one, two = (
@@ -445,7 +445,7 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
         (["--parallel", "columns"], "torchrun"),
         (["--profile", "no"], "there is no preprocessing profile 'no'"),
         (["--finetune", "none.safetensors"], "none.safetensors"),
-        (["--workers", -1], "must not be below 0"),
+        (["--workers", -1], "must be 0 or more"),
         (["--lr", 1e30], "a smaller --lr may help"),
     ],
 )

@@ -511,9 +511,9 @@ def test_the_command_tunes_and_keeps(capsys, monkeypatch):
     monkeypatch.setattr(PlayedNet, "whole", {True: 1.0, False: 0.5})
     code, out, err = run(capsys, *tune_command("--dry-run"))
     assert (code, err) == (0, "")
-    assert "not kept (--dry-run)" in out
+    assert "not saved (--dry-run)" in out
     assert not os.path.exists(user_cache.cache_path(PLACE))
-    for word in ("a2", "winner", "slower", "default", "relu1, ", "CUDA graph", "1 of 2 layers have a quicker kernel"):
+    for word in ("a2", "winner", "slower", "default", "relu1, ", "CUDA graph", "1 of 2 layers have a faster kernel"):
         assert word in out
     code, out, err = run(capsys, *tune_command("--batch", 4, 1, "--json"))
     assert (code, err) == (0, "")
@@ -523,7 +523,7 @@ def test_the_command_tunes_and_keeps(capsys, monkeypatch):
     kept = json.loads(Path(found["cache"]).read_text())
     assert kept["rules"] == found["rules"]
     assert kept["settings"] == found["settings"] == ["graphs off"]
-    assert "better on this GPU than what its device file says: graphs off" in run(capsys, *tune_command("--dry-run"))[1]
+    assert "better on this GPU than its device file: graphs off" in run(capsys, *tune_command("--dry-run"))[1]
     assert {one["verdict"] for one in kept["trials"]} == {"winner", "slower", "default"}
 
 
@@ -532,8 +532,8 @@ def test_the_command_tunes_and_keeps(capsys, monkeypatch):
     ("arguments", "sentence"),
     [
         (["tune", "--device", "tensorrt"], "device='tensorrt' cannot be used"),
-        (["tune", "--device", "cpu"], "device='cpu' has one set of kernels; tune is for a GPU"),
-        (["tune", "--device", "emulated", "--batch", 5000], "--batch may be at most 4096"),
+        (["tune", "--device", "cpu"], "device='cpu' has no kernels to choose from; tune a GPU"),
+        (["tune", "--device", "emulated", "--batch", 5000], "--batch must be at most 4096"),
         (["tune", "--device", "emulated", "--variant", "alexnet2021"], "did you mean"),
         (["tune", "--device", "emulated", "--precision", "fp16", "--fc-weights", "fp32"], "does not go with"),
         (["summary", "--kernels"], "name a variant"),
