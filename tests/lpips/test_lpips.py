@@ -342,11 +342,11 @@ def test_bytes_and_ranges_say_the_same(metric):
 @pytest.mark.parametrize(
     ("scale", "shift", "normalize", "sentence"),
     [
-        (127.5, 127.5, False, "divide them by 255 and pass normalize=True, or give uint8"),
-        (127.5, 127.5, True, "divide them by 255 and pass normalize=True, or give uint8"),
+        (127.5, 127.5, False, "divide them by 255 and pass normalize=True, or pass uint8"),
+        (127.5, 127.5, True, "divide them by 255 and pass normalize=True, or pass uint8"),
         (0.5, 0.5, False, "looks like [0, 1], but LPIPS expects [-1, 1]: pass normalize=True"),
         (1, 0, True, "normalize=True is for [0, 1]: leave it out"),
-        (3, 0, False, "but LPIPS is made for [-1, 1]: rescale them"),
+        (3, 0, False, "but LPIPS expects [-1, 1]: rescale them"),
         (1, 0, False, None),
         (0.5, 0.5, True, None),
     ],
@@ -655,7 +655,7 @@ def test_heads_that_are_not_the_published_ones(tmp_path):
     np.testing.assert_array_equal(make(heads=None, model_path=path, check_hash=False)(a, b), make()(a, b))
     for broken, sentence in (
         ({k: v for k, v in HEADS.items() if "lin3" not in k}, "lack the array 'lin3.model.1.weight'"),
-        ({**HEADS, heads.NAME % 1: np.ones((1, 7, 1, 1))}, "has shape (1, 7, 1, 1), AlexNet needs (1, 192, 1, 1)"),
+        ({**HEADS, heads.NAME % 1: np.ones((1, 7, 1, 1))}, "has shape (1, 7, 1, 1), but AlexNet needs (1, 192, 1, 1)"),
         ({**HEADS, heads.NAME % 1: np.full((1, 192, 1, 1), np.nan)}, "has values that are not finite"),
     ):
         with pytest.raises(UserError) as error:
@@ -699,7 +699,7 @@ def test_the_calls_of_the_package(metric):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"net": "vgg"}, "net must be 'alex', not 'vgg': for other networks use the package lpips"),
+        ({"net": "vgg"}, "net must be 'alex', not 'vgg': use the package lpips for other networks"),
         ({"version": "0.2"}, "version must be one of 0.1, 0.0, not '0.2'"),
         ({"eps": "mine"}, "eps must be one of lpips, torchmetrics, piq, stargan-v2, not 'mine'"),
         ({"pnet_tune": True}, "is not trained here"),
@@ -727,9 +727,13 @@ def test_wrong_options_are_one_sentence(options, sentence):
         (
             (1, 3, 30, 64),
             (1, 3, 30, 64),
-            "images of 30 x 64 are too small for LPIPS with AlexNet; the least side is 31",
+            "images of 30 x 64 are too small for LPIPS with AlexNet; the smallest side is 31",
         ),
-        ((1, 3, 64, 64), (1, 3, 64, 65), "the images are of 64 x 64 and of 64 x 65; give images of one size"),
+        (
+            (1, 3, 64, 64),
+            (1, 3, 64, 65),
+            "the first images are 64 x 64 and the second 64 x 65; pass images of the same size",
+        ),
         ((2, 3, 64, 64), (3, 3, 64, 64), "2 images cannot be paired with 3; use matrix for all pairs"),
         ((1, 64, 64, 3), (1, 3, 64, 64), "the first images (1, 64, 64, 3) look like [..., H, W, C]; give [N, 3, H, W]"),
         ((64, 64, 3), (1, 3, 64, 64), "transpose(2, 0, 1)"),
@@ -751,8 +755,8 @@ def test_wrong_images_are_one_sentence(metric, a, b, sentence):
     ("given", "sentence"),
     [
         (np.zeros((1, 3, 64, 64), int), "must hold floating-point numbers or uint8, not int64"),
-        ("photo.png", "the first images must be a numpy array or a tensor of PyTorch, not str"),
-        (torch.zeros((1, 3, 64, 64), device="meta"), "the first images are on meta and this metric on the CPU"),
+        ("photo.png", "the first images must be a numpy array or a PyTorch tensor, not str"),
+        (torch.zeros((1, 3, 64, 64), device="meta"), "the first images are on meta, but this metric is on the CPU"),
     ],
 )
 def test_what_is_no_image_is_one_sentence(metric, given, sentence):

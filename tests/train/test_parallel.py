@@ -117,7 +117,7 @@ def test_what_does_not_divide_is_refused():
     [
         ("data", "cpu", "torchrun --nproc-per-node 2"),
         ("columns", "cpu", "--device cuda:0,cuda:1"),
-        ("none", "cpu,cpu", "are for --parallel columns"),
+        ("none", "cpu,cpu", "work only with --parallel columns"),
         ("pipeline", "cpu", "must be one of"),
         ("none", "tpu:x", "there is no device 'tpu:x'"),
         ("none", "meta", "not on 'meta'"),

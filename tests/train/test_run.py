@@ -298,7 +298,7 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     arguments = ["train", folder, *QUICK, "--epochs", 1, "--lr", 0.005, "--out", out, "--json"]
     assert run(capsys, *arguments)[0] == 0
     code, _, err = run(capsys, *arguments)
-    assert code == 2 and "has a checkpoint: say --resume" in err
+    assert code == 2 and "has a checkpoint: add --resume" in err
     code, _, err = run(capsys, *arguments, "--resume", "--seed", 1)
     assert code == 2 and "made with another" in err
     (tmp_path / "fewer").mkdir()
@@ -314,7 +314,7 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     (out / "checkpoint.pt").write_bytes(b"PK\x03\x04 no checkpoint")
     arguments[1] = folder
     code, _, err = run(capsys, *arguments, "--resume")
-    assert code == 2 and "is no checkpoint of this version" in err
+    assert code == 2 and "is not a checkpoint of this version" in err
 
 
 @pytest.mark.slow
@@ -334,7 +334,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(UserError, match="cannot be written: .*; the checkpoint before it is still there"):
+        with pytest.raises(UserError, match="cannot be written: .*; the previous checkpoint is still there"):
             checkpoint.save(path, {"step": 2, "big": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -436,17 +436,17 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--batch", 30, "--accumulate", 4], "cannot be shared out equally"),
-        (["--classes", 3], "--classes says 3, but the data has 10 classes"),
+        (["--batch", 30, "--accumulate", 4], "cannot be split equally"),
+        (["--classes", 3], "--classes is 3, but the data has 10 classes"),
         (["--recipe", "papers"], "there is no recipe 'papers'; did you mean 'paper'"),
         (["--lr", 0], "lr must be above 0"),
-        (["--amp", "fp16"], "on a CPU say --amp bf16"),
+        (["--amp", "fp16"], "use --amp bf16 on a CPU"),
         (["--amp", "fp8"], "must be bf16 or fp16"),
         (["--parallel", "columns"], "torchrun"),
         (["--profile", "no"], "there is no preprocessing profile 'no'"),
         (["--finetune", "none.safetensors"], "none.safetensors"),
         (["--workers", -1], "must be 0 or more"),
-        (["--lr", 1e30], "a smaller --lr may help"),
+        (["--lr", 1e30], "try a smaller --lr"),
     ],
 )
 def test_mistakes_are_one_sentence(folder, tmp_path, capsys, arguments, sentence):

@@ -157,7 +157,8 @@ class _Run:
         pixels = np.array(frame.pixels)  # a copy, because a source may reuse its memory
         overlay.draw(pixels, [_text(row) for row in facts["predictions"]], rate)
         try:
-            return self.sink.put(pixels, frame.time_s, source.rate if source else 1.0, facts["source"])
+            going: bool = self.sink.put(pixels, frame.time_s, source.rate if source else 1.0, facts["source"])
+            return going
         except UserError as problem:
             self._sink_failed = problem
             raise

@@ -172,7 +172,7 @@ def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B
     if not capture.isOpened():
         raise UserError(
             {
-                CAMERA: f"the camera '{path}' cannot be opened; it may be in use by another program, or not be a camera",
+                CAMERA: f"the camera '{path}' cannot be opened; it may be in use by another program or not a camera",
                 VIDEO: f"the video '{path}' cannot be read; it is cut off, damaged or in an unknown format",
                 NETWORK: f"nothing can be received from '{path}'",
             }[kind]
@@ -224,7 +224,9 @@ def _check_device(path: str) -> None:
         cameras = ", ".join(sorted(glob.glob("/dev/video*")))
         raise UserError(f"there is no camera '{path}' ({'there are: ' + cameras if cameras else 'there is none'})")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise UserError(f"you have no permission to use the camera '{path}'; add yourself to its group, usually 'video'")
+        raise UserError(
+            f"you have no permission to use the camera '{path}'; add yourself to its group, usually 'video'"
+        )
 
 
 def _request_mode(cv2: Any, capture: Any, size: Size) -> None:
