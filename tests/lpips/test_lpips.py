@@ -735,7 +735,7 @@ def test_wrong_options_are_one_sentence(options, sentence):
             "the first images are 64 x 64 and the second 64 x 65; pass images of the same size",
         ),
         ((2, 3, 64, 64), (3, 3, 64, 64), "2 images cannot be paired with 3; use matrix for all pairs"),
-        ((1, 64, 64, 3), (1, 3, 64, 64), "the first images (1, 64, 64, 3) look like [..., H, W, C]; give [N, 3, H, W]"),
+        ((1, 64, 64, 3), (1, 3, 64, 64), "the first images (1, 64, 64, 3) look like [..., H, W, C]; pass [N, 3, H, W]"),
         ((64, 64, 3), (1, 3, 64, 64), "transpose(2, 0, 1)"),
         ((1, 3, 64, 64), (0, 3, 64, 64), "the second images are an empty batch"),
         ((1, 4, 64, 64), (1, 3, 64, 64), "must be [N, 3, H, W] or [3, H, W], not (1, 4, 64, 64)"),

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
         match = adapt.find(loaded)
         base, note = match.variant, match.note
     else:
-        base, note = options.variant, "as you said"
+        base, note = options.variant, "set by --variant"
     classes = options.num_classes or (adapt.class_count(loaded) if isinstance(base, str) else None)
     row = variants.get(base, num_classes=classes)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))

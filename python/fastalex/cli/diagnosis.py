@@ -139,10 +139,11 @@ def _device() -> Dict[str, Any]:
 def _package(module: str, distributions: Any, purpose: str) -> Dict[str, Any]:
     """Look for a package without importing it, which takes seconds for some."""
     try:
-        found = importlib.util.find_spec(module) is not None
+        installed = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
-        found = False
-    return {"name": module, "found": found, "version": _version(distributions) if found else None, "purpose": purpose}
+        installed = False
+    version = _version(distributions) if installed else None
+    return {"name": module, "found": installed, "version": version, "purpose": purpose}
 
 
 def _version(distributions: Any) -> Optional[str]:

@@ -72,9 +72,9 @@ def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
     for backend, op in dict.fromkeys((row["backend"], row["op"]) for row in outcomes):
         group = [row for row in outcomes if (row["backend"], row["op"]) == (backend, op)]
         failed = [row for row in group if not row["ok"]]
-        shares = [row["share"] for row in group if row["share"] is not None]
-        share = f"{max(shares):.3f}" if shares else "-"
-        rows.append((backend, op, len(group), share, f"{len(failed)} failed" if failed else "passed"))
+        errors = [row["share"] for row in group if row["share"] is not None]
+        largest = f"{max(errors):.3f}" if errors else "-"
+        rows.append((backend, op, len(group), largest, f"{len(failed)} failed" if failed else "passed"))
         rows += [("", row["case"], "", "", "FAILED: " + row["reason"]) for row in failed]
     columns = ("backend", "op", "cases", "error / bound", "result")
     console.table("Self-test against the naive backend", columns, rows, right=("cases", "error / bound"))

@@ -40,10 +40,10 @@ def check_shape(shape: Sequence[int], what: str) -> None:
     if len(shape) == 4 and shape[0] and shape[1] in (1, 3):
         return
     if len(shape) == 4 and not shape[0]:
-        raise UserError(f"{what} are an empty batch; give at least one image")
+        raise UserError(f"{what} are an empty batch; pass at least one image")
     if len(shape) in (3, 4) and shape[-1] in (1, 3):
         order = "0, 3, 1, 2" if len(shape) == 4 else "2, 0, 1"
-        raise UserError(f"{what} {shape} look like [..., H, W, C]; give [N, 3, H, W]: transpose({order})")
+        raise UserError(f"{what} {shape} look like [..., H, W, C]; pass [N, 3, H, W]: transpose({order})")
     raise UserError(f"{what} must be [N, 3, H, W] or [3, H, W], not {shape}")
 
 
