@@ -1,7 +1,7 @@
 """A feature extractor for the AlexNet family, with the interface of thingsvision.
 
 >>> from fastalex.extractor import get_extractor
->>> extractor = get_extractor(model_name="alexnet", source="torchvision", device="cpu", pretrained=True)
+>>> extractor = get_extractor(model_name="alexnet", source="torchvision", pretrained=True)  # doctest: +SKIP
 >>> features = extractor.extract_features(batches, module_name="features.10", flatten_acts=True)  # doctest: +SKIP
 
 The names, arguments and results are those of github.com/ViCCo-Group/thingsvision, ``thingsvision/core/extraction/``

@@ -8,7 +8,7 @@ from typing import Any, Dict
 from .._util import console
 from ..errors import UserError
 from .common import net_facts, net_from, not_negative, profile_name
-from .options import add_command, add_net, add_profile, add_weights, positive
+from .options import add_command, add_net, add_profile, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -16,8 +16,8 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "evaluate", run, "measure top-1 and top-5 accuracy on labeled images")
     add = parser.add_argument
     add("data", metavar="DIR", help="folder with one folder of images per class, or with tar shards")
-    add_weights(parser, "--weights", required=True, metavar="W")
-    add("--ten-crop", action="store_true", help="average over the four corners, the center, and their mirror images")
+    add("--weights", required=True, metavar="W", help="weights file, or 'digits'")
+    add("--ten-crop", action="store_true", help="average over the four corners, the center and their mirror images")
     add("--batch", type=positive, default=32, metavar="N", help="images per batch (default: 32)")
     add_profile(parser)
     add("--bad-limit", type=int, default=100, metavar="N", help="number of unreadable images to accept (default: 100)")

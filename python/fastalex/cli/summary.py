@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
         "--input-size", type=positive, metavar="S", help="side of the input in pixels (default: the variant's own)"
     )
     parser.add_argument(
-        "--weights", metavar="W", help="weights file to take the variant from, or to check VARIANT against"
+        "--weights", metavar="W", help="weights file, or 'digits', to take the variant from or to check VARIANT against"
     )
     parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
     parser.add_argument("--kernels", action="store_true", help="print the kernels of each layer on --device")

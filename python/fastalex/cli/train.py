@@ -39,9 +39,9 @@ def add_parser(commands: Any) -> None:
     add(
         "--init",
         metavar="I",
-        help="initial weights: normal, as in the paper, he, for narrow networks, or pytorch (default: the recipe's)",
+        help="initial weights: normal (as in the paper), he (for narrow networks) or pytorch (default: the recipe's)",
     )
-    add("--dropout", metavar="D", help="dropout: halved, as in the paper, inverted or off (default: the recipe's)")
+    add("--dropout", metavar="D", help="dropout: halved (as in the paper), inverted or off (default: the recipe's)")
     add("--crop", metavar="C", help="crop: paper, inclusive, resized or center (default: the recipe's)")
     add("--color", metavar="C", help="PCA color noise: eigenvalues, deviations or off (default: the recipe's)")
     add("--no-flip", action="store_true", help="do not mirror images")
