@@ -1,15 +1,15 @@
-"""Results of layers for a folder of images, as ``.npy`` files: one a layer, one row an image.
+"""Activations of layers for a folder of images, as ``.npy`` files: one file per layer, one row per image.
 
-Memory stays bounded: two batches of images and the results of one are all there is at a time, the files are written in
-place. The state is written, too, about once a second and when the run is interrupted, so that it goes on where it
-stopped. A file has its name only when it is complete.
+Memory is bounded by two batches of images and the results of one, because the files are written in place. The state of
+the run is saved about once a second and on interruption, so that a run can be resumed. Files get their final names
+only when they are complete.
 
-A folder of results holds
+A folder of results contains
 
 * ``<layer>.npy``: float32 or float16, ``[images, C, H, W]`` or ``[images, features]``, in C order;
-* ``file_names.txt``: the image of each row, as thingsvision writes it (relative to the folder of images);
-* ``readout.json``: the network, the settings, the layers with their files and shapes, and the images left out because
-  they cannot be read, with the reason.
+* ``file_names.txt``: the image of each row, relative to the folder of images, as in thingsvision;
+* ``readout.json``: the network, the settings, the layers with their files and shapes, and the images that were left
+  out because they cannot be read, with the reason.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from .images import listing, profiles
 from .networks import taps
 
 BATCH = 16
-SAVE_EVERY_S = 1.0  # so much work is lost at most when the machine stops
+SAVE_EVERY_S = 1.0  # work that may be lost when the machine stops
 DTYPES = ("float32", "float16")
 STATE, RESULT, NAMES = "readout.state.json", "readout.json", "file_names.txt"
-PART = ".part"  # of a name: a file that is not complete
+PART = ".part"  # suffix of incomplete files
 _COPY_BYTES = 1 << 24
 
 
@@ -50,19 +50,22 @@ def read_out(
     restart: bool = False,
     report: Optional[Callable[[int], None]] = None,
 ) -> Dict[str, Any]:
-    """Write the results of ``layers`` for every image in ``folder`` and below it, sorted by path.
+    """Write the activations of ``layers`` for every image in ``folder`` and its subfolders, sorted by path.
+
+    Images that cannot be read are left out.
 
     :param net: an :class:`~fastalex.AlexNet`.
-    :param output: the folder for the results, made if need be. A run with the same images, network and settings that
-        stopped there goes on; a complete one is not repeated.
-    :param layers: names of :mod:`fastalex.networks.taps`.
-    :param profile: preprocessing; default: the variant's own.
-    :param dtype: of the files, ``"float32"`` or ``"float16"``; what float16 cannot hold becomes infinite.
-    :param restart: drop what is in ``output`` from another run.
+    :param output: the folder for the results, which is created if necessary. An interrupted run with the same images,
+        network and settings is resumed; a complete one is not repeated.
+    :param layers: layer names as in :mod:`fastalex.networks.taps`.
+    :param profile: preprocessing profile; default: the variant's own.
+    :param batch: number of images per batch.
+    :param dtype: of the files, ``"float32"`` or ``"float16"``; values out of the range of float16 become infinite.
+    :param restart: discard the results of an earlier run in ``output``.
     :param report: called after each batch with the number of images done.
     :returns: the content of ``readout.json``.
-    :raises UserError: for wrong arguments, no images, none that can be read, a full disk, or if ``output`` holds the
-        results of other images, another network or other settings. An image that cannot be read is left out.
+    :raises UserError: for invalid arguments, if there are no readable images, if the disk is full, or if ``output``
+        has results of other images, another network or other settings.
     """
     names = list(dict.fromkeys(layers))
     if isinstance(layers, str) or not names:
@@ -97,7 +100,7 @@ def read_out(
 
 
 def _digest(folder: str, paths: Sequence[str]) -> str:
-    """Of the images' names and sizes: what tells another set of images from this one."""
+    """Return a hash of the names and sizes of the images, to tell sets of images apart."""
     digest = hashlib.sha256()
     for path in paths:
         digest.update(os.fsencode(path) + b"\0%d\0" % os.path.getsize(os.path.join(folder, path)))
@@ -121,7 +124,7 @@ def _work(
 def _prepared(
     pool: ThreadPoolExecutor, folder: str, paths: Sequence[str], row: profiles.Profile, size: int, batch: int
 ) -> Iterator[List[Tuple[str, Any]]]:
-    """Batches of (path, input ``[1, 3, S, S]`` or error); one is decoded while the network works on that before."""
+    """Yield batches of (path, input ``[1, 3, S, S]`` or error). The next batch is decoded in the background."""
     from . import images
 
     def prepare(path: str) -> Any:
@@ -130,7 +133,7 @@ def _prepared(
         except UserError as error:
             return error
 
-    before: List[Tuple[str, Future]] = []
+    before: List[Tuple[str, Future[Any]]] = []
     for start in range(0, len(paths) + batch, batch):
         after = [(path, pool.submit(prepare, path)) for path in paths[start : start + batch]]
         if before:
@@ -139,16 +142,16 @@ def _prepared(
 
 
 class _Run:
-    """The files of one read-out: what is done, and where the rows go."""
+    """The state and the files of one run."""
 
     def __init__(self, output: str, settings: Dict[str, Any], paths: List[str], restart: bool) -> None:
         self.output, self.settings, self.paths = output, settings, paths
-        self.done = 0  # images, those that are left out among them
+        self.done = 0  # number of images, including those left out
         self.rows: List[str] = []
         self.left_out: Dict[str, str] = {}
         self.complete: Optional[Dict[str, Any]] = None
         self._saved = time.monotonic()
-        self._files: Dict[str, np.ndarray] = {}
+        self._files: Dict[str, np.memmap] = {}
         with _writing(output):
             os.makedirs(output, exist_ok=True)
             if restart:
@@ -165,10 +168,10 @@ class _Run:
         return self.path(self.file(layer) + PART)
 
     def _clear(self) -> None:
-        """Remove the files of the run that was here, whatever layers it had."""
+        """Remove the files of the previous run, including those of other layers."""
         layers = list(self.settings["layers"])
-        for found in (self._load(RESULT), self._load(STATE)):
-            layers += found["settings"]["layers"] if found else []
+        for previous in (self._load(RESULT), self._load(STATE)):
+            layers += previous["settings"]["layers"] if previous else []
         files = [RESULT, STATE, NAMES]
         for layer in layers:
             files += [self.file(layer), self.file(layer) + PART]
@@ -178,39 +181,39 @@ class _Run:
 
     def _resume(self) -> None:
         complete, started = self._load(RESULT), self._load(STATE)
-        for found in (complete, started):
-            if found is not None and found["settings"] != self.settings:
+        for previous in (complete, started):
+            if previous is not None and previous["settings"] != self.settings:
                 raise UserError(
-                    f"'{self.output}' holds a read-out of other images, another network or other settings; "
+                    f"'{self.output}' has results of other images, another network or other settings; "
                     "choose another folder, or --restart"
                 )
         layers = self.settings["layers"]
-        if complete is not None and all(os.path.isfile(self.path(self.file(one))) for one in layers):
+        if complete is not None and all(os.path.isfile(self.path(self.file(layer))) for layer in layers):
             self.complete = complete
-        elif started is not None and all(self._here(one) for one in layers):
+        elif started is not None and all(self._existing(layer) for layer in layers):
             self.done, self.left_out = started["done"], started["left_out"]
             self.rows = [path for path in self.paths[: self.done] if path not in self.left_out]
 
-    def _here(self, layer: str) -> Optional[str]:
-        """The file with the rows so far: the last run may have stopped while it gave the files their names."""
-        places = (self._part(layer), self.path(self.file(layer)))
-        return next((place for place in places if os.path.isfile(place)), None)
+    def _existing(self, layer: str) -> Optional[str]:
+        """Return the file with the rows so far. The last run may have stopped while it was renaming the files."""
+        paths = (self._part(layer), self.path(self.file(layer)))
+        return next((path for path in paths if os.path.isfile(path)), None)
 
     def _load(self, name: str) -> Optional[Dict[str, Any]]:
         try:
             with open(self.path(name), encoding="utf-8") as stream:
-                found = json.load(stream)
-        except (OSError, ValueError):  # as if it were not there: all is read out again
+                content = json.load(stream)
+        except (OSError, ValueError):  # treated like a missing file: everything is computed again
             return None
-        return found if isinstance(found, dict) and {"settings", "done", "left_out"} <= set(found) else None
+        return content if isinstance(content, dict) and {"settings", "done", "left_out"} <= set(content) else None
 
     def add(self, paths: List[str], results: Dict[str, np.ndarray], left_out: Dict[str, str]) -> None:
-        """The rows of one batch, and the images of it that cannot be read."""
+        """Add the rows of one batch, and its images that cannot be read."""
         first = len(self.rows)
         for layer, values in results.items():
             if layer not in self._files:
                 self._files[layer] = self._open(layer, values.shape[1:])
-            with np.errstate(over="ignore"):  # of float16: infinite
+            with np.errstate(over="ignore"):  # values out of the range of float16 become infinite
                 self._files[layer][first : first + len(paths)] = values
         self.rows += paths
         self.left_out.update(left_out)
@@ -218,19 +221,19 @@ class _Run:
         if time.monotonic() - self._saved > SAVE_EVERY_S:
             self.save()
 
-    def _open(self, layer: str, shape: Tuple[int, ...]) -> np.ndarray:
+    def _open(self, layer: str, shape: Tuple[int, ...]) -> np.memmap:
         path, whole = self._part(layer), (len(self.paths), *shape)
         with _writing(path):
             if self.rows:
                 return np.lib.format.open_memmap(path, mode="r+")
-            made = np.lib.format.open_memmap(path, mode="w+", dtype=self.settings["dtype"], shape=whole)
-            # A full disk must show now: a write to a hole of a mapped file that finds none would kill the process.
+            array = np.lib.format.open_memmap(path, mode="w+", dtype=self.settings["dtype"], shape=whole)
+            # Allocate the disk space now: on a full disk, a write to a hole of a mapped file would kill the process.
             with open(path, "r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, os.path.getsize(path))
-            return made
+            return array
 
     def save(self) -> None:
-        """The state, after the rows that it counts."""
+        """Write the rows to disk, and then the state that counts them."""
         for array in self._files.values():
             array.flush()
         self._write(STATE, self._state())
@@ -244,7 +247,10 @@ class _Run:
             stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
 
     def finish(self) -> Dict[str, Any]:
-        """Give the files their names; readout.json comes last, so that it speaks of complete files only."""
+        """Rename the files; write readout.json last, so that it describes only complete files.
+
+        :raises UserError: if no image could be read.
+        """
         if self.complete is not None:
             return self.complete
         if not self.rows:
@@ -264,7 +270,7 @@ class _Run:
         return result
 
     def _keep(self, layer: str) -> List[int]:
-        """Give a layer's file its name, without the rows of images that were left out. Returns its shape."""
+        """Rename a layer's file, without the unused rows at its end, and return its shape."""
         part, target = self._part(layer), self.path(self.file(layer))
         if os.path.isfile(part):
             array = np.lib.format.open_memmap(part, mode="r")
@@ -279,7 +285,7 @@ class _Run:
 
 
 def _copy(array: np.ndarray, path: str, count: int) -> None:
-    """The first ``count`` rows as a file of their own, some megabytes at a time."""
+    """Copy the first ``count`` rows to the file ``path``, a few megabytes at a time."""
     copy = np.lib.format.open_memmap(path, mode="w+", dtype=array.dtype, shape=(count, *array.shape[1:]))
     step = max(1, _COPY_BYTES // max(1, array[:1].nbytes))
     for start in range(0, count, step):

@@ -372,7 +372,9 @@ def test_a_device_that_cannot_be_had_says_why(capsys, name):
 def test_labels_must_match(capsys, tmp_path):
     names = tmp_path / "names.txt"
     names.write_text("one\ntwo\n")
-    assert_mistake(run(capsys, "classify", DIGITS[0], "--weights", "digits", "--labels", names), "are 2", "10 classes")
+    assert_mistake(
+        run(capsys, "classify", DIGITS[0], "--weights", "digits", "--labels", names), "2 labels", "10 classes"
+    )
     names.write_bytes(b"\xff\xfe\xff")
     assert_mistake(run(capsys, "classify", DIGITS[0], "--weights", "digits", "--labels", names), "cannot be read")
 

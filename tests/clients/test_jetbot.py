@@ -82,7 +82,7 @@ def test_what_is_no_frame_is_one_sentence(best_model, frame):
 
 
 def test_wrong_weights_are_one_sentence(original, tmp_path):
-    with pytest.raises(UserError, match=r"give the best_model.pth"):
+    with pytest.raises(UserError, match=r"pass the best_model.pth"):
         CollisionAvoidance(None)
     with pytest.raises(UserError, match="shape"):
         CollisionAvoidance("digits")

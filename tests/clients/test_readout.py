@@ -157,7 +157,7 @@ def test_another_readout_in_the_folder_is_refused_or_dropped(net, folder, tmp_pa
     output = tmp_path / "out"
     readout.read_out(net, str(folder), str(output), ["conv5", "fc7"])
     for change in ({"layers": ["fc6"]}, {"layers": ["conv5", "fc7"], "dtype": "float16"}):
-        with pytest.raises(UserError, match="holds a read-out of other images, another network or other settings"):
+        with pytest.raises(UserError, match="has results of other images, another network or other settings"):
             readout.read_out(net, str(folder), str(output), **change)
     (folder / "new.png").write_bytes(DIGITS[9].read_bytes())
     with pytest.raises(UserError, match="other images"):
@@ -424,8 +424,8 @@ def test_transformations(torchvision_net):
     ("call", "sentence"),
     [
         (lambda e: e.extract_features([], "fc7"), "there are no batches"),
-        (lambda e: e.extract_features([1], "fc7", module_names=["fc7"]), "give either module_name or module_names"),
-        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32)), "give either module_name or module_names"),
+        (lambda e: e.extract_features([1], "fc7", module_names=["fc7"]), "pass either module_name or module_names"),
+        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32)), "pass either module_name or module_names"),
         (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32), "fc9"), "did you mean 'fc"),
         (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131)), "fc7"), "must be float32"),
         (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32), "fc7", output_type="list"), "output_type"),

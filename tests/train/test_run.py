@@ -223,7 +223,7 @@ def test_jetbot_s_case_in_one_command(tmp_path, capsys):
         ),
     )
     assert (code, err) == (0, "")
-    assert "recipe jetbot; 24 images to train on, 8 to validate, 2 classes; device cpu" in out
+    assert "recipe jetbot; 24 training images, 8 validation images, 2 classes; device cpu" in out
     best = tmp_path / "run" / "best.safetensors"
     assert weights.load(best).variant().profile == "jetbot"
     code, out, _ = run(
@@ -298,7 +298,7 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     arguments = ["train", folder, *QUICK, "--epochs", 1, "--lr", 0.005, "--out", out, "--json"]
     assert run(capsys, *arguments)[0] == 0
     code, _, err = run(capsys, *arguments)
-    assert code == 2 and "has a checkpoint: say --resume" in err
+    assert code == 2 and "has a checkpoint: add --resume" in err
     code, _, err = run(capsys, *arguments, "--resume", "--seed", 1)
     assert code == 2 and "made with another" in err
     (tmp_path / "fewer").mkdir()
@@ -314,7 +314,7 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     (out / "checkpoint.pt").write_bytes(b"PK\x03\x04 no checkpoint")
     arguments[1] = folder
     code, _, err = run(capsys, *arguments, "--resume")
-    assert code == 2 and "is no checkpoint of this version" in err
+    assert code == 2 and "is not a checkpoint of this version" in err
 
 
 @pytest.mark.slow
@@ -417,7 +417,7 @@ def test_torchrun_trains_two_columns_on_gloo(folder, tmp_path):
     said = done.stdout.decode()
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert "columns over 2 processes" in said
-    assert "all_gather" in said and "bytes sent a step by each process" in said
+    assert "all_gather" in said and "bytes sent per step by each process" in said
     assert said.count("epoch   1 of 2") == 1, "one process speaks"
     assert main(["train", *arguments, str(tmp_path / "one"), "--json"]) == 0
     one, two = (

@@ -512,9 +512,9 @@ def test_the_command_tunes_and_saves(capsys, monkeypatch):
     monkeypatch.setattr(PlayedNet, "whole", {True: 1.0, False: 0.5})
     code, out, err = run(capsys, *tune_command("--dry-run"))
     assert (code, err) == (0, "")
-    assert "not kept (--dry-run)" in out
+    assert "not saved (--dry-run)" in out
     assert not os.path.exists(user_cache.cache_path(PLACE))
-    for word in ("a2", "winner", "slower", "default", "relu1, ", "CUDA graph", "1 of 2 layers have a quicker kernel"):
+    for word in ("a2", "winner", "slower", "default", "relu1, ", "CUDA graph", "1 of 2 layers have a faster kernel"):
         assert word in out
     code, out, err = run(capsys, *tune_command("--batch", 4, 1, "--json"))
     assert (code, err) == (0, "")

@@ -123,7 +123,7 @@ def test_smoothing_is_that_of_jetson_inference(capfd, video):
             assert line["predictions"][0]["index"] == exact.argmax()
     for off in ("0", "1"):
         assert not classify_video.Smoothing(float(off)).on
-    assert run(capfd, DIGITS[0], "--smoothing", 3)[2] == "fastalex: --smoothing is for videos and cameras\n"
+    assert run(capfd, DIGITS[0], "--smoothing", 3)[2] == "fastalex: --smoothing works only for videos and cameras\n"
 
 
 def test_a_video_that_ends_in_mid_frame(capfd, video, tmp_path):
@@ -535,7 +535,7 @@ def test_a_slow_network_sees_the_newest_frame(monkeypatch):
 
         def look():
             for frame in source:
-                seen.append(frame.index)
+                seen.append(frame.number)
                 time.sleep(0.03)
 
         with pytest.raises(UserError, match="/dev/video7.*stopped"):
@@ -657,7 +657,7 @@ def test_network_alexnet_is_bvlc_alexnet_with_its_preprocessing(capfd, tmp_path,
     assert parsed("--network", "alexnet", "--model", "my.caffemodel", "--profile", "caffe")[1] == "caffe"
     assert parsed("--weights", "digits") == ("digits", None, 5, 0.0)
     code, _, err = run(capfd, "x.jpg", "--network", "googlenet")
-    assert code == 2 and "there is only --network alexnet here" in err
+    assert code == 2 and "--network supports only alexnet" in err
 
 
 def test_the_labels_of_jetson_inference(tmp_path):
@@ -669,4 +669,4 @@ def test_the_labels_of_jetson_inference(tmp_path):
 def test_a_sink_without_frames_leaves_no_file(capfd, tmp_path):
     sink = sinks.open_sink(str(tmp_path / "out.mp4"))
     sink.close(True)
-    assert os.listdir(tmp_path) == [] and "no frame came" in capfd.readouterr()[1]
+    assert os.listdir(tmp_path) == [] and "there were no frames" in capfd.readouterr()[1]

@@ -1,1 +1,1 @@
-"""The command ``fastalex``: one file a command, with its options and its action."""
+"""The command line ``fastalex``. Each command has a module with its options and its action."""

@@ -15,25 +15,31 @@ WARM_UP_S = 0.5
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "bench", run, "measure the time of a batch on this machine")
-    add_net(parser, "default: alexnet2012, or the one the weights are for")
-    parser.add_argument("--weights", default="random", metavar="W", help="a file, 'digits', or 'random' (default)")
-    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (1)")
-    parser.add_argument("--repeat", type=positive, default=20, metavar="N", help="measured runs of each batch (20)")
+    parser = add_command(commands, "bench", run, "measure inference time on this machine")
+    add_net(parser, "that of the weights, otherwise alexnet2012")
+    parser.add_argument(
+        "--weights", default="random", metavar="W", help="weights file, 'digits' or 'random' (default: random)"
+    )
+    parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
+    parser.add_argument(
+        "--repeat", type=positive, default=20, metavar="N", help="timed runs per batch size (default: 20)"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the time of a batch: seeded random images in, logits out, everything warm."""
+    """Print the time per batch, from random images (seeded) to logits, after a warm-up."""
     largest = max(options.batch)
     if largest > MAX_BATCH:
-        raise UserError(f"--batch may be at most {MAX_BATCH}, not {largest}")
+        raise UserError(f"--batch must be at most {MAX_BATCH}, not {largest}")
     net = net_from(options)
     rows = [_measure(net, batch, options.repeat) for batch in options.batch]
     if options.json:
         console.write_json(dict(net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
         return OK
+    exact = ", exact" if net.exact else ""
     console.write(
-        f"{device_line(net, options)}, variant {net.variant.name}, {net.precision}{', exact' if net.exact else ''}, fc weights {net.fc_weights}\n"
+        f"{device_line(net, options)}, variant {net.variant.name}, {net.precision}{exact}, "
+        f"fc weights {net.fc_weights}\n"
     )
     columns = ("batch", "median ms", "p10 ms", "p90 ms", "images/s", "runs")
     keys = ("median_ms", "p10_ms", "p90_ms")
@@ -45,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _measure(net: Any, batch: int, repeat: int) -> Dict[str, Any]:
-    """Times of ``repeat`` runs in ms, after at least one run and :data:`WARM_UP_S`."""
+    """Measure the times of ``repeat`` runs in ms, after a warm-up of one or more runs and :data:`WARM_UP_S`."""
     import time
 
     import numpy as np

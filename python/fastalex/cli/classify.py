@@ -9,63 +9,77 @@ from typing import Any, Dict, Iterator, List, Tuple
 from .._util import console
 from ..errors import UserError
 from .common import OK, USAGE_ERROR, device_line, net_facts, net_from, profile_name, read_labels
-from .options import add_command, add_net, number, positive
-from .predictions import Item, above
+from .options import add_command, add_labels, add_net, add_profile, add_weights, number, positive
+from .predictions import Item, filter_by_threshold
 
-CLASSIFY_BATCH = 16  # images in memory at once
+CLASSIFY_BATCH = 16  # images per batch
 TOPK = 5
 
 # github.com/dusty-nv/jetson-inference, c/imageNet.h (IMAGENET_USAGE_STRING) and python/examples/imagenet.py.
 JETSON_TOPK, JETSON_THRESHOLD = 1, 0.01
-JETSON_ONNX = (".onnx", ".pt", ".pth", ".tar")  # PyTorch's networks come to it as ONNX
+JETSON_ONNX = (".onnx", ".pt", ".pth", ".tar")  # jetson-inference takes PyTorch networks as ONNX
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "classify", run, "name what is on images, videos or a camera")
+    parser = add_command(commands, "classify", run, "classify images, videos or a camera stream")
     parser.add_argument(
         "images",
         nargs="+",
         metavar="SOURCE",
-        help="an image; a folder: the images in it, sorted; a pattern, '*.jpg'; a video; a camera: /dev/video0, or "
-        "csi://0 on a Jetson; rtsp://...; a GStreamer pipeline",
+        help="image, folder of images, pattern such as '*.jpg', video, camera (/dev/video0, or csi://0 on a Jetson), "
+        "network stream (rtsp://...) or GStreamer pipeline",
     )
-    add_net(parser, "default: the one the weights are for")
+    add_net(parser, "that of the weights")
+    add_weights(parser, "--weights", "--model", metavar="W")
     parser.add_argument(
-        "--weights", "--model", metavar="W", help="a weights file, 'digits', or what 'fastalex weights' lists"
-    )
-    parser.add_argument(
-        "--network", metavar="N", help="'alexnet': weights, preprocessing and defaults of jetson-inference"
-    )
-    parser.add_argument(
-        "--topk", "--topK", type=positive, metavar="K", help="classes to show, best first (5; with --network 1)"
+        "--network",
+        metavar="N",
+        help="'alexnet' selects the weights, preprocessing and defaults of jetson-inference",
     )
     parser.add_argument(
-        "--threshold", type=_share, metavar="P", help="leave out what is less probable (0; with --network 0.01)"
+        "--topk",
+        "--topK",
+        type=positive,
+        metavar="K",
+        help="number of classes to show, best first (default: 5, or 1 with --network)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=_probability,
+        metavar="P",
+        help="hide classes with a lower probability (default: 0, or 0.01 with --network)",
     )
     parser.add_argument(
         "--smoothing",
         type=_smoothing,
         metavar="W",
-        help="of a video's or camera's probabilities: weight of the newest frame, or over how many frames (off)",
+        help="average the probabilities of video frames: weight of the newest frame (below 1), or number of frames "
+        "(default: off)",
     )
-    parser.add_argument("--profile", metavar="P", help="preprocessing; default: the variant's own")
-    parser.add_argument("--labels", metavar="FILE", help="names of the classes, one a line, UTF-8")
-    parser.add_argument("--headless", action="store_true", help="no window; one line of JSON for each frame or image")
+    add_profile(parser)
+    add_labels(parser, "to show")
     parser.add_argument(
-        "--output", metavar="OUT", help="write frames with their overlay: .mp4, .avi or .mkv, or a folder for pictures"
-    )
-    parser.add_argument(
-        "--input-width", type=positive, metavar="N", help="pixels that a camera is asked for (csi: 1280)"
+        "--headless", action="store_true", help="open no window; print one line of JSON per frame or image"
     )
     parser.add_argument(
-        "--input-height", type=positive, metavar="N", help="pixels that a camera is asked for (csi: 720)"
+        "--output",
+        metavar="OUT",
+        help="write the frames with an overlay to a video (.mp4, .avi or .mkv) or, as pictures, to a folder",
     )
-    parser.add_argument("--input-rate", type=positive, metavar="N", help="frames a second, likewise (csi: 30)")
+    parser.add_argument(
+        "--input-width", type=positive, metavar="N", help="requested camera width in pixels (default for csi: 1280)"
+    )
+    parser.add_argument(
+        "--input-height", type=positive, metavar="N", help="requested camera height in pixels (default for csi: 720)"
+    )
+    parser.add_argument(
+        "--input-rate", type=positive, metavar="N", help="requested camera frames per second (default for csi: 30)"
+    )
     parser.add_argument("--frames", type=positive, metavar="N", help="stop each video or camera after N frames")
 
 
-def _share(text: str) -> float:
+def _probability(text: str) -> float:
     return number(text, 1.0, "a number from 0 to 1")
 
 
@@ -74,18 +88,18 @@ def _smoothing(text: str) -> float:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the most probable classes of each image or frame; what cannot be read is complained about and left out."""
+    """Print the most probable classes of each image or frame. Unreadable sources are reported and skipped."""
     from ..video import sources
     from ..weights import registry
 
     as_jetson_inference(options)
     if options.weights in (None, "random"):
-        raise UserError("classify needs trained weights: --weights FILE, or --weights digits, which is built in")
+        raise UserError("classify needs trained weights: use --weights FILE, or the built-in --weights digits")
     options.weights = registry.locate(options.weights)
     items = list(sources.expanded(options.images))
     frames = options.headless or options.output is not None or any(kind != sources.IMAGES for kind, _, _ in items)
     if options.smoothing and not frames:
-        raise UserError("--smoothing is for videos and cameras")
+        raise UserError("--smoothing works only for videos and cameras")
     net = net_from(options, profile=profile_name(options.profile))
     if options.labels is not None:
         net.labels = read_labels(options.labels, net.variant.num_classes)
@@ -97,26 +111,26 @@ def run(options: argparse.Namespace) -> int:
 
 
 def as_jetson_inference(options: argparse.Namespace) -> None:
-    """Set what ``--network`` stands for, and the defaults where it is not given."""
+    """Fill in the options implied by ``--network``, or the usual defaults without it."""
     if options.network is None:
         options.topk = options.topk or TOPK
         options.threshold = options.threshold or 0.0
         return
     if options.network.lower() != "alexnet":
-        raise UserError(f"of jetson-inference's networks there is only --network alexnet here, not '{options.network}'")
+        raise UserError(f"--network supports only alexnet, not '{options.network}'")
     from ..weights import registry
 
     options.topk = options.topk or JETSON_TOPK
     options.threshold = JETSON_THRESHOLD if options.threshold is None else options.threshold
     if options.weights is None:
         options.weights = registry.locate("bvlc_alexnet")
-    if options.profile is None:  # c/imageNet.cpp, preProcess: by the kind of the model
+    if options.profile is None:  # c/imageNet.cpp, preProcess: depends on the file format
         onnx = os.path.splitext(options.weights)[1].lower() in JETSON_ONNX
         options.profile = "jetson-inference-onnx" if onnx else "jetson-inference"
 
 
 def _images(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
-    """Images alone: in batches, as tables or as one JSON document."""
+    """Classify images in batches; print tables or one JSON document."""
     if not options.json:
         console.write(f"{device_line(net, options)}, variant {net.variant.name}, profile {net.variant.profile}\n")
     results: List[Dict[str, Any]] = []
@@ -135,8 +149,8 @@ def _images(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
 
 
 def _classified(net: Any, items: List[Item], options: argparse.Namespace) -> Iterator[Dict[str, Any]]:
-    """``{"path", "predictions"}`` or ``{"path", "error"}`` for each image, in order."""
-    waiting: List[Tuple[str, Any]] = []  # path, preprocessed image or the error
+    """Yield ``{"path", "predictions"}`` or ``{"path", "error"}`` for each image, in order."""
+    waiting: List[Tuple[str, Any]] = []  # path; preprocessed image or error
     for _, path, error in items:
         waiting.append((path, error or _preprocessed(net, path)))
         if len(waiting) == CLASSIFY_BATCH:
@@ -154,7 +168,7 @@ def _classify_batch(net: Any, waiting: List[Tuple[str, Any]], options: argparse.
         if isinstance(image, UserError):
             yield {"path": path, "error": str(image)}
             continue
-        yield {"path": path, "predictions": above(next(rows), options.threshold)}
+        yield {"path": path, "predictions": filter_by_threshold(next(rows), options.threshold)}
 
 
 def _preprocessed(net: Any, path: str) -> Any:

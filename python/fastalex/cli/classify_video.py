@@ -1,4 +1,4 @@
-"""``fastalex classify`` on videos and cameras: frame by frame, to a window, a file, or lines of JSON."""
+"""The part of ``fastalex classify`` for videos and cameras: frames to a window, a file, or lines of JSON."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..video import overlay, sources
 from ..video.sinks import open_sink
 from ..video.sources import IMAGES, Frame, Size, Source
 from .common import OK, USAGE_ERROR, device_line, net_facts
-from .predictions import Item, above
+from .predictions import Item, filter_by_threshold
 
-RATE_WEIGHT = 0.1  # of the newest frame in the frames a second that are shown
+RATE_WEIGHT = 0.1  # weight of the newest frame in the moving average of frames per second
 
 
 def classify(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
-    """Classify all sources, one after the other. What goes wrong with one is one sentence, and the next is taken."""
+    """Classify all sources, one after the other. An error of one is reported, and the next one is tried."""
     run = _Run(options, net)
     run.begin()
     whole = False
@@ -31,7 +31,7 @@ def classify(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
             if not run.source(kind, path, error):
                 break
         whole = True
-    except KeyboardInterrupt:  # the usual end of a camera: what was written is kept
+    except KeyboardInterrupt:  # the usual way to stop a camera: the output is kept
         whole = True
         raise
     finally:
@@ -42,7 +42,8 @@ def classify(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
 class Smoothing:
     """The moving average of jetson-inference's ``c/imageNet.cpp``, ``applySmoothing``.
 
-    :param weight: of the newest frame; above 1 a number of frames, whose reciprocal is the weight; 0 and 1: none.
+    :param weight: of the newest frame; above 1, a number of frames, whose reciprocal is the weight. 0 and 1 turn the
+        smoothing off.
     """
 
     def __init__(self, weight: float) -> None:
@@ -51,10 +52,11 @@ class Smoothing:
 
     @property
     def on(self) -> bool:
+        """Whether there is any smoothing."""
         return 0 < self.weight < 1
 
     def add(self, probabilities: np.ndarray) -> np.ndarray:
-        """The average with the float32 probabilities ``[classes]`` of one more frame."""
+        """Add the float32 probabilities ``[classes]`` of one more frame, and return the average."""
         if self._mean is None:
             self._mean = probabilities.copy()
         else:
@@ -63,18 +65,19 @@ class Smoothing:
 
 
 class _Run:
-    """One run of the command: its network, its sink, and how it goes."""
+    """One run of the command: its network, its sink, and its state."""
 
     def __init__(self, options: argparse.Namespace, net: Any) -> None:
         self.options, self.net = options, net
         self.lines = options.headless or options.json
-        # A window is what remains when nothing else was asked for.
+        # Without any other kind of output, the sink is a window.
         self.sink = open_sink(options.output) if options.output is not None or not self.lines else None
         self.failed = False
         self._sink_failed: Optional[UserError] = None
-        self._best: Any = None  # source and label of the last line that was printed
+        self._best: Any = None  # source and label of the last printed line
 
     def begin(self) -> None:
+        """Print the settings of the network."""
         facts = dict(net_facts(self.net), profile=self.net.variant.profile)
         if self.lines:
             console.write_json_line(facts)
@@ -83,11 +86,12 @@ class _Run:
             console.write(f"{line}, variant {facts['variant']}, profile {facts['profile']}")
 
     def end(self, whole: bool) -> None:
+        """Close the sink; ``whole`` says that its output is complete."""
         if self.sink is not None:
             self.sink.close(whole)
 
     def source(self, kind: str, path: str, error: Optional[UserError]) -> bool:
-        """False if the user has seen enough."""
+        """Classify the frames of one source; return False if the user closed the window."""
         try:
             if error is not None:
                 raise error
@@ -96,7 +100,7 @@ class _Run:
             options = self.options
             size = Size(options.input_width, options.input_height, options.input_rate)
             with sources.open_source(kind, path, size) as source:
-                console.note(f"{path} is read by {source.reader}")
+                console.note(f"reading {path} with {source.reader}")
                 return self._frames(path, itertools.islice(source, options.frames), source)
         except UserError as problem:
             if problem is self._sink_failed:  # no later frame could be written either
@@ -112,7 +116,7 @@ class _Run:
         rate, last = None, None
         for frame in frames:
             began = time.perf_counter()
-            predictions = above(self._ranked(frame.pixels, smoothing), self.options.threshold)
+            predictions = filter_by_threshold(self._ranked(frame.pixels, smoothing), self.options.threshold)
             now = time.perf_counter()
             if last is not None and now > last:
                 newest = 1 / (now - last)
@@ -120,7 +124,7 @@ class _Run:
             last = now
             facts = {
                 "source": name,
-                "frame": frame.index,
+                "frame": frame.number,
                 "time_s": round(frame.time_s, 6),
                 "height": frame.pixels.shape[0],
                 "width": frame.pixels.shape[1],
@@ -135,11 +139,13 @@ class _Run:
 
     def _ranked(self, pixels: np.ndarray, smoothing: Smoothing) -> List[Any]:
         if not smoothing.on:
-            return self.net.classify_frame(pixels, "BGR", self.options.topk)
+            ranked: List[Any] = self.net.classify_frame(pixels, "BGR", self.options.topk)
+            return ranked
         mean = smoothing.add(self.net.run_frame(pixels, "BGR", softmax=True)[0])
         ranks = np.where(np.isnan(mean), np.inf, mean)  # NaN counts as larger than any number, as in top_k
         best = np.argsort(-ranks, kind="stable")[: self.options.topk]
-        return self.net.label_top_k(mean[best][None], best[None])[0]
+        ranked = self.net.label_top_k(mean[best][None], best[None])[0]
+        return ranked
 
     def _show(self, facts: Dict[str, Any], frame: Frame, source: Optional[Source], rate: Optional[float]) -> bool:
         if self.lines:
@@ -148,22 +154,23 @@ class _Run:
             self._print_change(facts)
         if self.sink is None:
             return True
-        pixels = np.array(frame.pixels)  # a source may use its memory again
+        pixels = np.array(frame.pixels)  # a copy, because a source may reuse its memory
         overlay.draw(pixels, [_text(row) for row in facts["predictions"]], rate)
         try:
-            return self.sink.put(pixels, frame.time_s, source.rate if source else 1.0, facts["source"])
+            going: bool = self.sink.put(pixels, frame.time_s, source.rate if source else 1.0, facts["source"])
+            return going
         except UserError as problem:
             self._sink_failed = problem
             raise
 
     def _print_change(self, facts: Dict[str, Any]) -> None:
-        """A line when the best class has changed: thirty a second are no news."""
+        """Print a line if the best class has changed, rather than one per frame."""
         best = facts["predictions"][0] if facts["predictions"] else None
         label = best["label"] if best else "nothing above the threshold"
         if (facts["source"], label) != self._best:
             self._best = (facts["source"], label)
-            said = _text(best) if best else label
-            console.write(console.printable(f"{facts['source']}, frame {facts['frame']}: {said}"))
+            text = _text(best) if best else label
+            console.write(console.printable(f"{facts['source']}, frame {facts['frame']}: {text}"))
 
 
 def _still(path: str) -> Frame:

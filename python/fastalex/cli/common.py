@@ -1,4 +1,4 @@
-"""What the commands share: the network that the options ask for, and what is said of it."""
+"""Functions shared by the commands: building a network from options, and describing it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from ..errors import UserError
 OK, BROKEN, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
 MAX_BATCH = 4096
 
-_SYNSET = re.compile(r"n\d{8} ")
+_SYNSET = re.compile(r"n\d{8} ")  # WordNet identifier
 
 
 def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
+    """Build the :class:`~fastalex.AlexNet` that ``options`` describe, with ``overrides`` as further arguments."""
     from ..model import AlexNet
 
     return AlexNet(
@@ -32,6 +33,7 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
 
 
 def net_facts(net: Any) -> Dict[str, Any]:
+    """Return the settings of ``net`` for JSON output."""
     return {
         "version": __version__,
         "variant": net.variant.name,
@@ -46,21 +48,22 @@ def net_facts(net: Any) -> Dict[str, Any]:
 
 
 def isa(net: Any) -> Optional[str]:
+    """Return the instruction set that ``net`` uses; None if it does not run on the CPU backend."""
     from .. import _core
 
     return _core.cpu_isa() if net.device == "cpu" else None
 
 
 def device_line(net: Any, options: argparse.Namespace) -> str:
-    """``device auto chose cpu (v3, 2 threads)``: no choice is made in silence."""
+    """Describe the device of ``net``, and that it was chosen: ``device auto chose cpu (v3, 2 threads)``."""
     chosen = f"device auto chose {net.device}" if options.device == "auto" else f"device {net.device}"
-    level = isa(net)
+    instructions = isa(net)
     threads = "1 thread" if net.threads == 1 else f"{net.threads} threads"
-    return f"{chosen} ({level}, {threads})" if level else chosen
+    return f"{chosen} ({instructions}, {threads})" if instructions else chosen
 
 
 def check_file(options: argparse.Namespace, loaded: Any, variant: Any, arrays: Any) -> None:
-    """Hold what was read against the file's own graph, unless --no-check says otherwise.
+    """Compare the network with the graph in its weights file, unless --no-check is given.
 
     :raises UserError: if they differ.
     """
@@ -71,15 +74,21 @@ def check_file(options: argparse.Namespace, loaded: Any, variant: Any, arrays: A
 
 
 def profile_name(name: Optional[str]) -> Optional[str]:
+    """Return the full name of the preprocessing profile ``name``.
+
+    :raises UserError: if there is no such profile.
+    """
     from ..images import profiles
 
     return profiles.get(name).name if name is not None else None
 
 
 def read_labels(path: str, count: int) -> List[str]:
-    """The names in a file, one a line; WordNet identifiers before them, as in ``ilsvrc12_synset_words.txt``, are cut.
+    """Read class names from a file with one name per line.
 
-    :raises UserError: if it cannot be read or has not ``count`` names.
+    WordNet identifiers in front of the names, as in ``ilsvrc12_synset_words.txt``, are removed.
+
+    :raises UserError: if the file cannot be read or does not have ``count`` names.
     """
     try:
         with open(path, encoding="utf-8-sig") as stream:
@@ -89,11 +98,15 @@ def read_labels(path: str, count: int) -> List[str]:
     while labels and not labels[-1].strip():
         labels.pop()
     if len(labels) != count:
-        raise UserError(f"the labels '{path}' are {len(labels)}, but the network has {count} classes")
+        raise UserError(f"'{path}' has {len(labels)} labels, but the network has {count} classes")
     return labels
 
 
 def not_negative(name: str, value: Optional[int]) -> int:
+    """Return ``value`` of the option ``name``.
+
+    :raises UserError: if it is negative or None.
+    """
     if value is None or value < 0:
-        raise UserError(f"{name} must not be below 0, not {value}")
+        raise UserError(f"{name} must be 0 or more, not {value}")
     return value

@@ -1,4 +1,4 @@
-"""The commands ``fastalex convert`` and ``fastalex weights``."""
+"""The command ``fastalex convert``."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from .._util import console
 from ..errors import UserError
 from .common import check_file, read_labels
-from .options import add_check, add_command, positive
+from .options import add_check, add_command, add_labels, add_variant, add_weights, positive
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "convert", run, "write weights of any format as .safetensors or .npz")
-    parser.add_argument("input", metavar="IN", help="a weights file, or a name that 'fastalex weights' lists")
-    parser.add_argument("output", metavar="OUT", help="the file to write, .safetensors or .npz")
-    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
-    parser.add_argument("--num-classes", type=positive, metavar="N", help="refuse weights of another number")
-    parser.add_argument("--labels", metavar="FILE", help="names of the classes to write with them, one a line, UTF-8")
+    parser = add_command(commands, "convert", run, "convert weights of any format to .safetensors or .npz")
+    add_weights(parser, "input", metavar="IN")
+    parser.add_argument("output", metavar="OUT", help="file to write, .safetensors or .npz")
+    add_variant(parser, "detected from the file")
     parser.add_argument(
-        "--conv-only", action="store_true", help="write the convolutions alone, which are all that LPIPS needs"
+        "--num-classes", type=positive, metavar="N", help="fail if the weights have another number of classes"
     )
+    add_labels(parser, "to store in OUT")
+    parser.add_argument("--conv-only", action="store_true", help="write only the convolutions, which LPIPS uses")
     add_check(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the weights ``options.input`` in another format, with the variant that they are for."""
+    """Write the weights ``options.input`` in another format, with their variant in the metadata."""
     from .. import weights
     from ..networks import variants
     from ..weights import adapt, initial, quantized, registry
@@ -36,10 +36,10 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
     loaded = weights.load(registry.locate(options.input))
     if options.variant is None:
-        found = adapt.find(loaded)
-        base, note = found.variant, found.note
+        match = adapt.find(loaded)
+        base, note = match.variant, match.note
     else:
-        base, note = options.variant, "as you said"
+        base, note = options.variant, "set by --variant"
     classes = options.num_classes or (adapt.class_count(loaded) if isinstance(base, str) else None)
     row = variants.get(base, num_classes=classes)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         convolutions = (layer for layer in row.layers() if layer.op == "conv")
         arrays = {name: arrays[name] for layer in convolutions for name in layer.param_shapes}
     metadata = dict(loaded.metadata)  # source and license stay with the weights
-    for key in quantized.KEYS:  # what is written is float32
+    for key in quantized.KEYS:  # the output is float32
         metadata.pop(key, None)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
     metadata.update(weights.metadata_for(row, labels if labels and len(labels) == row.num_classes else None))

@@ -1,4 +1,4 @@
-"""What ``fastalex info`` finds out about this installation and this machine."""
+"""The diagnosis that ``fastalex info`` prints: the state of this installation and this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Dict, List, Optional
 from .._version import __version__
 from ..errors import BackendError, UserError
 
-#: Module, distributions that may hold it, what it is for.
+#: Module, distributions that may contain it, purpose.
 OPTIONAL = (
     ("rich", ("rich",), "tables on the command line"),
     ("torch", ("torch",), "the PyTorch reference, tensors as input, training"),
@@ -26,10 +26,10 @@ REQUIRED = (("numpy", ("numpy",), "arrays"), ("PIL", ("Pillow", "pillow"), "imag
 
 
 def collect() -> Dict[str, Any]:
-    """Everything ``info`` shows, as plain values. Raises nothing for what it finds.
+    """Collect everything that ``info`` shows, as plain values. Problems are reported in the result, not raised.
 
     ``ok`` is false if the native engine cannot be loaded, no backend works, the bundled weights are damaged, or a
-    self-test fails; ``problems`` then holds the sentences that say so.
+    self-test fails; ``problems`` then has a sentence for each.
     """
     report: Dict[str, Any] = {
         "version": __version__,
@@ -52,40 +52,40 @@ def _engine() -> Dict[str, Any]:
         from .. import _core
     except ImportError as error:
         return {"engine": str(error), "build": {}, "isa": None, "backends": [], "gpus": [], "selftest": []}
-    found = {"engine": "", "build": _core.build_info(), "backends": _core.backends()}
-    found["gpus"] = _gpus([entry["name"] for entry in found["backends"] if entry["available"]])
+    report: Dict[str, Any] = {"engine": "", "build": _core.build_info(), "backends": _core.backends()}
+    report["gpus"] = _gpus([entry["name"] for entry in report["backends"] if entry["available"]])
     try:
-        found["isa"] = _core.cpu_isa()
+        report["isa"] = _core.cpu_isa()
     except BackendError:  # the cpu backend's entry has the reason
-        found["isa"] = None
-    found["selftest"] = _selftest([entry["name"] for entry in found["backends"] if entry["available"]])
-    return found
+        report["isa"] = None
+    report["selftest"] = _selftest([entry["name"] for entry in report["backends"] if entry["available"]])
+    return report
 
 
 def _gpus(backends: List[str]) -> List[Dict[str, Any]]:
-    """Every GPU of every backend: its facts, the device file that knows it, and where its tuning rules come from."""
+    """Describe every GPU of every backend: properties, matching device file, and source of the tuning rules."""
     from ..runtime import device_spec
     from ..tuning import rules
 
-    found = []
-    for place in (device_spec.DeviceSpec(name, gpu) for name in backends for gpu in device_spec.gpus(name)):
-        gpu = place.gpu
+    entries = []
+    for backend, gpu in ((name, gpu) for name in backends for gpu in device_spec.gpus(name)):
+        device = device_spec.DeviceSpec(backend, gpu)
         known = rules.known_as(gpu)
-        entry = dict(vars(gpu), device=place.name, driver_cuda=gpu.driver_version)
+        entry = dict(vars(gpu), device=device.name, driver_cuda=gpu.driver_version)
         entry.update(
             recognized=known.device.name if known.device else None,
             card=known.card.name if known.card else None,
-            tuning=rules.choose(place).source,
+            tuning=rules.choose(device).source,
         )
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def _selftest(backends: List[str]) -> List[Dict[str, Any]]:
-    from ..runtime import precisions
+    from ..runtime import device_spec
     from ..selftest import checks
 
-    quick = [name for name in backends if not precisions.runs_engines(name)]  # an engine for each case takes minutes
+    quick = [name for name in backends if not device_spec.runs_engines(name)]  # an engine for each case takes minutes
     return [outcome._asdict() for outcome in checks.run_all(quick)]
 
 
@@ -97,7 +97,7 @@ def _problems(report: Dict[str, Any]) -> List[str]:
 
     status = {entry["name"]: entry for entry in report["backends"]}
     if not any(status[name]["available"] for name in AUTO_ORDER):
-        problems.append(f"no backend works here: {status['cpu']['reason']}")
+        problems.append(f"no backend works on this machine: {status['cpu']['reason']}")
     problems += [
         "the bundled weights '{name}' cannot be used: {reason}".format(**row)
         for row in report["weights"]
@@ -107,7 +107,8 @@ def _problems(report: Dict[str, Any]) -> List[str]:
     if failed:
         first = failed[0]
         problems.append(
-            f"{len(failed)} of {len(report['selftest'])} self-tests failed, the first is {first['case']} on {first['backend']}: {first['reason']}"
+            f"{len(failed)} of {len(report['selftest'])} self-tests failed; the first is {first['case']} on "
+            f"{first['backend']}: {first['reason']}"
         )
     return problems
 
@@ -115,33 +116,34 @@ def _problems(report: Dict[str, Any]) -> List[str]:
 def _cpu() -> Dict[str, Any]:
     from ..hardware import devices
 
-    found = devices.cpu()
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else found.cores
-    return {"model": found.model, "machine": found.machine, "cores": found.cores, "usable_cores": usable}
+    cpu = devices.cpu()
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cpu.cores
+    return {"model": cpu.model, "machine": cpu.machine, "cores": cpu.cores, "usable_cores": usable}
 
 
 def _device() -> Dict[str, Any]:
     from ..hardware import devices
 
     try:
-        found = devices.recognize()
+        match = devices.recognize()
     except UserError as error:
         return {"name": None, "title": None, "card": None, "reason": str(error)}
     return {
-        "name": found.device.name if found.device else None,
-        "title": found.device.title if found.device else None,
-        "card": found.card.name if found.card else None,
-        "reason": found.reason,
+        "name": match.device.name if match.device else None,
+        "title": match.device.title if match.device else None,
+        "card": match.card.name if match.card else None,
+        "reason": match.reason,
     }
 
 
 def _package(module: str, distributions: Any, purpose: str) -> Dict[str, Any]:
-    """Looks without importing: importing some of these takes seconds."""
+    """Look for a package without importing it, which takes seconds for some."""
     try:
-        found = importlib.util.find_spec(module) is not None
+        installed = importlib.util.find_spec(module) is not None
     except (ImportError, ValueError):
-        found = False
-    return {"name": module, "found": found, "version": _version(distributions) if found else None, "purpose": purpose}
+        installed = False
+    version = _version(distributions) if installed else None
+    return {"name": module, "found": installed, "version": version, "purpose": purpose}
 
 
 def _version(distributions: Any) -> Optional[str]:
@@ -156,7 +158,7 @@ def _version(distributions: Any) -> Optional[str]:
 def _weights() -> List[Dict[str, Any]]:
     from .. import weights
 
-    found = []
+    entries = []
     for name in weights.BUNDLED:
         entry: Dict[str, Any] = {"name": name, "path": str(weights.bundled(name))}
         try:
@@ -166,5 +168,5 @@ def _weights() -> List[Dict[str, Any]]:
             entry.update(bytes=os.path.getsize(entry["path"]), reason="")
         except (UserError, OSError) as error:
             entry.update(variant=None, classes=None, bytes=None, reason=str(error))
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries

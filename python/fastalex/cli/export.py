@@ -1,4 +1,4 @@
-"""The command ``fastalex export``: a network as a file for other programs."""
+"""The command ``fastalex export``, which writes a network as a file for other programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Dict
 from .._util import console
 from ..errors import UserError
 from .common import check_file, read_labels
-from .options import add_check, add_command, add_engine, positive
+from .options import add_check, add_command, add_engine, add_labels, add_variant, add_weights, positive
 
 ANY_BATCH = "any"
 SUFFIXES = {".onnx": "onnx", ".engine": "engine", ".plan": "engine"}
@@ -17,22 +17,34 @@ SUFFIXES = {".onnx": "onnx", ".engine": "engine", ".plan": "engine"}
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(
-        commands, "export", run, "write a network for other programs: an ONNX file or a TensorRT engine"
-    )
-    parser.add_argument("weights", metavar="WEIGHTS", help="a weights file, 'digits', or what 'fastalex weights' lists")
-    parser.add_argument("output", metavar="OUT", help="the file to write")
-    parser.add_argument("--to", choices=("onnx", "engine"), help="default: by OUT's suffix, .onnx, .engine or .plan")
-    parser.add_argument("--variant", metavar="V", help="see 'fastalex summary'; default: found from the file")
-    parser.add_argument("--input-size", type=positive, metavar="S", help="side of the input; default: the variant's")
+    parser = add_command(commands, "export", run, "export a network as an ONNX file or a TensorRT engine")
+    add_weights(parser, "weights", metavar="WEIGHTS")
+    parser.add_argument("output", metavar="OUT", help="file to write")
     parser.add_argument(
-        "--batch", type=_batch, default=1, metavar="N", help="images at a time (1); onnx: 'any'; engine: the most"
+        "--to", choices=("onnx", "engine"), help="format (default: from the suffix of OUT, .onnx, .engine or .plan)"
     )
-    parser.add_argument("--softmax", action="store_true", help="probabilities instead of logits")
-    parser.add_argument("--labels", metavar="FILE", help="onnx: names of the classes to write with it, one a line")
-    parser.add_argument("--device", default="tensorrt", metavar="D", help="engine: tensorrt (default) or tensorrt:1")
-    parser.add_argument("--precision", metavar="T", help="engine: fp32 (default) or fp16")
-    parser.add_argument("--fc-weights", metavar="T", help="engine: as --precision (default), int8 or int4")
+    add_variant(parser, "detected from the file")
+    parser.add_argument(
+        "--input-size", type=positive, metavar="S", help="side of the input in pixels (default: the variant's own)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=_batch,
+        default=1,
+        metavar="N",
+        help="batch size; 'any' for an ONNX file of any batch size; for an engine the largest one (default: 1)",
+    )
+    parser.add_argument("--softmax", action="store_true", help="output probabilities instead of logits")
+    add_labels(parser, "to store in an ONNX file")
+    parser.add_argument(
+        "--device", default="tensorrt", metavar="D", help="GPU of the engine, such as tensorrt:1 (default: tensorrt)"
+    )
+    parser.add_argument("--precision", metavar="T", help="precision of the engine: fp32 or fp16 (default: fp32)")
+    parser.add_argument(
+        "--fc-weights",
+        metavar="T",
+        help="precision of the engine's fully connected weights, such as int8 or int4 (default: that of --precision)",
+    )
     add_engine(parser)
     add_check(parser)
 
@@ -42,23 +54,24 @@ def _batch(text: str) -> Any:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write the network that ``options.weights`` are for as ``options.output``."""
+    """Write the network of ``options.weights`` to ``options.output``."""
     kind = options.to or SUFFIXES.get(os.path.splitext(options.output)[1].lower())
     if kind is None:
-        raise UserError(f"say what {options.output} is to be: --to onnx or --to engine")
+        raise UserError(f"the suffix of {options.output} is unknown: add --to onnx or --to engine")
     facts = _onnx(options) if kind == "onnx" else _engine(options)
     facts = dict(facts, output=options.output, to=kind, bytes=os.path.getsize(options.output))
     if options.json:
         console.write_json(facts)
     else:
         console.write(
-            f"{console.printable(options.output)}: {kind}, variant {facts['variant']}, batch {facts['batch']}, {facts['bytes']} bytes; {facts['note']}"
+            f"{console.printable(options.output)}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
+            f"{facts['bytes']} bytes; {facts['note']}"
         )
     return 0
 
 
 def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
-    """The weights as float32, dequantized where they are kept in fewer bits."""
+    """Write an ONNX file with float32 weights, dequantized if the file has quantized ones; return facts about it."""
     from .. import weights
     from .._util.files import replacing
     from ..networks import onnx_export, variants
@@ -70,7 +83,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
         ("engine", options.engine),
     ):
         if value is not None:
-            raise UserError(f"an ONNX file holds float32 for whatever reads it; leave out --{name}")
+            raise UserError(f"an ONNX file is always written in float32; leave out --{name}")
     loaded = weights.load(registry.locate(options.weights))
     base = options.variant or adapt.find(loaded).variant
     classes = adapt.class_count(loaded) if isinstance(base, str) else None
@@ -88,14 +101,14 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
 
 
 def _engine(options: argparse.Namespace) -> Dict[str, Any]:
-    """An engine for this machine's GPU and TensorRT."""
+    """Write an engine for this machine's GPU and TensorRT; return facts about it."""
     from ..model import AlexNet
     from ..weights import registry
 
     if options.batch == ANY_BATCH:
-        raise UserError("an engine needs its largest batch: --batch 8 serves 1 to 8 images")
+        raise UserError("an engine needs a largest batch size: --batch 8, for example, serves 1 to 8 images")
     if options.labels:
-        raise UserError("an engine holds no class names; leave out --labels")
+        raise UserError("an engine cannot store class names; leave out --labels")
     sizes = {"input_size": options.input_size} if options.input_size else {}
     net = AlexNet(
         options.variant,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 from .._util import console
 from .common import BROKEN, OK
@@ -12,11 +12,11 @@ from .options import add_command
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    add_command(commands, "info", run, "what was found here, what was refused and why, and a self-test")
+    add_command(commands, "info", run, "show what is installed and which backends work, and run a self-test")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the diagnosis; exit code 1 if something is broken."""
+    """Print the diagnosis; return exit code 1 if something is broken."""
     from . import diagnosis
 
     report = diagnosis.collect()
@@ -34,11 +34,9 @@ def _print_report(report: Dict[str, Any]) -> None:
     rows = [("fastalex", f"{report['version']} in {report['location']}")]
     rows += [("python", f"{report['python']} on {report['platform']}")]
     rows += [("build: " + key, build[key]) for key in build]
-    rows += [
-        ("CPU", "%s, %s, %d cores, %d usable" % tuple(cpu[k] for k in ("model", "machine", "cores", "usable_cores")))
-    ]
+    rows += [("CPU", f"{cpu['model']}, {cpu['machine']}, {cpu['cores']} cores, {cpu['usable_cores']} usable")]
     rows += [("instruction set", report["isa"] or "none")]
-    rows += [("device", device["card"] or device["title"] or "no device of devices/*.toml")]
+    rows += [("device", device["card"] or device["title"] or "not in devices/*.toml")]
     rows += [("", device["reason"])]
     console.table("", ("", ""), rows)
     _print_gpus(report)
@@ -52,12 +50,12 @@ def _print_report(report: Dict[str, Any]) -> None:
     ]
     console.table("Python packages", ("name", "version", "used for"), packages)
     weights = [(row["name"], row["variant"] or "-", row["bytes"] or "-", row["path"]) for row in report["weights"]]
-    console.table("Weights that come with fastalex", ("name", "variant", "bytes", "path"), weights, right=("bytes",))
+    console.table("Bundled weights", ("name", "variant", "bytes", "path"), weights, right=("bytes",))
     _print_selftest(report["selftest"])
 
 
 def _print_gpus(report: Dict[str, Any]) -> None:
-    """The GPUs that a backend can use; nothing where there is none, the backends' table then says why."""
+    """Print the GPUs that a backend can use. Without any, print nothing: the table of backends says why."""
     rows = []
     for gpu in report["gpus"]:
         about = (
@@ -65,18 +63,18 @@ def _print_gpus(report: Dict[str, Any]) -> None:
         )
         rows.append((gpu["device"], gpu["name"], about, gpu["card"] or gpu["recognized"] or "-", gpu["tuning"]))
     if rows:
-        console.table("GPUs", ("device", "name", "what it is", "known as", "tuning"), rows)
+        console.table("GPUs", ("device", "name", "hardware", "known as", "tuning"), rows)
 
 
 def _print_selftest(outcomes: List[Dict[str, Any]]) -> None:
-    """One row for each op of each backend, and one for each case that failed."""
-    rows = []
+    """Print one row for each op of each backend, and one for each case that failed."""
+    rows: List[Tuple[Any, ...]] = []
     for backend, op in dict.fromkeys((row["backend"], row["op"]) for row in outcomes):
         group = [row for row in outcomes if (row["backend"], row["op"]) == (backend, op)]
         failed = [row for row in group if not row["ok"]]
-        shares = [row["share"] for row in group if row["share"] is not None]
-        share = f"{max(shares):.3f}" if shares else "-"
-        rows.append((backend, op, len(group), share, f"{len(failed)} failed" if failed else "passed"))
+        errors = [row["share"] for row in group if row["share"] is not None]
+        largest = f"{max(errors):.3f}" if errors else "-"
+        rows.append((backend, op, len(group), largest, f"{len(failed)} failed" if failed else "passed"))
         rows += [("", row["case"], "", "", "FAILED: " + row["reason"]) for row in failed]
     columns = ("backend", "op", "cases", "error / bound", "result")
     console.table("Self-test against the naive backend", columns, rows, right=("cases", "error / bound"))

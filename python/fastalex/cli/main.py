@@ -1,8 +1,8 @@
-"""The command ``fastalex``: collects the commands, runs one, and turns its errors into sentences and exit codes.
+"""Entry point of the command line: parses the arguments, runs one command, and reports its errors.
 
-Exit codes: 0; 1 if ``info`` finds something broken; 2, with one sentence on standard error, for what the caller can
-mend; 130 if interrupted; 141 if the reader of the output went away (as if by SIGPIPE).
-Modules that cost time to load are imported inside the commands.
+Exit codes: 0 on success; 1 if ``info`` finds a problem; 2, with one sentence on standard error, for an error that the
+caller can fix; 130 if interrupted; 141 if the reader of the output went away (as after SIGPIPE).
+Modules that are slow to load are imported inside the commands.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from . import (
 )
 from .common import INTERRUPTED, OK, PIPE_CLOSED, USAGE_ERROR
 
-# In the order in which --help lists them.
+# In the order of --help.
 COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, train, evaluate)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the command line ``argv`` (default: the process's) and return the exit code. Prints; never exits."""
+    """Run the command line ``argv`` (default: that of the process) and return the exit code. Never exits."""
     try:
         return _main(sys.argv[1:] if argv is None else list(argv))
     except KeyboardInterrupt:
@@ -49,26 +49,28 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     except (UserError, BackendError) as error:
         console.error(str(error))
     except MemoryError:
-        console.error("there is not enough memory for this; try a smaller batch or network")
+        console.error("there is not enough memory; try a smaller batch or network")
     except ImportError as error:
-        console.error(f"the installation is not complete ({error}); install fastalex again")
+        console.error(f"the installation is incomplete ({error}); install fastalex again")
     except OSError as error:
-        console.error(f"{error.strerror or error}{(f': {error.filename}' if error.filename else '')}")
+        where = f": {error.filename}" if error.filename else ""
+        console.error(f"{error.strerror or error}{where}")
     return USAGE_ERROR
 
 
 def _main(argv: List[str]) -> int:
     try:
         options, unknown = _parser().parse_known_args(argv)
-    except SystemExit:  # --help or --version, whose text argparse has handed to _Parser
+    except SystemExit:  # --help or --version; _Parser has printed the text
         return OK
     if unknown:  # argparse itself would point to the help of the whole program
         raise UserError(f"unknown arguments: {' '.join(unknown)} (see: fastalex {options.command} --help)")
-    return options.run(options)
+    code: int = options.run(options)
+    return code
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one sentence, and writes through :mod:`fastalex._util.console`."""
+    """An argument parser that raises one-sentence errors and prints through :mod:`fastalex._util.console`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
@@ -82,7 +84,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog="fastalex", description="The AlexNet family on this machine: classify, inspect, measure.")
+    parser = _Parser(prog="fastalex", description="Run, inspect, measure and train networks of the AlexNet family.")
     parser.add_argument("--version", action="version", version="fastalex " + __version__)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""What ``fastalex classify`` prints of a prediction, for images and for frames."""
+"""The predictions that ``fastalex classify`` prints, for images and for frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from ..errors import UserError
 Item = Tuple[str, str, Optional[UserError]]  # kind, path, error
 
 
-def above(ranked: List[Any], threshold: float) -> List[Dict[str, Any]]:
-    """Predictions as they are printed: those of at least ``threshold``. NaN stays, it must not go unnoticed."""
+def filter_by_threshold(ranked: List[Any], threshold: float) -> List[Dict[str, Any]]:
+    """Return the predictions with a probability of at least ``threshold``, as JSON rows.
+
+    A NaN is kept, because it must not go unnoticed.
+    """
     rows = [dict(rank=index + 1, **item._asdict()) for index, item in enumerate(ranked)]
     return [row for row in rows if not row["probability"] < threshold]

@@ -8,20 +8,28 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 from .._util import console
 from ..errors import UserError
 from .common import MAX_BATCH, OK, net_facts, net_from
-from .options import add_command, add_numbers, positive
+from .options import add_command, add_precision, positive
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "summary", run, "the layers of a network, or the list of networks")
-    parser.add_argument("variant", nargs="?", metavar="VARIANT", help="left out: list the variants")
-    parser.add_argument("--num-classes", type=positive, metavar="N", help="width of the last layer")
-    parser.add_argument("--input-size", type=positive, metavar="S", help="side of the input in pixels")
-    parser.add_argument("--weights", metavar="W", help="take the variant from this file, or check that it fits")
+    parser = add_command(commands, "summary", run, "list the network variants, or show the layers of one")
+    parser.add_argument(
+        "variant", nargs="?", metavar="VARIANT", help="network variant to show; without one, all are listed"
+    )
+    parser.add_argument(
+        "--num-classes", type=positive, metavar="N", help="number of classes (default: the variant's own)"
+    )
+    parser.add_argument(
+        "--input-size", type=positive, metavar="S", help="side of the input in pixels (default: the variant's own)"
+    )
+    parser.add_argument(
+        "--weights", metavar="W", help="weights file, or 'digits', to take the variant from or to check VARIANT against"
+    )
     parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
-    parser.add_argument("--kernels", action="store_true", help="print which kernel serves each layer on --device")
-    add_numbers(parser)
-    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="with --kernels: batch size (1)")
+    parser.add_argument("--kernels", action="store_true", help="print the kernels of each layer on --device")
+    add_precision(parser)
+    parser.add_argument("--batch", type=positive, default=1, metavar="N", help="batch size for --kernels (default: 1)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -59,7 +67,7 @@ def _summarize_kernels(options: argparse.Namespace) -> int:
     sizes = {"num_classes": options.num_classes, "input_size": options.input_size}
     net = net_from(options, **{key: value for key, value in sizes.items() if value})
     if options.batch > MAX_BATCH:
-        raise UserError(f"--batch may be at most {MAX_BATCH}, not {options.batch}")
+        raise UserError(f"--batch must be at most {MAX_BATCH}, not {options.batch}")
     facts = dict(net_facts(net), batch=options.batch, **net.kernels(options.batch))
     if options.json:
         console.write_json(facts)
@@ -109,16 +117,16 @@ def _list_variants(options: argparse.Namespace) -> int:
         console.write_json({"variants": [{key: getattr(row, key) for key in keys} for row in rows]})
         return OK
     cells = [(row.name, row.input_size, f"{row.params:,}", row.summary) for row in rows]
-    console.table("", ("variant", "input", "parameters", "what it is"), cells, right=("input", "parameters"))
+    console.table("", ("variant", "input", "parameters", "description"), cells, right=("input", "parameters"))
     return OK
 
 
-def _load_weights(given: Optional[str]) -> Any:
-    if given is None:
+def _load_weights(name: Optional[str]) -> Any:
+    if name is None:
         return None
     from .. import weights
 
-    return weights.load_named(given)
+    return weights.load_named(name)
 
 
 def _shape(sides: Sequence[int]) -> str:
@@ -126,12 +134,15 @@ def _shape(sides: Sequence[int]) -> str:
 
 
 def _print_kernels(facts: Dict[str, Any]) -> None:
-    """The kernels of one network: what ``AlexNet.kernels`` found."""
+    """Print the kernels of one network, as returned by ``AlexNet.kernels``."""
     cells = []
     for step in facts["steps"]:
         cells.append((", ".join(step["layers"]), step["candidate"], step.get("split", 1), *_kernel(step, 0)))
         cells += [("", "", "", *_kernel(step, index)) for index in range(1, len(step["kernels"]))]
-    title = f"{facts['variant']} on {facts['device']}, {facts['precision']}, fc weights {facts['fc_weights']}, batch {facts['batch']}"
+    title = (
+        f"{facts['variant']} on {facts['device']}, {facts['precision']}, fc weights {facts['fc_weights']}, "
+        f"batch {facts['batch']}"
+    )
     title += "; one CUDA graph" if facts["graph"] else ""
     console.table(
         title, ("layers", "chosen", "split", "kernel", "grid", "threads", "shared B"), cells, right=("split",)
@@ -143,5 +154,5 @@ def _print_kernels(facts: Dict[str, Any]) -> None:
 def _kernel(step: Dict[str, Any], index: int) -> Any:
     if index >= len(step["kernels"]):
         return "", "", "", ""
-    one = step["kernels"][index]
-    return one["name"], " x ".join(map(str, one["grid"])), one["threads"], one["shared_bytes"]
+    kernel = step["kernels"][index]
+    return kernel["name"], " x ".join(map(str, kernel["grid"])), kernel["threads"], kernel["shared_bytes"]

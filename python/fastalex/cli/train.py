@@ -1,4 +1,4 @@
-"""The commands ``fastalex train`` and ``fastalex evaluate``."""
+"""The command ``fastalex train``."""
 
 from __future__ import annotations
 
@@ -8,43 +8,72 @@ from typing import Any, Dict
 
 from .._util import console
 from .common import not_negative
-from .options import add_command, positive
+from .options import add_command, add_profile, add_variant, positive
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "train", run, "train or fine-tune a network (needs PyTorch)")
+    parser = add_command(commands, "train", run, "train or fine-tune a network (requires PyTorch)")
     add = parser.add_argument
-    add("data", metavar="DIR", help="a folder of images for each class, tar shards, or train/ and val/ of either")
-    add("--val", metavar="DIR", help="validation images; default: DIR/val, else a share of DIR")
-    add("--holdout", type=float, default=0.1, metavar="S", help="that share of each class (0.1)")
-    add("--out", default="run", metavar="DIR", help="checkpoint, weights, logs and curves are written here (run)")
-    add("--recipe", metavar="R", help="paper (default), original, caffe, torchvision or jetbot (with --finetune)")
-    add("--variant", metavar="V", help="see 'fastalex summary'; default: the recipe's, or the weights'")
-    add("--finetune", metavar="W", help="start from these weights: a file, or what 'fastalex weights' lists")
-    add("--classes", type=positive, metavar="N", help="refuse data with another number of classes")
-    add("--epochs", type=positive, metavar="N", help="default: the recipe's, like those below")
-    add("--batch", type=positive, metavar="N", help="images of an update, over all devices")
-    add("--lr", type=float, metavar="X", help="learning rate")
-    add("--momentum", type=float, metavar="X", help="of the update")
-    add("--weight-decay", type=float, metavar="X", help="of the update")
-    add("--init", metavar="I", help="normal (the paper's), he (for narrow networks) or pytorch")
-    add("--dropout", metavar="D", help="halved (the paper's), inverted or off")
-    add("--crop", metavar="C", help="paper, inclusive, resized or center")
-    add("--color", metavar="C", help="PCA noise by eigenvalues or deviations, or off")
-    add("--no-flip", action="store_true", help="no reflections")
-    add("--input-size", type=positive, metavar="S", help="side of the input in pixels")
-    add("--profile", metavar="P", help="preprocessing; default: the recipe's, or the variant's own")
-    add("--seed", type=int, default=0, metavar="N", help="of everything that is random (0)")
-    add("--workers", type=int, default=2, metavar="N", help="processes that decode images, of each device (2)")
-    add("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, cuda:1; cuda:0,cuda:1 with columns")
-    add("--parallel", metavar="P", help="with torchrun: data (default), columns or hybrid")
-    add("--accumulate", type=positive, default=1, metavar="N", help="put each batch through in N parts (1)")
-    add("--amp", metavar="T", help="mixed precision: bf16, or fp16 on a GPU")
-    add("--save-every", type=positive, default=0, metavar="N", help="a checkpoint every N steps, too")
-    add("--resume", action="store_true", help="go on from the checkpoint in --out")
-    add("--bad-limit", type=int, default=100, metavar="N", help="unreadable images to put up with (100)")
-    add("--no-tensorboard", action="store_true", help="write no events for TensorBoard")
+    add(
+        "data",
+        metavar="DIR",
+        help="folder with one folder of images per class or with tar shards, or with train/ and val/ folders of either",
+    )
+    add("--val", metavar="DIR", help="validation images (default: DIR/val, otherwise a part of DIR)")
+    add("--holdout", type=float, default=0.1, metavar="S", help="fraction of each class in that part (default: 0.1)")
+    add("--out", default="run", metavar="DIR", help="folder for checkpoint, weights, logs and curves (default: run)")
+    add(
+        "--recipe",
+        metavar="R",
+        help="paper, original, caffe, torchvision or jetbot (default: paper, or jetbot with --finetune)",
+    )
+    add_variant(parser, "that of the weights or the recipe")
+    add("--finetune", metavar="W", help="start from these weights, a file or a name listed by 'fastalex weights'")
+    add("--classes", type=positive, metavar="N", help="fail if the data has another number of classes")
+    add("--epochs", type=positive, metavar="N", help="number of epochs (default: the recipe's)")
+    add("--batch", type=positive, metavar="N", help="images per update, over all devices (default: the recipe's)")
+    add("--lr", type=float, metavar="X", help="learning rate (default: the recipe's)")
+    add("--momentum", type=float, metavar="X", help="momentum of the update (default: the recipe's)")
+    add("--weight-decay", type=float, metavar="X", help="weight decay of the update (default: the recipe's)")
+    add(
+        "--init",
+        metavar="I",
+        help="initial weights: normal (as in the paper), he (for narrow networks) or pytorch (default: the recipe's)",
+    )
+    add("--dropout", metavar="D", help="dropout: halved (as in the paper), inverted or off (default: the recipe's)")
+    add("--crop", metavar="C", help="crop: paper, inclusive, resized or center (default: the recipe's)")
+    add("--color", metavar="C", help="PCA color noise: eigenvalues, deviations or off (default: the recipe's)")
+    add("--no-flip", action="store_true", help="do not mirror images")
+    add("--input-size", type=positive, metavar="S", help="side of the input in pixels (default: the variant's own)")
+    add_profile(parser, "the recipe's, otherwise the variant's own")
+    add("--seed", type=int, default=0, metavar="N", help="seed of all random numbers (default: 0)")
+    add("--workers", type=int, default=2, metavar="N", help="processes per device that decode images (default: 2)")
+    add(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto, cpu, cuda or cuda:1; with --parallel columns also a list, cuda:0,cuda:1 (default: auto)",
+    )
+    add("--parallel", metavar="P", help="scheme under torchrun: data, columns or hybrid (default: data)")
+    add(
+        "--accumulate",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="split each batch into N parts and accumulate their gradients (default: 1)",
+    )
+    add("--amp", metavar="T", help="mixed precision: bf16, or fp16 on a GPU (default: off)")
+    add(
+        "--save-every",
+        type=positive,
+        default=0,
+        metavar="N",
+        help="write a checkpoint every N steps (default: only after each epoch)",
+    )
+    add("--resume", action="store_true", help="resume from the checkpoint in --out")
+    add("--bad-limit", type=int, default=100, metavar="N", help="number of unreadable images to accept (default: 100)")
+    add("--no-tensorboard", action="store_true", help="do not write TensorBoard events")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -77,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
     names = ("epochs", "batch", "lr", "momentum", "weight_decay", "init", "dropout", "crop", "color", "profile")
     overrides = {name: getattr(options, name) for name in names}
     if options.profile is not None:
-        profiles.get(options.profile)  # a wrong name is refused here
+        profiles.get(options.profile)  # raises an error for an unknown name
     overrides["flip"] = False if options.no_flip else None
     name = options.recipe or (recipes.FINETUNE if options.finetune else recipes.DEFAULT)
     recipe = recipes.get(name, **overrides)
@@ -86,37 +115,36 @@ def run(options: argparse.Namespace) -> int:
         variant = variants.get(variant or recipe.variant, input_size=options.input_size)
     with loop.processes():
         run = loop.Run(settings, recipe, variant)
-        _say_start(run, settings)
+        _print_start(run, settings)
         facts = run.run()
         if run.first:
-            _say_end(facts, options.json)
+            _print_end(facts, options.json)
     return 0
 
 
-def _say_start(run: Any, settings: Any) -> None:
+def _print_start(run: Any, settings: Any) -> None:
     if settings.quiet or not run.first:
         return
-    facts = (run.row.name, f"{run.row.params:,}", run.recipe.name, len(run.training.samples))
-    console.write("%s, %s parameters, recipe %s; %d images to train on, " % facts + _rest(run))
-
-
-def _rest(run: Any) -> str:
-    where = f"device {run.scheme.device}"
+    devices = f"device {run.scheme.device}"
     if run.scheme.kind != "none":
-        where = f"{run.scheme.kind} over {run.scheme.world} processes"
+        devices = f"{run.scheme.kind} over {run.scheme.world} processes"
         if run.scheme.world == 1:
-            where = f"columns on {', '.join(map(str, run.scheme.link.devices))}"
-    return f"{len(run.validation.samples)} to validate, {len(run.training.classes)} classes; {where}"
+            devices = f"columns on {', '.join(map(str, run.scheme.link.devices))}"
+    console.write(
+        f"{run.row.name}, {run.row.params:,} parameters, recipe {run.recipe.name}; "
+        f"{len(run.training.samples)} training images, {len(run.validation.samples)} validation images, "
+        f"{len(run.training.classes)} classes; {devices}"
+    )
 
 
-def _say_end(facts: Dict[str, Any], as_json: bool) -> None:
+def _print_end(facts: Dict[str, Any], as_json: bool) -> None:
     if as_json:
         console.write_json(facts)
         return
     sent = facts["bytes_sent_a_step"]
     if sent:
         parts = ", ".join(f"{count:,} {name}" for name, count in sorted(sent.items()))
-        console.write(f"bytes sent a step by each process: {sum(sent.values()):,} ({parts})")
+        console.write(f"bytes sent per step by each process: {sum(sent.values()):,} ({parts})")
     if facts["bad_images"]:
         console.error(f"{facts['bad_images']} images could not be read; see bad-images.jsonl in {facts['out']}")
     console.write(f"best top-1 {100 * facts['best_top1']:.2f}%: {os.path.join(facts['out'], 'best.safetensors')}")

@@ -12,13 +12,15 @@ from .options import add_command
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
-    parser = add_command(commands, "weights", run, "list the published weights, or fetch some")
-    parser.add_argument("action", nargs="?", choices=("list", "fetch"), default="list", help="default: list")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="what to fetch")
+    parser = add_command(commands, "weights", run, "list published weights, or download some")
+    parser.add_argument(
+        "action", nargs="?", choices=("list", "fetch"), default="list", help="list, or download (default: list)"
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="weights to fetch")
 
 
 def run(options: argparse.Namespace) -> int:
-    """List the registered weights, or fetch some."""
+    """List the published weights, or download some."""
     from ..weights import registry
 
     if options.action == "fetch":
@@ -34,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         console.write_json({"folder": registry.folder(), "weights": rows})
     else:
-        columns = ("name", "variant", "here", "bytes", "license", "file")
+        columns = ("name", "variant", "downloaded", "bytes", "license", "file")
         console.table(f"Weights in {registry.folder()}", columns, [_cells(row) for row in rows], right=("bytes",))
     return 0
 

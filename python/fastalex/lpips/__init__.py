@@ -1,12 +1,12 @@
-"""The perceptual distance LPIPS with AlexNet (Zhang et al., arXiv 1801.03924), in place of the ``lpips`` package.
+"""The perceptual distance LPIPS with AlexNet (Zhang et al., arXiv 1801.03924), a replacement for the package ``lpips``.
 
 >>> from fastalex import LPIPS
 >>> metric = LPIPS(net="alex")  # doctest: +SKIP
 >>> metric(image, other)  # [N, 3, H, W] in [-1, 1] -> [N, 1, 1, 1]  # doctest: +SKIP
 
-:class:`LPIPS` is the metric; :class:`Features` is what it computes once of images that are compared more than once;
+:class:`LPIPS` is the metric; :class:`Features` are precomputed features of images that are compared more than once;
 :data:`CONVENTIONS` are the published ways of normalizing features.
-:class:`LearnedPerceptualImagePatchSimilarity` is the metric under torchmetrics' name.
+:class:`LearnedPerceptualImagePatchSimilarity` is the metric with the interface of torchmetrics.
 """
 
 from __future__ import annotations

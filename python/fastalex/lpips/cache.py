@@ -1,4 +1,4 @@
-"""Features of the images that were seen last."""
+"""A cache of image features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class FeatureCache:
-    """The maps of single images by what is in them, up to ``capacity`` bytes; the longest unused go first."""
+    """A thread-safe cache of the maps of single images, keyed by content: least recently used, ``capacity`` bytes."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
@@ -21,22 +21,23 @@ class FeatureCache:
 
     @staticmethod
     def key(image: np.ndarray, *setting: Any) -> Any:
-        """``setting``: what else the maps depend on."""
-        digest = hashlib.blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+        """Return the key of an image; ``setting`` is everything else that its maps depend on."""
+        digest = hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
         return (digest, image.shape, image.dtype.str, *setting)
 
     def get(self, key: Any) -> Optional[List[np.ndarray]]:
+        """Return the maps of ``key``, or None, and count a hit or a miss."""
         with self._lock:
-            found = self._entries.get(key)
-            if found is None:
+            maps = self._entries.get(key)
+            if maps is None:
                 self.misses += 1
                 return None
             self.hits += 1
             self._entries.move_to_end(key)
-            return found
+            return maps
 
     def put(self, key: Any, maps: List[np.ndarray]) -> None:
-        """Keeps the arrays themselves: they must not be views of larger ones, nor change."""
+        """Store ``maps`` without a copy: they must not be views of larger arrays, and must not change."""
         size = sum(array.nbytes for array in maps)
         with self._lock:
             if key in self._entries or size > self.capacity:
@@ -48,6 +49,7 @@ class FeatureCache:
                 self.nbytes -= sum(array.nbytes for array in oldest)
 
     def clear(self) -> None:
+        """Remove all entries."""
         with self._lock:
             self._entries.clear()
             self.nbytes = 0

@@ -1,4 +1,4 @@
-"""What is computed once of images that are compared more than once."""
+"""Precomputed features of images that are compared more than once."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ import numpy as np
 
 from ..errors import UserError
 
+#: The weights and settings that features depend on: digest of the weights, precision, version, eps, inside.
+Fingerprint = Tuple[str, str, str, float, bool]
+
 
 class Features:
-    """Features of a batch of images, unit vectors at each position of five maps; made by :meth:`LPIPS.features`.
+    """Features of a batch of images, computed by :meth:`LPIPS.features`: unit vectors at each position of five maps.
 
-    ``len()`` is the number of images; an index or slice gives the features of those images, without a copy.
+    ``len()`` is the number of images; an index or slice selects the features of those images, without a copy.
 
-    :ivar maps: float32 ``[N, C, h, w]`` of each layer.
+    :ivar maps: float32 ``[N, C, h, w]`` for each layer.
     :ivar size: ``(height, width)`` of the images.
+    :ivar fingerprint: of the metric; features of different metrics cannot be compared.
     """
 
-    def __init__(self, maps: Sequence[np.ndarray], size: Tuple[int, int], fingerprint: Any) -> None:
+    def __init__(self, maps: Sequence[np.ndarray], size: Tuple[int, int], fingerprint: Fingerprint) -> None:
         self.maps: List[np.ndarray] = list(maps)
         self.size = size
-        self.fingerprint = fingerprint  # the trunk and the convention: features of another metric cannot be compared
+        self.fingerprint = fingerprint
 
     def __len__(self) -> int:
         return len(self.maps[0])
@@ -37,14 +41,14 @@ class Features:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of memory that the maps take."""
+        """Size of the maps in bytes."""
         return sum(array.nbytes for array in self.maps)
 
     @staticmethod
     def concatenate(parts: Sequence[Features]) -> Features:
-        """The features of all images of ``parts``, in their order.
+        """Concatenate ``parts`` along the images.
 
-        :raises UserError: for none, for images of several sizes, or of several metrics.
+        :raises UserError: if there are no parts, or they differ in image size or metric.
         """
         if not parts:
             raise UserError("there are no features to concatenate")
@@ -56,4 +60,5 @@ class Features:
         return Features(maps, first.size, first.fingerprint)
 
     def __repr__(self) -> str:
-        return "Features of %d images of %d x %d, %.1f MB" % (len(self), *self.size, self.nbytes / 1e6)
+        height, width = self.size
+        return f"Features of {len(self)} images of {height} x {width}, {self.nbytes / 1e6:.1f} MB"

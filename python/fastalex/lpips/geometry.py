@@ -1,4 +1,4 @@
-"""Where a network's maps come from in the image: sizes, receptive fields, and tiles whose results are the whole's."""
+"""The geometry of a network's maps: sizes, receptive fields, and tiles whose results equal those of the whole image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..networks.layers import Layer
 
 
 class Field(NamedTuple):
-    """Output i of a layer reads the pixels from ``i * stride - before`` on, ``size`` of them."""
+    """The receptive field of a layer: output i reads ``size`` pixels, from ``i * stride - before`` on."""
 
     size: int
     stride: int
@@ -17,7 +17,7 @@ class Field(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A stretch of a layer's outputs: ``[first, last)`` of the tile's; the image's from ``to`` on."""
+    """A range of a layer's outputs: ``[first, last)`` in the tile, and from ``to`` on in the whole image."""
 
     first: int
     last: int
@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """One tile along one axis: pixels ``[begin, end)`` and the outputs of each tap that it is to give."""
+    """One tile along one axis: the pixels ``[begin, end)``, and the outputs of each tap that it contributes."""
 
     begin: int
     end: int
@@ -33,15 +33,21 @@ class Stretch(NamedTuple):
 
 
 class Tile(NamedTuple):
+    """A rectangle of the image."""
+
     rows: Stretch
     columns: Stretch
 
 
 class Geometry:
-    """The windows of a table of convolutions and pools, with the names of its ``taps``.
+    """The windows of the convolutions and pools in ``layers``; ``taps`` are the names of the layers read out.
 
-    Tiles begin at multiples of the last stride, so that the windows of every layer fall on the same pixels as in the
+    Tiles begin at multiples of the last stride, so that the windows of every layer cover the same pixels as in the
     whole image.
+
+    :ivar fields: the receptive field of each tap.
+    :ivar alignment: the largest stride, in pixels.
+    :ivar least_side: the smallest image side, in pixels.
     """
 
     def __init__(self, layers: Sequence[Layer], taps: Sequence[str]) -> None:
@@ -53,7 +59,7 @@ class Geometry:
         if any(layer.options.get("rounding") == "ceil" for layer in layers):
             raise ValueError("tiles need layers that round down")
         sources = {}
-        source = ""  # the window whose results a layer has; an activation moves nothing
+        source = ""  # the last layer with a window; activations have none
         for layer in layers:
             source = layer.name if layer.op in ("conv", "maxpool") else source
             sources[layer.name] = source
@@ -72,31 +78,35 @@ class Geometry:
             yield Field(size, stride, before)
 
     def _sides(self, side: int) -> List[int]:
-        """The sides of all layers for an image of ``side``; some are below 1 if it is too small."""
-        found = []
+        """Return the sides of all layers for an image of ``side`` pixels; some are below 1 if it is too small."""
+        sides = []
         for _, kernel, step, pad in self._windows:
             side = (side + 2 * pad - kernel) // step + 1 if side + 2 * pad >= kernel else 0
-            found.append(side)
-        return found
+            sides.append(side)
+        return sides
 
     def sides(self, side: int) -> List[int]:
-        """The sides of the taps' maps for an image of ``side`` pixels."""
+        """Return the sides of the taps' maps for an image of ``side`` pixels."""
         by_name = dict(zip((window[0] for window in self._windows), self._sides(side)))
         return [by_name[name] for name in self._taps]
 
     def values(self, channels: Sequence[int], height: int, width: int) -> int:
-        """Values in the taps of one image."""
+        """Return the number of values in the taps of one image; ``channels`` has those of each tap."""
         return sum(c * h * w for c, h, w in zip(channels, self.sides(height), self.sides(width)))
 
     def check(self, height: int, width: int) -> None:
-        """:raises UserError: for images that are too small."""
+        """Check the size of images.
+
+        :raises UserError: if they are too small.
+        """
         if min(height, width) < self.least_side:
             raise UserError(
-                f"images of {height} x {width} are too small for LPIPS with AlexNet; the least side is {self.least_side}: enlarge them"
+                f"images of {height} x {width} are too small for LPIPS with AlexNet; the smallest side is "
+                f"{self.least_side}: enlarge them"
             )
 
     def tiles(self, height: int, width: int, side: int) -> List[Tile]:
-        """Tiles that give each output of the image once; ``side``: of what a tile gives, in pixels, without overlap."""
+        """Return tiles that contribute each output of the image once; ``side`` is theirs without overlap, in pixels."""
         rows, columns = self._stretches(height, side), self._stretches(width, side)
         return [Tile(row, column) for row in rows for column in columns]
 
@@ -104,7 +114,7 @@ class Geometry:
         side = max(self.alignment, side // self.alignment * self.alignment)
         counts = self.sides(size)
         borders = list(range(0, size, side))
-        if len(borders) > 1 and size - borders[-1] < side // 2:  # a narrow last one goes to the one before it
+        if len(borders) > 1 and size - borders[-1] < side // 2:  # a narrow last tile is merged into the one before it
             borders.pop()
         return [
             self._stretch(size, counts, begin, borders[i + 1] if i + 1 < len(borders) else None)
@@ -112,7 +122,7 @@ class Geometry:
         ]
 
     def _stretch(self, size: int, counts: Sequence[int], begin: int, border: Optional[int]) -> Stretch:
-        """``border``: where the next tile's outputs begin; None: this is the last one."""
+        """Return one tile; ``border`` is the begin of the next tile's outputs, None for the last tile."""
         owned = []
         for field, count in zip(self.fields, counts):
             first = min(begin // field.stride, count)

@@ -1,4 +1,4 @@
-"""The metric under the name and with the methods that torchmetrics has for it (torchmetrics/image/lpip.py)."""
+"""The metric with the class name and methods of torchmetrics (torchmetrics/image/lpip.py)."""
 
 from __future__ import annotations
 
@@ -12,40 +12,41 @@ from .metric import LPIPS
 
 
 class LearnedPerceptualImagePatchSimilarity:
-    """:class:`LPIPS` with torchmetrics' convention, in place of ``torchmetrics.image.lpip``'s class of this name.
+    """:class:`LPIPS` with torchmetrics' convention, a replacement for the class of this name in torchmetrics.
+
+    Images in the wrong range are refused, as in torchmetrics.
 
     :param net_type: ``"alex"``.
-    :param reduction: of all images since :meth:`reset`: ``"mean"``, ``"sum"``, ``"none"`` or None.
+    :param reduction: over all images since :meth:`reset`: ``"mean"``, ``"sum"``, ``"none"`` or None.
     :param normalize: the images are in [0, 1] instead of [-1, 1].
-    :param options: what else :class:`LPIPS` takes (``weights=``, ``heads=``, ``device=``, ...). Images of another range
-        are refused, as there.
+    :param options: further arguments of :class:`LPIPS`, such as ``weights``, ``heads`` and ``device``.
     """
 
     def __init__(
         self, net_type: str = "alex", reduction: Optional[str] = "mean", normalize: bool = False, **options: Any
     ) -> None:
         self.reduction, self.normalize = None if reduction == "none" else reduction, normalize
-        self._reduce(np.zeros(1, np.float32))  # refuses an unknown reduction
+        self._reduce(np.zeros(1, np.float32))  # raises an error for an unknown reduction
         options.setdefault("range_check", "raise")
         self.metric = LPIPS(net=net_type, eps="torchmetrics", **options)
         self._scores: List[Any] = []
 
     def __call__(self, img1: Any, img2: Any) -> Any:
-        """The distance of these images, which also count for :meth:`compute`."""
+        """Compute the reduced distance of these images, and add them to those of :meth:`compute`."""
         return self._reduce(self.update(img1, img2))
 
     forward = __call__
 
     def update(self, img1: Any, img2: Any) -> Any:
-        """Counts the images for :meth:`compute`; returns the distance of each, ``[N]``."""
+        """Add these images to those of :meth:`compute`; return the distance of each pair, ``[N]``."""
         scores = self.metric(img1, img2, normalize=self.normalize).reshape(-1)
         self._scores.append(scores.detach() if inputs.is_tensor(scores) else scores)
         return scores
 
     def compute(self) -> Any:
-        """The distance of all images since :meth:`reset`.
+        """Compute the reduced distance of all images since :meth:`reset`.
 
-        :raises UserError: if there were none.
+        :raises UserError: if there are none.
         """
         if not self._scores:
             raise UserError("there are no images yet; call update first")
@@ -56,21 +57,24 @@ class LearnedPerceptualImagePatchSimilarity:
         return self._reduce(torch.cat(self._scores))
 
     def reset(self) -> None:
-        """Forgets the images."""
+        """Forget all images."""
         self._scores = []
 
     def to(self, device: Any) -> LearnedPerceptualImagePatchSimilarity:
-        """See :meth:`LPIPS.to`."""
+        """Move this metric to ``device`` and return it; see :meth:`LPIPS.to`."""
         self.metric.to(device)
         return self
 
     def cpu(self) -> LearnedPerceptualImagePatchSimilarity:
+        """Move this metric to the CPU and return it."""
         return self.to("cpu")
 
     def cuda(self, index: int = 0) -> LearnedPerceptualImagePatchSimilarity:
+        """Move this metric to the GPU ``index`` and return it."""
         return self.to(f"cuda:{index}")
 
     def eval(self) -> LearnedPerceptualImagePatchSimilarity:
+        """Return this metric unchanged: it is always in evaluation mode."""
         return self
 
     def _reduce(self, scores: Any) -> Any:

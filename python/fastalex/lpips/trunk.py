@@ -1,4 +1,4 @@
-"""The convolutions of AlexNet as LPIPS uses them: no fully connected layer is loaded, any image size works."""
+"""The convolutions of AlexNet for LPIPS, without fully connected layers and for any image size."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from .geometry import Geometry
 
 VARIANT = "torchvision"
 LPIPS_PRECISIONS = ("fp32", "bf16", "fp16")
-Given = Union[str, "os.PathLike[str]", Mapping[str, Any]]
+WeightsSource = Union[str, "os.PathLike[str]", Mapping[str, Any]]
 
 
 class Trunk:
-    """From scaled images to the five maps.
+    """The part of the network that computes the five maps of scaled images.
 
-    :param given: a name or path of weights, a mapping of arrays, or ``"random"``. Fully connected weights in it are
-        left alone.
+    :param source: a name or path of weights, a mapping of arrays, or ``"random"``. Fully connected weights in it are
+        ignored.
     """
 
-    def __init__(self, given: Given, device: str, precision: str, threads: int, exact: bool) -> None:
+    def __init__(self, source: WeightsSource, device: str, precision: str, threads: int, exact: bool) -> None:
         row = variants.get(VARIANT)
         self.taps = taps.resolve(row, list(MODULES))
         self.layers = _until(row.layers(), self.taps[-1])
@@ -44,7 +44,7 @@ class Trunk:
         arguments.one_of("precision", precision, LPIPS_PRECISIONS)
         self.precision, fc_weights = precisions.resolve(self.device, precision, None)
         exact = device_spec.check_exact(self.device, exact)
-        params = _parameters(given, self.layers)
+        params = _parameters(source, self.layers)
         with mapped.reading_once(params.values()):
             self.digest = _digest(params)
             self.net = native.make(
@@ -61,31 +61,34 @@ class Trunk:
         self._names = list(params)
 
     def parameters(self) -> Dict[str, np.ndarray]:
-        """Parameter name -> new float32 array."""
+        """Return the parameters: name -> new float32 array."""
         shapes = {name: shape for layer in self.layers for name, shape in layer.param_shapes.items()}
         return {name: self.net.param(i).reshape(shapes[name]) for i, name in enumerate(self._names)}
 
     def maps(self, x: np.ndarray) -> List[np.ndarray]:
-        """Float32 ``[N, C, h, w]`` of each tap, for scaled images ``[N, 3, H, W]`` in host memory."""
-        found = self.net.run(_core.Call(np.ascontiguousarray(x), taps=self.taps))
-        # a map of one position is given as [N, C]
-        return [array if array.ndim == 4 else array[:, :, None, None] for array in found]
+        """Compute the taps, float32 ``[N, C, h, w]`` each, of scaled images ``[N, 3, H, W]`` in host memory."""
+        maps = self.net.run(_core.Call(np.ascontiguousarray(x), taps=self.taps))
+        # The engine returns a map with a single position as [N, C].
+        return [array if array.ndim == 4 else array[:, :, None, None] for array in maps]
 
 
-def load(given: Given) -> weights_files.Weights:
-    """The weights that ``given`` means, a published file fetched where it is not here yet."""
-    if isinstance(given, Mapping):
-        return mappings.from_mapping(given)
-    if not isinstance(given, (str, os.PathLike)):
-        raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(given).__name__}")
-    return weights_files.load(registry.locate(given))
+def load(source: WeightsSource) -> weights_files.Weights:
+    """Load the weights ``source``; a published file is downloaded if necessary.
+
+    :raises UserError: if there are no such weights.
+    """
+    if isinstance(source, Mapping):
+        return mappings.from_mapping(source)
+    if not isinstance(source, (str, os.PathLike)):
+        raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(source).__name__}")
+    return weights_files.load(registry.locate(source))
 
 
 def _digest(params: Mapping[str, np.ndarray]) -> str:
-    """What the weights are, for telling whether features came from the same."""
+    """Return a hash of the weights, to tell whether features were computed with the same ones."""
     state = hashlib.blake2b(digest_size=16)
     for array in params.values():
-        state.update(np.ascontiguousarray(array))
+        state.update(np.ascontiguousarray(array).data)
     return state.hexdigest()
 
 
@@ -94,9 +97,9 @@ def _until(layers: Sequence[Layer], last: str) -> List[Layer]:
     return list(layers[: end + 1])
 
 
-def _parameters(given: Given, layers: Sequence[Layer]) -> Dict[str, np.ndarray]:
-    """Name -> float32 array, of the convolutions, in the order of the layers."""
+def _parameters(source: WeightsSource, layers: Sequence[Layer]) -> Dict[str, np.ndarray]:
+    """Return the parameters of the convolutions, name -> float32 array, in the order of the layers."""
     shapes = {name: shape for layer in layers for name, shape in layer.param_shapes.items()}
-    if isinstance(given, str) and given == "random":
+    if isinstance(source, str) and source == "random":
         return initial.random_arrays(shapes)
-    return initial.check_shapes(shapes, adapt.convolutions(load(given), list(shapes)), "LPIPS with AlexNet")
+    return initial.check_shapes(shapes, adapt.convolutions(load(source), list(shapes)), "LPIPS with AlexNet")

@@ -1,12 +1,12 @@
-"""Training of the family in PyTorch, as in 2012 and past it.
+"""Training of the AlexNet family in PyTorch, by the recipe of 2012 and later ones.
 
-* :mod:`.recipes`: the published recipes as data; :mod:`.update`, :mod:`.schedule`, :mod:`.initial`, :mod:`.dropout`
-  carry out what they say.
-* :mod:`.data`, :mod:`.augmentation`, :mod:`.color`: folders and tar shards of images, and what is done to them.
-* :mod:`.parallel`: the network on several devices: by columns, by samples, or by samples and units.
+* :mod:`.recipes`: the published recipes as data; :mod:`.update`, :mod:`.schedule`, :mod:`.initial` and :mod:`.dropout`
+  implement their parts.
+* :mod:`.data`, :mod:`.augmentation`, :mod:`.color`: datasets in folders and tar shards, and their augmentation.
+* :mod:`.parallel`: a network split over several devices by columns, by samples, or by samples and units.
 * :mod:`.loop`, :mod:`.checkpoint`, :mod:`.logs`, :mod:`.evaluate`: the run itself.
 
-PyTorch is imported inside these modules' functions, so that ``import fastalex`` and the other commands need none.
+PyTorch is imported inside functions, so that ``import fastalex`` and the other commands work without it.
 ``fastalex train`` and ``torchrun -m fastalex.train`` are the same command.
 """
 

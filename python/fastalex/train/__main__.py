@@ -1,4 +1,4 @@
-"""``torchrun --nproc-per-node 2 -m fastalex.train DIR ...``: the command ``fastalex train`` in each process."""
+"""The program for torchrun: ``torchrun --nproc-per-node 2 -m fastalex.train DIR ...`` runs ``fastalex train``."""
 
 from __future__ import annotations
 

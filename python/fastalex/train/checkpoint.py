@@ -1,6 +1,7 @@
-"""Checkpoints: all that a run needs to go on as if it had not stopped, in one file that appears whole or not at all.
+"""Checkpoints: the complete state of a run in one file, which is written atomically.
 
-Parameters and momentum are stored whole, whatever they were spread over, so a run may go on with another scheme.
+Parameters and momentum are stored whole even if they were split over devices, so that a run may resume with another
+parallel scheme.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ FORMAT = 1
 
 
 def momenta(scheme: Scheme, optimizer: Any) -> Dict[str, Any]:
-    """Parameter name -> its velocity; zeros before the first step. A collective call."""
+    """Return the velocity of each parameter by name; zeros before the first step. A collective call."""
     torch = pytorch()
 
     def buffer(tensor: Any) -> Any:
-        found = optimizer.state[tensor].get("momentum_buffer") if tensor in optimizer.state else None
-        return torch.zeros_like(tensor) if found is None else found
+        velocity = optimizer.state[tensor].get("momentum_buffer") if tensor in optimizer.state else None
+        return torch.zeros_like(tensor) if velocity is None else velocity
 
     return scheme.assemble(buffer)
 
 
 def restore_momenta(scheme: Scheme, optimizer: Any, values: Dict[str, Any]) -> None:
+    """Set the velocities of ``optimizer`` to ``values``, the result of :func:`momenta`."""
     torch = pytorch()
 
     def buffer(tensor: Any) -> Any:
@@ -39,45 +41,45 @@ def restore_momenta(scheme: Scheme, optimizer: Any, values: Dict[str, Any]) -> N
 
 
 def save(path: str, state: Dict[str, Any]) -> None:
-    """Write ``state`` to ``path``; a failure leaves the file that is there as it is.
+    """Write ``state`` to ``path``; if that fails, an existing file stays unchanged.
 
-    :raises UserError: if it cannot be written.
+    :raises UserError: if the file cannot be written.
     """
-    buffer = io.BytesIO()  # torch.save hides the reason of a failed write; this does not
+    buffer = io.BytesIO()  # because torch.save hides the reason why a write failed
     pytorch().save(dict(state, format=FORMAT), buffer)
     try:
         with replacing(path) as stream:
             stream.write(buffer.getbuffer())
     except UserError as error:
-        kept = "; the checkpoint before it is still there" if os.path.exists(path) else ""
-        raise UserError(f"the checkpoint {error}{kept}") from None
+        previous = "; the previous checkpoint is still there" if os.path.exists(path) else ""
+        raise UserError(f"the checkpoint {error}{previous}") from None
 
 
 def load(path: str) -> Dict[str, Any]:
-    """What :func:`save` wrote.
+    """Read a checkpoint written by :func:`save`.
 
-    :raises UserError: if the file is missing, or no checkpoint.
+    :raises UserError: if the file is missing or is not a checkpoint.
     """
     torch = pytorch()
     state: Any = None
     if not os.path.exists(path):
-        raise UserError(f"there is no checkpoint {path} to resume from; leave out --resume to start anew")
-    with contextlib.suppress(Exception):  # pickle and zip raise all manner of things for a damaged file
+        raise UserError(f"there is no checkpoint {path} to resume from; leave out --resume to start a new run")
+    with contextlib.suppress(Exception):  # pickle and zip raise many kinds of exceptions for a damaged file
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise UserError(f"{path} is no checkpoint of this version of fastalex")
+        raise UserError(f"{path} is not a checkpoint of this version of fastalex")
     return state
 
 
 def check(path: str, state: Dict[str, Any], classes: List[str], facts: Dict[str, Any]) -> None:
-    """Refuse a checkpoint of another run.
+    """Check that a checkpoint belongs to this run.
 
-    :raises UserError: naming what differs.
+    :raises UserError: if it belongs to another run; the message names the difference.
     """
     if len(state["classes"]) != len(classes):
         raise UserError(
-            "%s is of a network with %d classes, but the data has %d: resume with the data it was trained on, or "
-            "start anew with --finetune" % (path, len(state["classes"]), len(classes))
+            f"{path} is from a network with {len(state['classes'])} classes, but the data has {len(classes)}: resume "
+            "with the data it was trained on, or start a new run with --finetune"
         )
     if state["classes"] != classes:
         raise UserError(f"{path} was trained on other classes ({', '.join(state['classes'][:3])}, ...)")

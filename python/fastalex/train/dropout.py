@@ -1,6 +1,6 @@
-"""Dropout whose masks follow from seed, step, layer, sample and unit alone.
+"""Dropout with masks that depend only on seed, step, layer, sample and unit.
 
-So they are the same in a run that resumes, and in whichever way samples and units are spread over devices.
+The masks are therefore the same in a run that is resumed, and however samples and units are split over devices.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from .initial import KEEP
 
 
 class Masks:
-    """Where in training the network is: what the masks depend on besides layer and unit.
+    """The state of training that the masks depend on, besides layer and unit.
 
-    ``first_row`` is the place in the whole batch of the first sample that dropout sees here.
+    ``first_row`` is the position in the whole batch of the first sample in this process.
     """
 
     def __init__(self, seed: int) -> None:
         self.seed, self.step, self.first_row = seed, 0, 0
 
     def draw(self, layer: int, rows: int, first_row: int, units: int) -> np.ndarray:
-        """bool ``[rows, units]``: which units are kept, of the samples from ``first_row`` of the whole batch on.
+        """Draw the mask of the samples from ``first_row`` of the whole batch on: bool ``[rows, units]``, True to keep.
 
-        One stream of numpy's Philox for each seed, step and layer gives the units of sample 0, sample 1, ...
+        One Philox stream of numpy for each seed, step and layer yields the units of sample 0, sample 1, ...
         """
         key = np.random.SeedSequence((self.seed, self.step, layer))
         stream = np.random.Generator(np.random.Philox(key))
@@ -35,13 +35,15 @@ class Masks:
 
 @functools.lru_cache(maxsize=None)
 def dropout_class() -> Any:
-    """The class ``Dropout``, made at first use because its base class is PyTorch's."""
+    """Return the class ``Dropout``, created at first use because its base class is PyTorch's."""
     torch = pytorch()
+    base: Any = torch.nn.Module
 
-    class Dropout(torch.nn.Module):
-        """``halved``: ``x * mask`` in training, ``x * 0.5`` in evaluation. ``inverted``: ``x * mask / 0.5``, ``x``.
+    class Dropout(base):
+        """Dropout with :class:`Masks`.
 
-        ``part`` is ``(index, count)``: this module sees the units of that part of ``count`` equal ones.
+        ``halved``: ``x * mask`` in training, ``x * 0.5`` in evaluation; ``inverted``: ``x * mask / 0.5`` and ``x``.
+        ``part`` is ``(index, count)``: this module has the units of that part, out of ``count`` equal ones.
         """
 
         def __init__(self, masks: Masks, layer: int, mode: str) -> None:

@@ -1,4 +1,4 @@
-"""Top-1 and top-5 of a network on labeled images, by the native engine."""
+"""Top-1 and top-5 accuracy of a network on labeled images, with the native engine."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ TOP = 5
 
 
 def class_numbers(classes: Sequence[str], labels: Optional[Sequence[str]], count: int) -> List[int]:
-    """The network's class for each class folder: by its name, by its WordNet number, or, where the network has no
-    names, by order.
+    """Match class folders with the network's classes; return the class number of each folder.
+
+    Folders match by name, by WordNet identifier, or, if the network has no class names, by their order.
 
     :raises UserError: if they do not match.
     """
@@ -34,39 +35,44 @@ def class_numbers(classes: Sequence[str], labels: Optional[Sequence[str]], count
 
 def evaluate(
     net: Any,
-    found: data.Images,
+    dataset: data.Images,
     ten_crop: bool = False,
     batch: int = 32,
     bad: Optional[data.BadImages] = None,
     report: Callable[[int], None] = lambda done: None,
 ) -> Dict[str, Any]:
-    """``{"images", "bad", "top1", "top5"}`` of an :class:`~fastalex.AlexNet`.
+    """Evaluate an :class:`~fastalex.AlexNet` on ``dataset``; return ``{"images", "bad", "top1", "top5"}``.
 
-    ``ten_crop``: the probabilities of ten views are averaged (Krizhevsky et al. 2012, section 4.1). Of equal
-    probabilities the lower class is first, as everywhere in fastalex.
+    Of equal probabilities the lower class is first, as everywhere in fastalex.
+
+    :param ten_crop: average the probabilities of ten views (Krizhevsky et al. 2012, section 4.1).
+    :param batch: number of views per batch.
+    :param bad: collects the unreadable images; default: none is accepted.
+    :param report: called after each batch with the number of images done.
+    :raises UserError: if classes do not match, too many images cannot be read, or the profile does not crop.
     """
-    numbers = class_numbers(found.classes, net.labels, net.variant.num_classes)
+    numbers = class_numbers(dataset.classes, net.labels, net.variant.num_classes)
     if ten_crop:
-        views_of_one = len(_views(net, np.zeros((8, 8, 3), np.uint8), True))  # refuses a profile that does not crop
-        batch = max(1, batch // views_of_one)
+        views_per_image = len(_views(net, np.zeros((8, 8, 3), np.uint8), True))  # raises if the profile does not crop
+        batch = max(1, batch // views_per_image)
     counted = right = among = 0
     skipped = bad or data.BadImages(None, 0)
-    for start in range(0, len(found.samples), batch):
+    for start in range(0, len(dataset.samples), batch):
         views: List[np.ndarray] = []
-        wanted: List[int] = []
-        for sample in found.samples[start : start + batch]:
+        targets: List[int] = []
+        for sample in dataset.samples[start : start + batch]:
             try:
                 views.append(_views(net, sample.source(), ten_crop))
             except (UserError, OSError) as error:
                 skipped.add([(sample.where(), str(error))])
                 skipped.check()
                 continue
-            wanted.append(numbers[sample.label])
-        if wanted:
-            probabilities = net.predict_proba(np.concatenate(views)).reshape(len(wanted), len(views[0]), -1).mean(1)
-            ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP] == np.array(wanted)[:, None]
-            counted, right, among = counted + len(wanted), right + ranked[:, 0].sum(), among + ranked.sum()
-        report(min(len(found.samples), start + batch))
+            targets.append(numbers[sample.label])
+        if targets:
+            probabilities = net.predict_proba(np.concatenate(views)).reshape(len(targets), len(views[0]), -1).mean(1)
+            ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP] == np.array(targets)[:, None]
+            counted, right, among = counted + len(targets), right + ranked[:, 0].sum(), among + ranked.sum()
+        report(min(len(dataset.samples), start + batch))
     if not counted:
         raise UserError("none of the images can be read")
     facts = {"images": counted, "bad": len(skipped.seen)}
@@ -74,6 +80,9 @@ def evaluate(
 
 
 def _views(net: Any, source: Any, ten_crop: bool) -> np.ndarray:
-    if not ten_crop:
-        return net.preprocess(source)
-    return images.ten_crop(source, net.variant.profile, net.variant.input_size, mean_image=net.mean_image)
+    views: np.ndarray
+    if ten_crop:
+        views = images.ten_crop(source, net.variant.profile, net.variant.input_size, mean_image=net.mean_image)
+    else:
+        views = net.preprocess(source)
+    return views

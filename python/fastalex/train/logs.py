@@ -1,6 +1,6 @@
-"""What a run writes down: ``steps.csv``, ``epochs.csv``, TensorBoard's events, and the curves as a picture.
+"""The logs of a run: ``steps.csv``, ``epochs.csv``, TensorBoard events, and a picture of the learning curves.
 
-The CSV files hold nothing of the clock, so that two runs can be compared byte by byte.
+The CSV files contain no times, so that two runs can be compared byte by byte.
 """
 
 from __future__ import annotations
@@ -15,36 +15,41 @@ from .._util.files import replacing
 from ..errors import UserError
 
 STEP_COLUMNS = ("step", "epoch", "loss", "lr")
-REDRAW_S = 10  # the curves are drawn at most so often, and at the end: it takes half a second
+REDRAW_S = 10  # shortest interval between drawings of the curves, which take half a second
 EPOCH_COLUMNS = ("epoch", "step", "lr", "train_loss", "train_error", "val_loss", "top1", "top5", "bad_images")
 
 
 class Table:
-    """A CSV file that is written row by row; ``resume`` first drops the rows after ``last`` in its first column."""
+    """A CSV file that is written row by row.
+
+    :param after: column that counts the rows.
+    :param last: keep the rows of an existing file up to this value of ``after``; None: start a new file.
+    """
 
     def __init__(self, path: str, columns: Sequence[str], after: str, last: Optional[int]) -> None:
         self.path, self.columns = path, list(columns)
-        kept = [row for row in read(path) if int(row[after]) <= last] if last is not None else []
+        previous = [row for row in read(path) if int(row[after]) <= last] if last is not None else []
         text = io.StringIO()
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(kept)
+        writer.writerows(previous)
         with replacing(path) as stream:
             stream.write(text.getvalue().encode("utf-8"))
         self._stream = open(path, "a", encoding="utf-8", newline="")  # noqa: SIM115 (closed by close)
         self._writer = csv.DictWriter(self._stream, self.columns, lineterminator="\n")
 
     def add(self, row: Dict[str, Any]) -> None:
-        """Numbers are written to the last digit (``repr``)."""
+        """Write a row; floats are written with all digits (``repr``)."""
         self._writer.writerow({key: repr(value) if isinstance(value, float) else value for key, value in row.items()})
         self._stream.flush()
 
     def close(self) -> None:
+        """Close the file."""
         self._stream.close()
 
 
 def read(path: str) -> List[Dict[str, str]]:
-    """The whole rows of a CSV file that :class:`Table` wrote; a row that was cut off by a crash is left out."""
+    """Read the rows of a CSV file written by :class:`Table`, without a last row that was cut off by a crash."""
     if not os.path.exists(path):
         return []
     with open(path, encoding="utf-8", newline="") as stream:
@@ -54,7 +59,7 @@ def read(path: str) -> List[Dict[str, str]]:
 
 
 class Logs:
-    """All of it; ``enabled`` is false in all processes but the first."""
+    """All logs of a run; ``enabled`` is True only in the first process."""
 
     def __init__(self, folder: str, enabled: bool, tensorboard: bool, step: int, epoch: int, resume: bool) -> None:
         self.folder, self.enabled, self._board = folder, enabled, None
@@ -67,18 +72,20 @@ class Logs:
             self._board = _board(os.path.join(folder, "tensorboard"), step)
 
     def step(self, row: Dict[str, Any]) -> None:
+        """Log an update; ``row`` has :data:`STEP_COLUMNS`."""
         if not self.enabled:
             return
         self.steps.add(row)
         self._scalars({"train/loss": row["loss"], "train/lr": row["lr"]}, row["step"])
 
     def epoch(self, row: Dict[str, Any], images_per_s: float) -> None:
+        """Log an epoch; ``row`` has :data:`EPOCH_COLUMNS`."""
         if not self.enabled:
             return
         self.epochs.add(row)
-        found = {"validation/loss": row["val_loss"], "validation/top1": row["top1"], "validation/top5": row["top5"]}
-        found.update({"train/error": row["train_error"], "train/images_per_s": images_per_s})
-        self._scalars(found, row["step"])
+        scalars = {"validation/loss": row["val_loss"], "validation/top1": row["top1"], "validation/top5": row["top5"]}
+        scalars.update({"train/error": row["train_error"], "train/images_per_s": images_per_s})
+        self._scalars(scalars, row["step"])
         self._new = True
         if time.monotonic() - self._drawn > REDRAW_S:
             self._draw()
@@ -93,6 +100,7 @@ class Logs:
                 self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
+        """Draw the curves if there is a new epoch, and close all files."""
         if self.enabled:
             self.steps.close()
             self.epochs.close()
@@ -107,13 +115,13 @@ def _board(folder: str, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise UserError(
-            "TensorBoard's events need its package: pip install 'fastalex[train]', or say --no-tensorboard"
+            "TensorBoard events need the package tensorboard: pip install 'fastalex[train]', or use --no-tensorboard"
         ) from None
     return SummaryWriter(folder, purge_step=step + 1 if step else None)
 
 
 def draw(path: str, rows: Sequence[Dict[str, str]]) -> None:
-    """The learning curves of ``epochs.csv`` as a PNG: losses, and errors in per cent. Nothing without matplotlib."""
+    """Draw the learning curves of ``epochs.csv`` as a PNG, losses and errors in percent, if matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:

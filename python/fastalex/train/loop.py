@@ -1,4 +1,4 @@
-"""A training run, from its data to the weights that it leaves."""
+"""A training run, from its data to the exported weights."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ from .settings import Settings
 
 
 class Sums:
-    """Of an epoch so far: images, loss, and how many were wrong."""
+    """Sums over an epoch so far: images, loss, and wrong predictions."""
 
     def __init__(self, images: int = 0, loss: float = 0.0, wrong: int = 0) -> None:
         self.images, self.loss, self.wrong = images, loss, wrong
 
     def add(self, images: int, loss: float, wrong: int) -> None:
+        """Add a batch."""
         self.images, self.loss, self.wrong = self.images + images, self.loss + loss, self.wrong + wrong
 
 
 class Run:
-    """``settings`` and ``recipe`` carried out on ``variant``, a name or a row; default: the weights' or the recipe's.
+    """A training run.
 
-    ``training`` and ``validation`` take the place of what the settings' folders hold.
-
-    :raises UserError: for whatever does not go together, before anything is written.
+    :param variant: name or row of a network; default: that of the weights to fine-tune, or of the recipe.
+    :param training: training set; default: found in the folders of ``settings``.
+    :param validation: validation set; default: likewise.
+    :raises UserError: for settings that do not fit together, before anything is written.
     """
 
     def __init__(
@@ -72,18 +74,19 @@ class Run:
         older = self.torch.cuda.amp  # before PyTorch 2.3
         self.scaler = getattr(self.torch.amp, "GradScaler", older.GradScaler)(enabled=settings.amp == "fp16")
         self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
-        self.best, self.bytes_a_step = -1.0, {}  # type: float, Dict[str, int]
+        self.best = -1.0
+        self.bytes_a_step: Dict[str, int] = {}
         self.last_row: Dict[str, Any] = {}
         self.bad = data.BadImages(self.path("bad-images.jsonl") if self.first else None, settings.bad_limit)
 
-    # What must go together -------------------------------------------------------------------------------------------
+    # Checks of the settings ------------------------------------------------------------------------------------------
 
     def _check_classes(self) -> None:
-        wanted, found = self.settings.classes, len(self.training.classes)
-        if wanted is not None and wanted != found:
-            raise UserError(f"--classes says {wanted}, but the data has {found} classes")
-        if found < 2:
-            raise UserError(f"the data has one class, '{self.training.classes[0]}'; training needs two or more")
+        expected, actual = self.settings.classes, len(self.training.classes)
+        if expected is not None and expected != actual:
+            raise UserError(f"--classes is {expected}, but the data has {actual} classes")
+        if actual < 2:
+            raise UserError(f"the data has only one class, '{self.training.classes[0]}'; training needs two or more")
 
     def _variant(self, variant: Any) -> Variant:
         base = variant or (adapt.find(self.start).variant if self.start else self.recipe.variant)
@@ -93,7 +96,8 @@ class Run:
         shares, parts = self.scheme.shares, self.settings.accumulate
         if self.recipe.batch % (shares * parts):
             raise UserError(
-                f"a batch of {self.recipe.batch} cannot be shared out equally over {shares} processes in {parts} parts: choose another --batch"
+                f"a batch of {self.recipe.batch} cannot be split equally over {shares} processes in {parts} parts; "
+                "choose another --batch"
             )
 
     def _check_amp(self) -> None:
@@ -101,16 +105,19 @@ class Run:
         if amp not in (None, "bf16", "fp16"):
             raise UserError(f"--amp must be bf16 or fp16, not '{amp}'")
         if amp == "fp16" and device.type != "cuda":
-            raise UserError("--amp fp16 is for GPUs; on a CPU say --amp bf16")
+            raise UserError("--amp fp16 needs a GPU; use --amp bf16 on a CPU")
         if amp == "fp16" and self.scheme.kind in ("columns", "hybrid"):
-            raise UserError(f"--amp fp16 scales the loss of each process by itself; with {self.scheme.kind} say bf16")
+            raise UserError(
+                f"--amp fp16 scales the loss in each process separately; with --parallel {self.scheme.kind} use "
+                "--amp bf16"
+            )
 
     # The run ---------------------------------------------------------------------------------------------------------
 
     def run(self) -> Dict[str, Any]:
-        """Train; returns what is to be said of it.
+        """Train the network and return a summary of the run.
 
-        :raises UserError: for a checkpoint that does not fit, too many bad images, or a full disk.
+        :raises UserError: for a checkpoint that does not fit, too many unreadable images, or a full disk.
         """
         settings, torch = self.settings, self.torch
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
@@ -146,7 +153,7 @@ class Run:
 
     @property
     def updates(self) -> int:
-        """Updates of the parameters in an epoch."""
+        """Number of updates per epoch."""
         return -(-len(self.training.samples) // self.recipe.batch)
 
     def _one_epoch(self, began: float, at: float) -> None:
@@ -168,15 +175,15 @@ class Run:
                 left = elapsed / progress * (recipe.epochs - self.epoch - self.done / self.updates)
                 rate = progress * len(self.training.samples) / elapsed
                 loss = self.sums.loss / max(1, self.sums.images)
-                show(self.done, f"loss {loss:.4f}, {rate:.0f} images/s, {report.clock(left)} left in all")
+                show(self.done, f"loss {loss:.4f}, {rate:.0f} images/s, {report.clock(left)} left in total")
                 if settings.save_every and self.step % settings.save_every == 0:
                     self._save()
 
     def _update(self, parts: List[data.Batch], micro: int) -> None:
-        """One step of the optimizer, from the ``parts`` of a batch, each of at most ``micro`` images."""
+        """Run one step of the optimizer on the ``parts`` of a batch, of up to ``micro`` images each."""
         torch, device = self.torch, self.scheme.device
         valid = sum(int((part.labels != data.IGNORED).sum()) for part in parts)
-        bad = [one for part in parts for one in part.bad]
+        bad = [image for part in parts for image in part.bad]
         count = self.scheme.counted(torch.tensor([valid, len(bad)], dtype=torch.float64, device=device))
         images = int(count[0])
         if count[1]:
@@ -197,19 +204,26 @@ class Run:
         self.sums.add(images, loss, int(wrong))
         self.step, self.done = self.step + 1, self.done + 1
         sent = self.scheme.traffic.take()
-        self.bytes_a_step = max(self.bytes_a_step, sent, key=lambda found: sum(found.values()))  # a whole batch's
+        self.bytes_a_step = max(self.bytes_a_step, sent, key=lambda count: sum(count.values()))  # of a full batch
         if not np.isfinite(loss):
-            raise UserError(f"the loss is no longer a number at step {self.step}: a smaller --lr may help")
+            raise UserError(f"the loss is not finite at step {self.step}; try a smaller --lr")
         rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         self.logs.step({"step": self.step, "epoch": self.epoch, "loss": loss / max(images, 1), "lr": rate})
 
     def found_bad(self, own: List[Tuple[str, str]], shares: Optional[int] = None) -> None:
-        """Take in the unreadable images that each process has met among its rows. A collective call."""
+        """Collect the unreadable images of all processes; ``own`` are those of this one. A collective call.
+
+        :raises UserError: if there are too many.
+        """
         self.bad.add(self.scheme.listed(own, shares or self.scheme.shares))
         self.bad.check()
 
     def _backward(self, part: data.Batch, images: int, more: bool) -> Any:
-        """Gradients of ``part`` on top of those that are there; its sum of losses and number of errors."""
+        """Add the gradients of ``part`` to the existing ones; return its sum of losses and number of errors.
+
+        :param images: number of images in the batch.
+        :param more: further parts of the batch follow.
+        """
         torch, device = self.torch, self.scheme.device
         x = part.images.to(device, non_blocking=True)
         targets = self.scheme.targets(part.labels.to(device, non_blocking=True))
@@ -230,23 +244,23 @@ class Run:
         return torch.autocast(self.scheme.device.type, kinds[amp]) if amp else contextlib.nullcontext()
 
     def _finish_epoch(self, rate: float) -> bool:
-        """Validate, write everything down; false if the schedule is at its end."""
-        found = self.validate()
+        """Validate, log, and save everything; return False if the schedule has ended."""
+        scores = self.validate()
         lr = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
-        going = self.schedule.validated(1 - found["top1"])
+        going = self.schedule.validated(1 - scores["top1"])
         images = max(1, self.sums.images)
         row = {"epoch": self.epoch, "step": self.step, "lr": lr, "train_loss": self.sums.loss / images}
-        row.update(train_error=self.sums.wrong / images, **found, bad_images=len(self.bad.seen))
+        row.update(train_error=self.sums.wrong / images, **scores, bad_images=len(self.bad.seen))
         self.last_row = row
         self.logs.epoch(row, rate)
         self.epoch, self.done, self.sums = self.epoch + 1, 0, Sums()
-        improved, self.best = found["top1"] > self.best, max(self.best, found["top1"])
+        improved, self.best = scores["top1"] > self.best, max(self.best, scores["top1"])
         self._export(["last.safetensors", "best.safetensors"] if improved else ["last.safetensors"])
         self._save()
         return going
 
     def validate(self) -> Dict[str, float]:
-        """Loss, top-1 and top-5 on the validation set, central crops, on the devices of the training."""
+        """Return loss, top-1 and top-5 on central crops of the validation set, computed on the training devices."""
         torch, scheme = self.torch, self.scheme
         indices = np.arange(len(self.validation.samples))
         share = data.Batches(indices, self.recipe.batch, 0, scheme.rank % scheme.shares, scheme.shares)
@@ -273,7 +287,7 @@ class Run:
         return data.loader(dataset, share, self.settings.workers, self.scheme.device.type == "cuda")
 
     def _summary(self) -> Dict[str, Any]:
-        """The facts of a finished run."""
+        """Return the summary of a finished run."""
         row = self.last_row
         return {
             "out": self.settings.out,
@@ -292,15 +306,16 @@ class Run:
             **{key: row[key] for key in ("train_loss", "train_error", "val_loss", "top1", "top5") if row},
         }
 
-    # What is kept ----------------------------------------------------------------------------------------------------
+    # Files -----------------------------------------------------------------------------------------------------------
 
     def path(self, name: str) -> str:
+        """Return the path of the file ``name`` of this run."""
         return os.path.join(self.settings.out, name)
 
     def _facts(self) -> Dict[str, str]:
-        """What a run that resumes must have the same of."""
+        """Return the facts that must not change when a run is resumed."""
         recipe = dataclasses.asdict(self.recipe)
-        for name in ("epochs", "iterations"):  # a run may be made longer
+        for name in ("epochs", "iterations"):  # a run may be extended
             del recipe[name]
         return {
             "data set": data.fingerprint(self.training),
@@ -313,7 +328,9 @@ class Run:
         path = self.path("checkpoint.pt")
         if not self.settings.resume:
             if os.path.exists(path):
-                raise UserError(f"{self.settings.out} has a checkpoint: say --resume to go on, or another --out")
+                raise UserError(
+                    f"{self.settings.out} has a checkpoint: add --resume to continue, or choose another --out"
+                )
             return None
         state = checkpoint.load(path)
         checkpoint.check(path, state, self.training.classes, self._facts())
@@ -358,7 +375,7 @@ class Run:
         checkpoint.save(self.path("checkpoint.pt"), state)
 
     def _export(self, names: Sequence[str]) -> None:
-        """Weights for the native engine and everything else that reads them."""
+        """Write the weights to the files ``names``, for the native engine and other programs."""
         arrays = {name: tensor.float().numpy() for name, tensor in self.scheme.assemble(lambda t: t).items()}
         self.scheme.traffic.take()
         if not self.first:
@@ -366,14 +383,16 @@ class Run:
         arrays = initial.scale(self.row, arrays, self.recipe, initial.KEEP)
         mean = mean_image(self.row, self.recipe, self.statistics)
         metadata = weights.metadata_for(self.row, self.training.classes, mean_image=mean)
-        said = (self.recipe.name, self.epoch, self.settings.seed, 100 * self.last_row["top1"])
-        metadata["training"] = "fastalex train, recipe %s, %d epochs, seed %d; validation top-1 %.2f%%" % said
+        metadata["training"] = (
+            f"fastalex train, recipe {self.recipe.name}, {self.epoch} epochs, seed {self.settings.seed}; "
+            f"validation top-1 {100 * self.last_row['top1']:.2f}%"
+        )
         for name in names:
             weights.save(self.path(name), arrays, metadata)
 
 
 def _scores(torch: Any, logits: Any, targets: Any) -> Any:
-    """``[images, sum of losses, right, right among the first five]``."""
+    """Return ``[images, sum of losses, number right, number right among the first five]``."""
     known = targets != data.IGNORED
     loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum", ignore_index=data.IGNORED)
     ranked = logits.topk(min(TOP, logits.shape[1]), 1).indices == targets[:, None]
@@ -381,13 +400,13 @@ def _scores(torch: Any, logits: Any, targets: Any) -> Any:
     return torch.stack([value.double() for value in (known.sum(), loss, right, among)])
 
 
-def _weights(given: Optional[str]) -> Optional[weights.Weights]:
-    return None if given is None else weights.load(registry.locate(given))
+def _weights(name: Optional[str]) -> Optional[weights.Weights]:
+    return None if name is None else weights.load(registry.locate(name))
 
 
 @contextlib.contextmanager
 def processes() -> Iterator[None]:
-    """Leaves torchrun's group when the block ends, whichever way."""
+    """Return a context that leaves torchrun's process group at its end, also after an error."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Training recipes as data: one literal row for each published way to train a member of the family.
+"""Training recipes as data: a literal row for each published way to train a member of the family.
 
 Sources of the constants, named in the rows:
 
@@ -35,17 +35,20 @@ _ONES = ("conv2", "conv4", "conv5", "fc6", "fc7")  # [paper] section 5: second, 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to a training image after it was resized as the variant's profile says.
+    """The random changes of a training image, after it was resized according to the variant's profile.
 
-    ``crop``: ``paper`` (each place but the last of each axis: 32 x 32 of a 224 crop in 256), ``inclusive`` (the last
-    too: 33 x 33), ``resized`` (``RandomResizedCrop``), ``center`` (as in evaluation). ``flip``: half of the images are
-    mirrored. ``chunk`` consecutive images share one crop and flip.
-    ``color``: principal components of the training set's RGB values are added, each times a normal number of
-    standard deviation ``color_sigma`` and its eigenvalue or its standard deviation (the root), on a scale of 0 to 1;
-    the image is then divided by ``1 + color_sigma`` if ``color_rescale``; it ends with epoch ``color_end``.
-    ``jitter`` is the largest relative change of brightness, contrast and saturation, and the largest shift of the hue
-    as a share of its circle. ``mean_image``: the mean of the training set is subtracted from each pixel, where the
-    profile takes one.
+    :ivar crop: ``paper`` (every position except the last of each axis: 32 x 32 of a 224 crop in 256), ``inclusive``
+        (every position: 33 x 33), ``resized`` (``RandomResizedCrop``) or ``center`` (as in evaluation).
+    :ivar flip: mirror half of the images.
+    :ivar chunk: number of consecutive images that share a crop and flip.
+    :ivar color: add the principal components of the training set's RGB values (0 to 1), each multiplied by a normal
+        random number and by its eigenvalue (``eigenvalues``) or the square root of it (``deviations``); or ``off``.
+    :ivar color_sigma: standard deviation of these random numbers.
+    :ivar color_rescale: divide the image by ``1 + color_sigma`` afterwards.
+    :ivar color_end: first epoch without color noise.
+    :ivar jitter: largest relative change of brightness, contrast and saturation, and largest shift of the hue as a
+        fraction of the color wheel.
+    :ivar mean_image: subtract the mean image of the training set, if the profile uses one.
     """
 
     crop: str = "paper"
@@ -61,19 +64,26 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained. A changed copy comes from :func:`get`.
+    """The hyperparameters of a training run. :func:`get` returns a changed copy.
 
-    ``update``: ``paper`` (:class:`fastalex.train.update.PaperSGD`) or ``sgd`` (``torch.optim.SGD``).
-    ``schedule``: the learning rate is divided by 10 when the validation error stops falling for ``patience`` epochs, at
-    most ``reductions`` times (``plateau``); after the epochs or iterations in ``cuts``; or never (``constant``).
-    ``bias_lr`` is the biases' own learning rate; ``bias_follows`` says whether it is cut with the weights'.
-    ``layer_lr`` replaces the learning rate of a layer's weights from an epoch on: ``(layer, epoch, rate)``; at rate 0
-    the biases stop too. ``init``: ``normal`` with ``weight_std`` and its exceptions in ``weight_stds``; ``he``
-    (:func:`fastalex.weights.initial.random_weights`), for narrow networks with a profile that divides by the pixels'
-    deviation; ``pytorch`` (its modules' own).
-    ``bias_layers`` start at ``bias``, the others at 0. ``dropout``: ``halved`` is the paper's: kept units as they are
-    in training, all units times 0.5 in evaluation; ``inverted`` is today's: kept units times 2 in training.
-    ``profile`` replaces the variant's preprocessing. ``batch`` is that of one update, over all devices.
+    :ivar source: where the values were published.
+    :ivar batch: images per update, over all devices.
+    :ivar update: ``paper`` (:class:`fastalex.train.update.PaperSGD`) or ``sgd`` (``torch.optim.SGD``).
+    :ivar schedule: when the learning rate is divided by 10: ``plateau``, when the validation error has not fallen for
+        ``patience`` epochs, up to ``reductions`` times; ``epochs`` or ``iterations``, at those in ``cuts``; or
+        ``constant``, never.
+    :ivar bias_lr: learning rate of the biases; None: that of the weights.
+    :ivar bias_follows: cut the rate of the biases together with that of the weights.
+    :ivar bias_decay: apply the weight decay to biases.
+    :ivar layer_lr: ``(layer, epoch, rate)``, a learning rate for a layer's weights from that epoch on. A rate of 0
+        applies to its biases too.
+    :ivar init: ``normal`` with standard deviation ``weight_std``, or that of the layer in ``weight_stds``; ``he``
+        (:func:`fastalex.weights.initial.random_weights`), for narrow networks with a profile that divides by the
+        standard deviation of the pixels; ``pytorch``, the defaults of its modules.
+    :ivar bias: initial bias of the layers in ``bias_layers``; that of the others is 0.
+    :ivar dropout: ``halved``, as in the paper: in evaluation all units are multiplied by 0.5; ``inverted``, the usual
+        one today: in training the kept units are multiplied by 2; or ``off``.
+    :ivar profile: preprocessing profile in place of the variant's.
     """
 
     name: str
@@ -109,7 +119,7 @@ class Recipe:
         _one_of("crop", self.augmentation.crop, CROPS)
         _one_of("color", self.augmentation.color, COLORS)
         if not self.lr > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise UserError("lr must be above 0, momentum from 0 to below 1, and weight_decay not below 0")
+            raise UserError("lr must be above 0, momentum at least 0 and below 1, and weight_decay at least 0")
 
 
 def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:
@@ -197,8 +207,9 @@ DEFAULT, FINETUNE = "paper", "jetbot"
 
 
 def get(recipe: Union[str, Recipe], **overrides: Any) -> Recipe:
-    """The row called ``recipe`` (or the row itself) with fields replaced, those of its augmentation too; ``None``
-    leaves a field as it is.
+    """Return the recipe of this name, or the recipe itself, with fields of it and of its augmentation replaced.
+
+    A value of None leaves a field unchanged. A new ``lr`` also scales ``bias_lr``.
 
     :raises UserError: for an unknown name, field or value.
     """
@@ -207,13 +218,15 @@ def get(recipe: Union[str, Recipe], **overrides: Any) -> Recipe:
         close = difflib.get_close_matches(str(recipe), RECIPES, 1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
         raise UserError(f"there is no recipe '{recipe}'{hint} (there are: {', '.join(RECIPES)})")
-    given = {key: value for key, value in overrides.items() if value is not None}
+    changes = {key: value for key, value in overrides.items() if value is not None}
     inner = {f.name for f in dataclasses.fields(Augmentation)}
-    unknown = sorted(set(given) - inner - {f.name for f in dataclasses.fields(Recipe)})
+    unknown = sorted(set(changes) - inner - {f.name for f in dataclasses.fields(Recipe)})
     if unknown:
         raise UserError(f"a recipe has no field '{unknown[0]}'")
-    changed = dataclasses.replace(row.augmentation, **{key: value for key, value in given.items() if key in inner})
-    outer = {key: value for key, value in given.items() if key not in inner}
+    augmentation = dataclasses.replace(
+        row.augmentation, **{key: value for key, value in changes.items() if key in inner}
+    )
+    outer = {key: value for key, value in changes.items() if key not in inner}
     if row.bias_lr is not None and "lr" in outer and "bias_lr" not in outer:
-        outer["bias_lr"] = row.bias_lr * outer["lr"] / row.lr  # the multiple stays
-    return dataclasses.replace(row, augmentation=changed, **outer)
+        outer["bias_lr"] = row.bias_lr * outer["lr"] / row.lr  # the ratio stays
+    return dataclasses.replace(row, augmentation=augmentation, **outer)

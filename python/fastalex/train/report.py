@@ -1,4 +1,4 @@
-"""The lines that a training run prints."""
+"""The lines printed by a training run."""
 
 from __future__ import annotations
 
@@ -10,26 +10,18 @@ from .._util import console
 def epoch(number: int, epochs: int, row: Mapping[str, Any], rate: float, left: float) -> None:
     """Print one line about epoch ``number`` of ``epochs``, which has ended.
 
-    :param row: its figures, as they are logged.
+    :param row: its row in ``epochs.csv``.
     :param rate: images per second.
     :param left: seconds to the end of the run.
     """
     console.write(
-        "epoch %3d of %d  loss %.4f  training error %6.2f%%  top-1 %6.2f%%  top-5 %6.2f%%  %.0f images/s  %s left"
-        % (
-            number,
-            epochs,
-            row["train_loss"],
-            100 * row["train_error"],
-            100 * row["top1"],
-            100 * row["top5"],
-            rate,
-            clock(left),
-        )
+        f"epoch {number:3d} of {epochs}  loss {row['train_loss']:.4f}  "
+        f"training error {100 * row['train_error']:6.2f}%  top-1 {100 * row['top1']:6.2f}%  "
+        f"top-5 {100 * row['top5']:6.2f}%  {rate:.0f} images/s  {clock(left)} left"
     )
 
 
 def clock(seconds: float) -> str:
-    """``h:mm:ss``."""
+    """Format ``seconds`` as ``h:mm:ss``."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,4 +1,4 @@
-"""The learning rate of each group of parameters, at any epoch and iteration."""
+"""The learning rate of each group of parameters by epoch and iteration."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, Dict
 
 from .recipes import Recipe
 
-FACTOR = 0.1  # of every cut, in all of the sources of recipes.py
+FACTOR = 0.1  # of every cut, in all sources of recipes.py
 
 
 class Schedule:
-    """Sets the rates of an optimizer that :func:`fastalex.train.update.optimizer` made.
+    """The schedule of a recipe, for an optimizer created by :func:`fastalex.train.update.optimizer`.
 
-    All but ``plateau`` depend on the epoch and iteration alone (both from 0), so a run that resumes has the same.
+    All schedules except ``plateau`` depend only on the epoch and the iteration, both counted from 0.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -20,12 +20,12 @@ class Schedule:
         self.reductions, self.best, self.bad = 0, float("inf"), 0
 
     def set(self, optimizer: Any, epoch: int, iteration: int) -> None:
-        """Give each group its rate."""
+        """Set the rate of each group."""
         for group in optimizer.param_groups:
             group["lr"] = self.rate(group["layer"], group["bias"], epoch, iteration)
 
     def rate(self, layer: str, bias: bool, epoch: int, iteration: int) -> float:
-        """The rate of the weights or biases of ``layer``."""
+        """Return the rate of the weights or biases of ``layer``."""
         recipe = self.recipe
         base = recipe.bias_lr if bias and recipe.bias_lr is not None else recipe.lr
         rate = base * (FACTOR ** self._cuts(epoch, iteration) if not bias or recipe.bias_follows else 1.0)
@@ -43,7 +43,7 @@ class Schedule:
         return sum((epoch if kind == "epochs" else iteration) >= cut for cut in self.recipe.cuts)
 
     def validated(self, error: float) -> bool:
-        """Take in the validation error after an epoch; false if it has stopped falling at the last rate too."""
+        """Record the validation error of an epoch; return False if it has stopped falling at the lowest rate too."""
         if error < self.best:
             self.best, self.bad = error, 0
             return True
@@ -56,7 +56,9 @@ class Schedule:
         return True
 
     def state_dict(self) -> Dict[str, Any]:
+        """Return the state for a checkpoint."""
         return {"reductions": self.reductions, "best": self.best, "bad": self.bad}
 
     def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Restore the state of a checkpoint."""
         self.reductions, self.best, self.bad = state["reductions"], state["best"], state["bad"]

@@ -1,4 +1,4 @@
-"""What a run is asked to do, apart from its recipe."""
+"""The settings of a run, apart from its recipe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from typing import Optional
 
 @dataclass(frozen=True)
 class Settings:
-    """``accumulate``: each update's batch goes through in that many parts. ``amp``: mixed precision, ``bf16`` or
-    ``fp16`` (with a scaled loss, on a GPU). ``save_every``: steps between checkpoints, besides those after each epoch.
-    ``bad_limit``: images that may be unreadable."""
+    """The options of ``fastalex train`` that are not part of a recipe.
+
+    :ivar accumulate: number of parts that the batch of an update is split into.
+    :ivar amp: mixed precision, ``bf16``, or ``fp16`` with a scaled loss on a GPU.
+    :ivar save_every: number of steps between checkpoints, in addition to those after each epoch; 0: none.
+    :ivar bad_limit: number of unreadable images to accept.
+    """
 
     data: str
     out: str

@@ -1,4 +1,4 @@
-"""Mean image and colors of a run's training set: gathered by all its processes, and kept in its folder."""
+"""The mean image and colors of a training set, computed by all processes of a run and cached in its folder."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from .parallel import Scheme
 from .recipes import Recipe
 from .settings import Settings
 
-BATCH = 64  # images of each process at once
+BATCH = 64  # images per process and batch
 TakeBad = Callable[[List[Tuple[str, str]], int], Any]  # (path, reason) of unreadable images, number of processes
 
 
 def of_training_set(
     recipe: Recipe, row: Variant, training: data.Images, scheme: Scheme, settings: Settings, take_bad: TakeBad
 ) -> Optional[color.Statistics]:
-    """The statistics of ``training``; None if the recipe uses neither mean nor colors. A collective call.
+    """Compute the statistics of ``training``; None if the recipe uses neither mean nor colors. A collective call.
 
     :param take_bad: called with the unreadable images of this process, and the number of processes.
     """
     rules = recipe.augmentation
-    takes_mean = rules.mean_image and profiles.get(row.profile).mean_image is not None
-    if not takes_mean and rules.color == "off":
+    uses_mean = rules.mean_image and profiles.get(row.profile).mean_image is not None
+    if not uses_mean and rules.color == "off":
         return None
     path = os.path.join(settings.out, "statistics.npz")
     key = f"{data.fingerprint(training)} {row.input_size}"
-    found = color.load(path, key)
-    if found is None:
-        found = _gather(row, training, scheme, settings, take_bad)
+    statistics = color.load(path, key)
+    if statistics is None:
+        statistics = _gather(row, training, scheme, settings, take_bad)
         if scheme.rank == 0:
             with replacing(path) as stream:
-                color.save(stream, found, key)
-    return found
+                color.save(stream, statistics, key)
+    return statistics
 
 
 def _gather(
@@ -63,6 +63,6 @@ def _gather(
     take_bad(bad, scheme.world)
     if scheme.world > 1:
         for array in sums.arrays():
-            array[...] = scheme.link.added(torch.from_numpy(array).to(scheme.device)).cpu().numpy()
+            array[...] = scheme.processes.added(torch.from_numpy(array).to(scheme.device)).cpu().numpy()
         scheme.traffic.take()
     return sums.result()

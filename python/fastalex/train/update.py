@@ -1,4 +1,4 @@
-"""The update rule of the 2012 paper as an optimizer of PyTorch."""
+"""The update rule of the 2012 paper as a PyTorch optimizer."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from .recipes import Recipe
 
 @functools.lru_cache(maxsize=None)
 def paper_sgd() -> Any:
-    """The class ``PaperSGD``, made at first use because its base class is PyTorch's."""
+    """Return the class ``PaperSGD``, created at first use because its base class is PyTorch's."""
     torch = pytorch()
+    base: Any = torch.optim.Optimizer
 
-    class PaperSGD(torch.optim.Optimizer):
+    class PaperSGD(base):
         """``v = momentum * v - weight_decay * lr * w - lr * g; w = w + v`` (Krizhevsky et al. 2012, section 5).
 
-        The learning rate is inside the velocity, so what was gathered before a cut goes on at its old size;
-        ``torch.optim.SGD`` has it outside. At a constant rate the two are the same.
+        The learning rate is part of the velocity, so the velocity keeps its size when the rate is cut;
+        ``torch.optim.SGD`` multiplies the velocity by the rate instead. At a constant rate the two are the same.
         """
 
         def __init__(self, params: Any, lr: float, momentum: float = 0.9, weight_decay: float = 5e-4) -> None:
@@ -48,9 +49,10 @@ def paper_sgd() -> Any:
 
 
 def optimizer(recipe: Recipe, row: Variant, parameters: Sequence[Tuple[str, Any]]) -> Any:
-    """The optimizer of ``recipe`` over ``(parameter name, tensor)``; one group for each kind and layer.
+    """Create the optimizer of ``recipe`` for ``(parameter name, tensor)`` pairs.
 
-    Each group carries ``layer`` (its name) and ``bias``; :mod:`.schedule` sets its ``lr``.
+    There is a group for the weights and one for the biases of each layer, with the keys ``layer``, its name, and
+    ``bias``. :mod:`.schedule` sets their ``lr``.
     """
     layers = {name: layer.name for layer in row.layers() for name in layer.param_shapes}
     groups: Dict[Tuple[str, bool], List[Any]] = {}

@@ -1,1 +1,1 @@
-"""Videos and cameras: where frames come from, where they go, and what is drawn on them."""
+"""Videos and cameras: sources of frames, sinks for frames, and the overlay drawn on them."""

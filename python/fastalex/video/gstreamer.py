@@ -1,6 +1,6 @@
-"""Frames of a GStreamer pipeline, through the program ``gst-launch-1.0`` and a pipe: no library is needed.
+"""Frames of a GStreamer pipeline, read from the program ``gst-launch-1.0`` through a pipe, without any library.
 
-That is how a CSI camera is read on JetPack 4.6, whose OpenCV is built for another Python than fastalex needs, and with
+A CSI camera is read this way on JetPack 4.6, whose OpenCV is built for a Python that is too old for fastalex, and with
 any OpenCV from the Python package index, which is built without GStreamer.
 """
 
@@ -20,28 +20,29 @@ import numpy as np
 from ..errors import UserError
 
 PROGRAM = "gst-launch-1.0"
-STALLED_S = 10.0  # no byte for so long: the camera is gone, or another program has it
-_ENDS_S = 2.0  # for the program to end by itself after its last frame
+STALLED_S = 10.0  # timeout of a read: the camera is disconnected, or in use by another program
+_ENDS_S = 2.0  # time for the program to exit by itself after its last frame
 
 
 def available() -> bool:
-    """Whether the program is there."""
+    """Return whether the program is installed."""
     return shutil.which(PROGRAM) is not None
 
 
 def csi_pipeline(sensor: int, width: int, height: int, rate: int) -> str:
-    """The pipeline of a Jetson's CSI camera, up to where frames of 8-bit colors leave it.
+    """Return the pipeline of a Jetson's CSI camera that delivers frames in 8-bit colors, without a sink.
 
     The elements are those of github.com/NVIDIA-AI-IOT/jetbot, ``jetbot/camera/opencv_gst_camera.py``.
     """
     return (
-        "nvarguscamerasrc sensor-id=%d ! video/x-raw(memory:NVMM),width=%d,height=%d,format=NV12,framerate=%d/1 "
-        "! nvvidconv ! video/x-raw,format=BGRx" % (sensor, width, height, rate)
+        f"nvarguscamerasrc sensor-id={sensor} "
+        f"! video/x-raw(memory:NVMM),width={width},height={height},format=NV12,framerate={rate}/1 "
+        "! nvvidconv ! video/x-raw,format=BGRx"
     )
 
 
 def without_sink(pipeline: str) -> str:
-    """A pipeline written for OpenCV, without the ``appsink`` that only a program can read from."""
+    """Return ``pipeline`` without its sink, such as the ``appsink`` of pipelines written for OpenCV."""
     steps = [step.strip() for step in pipeline.split("!")]
     if steps and steps[-1].split()[:1] in (["appsink"], ["fdsink"], ["fakesink"]):
         steps.pop()
@@ -49,11 +50,11 @@ def without_sink(pipeline: str) -> str:
 
 
 class GstPipe:
-    """The frames that ``pipeline`` delivers, scaled to ``width`` x ``height``: an iterator of uint8 ``[H, W, 3]``, BGR.
+    """An iterator over the frames of ``pipeline``, scaled to ``width`` x ``height``: uint8 ``[H, W, 3]``, BGR.
 
-    :param pipeline: its elements in the words of ``gst-launch-1.0``, without a sink.
-    :raises UserError: at the first frame if there is no such program; when the pipeline fails, stalls, or ends in
-        the middle of a frame.
+    :param pipeline: elements in the syntax of ``gst-launch-1.0``, without a sink.
+    :raises UserError: if the program cannot be run; while iterating, if the pipeline fails, stalls, or ends in the
+        middle of a frame.
     """
 
     def __init__(self, pipeline: str, width: int, height: int, stalled_s: float = STALLED_S) -> None:
@@ -86,7 +87,7 @@ class GstPipe:
     def __iter__(self) -> Iterator[np.ndarray]:
         while True:
             rows = np.empty((self.height, self._row_bytes), np.uint8)
-            got, stalled = self._fill(memoryview(rows).cast("B"))
+            got, stalled = self._fill(rows.data.cast("B"))
             if stalled:
                 raise UserError(f"{PROGRAM} delivered no frame for {self._stalled_s:g} s")
             if got < rows.size:
@@ -96,7 +97,7 @@ class GstPipe:
             yield rows[:, : 3 * self.width].reshape(self.height, self.width, 3)
 
     def _fill(self, target: memoryview) -> Tuple[int, bool]:
-        """How many bytes came before the pipe ended, and whether it stalled instead."""
+        """Read from the pipe until ``target`` is full; return the number of bytes, and whether the pipe stalled."""
         assert self._process.stdout is not None
         handle, done = self._process.stdout.fileno(), 0
         while done < len(target):
@@ -119,14 +120,14 @@ class GstPipe:
             raise UserError(f"{PROGRAM} ended in the middle of frame {self.frames}")
 
     def _reason(self, code: int) -> str:
-        """The program's own words: its first line that says ERROR, or its last one."""
+        """Return the program's own message: the first line with ERROR in it, otherwise the last line."""
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().decode("utf-8", "replace").splitlines() if line.strip()]
         errors = [line for line in lines if "ERROR" in line]
         return (errors or lines[-1:] or [f"exit code {code}"])[0]
 
     def stop(self) -> None:
-        """End the program, and free the camera; whoever waits for a frame finds the end."""
+        """Terminate the program and release the camera. An iterator that waits for a frame ends."""
         self._process.terminate()
         deadline = time.monotonic() + _ENDS_S
         while self._process.poll() is None and time.monotonic() < deadline:
@@ -136,7 +137,7 @@ class GstPipe:
         self._process.wait()
 
     def close(self) -> None:
-        """:meth:`stop`, and let go of the pipe."""
+        """Stop the program and close the pipe."""
         self.stop()
         assert self._process.stdout is not None
         self._process.stdout.close()

@@ -1,6 +1,6 @@
-"""Text on a frame: the classes that were found at the top left, the frames a second at the top right.
+"""The text overlay of a frame: predicted classes at the top left, frames per second at the top right.
 
-Pillow draws the letters, because OpenCV's have no accents and OpenCV need not be there.
+The text is drawn by Pillow, because OpenCV's fonts have no accented letters and OpenCV may not be installed.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 LINES_A_FRAME = 24  # the height of a frame in lines of text
-SMALLEST = 11  # pixels
-BRIGHTNESS_BEHIND = 0.35  # of the picture under the text
+SMALLEST = 11  # font size in pixels
+BRIGHTNESS_BEHIND = 0.35  # factor for the picture behind the text
 
 
 def draw(frame: np.ndarray, lines: Sequence[str], fps: Optional[float] = None) -> None:
-    """Write ``lines`` and the rate onto ``frame``, uint8 ``[H, W, 3]`` of any order of colors, in place."""
+    """Draw ``lines`` and the rate on ``frame`` in place, uint8 ``[H, W, 3]`` in any color order."""
     size = max(SMALLEST, frame.shape[0] // LINES_A_FRAME)
     gap = size // 4
     top = gap
@@ -29,18 +29,19 @@ def draw(frame: np.ndarray, lines: Sequence[str], fps: Optional[float] = None) -
 
 
 def _put(frame: np.ndarray, text: str, size: int, top: int, left: int) -> int:
-    """White letters on what is made darker; what does not fit is cut off. Returns the height."""
+    """Draw white text on a darkened box, clipped to the frame; return the height of the box."""
     letters = _letters(text, size)
+    height = int(letters.shape[0])
     left = max(left, 0)
-    place = frame[top : top + letters.shape[0], left : left + letters.shape[1]]
-    ink = letters[: place.shape[0], : place.shape[1], None]
-    place[:] = np.rint(place * (1 - ink) * BRIGHTNESS_BEHIND + 255 * ink).astype(np.uint8)
-    return letters.shape[0]
+    box = frame[top : top + height, left : left + letters.shape[1]]
+    ink = letters[: box.shape[0], : box.shape[1], None]
+    box[:] = np.rint(box * (1 - ink) * BRIGHTNESS_BEHIND + 255 * ink).astype(np.uint8)
+    return height
 
 
 @lru_cache(maxsize=64)
 def _letters(text: str, size: int) -> np.ndarray:
-    """How much of each pixel is letter, float32 ``[height, width]`` from 0 to 1, with a border."""
+    """Render ``text`` with a border as coverage per pixel, float32 ``[height, width]`` from 0 to 1."""
     font = _font(size)
     try:
         box = font.getbbox(text)
@@ -48,7 +49,7 @@ def _letters(text: str, size: int) -> np.ndarray:
         text = text.encode("latin-1", "replace").decode("latin-1")
         box = font.getbbox(text)
     border = size // 4
-    # The height is the same for every text, so that lines stand evenly.
+    # The height is the same for every text, so that lines are evenly spaced.
     picture = Image.new("L", (int(box[2]) + 2 * border, int(font.getbbox("Ag")[3]) + 2 * border))
     ImageDraw.Draw(picture).text((border, border), text, fill=255, font=font)
     return np.asarray(picture, np.float32) / 255
@@ -58,5 +59,5 @@ def _letters(text: str, size: int) -> np.ndarray:
 def _font(size: int) -> Any:
     try:
         return ImageFont.load_default(size)
-    except (TypeError, OSError):  # before Pillow 10.1, or built without FreeType: one font of one size
+    except (TypeError, OSError):  # before Pillow 10.1, or built without FreeType: a single font of a fixed size
         return ImageFont.load_default()

@@ -1,4 +1,7 @@
-"""Where frames with their overlay go: a window, a video file, a folder of pictures."""
+"""Sinks for frames with an overlay: a window, a video file, or a folder of pictures.
+
+Every sink has the methods of :class:`Window`.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +17,16 @@ from .._util.files import Replacement, replacing
 from ..errors import UserError
 from .sources import DEFAULT_RATE, VIDEO_SUFFIXES, opencv
 
-#: Suffix -> the codec that every build of OpenCV can write into such a file.
+#: Suffix -> a codec that every build of OpenCV can write into such a file.
 CODECS = {".avi": "MJPG", ".mkv": "MJPG", ".mp4": "mp4v"}
-_STEM = 80  # letters of a source's name in that of its pictures; it may be a whole pipeline
+_STEM = 80  # longest part of a source's name in the names of its pictures; a source may be a whole pipeline
 _QUIT = (ord("q"), ord("Q"), 27)  # 27: escape
 
 
 def open_sink(output: Optional[str]) -> Any:
-    """A video file or a folder for pictures, by the name of ``output``; a window if it is None.
+    """Open a video file or a folder for pictures, depending on the suffix of ``output``; a window if it is None.
 
-    :raises UserError: if it cannot be had.
+    :raises UserError: if the sink cannot be opened.
     """
     if output is None:
         return Window()
@@ -36,7 +39,7 @@ def open_sink(output: Optional[str]) -> Any:
 
 
 class Window:
-    """A window of OpenCV. Each sink has ``put``, which is False when the user has seen enough, and ``close``."""
+    """An OpenCV window. The user stops the run with q, Escape, or by closing the window."""
 
     def __init__(self, title: str = "fastalex") -> None:
         self._cv2, self._title = opencv(), title
@@ -50,19 +53,28 @@ class Window:
             ) from None
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
+        """Output one frame; return False if the user wants to stop.
+
+        :param frame: uint8 ``[H, W, 3]``, BGR.
+        :param time_s: seconds since the first frame of the source.
+        :param rate: frames per second of the source, 0 if unknown.
+        :param name: of the source.
+        """
         self._cv2.imshow(self._title, frame)
         if self._cv2.waitKey(1) & 0xFF in _QUIT:
             return False
-        return self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE) >= 1  # 0: it was closed
+        visible: float = self._cv2.getWindowProperty(self._title, self._cv2.WND_PROP_VISIBLE)
+        return visible >= 1  # 0: the window was closed
 
     def close(self, whole: bool) -> None:
+        """Close the sink; ``whole`` says that all frames were output."""
         self._cv2.destroyAllWindows()
 
 
 class VideoFile:
-    """A video that appears under its name when it is complete; it has the size of its first frame.
+    """A video file with the size of its first frame. It appears under its name only when it is complete.
 
-    Frames keep their time: one that stands for longer is written several times.
+    Frames keep their time: one that is shown for longer is written several times.
     """
 
     def __init__(self, path: str, codec: str) -> None:
@@ -77,6 +89,7 @@ class VideoFile:
         self._source, self._began, self._written = "", 0, 0
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
+        """Write one frame; return True."""
         if self._writer is None:
             self._start(frame, rate or DEFAULT_RATE)
         if name != self._source:
@@ -100,7 +113,7 @@ class VideoFile:
         self._writer = writer
 
     def close(self, whole: bool) -> None:
-        """Keep the video if it is ``whole``: that includes one that the user ended."""
+        """Keep the video if it is ``whole``, which includes one that the user stopped; otherwise delete it."""
         if self._writer is not None:
             self._writer.release()
         if whole and self._writer is not None:
@@ -111,20 +124,21 @@ class VideoFile:
             return
         self._file.drop()
         if whole:
-            console.error(f"no frame came, so '{self._path}' is not written")
+            console.error(f"there were no frames, so '{self._path}' is not written")
 
 
 class Pictures:
-    """Numbered PNG files in a folder, which is made if need be."""
+    """Numbered PNG files in a folder, which is created if necessary."""
 
     def __init__(self, folder: str) -> None:
         self._folder, self._count = folder, 0
         try:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
-            raise UserError(f"the folder '{folder}' cannot be made: {error.strerror}") from None
+            raise UserError(f"the folder '{folder}' cannot be created: {error.strerror}") from None
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
+        """Write one frame; return True."""
         stem = re.sub(r"[^\w.-]+", "-", os.path.splitext(os.path.basename(name))[0])[:_STEM] or "frame"
         path = os.path.join(self._folder, f"{self._count:06}-{stem}.png")
         with replacing(path) as stream:
@@ -133,4 +147,4 @@ class Pictures:
         return True
 
     def close(self, whole: bool) -> None:
-        pass
+        """Do nothing: each picture is complete when it is written."""

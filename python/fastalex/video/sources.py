@@ -1,8 +1,8 @@
-"""Where frames come from: image files, video files, cameras, network streams, GStreamer pipelines.
+"""Sources of frames: image files, video files, cameras, network streams, and GStreamer pipelines.
 
-A source is named by one word of the command line (:func:`kind_of`). OpenCV reads all but images; it is an extra, and
-imported when the first such source is opened. GStreamer goes through OpenCV where that was built with it, else through
-:mod:`fastalex.video.gstreamer`.
+A source is named by one word of the command line (:func:`kind_of`). OpenCV reads everything but images; it is an
+optional dependency, imported when the first such source is opened. GStreamer pipelines run in OpenCV if it was built
+with GStreamer, otherwise in :mod:`fastalex.video.gstreamer`.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from ..images import listing
 from . import gstreamer
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
-EXACT_COUNTS = (".avi", ".m4v", ".mov", ".mp4")  # containers that say how many frames they have
+EXACT_COUNTS = (".avi", ".m4v", ".mov", ".mp4")  # containers that store their number of frames
 IMAGES, VIDEO, CAMERA, CSI, NETWORK, PIPELINE = "images", "video", "camera", "csi", "network", "pipeline"
-LIVE = (CAMERA, CSI, NETWORK, PIPELINE)  # they go on while a frame is worked on
+LIVE = (CAMERA, CSI, NETWORK, PIPELINE)  # sources that do not wait while a frame is processed
 _NETWORK = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.I)
 _CSI = re.compile(r"csi://(\d+)$", re.I)
 
-#: github.com/dusty-nv/jetson-inference, examples/imagenet/imagenet.cpp: the size a camera is asked for.
+#: The size requested from a camera: github.com/dusty-nv/jetson-inference, examples/imagenet/imagenet.cpp.
 DEFAULT_WIDTH, DEFAULT_HEIGHT = 1280, 720
-DEFAULT_RATE = 30  # frames a second
+DEFAULT_RATE = 30  # frames per second
 
 
 class Size(NamedTuple):
-    """What a camera is asked for: pixels and frames a second; None: what it delivers by itself."""
+    """The mode requested from a camera: pixels and frames per second; None leaves the choice to the camera."""
 
     width: Optional[int] = None
     height: Optional[int] = None
@@ -43,15 +43,15 @@ class Size(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """One picture: uint8 ``[H, W, 3]``, blue, green, red; its number in the source, from 0; seconds since the first."""
+    """One picture: uint8 ``[H, W, 3]``, BGR; its number in the source, from 0; seconds since the first frame."""
 
     pixels: np.ndarray
-    index: int
+    number: int
     time_s: float
 
 
 def kind_of(word: str) -> Tuple[str, str]:
-    """What kind of source ``word`` names, and its path, address or pipeline.
+    """Return the kind of source that ``word`` names, and its path, address or pipeline.
 
     The prefixes ``file://``, ``v4l2://`` and ``csi://`` are those of jetson-inference.
     """
@@ -70,7 +70,7 @@ def kind_of(word: str) -> Tuple[str, str]:
 
 
 def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserError]]]:
-    """(kind, path, error) of each source: patterns become what they match, folders the images in them."""
+    """Yield (kind, path, error) of each source, with patterns and folders expanded to the files they stand for."""
     for word in words:
         kind, path = kind_of(word)
         if kind not in (IMAGES, VIDEO):
@@ -97,7 +97,7 @@ def _is_device(path: str) -> bool:
 
 
 def opencv() -> Any:
-    """The module ``cv2``, told not to write to the terminal.
+    """Import ``cv2``, with its messages to the terminal turned off.
 
     :raises UserError: if it is not installed.
     """
@@ -107,16 +107,18 @@ def opencv() -> Any:
         import cv2
     except ModuleNotFoundError:
         raise UserError("videos and cameras need OpenCV: pip install 'fastalex[video]'") from None
-    except ImportError as error:  # its windows need libraries that a machine without a screen may lack
+    except ImportError as error:  # its windows need libraries that may be missing on a machine without a screen
         raise UserError(f"OpenCV cannot be loaded ({error}); pip install opencv-python-headless instead") from None
     return cv2
 
 
 class Source:
-    """An iterator of :class:`Frame`; :meth:`close` it, or use ``with``.
+    """An iterator over :class:`Frame` objects. :meth:`close` it, or use ``with``.
 
-    :attr:`reader` says what reads it. A live source delivers its newest frame each time; :attr:`dropped` counts those
-    that were older than another by then. :attr:`rate` is that of a video, in frames a second, 0 if it does not say.
+    A live source delivers its newest frame each time; :attr:`dropped` counts the frames that were skipped for it.
+
+    :ivar reader: name of the program or library that reads the source.
+    :ivar rate: of a video, in frames per second; 0 if unknown.
     """
 
     def __init__(self, name: str, kind: str, frames: Any, reader: str, rate: float = 0.0) -> None:
@@ -126,18 +128,20 @@ class Source:
 
     @property
     def dropped(self) -> int:
+        """Number of frames that were skipped because a newer one was there."""
         return self._newest.dropped if self._newest else 0
 
     def __iter__(self) -> Iterator[Frame]:
         began = None
-        for index, pixels in self._newest or enumerate(self._frames):
+        for number, pixels in self._newest or enumerate(self._frames):
             now = time.monotonic()
             began = now if began is None else began
-            known = index / self.rate if self.kind == VIDEO and self.rate > 0 else now - began
-            yield Frame(pixels, index, known)
+            time_s = number / self.rate if self.kind == VIDEO and self.rate > 0 else now - began
+            yield Frame(pixels, number, time_s)
 
     def close(self) -> None:
-        self._frames.stop()  # a read that waits in the other thread ends by it
+        """Stop reading and release the source."""
+        self._frames.stop()  # this also ends a pending read in the other thread
         if self._newest:
             self._newest.join()
         self._frames.close()
@@ -149,11 +153,12 @@ class Source:
         self.close()
 
 
-def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B008 (it cannot be changed)
-    """Start a source that is not an image.
+def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B008 (a NamedTuple is immutable)
+    """Open a source that is not an image.
 
-    :param kind: and ``path``, of :func:`kind_of`.
-    :raises UserError: if it cannot be opened; while iterating, if it stops in a way that it should not.
+    :param kind: kind of source; it and ``path`` are the results of :func:`kind_of`.
+    :param size: mode requested from a camera.
+    :raises UserError: if the source cannot be opened; while iterating, if it stops unexpectedly.
     """
     if kind in (CSI, PIPELINE):
         return _gstreamer(kind, path, size)
@@ -162,19 +167,18 @@ def open_source(kind: str, path: str, size: Size = Size()) -> Source:  # noqa: B
     elif kind == VIDEO and not os.path.isfile(path):
         raise UserError(f"there is no video '{path}'")
     cv2 = opencv()
-    with _in_one_sentence():
+    with _opencv_errors():
         capture = cv2.VideoCapture(_camera(path), cv2.CAP_V4L2) if kind == CAMERA else cv2.VideoCapture(path)
     if not capture.isOpened():
         raise UserError(
             {
-                CAMERA: "the camera '%s' cannot be opened; it may be in use by another program, or no camera",
-                VIDEO: "the video '%s' cannot be read; it is cut off, damaged or of an unknown kind",
-                NETWORK: "nothing can be received from '%s'",
+                CAMERA: f"the camera '{path}' cannot be opened; it may be in use by another program or not a camera",
+                VIDEO: f"the video '{path}' cannot be read; it is cut off, damaged or in an unknown format",
+                NETWORK: f"nothing can be received from '{path}'",
             }[kind]
-            % path
         )
     if kind == CAMERA:
-        _ask(cv2, capture, size)
+        _request_mode(cv2, capture, size)
     rate = capture.get(cv2.CAP_PROP_FPS)
     return Source(path, kind, _Capture(cv2, capture, kind, path), "OpenCV", rate if 0 < rate < 1000 else 0.0)
 
@@ -194,14 +198,14 @@ def _gstreamer(kind: str, path: str, size: Size) -> Source:
         return Source(path, kind, _Capture(cv2, capture, kind, path), "OpenCV with GStreamer")
     if not gstreamer.available():
         raise UserError(
-            f"'{path}' needs GStreamer: install the package gstreamer1.0-tools, or an OpenCV that is built with it"
+            f"'{path}' needs GStreamer: install the package gstreamer1.0-tools, or an OpenCV that was built with it"
         )
     frames = gstreamer.GstPipe(pipeline, width, height)
     return Source(path, kind, _Piped(frames, kind, path), gstreamer.PROGRAM)
 
 
 def _opencv_with_gstreamer() -> Any:
-    """``cv2`` if it is there and was built with GStreamer, else None."""
+    """Return ``cv2`` if it is installed and was built with GStreamer, otherwise None."""
     try:
         cv2 = opencv()
     except UserError:
@@ -210,38 +214,40 @@ def _opencv_with_gstreamer() -> Any:
 
 
 def _camera(path: str) -> Union[int, str]:
-    """The number in ``/dev/video0``, also of a link to it: not every build of OpenCV takes the path."""
-    found = re.match(r"/dev/video(\d+)$", os.path.realpath(path))
-    return int(found.group(1)) if found else path
+    """Return the number of ``/dev/video0`` or of a link to it, because some builds of OpenCV do not take the path."""
+    match = re.match(r"/dev/video(\d+)$", os.path.realpath(path))
+    return int(match.group(1)) if match else path
 
 
 def _check_device(path: str) -> None:
     if not os.path.exists(path):
-        there = ", ".join(sorted(glob.glob("/dev/video*")))
-        raise UserError(f"there is no camera '{path}' ({'there are: ' + there if there else 'there is none'})")
+        cameras = ", ".join(sorted(glob.glob("/dev/video*")))
+        raise UserError(f"there is no camera '{path}' ({'there are: ' + cameras if cameras else 'there is none'})")
     if not os.access(path, os.R_OK | os.W_OK):
-        raise UserError(f"the camera '{path}' may not be used; add yourself to its group, usually 'video'")
+        raise UserError(
+            f"you have no permission to use the camera '{path}'; add yourself to its group, usually 'video'"
+        )
 
 
-def _ask(cv2: Any, capture: Any, size: Size) -> None:
-    """What a camera cannot do it replaces by what is nearest; each frame says its own size."""
-    wanted = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
-    for key, value in zip(wanted, size):
+def _request_mode(cv2: Any, capture: Any, size: Size) -> None:
+    """Request ``size`` from a camera. It falls back to the nearest mode it supports, so the frame size may differ."""
+    properties = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+    for key, value in zip(properties, size):
         if value:
             capture.set(key, value)
 
 
 @contextlib.contextmanager
-def _in_one_sentence() -> Iterator[None]:
-    """Some builds of OpenCV raise errors of their own for what cannot be opened."""
+def _opencv_errors() -> Iterator[None]:
+    """Turn OpenCV's exceptions into a :class:`UserError`; some builds raise them for sources that cannot be opened."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 (cv2.error, which cannot be named before cv2 is there)
+    except Exception as error:  # noqa: BLE001 (cv2.error, which cannot be named before cv2 is imported)
         raise UserError(f"OpenCV failed: {' '.join(str(error).split())}") from None
 
 
 class _Capture:
-    """The frames of an OpenCV capture, and what its end means."""
+    """An iterator over the frames of an OpenCV capture, which raises an error if it ends too early."""
 
     def __init__(self, cv2: Any, capture: Any, kind: str, name: str) -> None:
         self._cv2, self._capture, self._kind, self._name = cv2, capture, kind, name
@@ -262,12 +268,12 @@ class _Capture:
             raise _gone(self._name, count)
         if self._kind != VIDEO:
             return
-        said = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
-        # Other containers tell a duration only, and OpenCV multiplies it by the rate.
-        unsure = 0 if self._name.lower().endswith(EXACT_COUNTS) else self._capture.get(self._cv2.CAP_PROP_FPS) / 2
-        if count < said - unsure:
+        total = self._capture.get(self._cv2.CAP_PROP_FRAME_COUNT)
+        # Other containers store only a duration, which OpenCV multiplies by the rate.
+        margin = 0 if self._name.lower().endswith(EXACT_COUNTS) else self._capture.get(self._cv2.CAP_PROP_FPS) / 2
+        if count < total - margin:
             raise UserError(
-                f"the video '{self._name}' ends after {count} of {said:.0f} frames; it is cut off or damaged"
+                f"the video '{self._name}' ends after {count} of {total:.0f} frames; it is cut off or damaged"
             )
 
     def stop(self) -> None:
@@ -278,7 +284,7 @@ class _Capture:
 
 
 class _Piped:
-    """The frames of a :class:`~fastalex.video.gstreamer.GstPipe`; a camera has no end."""
+    """An iterator over the frames of a :class:`~fastalex.video.gstreamer.GstPipe`; the end of a camera is an error."""
 
     def __init__(self, pipe: gstreamer.GstPipe, kind: str, name: str) -> None:
         self._pipe, self._kind, self._name = pipe, kind, name
@@ -300,7 +306,7 @@ def _gone(name: str, count: int) -> UserError:
 
 
 class _Newest:
-    """Reads in a thread of its own and keeps the newest frame only: an iterator of (index, pixels)."""
+    """An iterator over (number, pixels) that reads in its own thread and keeps only the newest frame."""
 
     def __init__(self, frames: Iterator[np.ndarray]) -> None:
         self.dropped = 0
@@ -315,12 +321,12 @@ class _Newest:
     def _read(self) -> None:
         error: Optional[BaseException] = None
         try:
-            for index, pixels in enumerate(self._frames):
+            for number, pixels in enumerate(self._frames):
                 with self._ready:
                     self.dropped += len(self._waiting)
-                    self._waiting[:] = [(index, pixels)]
+                    self._waiting[:] = [(number, pixels)]
                     self._ready.notify()
-        except BaseException as raised:  # noqa: BLE001 (it is raised again where the frames are used)
+        except BaseException as raised:  # noqa: BLE001 (it is raised again by __iter__)
             error = raised
         with self._ready:
             self._error, self._ended = error, True

@@ -1,4 +1,4 @@
-"""Schemes: how a network is spread over devices, with one interface to the training loop.
+"""Schemes for training a network on several devices, with one interface to the training loop.
 
 ===========  =============================  ===============================================
 scheme       each process has               and exchanges
@@ -7,7 +7,7 @@ scheme       each process has               and exchanges
 ``data``     all layers, its own samples    gradients of all parameters
 ``columns``  a column, all samples          activations at conv3 and the fc layers
 ``hybrid``   all convs with its own         conv gradients, last maps and fc activations
-             samples, its share of fc
+             samples, its part of fc
 ===========  =============================  ===============================================
 """
 
@@ -32,8 +32,11 @@ SCHEMES = ("none", "data", "columns", "hybrid")
 class Scheme:
     """A network on its devices.
 
-    ``rank`` and ``world`` count processes; ``shares`` says over how many of them the samples of a batch are shared out.
-    The gradients are those of the sum of the losses that each process computes from its own targets, each counted once.
+    Gradients are those of the sum of the losses of all processes, each of which computes that of its own targets.
+
+    :ivar rank: number of this process.
+    :ivar world: number of processes.
+    :ivar shares: number of processes that the samples of a batch are split over.
     """
 
     def __init__(self, kind: str, row: Variant, devices: Sequence[Any], masks: Masks, mode: str) -> None:
@@ -59,7 +62,7 @@ class Scheme:
         self.module = self.network
 
     def prepare(self, dtype: Any = None) -> None:
-        """Move the network to its devices and ``dtype``; wrap what is replicated so that gradients are added up."""
+        """Move the network to its devices and ``dtype``, and wrap its replicated part so that gradients are added."""
         if dtype is not None:
             self.network.to(dtype)
         if self.kind != "columns":
@@ -75,52 +78,62 @@ class Scheme:
         torch = pytorch()
         on_gpu = self.device.type == "cuda"
         wrapped = torch.nn.parallel.DistributedDataParallel(network, device_ids=[self.device] if on_gpu else None)
-        wrapped.register_comm_hook(self.link, _added_up)
+        # A lambda, because PyTorch rejects a hook whose annotations are strings.
+        wrapped.register_comm_hook(self.processes, lambda link, bucket: _added_up(link, bucket))
         return wrapped
 
     @property
+    def processes(self) -> Processes:
+        """The link between several processes."""
+        assert isinstance(self.link, Processes)
+        return self.link
+
+    @property
     def traffic(self) -> Traffic:
+        """The bytes sent by this process."""
         return self.link.traffic
 
     def owned(self) -> List[Own]:
-        """The tensors that this process holds, and of which parameters they are."""
+        """List the tensors in this process, with the parameters they belong to."""
         return list(self.network.owned())
 
     def logits(self, x: Any, train: bool = True) -> Any:
-        """Logits of the samples of :meth:`targets`. A collective call with ``columns`` and ``hybrid``; its
-        backward pass is one with ``data`` if ``train``."""
+        """Compute the logits of the samples of :meth:`targets`.
+
+        This is a collective call with ``columns`` and ``hybrid``; with ``data``, its backward pass is one if ``train``.
+        """
         return (self.module if train else self.network)(x)
 
     def targets(self, own: Any) -> Any:
-        """The targets of the rows of :meth:`logits`: with ``hybrid`` those of all processes."""
+        """Return the targets of the rows of :meth:`logits`: those of this process, or of all with ``hybrid``."""
         if self.kind == "hybrid" and self._several:
-            return pytorch().cat(self.link.gathered(own))
+            return pytorch().cat(self.processes.gathered(own))
         return own
 
     def added(self, values: Any) -> Any:
-        """Sums over the samples of this process as sums over the batch. Each sample counts once."""
+        """Add sums over the samples of each process, so that every sample of the batch counts once."""
         if self.kind == "data" and self._several:
-            return self.link.added(values)
+            return self.processes.added(values)
         return values
 
     def counted(self, values: Any) -> Any:
-        """Sums over the rows that this process loaded as sums over the batch."""
-        return self.link.added(values) if self.shares > 1 else values
+        """Add sums over the rows that each process loaded."""
+        return self.processes.added(values) if self.shares > 1 else values
 
     def listed(self, own: List[Any], shares: int) -> List[Any]:
-        """What the processes have, one after the other, where each of ``shares`` has its own."""
+        """Concatenate the lists of all processes, if each of ``shares`` processes has its own."""
         if shares == 1:
             return own
         lists: List[Any] = [None] * self.world
         pytorch().distributed.all_gather_object(lists, own)
-        return [one for found in lists for one in found]
+        return [item for items in lists for item in items]
 
     def hold(self, later: bool) -> Any:
-        """A context in which gradients gather here and are not exchanged yet, if ``later`` ones come on top."""
+        """Return a context in which gradients are accumulated without an exchange, if ``later`` ones follow."""
         return self._averaged.no_sync() if later and self._averaged is not None else contextlib.nullcontext()
 
     def load(self, arrays: Mapping[str, np.ndarray], into: Optional[Callable[[Any], Any]] = None) -> None:
-        """Copy whole arrays into the parts that live here; ``into`` gives the tensor to fill for a parameter."""
+        """Copy whole arrays into the tensors of this process; ``into`` maps a parameter to another tensor to fill."""
         torch = pytorch()
         with torch.no_grad():
             for own in self.owned():
@@ -128,24 +141,27 @@ class Scheme:
                 target.copy_(pieces(torch.as_tensor(arrays[own.name]), own))
 
     def assemble(self, of: Callable[[Any], Any]) -> Dict[str, Any]:
-        """Parameter name -> the whole tensor on the CPU, from what ``of`` gives for each part. A collective call."""
+        """Put together whole tensors on the CPU, by parameter name. A collective call.
+
+        :param of: maps the tensor of a parameter to the tensor to assemble.
+        """
         torch = pytorch()
-        found: Dict[str, List[Any]] = {}
+        parts: Dict[str, List[Any]] = {}
         dims: Dict[str, int] = {}
         for own in self.owned():
             value = of(own.tensor).detach()
             if own.shard is None:
-                found[own.name] = [value.cpu()]
+                parts[own.name] = [value.cpu()]
                 continue
             dims[own.name] = own.shard.dim
-            values = self.link.gathered(value) if self._several else [value]
-            found.setdefault(own.name, []).extend(part.cpu() for part in values)
+            values = self.processes.gathered(value) if self._several else [value]
+            parts.setdefault(own.name, []).extend(part.cpu() for part in values)
         names = self.row.parameter_shapes()
-        return {name: torch.cat(found[name], dims.get(name, 0)).clone() for name in names}
+        return {name: torch.cat(parts[name], dims.get(name, 0)).clone() for name in names}
 
 
-def _added_up(link: Processes, bucket):  # type: ignore[no-untyped-def]  # PyTorch refuses annotations as text
-    """A communication hook of DistributedDataParallel that adds gradients up where its own would average them."""
+def _added_up(link: Processes, bucket: Any) -> Any:
+    """Add gradients instead of averaging them: a communication hook of DistributedDataParallel."""
     buffer = bucket.buffer()
     link.count_all_reduce(buffer)
     work = link.distributed.all_reduce(buffer, async_op=True)
@@ -153,9 +169,9 @@ def _added_up(link: Processes, bucket):  # type: ignore[no-untyped-def]  # PyTor
 
 
 def start(kind: str, device: str) -> List[Any]:
-    """Join the processes that torchrun started, if it did; the devices of this process.
+    """Join the process group if torchrun started several processes; return the devices of this process.
 
-    :raises UserError: for a scheme that does not go with the number of processes or devices.
+    :raises UserError: if the scheme does not fit the number of processes or devices.
     """
     torch = pytorch()
     if kind not in SCHEMES:
@@ -163,16 +179,16 @@ def start(kind: str, device: str) -> List[Any]:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     devices = [_device(name, world) for name in device.split(",")]
     if world > 1 and kind == "none":
-        raise UserError(f"torchrun started {world} processes: say --parallel data, columns or hybrid")
+        raise UserError(f"torchrun started {world} processes: add --parallel data, columns or hybrid")
     if world > 1 and len(devices) > 1:
-        raise UserError("each of torchrun's processes has one device: give one --device")
+        raise UserError("each process of torchrun has one device: pass a single --device")
     if world == 1 and kind != "none" and not (kind == "columns" and len(devices) > 1):
         more = " (columns also run as --device cuda:0,cuda:1)" if kind == "columns" else ""
         raise UserError(
             f"--parallel {kind} needs several processes: torchrun --nproc-per-node 2 -m fastalex.train ...{more}"
         )
     if kind != "columns" and len(devices) > 1:
-        raise UserError("several devices in one process are for --parallel columns")
+        raise UserError("several devices in one process work only with --parallel columns")
     if world > 1 and not torch.distributed.is_initialized():
         if devices[0].type == "cuda":
             torch.cuda.set_device(devices[0])
@@ -181,7 +197,7 @@ def start(kind: str, device: str) -> List[Any]:
 
 
 def finish() -> None:
-    """Leave the processes that :func:`start` joined."""
+    """Leave the process group that :func:`start` joined."""
     distributed = pytorch().distributed
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
@@ -194,10 +210,10 @@ def _device(name: str, world: int) -> Any:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UserError(f"there is no device '{name}': say cpu, cuda or cuda:1") from None
+        raise UserError(f"there is no device '{name}': use cpu, cuda or cuda:1") from None
     if device.type == "cuda":
         if not torch.cuda.is_available():
-            raise UserError("PyTorch finds no GPU here: say --device cpu, or install a build of it for CUDA")
+            raise UserError("PyTorch finds no GPU: use --device cpu, or install a build of PyTorch for CUDA")
         index = int(os.environ.get("LOCAL_RANK", "0")) if device.index is None and world > 1 else device.index or 0
         if index >= torch.cuda.device_count():
             raise UserError(f"there is no cuda:{index}: PyTorch finds {torch.cuda.device_count()} GPUs")

@@ -1,4 +1,4 @@
-"""Networks that run in parts: modules made from the layer table, one list of them for each part in this process."""
+"""Networks that are split into parts, as modules: each part has its own list of layers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .shards import Shard, Step, shards, split
 
 
 class Own(NamedTuple):
-    """A tensor that holds the parameter ``name``, or the part ``shard`` of it."""
+    """A tensor with the parameter ``name``, or with the part ``shard`` of it."""
 
     name: str
     tensor: Any
@@ -21,25 +21,26 @@ class Own(NamedTuple):
 
 
 def modules_of(table: Sequence[Layer], masks: Masks, mode: str) -> List[Any]:
-    """The module of each layer; dropout is :mod:`fastalex.train.dropout`'s, numbered by its place."""
-    made, drops = [], 0
+    """Create the module of each layer; dropouts are those of :mod:`fastalex.train.dropout`, counted from 0."""
+    modules, drops = [], 0
     for layer in table:
         if layer.op == "dropout":
-            made.append(dropout_class()(masks, drops, mode))
+            modules.append(dropout_class()(masks, drops, mode))
             drops += 1
         else:
-            made.append(module(layer))
-    return made
+            modules.append(module(layer))
+    return modules
 
 
 @functools.lru_cache(maxsize=None)
 def classes() -> Dict[str, Any]:
-    """``Whole``, ``Parted``, ``Columns`` and ``Hybrid``, made at first use because their base class is PyTorch's."""
+    """Return the classes of networks by name, created at first use because their base class is PyTorch's."""
     torch = pytorch()
     nn = torch.nn
+    base: Any = nn.Module
 
-    class Whole(nn.Module):
-        """All layers in turn."""
+    class Whole(base):
+        """A network in one part."""
 
         def __init__(self, table: Sequence[Layer], masks: Masks, mode: str) -> None:
             super().__init__()
@@ -52,12 +53,12 @@ def classes() -> Dict[str, Any]:
             return x
 
         def owned(self) -> Iterator[Own]:
-            for layer, made in zip(self.table, self.layers):
-                for leaf, tensor in made.named_parameters():
+            for layer, own in zip(self.table, self.layers):
+                for leaf, tensor in own.named_parameters():
                     yield Own(f"{layer.param}.{leaf}", tensor, None)
 
-    class Parted(nn.Module):
-        """Layers that are shared out over the parts of ``link``: channels of convolutions, units of fc layers."""
+    class Parted(base):
+        """Layers split over the parts of ``link``, by the channels of convolutions and the units of fc layers."""
 
         def __init__(self, table: Sequence[Layer], link: Any, masks: Masks, mode: str) -> None:
             super().__init__()
@@ -67,11 +68,11 @@ def classes() -> Dict[str, Any]:
             self.parts = nn.ModuleList(nn.ModuleList(modules_of(local, masks, mode)) for _ in link.devices)
             self.indices = range(link.rank, link.rank + len(link.devices))
             for index, part in zip(self.indices, self.parts):
-                for step, made in zip(self.steps, part):
+                for step, own in zip(self.steps, part):
                     if step.layer.op == "dropout":
-                        made.part = (index, link.size) if step.partial else (0, 1)
+                        own.part = (index, link.size) if step.partial else (0, 1)
                     if step.sums and index != self.indices[0]:
-                        made.bias = None  # one of each process is added once
+                        own.bias = None  # each process adds the bias once
             for device, part in zip(link.devices, self.parts):
                 part.to(device)
 
@@ -81,24 +82,24 @@ def classes() -> Dict[str, Any]:
                     values = self.link.gather(values, 1)
                 if step.cuts:
                     values = [v.chunk(self.link.size, 1)[i] for v, i in zip(values, self.indices)]
-                made = [part[number] for part in self.parts]
+                modules = [part[number] for part in self.parts]
                 if step.sums:
-                    products = [nn.functional.linear(v.flatten(1), m.weight) for v, m in zip(values, made)]
-                    values = [v + made[0].bias for v in self.link.total(products)]
+                    products = [nn.functional.linear(v.flatten(1), m.weight) for v, m in zip(values, modules)]
+                    values = [v + modules[0].bias for v in self.link.total(products)]
                 else:
-                    values = [m(v) for v, m in zip(values, made)]
+                    values = [m(v) for v, m in zip(values, modules)]
             return values[0]
 
         def owned(self) -> Iterator[Own]:
             for index, part in zip(self.indices, self.parts):
                 table = shards(self.steps, index, self.link.size)
-                for step, made in zip(self.steps, part):
-                    for leaf, tensor in made.named_parameters():
+                for step, own in zip(self.steps, part):
+                    for leaf, tensor in own.named_parameters():
                         name = f"{step.layer.param}.{leaf}"
                         yield Own(name, tensor, table[name])
 
-    class Columns(nn.Module):
-        """The paper's two GPUs: each column of the network on a device of its own."""
+    class Columns(base):
+        """A network with each column on its own device, like the two GPUs of the paper."""
 
         def __init__(self, row: Variant, link: Any, masks: Masks, mode: str) -> None:
             super().__init__()
@@ -110,9 +111,11 @@ def classes() -> Dict[str, Any]:
         def owned(self) -> Iterator[Own]:
             return self.body.owned()
 
-    class Hybrid(nn.Module):
-        """Convolutions on each process's own samples, fully connected layers on its share of the units of all samples
-        (Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv 1404.5997, scheme (a))."""
+    class Hybrid(base):
+        """A network split by samples in the convolutions, and by units in the fully connected layers.
+
+        Krizhevsky, "One weird trick for parallelizing convolutional neural networks", arXiv 1404.5997, scheme (a).
+        """
 
         def __init__(self, row: Variant, link: Any, masks: Masks, mode: str) -> None:
             super().__init__()
@@ -135,13 +138,13 @@ def classes() -> Dict[str, Any]:
 
 
 def pieces(full: Any, own: Own) -> Any:
-    """The part of the tensor ``full`` that ``own`` holds."""
-    return full if own.shard is None else full.chunk(own.shard.count, own.shard.dim)[own.shard.index]
+    """Return the part of the tensor ``full`` that belongs to ``own``."""
+    return full if own.shard is None else full.chunk(own.shard.parts, own.shard.dim)[own.shard.part]
 
 
 def column_error(row: Variant, size: int) -> Tuple[bool, str]:
-    """Whether ``size`` devices are not what the columns of ``row`` need, and the sentence that says so."""
+    """Return whether ``size`` devices do not fit the columns of ``row``, and an error message."""
     if row.columns < 2:
-        return True, f"{row.name} has one column: --parallel data or hybrid share it out"
+        return True, f"{row.name} has one column: use --parallel data or hybrid"
     sentence = f"{row.name} has {row.columns} columns, which need as many processes or devices, not {size}"
     return row.columns != size, sentence

@@ -1,4 +1,4 @@
-"""How a layer table is cut into equal parts of its channels and units, and what each layer needs of the others."""
+"""Splitting a layer table into equal parts of its channels and units, and the exchange between the parts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from ...networks.layers import Layer
 
 
 class Step(NamedTuple):
-    """A layer of one part. ``gathers``: its input is first put together from all parts. ``cuts``: it takes only its own
-    part of a whole input. ``sums``: the results of all parts are added up. ``partial``: it gives a part of the units.
+    """A layer of one part.
+
+    :ivar gathers: its input is first concatenated from all parts.
+    :ivar cuts: it reads only its own part of a whole input.
+    :ivar sums: the results of all parts are added.
+    :ivar partial: it computes a part of the units.
     """
 
     layer: Layer
@@ -22,22 +26,22 @@ class Step(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """The equal part ``index`` of ``count`` of a parameter along ``dim``."""
+    """One of ``parts`` equal parts of a parameter, along ``dim``."""
 
     dim: int
-    index: int
-    count: int
+    part: int
+    parts: int
 
 
 def split(table: Sequence[Layer], parts: int) -> List[Step]:
-    """The steps of each of ``parts`` parts (they differ in their parameters only).
+    """Split the layers of ``table`` into ``parts`` equal parts, which differ only in their parameters.
 
-    A grouped convolution, LRN within a column and what works value by value stay within a part; an ungrouped
-    convolution, LRN across columns and a fully connected layer read all parts and compute their share of the outputs.
-    The last layer multiplies its share of the inputs, and the products are added up: that sends the logits where the
-    other way would send the activations.
+    A grouped convolution, LRN within a column and elementwise layers need only their own part; an ungrouped
+    convolution, LRN across columns and a fully connected layer read all parts and compute a part of the outputs. The
+    last layer multiplies a part of the inputs, and the products are added, because logits are smaller to send than
+    activations.
 
-    :raises UserError: if a layer does not divide.
+    :raises UserError: if a layer cannot be split equally.
     """
     steps: List[Step] = []
     whole = True  # the image
@@ -73,10 +77,10 @@ def _divides(layer: Layer, count: int, parts: int) -> None:
 
 
 def shards(steps: Sequence[Step], index: int, parts: int) -> Dict[str, Optional[Shard]]:
-    """Parameter name -> the part of it that part ``index`` has; None: all of it (the last bias)."""
-    found: Dict[str, Optional[Shard]] = {}
+    """Return the shard of each parameter, by name, in part ``index``; None: the whole parameter (the last bias)."""
+    result: Dict[str, Optional[Shard]] = {}
     for step in steps:
         if step.layer.param:
-            found[step.layer.param + ".weight"] = Shard(1 if step.sums else 0, index, parts)
-            found[step.layer.param + ".bias"] = None if step.sums else Shard(0, index, parts)
-    return found
+            result[step.layer.param + ".weight"] = Shard(1 if step.sums else 0, index, parts)
+            result[step.layer.param + ".bias"] = None if step.sums else Shard(0, index, parts)
+    return result
