@@ -95,7 +95,7 @@ class Network:
         self._build(state["parameters"])
 
     def _parameters_for(self, storage: str) -> Dict[str, Any]:
-        """Return the parameters: float32 arrays, or fully connected weights as they are kept in a quantized ``storage``."""
+        """Return the parameters: float32 arrays, or quantized weights as they are kept in ``storage``."""
         parameters: Dict[str, Any] = self.state_dict()
         if storage in quantized.STORAGES and storage == self.fc_weights:
             parameters = {**quantized.restore(parameters, self.variant, storage), **self._quantized}

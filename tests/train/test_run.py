@@ -334,7 +334,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
     try:
-        with pytest.raises(UserError, match="checkpoint before it"):
+        with pytest.raises(UserError, match="previous checkpoint"):
             checkpoint.save(path, {"step": 2, "big": torch.zeros(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

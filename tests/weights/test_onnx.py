@@ -203,7 +203,7 @@ def attribute(index, name, value):
         (lambda m: setattr(m.graph.initializer[0], "raw_data", b"abc"), "do not divide"),
         (lambda m: m.graph.node[3].input.__setitem__(1, "features.0.weight"), "share"),
         (attribute(0, "strides", [4, 2]), "strides"),
-        (attribute(0, "pads", 3), "pads.*no list"),
+        (attribute(0, "pads", 3), "pads.*not a list"),
         (lambda m: m.ClearField("graph"), "no graph"),
         (lambda m: m.graph.ClearField("node"), "no layers"),
     ],

@@ -1,4 +1,4 @@
-"""Mappings of parameter names to arrays, as callers pass them for weights: numpy's, or PyTorch's tensors of any kind."""
+"""Mappings of parameter names to arrays, as callers pass them for weights: arrays of numpy or tensors of PyTorch."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def _no_fc_bias(draft: Draft) -> None:
 _ARITHMETIC = r"\b(mul|div|add|sub|neg|pow|sqrt|exp|erf|clip|relu|max|min|cast)\b"
 _CHOSEN = "gather|slice|concat|split|reverse|transpose"
 ODDITIES = {
-    "another activation": Kind("leaky|sigmoid|elu|gelu|swish|softplus|activation|" + _ARITHMETIC, _act),
+    "another activation": Kind("leaky|greater|sigmoid|elu|gelu|swish|softplus|activation|" + _ARITHMETIC, _act),
     "tanh beside relu": Kind("tanh|relu|activation", _mixed),
     "no activation": Kind(r"activation|no relu|conv\d|fc\d|follow|between|gemm|fully connected|relu|tanh", _none),
     "BatchNorm2d": Kind("batch ?norm|" + _ARITHMETIC, _norm2d),
