@@ -245,7 +245,7 @@ FASTALEX_API int fastalex_param_bytes(fastalex_net* net, size_t* bytes);
 
 /* The two halves of a learned perceptual distance (LPIPS, Zhang et al., arXiv 1801.03924), on the CPU whatever the
  * backend. Maps are [channels][positions] of one image. The result does not depend on the number of threads; 0 threads:
- * as many as this process may run on.
+ * fastalex_default_threads().
  *
  * The first makes the channels of each position a vector of length 1, in place: x / (sqrt(sum x^2) + eps), or with
  * eps_inside x / sqrt(sum x^2 + eps). maps: [images][channels][positions]. */

@@ -60,7 +60,7 @@ class AlexNet(Network):
         an output). Default: the format in the file if ``precision`` allows it, or the one that matches ``precision``.
         :data:`fastalex.runtime.precisions.SUPPORTED` lists the combinations.
     :param threads: the most CPU threads that a call uses, 1 to 1024. Default: the number of processors that this
-        process may run on.
+        process may run on, bounded by its container's CPU quota and by ``FASTALEX_NUM_THREADS`` or ``OMP_NUM_THREADS``.
     :param exact: on a CPU, sum the products of convolutions directly, never by Winograd's algorithm, which is faster
         but rounds more.
     :param calibration: for ``precision="int8"``, a result of :func:`fastalex.quantize.calibrate`, or a mapping of the

@@ -55,7 +55,7 @@ class LPIPS:
     :param device: as for :class:`fastalex.AlexNet`.
     :param precision: of the convolutions: ``"fp32"``, ``"bf16"`` on a CPU, ``"fp16"`` on a GPU. Features are always
         normalized in float32, and distances summed up in double.
-    :param threads: number of CPU threads per call; default: as many as this process may run on.
+    :param threads: number of CPU threads per call; default: as for :class:`~fastalex.AlexNet`.
     :param exact: on a CPU, convolutions without Winograd's algorithm.
     :param range_check: reaction to images in the wrong range: ``"warn"``, ``"raise"`` or ``"off"``.
     :param tile: side in pixels above which images are computed in tiles, which overlap so that the result is that of
