@@ -300,9 +300,9 @@ class AlexNet(Network):
         >>> [predictions[0].label for predictions in net.classify(files)]
         ['7', '3']
 
-        :param image: the path of a JPEG, PNG, WebP or BMP file, the bytes of one, a PIL image, or a uint8 array
-            ``[H, W, 3]`` in RGB order (:func:`fastalex.images.open_image`). Several images are a list of these, a uint8
-            array ``[N, H, W, 3]``, or a preprocessed batch, as for :meth:`__call__`.
+        :param image: the path of an image file, its bytes, the open file, a PIL image, or a uint8 array ``[H, W, 3]``
+            in RGB order (:func:`fastalex.images.open_image` lists the formats). Several images are a list of these, a
+            uint8 array ``[N, H, W, 3]``, or a preprocessed batch, as for :meth:`__call__`.
         :param topk: the number of classes to return, at least 1; the network's classes if it has fewer.
         :returns: a list of the most probable classes, the best first; for several images, a list of such lists. With
             random weights a warning says that they mean nothing.

@@ -122,7 +122,10 @@ def test_classify_a_folder_in_order_and_in_batches(capsys, monkeypatch, tmp_path
     compute = AlexNet.classify
     monkeypatch.setattr(classify, "CLASSIFY_BATCH", 2)
     monkeypatch.setattr(AlexNet, "classify", lambda net, x, topk: sizes.append(len(x)) or compute(net, x, topk))
-    result = run_json(capsys, "classify", "--weights", "digits", tmp_path, DIGITS[7])
+    code, out, err = run(capsys, "classify", "--weights", "digits", tmp_path, DIGITS[7], "--json")
+    assert code == 0
+    assert "left out 1 of 6" in err
+    result = json.loads(out)
     assert [Path(entry["path"]).name for entry in result["images"]] == [f"{i}.PNG" for i in range(5)] + [DIGITS[7].name]
     assert sizes == [2, 2, 2]
     alone = [run_json(capsys, "classify", "--weights", "digits", path)["images"][0] for path in DIGITS[:5]]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from fastalex import images, variants
 from fastalex.errors import UserError
@@ -25,6 +25,7 @@ from fastalex.images import (
     MAX_PIXELS,
     PROFILES,
     linear_resize,
+    listing,
     nearest_resize,
     open_image,
     preprocess,
@@ -531,13 +532,16 @@ def test_bad_files_are_one_sentence_with_the_name(tmp_path):
     data = encoded(Image.fromarray(photo(40, 40)), "PNG")
     files = {
         "empty.jpg": (b"", "is empty"),
-        "text.png": (b"hello, world", "is not a JPEG, PNG, WebP or BMP image"),
+        "text.png": (b"hello, world", "is not a JPEG, PNG"),
         "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a"),
         "cut.png": (data[: len(data) // 2], "truncated"),
         "magic.png": (data[:8], "truncated or corrupt"),
         "magic.jpg": (b"\xff\xd8\xff", "truncated or corrupt"),
         "magic.webp": (b"RIFF\0\0\0\0WEBPVP8 ", "truncated or corrupt"),
-        "moving.gif": (encoded(Image.new("L", (4, 4)), "GIF"), "pass it as a PIL image"),
+        "cut.gif": (encoded(Image.new("L", (4, 4)), "GIF")[:9], "truncated or corrupt"),
+        "cut.tif": (encoded(Image.new("L", (4, 4)), "TIFF")[:40], "truncated or corrupt"),
+        "magic.ppm": (b"P6", "truncated or corrupt"),
+        "magic.jp2": (b"\0\0\0\x0cjP  \r\n\x87\n", "truncated or corrupt"),
         "magic.bmp": (b"BM", "truncated or corrupt"),
     }
     for name, (content, word) in files.items():
@@ -698,3 +702,77 @@ def test_imagenet_labels():
 def test_imagenet_labels_name_their_source():
     head = (Path(images.__file__).parents[1] / "data" / "imagenet_labels.txt").read_text(encoding="utf-8")[:600]
     assert "github.com/onnx/models" in head and "Apache-2.0" in head
+
+
+# Formats, open files, folders ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "JPEG"])
+def test_formats_are_read_as_pillow_reads_them(tmp_path, kind):
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    data = encoded(Image.fromarray(photo(40, 50)), kind)
+    want = np.asarray(Image.open(BytesIO(data)).convert("RGB"))
+    path = tmp_path / "picture"
+    path.write_bytes(data)
+    for source in (path, data, BytesIO(data)):
+        np.testing.assert_array_equal(np.asarray(open_image(source)), want)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "I;16"])
+def test_gray_tiffs(mode):
+    values = np.arange(0, 65536, 7, dtype=np.uint16)[: 64 * 64].reshape(64, 64)
+    if mode == "I;16":
+        image, want = Image.fromarray(values), np.rint(values / 257)
+    else:
+        image = Image.fromarray((values >> 8).astype(np.uint8)).convert(mode)
+        want = np.asarray(image.convert("L"))
+    got = np.asarray(open_image(encoded(image, "TIFF")))
+    np.testing.assert_array_equal(got, np.repeat(want[..., None], 3, axis=2))
+
+
+def test_open_files_are_read_from_their_start_and_stay_open(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(photo(20, 30)), "PNG"))
+    with open(path, "rb") as stream:
+        stream.read(5)
+        first, second = open_image(stream), open_image(stream)
+        assert not stream.closed
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(Image.open(path)))
+    np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
+    with open(path, encoding="latin-1") as text:
+        refusal(text, "a.png", "open as text")
+    refusal(BytesIO(), "open file", "empty")
+
+
+def test_palette_transparency_brings_no_warning():
+    image = Image.fromarray(np.arange(2500, dtype=np.uint8).reshape(50, 50)).convert("P")
+    stream = BytesIO()
+    image.save(stream, "PNG", transparency=bytes(range(256)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = open_image(stream.getvalue())
+    np.testing.assert_array_equal(np.asarray(got), np.asarray(image.convert("RGB")))
+
+
+def test_a_bad_image_of_several_is_named_by_its_place():
+    good = photo(20, 20)
+    with pytest.raises(UserError, match="image 1 of the 3"):
+        preprocess([good, b"not an image", good], "torchvision")
+
+
+def test_folders_follow_links_and_leave_companions_out(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "data" / ".ipynb_checkpoints").mkdir(parents=True)
+    for name in ("real/a.tif", "data/b.PNG", "data/._b.PNG", "data/notes.txt", "data/.ipynb_checkpoints/b.PNG"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "real")
+    (tmp_path / "real" / "back").symlink_to(tmp_path / "data")
+    names = [Path(path).relative_to(tmp_path).as_posix() for path in listing.below(str(tmp_path / "data"))]
+    assert names == ["data/b.PNG", "data/linked/a.tif"]
+    said = []
+    listing.tell_left_out(str(tmp_path / "data"), said.append)
+    listing.tell_left_out(str(tmp_path / "real"), said.append)
+    assert len(said) == 1
+    assert "1 of 3" in said[0]
+    assert "1 .txt" in said[0]

@@ -591,7 +591,7 @@ def test_quantize_writes_quantized_values_and_a_calibration(capsys, tmp_path, fo
     out = tmp_path / "out.safetensors"
     code, text, complaint = run(capsys, "quantize", "digits", out, "--calibrate", folder, "--json")
     assert code == 0
-    assert complaint.startswith("fastalex: skipped 1 of 6 images") and "broken.jpg" in complaint
+    assert "skipped 1 of 6 images" in complaint and "broken.jpg" in complaint
     facts = json.loads(text)
     assert facts["calibration"]["images"] == 5 and facts["calibration"]["skipped"] == 1
     assert facts["fc_weights"] == "int8" and facts["bytes"] == out.stat().st_size

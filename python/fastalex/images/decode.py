@@ -8,23 +8,15 @@ from io import BytesIO
 from typing import IO, Any, Tuple, Union
 
 import numpy as np
-from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import Image
 
 from ..errors import UserError
+from . import formats
 
-Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, Image.Image, np.ndarray]
+Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], Image.Image, np.ndarray]
 #: The largest image that is decoded, in pixels (width x height): Pillow's own limit for its warning of a
 #: decompression bomb, a quarter of a gigabyte as RGB.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
-# Offset and bytes of a format's signature, and its reader. Pillow's classes are used directly, because Image.open warns
-# of large images, by the filters of the whole process, before the caller sees the size. They read the header only.
-_READERS = (
-    (0, b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (0, b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (8, b"WEBP", WebPImagePlugin.WebPImageFile),
-    (0, b"BM", BmpImagePlugin.BmpImageFile),
-)
-_FORMATS = "JPEG, PNG, WebP or BMP"
 _ORIENTATION = 0x0112  # the EXIF tag
 # EXIF orientation -> the operation that turns the image upright.
 _UPRIGHT = {
@@ -48,8 +40,9 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
     * 16-bit gray is scaled to 8 bits, ``round(value / 257)``; Pillow's own conversion clips it at 255.
       16-bit color keeps its high byte, as Pillow reads it.
 
-    :param source: the path of a JPEG, PNG, WebP or BMP file (an animation's first frame is used), the bytes of one, a
-        PIL image, or a uint8 array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA).
+    :param source: the path of an image file, its bytes, the file itself, open in binary mode, a PIL image, or a uint8
+        array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA). Formats: JPEG, PNG, WebP,
+        BMP, GIF, TIFF, PPM, and where this Pillow has them JPEG 2000 and AVIF; of several frames or pages the first.
     :param bgr: the channels of an array are blue, green, red, as in frames of OpenCV and JetBot.
     :param max_pixels: limit on the size of a file or bytes, in pixels.
     :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large. Nothing
@@ -64,9 +57,12 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
     if isinstance(source, (bytes, bytearray, memoryview)):
         with BytesIO(bytes(source)) as stream:
             return _read(stream, "the image given as bytes", max_pixels)
+    if hasattr(source, "read"):
+        return _read_open(source, max_pixels)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
-            f"an image is a path, the bytes of a file, a PIL image or a uint8 array, not {type(source).__name__}"
+            "an image is a path, the bytes of a file, an open file, a PIL image or a uint8 array, "
+            f"not {type(source).__name__}"
         )
     path = os.fsdecode(source)
     name = f"'{path.encode('utf-8', 'backslashreplace').decode('utf-8')}'"
@@ -99,19 +95,36 @@ def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., 2::-1] if bgr else pixels[..., :3])
 
 
+def _read_open(stream: Any, max_pixels: int) -> Image.Image:
+    """Decode what an open file holds, from its start if it can be rewound; it stays open."""
+    name = f"the open file {getattr(stream, 'name', '')!r}" if getattr(stream, "name", "") else "the open file"
+    try:
+        if stream.seekable():
+            stream.seek(0)
+        content = stream.read()
+    except (AttributeError, OSError, ValueError) as error:
+        raise UserError(f"cannot read {name}: {error}") from None
+    if not isinstance(content, bytes):
+        raise UserError(f"{name} is open as text; open it with mode 'rb'")
+    with BytesIO(content) as copy:
+        return _read(copy, name, max_pixels)
+
+
 def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     """Decode an open file, called ``name`` in errors."""
-    start = stream.read(30)
+    start = stream.read(formats.HEAD)
     stream.seek(0)
     if not start:
-        raise UserError(f"{name} is empty; it should be a {_FORMATS} image")
-    readers = [reader for offset, magic, reader in _READERS if start[offset : offset + len(magic)] == magic]
-    if not readers:
-        raise UserError(f"{name} is not a {_FORMATS} image; convert it, or pass it as a PIL image")
-    if readers[0] is WebPImagePlugin.WebPImageFile:  # the one reader that allocates the pixels on opening
-        _check_size(_webp_size(start), name, max_pixels)
+        raise UserError(f"{name} is empty; it should be a {formats.NAMES} image")
+    kind = formats.recognize(start)
+    if kind is None:
+        raise UserError(f"{name} is not a {formats.NAMES} image; convert it, or pass it as a PIL image")
+    if kind.name == "WebP":  # the one reader that allocates the pixels on opening
+        _check_size(formats.webp_size(start), name, max_pixels)
     try:
-        image = readers[0](stream)
+        image = kind.open(stream)
+    except ImportError:
+        raise UserError(f"{name} is a {kind.name} image, which this Pillow cannot read; convert it") from None
     except Exception as error:  # noqa: BLE001 (see _decoded)
         raise _unreadable(name, error) from None
     _check_size(image.size, name, max_pixels)
@@ -123,17 +136,6 @@ def _check_size(size: Tuple[int, int], name: str, max_pixels: int) -> None:
         raise UserError(
             "%s has %d x %d pixels, more than the limit of %d; make it smaller first" % (name, *size, max_pixels)
         )
-
-
-def _webp_size(start: bytes) -> Tuple[int, int]:
-    """Read (width, height) from the first 30 bytes of a WebP file: RFC 9649 (VP8X, VP8L) and RFC 6386 (VP8)."""
-    kind = start[12:16]
-    if kind == b"VP8X":
-        return int.from_bytes(start[24:27], "little") + 1, int.from_bytes(start[27:30], "little") + 1
-    if kind == b"VP8L":
-        bits = int.from_bytes(start[21:25], "little")
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    return int.from_bytes(start[26:28], "little") & 0x3FFF, int.from_bytes(start[28:30], "little") & 0x3FFF
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:
@@ -177,6 +179,9 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
         return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UserError(f"{name} has 32-bit pixels of unknown range (mode {image.mode}); scale it to 8 bits")
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.copy()  # the palette's own colors; with its transparency Pillow warns, and drops that, too
+        del image.info["transparency"]
     if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow cannot convert in one step
         image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
     return image.convert("RGB")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import collections
 import os
-from typing import Iterator, List, Optional, Sequence, Tuple
+from typing import Callable, Iterator, List, Optional, Sequence, Tuple
 
 from ..errors import UserError
+from .formats import SUFFIXES
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+#: Folders of notebooks that hold copies of a folder's files.
+_COPIES = (".ipynb_checkpoints",)
+_SHOWN = 5  # suffixes that a note names
 
 
 def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
@@ -25,33 +29,61 @@ def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
             yield path, UserError(f"cannot read the folder '{path}': {error.strerror}")
             continue
         if not names:
-            yield path, UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in the folder '{path}'")
+            yield path, UserError(f"there is no image ({', '.join(SUFFIXES)}) in the folder '{path}'")
         for name in names:
             yield os.path.join(path, name), None
 
 
 def below(folder: str) -> List[str]:
-    """List the images in ``folder`` and all folders below it, sorted by path.
+    """List the images in ``folder`` and all folders below it, sorted by path. Symbolic links are followed.
 
     :raises UserError: if it is not a folder, cannot be read, or has no images.
     """
     if not os.path.isdir(folder):
         raise UserError(f"'{folder}' is not a folder; give one with images")
+    images = [path for path in _files_below(folder) if is_image(os.path.basename(path))]
+    if not images:
+        raise UserError(f"there is no image ({', '.join(SUFFIXES)}) in or below the folder '{folder}'")
+    return sorted(images)
+
+
+def tell_left_out(folder: str, tell: Callable[[str], None], deep: bool = False) -> None:
+    """Tell how many files in ``folder``, and with ``deep`` below it, are not taken for images, if any, and why."""
+    try:
+        if deep:
+            names = [os.path.basename(path) for path in _files_below(folder)]
+        else:
+            names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
+    except (OSError, UserError):  # no folder, or one whose own error has been told
+        return
+    others = [name for name in names if not is_image(name) and not name.startswith(".")]
+    if not others:
+        return
+    suffixes = collections.Counter(os.path.splitext(name)[1].lower() or "no suffix" for name in others)
+    shown = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(_SHOWN))
+    more = f", {len(suffixes) - _SHOWN} other suffixes" if len(suffixes) > _SHOWN else ""
+    tell(
+        f"left out {len(others)} of {len(names)} files in '{folder}' that are not images by their names: {shown}{more}"
+    )
+
+
+def is_image(name: str) -> bool:
+    """Whether a file name has one of the suffixes, and is not a companion file of macOS (``._a.jpg``)."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith("._")
+
+
+def _files_below(folder: str) -> Iterator[str]:
+    """Yield every file in ``folder`` and below it; of folders that links make a circle of, each once."""
 
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot read the folder '{error.filename}': {error.strerror}")
 
-    images = [
-        os.path.join(parent, name)
-        for parent, _, names in os.walk(folder, onerror=refuse)
-        for name in names
-        if is_image(name)
-    ]
-    if not images:
-        raise UserError(f"there is no image ({', '.join(IMAGE_SUFFIXES)}) in or below the folder '{folder}'")
-    return sorted(images)
-
-
-def is_image(name: str) -> bool:
-    """Whether the suffix of a file name is one of :data:`IMAGE_SUFFIXES`."""
-    return name.lower().endswith(IMAGE_SUFFIXES)
+    seen = set()
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        facts = os.stat(parent)
+        if (facts.st_dev, facts.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((facts.st_dev, facts.st_ino))
+        folders[:] = [name for name in folders if name not in _COPIES]
+        yield from (os.path.join(parent, name) for name in names)

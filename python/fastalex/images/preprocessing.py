@@ -5,6 +5,7 @@ The conventions are the rows of :mod:`fastalex.images.profiles`; this code has n
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import Any, Iterable, List, NamedTuple, Optional, Tuple, Union
 
@@ -48,8 +49,13 @@ def preprocess(
         raise UserError("there are no images to preprocess; give at least one")
     mean = Mean(row, size, mean_image)
     batch = np.empty((len(sources), 3, size, size), np.float32)
-    for out, source in zip(batch, sources):
-        canvas = canvas_of(open_image(source, bgr=bgr), row, size)
+    for index, (out, source) in enumerate(zip(batch, sources)):
+        try:
+            canvas = canvas_of(open_image(source, bgr=bgr), row, size)
+        except UserError as error:
+            if len(sources) == 1 or isinstance(source, (str, os.PathLike)):  # whose name the sentence has
+                raise
+            raise UserError(f"image {index} of the {len(sources)} given: {error}") from None
         top, left = _center(canvas.shape, size, row)
         normalize(out, canvas, top, left, row, mean)
     return batch

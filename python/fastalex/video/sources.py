@@ -18,6 +18,7 @@ from typing import Any, Iterator, List, NamedTuple, Optional, Sequence, Tuple, U
 
 import numpy as np
 
+from .._util import console
 from ..errors import UserError
 from ..images import listing
 from . import gstreamer
@@ -87,6 +88,7 @@ def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserErro
                 continue
             for file, error in listing.listed([match]):
                 yield IMAGES, file, error
+            listing.tell_left_out(match, console.error)
 
 
 def _is_device(path: str) -> bool:
