@@ -129,6 +129,13 @@ WRAPPINGS = {
     "features.module": parallel,
     "checkpoint": lambda tensors: {"epoch": 90, "arch": "alexnet", "best": 56.5, "state_dict": parallel(tensors)},
     "nested": lambda tensors: {"model": {"state_dict": tensors}, "args": None, "loss": [0.5, (1, 2)]},
+    "another key": lambda tensors: {"STUDENT": tensors, "epoch": 3, "best": {"top1": 56.5}},
+    "nested keys": lambda tensors: {"run": {"ema": parallel(tensors)}, "args": {"lr": 0.1}},
+    "a tuple": lambda tensors: (tensors, 90),
+    "with an optimizer's state": lambda tensors: {
+        "weights_of_the_best": tensors,
+        "optim": {"state": {0: {"momentum_buffer": tensors["features.0.weight"]}}, "param_groups": [{"lr": 0.1}]},
+    },
 }
 
 
@@ -513,7 +520,16 @@ def test_zip64_records_are_read(tmp_path):
     assert zipfile.ZipFile(path).namelist() == ["x/data.pkl", "x/data/0"]
 
 
-@pytest.mark.parametrize(("value", "match"), [([1, 2], "a list"), ({"a": 1}, "no state dict"), (None, "NoneType")])
+def test_two_networks_under_keys_of_their_own_are_refused_by_their_keys(tmp_path):
+    tensors = small_tensors()
+    refused(written(tmp_path, {"student": tensors, "teacher": parallel(tensors), "epoch": 1}), "student.*teacher")
+    assert weights.load(written(tmp_path, {"state_dict": tensors, "teacher": parallel(tensors)})).arrays
+
+
+@pytest.mark.parametrize(
+    ("value", "match"),
+    [([1, 2], "no state dict"), ({"a": 1, "bee": 2}, "no state dict.*'a', 'bee'"), (None, "NoneType")],
+)
 def test_other_values_than_state_dicts_are_refused(tmp_path, value, match):
     for container in CONTAINERS:
         refused(written(tmp_path, value, container), match)

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Dict, Tuple
 import numpy as np
 
 from ...errors import FormatError
+from ...graph import shown
 from .. import mapped
 from . import stream_container, tar_container, zip_container
 from .tensors import MAX_TENSORS, Tensor
@@ -25,6 +26,9 @@ from .tensors import MAX_TENSORS, Tensor
 # Keys under which checkpoints hold their state dict; earlier ones take precedence.
 WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
 MAX_WRAPPERS = 3  # levels of nesting
+CONVOLUTIONS = 5  # of a network of the family
+MAX_PARTS = 100  # entries of a list that are looked at
+SHOWN_KEYS = 8  # of a file without a state dict
 MAX_REPEATED = 1 << 16  # elements of a tensor that repeats elements of its storage (stride 0)
 CONVERTED = 2  # limit of converted bfloat16 tensors, in sizes of the file
 
@@ -109,21 +113,61 @@ def _read_only(array: np.ndarray) -> np.ndarray:
 
 def _tensors(content: Any) -> Dict[str, Tensor]:
     """Return the tensors by name of the state dict that ``content`` is or contains."""
-    for _ in range(MAX_WRAPPERS):
-        inner = [content[key] for key in WRAPPERS if isinstance(content, dict) and isinstance(content.get(key), dict)]
-        if not inner:
-            break
-        content = inner[0]
-    if not isinstance(content, dict):
-        raise FormatError(f"it holds a {type(content).__name__}, not a state dict")
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and type(value) is Tensor}
-    if not tensors:
-        raise FormatError("it holds no state dict with tensors")
+    tensors = _named(_unwrapped(content))
     if len(tensors) > MAX_TENSORS:
         raise FormatError(f"it has more than {MAX_TENSORS} tensors")
     if len({_bare(name) for name in tensors}) != len(tensors):
         raise FormatError("it has a tensor with and without the prefix 'module.'")
     return tensors
+
+
+def _unwrapped(content: Any) -> Any:
+    """Return the state dict in ``content``: under a key of :data:`WRAPPERS`, or the one dict that holds a network."""
+    for _ in range(MAX_WRAPPERS):
+        parts = _parts(content)
+        named = [parts[key] for key in WRAPPERS if isinstance(parts.get(key), dict)]
+        if named:
+            content = named[0]
+            continue
+        if _named(content):
+            return content
+        holders = {key: value for key, value in parts.items() if _holds_network(value, MAX_WRAPPERS)}
+        if not holders:
+            break
+        if len(holders) > 1:
+            keys = ", ".join(repr(shown(str(key))) for key in holders)
+            raise FormatError(f"several of its entries hold a network ({keys}); save the one that is meant by itself")
+        content = next(iter(holders.values()))
+    if _named(content):
+        return content
+    if not isinstance(content, (dict, list, tuple)):
+        raise FormatError(f"it holds a {type(content).__name__}, not a state dict")
+    keys = ", ".join(repr(shown(str(key))) for key in list(_parts(content))[:SHOWN_KEYS])
+    raise FormatError(f"it holds no state dict with tensors; its entries are {keys or 'none'}")
+
+
+def _parts(content: Any) -> Dict[Any, Any]:
+    """Return the entries of a dict, or those of a list or tuple by their places."""
+    if isinstance(content, (list, tuple)) and type(content) in (list, tuple):
+        return dict(enumerate(content[:MAX_PARTS]))
+    return content if isinstance(content, dict) else {}
+
+
+def _named(content: Any) -> Dict[str, Tensor]:
+    """Return the tensors of a dict that have a name."""
+    if not isinstance(content, dict):
+        return {}
+    return {name: value for name, value in content.items() if isinstance(name, str) and type(value) is Tensor}
+
+
+def _holds_network(content: Any, depth: int) -> bool:
+    """Whether ``content`` is a dict with the weights of five convolutions, or has one ``depth`` levels down or less.
+
+    An optimizer's state has a dict for each parameter, with one or two tensors.
+    """
+    if sum(len(tensor.shape) == 4 for tensor in _named(content).values()) >= CONVOLUTIONS:
+        return True
+    return depth > 1 and any(_holds_network(part, depth - 1) for part in _parts(content).values())
 
 
 def _bare(name: str) -> str:
