@@ -214,6 +214,8 @@ class Call(ctypes.Structure):
         ("input_on_device", ctypes.c_int32),
         ("outputs_on_device", ctypes.c_int32),
         ("stream", ctypes.c_void_p),
+        ("interrupted", ctypes.c_void_p),
+        ("interrupted_user", ctypes.c_void_p),
     ]
 
 

@@ -786,7 +786,7 @@ def test_the_example_compares_files(tmp_path, capsys):
     Image.fromarray(pixels[0]).save(tmp_path / "two" / "small.png")
     assert example.main([str(tmp_path / "one"), str(tmp_path / "two"), *files]) == 1
     said = capsys.readouterr()
-    assert "has no partner" in said.err and "of 50 x 72 and of 64 x 72" in said.err
+    assert "has no partner" in said.err and "50 x 72" in said.err
     assert len(said.out.splitlines()) == 3
     assert example.main([str(tmp_path / "one"), *files]) == 1
     said = capsys.readouterr()
