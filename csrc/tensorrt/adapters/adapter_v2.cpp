@@ -63,12 +63,12 @@ class PluginV2 final : public nvinfer1::IPluginV2DynamicExt {
   }
 
   size_t getSerializationSize() const noexcept override {
-    return guarded_call<size_t>(0, [&] { return serialize(op_->values()).size(); });
+    return guarded_call<size_t>(0, [&] { return tensorrt::serialize(op_->values()).size(); });
   }
 
   void serialize(void* buffer) const noexcept override {
     guarded_call(0, [&] {
-      const std::vector<char> bytes = serialize(op_->values());
+      const std::vector<char> bytes = tensorrt::serialize(op_->values());
       std::memcpy(buffer, bytes.data(), bytes.size());
       return 0;
     });
