@@ -51,7 +51,7 @@ def run(options: argparse.Namespace, backend: str = "cuda", **tools: Any) -> int
     base = machine.make_record({"quick": options.quick, **measuring.host()}, [])
     partial = Kept(options, base)
     try:
-        tools = dict(tools, say=shared.to_stderr, names=options.engines)
+        tools = dict(tools, log=shared.to_stderr, names=options.engines)
         measurement = measuring.Measurement(place, options.quick, options.fc_weights, **tools)
         batches = options.batches or (SHARED_BATCHES if options.share else measuring.BATCHES)
         measurement.run(options.variants, batches, partial.keep)

@@ -45,7 +45,7 @@ def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     else:
         chosen = selection.choose(options.names)
     state = power.state(base["cpus"])
-    comparison = measuring.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, say=shared.to_stderr)
+    comparison = measuring.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, log=shared.to_stderr)
     comparison.run(options.variants, batches)
     record = machine.make_record(base, comparison.rows)
     record["machine"].update(state=state, gpu=power.gpu())  # the state before the measurement
@@ -67,7 +67,7 @@ def cold_again(options: argparse.Namespace, tools: Optional[Tools] = None) -> in
         raise UserError("there is no comparison of this processor yet; run peers without --cold first")
     base = machine.setting(options.threads, options.quick, (1,))
     own = [engine for engine in selection.choose(()) if engine.peer == "fastalex"]
-    comparison = measuring.Comparison(own, base["cpus"], base["counts"], False, tools, say=shared.to_stderr)
+    comparison = measuring.Comparison(own, base["cpus"], base["counts"], False, tools, log=shared.to_stderr)
     comparison.run_cold(options.variants)
     again = {(row["variant"], row["engine"]): row for row in comparison.cold}
     record["cold"] = [again.get((row["variant"], row["engine"]), row) for row in record["cold"]]

@@ -59,11 +59,11 @@ class Measurement:
         fc_weights: Optional[Sequence[str]] = None,
         child: Child = run_child,
         tools: Optional[Tools] = None,
-        say: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
         names: Optional[Sequence[str]] = None,
     ) -> None:
         assert place.gpu is not None
-        self.place, self.child, self.tools, self.say = place, child, tools or Tools(), say
+        self.place, self.child, self.tools, self.log = place, child, tools or Tools(), log
         self.base = {
             "device": place.name,
             "torch_device": f"cuda:{place.index}",
@@ -92,7 +92,7 @@ class Measurement:
                 for spec in specs:
                     # Compiling takes minutes, so that each batch has a process of its own.
                     for part in [[batch] for batch in batches] if engine.options.get("compiled") else [list(batches)]:
-                        self.say(f"{spec['variant']}: {engine.name}, batch {', '.join(map(str, part))}")
+                        self.log(f"{spec['variant']}: {engine.name}, batch {', '.join(map(str, part))}")
                         self.rows += self._engine(engine, dict(spec, batches=part))
                         keep(self)
 

@@ -19,8 +19,8 @@ MODES = (("fp32", "fp32"), ("bf16", "int8"), ("int8", "int8"))
 class Measurement:
     """One run over networks, numbers of threads, batches and modes; :attr:`rows` grow as it goes."""
 
-    def __init__(self, base: Mapping[str, Any], tools: Optional[Tools], say: Callable[[str], None]) -> None:
-        self.base, self.tools, self.say = base, tools or Tools(), say
+    def __init__(self, base: Mapping[str, Any], tools: Optional[Tools], log: Callable[[str], None]) -> None:
+        self.base, self.tools, self.log = base, tools or Tools(), log
         self.rows: List[Dict[str, Any]] = []
         self.without_limits = False
 
@@ -33,7 +33,7 @@ class Measurement:
 
     def _case(self, case: Mapping[str, Any]) -> None:
         name = mode_name(case["precision"], case["fc_weights"])
-        self.say(f"{case['variant']}, {name}, batch {case['batch']}, threads {case['threads']}: layers")
+        self.log(f"{case['variant']}, {name}, batch {case['batch']}, threads {case['threads']}: layers")
         spec = dict(self.base, **case, cpus=self.base["cpus"][: case["threads"]])
         spec["limits"] = floors.combine(self._limits(spec))
         row = self.tools.once("layers", spec, CHILD_TIMEOUT_S)
@@ -48,5 +48,5 @@ class Measurement:
             return [self.tools.limits(spec["cpus"], spec["threads"], self.base["quick"])]
         except NoLimitsError as error:
             self.without_limits = True
-            self.say(str(error))
+            self.log(str(error))
             return []

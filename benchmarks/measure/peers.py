@@ -56,14 +56,14 @@ class Comparison:
         threads: Sequence[int],
         quick: bool,
         tools: Optional[Tools] = None,
-        say: Callable[[str], None] = lambda line: None,
+        log: Callable[[str], None] = lambda line: None,
         budget: Optional[Budget] = None,
     ) -> None:
         self.chosen, self.cpus, self.threads, self.quick = list(chosen), list(cpus), list(threads), quick
         self.tools = tools or Tools()
         self.budget = budget or Budget(QUICK_S if quick else None)
         begin = self.budget.clock()
-        self.say = lambda line: say(f"{self.budget.clock() - begin:4.0f} s  {line}")
+        self.log = lambda line: log(f"{self.budget.clock() - begin:4.0f} s  {line}")
         self.random = random.Random(2012)
         self.meter = power.Meter()
         self.rows: List[Dict[str, Any]] = []
@@ -76,13 +76,13 @@ class Comparison:
         """Compare for each network of ``names`` and each batch. :raises EngineError: if fastalex itself fails."""
         out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
         for name, (_, reason) in out.items():
-            self.say(f"{name} is left blank: {reason}")
+            self.log(f"{name} is left blank: {reason}")
         whole = self.budget
         for index, name in enumerate(names):
             self.budget = whole.share(len(names) - index)
             with self.tools.folder(name, self.quick) as folder:
                 if self.quick:
-                    self.say(f"{name}: the files of the engines are kept in {folder}")
+                    self.log(f"{name}: the files of the engines are kept in {folder}")
                 self._network(name, list(batches), folder, dict(out))
 
     def run_cold(self, names: Sequence[str]) -> None:
@@ -91,7 +91,7 @@ class Comparison:
             with self.tools.folder(name, self.quick) as folder:
                 out = {engine.name: (MISSING, reason) for engine, reason in self._missing()}
                 spec = self._spec(name, folder)
-                Preparation(self.tools, self.budget, self.quick, self.say).make(spec, self.chosen, out)
+                Preparation(self.tools, self.budget, self.quick, self.log).make(spec, self.chosen, out)
                 self._cold_starts(spec, [engine.name for engine in self.chosen if engine.name not in out])
 
     def _spec(self, name: str, folder: str) -> Dict[str, Any]:
@@ -106,7 +106,7 @@ class Comparison:
 
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
         spec = self._spec(name, folder)
-        Preparation(self.tools, self.budget, self.quick, self.say).make(spec, self.chosen, out)
+        Preparation(self.tools, self.budget, self.quick, self.log).make(spec, self.chosen, out)
         self.tools.once("reference", spec, CHILD_TIMEOUT_S)
         reference = self.tools.result(spec["path"])
         whole = self.budget
@@ -134,7 +134,7 @@ class Comparison:
     ) -> None:
         """Measure one network, batch and number of threads: load and check all engines, then time the correct ones."""
         where = f"{spec['variant']}, batch {batch}, threads {spec['threads']}"
-        self.say(f"{where}: loading and checking")
+        self.log(f"{where}: loading and checking")
         rows: Dict[str, Dict[str, Any]] = {}
         for engine in self.chosen:
             row = {"variant": spec["variant"], "batch": batch, "threads": spec["threads"], "engine": engine.name}
@@ -148,9 +148,9 @@ class Comparison:
         steps = {name: row.pop("steps", None) for name, row in rows.items()}
         for row in rows.values():
             if row["status"] in (WRONG, FAILED):
-                self.say(f"{where}: {row['engine']}: {row['status']}: {row['note']}")
+                self.log(f"{where}: {row['engine']}: {row['status']}: {row['note']}")
         ready = {name: live[name] for name, row in rows.items() if row["status"] == OK}
-        self.say(f"{where}: timing {len(ready)} engines")
+        self.log(f"{where}: timing {len(ready)} engines")
         runs: List[Dict[str, Optional[float]]] = []
         times, watts = self._turns(
             ready, {name: rows[name]["call_ms"] for name in ready}, batch, rows, lambda: self._probe(spec, runs)
@@ -176,7 +176,7 @@ class Comparison:
             runs.append(self.tools.limits(spec["cpus"], spec["threads"], self.quick))
         except limits.NoLimitsError as error:
             self.without_limits = str(error)
-            self.say(self.without_limits)
+            self.log(self.without_limits)
 
     def _load(self, row: Dict[str, Any], live: Mapping[str, Ask], folder: str, reference: np.ndarray) -> None:
         """Load the engine of ``row`` for its batch and check its result, unless it is out or the time is up."""
@@ -237,7 +237,7 @@ class Comparison:
         starts: Dict[str, List[Dict[str, Any]]] = {name: [] for name in names}
         if self.quick:
             names = [name for name in names if ENGINES[name].peer == "fastalex" and not self.cold]
-        self.say(f"{spec['variant']}: cold starts")
+        self.log(f"{spec['variant']}: cold starts")
         for _ in range(1 if self.quick else COLD_REPEATS):
             for name in names:
                 if self.budget.spent:
@@ -245,7 +245,7 @@ class Comparison:
                 try:
                     starts[name].append(self.tools.once("cold", dict(spec, engine=name), CHILD_TIMEOUT_S))
                 except EngineError as error:
-                    self.say(f"{spec['variant']}: cold start of {name}: {error}")
+                    self.log(f"{spec['variant']}: cold start of {name}: {error}")
         for name, runs in starts.items():
             if runs:
                 keys = [key for key in runs[0] if all(run[key] is not None for run in runs)]

@@ -23,8 +23,8 @@ class Preparation:
     :param quick: the folder persists, and finished files are not made again.
     """
 
-    def __init__(self, tools: Tools, budget: Budget, quick: bool, say: Callable[[str], None]) -> None:
-        self.tools, self.budget, self.quick, self.say = tools, budget, quick, say
+    def __init__(self, tools: Tools, budget: Budget, quick: bool, log: Callable[[str], None]) -> None:
+        self.tools, self.budget, self.quick, self.log = tools, budget, quick, log
 
     def make(self, spec: Mapping[str, Any], chosen: Sequence[Engine], out: Dict[str, Tuple[str, str]]) -> None:
         """Make the files of the engines ``chosen``, as many at a time as there are CPUs; one whose file cannot be made
@@ -53,7 +53,7 @@ class Preparation:
             return None
         if self.budget.spent and name not in OWN_FILES:
             return SKIPPED, "the time of a quick run was spent"
-        self.say(f"{spec['variant']}: files for {name}")
+        self.log(f"{spec['variant']}: files for {name}")
         try:
             self.tools.once("prepare", dict(spec, conversion=name), self._limit(name))
         except EngineError as error:

@@ -75,7 +75,7 @@ def run_ncu(command: Sequence[str]) -> str:
 def profile(
     chosen: Sequence[Slow],
     device: str,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     run: Run = run_ncu,
     write: Callable[[str], None] = print,
 ) -> None:
@@ -89,7 +89,7 @@ def profile(
     for slow in chosen:
         rows.setdefault(slow.title, []).append(slow)
     for title, slows in rows.items():
-        say(title)
+        log(title)
         row = slows[0].row
         spec = {key: row[key] for key in ("variant", "batch", "precision", "fc_weights")}
         spec["device"] = device

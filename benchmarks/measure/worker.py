@@ -19,7 +19,7 @@ from typing import Any, Dict, Iterable, Mapping, Sequence
 MARK = time.monotonic()
 
 
-def serve(spec: Mapping[str, Any], lines: Iterable[str], say: Any) -> None:
+def serve(spec: Mapping[str, Any], lines: Iterable[str], log: Any) -> None:
     """Answer commands until the input ends; a command that fails is answered with its error."""
     from benchmarks.measure import timing
     from benchmarks.measure.engines import ENGINES
@@ -39,7 +39,7 @@ def serve(spec: Mapping[str, Any], lines: Iterable[str], say: Any) -> None:
                 answer = {"times_ms": burst(net.run, images, command["calls"])}
         except Exception as error:  # noqa: BLE001  # any exception of a peer becomes its result
             answer = {"error": one_line(error)}
-        say(answer)
+        log(answer)
 
 
 def load(net: Any, images: Any, command: Mapping[str, Any]) -> Any:
@@ -147,12 +147,12 @@ def main(words: Sequence[str]) -> int:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # output of an engine must not mix with the answers
 
-    def say(answer: Mapping[str, Any]) -> None:
+    def log(answer: Mapping[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
     if task == "serve":
-        serve(spec, iter(sys.stdin.readline, ""), say)
+        serve(spec, iter(sys.stdin.readline, ""), log)
     else:
-        say({"cold": cold, "prepare": prepare, "reference": reference, "layers": layers}[task](spec))
+        log({"cold": cold, "prepare": prepare, "reference": reference, "layers": layers}[task](spec))
     return 0

@@ -176,7 +176,7 @@ def test_quantization_is_the_documented_one(storage):
     case = CASES["fc-" + storage]
     _, params = case.random()
     params[0][0, :6] = [0.0, -0.0, 1e-7, 6.1e-5, -3e-8, 0.333333]
-    weights, bias = native.kept_params(case, params, "cpu")
+    weights, bias = native.stored_params(case, params, "cpu")
     if storage == "fp16":
         expected = params[0].astype(np.float16).astype(np.float32)
     else:

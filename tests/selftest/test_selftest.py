@@ -169,7 +169,7 @@ def test_bounds_grow_as_the_arithmetic_says():
 def test_quantized_weights_are_compared_with_what_they_became(storage):
     case = next(case for case in SMALL if case.storage == storage)
     _, params = case.random()
-    kept = native.kept_params(case, params, "cpu")
+    kept = native.stored_params(case, params, "cpu")
     assert (kept[0] != params[0]).any()
     np.testing.assert_allclose(kept[0], params[0], atol=0.01 * np.abs(params[0]).max())
 

@@ -79,7 +79,7 @@ class StandardLayer:
             x = x.astype(np.float16).astype(np.float32)
             case = dataclasses.replace(case, storage="fp16") if case.storage == "fp32" else case
         self.case, self.precision, self.x, self.params, self.backend = case, precision, x, params, backend
-        self.kept = native.kept_params(case, params, backend, precision)
+        self.kept = native.stored_params(case, params, backend, precision)
         self.reference = native.run_native(case.table, x, self.kept, "naive").astype(np.float64)
         self.bounds = {}
 

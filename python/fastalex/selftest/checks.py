@@ -11,7 +11,7 @@ from ..errors import BackendError, UserError
 from ..networks import activations
 from .bounds import FUNCTION, error_bound, gamma
 from .cases import Case, served, small
-from .native import REFERENCE, Runner, arithmetic_of, kept_params, make_net, run_native
+from .native import REFERENCE, Runner, arithmetic_of, make_net, run_native, stored_params
 
 SMALLEST = 1e-3  # a reference must have a value at least this large, or the comparison says nothing
 MARGIN = 10.0  # and a value this many times larger than its bound, or zeros would pass
@@ -69,7 +69,7 @@ def check(
         else:
             result = run_native(case.table, x, params, backend, case.storage, precision, tuning, exact)
         if case.storage != "fp32":
-            params = kept_params(case, params, backend, precision, exact)
+            params = stored_params(case, params, backend, precision, exact)
         reference = run_native(case.table, x, params, REFERENCE).astype(np.float64)
         bound = error_bound(case, x, params, reference, arithmetic)
     except (BackendError, UserError, MemoryError, RuntimeError, ValueError) as error:

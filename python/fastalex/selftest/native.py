@@ -65,7 +65,7 @@ def output(net: _core.Net, x: np.ndarray) -> np.ndarray:
     return net.run(_core.Call(x))[0]
 
 
-def kept_params(
+def stored_params(
     case: Case, params: Params, backend: str, precision: str = "fp32", exact: bool = False
 ) -> List[np.ndarray]:
     """Return the parameters as ``backend`` stores them in ``case.storage``, converted back to float32."""

@@ -64,12 +64,12 @@ class Timing(NamedTuple):
 
 
 def tune(
-    work: TuningJob, repeat: int = 20, say: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
+    work: TuningJob, repeat: int = 20, log: Callable[[str], None] = lambda line: None, skip: Container[str] = ()
 ) -> List[Trial]:
     """Measure every option of every step, and of every setting.
 
     :param repeat: runs per round.
-    :param say: is called with a line about each step of the progress.
+    :param log: is called with a line about each step of the progress.
     :param skip: keys to leave out, because the measurement of another network had them.
     :returns: a trial per option, with its time and verdict; the best of each key is ``winner`` or ``default``.
     :raises UserError: for a network that the backend cannot run.
@@ -83,7 +83,7 @@ def tune(
     del base
     measured: Dict[Tuple[str, Option], Any] = {}
     for number, options in enumerate(_trials(steps)):
-        say(f"batch {work.batch}, {work.precision}: trial {number + 1}, {len(options)} layers")
+        log(f"batch {work.batch}, {work.precision}: trial {number + 1}, {len(options)} layers")
         measured.update(_measure(work, options, expected, repeat, owners))
     after = _TrialNet(work, []).times(repeat, owners)
     trials: List[Trial] = []
@@ -91,7 +91,7 @@ def tune(
         trials += _verdicts(work, key, step, _joined(before[key], after[key]), measured)
     for key in SETTINGS:
         if key not in skip and (key != "frames" or _has_mapped_frames(work)):
-            say(f"batch {work.batch}, {work.precision}: {TITLES[key]}")
+            log(f"batch {work.batch}, {work.precision}: {TITLES[key]}")
             trials += _setting(work, key, repeat)
     return trials
 

@@ -77,6 +77,6 @@ def optional_input(inputs: Sequence[Any], position: int) -> Any:
     return inputs[position] if position < len(inputs) else None
 
 
-def shown(text: str, most: int = 60) -> str:
+def shown(text: str, max_length: int = 60) -> str:
     """Return the start of ``text`` in printable characters, so that a file cannot control or flood a terminal."""
-    return printable(text[:most])
+    return printable(text[:max_length])
