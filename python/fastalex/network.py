@@ -10,8 +10,7 @@ import numpy as np
 
 from . import _core
 from . import weights as weights_files
-from ._util import arguments
-from ._version import __version__
+from ._util import arguments, pickles
 from .errors import UserError
 from .networks import taps
 from .networks.architecture import Variant
@@ -76,7 +75,7 @@ class Network:
     def __getstate__(self) -> Dict[str, Any]:
         """Return the options, the parameters as they are stored, and a subclass's attributes; no native net."""
         state = {name: value for name, value in self.__dict__.items() if name not in _REMADE}
-        return {"fastalex": __version__, "attributes": state, "parameters": self._parameters_for(self.fc_weights)}
+        return pickles.stamped(attributes=state, parameters=self._parameters_for(self.fc_weights))
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Make the net anew on the device of the same name.
@@ -84,11 +83,7 @@ class Network:
         :raises UserError: for a pickle of another version of fastalex.
         :raises BackendError: if the device cannot be used here.
         """
-        version = state.get("fastalex")
-        if version != __version__:
-            raise UserError(
-                f"the pickle is of fastalex {version}, this is {__version__}: save the weights with net.save"
-            )
+        pickles.check(state, "save the weights with net.save")
         self.__dict__.update(state["attributes"])
         self._device = device_spec.choose(self.device)
         self.threads = device_spec.thread_count(self._threads)

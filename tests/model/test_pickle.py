@@ -65,7 +65,7 @@ def test_the_default_number_of_threads_is_that_of_the_new_process(monkeypatch):
 
 def test_a_pickle_of_another_version_is_one_sentence(monkeypatch):
     text = pickle.dumps(made())
-    monkeypatch.setattr("fastalex.network.__version__", "9.9")
+    monkeypatch.setattr("fastalex._util.pickles.__version__", "9.9")
     with pytest.raises(UserError, match=r"pickle is of fastalex .*9\.9") as caught:
         pickle.loads(text)
     assert "\n" not in str(caught.value)

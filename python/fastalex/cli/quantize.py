@@ -99,8 +99,7 @@ def _calibrate(options: argparse.Namespace, weights: str, variant: Any, skipped:
     from ..model import AlexNet
 
     percentile = calibrating.PERCENTILE if options.percentile is None else options.percentile
-    paths = _spread(listing.below(options.calibrate), options.images)
-    listing.tell_left_out(options.calibrate, console.error, deep=True)
+    paths = _spread(listing.below(options.calibrate, console.error), options.images)
     net = AlexNet(variant, weights=weights, device="cpu", fc_weights="fp32", threads=options.threads)
     with console.progress("calibrating", len(paths), options.json) as report:
         try:

@@ -55,8 +55,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("name the layers to read out: --layers conv5 fc7, or --tool thingsvision")
     options.weights = registry.locate(options.weights)
     net = net_from(options)
-    listing.tell_left_out(options.images, console.error, deep=True)
-    with console.progress("reading out", len(listing.below(options.images)), options.json) as report:
+    with console.progress("reading out", len(listing.below(options.images, console.error)), options.json) as report:
         result = readout.read_out(
             net,
             options.images,

@@ -12,11 +12,17 @@ from .formats import SUFFIXES
 #: Folders of notebooks that hold copies of a folder's files.
 _COPIES = (".ipynb_checkpoints",)
 _SHOWN = 5  # suffixes that a note names
+Tell = Callable[[str], None]
 
 
-def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
+def _silent(sentence: str) -> None:
+    """Tell nobody."""
+
+
+def listed(paths: Sequence[str], tell: Tell = _silent) -> Iterator[Tuple[str, Optional[UserError]]]:
     """Replace each folder by the images in it, sorted by name; subfolders are left out.
 
+    :param tell: is told how many other files a folder has, if any, in a sentence.
     :returns: pairs of a path and None, or of a folder and the error if it cannot be read or has no images.
     """
     for path in paths:
@@ -24,38 +30,36 @@ def listed(paths: Sequence[str]) -> Iterator[Tuple[str, Optional[UserError]]]:
             yield path, None
             continue
         try:
-            names = sorted(name for name in os.listdir(path) if is_image(name))
+            entries = list(os.scandir(path))
         except OSError as error:
             yield path, UserError(f"cannot read the folder '{path}': {error.strerror}")
             continue
+        names = sorted(entry.name for entry in entries if is_image(entry.name))
         if not names:
             yield path, UserError(f"there is no image ({', '.join(SUFFIXES)}) in the folder '{path}'")
         for name in names:
             yield os.path.join(path, name), None
+        _tell_left_out(path, [entry.name for entry in entries if entry.is_file()], tell)
 
 
-def below(folder: str) -> List[str]:
+def below(folder: str, tell: Tell = _silent) -> List[str]:
     """List the images in ``folder`` and all folders below it, sorted by path. Symbolic links are followed.
 
+    :param tell: is told how many other files there are, if any, in a sentence.
     :raises UserError: if it is not a folder, cannot be read, or has no images.
     """
     if not os.path.isdir(folder):
         raise UserError(f"'{folder}' is not a folder; give one with images")
-    images = [path for path in _files_below(folder) if is_image(os.path.basename(path))]
+    files = list(_files_below(folder))
+    images = [path for path in files if is_image(os.path.basename(path))]
     if not images:
         raise UserError(f"there is no image ({', '.join(SUFFIXES)}) in or below the folder '{folder}'")
+    _tell_left_out(folder, [os.path.basename(path) for path in files], tell)
     return sorted(images)
 
 
-def tell_left_out(folder: str, tell: Callable[[str], None], deep: bool = False) -> None:
-    """Tell how many files in ``folder``, and with ``deep`` below it, are not taken for images, if any, and why."""
-    try:
-        if deep:
-            names = [os.path.basename(path) for path in _files_below(folder)]
-        else:
-            names = [entry.name for entry in os.scandir(folder) if entry.is_file()]
-    except (OSError, UserError):  # no folder, or one whose own error has been told
-        return
+def _tell_left_out(folder: str, names: Sequence[str], tell: Tell) -> None:
+    """Tell how many of the files ``names`` of ``folder`` are not taken for images, if any, and why."""
     others = [name for name in names if not is_image(name) and not name.startswith(".")]
     if not others:
         return

@@ -7,8 +7,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
-from .._util import arguments
-from .._version import __version__
+from .._util import arguments, pickles
 from ..errors import UserError
 from ..runtime import device_spec
 from . import conventions, heads, inputs
@@ -220,8 +219,8 @@ class LPIPS:
     def __getstate__(self) -> Dict[str, Any]:
         """Return the options and the weights as arrays; no native net and no cached features."""
         state = {name: value for name, value in self.__dict__.items() if name not in _REMADE}
-        weights = {"trunk": self._trunk.parameters(), "digest": self._trunk.digest}
-        return {"fastalex": __version__, "attributes": state, **weights, "cache": self.cache and self.cache.capacity}
+        trunk, cache = self._trunk, self.cache and self.cache.capacity
+        return pickles.stamped(attributes=state, trunk=trunk.parameters(), digest=trunk.digest, cache=cache)
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Make the native net anew on the device of the same name.
@@ -229,10 +228,7 @@ class LPIPS:
         :raises UserError: for a pickle of another version of fastalex.
         :raises BackendError: if the device cannot be used here.
         """
-        if state.get("fastalex") != __version__:
-            raise UserError(
-                f"the pickle is of fastalex {state.get('fastalex')}, this is {__version__}: make the metric anew"
-            )
+        pickles.check(state, "make the metric anew")
         self.__dict__.update(state["attributes"])
         self.cache = None if state["cache"] is None else FeatureCache(state["cache"])
         trunk = Trunk(state["trunk"], self.device, *self._options)

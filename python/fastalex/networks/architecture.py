@@ -237,10 +237,8 @@ def _expanded(row: Variant, in_shape: Shape) -> Tuple[Layer, ...]:
         in_shape, signed = shape, True
         if layer.op != "dropout":
             shape, signed, _, _ = next(shapes)
-        if layer.op == "fc":
-            shape = shape[:1]
-        elif len(in_shape) == 1:
-            shape = in_shape
+            if layer.op == "fc" or len(in_shape) == 1:
+                shape = shape[:1]
         table.append(dataclasses.replace(layer, in_shape=in_shape, out_shape=shape, signed_input=signed))
     return tuple(table)
 
@@ -248,43 +246,43 @@ def _expanded(row: Variant, in_shape: Shape) -> Tuple[Layer, ...]:
 def _rows(row: Variant) -> List[Layer]:
     """Return the layers of ``row`` without shapes."""
     rows: List[Layer] = []
-
-    def add(op: str, name: str, param: str = "", **options: Any) -> None:
-        rows.append(Layer(op, name, (), (), options, param))
-
-    def act(number: int) -> None:
-        word = activations.of_layer(row.activation, number - 1)
-        if word != activations.NONE:
-            op, options = activations.parse(word)
-            add(op, f"{op}{number}", "", **options)
-
     for index, block in enumerate(row.blocks):
-        number = index + 1
         for op in block.split():
-            if op == "act":
-                act(number)
-            else:
-                _ADD[op](row, rows, index, add)
+            rows += _activation(row, index) if op == "act" else [_LAYERS[op](row, rows, index)]
     if row.adaptive_pool:
-        add("adaptive_avgpool", "avgpool", out=row.adaptive_pool)
+        rows.append(_layer("adaptive_avgpool", "avgpool", out=row.adaptive_pool))
     classifier = len(rows)
     for number, width in ((6, row.widths[5]), (7, row.widths[6]), (8, row.num_classes)):
-        if number < 8 and row.dropout_first:
-            add("dropout", f"drop{number}", p=0.5)
-        add("fc", f"fc{number}", _param_name(row, rows[classifier:], f"fc{number}"), out=width)
+        dropout = [_layer("dropout", f"drop{number}", p=0.5)] if number < 8 else []
+        if row.dropout_first:
+            rows += dropout
+        rows.append(_layer("fc", f"fc{number}", _param_name(row, rows[classifier:], f"fc{number}"), out=width))
         if number < 8:
-            act(number)
-            if not row.dropout_first:
-                add("dropout", f"drop{number}", p=0.5)
+            rows += _activation(row, number - 1)
+        if not row.dropout_first:
+            rows += dropout
     if row.output != OUTPUTS[0]:
-        add(row.output, PROBABILITY)
+        rows.append(_layer(row.output, PROBABILITY))
     return rows
 
 
-def _add_conv(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+def _layer(op: str, name: str, param: str = "", **options: Any) -> Layer:
+    return Layer(op, name, (), (), options, param)
+
+
+def _activation(row: Variant, index: int) -> List[Layer]:
+    """Return the activation of layer ``index`` of conv1 to conv5, fc6 and fc7, if it has one."""
+    word = activations.of_layer(row.activation, index)
+    if word == activations.NONE:
+        return []
+    op, options = activations.parse(word)
+    return [_layer(op, f"{op}{index + 1}", "", **options)]
+
+
+def _conv(row: Variant, rows: List[Layer], index: int) -> Layer:
     kernel, stride = _SIDES[index]
     name = f"conv{index + 1}"
-    add(
+    return _layer(
         "conv",
         name,
         _param_name(row, rows, name),
@@ -297,30 +295,30 @@ def _add_conv(row: Variant, rows: List[Layer], index: int, add: Callable[..., No
     )
 
 
-def _add_lrn(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+def _lrn(row: Variant, rows: List[Layer], index: int) -> Layer:
     lrn = row.lrn
     assert lrn is not None  # _check refuses a block with lrn in a row without its constants
     constants: Dict[str, Any] = {"size": lrn.size, "alpha": lrn.effective_alpha, "beta": lrn.beta, "k": lrn.k}
-    add("lrn", f"norm{index + 1}", **constants, groups=1 if lrn.crosses_columns else row.columns)
+    return _layer("lrn", f"norm{index + 1}", **constants, groups=1 if lrn.crosses_columns else row.columns)
 
 
-def _add_spatial_norm(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+def _spatial_norm(row: Variant, rows: List[Layer], index: int) -> Layer:
     norm = row.spatial_norm
     assert norm is not None  # as for lrn
     constants: Dict[str, Any] = {"size": norm.size, "alpha": norm.effective_alpha, "beta": norm.beta, "k": norm.k}
-    add("spatial_norm", f"cnorm{index + 1}", **constants)
+    return _layer("spatial_norm", f"cnorm{index + 1}", **constants)
 
 
-def _add_pool(row: Variant, rows: List[Layer], index: int, add: Callable[..., None]) -> None:
+def _pool(row: Variant, rows: List[Layer], index: int) -> Layer:
     name = f"pool{index + 1}"
-    add("maxpool", name, kernel=row.pool_kernel, stride=_POOL_STRIDE, rounding=row.pool_rounding)
+    return _layer("maxpool", name, kernel=row.pool_kernel, stride=_POOL_STRIDE, rounding=row.pool_rounding)
 
 
-_ADD: Dict[str, Callable[[Variant, List[Layer], int, Callable[..., None]], None]] = {
-    "conv": _add_conv,
-    "lrn": _add_lrn,
-    "spatial_norm": _add_spatial_norm,
-    "pool": _add_pool,
+_LAYERS: Dict[str, Callable[[Variant, List[Layer], int], Layer]] = {
+    "conv": _conv,
+    "lrn": _lrn,
+    "spatial_norm": _spatial_norm,
+    "pool": _pool,
 }
 
 

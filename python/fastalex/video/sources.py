@@ -86,9 +86,8 @@ def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserErro
             if kind_of(match)[0] == VIDEO:
                 yield VIDEO, match, None
                 continue
-            for file, error in listing.listed([match]):
+            for file, error in listing.listed([match], console.error):
                 yield IMAGES, file, error
-            listing.tell_left_out(match, console.error)
 
 
 def _is_device(path: str) -> bool:

@@ -148,7 +148,7 @@ def _unwrapped(content: Any) -> Any:
 
 def _parts(content: Any) -> Dict[Any, Any]:
     """Return the entries of a dict, or those of a list or tuple by their places."""
-    if isinstance(content, (list, tuple)) and type(content) in (list, tuple):
+    if type(content) in (list, tuple):  # a Tensor is a tuple, too
         return dict(enumerate(content[:MAX_PARTS]))
     return content if isinstance(content, dict) else {}
 
