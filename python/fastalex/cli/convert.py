@@ -29,19 +29,18 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the weights ``options.input`` in another format, with their variant in the metadata."""
     from .. import weights
-    from ..networks import variants
     from ..weights import adapt, initial, quantized, registry
 
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
-    loaded = weights.load(registry.locate(options.input))
+    loaded = weights.load_network(registry.locate(options.input))
     if options.variant is None:
         match = adapt.find(loaded)
         base, note = match.variant, match.note
     else:
         base, note = options.variant, "set by --variant"
-    classes = options.num_classes or (adapt.class_count(loaded) if isinstance(base, str) else None)
-    row = variants.get(base, num_classes=classes)
+    note = "; ".join([note, *loaded.notes])
+    row = adapt.row_for(loaded, base, options.num_classes)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
     check_file(options, loaded, row, arrays)
     if options.conv_only:

@@ -74,7 +74,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     """Write an ONNX file with float32 weights, dequantized if the file has quantized ones; return facts about it."""
     from .. import weights
     from .._util.files import replacing
-    from ..networks import onnx_export, variants
+    from ..networks import onnx_export
     from ..weights import adapt, initial, registry
 
     for name, value in (
@@ -84,10 +84,8 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     ):
         if value is not None:
             raise UserError(f"an ONNX file is always written in float32; leave out --{name}")
-    loaded = weights.load(registry.locate(options.weights))
-    base = options.variant or adapt.find(loaded).variant
-    classes = adapt.class_count(loaded) if isinstance(base, str) else None
-    row = variants.get(base, num_classes=classes, input_size=options.input_size)
+    loaded = weights.load_network(registry.locate(options.weights))
+    row = adapt.row_for(loaded, options.variant, input_size=options.input_size)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
     check_file(options, loaded, row, arrays)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()

@@ -54,7 +54,6 @@ def run(options: argparse.Namespace) -> int:
     """Write the weights ``options.input`` with quantized fully connected layers and, if requested, a calibration."""
     from .. import weights
     from .._util import arguments
-    from ..networks import variants
     from ..quantize import calibration
     from ..weights import adapt, initial, quantized, registry
 
@@ -64,10 +63,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
     if options.percentile is not None and (options.calibrate is None or options.method != "percentile"):
         raise UserError("--percentile works only with --calibrate DIR and --method percentile")
-    loaded = weights.load(registry.locate(options.input))
-    row = adapt.find(loaded).variant if options.variant is None else options.variant
-    classes = adapt.class_count(loaded) if isinstance(row, str) else None
-    variant = variants.get(row, num_classes=classes, profile=profile_name(options.profile))
+    loaded = weights.load_network(registry.locate(options.input))
+    variant = adapt.row_for(loaded, options.variant, profile=profile_name(options.profile))
     arrays = adapt.fit(loaded, variant)
     values = initial.check(variant, arrays, options.fc_weights)
     check_file(options, loaded, variant, arrays)

@@ -42,14 +42,12 @@ def run(options: argparse.Namespace) -> int:
         return _list_variants(options)
     if options.kernels:
         return _summarize_kernels(options)
-    base, classes = options.variant, options.num_classes
-    if loaded is not None:
+    if loaded is None:
+        row = variants.get(options.variant, num_classes=options.num_classes, input_size=options.input_size)
+    else:
         from ..weights import adapt, initial
 
-        base = base or adapt.find(loaded).variant
-        classes = classes or adapt.class_count(loaded)
-    row = variants.get(base, num_classes=classes, input_size=options.input_size)
-    if loaded is not None:
+        row = adapt.row_for(loaded, options.variant, options.num_classes, input_size=options.input_size)
         initial.check(row, adapt.fit(loaded, row))
     layers = row.layers()
     facts = _summary_facts(row, layers)

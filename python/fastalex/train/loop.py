@@ -401,7 +401,7 @@ def _scores(torch: Any, logits: Any, targets: Any) -> Any:
 
 
 def _weights(name: Optional[str]) -> Optional[weights.Weights]:
-    return None if name is None else weights.load(registry.locate(name))
+    return None if name is None else weights.load_network(registry.locate(name))
 
 
 @contextlib.contextmanager

@@ -39,8 +39,8 @@ CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 FORMATS = {".safetensors": "safetensors", ".npz": "npz"}  # suffix -> module of readers/, imported when needed
-READ_ONLY = {".caffemodel": "caffe", ".onnx": "onnx"}  # neither can be recognized by its first bytes
-READABLE = ".safetensors, .npz, .pth, .pt, .pth.tar, .caffemodel and .onnx"
+READ_ONLY = {".caffemodel": "caffe", ".npy": "npy", ".onnx": "onnx"}
+READABLE = ".safetensors, .npz, .npy, .pth, .pt, .pth.tar, .caffemodel and .onnx"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Weights:
     * ``path``: empty for weights that are not from a file.
     * ``steps``: the layers in their order, if the file describes them (Caffe, ONNX).
     * ``graph``: the file's own description of its network, if it has one (Caffe, ONNX).
+    * ``notes``: what of the file was left out or assumed, a clause each, for a warning.
     """
 
     arrays: Dict[str, Any]
@@ -60,6 +61,7 @@ class Weights:
     path: str = ""
     steps: Sequence[Step] = ()
     graph: Optional[Graph] = None
+    notes: Sequence[str] = ()
 
     def variant(self) -> Optional[Variant]:
         """Return the network that the metadata describes, or None if there is no description.
@@ -170,12 +172,22 @@ def metadata_for(
     return metadata
 
 
-def load_named(name_or_path: PathLike) -> Weights:
-    """Read the weights that come with the package under this name, else the file at this path.
+def load_network(path: PathLike) -> Weights:
+    """Read the network in the weights file ``path``, without arrays that are not of it (:mod:`.selection`).
 
-    :raises UserError: like :func:`load`.
+    :raises UserError: like :func:`load`, or if the file holds several networks.
     """
-    return load(bundled(str(name_or_path)) if name_or_path in BUNDLED else name_or_path)
+    from .selection import select
+
+    return select(load(path))
+
+
+def load_named(name_or_path: PathLike) -> Weights:
+    """Read the network that comes with the package under this name, else the one in the file at this path.
+
+    :raises UserError: like :func:`load_network`.
+    """
+    return load_network(bundled(str(name_or_path)) if name_or_path in BUNDLED else name_or_path)
 
 
 def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None) -> None:

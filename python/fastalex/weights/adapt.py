@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -67,6 +67,34 @@ def find(weights: Weights) -> Found:
     return Found(row, note, others, False)
 
 
+def row_for(
+    weights: Weights, requested: Union[str, Variant, None], num_classes: Optional[int] = None, **overrides: Any
+) -> Variant:
+    """Return the row of the network that ``weights`` are for, with ``overrides`` of its fields.
+
+    It is ``requested``, or else the one found. The row of a name takes the widths, the channels and the number of
+    classes of the arrays.
+
+    :raises UserError: if there is no such variant, or the weights fit none.
+    """
+    if requested is None:
+        return get(find(weights).variant, num_classes=num_classes, **overrides)
+    if isinstance(requested, str):
+        num_classes = num_classes or class_count(weights)
+        overrides = {**_own_sizes(weights, requested), **{k: v for k, v in overrides.items() if v is not None}}
+    return get(requested, num_classes=num_classes, **overrides)
+
+
+def _own_sizes(weights: Weights, name: str) -> Dict[str, Any]:
+    """Return the fields of the variant ``name`` that the sizes of the arrays replace."""
+    try:
+        facts = facts_of(weights, layer_names(weights))
+    except UserError:
+        return {}  # initial.check names the array that does not fit
+    row = get(name)
+    return {key: facts[key] for key in ("channels", "widths") if facts[key] != getattr(row, key)}
+
+
 def _published(weights: Weights, row: Variant) -> bool:
     """Whether names and shapes are those of a published network, with any number of classes and prefix of names."""
     base = VARIANTS.get(row.name)
@@ -110,7 +138,7 @@ def convolutions(weights: Weights, names: Sequence[str]) -> Dict[str, np.ndarray
     """
     trunk = [name for name in weights.arrays if name.startswith(_LPIPS_TRUNK)] or list(weights.arrays)
     weighted = [name for name in trunk if name.endswith(".weight") and np.ndim(weights.arrays[name]) == 4]
-    layers = in_order({name[: -len(".weight")]: None for name in weighted}, weights.steps)
+    layers = in_order({name[: -len(".weight")]: np.shape(weights.arrays[name]) for name in weighted}, weights.steps)
     if 2 * len(layers) != len(names):
         where = weights.path or "the mapping"
         raise UserError(f"{where} has {len(layers)} convolutions, AlexNet has {len(names) // 2}")

@@ -6,7 +6,6 @@ Every array and every described layer has a place in a network of the family, or
 from __future__ import annotations
 
 import math
-import re
 from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
@@ -16,10 +15,10 @@ from ..networks import activations
 from ..networks.architecture import LRN, OUTPUTS, ROUNDINGS, SpatialNorm
 from . import Weights
 from .graph import shown
+from .order import by_shapes
 from .steps import Step
 
 CONVOLUTIONS, FULLY_CONNECTED = 5, 3
-_NUMBERS = re.compile(r"([0-9]+)")
 
 
 def layer_names(weights: Weights) -> List[str]:
@@ -35,7 +34,8 @@ def layer_names(weights: Weights) -> List[str]:
         if not layer or (leaf, dimensions) not in (("weight", 4), ("weight", 2), ("bias", 1)):
             raise UserError(f"the array '{short(str(name))}' of {where} has no place in a network of the family")
         groups.setdefault(layer, {})[leaf] = dimensions
-    order = in_order(groups, weights.steps)
+    shapes = {layer: np.shape(weights.arrays.get(f"{layer}.weight", ())) for layer in groups}
+    order = in_order(shapes, weights.steps)
     by_kind: Dict[int, List[str]] = {4: [], 2: []}  # dimensions of the weight -> layers
     for layer in order:
         if "weight" not in groups[layer]:
@@ -51,12 +51,10 @@ def layer_names(weights: Weights) -> List[str]:
     return by_kind[4] + by_kind[2]
 
 
-def in_order(groups: Mapping[str, Any], steps: Sequence[Step]) -> List[str]:
-    """Sort layers by the order in which the file describes them, else by name, with digits compared as numbers."""
-    described = [step.name for step in steps if step.kind in ("conv", "fc") and step.name in groups]
-    if len(described) == len(groups):
-        return described
-    return sorted(groups, key=lambda name: [int(p) if p.isdigit() else p for p in _NUMBERS.split(name[:200])])
+def in_order(shapes: Mapping[str, Tuple[int, ...]], steps: Sequence[Step]) -> List[str]:
+    """Sort layers with weights of ``shapes`` by the order in which the file describes them, else :func:`.by_shapes`."""
+    described = [step.name for step in steps if step.kind in ("conv", "fc") and step.name in shapes]
+    return described if len(described) == len(shapes) else by_shapes(shapes)
 
 
 def short(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any, List, Mapping, Optional, Union
 from ..errors import UserError
 from ..networks import imagenet_labels, variants
 from ..networks.architecture import Variant
-from . import PathLike, Weights, adapt, load_named
+from . import PathLike, Weights, adapt, load_named, selection
 from .mappings import from_mapping
 
 DEFAULT_VARIANT = "alexnet2012"
@@ -23,7 +23,7 @@ def load(weights: Union[PathLike, Mapping[str, Any], None]) -> Optional[Weights]
     if weights is None or (isinstance(weights, str) and weights == "random"):
         return None
     if isinstance(weights, Mapping):
-        return from_mapping(weights)
+        return selection.select(from_mapping(weights))
     if not isinstance(weights, (str, os.PathLike)):
         raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(weights).__name__}")
     return load_named(weights)
@@ -38,19 +38,20 @@ def variant(
 ) -> Variant:
     """Return the variant ``requested``, or the one that the weights are for, with ``overrides``.
 
-    A warning says if the weights fit several variants.
+    A warning says if the weights fit several variants, and what of the file was left out.
 
     :raises UserError: if there is no such variant, or the weights fit none.
     """
-    if num_classes is None and isinstance(requested, str) and loaded:
-        num_classes = adapt.class_count(loaded)
-    base = requested
-    if base is None and loaded is not None and loaded.arrays:
+    if loaded and loaded.notes:
+        warnings.warn(f"{loaded.path or 'weights'}: {'; '.join(loaded.notes)}", stacklevel=stacklevel + 1)
+    if loaded is None or not loaded.arrays:
+        return variants.get(requested or DEFAULT_VARIANT, num_classes=num_classes, **overrides)
+    if requested is None:
         match = adapt.find(loaded)
         if not match.certain:
             warnings.warn(f"variant {match.variant.name}: {match.note}", stacklevel=stacklevel + 1)
-        base = match.variant
-    return variants.get(base or DEFAULT_VARIANT, num_classes=num_classes, **overrides)
+        requested = match.variant
+    return adapt.row_for(loaded, requested, num_classes, **overrides)
 
 
 def labels(loaded: Optional[Weights], row: Variant) -> Optional[List[str]]:

@@ -5,9 +5,11 @@ can restrict which globals a pickle names, but not how many instructions it exec
 memory its strings, numbers and memo take. PyTorch's ``torch/_weights_only_unpickler.py`` is a hand-written machine as
 well.
 
-Here instructions, marks, memo, text and numbers are all bounded and nothing recurses, so that a hostile file costs a
-second and a few megabytes at most. An instruction that is not in the table below is refused; a global is looked up in
-the caller's table and never imported; REDUCE calls only a :class:`Function` of that table; BUILD changes nothing.
+Here instructions, marks, memo, text and numbers are all bounded, for a whole file together (:class:`Budget`), and
+nothing recurses, so that a hostile file costs a second and a few megabytes at most. An instruction that is not in the
+table below is refused; a global is looked up in the caller's table and never imported; REDUCE calls only a
+:class:`Function` of that table. Objects of other classes become a :class:`~.placeholders.Placeholder`, if the caller
+allows it.
 
 The instructions are those of protocols 2 to 5 in Python's ``Lib/pickletools.py``. ``torch.save`` writes protocol 2 by
 default.
@@ -20,15 +22,20 @@ from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
 from ..errors import FormatError
+from .numpy_pickles import StoredArray, StoredType
+from .placeholders import ClassName, Placeholder, class_named
 
-MAX_STEPS = 300_000  # instructions of a pickle; a checkpoint with its optimizer has a few thousand
-MAX_TEXT = 16 << 20  # bytes of all strings of a pickle
+MAX_STEPS = 300_000  # instructions of a file's pickles; a checkpoint with its optimizer has a few thousand
+MAX_TEXT = 16 << 20  # bytes of all strings of a file's pickles
 MAX_LINE = 512  # bytes of the name of a module or of a global
-MAX_NUMBER = 16  # bytes of an integer; PyTorch's magic number has ten
+MAX_NUMBER = 32  # bytes of an integer; the state of numpy's random generator has seventeen
 MAX_DEPTH = 1000  # marks that are open at once
 MAX_PROTOCOL = 5
+MAX_KEY_PARTS = 8  # of a tuple that is a key; tuples of more could be made to have equal hashes
+LARGE = 1 << 16  # bytes; longer ones are views of the file, and no text
 
-_KEYS = (str, int, float, bool, bytes, type(None))  # types of a dict's keys; hashing a tuple would recurse
+_KEYS = (str, int, float, bool, bytes, type(None), Placeholder)  # types of a dict's keys
+_HASH_MODULUS = 2**61 - 1  # Python's sys.hash_info.modulus: its multiples have equal hashes, and make a dict slow
 
 
 class Function(NamedTuple):
@@ -44,32 +51,70 @@ class Name(NamedTuple):
     name: str
 
 
+class Budget:
+    """The instructions and the bytes of text that the pickles of a file may still have."""
+
+    def __init__(self) -> None:
+        self.steps, self.text = MAX_STEPS, MAX_TEXT
+
+    def spend_steps(self, count: int = 1) -> None:
+        """Count ``count`` instructions, or elements that a function goes through.
+
+        :raises FormatError: if there are too many.
+        """
+        self.steps -= count
+        if self.steps < 0:
+            raise FormatError(f"its pickle has more than {MAX_STEPS} instructions")
+
+    def spend_text(self, count: int) -> None:
+        """Count ``count`` bytes of text.
+
+        :raises FormatError: if there are too many.
+        """
+        self.text -= count
+        if count < 0 or self.text < 0:
+            raise FormatError(f"its pickle has more than {MAX_TEXT} bytes of text")
+
+
 def load(
     data: memoryview,
     position: int = 0,
     names: Optional[Mapping[str, Any]] = None,
     persistent: Optional[Callable[[Any], Any]] = None,
+    budget: Optional[Budget] = None,
+    placeholders: bool = False,
 ) -> Tuple[Any, int]:
     """Return the object pickled at ``position`` of ``data``, and the position after it.
 
-    :param names: ``"module.name"`` -> :class:`Function` or :class:`Name`; all other globals are refused.
+    :param names: ``"module.name"`` -> :class:`Function` or :class:`Name`.
     :param persistent: turns a persistent id into an object; if it is None, persistent ids are refused.
+    :param budget: that of the file, for one with several pickles.
+    :param placeholders: make a placeholder of an object of any other class, instead of refusing it.
     :raises FormatError: if the pickle is damaged or contains anything else.
     """
-    return _Machine(data, position, names or {}, persistent).run()
+    return _Machine(data, position, names or {}, persistent, budget or Budget(), placeholders).run()
 
 
 class _Machine:
-    def __init__(self, data: memoryview, position: int, names: Mapping[str, Any], persistent: Any) -> None:
+    def __init__(
+        self,
+        data: memoryview,
+        position: int,
+        names: Mapping[str, Any],
+        persistent: Any,
+        budget: Budget,
+        placeholders: bool,
+    ) -> None:
         self.data, self.position = data, position
         self.names, self.persistent = names, persistent
+        self.budget, self.placeholders = budget, placeholders
         self.stack: List[Any] = []
         self.marks: List[int] = []
         self.memo: Dict[int, Any] = {}
-        self.text_left = MAX_TEXT
 
     def run(self) -> Tuple[Any, int]:
-        for _ in range(MAX_STEPS):
+        while True:
+            self.budget.spend_steps()
             code = self.take(1)[0]
             if code == _STOP:
                 return self.pop(), self.position
@@ -77,7 +122,6 @@ class _Machine:
             if handler is None:
                 raise FormatError(f"its pickle has the instruction 0x{code:02x}, which no tensor needs")
             handler(self)
-        raise FormatError(f"its pickle has more than {MAX_STEPS} instructions")
 
     # Bytes
 
@@ -94,10 +138,12 @@ class _Machine:
         return value
 
     def raw(self, count: int) -> bytes:
-        self.text_left -= count
-        if count < 0 or self.text_left < 0:
-            raise FormatError(f"its pickle has more than {MAX_TEXT} bytes of text")
+        self.budget.spend_text(count)
         return bytes(self.take(count))
+
+    def raw_or_view(self, count: int) -> Any:
+        """Return bytes, or a view of the file for as many as only an array has."""
+        return self.take(count) if count > LARGE else self.raw(count)
 
     def line(self) -> str:
         start = self.position
@@ -143,7 +189,10 @@ class _Machine:
             raise FormatError(f"its pickle has a protocol above {MAX_PROTOCOL}")
 
     def string(self, code: str, encoding: str) -> None:
-        raw = self.raw(self.number(code))
+        raw = self.raw(self.number(code)) if encoding == "utf-8" else self.raw_or_view(self.number(code))
+        if isinstance(raw, memoryview):
+            self.push(raw)
+            return
         try:
             self.push(raw.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict"))
         except UnicodeDecodeError:
@@ -161,18 +210,22 @@ class _Machine:
 
     def append(self, values: List[Any]) -> None:
         target = self.top()
+        if type(target) is Placeholder:
+            target.elements = target.elements or []
+            target = target.elements
         if type(target) is not list:
             raise FormatError("its pickle appends to something that is not a list")
         target.extend(values)
 
     def set_items(self, values: List[Any]) -> None:
         target = self.top()
+        if type(target) is Placeholder:
+            target.entries = target.entries or {}
+            target = target.entries
         if type(target) not in (dict, OrderedDict) or len(values) % 2:
             raise FormatError("its pickle sets an item of something that is not a dict")
         for key, value in zip(values[::2], values[1::2]):
-            if type(key) not in _KEYS:
-                raise FormatError("its pickle has a key that is not a plain value")
-            target[key] = value
+            target[plain_key(key)] = value
 
     def set_item(self) -> None:
         value, key = self.pop(), self.pop()
@@ -189,18 +242,18 @@ class _Machine:
         self.push(self.memo[index])
 
     def find(self, module: Any, name: Any) -> None:
+        if type(module) is not str or type(name) is not str or len(module) + len(name) > MAX_LINE:
+            raise FormatError("its pickle names something that is not text, or too long")
         full = f"{module}.{name}"
-        if type(module) is not str or type(name) is not str or full not in self.names:
-            raise FormatError(
-                f"it asks for {full!r:.100}, which is not part of a tensor; load it with the program that saved it "
-                "and save model.state_dict()"
-            )
-        self.push(self.names[full])
+        if full in self.names:
+            self.push(self.names[full])
+        elif self.placeholders:
+            self.push(class_named(full))
+        else:
+            raise FormatError(f"its pickle asks for {full!r:.100}, which has no place there")
 
     def find_stacked(self) -> None:
         name, module = self.pop(), self.pop()
-        if type(module) is not str or type(name) is not str:
-            raise FormatError("its pickle names something that is not text")
         self.find(module, name)
 
     def find_line(self) -> None:
@@ -209,21 +262,59 @@ class _Machine:
 
     def reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
-        if type(function) is not Function or type(arguments) is not tuple:
-            raise FormatError("its pickle calls something that is not a function")
-        self.push(function.call(*arguments))
+        self.push(self.called(function, arguments))
+
+    def new_with_keywords(self) -> None:
+        self.pop()  # keyword arguments
+        self.reduce()
+
+    def called(self, function: Any, arguments: Any) -> Any:
+        """Call a function of the table, or make a placeholder."""
+        if type(arguments) is tuple and type(function) is Function:
+            self.budget.spend_steps(sum(len(part) for part in arguments if type(part) in (list, tuple)))
+            return function.call(*arguments)
+        if type(arguments) is tuple and type(function) is ClassName:
+            return Placeholder(function.name, arguments)
+        raise FormatError("its pickle calls something that is not a function")
 
     def build(self) -> None:
-        """Drop the attribute ``_metadata`` of PyTorch's state dict, which holds version numbers; refuse any other."""
+        """Keep the state of an array or a placeholder; drop the attributes of a dict, which hold no tensors."""
         state, target = self.pop(), self.top()
-        if type(target) is not OrderedDict or type(state) is not dict or set(state) != {"_metadata"}:
-            raise FormatError("its pickle sets the state of something that is not a state dict")
+        if type(target) in (StoredArray, StoredType):
+            target.build(state)
+        elif type(target) is Placeholder:
+            target.state = state
+        elif type(target) not in (dict, OrderedDict):
+            raise FormatError("its pickle sets the state of something that has none")
+
+    def dict_of(self) -> None:
+        values = self.pop_mark()
+        self.push({})
+        self.set_items(values)
+
+    def frozen_set(self) -> None:
+        values = self.pop_mark()
+        self.push(Placeholder("builtins.frozenset"))
+        self.append(values)
 
     def persistent_id(self) -> None:
         key = self.pop()
         if self.persistent is None:
             raise FormatError("its pickle refers to an object outside of it")
         self.push(self.persistent(key))
+
+
+def plain_key(key: Any) -> Any:
+    """Return ``key`` after checking that it can be one of a dict: a plain value, or a short tuple of plain values.
+
+    :raises FormatError: if it cannot.
+    """
+    parts = key if type(key) is tuple else (key,)
+    if len(parts) > MAX_KEY_PARTS or any(type(part) not in _KEYS for part in parts):
+        raise FormatError("its pickle has a key that is not a plain value")
+    if any(type(part) is int and abs(part) >= _HASH_MODULUS for part in parts):
+        raise FormatError("its pickle has a key that is too large a number")
+    return key
 
 
 _STOP = ord(".")
@@ -247,8 +338,10 @@ _HANDLERS: Dict[int, Callable[[_Machine], Any]] = {  # what they return is ignor
     0x8D: lambda m: m.string("Q", "utf-8"),
     ord("T"): lambda m: m.string("I", "latin-1"),  # a str of Python 2
     ord("U"): lambda m: m.string("B", "latin-1"),
-    ord("B"): lambda m: m.push(m.raw(m.number("I"))),
+    ord("B"): lambda m: m.push(m.raw_or_view(m.number("I"))),
     ord("C"): lambda m: m.push(m.raw(m.number("B"))),
+    0x8E: lambda m: m.push(m.raw_or_view(m.number("Q"))),
+    0x96: lambda m: m.push(m.raw_or_view(m.number("Q"))),  # a bytearray
     ord(")"): lambda m: m.push(()),
     ord("t"): lambda m: m.push(tuple(m.pop_mark())),
     0x85: lambda m: m.tuple_of(1),
@@ -259,6 +352,7 @@ _HANDLERS: Dict[int, Callable[[_Machine], Any]] = {  # what they return is ignor
     ord("a"): lambda m: m.append([m.pop()]),
     ord("e"): lambda m: m.append(m.pop_mark()),
     ord("}"): lambda m: m.push({}),
+    ord("d"): _Machine.dict_of,
     ord("s"): _Machine.set_item,
     ord("u"): lambda m: m.set_items(m.pop_mark()),
     ord("q"): lambda m: m.put(m.number("B")),
@@ -268,7 +362,12 @@ _HANDLERS: Dict[int, Callable[[_Machine], Any]] = {  # what they return is ignor
     ord("j"): lambda m: m.get(m.number("I")),
     ord("c"): _Machine.find_line,
     0x93: _Machine.find_stacked,
+    0x8F: lambda m: m.push(Placeholder("builtins.set")),
+    0x90: lambda m: m.append(m.pop_mark()),
+    0x91: _Machine.frozen_set,
     ord("R"): _Machine.reduce,
+    0x81: _Machine.reduce,  # NEWOBJ has the operands of REDUCE
+    0x92: _Machine.new_with_keywords,
     ord("b"): _Machine.build,
     ord("Q"): _Machine.persistent_id,
 }

@@ -6,38 +6,34 @@
 * tar (earlier): members ``storages``, ``tensors`` and ``pickle``.
 
 The layouts are those of github.com/pytorch/pytorch, ``torch/serialization.py`` (``_load``, ``_legacy_load`` and its
-inner ``legacy_load``). Pickles are read by :mod:`fastalex.weights.readers.pickle_machine`, which can build only
-tensors. Arrays are views of the mapped file, except bfloat16 ones. The checksums of a zip's members are not verified,
-since that would read the whole file; :mod:`fastalex.weights.registry` checks the hash of a downloaded file.
+inner ``legacy_load``). Archives of ``torch.jit.save`` have the first layout. Pickles are read by
+:mod:`fastalex.weights.readers.pickle_machine`, which can build only plain containers and tensors; :mod:`.state` looks
+for the network's tensors in what they hold. Arrays are views of the mapped file, except bfloat16 ones. The checksums of
+a zip's members are not verified, since that would read the whole file; :mod:`fastalex.weights.registry` checks the hash
+of a downloaded file.
 """
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Dict, Tuple
+from typing import BinaryIO, Dict, Tuple
 
 import numpy as np
 
 from ...errors import FormatError
-from ...graph import shown
 from .. import mapped
-from . import stream_container, tar_container, zip_container
-from .tensors import MAX_TENSORS, Tensor
+from ..numpy_pickles import StoredArray
+from . import state, stream_container, tar_container, zip_container
+from .tensors import Tensor
 
-# Keys under which checkpoints hold their state dict; earlier ones take precedence.
-WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights", "params")
-MAX_WRAPPERS = 3  # levels of nesting
-CONVOLUTIONS = 5  # of a network of the family
-MAX_PARTS = 100  # entries of a list that are looked at
-SHOWN_KEYS = 8  # of a file without a state dict
 MAX_REPEATED = 1 << 16  # elements of a tensor that repeats elements of its storage (stride 0)
 CONVERTED = 2  # limit of converted bfloat16 tensors, in sizes of the file
 
 
-def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
-    """Return the arrays of a state dict, and empty metadata.
+def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], Tuple[()], None, Tuple[str, ...]]:
+    """Return the arrays of a state dict, empty metadata, no layers, no graph, and notes on what was not read.
 
-    The state dict may be inside a checkpoint (:data:`WRAPPERS`). The prefix ``module.`` of DataParallel is removed
-    from the names, wherever it is in them.
+    The state dict may be inside a checkpoint (:data:`.state.WRAPPERS`), or be that of a whole module. The prefix
+    ``module.`` of DataParallel is removed from the names, wherever it is in them.
 
     :raises FormatError: if anything is wrong.
     """
@@ -51,7 +47,8 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     else:
         raise FormatError("it is none of the three containers of torch.save")
     arrays = _Arrays(size)
-    return {_bare(name): arrays.make(name, tensor) for name, tensor in _tensors(content).items()}, {}
+    tensors, notes = state.tensors_of(content)
+    return {state.bare(name): arrays.make(name, tensor) for name, tensor in tensors.items()}, {}, (), None, notes
 
 
 def recognizes(start: bytes) -> bool:
@@ -69,7 +66,9 @@ class _Arrays:
     def __init__(self, size: int) -> None:
         self.converted = CONVERTED * size + (1 << 20)
 
-    def make(self, name: str, tensor: Tensor) -> np.ndarray:
+    def make(self, name: str, tensor: state.Stored) -> np.ndarray:
+        if isinstance(tensor, StoredArray):
+            return tensor.array(name)
         storage = tensor.storage
         kind = storage.dtype
         assert storage.locate is not None  # the containers set it
@@ -109,67 +108,3 @@ class _Arrays:
 def _read_only(array: np.ndarray) -> np.ndarray:
     array.flags.writeable = False
     return array
-
-
-def _tensors(content: Any) -> Dict[str, Tensor]:
-    """Return the tensors by name of the state dict that ``content`` is or contains."""
-    tensors = _named(_unwrapped(content))
-    if len(tensors) > MAX_TENSORS:
-        raise FormatError(f"it has more than {MAX_TENSORS} tensors")
-    if len({_bare(name) for name in tensors}) != len(tensors):
-        raise FormatError("it has a tensor with and without the prefix 'module.'")
-    return tensors
-
-
-def _unwrapped(content: Any) -> Any:
-    """Return the state dict in ``content``: under a key of :data:`WRAPPERS`, or the one dict that holds a network."""
-    for _ in range(MAX_WRAPPERS):
-        parts = _parts(content)
-        named = [parts[key] for key in WRAPPERS if isinstance(parts.get(key), dict)]
-        if named:
-            content = named[0]
-            continue
-        if _named(content):
-            return content
-        holders = {key: value for key, value in parts.items() if _holds_network(value, MAX_WRAPPERS)}
-        if not holders:
-            break
-        if len(holders) > 1:
-            keys = ", ".join(repr(shown(str(key))) for key in holders)
-            raise FormatError(f"several of its entries hold a network ({keys}); save the one that is meant by itself")
-        content = next(iter(holders.values()))
-    if _named(content):
-        return content
-    if not isinstance(content, (dict, list, tuple)):
-        raise FormatError(f"it holds a {type(content).__name__}, not a state dict")
-    keys = ", ".join(repr(shown(str(key))) for key in list(_parts(content))[:SHOWN_KEYS])
-    raise FormatError(f"it holds no state dict with tensors; its entries are {keys or 'none'}")
-
-
-def _parts(content: Any) -> Dict[Any, Any]:
-    """Return the entries of a dict, or those of a list or tuple by their places."""
-    if type(content) in (list, tuple):  # a Tensor is a tuple, too
-        return dict(enumerate(content[:MAX_PARTS]))
-    return content if isinstance(content, dict) else {}
-
-
-def _named(content: Any) -> Dict[str, Tensor]:
-    """Return the tensors of a dict that have a name."""
-    if not isinstance(content, dict):
-        return {}
-    return {name: value for name, value in content.items() if isinstance(name, str) and type(value) is Tensor}
-
-
-def _holds_network(content: Any, depth: int) -> bool:
-    """Whether ``content`` is a dict with the weights of five convolutions, or has one ``depth`` levels down or less.
-
-    An optimizer's state has a dict for each parameter, with one or two tensors.
-    """
-    if sum(len(tensor.shape) == 4 for tensor in _named(content).values()) >= CONVOLUTIONS:
-        return True
-    return depth > 1 and any(_holds_network(part, depth - 1) for part in _parts(content).values())
-
-
-def _bare(name: str) -> str:
-    """Return ``name`` without the prefixes of DataParallel."""
-    return ".".join(part for part in name.split(".") if part != "module") or name

@@ -23,9 +23,10 @@ def read(data: memoryview) -> Any:
 
     :raises FormatError: if anything is wrong.
     """
-    _, position = pickle_machine.load(data)
-    protocol, position = pickle_machine.load(data, position)
-    system, position = pickle_machine.load(data, position)
+    budget = pickle_machine.Budget()
+    _, position = pickle_machine.load(data, budget=budget)
+    protocol, position = pickle_machine.load(data, position, budget=budget)
+    system, position = pickle_machine.load(data, position, budget=budget)
     if protocol != STREAM_PROTOCOL:
         raise FormatError(f"its protocol is not {STREAM_PROTOCOL}")
     order: ByteOrder = "<" if not isinstance(system, dict) or system.get("little_endian", True) else ">"
@@ -35,11 +36,9 @@ def read(data: memoryview) -> Any:
     def locate(key: str) -> Tuple[memoryview, ByteOrder]:
         return numbers[key], order
 
-    def persistent(entry: Any) -> Storage:
-        if type(entry) is tuple and entry and entry[0] == "module":
-            raise FormatError(
-                "it holds a whole network; load it with the program that saved it and save model.state_dict()"
-            )
+    def persistent(entry: Any) -> Any:
+        if type(entry) is tuple and len(entry) == 4 and entry[0] == "module":
+            return entry[1]  # a class, with its source
         if type(entry) is not tuple or len(entry) not in (5, 6) or entry[0] != "storage" or type(entry[2]) is not str:
             raise FormatError("its pickle refers to something that is not a storage")
         kind, key, count = storage_type(entry[1]), entry[2], counted(entry[4])
@@ -52,8 +51,8 @@ def read(data: memoryview) -> Any:
             raise FormatError("its pickle refers to something that is not a storage")
         return Storage(kind, counted(view[2]), key, counted(view[1]), locate)
 
-    content, position = pickle_machine.load(data, position, NAMES, persistent)
-    keys, position = pickle_machine.load(data, position)
+    content, position = pickle_machine.load(data, position, NAMES, persistent, budget, placeholders=True)
+    keys, position = pickle_machine.load(data, position, budget=budget)
     if type(keys) is not list or any(type(key) is not str for key in keys) or set(keys) != set(roots):
         raise FormatError("its storages are not those of its tensors")
     for key in keys:

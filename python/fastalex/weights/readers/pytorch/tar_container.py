@@ -37,7 +37,8 @@ def read(data: memoryview) -> Any:
     for name in ("storages", "tensors", "pickle"):
         if name not in members:
             raise FormatError(f"the archive lacks the member '{name}'")
-    tensors = _tensors(members["tensors"], _storages(members["storages"]))
+    budget = pickle_machine.Budget()
+    tensors = _tensors(members["tensors"], _storages(members["storages"], budget), budget)
 
     def persistent(key: Any) -> Tensor:
         number = key if type(key) is int else int(key) if type(key) is str and key.isdigit() else None
@@ -45,18 +46,18 @@ def read(data: memoryview) -> Any:
             raise FormatError("its pickle refers to something that is not a tensor")
         return tensors[number]
 
-    return pickle_machine.load(members["pickle"], 0, NAMES, persistent)[0]
+    return pickle_machine.load(members["pickle"], 0, NAMES, persistent, budget, placeholders=True)[0]
 
 
 def _at(raw: memoryview) -> Callable[[Any], Tuple[memoryview, ByteOrder]]:
     return lambda key: (raw, "<")
 
 
-def _storages(data: memoryview) -> Dict[Any, Storage]:
-    count, position = pickle_machine.load(data)
+def _storages(data: memoryview, budget: pickle_machine.Budget) -> Dict[Any, Storage]:
+    count, position = pickle_machine.load(data, budget=budget)
     storages: Dict[Any, Storage] = {}
     for _ in range(min(counted(count), MAX_TENSORS)):
-        entry, position = pickle_machine.load(data, position, NAMES)
+        entry, position = pickle_machine.load(data, position, NAMES, budget=budget)
         if type(entry) is not tuple or len(entry) != 3 or type(entry[0]) is not int:
             raise FormatError("it has a storage without a key and a type")
         kind = storage_type(entry[2])
@@ -65,7 +66,7 @@ def _storages(data: memoryview) -> Dict[Any, Storage]:
         (numbers,) = struct.unpack("<q", data[position : position + 8])
         raw, position = counted_bytes(data, position, "<", kind, counted(numbers))
         storages[entry[0]] = Storage(kind, numbers, entry[0], 0, _at(raw))
-    views, _ = pickle_machine.load(data, position)
+    views, _ = pickle_machine.load(data, position, budget=budget)
     for view in views if type(views) is list else ():
         if type(view) is not tuple or len(view) != 4 or any(type(part) is not int for part in view):
             raise FormatError("it has an invalid view of a storage")
@@ -76,11 +77,11 @@ def _storages(data: memoryview) -> Dict[Any, Storage]:
     return storages
 
 
-def _tensors(data: memoryview, storages: Dict[Any, Storage]) -> Dict[int, Tensor]:
-    count, position = pickle_machine.load(data)
+def _tensors(data: memoryview, storages: Dict[Any, Storage], budget: pickle_machine.Budget) -> Dict[int, Tensor]:
+    count, position = pickle_machine.load(data, budget=budget)
     tensors: Dict[int, Tensor] = {}
     for _ in range(min(counted(count), MAX_TENSORS)):
-        entry, position = pickle_machine.load(data, position, _TENSOR_TYPES)
+        entry, position = pickle_machine.load(data, position, _TENSOR_TYPES, budget=budget)
         if type(entry) is not tuple or len(entry) != 3 or type(entry[0]) is not int or type(entry[1]) is not int:
             raise FormatError("it has a tensor without a key and a storage")
         if entry[1] not in storages:

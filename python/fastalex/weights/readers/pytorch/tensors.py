@@ -9,7 +9,10 @@ from typing import Any, Callable, Dict, Literal, NamedTuple, Optional, Tuple
 import numpy as np
 
 from ...errors import FormatError
-from ..pickle_machine import Function, Name
+from ...graph import shown
+from .. import numpy_pickles
+from ..pickle_machine import Function, Name, plain_key
+from ..placeholders import ClassName
 
 ByteOrder = Literal["<", ">"]
 
@@ -94,17 +97,22 @@ def _ordered(pairs: Any = (), *rest: Any) -> Dict[Any, Any]:
     if rest or type(pairs) not in (tuple, list):
         raise FormatError("its pickle makes a dict of something else")
     for pair in pairs:
-        if type(pair) not in (tuple, list) or len(pair) != 2 or type(pair[0]) not in (str, int):
+        if type(pair) not in (tuple, list) or len(pair) != 2:
             raise FormatError("its pickle makes a dict of something else")
-        result[pair[0]] = pair[1]
+        result[plain_key(pair[0])] = pair[1]
     return result
 
 
-def _default_dict(*factory: Any) -> Dict[Any, Any]:
-    """Make a plain dict in place of the ``defaultdict(dict)`` of an optimizer."""
-    if factory not in ((), (Name("dict"),)):
-        raise FormatError("its pickle makes a dict of something else")
+def _default_dict(*_: Any) -> Dict[Any, Any]:
+    """Make a plain dict in place of a ``defaultdict``."""
     return {}
+
+
+def _rebuild_subclass(function: Any = None, kind: Any = None, arguments: Any = None, *_: Any) -> Any:
+    """Make the plain tensor of a subclass of ``torch.Tensor``."""
+    if type(function) is not Function or type(arguments) is not tuple:
+        raise FormatError("its pickle makes a tensor of something else")
+    return function.call(*arguments)
 
 
 def _size(sides: Any = (), *rest: Any) -> Tuple[Any, ...]:
@@ -133,17 +141,19 @@ _FUNCTIONS: Dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v3": _rebuild_typed,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_subclass,
     "collections.OrderedDict": _ordered,
     "collections.defaultdict": _default_dict,
     "torch.Size": _size,
     "torch.device": _device,
 }
-NAMES: Dict[str, Any] = {name: _guarded(name, function) for name, function in _FUNCTIONS.items()}
+NAMES: Dict[str, Any] = {
+    name: _guarded(name, function) for name, function in {**_FUNCTIONS, **numpy_pickles.FUNCTIONS}.items()
+}
 NAMES.update({f"torch.{kind}Storage": Name(kind) for kind in DTYPES})
 NAMES.update({f"torch.cuda.{kind}Storage": Name(kind) for kind in DTYPES})
 NAMES.update({f"torch.{kind}": Name(kind) for kind in _NEW_DTYPES})
 NAMES["torch.storage.UntypedStorage"] = Name("Untyped")
-NAMES["builtins.dict"] = NAMES["__builtin__.dict"] = Name("dict")
 
 
 def storage_type(name: Any) -> str:
@@ -154,7 +164,8 @@ def storage_type(name: Any) -> str:
     if type(name) is Name and name.name == "Untyped":
         return _UNTYPED
     if type(name) is not Name or name.name not in DTYPES:
-        raise FormatError("its pickle has a storage of an unknown type")
+        kind = shown(name.name) if isinstance(name, (ClassName, Name)) else type(name).__name__
+        raise FormatError(f"its pickle has a storage of the type {kind}, which is not of plain numbers")
     return DTYPES[name.name]
 
 

@@ -1,4 +1,7 @@
-"""The zip container of ``torch.save``: a member with the object's pickle, and a member for each storage."""
+"""The zip container of ``torch.save``: a member with the object's pickle, and a member for each storage.
+
+An archive of ``torch.jit.save`` has the same members, and further ones with the code, which are not read.
+"""
 
 from __future__ import annotations
 
@@ -31,25 +34,37 @@ def read(data: memoryview, stream: BinaryIO) -> Any:
     folder = heads[0][: -len("data.pkl")]
     order: ByteOrder = "<"
     if folder + "byteorder" in members:
-        word = bytes(members[folder + "byteorder"][:16])
+        word = bytes(stored(members, folder + "byteorder", "its byte order")[:16])
         if word not in (b"little", b"big"):
             raise FormatError("its byte order is neither little nor big")
         order = "<" if word == b"little" else ">"
-    if len(members[heads[0]]) > MAX_PICKLE:
+    pickle = stored(members, heads[0], "its pickle")
+    if len(pickle) > MAX_PICKLE:
         raise FormatError(f"its pickle has more than {MAX_PICKLE} bytes")
 
     def locate(key: str) -> Tuple[memoryview, ByteOrder]:
         name = f"{folder}data/{key}"
-        if name not in members:
-            raise FormatError(f"the archive lacks the storage {key!r:.100}")
-        return members[name], order
+        return stored(members, name, f"the storage {key!r:.100}"), order
 
     def persistent(entry: Any) -> Storage:
         if type(entry) is not tuple or len(entry) != 5 or entry[0] != "storage" or type(entry[2]) is not str:
             raise FormatError("its pickle refers to something that is not a storage")
         return Storage(storage_type(entry[1]), counted(entry[4]), entry[2], 0, locate)
 
-    return pickle_machine.load(members[heads[0]], 0, NAMES, persistent)[0]
+    return pickle_machine.load(pickle, 0, NAMES, persistent, placeholders=True)[0]
+
+
+def stored(members: Dict[str, Optional[memoryview]], name: str, what: str) -> memoryview:
+    """Return the bytes of a member, which messages call ``what``.
+
+    :raises FormatError: if it is missing, compressed or encrypted.
+    """
+    if name not in members:
+        raise FormatError(f"the archive lacks {what}")
+    data = members[name]
+    if data is None:
+        raise FormatError(f"its member {name!r:.100} is compressed or encrypted, which torch.save does not do")
+    return data
 
 
 class _Bounded(io.FileIO):
@@ -61,10 +76,12 @@ class _Bounded(io.FileIO):
         return super().read(-1 if size is None else size)
 
 
-def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, memoryview]:
+def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, Optional[memoryview]]:
     """Return the bytes of the members by name, as views of ``data``, the mapping of ``stream``; folders are left out.
 
-    :raises FormatError: for a compressed or encrypted member, or a directory that does not fit the file.
+    A compressed or encrypted member, such as the code of ``torch.jit.save``, is None.
+
+    :raises FormatError: for a directory that does not fit the file.
     """
     try:
         with _Bounded(stream.fileno(), closefd=False) as file, zipfile.ZipFile(file) as archive:
@@ -73,20 +90,22 @@ def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, memoryview]:
         raise
     except Exception:  # noqa: BLE001 - zipfile raises half a dozen kinds on damaged bytes
         raise FormatError("it has no valid directory (is the file cut short?)") from None
-    members: Dict[str, memoryview] = {}
+    members: Dict[str, Optional[memoryview]] = {}
     for info in directory:
         name = info.filename
         if name.endswith("/"):
             continue
-        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-            raise FormatError(f"its member {name!r:.100} is compressed or encrypted, which torch.save does not do")
         if name in members:
             raise FormatError(f"it has the member {name!r:.100} twice")
-        members[name] = _stored(data, name, info.header_offset, info.file_size)
+        plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
+        if plain and info.file_size == info.compress_size:
+            members[name] = _bytes_of(data, name, info.header_offset, info.file_size)
+        else:
+            members[name] = None
     return members
 
 
-def _stored(data: memoryview, name: str, offset: int, size: int) -> memoryview:
+def _bytes_of(data: memoryview, name: str, offset: int, size: int) -> memoryview:
     if not 0 <= offset <= len(data) - 30 or data[offset : offset + 4] != ZIP_MAGIC:
         raise FormatError(f"its member {name!r:.100} is not where the directory says")
     name_length, extra_length = struct.unpack("<26xHH", data[offset : offset + 30])

@@ -1,0 +1,79 @@
+"""Reader of ``.npy`` files of converters from Caffe: a pickled dict of layers, as ``numpy.save`` writes a dict.
+
+A layer is a dict of arrays, or a list of its weight and its bias. The dict is read by :mod:`.pickle_machine`, so that
+nothing in the file is executed; arrays are views of the mapped file.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any, BinaryIO, Dict, List, Tuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from ..errors import FormatError
+from . import mapped, pickle_machine
+from .numpy_pickles import FUNCTIONS, StoredArray
+from .pickle_machine import Function
+
+MAX_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 80 bytes for a dict
+MAX_ARRAYS = 1000
+MAX_DEPTH = 4  # dicts within dicts
+_ALONE = ("weight", "bias")  # of a layer that is a list
+
+
+def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
+    """Return the arrays, named ``<layer>.<key>``, and empty metadata.
+
+    :raises FormatError: if anything is wrong, or the file holds a single array.
+    """
+    data = mapped.view_of(stream, size)
+    start = _start_of_pickle(bytes(data[: 16 + MAX_HEADER]))
+    names = {name: Function(name, call) for name, call in FUNCTIONS.items()}
+    content, _ = pickle_machine.load(data, start, names, placeholders=True)
+    layers = content.objects() if type(content) is StoredArray else None
+    if not isinstance(layers, dict):
+        raise FormatError("it does not hold a dict of layers")
+    arrays: Dict[str, np.ndarray] = {}
+    _collect(layers, [], arrays)
+    if not arrays:
+        raise FormatError("its dict has no arrays")
+    return arrays, {}
+
+
+def _start_of_pickle(start: bytes) -> int:
+    """Return the position after the header, which must be that of a pickled object."""
+    stream = io.BytesIO(start)
+    try:
+        version = npy.read_magic(stream)
+        header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](stream)
+    except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        raise FormatError("its npy header is not valid") from None
+    if not header[2].hasobject:
+        raise FormatError(
+            "it holds a single array, a network has one for each parameter; save them with numpy.savez, or as a dict"
+        )
+    return stream.tell()
+
+
+def _collect(content: Any, path: List[str], arrays: Dict[str, np.ndarray]) -> None:
+    """Add the arrays in nested dicts and lists to ``arrays``, under the keys that lead to them."""
+    if type(content) is StoredArray:
+        inner = content.objects()
+        if inner is None:
+            name = ".".join(path)
+            if name in arrays or len(arrays) >= MAX_ARRAYS:
+                raise FormatError(f"it has an array {name!r:.100} twice, or more than {MAX_ARRAYS} arrays")
+            arrays[name] = content.array(name)
+            return
+        content = inner
+    entries: Any = ()
+    if isinstance(content, dict):
+        entries = content.items()
+    elif type(content) in (list, tuple):
+        entries = zip(_ALONE, content)
+    if len(path) < MAX_DEPTH:
+        for key, value in entries:
+            text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+            _collect(value, [*path, text[:200]], arrays)
