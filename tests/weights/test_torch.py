@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import pickle
@@ -9,6 +10,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections import OrderedDict
 
@@ -19,7 +21,7 @@ from fastalex import AlexNet, variants, weights
 from fastalex.errors import UserError
 from fastalex.weights import adapt, initial
 from fastalex.weights.errors import FormatError
-from fastalex.weights.readers import pickle_machine
+from fastalex.weights.readers import numpy_pickles, pickle_machine
 from fastalex.weights.readers.pytorch import stream_container, tensors
 
 torch = pytest.importorskip("torch")
@@ -376,8 +378,9 @@ def test_the_table_of_globals_is_inert():
     """Every name maps to a function of this package or to a plain name, so REDUCE can reach nothing else."""
     for value in tensors.NAMES.values():
         assert type(value) in (pickle_machine.Function, pickle_machine.Name)
-    for name, function in tensors._FUNCTIONS.items():
-        assert function.__module__ == tensors.__name__, name
+    for table, module in ((tensors._FUNCTIONS, tensors), (numpy_pickles.FUNCTIONS, numpy_pickles)):
+        for name, function in table.items():
+            assert function.__module__ == module.__name__, name
 
 
 def test_a_list_that_holds_itself_is_no_harm():
@@ -413,6 +416,33 @@ def test_pickles_of_plain_values_agree_with_python():
             assert pickle_machine.load(memoryview(data)) == (value, len(data)), (value, protocol)
     with pytest.raises(FormatError, match="calls|asks"):
         pickle_machine.load(memoryview(pickle.dumps({1, 2}, 2)))
+
+
+def test_one_budget_bounds_the_pickles_of_a_file(tmp_path):
+    """Each of these is small, and would take minutes or gigabytes."""
+    many = b"(" + b"K\x00K\x00\x86" * 50_000 + b"lq\x00"
+    ordered = b"\x80\x02" + many + b"ccollections\nOrderedDict\nq\x01" + b"h\x01h\x00\x85R" * 20_000 + b"."
+    equal = b"".join(b"\x8a\x0a" + ((2**61 - 1) * i).to_bytes(10, "little") + b"N" for i in range(1, 20_000))
+    for body, match in ((ordered, "instructions"), (b"\x80\x02}(" + equal + b"u.", "too large a number")):
+        path = tmp_path / "bomb.pth"
+        path.write_bytes(in_zip(body))
+        start = time.perf_counter()
+        refused(path, match)
+        assert time.perf_counter() - start < 5
+
+
+def test_the_pickles_of_a_tar_share_a_budget(tmp_path):
+    entry = b"\x80\x02" + b"N0" * 1000 + b"(K\x00X\x03\x00\x00\x00cpuctorch\nFloatStorage\nt."
+    storages = b"\x80\x02M\xe8\x03." + (entry + struct.pack("<q", 0)) * 1000
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, data in (("storages", storages), ("tensors", b"K\x00."), ("pickle", b"}.")):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    path = tmp_path / "many.pth"
+    path.write_bytes(stream.getvalue())
+    refused(path, "instructions")
 
 
 # Sizes that lie -----------------------------------------------------------------------------------------------------
@@ -535,9 +565,11 @@ def test_other_values_than_state_dicts_are_refused(tmp_path, value, match):
         refused(written(tmp_path, value, container), match)
 
 
-def test_a_whole_module_is_refused_with_advice(tmp_path):
-    refused(written(tmp_path, torch.nn.Linear(2, 2)), r"Linear.*state_dict\(\)")
-    refused(written(tmp_path, torch.nn.Linear(2, 2), "stream"), r"state_dict\(\)")
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_an_object_of_another_class_is_refused_with_advice(tmp_path, container):
+    refused(
+        written(tmp_path, argparse.Namespace(a=1), container), r"argparse\.Namespace, not a state dict.*state_dict\(\)"
+    )
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", bytes(600), b"\x80\x02}."])

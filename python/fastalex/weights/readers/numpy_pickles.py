@@ -15,7 +15,7 @@ from ..errors import FormatError
 from . import mapped
 from .placeholders import Placeholder
 
-_PLAIN = "biuf"
+_PLAIN = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8".split())
 
 
 class StoredType:
@@ -37,14 +37,9 @@ class StoredType:
 
         :raises FormatError: if it is not of plain numbers.
         """
-        if len(self.code) <= 3 and self.code[:1] in _PLAIN and self.code[1:].isdigit():
-            try:
-                dtype = np.dtype(self.code).newbyteorder("<" if self.order == "=" else self.order)
-                if dtype.itemsize <= 8:
-                    return dtype
-            except TypeError:
-                pass
-        raise FormatError(f"the array {name!r:.100} must hold plain numbers, not {self.code!r:.20}")
+        if self.code not in _PLAIN:
+            raise FormatError(f"the array {name!r:.100} must hold plain numbers, not {self.code!r:.20}")
+        return np.dtype((">" if self.order == ">" else "<") + self.code)
 
 
 class StoredArray:

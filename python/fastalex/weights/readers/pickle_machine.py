@@ -273,7 +273,7 @@ class _Machine:
         if type(arguments) is tuple and type(function) is Function:
             self.budget.spend_steps(sum(len(part) for part in arguments if type(part) in (list, tuple)))
             return function.call(*arguments)
-        if type(arguments) is tuple and type(function) is ClassName:
+        if type(arguments) is tuple and type(function) in (ClassName, Placeholder):
             return Placeholder(function.name, arguments)
         raise FormatError("its pickle calls something that is not a function")
 

@@ -13,12 +13,10 @@ from ..errors import FormatError
 #: Modules whose functions no checkpoint needs. Nothing here would call them; a pickle that names one attacks programs
 #: that do, and its user should know.
 _DANGEROUS = frozenset(
-    "_posixsubprocess asyncio builtins code codeop commands ctypes importlib nt os pip platform posix pty runpy shutil"
-    " socket subprocess sys timeit webbrowser".split()
+    "_posixsubprocess code codeop commands ctypes importlib nt os pip platform posix pty runpy shutil socket subprocess"
+    " sys timeit webbrowser".split()
 )
-_PLAIN_BUILTINS = frozenset(
-    "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple".split()
-)
+_DANGEROUS_BUILTINS = frozenset("__import__ breakpoint compile eval exec execfile input open".split())
 
 
 class ClassName:
@@ -57,7 +55,7 @@ def class_named(name: str) -> ClassName:
     :raises FormatError: if it is a function that only an attack would name.
     """
     top, _, rest = name.replace("__builtin__.", "builtins.").partition(".")
-    if top in _DANGEROUS and not (top == "builtins" and rest in _PLAIN_BUILTINS):
+    if top in _DANGEROUS or (top == "builtins" and rest in _DANGEROUS_BUILTINS):
         raise FormatError(
             f"its pickle asks for {name!r:.100}, which no checkpoint needs: it would attack a program that runs it, "
             "and should be deleted"

@@ -37,7 +37,8 @@ def as_matrix(layer: Layer) -> Layer:
 
 def _turned(weight: np.ndarray) -> np.ndarray:
     array = np.asarray(weight)
-    return array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    turned: np.ndarray = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
+    return turned
 
 
 def _channels_first(weight: np.ndarray, channels: int) -> np.ndarray:
