@@ -27,8 +27,8 @@ def add_parser(commands: Any) -> None:
         "images",
         nargs="+",
         metavar="SOURCE",
-        help="image, folder of images, pattern such as '*.jpg', video, camera (/dev/video0, or csi://0 on a Jetson), "
-        "network stream (rtsp://...) or GStreamer pipeline",
+        help="image or its address (https://...), folder of images, pattern such as '*.jpg', video, "
+        "camera (/dev/video0, or csi://0 on a Jetson), network stream (rtsp://...) or GStreamer pipeline",
     )
     add_net(parser, "that of the weights")
     add_weights(parser, "--weights", "--model", metavar="W")

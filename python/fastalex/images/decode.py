@@ -40,13 +40,14 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
     * 16-bit gray is scaled to 8 bits, ``round(value / 257)``; Pillow's own conversion clips it at 255.
       16-bit color keeps its high byte, as Pillow reads it.
 
-    :param source: the path of an image file, its bytes, the file itself, open in binary mode, a PIL image, or a uint8
+    :param source: the path of an image file, its address (``http://`` or ``https://``, at most 32 MB, 10 s in all and
+        3 redirects), its bytes, the file itself, open in binary mode, a PIL image, or a uint8
         array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA). Formats: JPEG, PNG, WebP,
         BMP, GIF, TIFF, PPM, and where this Pillow has them JPEG 2000 and AVIF; of several frames or pages the first.
     :param bgr: the channels of an array are blue, green, red, as in frames of OpenCV and JetBot.
     :param max_pixels: limit on the size of a file or bytes, in pixels.
-    :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large. Nothing
-        else is raised for a bad image.
+    :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large, or its
+        address cannot be read. Nothing else is raised for a bad image.
     """
     if isinstance(source, np.ndarray):
         return Image.fromarray(_array_rgb(source, bgr))
@@ -64,6 +65,8 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
             "an image is a path, the bytes of a file, an open file, a PIL image or a uint8 array, "
             f"not {type(source).__name__}"
         )
+    if isinstance(source, str) and formats.is_url(source):
+        return _read_url(source, max_pixels)
     path = os.fsdecode(source)
     name = f"'{path.encode('utf-8', 'backslashreplace').decode('utf-8')}'"
     try:
@@ -108,6 +111,13 @@ def _read_open(stream: Any, max_pixels: int) -> Image.Image:
         raise UserError(f"{name} is open as text; open it with mode 'rb'")
     with BytesIO(content) as copy:
         return _read(copy, name, max_pixels)
+
+
+def _read_url(url: str, max_pixels: int) -> Image.Image:
+    from . import remote  # loads urllib, which local images do not need
+
+    with BytesIO(remote.fetch(url)) as stream:
+        return _read(stream, remote.name_of(url), max_pixels)
 
 
 def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:

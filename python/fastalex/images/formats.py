@@ -1,4 +1,4 @@
-"""The image file formats that are read, recognized by their first bytes."""
+"""The image file formats that are read, recognized by their first bytes; and names that are addresses."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ SUFFIXES = (
     ".webp",
 )
 NAMES = "JPEG, PNG, WebP, BMP, GIF, TIFF, PPM, JPEG 2000 or AVIF"
+
+
+def is_url(name: str) -> bool:
+    """Whether the name of an image is an address that :mod:`.remote` reads, ``http://`` or ``https://``."""
+    return name[:8].lower().startswith(("http://", "https://"))
 
 
 class Format(NamedTuple):

@@ -20,7 +20,7 @@ import numpy as np
 
 from .._util import console
 from ..errors import UserError
-from ..images import listing
+from ..images import formats, listing
 from . import gstreamer
 
 VIDEO_SUFFIXES = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
@@ -28,6 +28,8 @@ EXACT_COUNTS = (".avi", ".m4v", ".mov", ".mp4")  # containers that store their n
 IMAGES, VIDEO, CAMERA, CSI, NETWORK, PIPELINE = "images", "video", "camera", "csi", "network", "pipeline"
 LIVE = (CAMERA, CSI, NETWORK, PIPELINE)  # sources that do not wait while a frame is processed
 _NETWORK = re.compile(r"(rtsps?|rtmp|https?|udp|tcp)://", re.I)
+# What servers state for files of a kind that they do not know.
+_UNKNOWN_TYPES = ("", "application/octet-stream", "binary/octet-stream", "text/plain")
 _CSI = re.compile(r"csi://(\d+)$", re.I)
 
 #: The size requested from a camera: github.com/dusty-nv/jetson-inference, examples/imagenet/imagenet.cpp.
@@ -71,9 +73,15 @@ def kind_of(word: str) -> Tuple[str, str]:
 
 
 def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserError]]]:
-    """Yield (kind, path, error) of each source, with patterns and folders expanded to the files they stand for."""
+    """Yield (kind, path, error) of each source, with patterns and folders expanded to the files they stand for.
+
+    Servers are asked whether an ``http://`` or ``https://`` address is an image.
+    """
     for word in words:
         kind, path = kind_of(word)
+        if kind == NETWORK and formats.is_url(path):
+            yield _kind_of_url(path)
+            continue
         if kind not in (IMAGES, VIDEO):
             yield kind, path, None
             continue
@@ -88,6 +96,27 @@ def expanded(words: Sequence[str]) -> Iterator[Tuple[str, str, Optional[UserErro
                 continue
             for file, error in listing.listed([match], console.error):
                 yield IMAGES, file, error
+
+
+def _kind_of_url(url: str) -> Tuple[str, str, Optional[UserError]]:
+    """Tell an image on a web server from a network stream, such as that of a camera which sends JPEG after JPEG.
+
+    What the server states decides, because cameras call their streams ``stream.jpg``, and images have addresses such as
+    ``/photo?id=3``; the suffix decides if it states nothing useful. Without an answer in HTTP it is left to OpenCV.
+    """
+    from ..images import remote  # loads urllib, which other sources do not need
+
+    parts = url.lower().partition("?")[0].partition("#")[0]
+    if parts.endswith(VIDEO_SUFFIXES) or "@" in parts:  # OpenCV takes user:password@host, too
+        return NETWORK, url, None
+    named = parts.endswith(formats.SUFFIXES)
+    try:
+        media = remote.media_type(url)
+    except UserError as error:
+        decided = named or isinstance(error, remote.AnswerError)
+        return (IMAGES, url, error) if decided else (NETWORK, url, None)
+    is_image = media.startswith("image/") or remote.is_page(media) or (named and media in _UNKNOWN_TYPES)
+    return IMAGES if is_image else NETWORK, url, None
 
 
 def _is_device(path: str) -> bool:
