@@ -93,7 +93,9 @@ class Extractor:
     def get_transformations(
         self, resize_dim: int = 256, crop_dim: int = 224, apply_center_crop: bool = True, output_type: str = "tensor"
     ) -> Transformation:
-        """Return the preprocessing of images, which turns a PIL image into float32 ``[3, H, W]``.
+        """Return the preprocessing of images, which turns a PIL image into float32 ``[C, H, W]``.
+
+        The mean image of the network is subtracted, if it has one.
 
         :param resize_dim: length of the shorter side after resizing, for profiles that crop.
         :param crop_dim: side of the crop, for profiles that crop.
@@ -109,7 +111,8 @@ class Extractor:
             if not row.crops:
                 raise UserError(f"profile {row.name} does not crop; leave out resize_dim and crop_dim")
             row = dataclasses.replace(row, side=resize_dim, size=crop_dim)
-        return Transformation(row, self.model.variant.input_size if row is self._profile else crop_dim, output_type)
+        size = self.model.variant.input_size if row is self._profile else crop_dim
+        return Transformation(row, size, output_type, self.model.mean_image, self.model.variant.channels)
 
     def batches(self, folder: str, batch_size: int = 32) -> Batches:
         """Return the images in ``folder`` and its subfolders, sorted by path, as preprocessed batches.
@@ -117,7 +120,7 @@ class Extractor:
         :raises UserError: for an invalid folder or batch size; while iterating, for an image that cannot be read.
         """
         positive_int("batch_size", batch_size)
-        return Batches(listing.below(folder), batch_size, self._profile, self.model.variant.input_size)
+        return Batches(listing.below(folder), batch_size, self.get_transformations(output_type="ndarray"))
 
     def extract_batch(
         self,
@@ -129,7 +132,7 @@ class Extractor:
     ) -> Any:
         """Extract the activations of one batch: an array for ``module_name``, or a dict for ``module_names``.
 
-        :param batch: preprocessed, float32 ``[N, 3, H, W]``, numpy or torch.
+        :param batch: preprocessed, float32 ``[N, C, H, W]``, numpy or torch.
         :param flatten_acts: return ``[N, C * H * W]`` instead of ``[N, C, H, W]``.
         :raises UserError: for an invalid batch, name or type.
         """
@@ -187,32 +190,45 @@ class Extractor:
 
 
 class Transformation:
-    """A callable that turns a PIL image, or any input of :func:`fastalex.images.open_image`, into ``[3, H, W]``."""
+    """A callable that turns a PIL image, or any input of :func:`fastalex.images.open_image`, into ``[C, H, W]``."""
 
-    def __init__(self, profile: profiles.Profile, size: int, output_type: str) -> None:
+    def __init__(
+        self,
+        profile: profiles.Profile,
+        size: int,
+        output_type: str,
+        mean_image: Optional[np.ndarray] = None,
+        channels: int = 3,
+    ) -> None:
         self.profile, self.size, self.output_type = profile, size, output_type
+        self.mean_image, self.channels = mean_image, channels
 
     def __call__(self, image: Any) -> Any:
         """Preprocess one image."""
-        return _as(self.output_type, images.preprocess(image, self.profile, self.size)[0])
+        return _as(self.output_type, self.batch(image)[0])
+
+    def batch(self, several: Any) -> np.ndarray:
+        """Preprocess one image or a list, to a batch ``[N, C, H, W]``."""
+        mean, channels = self.mean_image, self.channels
+        return images.preprocess(several, self.profile, self.size, mean_image=mean, channels=channels)
 
     def __repr__(self) -> str:
         return f"Transformation({self.profile.name!r}, size={self.size})"
 
 
 class Batches:
-    """An iterable over preprocessed batches, float32 ``[N, 3, S, S]``; :attr:`paths` are the images in order."""
+    """An iterable over preprocessed batches, float32 ``[N, C, S, S]``; :attr:`paths` are the images in order."""
 
-    def __init__(self, paths: List[str], batch_size: int, profile: profiles.Profile, size: int) -> None:
+    def __init__(self, paths: List[str], batch_size: int, transformation: Transformation) -> None:
         self.paths = paths
-        self._batch_size, self._profile, self._size = batch_size, profile, size
+        self._batch_size, self._transformation = batch_size, transformation
 
     def __len__(self) -> int:
         return -(-len(self.paths) // self._batch_size)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for start in range(0, len(self.paths), self._batch_size):
-            yield images.preprocess(self.paths[start : start + self._batch_size], self._profile, self._size)
+            yield self._transformation.batch(self.paths[start : start + self._batch_size])
 
 
 class _Files:

@@ -20,6 +20,9 @@ from .runtime.device_spec import choose_device
 __all__ = ["AlexNet", "DeviceArray", "Prediction", "choose_device"]
 
 
+_SLACK = 1.01  # for the rounding of a batch whose brightest pixel is white
+
+
 class Prediction(NamedTuple):
     """A class that :meth:`AlexNet.classify` predicts.
 
@@ -65,6 +68,10 @@ class AlexNet(Network):
         but rounds more.
     :param calibration: for ``precision="int8"``, a result of :func:`fastalex.quantize.calibrate`, or a mapping of the
         name of each conv and fc layer to the scale of its input. Default: the calibration in the weights file.
+    :param mean_image: the mean image to subtract in place of the profile's channel means: the path of a
+        ``.binaryproto`` of Caffe's or of a ``.npy`` file (:func:`fastalex.weights.mean_image.load`), or an array ``[C,
+        H, W]`` on a scale of 0 to 255, the planes in the order of the variant's profile. Default: that of the weights
+        file, if it has one.
     :param engine: on TensorRT, ``"plugins"`` (the default) to use fastalex's plugins for the layers that the device
         file lists and for those that TensorRT lacks, or ``"native"`` to use TensorRT's own layers alone. An engine is
         built when a batch first needs it, which can take minutes, and is cached in
@@ -82,7 +89,7 @@ class AlexNet(Network):
     * ``labels``: a list of ``num_classes`` names, or None;
     * ``device``, ``precision``, ``fc_weights``, ``threads``, ``exact``, ``engine``, ``calibration``: the options in
       use, such as ``"cuda:0"`` for ``"auto"``;
-    * ``mean_image``: the mean image of the weights file, float32 ``[3, H, W]``, or None;
+    * ``mean_image``: the mean image that preprocessing subtracts, float32 ``[C, H, W]``, or None;
     * ``trained``: whether the weights were given, rather than random;
     * ``tuning``: the source of the rules that choose GPU kernels, as text; empty on a CPU. :meth:`kernels` lists the
       chosen kernels, ``fastalex tune`` measures which are the fastest.
@@ -200,7 +207,8 @@ class AlexNet(Network):
             :class:`~fastalex.images.Profile`. Default: the variant's own.
         :param softmax: return probabilities instead of logits.
         :param out: as for :meth:`__call__`, like ``stream``.
-        :raises UserError: for a wrong frame, order, profile or ``out``, or if the network does not have 3 channels.
+        :raises UserError: for a wrong frame, order, profile or ``out``, or a network of neither 3 channels nor 1, whose
+            frames are turned to gray on the host.
         """
         return self._run_frame(frame, order, profile, stream, softmax=softmax, out=out)[0]
 
@@ -209,11 +217,9 @@ class AlexNet(Network):
     ) -> List[Any]:
         from .runtime import frames  # loads Pillow, which programs with their own arrays do not need
 
-        if self.variant.channels != 3:
-            raise UserError(f"frames have 3 channels, and this network takes {self.variant.channels}")
         row = profiles.get(self.variant.profile if profile is None else profile)
-        size = self.variant.input_size
-        view, spec = frames.read(frame, order, row, size, self._device, stream, self.mean_image)
+        size, channels = self.variant.input_size, self.variant.channels
+        view, spec = frames.read(frame, order, row, size, self._device, stream, self.mean_image, channels)
         return execution.run(self._net, self._device, view, frame=spec, **options)
 
     def classify_frame(
@@ -305,31 +311,39 @@ class AlexNet(Network):
             uint8 array ``[N, H, W, 3]``, or a preprocessed batch, as for :meth:`__call__`.
         :param topk: the number of classes to return, at least 1; the network's classes if it has fewer.
         :returns: a list of the most probable classes, the best first; for several images, a list of such lists. With
-            random weights a warning says that they mean nothing.
+            random weights a warning says that they mean nothing; so does one for a numpy batch of pixels that were not
+            normalized.
         :raises UserError: for an image that cannot be read, or a wrong batch or ``topk``.
         """
         self._warn_untrained()
+        if isinstance(image, np.ndarray) and image.dtype == np.float32 and image.ndim == 4:
+            self._warn_unnormalized(image)
         ranked = self.label_top_k(*self.top_k(self._batch(image), self._clamp_k(topk)))
         return ranked if _is_batch(image) or _is_several(image) else ranked[0]
 
-    def preprocess(self, image: Any) -> np.ndarray:
+    def preprocess(self, image: Any, profile: Union[str, profiles.Profile, None] = None) -> np.ndarray:
         """Prepare an image, or several, as the input of the network.
 
         >>> net = AlexNet(weights="digits", device="cpu")
         >>> net.preprocess(["examples/digits/digit-7-sample-0007.png"] * 2).shape
         (2, 3, 131, 131)
 
-        The variant's profile and input size apply, and the mean image of the weights file if it has one.
+        The variant's input size applies, and :attr:`mean_image` if there is one. A network of one channel sees gray
+        values: Pillow's ``convert("L")`` of the image, normalized with the averages of the profile's three means and
+        standard deviations.
 
         :param image: an image or several, as for :meth:`classify`.
-        :returns: a numpy array, float32 ``[N, 3, S, S]``, C-contiguous.
-        :raises UserError: for an image that cannot be read.
+        :param profile: as for :meth:`run_frame`.
+        :returns: a numpy array, float32 ``[N, C, S, S]``, C-contiguous.
+        :raises UserError: for an image that cannot be read, a network of neither 3 channels nor 1, or a profile that
+            takes no mean image although there is one.
         """
         from . import images  # loads Pillow, which programs with their own arrays do not need
 
         batch = list(image) if _is_several(image) else [image]
-        size = self.variant.input_size
-        return images.preprocess(batch, self.variant.profile, size=size, mean_image=self.mean_image)
+        row = self.variant
+        named = row.profile if profile is None else profile
+        return images.preprocess(batch, named, row.input_size, mean_image=self.mean_image, channels=row.channels)
 
     def _batch(self, x: Any) -> Any:
         """Return ``x`` if it is a preprocessed batch, otherwise preprocess its images."""
@@ -338,6 +352,23 @@ class AlexNet(Network):
     def _warn_untrained(self) -> None:
         if not self.trained:
             warnings.warn("the weights are random, so the answer means nothing; pass weights=", stacklevel=3)
+
+    def _warn_unnormalized(self, batch: np.ndarray) -> None:
+        """Warn of a batch without negative values, some of which no pixel has under the network's profile."""
+        row, channels = profiles.get(self.variant.profile), self.variant.channels
+        if channels not in profiles.CHANNELS:
+            return
+        means, stds = (np.array(values) for values in row.mean_and_std(channels))
+        if self.mean_image is not None:
+            means = self.mean_image.min(axis=(1, 2))
+        largest = float(np.max((255.0 / row.divisor - means) / stds))
+        if batch.size and batch.min() >= 0 and batch.max() > _SLACK * largest:
+            warnings.warn(
+                f"the batch looks like pixels that are not normalized: its values are {batch.min():g} to "
+                f"{batch.max():g}, and profile {row.name} makes none above {largest:.4g}; "
+                "pass uint8 images, or what net.preprocess returns",
+                stacklevel=3,
+            )
 
     def _clamp_k(self, topk: int) -> int:
         return min(arguments.positive_int("topk", topk), self.variant.num_classes)

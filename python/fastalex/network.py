@@ -41,6 +41,7 @@ class Network:
         calibration: Union[Calibration, Mapping[str, float], None] = None,
         engine: Optional[str] = None,
         check: bool = True,
+        mean_image: Union[str, os.PathLike[str], np.ndarray, None] = None,
         **overrides: Any,
     ) -> None:
         self._device = device_spec.choose(device)
@@ -55,11 +56,19 @@ class Network:
         self.variant: Variant = resolve.variant(loaded, variant, num_classes, overrides, stacklevel=2)
         self.labels = resolve.labels(loaded, self.variant)
         self.trained = loaded is not None
-        self.mean_image = loaded.mean_image() if loaded else None
+        self.mean_image = self._mean_image(mean_image, loaded)
         self.calibration = loaded.calibration() if calibration is None and loaded else as_calibration(calibration)
         parameters = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
         self._threads = threads
         self._build(parameters, loaded if check else None)
+
+    def _mean_image(self, image: Any, loaded: Optional[weights_files.Weights]) -> Optional[np.ndarray]:
+        """Return the mean image: the one that was given, else that of the weights file, if it has one."""
+        if image is None:
+            return loaded.mean_image() if loaded else None
+        from .weights import mean_image
+
+        return mean_image.given(image, self.variant)
 
     def _build(self, parameters: Mapping[str, Any], loaded: Optional[weights_files.Weights] = None) -> None:
         """Make the native net; hold it against the graph of the file that it was ``loaded`` from, if that has one."""

@@ -30,6 +30,7 @@ from ._version import __version__
 from .errors import UserError
 from .images import listing, profiles
 from .networks import taps
+from .weights import mean_image
 
 BATCH = 16
 SAVE_EVERY_S = 1.0  # work that may be lost when the machine stops
@@ -58,7 +59,7 @@ def read_out(
     :param output: the folder for the results, which is created if necessary. An interrupted run with the same images,
         network and settings is resumed; a complete one is not repeated.
     :param layers: layer names as in :mod:`fastalex.networks.taps`.
-    :param profile: preprocessing profile; default: the variant's own.
+    :param profile: preprocessing profile; default: the variant's own. It must take ``net.mean_image``, if there is one.
     :param batch: number of images per batch.
     :param dtype: of the files, ``"float32"`` or ``"float16"``; values out of the range of float16 become infinite.
     :param restart: discard the results of an earlier run in ``output``.
@@ -76,6 +77,7 @@ def read_out(
     positive_int("batch", batch)
     row = profiles.get(net.variant.profile if profile is None else profile)
     paths = [os.path.relpath(path, folder) for path in listing.below(folder)]
+    mean_image.check(net.mean_image, net.variant, row)
     settings = {
         "version": __version__,
         "folder": os.path.abspath(folder),
@@ -86,6 +88,7 @@ def read_out(
         "exact": net.exact,
         "fc_weights": net.fc_weights,
         "profile": row.name,
+        "mean_image": None if net.mean_image is None else hashlib.sha256(net.mean_image.tobytes()).hexdigest(),
         "dtype": dtype,
         "layers": names,
     }
@@ -111,7 +114,7 @@ def _work(
     net: Any, folder: str, row: profiles.Profile, run: _Run, batch: int, report: Optional[Callable[[int], None]]
 ) -> None:
     with ThreadPoolExecutor(net.threads) as pool:
-        for prepared in _prepared(pool, folder, run.paths[run.done :], row, net.variant.input_size, batch):
+        for prepared in _prepared(pool, net, folder, run.paths[run.done :], row, batch):
             good = [path for path, image in prepared if not isinstance(image, UserError)]
             bad = {path: str(image) for path, image in prepared if isinstance(image, UserError)}
             inputs = [image for _, image in prepared if not isinstance(image, UserError)]
@@ -122,14 +125,13 @@ def _work(
 
 
 def _prepared(
-    pool: ThreadPoolExecutor, folder: str, paths: Sequence[str], row: profiles.Profile, size: int, batch: int
+    pool: ThreadPoolExecutor, net: Any, folder: str, paths: Sequence[str], row: profiles.Profile, batch: int
 ) -> Iterator[List[Tuple[str, Any]]]:
-    """Yield batches of (path, input ``[1, 3, S, S]`` or error). The next batch is decoded in the background."""
-    from . import images
+    """Yield batches of (path, input ``[1, C, S, S]`` or error). The next batch is decoded in the background."""
 
     def prepare(path: str) -> Any:
         try:
-            return images.preprocess(os.path.join(folder, path), row, size)
+            return net.preprocess(os.path.join(folder, path), row)
         except UserError as error:
             return error
 

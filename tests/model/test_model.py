@@ -323,6 +323,27 @@ def test_wrong_images_are_refused(digits, tmp_path):
         digits.classify([SAMPLES[0], broken])
 
 
+@pytest.mark.parametrize(("name", "options"), [("torchvision", {}), ("caffenet", {"lrn": None})])
+def test_pixels_that_are_not_normalized_are_told(name, options):
+    """What is told is what no image becomes: each plane of a white image is the largest value of its kind."""
+    row = get(name, widths=(8, 16, 12, 12, 8, 24, 20), num_classes=7, input_size=67, **options)
+    net = AlexNet(row, weights=initial.random_weights(row, seed=4), device="cpu")
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 80, 80, 3), dtype=np.uint8)
+    for sound in (pixels, np.full_like(pixels, 255), np.zeros_like(pixels)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            answers = net.classify(sound)
+            assert net.classify(net.preprocess(sound)) == answers == [net.classify(each) for each in sound]
+    raw = pixels[:, :67, :67].transpose(0, 3, 1, 2).astype(np.float32)
+    with pytest.warns(UserWarning, match="not normalized.* 0 to 255.*net.preprocess") as said:
+        net.classify(raw)
+    assert said[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserError, match=r"not uint8.*net\.preprocess"):
+            net.classify(raw.astype(np.uint8))
+
+
 def test_random_weights_warn_before_they_answer():
     net = AlexNet("alexnet-digits")
     with pytest.warns(UserWarning, match="random"):

@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 from .._util import console
 from ..errors import UserError
 from .common import OK, USAGE_ERROR, device_line, net_facts, net_from, profile_name, read_labels
-from .options import add_command, add_labels, add_net, add_profile, add_weights, number, positive
+from .options import add_command, add_labels, add_mean, add_net, add_profile, add_weights, number, positive
 from .predictions import Item, filter_by_threshold
 
 CLASSIFY_BATCH = 16  # images per batch
@@ -58,6 +58,7 @@ def add_parser(commands: Any) -> None:
         "(default: off)",
     )
     add_profile(parser)
+    add_mean(parser)
     add_labels(parser, "to show")
     parser.add_argument(
         "--headless", action="store_true", help="open no window; print one line of JSON per frame or image"

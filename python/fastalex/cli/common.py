@@ -28,6 +28,7 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
         threads=options.threads,
         exact=options.exact,
         engine=options.engine,
+        mean_image=getattr(options, "mean", None),  # some commands prepare no images
         **overrides,
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from .._util import console
 from ..errors import UserError
 from .common import check_file, read_labels
-from .options import add_check, add_command, add_labels, add_variant, add_weights, positive
+from .options import add_check, add_command, add_labels, add_mean, add_variant, add_weights, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -22,6 +22,7 @@ def add_parser(commands: Any) -> None:
         "--num-classes", type=positive, metavar="N", help="fail if the weights have another number of classes"
     )
     add_labels(parser, "to store in OUT")
+    add_mean(parser, ", which OUT remembers")
     parser.add_argument("--conv-only", action="store_true", help="write only the convolutions, which LPIPS uses")
     add_check(parser)
 
@@ -29,7 +30,7 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the weights ``options.input`` in another format, with their variant in the metadata."""
     from .. import weights
-    from ..weights import adapt, initial, quantized, registry
+    from ..weights import adapt, initial, mean_image, quantized, registry
 
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
@@ -50,7 +51,9 @@ def run(options: argparse.Namespace) -> int:
     for key in quantized.KEYS:  # the output is float32
         metadata.pop(key, None)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
-    metadata.update(weights.metadata_for(row, labels if labels and len(labels) == row.num_classes else None))
+    mean = None if options.mean is None else mean_image.given(options.mean, row)
+    fitting = labels if labels and len(labels) == row.num_classes else None
+    metadata.update(weights.metadata_for(row, fitting, mean_image=mean))
     weights.save(options.output, arrays, metadata)
     facts = {
         "output": options.output,

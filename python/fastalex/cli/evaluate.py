@@ -8,7 +8,7 @@ from typing import Any, Dict
 from .._util import console
 from ..errors import UserError
 from .common import net_facts, net_from, not_negative, profile_name
-from .options import add_command, add_net, add_profile, positive
+from .options import add_command, add_mean, add_net, add_profile, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -20,6 +20,7 @@ def add_parser(commands: Any) -> None:
     add("--ten-crop", action="store_true", help="average over the four corners, the center and their mirror images")
     add("--batch", type=positive, default=32, metavar="N", help="images per batch (default: 32)")
     add_profile(parser)
+    add_mean(parser)
     add("--bad-limit", type=int, default=100, metavar="N", help="number of unreadable images to accept (default: 100)")
     add_net(parser, "that of the weights")
 

@@ -85,6 +85,16 @@ def add_profile(parser: argparse.ArgumentParser, default: str = "the variant's o
     parser.add_argument("--profile", metavar="P", help=f"preprocessing profile (default: {default})")
 
 
+def add_mean(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Add the option of the mean image; ``more`` is added to its help."""
+    parser.add_argument(
+        "--mean",
+        metavar="FILE",
+        help="mean image to subtract, Caffe's .binaryproto or .npy [3, H, W], in the order of the profile's planes"
+        f"{more} (default: that of the weights, otherwise the profile's channel means)",
+    )
+
+
 def add_check(parser: argparse.ArgumentParser) -> None:
     """Add the option of :func:`fastalex.cli.common.check_file`."""
     parser.add_argument(

@@ -9,7 +9,7 @@ from typing import Any, Iterator, List, Optional
 from .._util import console
 from ..errors import UserError
 from .common import check_file, profile_name
-from .options import add_check, add_command, add_profile, add_threads, add_variant, add_weights, positive
+from .options import add_check, add_command, add_mean, add_profile, add_threads, add_variant, add_weights, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -45,6 +45,7 @@ def add_parser(commands: Any) -> None:
         help="precision of the fully connected weights: int8, int4 or fp32 (default: int8)",
     )
     add_profile(parser)
+    add_mean(parser, ", which OUT remembers")
     add_variant(parser, "detected from the file")
     add_threads(parser)
     add_check(parser)
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from .. import weights
     from .._util import arguments
     from ..quantize import calibration
-    from ..weights import adapt, initial, quantized, registry
+    from ..weights import adapt, initial, mean_image, quantized, registry
 
     arguments.one_of("--fc-weights", options.fc_weights, ("fp32", *quantized.STORAGES))
     arguments.one_of("--method", options.method, calibration.METHODS)
@@ -65,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("--percentile works only with --calibrate DIR and --method percentile")
     loaded = weights.load_network(registry.locate(options.input))
     variant = adapt.row_for(loaded, options.variant, profile=profile_name(options.profile))
+    mean = None if options.mean is None else mean_image.given(options.mean, variant)
     arrays = adapt.fit(loaded, variant)
     values = initial.check(variant, arrays, options.fc_weights)
     check_file(options, loaded, variant, arrays)
@@ -72,9 +74,9 @@ def run(options: argparse.Namespace) -> int:
     if options.calibrate is None:
         calibrated = loaded.calibration()
     else:
-        calibrated = _calibrate(options, loaded.path, variant, skipped)
+        calibrated = _calibrate(options, loaded.path, variant, mean, skipped)
     metadata = {key: value for key, value in loaded.metadata.items() if key not in quantized.KEYS}
-    metadata.update(weights.metadata_for(variant, None, calibrated))
+    metadata.update(weights.metadata_for(variant, None, calibrated, mean))
     # Weights that are quantized already are written unchanged.
     named = zip(variant.parameter_shapes(), values)
     arrays = {name: arrays[name] if isinstance(value, tuple) else value for name, value in named}
@@ -86,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _calibrate(options: argparse.Namespace, weights: str, variant: Any, skipped: List[str]) -> Any:
+def _calibrate(options: argparse.Namespace, weights: str, variant: Any, mean: Any, skipped: List[str]) -> Any:
     """Calibrate the network in fp32 on the CPU, which takes seconds and gives the same result on every machine.
 
     The error of each unreadable image is appended to ``skipped``.
@@ -97,7 +99,7 @@ def _calibrate(options: argparse.Namespace, weights: str, variant: Any, skipped:
 
     percentile = calibrating.PERCENTILE if options.percentile is None else options.percentile
     paths = _spread(listing.below(options.calibrate, console.error), options.images)
-    net = AlexNet(variant, weights=weights, device="cpu", fc_weights="fp32", threads=options.threads)
+    net = AlexNet(variant, weights=weights, device="cpu", fc_weights="fp32", threads=options.threads, mean_image=mean)
     with console.progress("calibrating", len(paths), options.json) as report:
         try:
             calibrated = calibrating.calibrate(

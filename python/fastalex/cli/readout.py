@@ -8,7 +8,7 @@ from typing import Any
 from .._util import console
 from ..errors import UserError
 from .common import MAX_BATCH, OK, USAGE_ERROR, net_from
-from .options import add_command, add_net, add_profile, add_weights, positive
+from .options import add_command, add_mean, add_net, add_profile, add_weights, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -24,6 +24,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--layers", nargs="+", metavar="L", help="layer names; see docs/readouts.md")
     add_profile(parser, "the tool's, otherwise the variant's own")
+    add_mean(parser)
     parser.add_argument("--batch", type=positive, default=16, metavar="N", help="images per batch (default: 16)")
     parser.add_argument(
         "--dtype",

@@ -26,8 +26,9 @@ def preprocess(
     *,
     bgr: bool = False,
     mean_image: Optional[np.ndarray] = None,
+    channels: int = 3,
 ) -> np.ndarray:
-    """Prepare one image or several as the network's input, float32 ``[N, 3, size, size]``, C-contiguous.
+    """Prepare one image or several as the network's input, float32 ``[N, channels, size, size]``, C-contiguous.
 
     >>> from fastalex.images import preprocess
     >>> preprocess("examples/digits/digit-7-sample-0007.png", "torchvision").shape
@@ -40,18 +41,21 @@ def preprocess(
         image is seen.
     :param bgr: the channels of arrays are blue, green, red.
     :param mean_image: a mean for each pixel instead of the profile's channel means (see :class:`Profile`):
-        ``[3, side, side]`` or ``[3, size, size]`` on a scale of 0 to 255, the planes in the profile's order.
-    :raises UserError: for an unknown profile, a bad image, size or mean, or an image too elongated to be resized.
+        ``[channels, side, side]`` or ``[channels, size, size]`` on a scale of 0 to 255, the planes in the profile's
+        order.
+    :param channels: 3, or 1 for the gray values that :class:`Profile` describes.
+    :raises UserError: for an unknown profile, a bad image, size, mean or number of channels, or an image too elongated
+        to be resized.
     """
     row, size = _row_and_size(profile, size)
     sources = _as_list(images)
     if not sources:
         raise UserError("there are no images to preprocess; give at least one")
-    mean = Mean(row, size, mean_image)
-    batch = np.empty((len(sources), 3, size, size), np.float32)
+    mean = Mean(row, size, mean_image, channels)
+    batch = np.empty((len(sources), channels, size, size), np.float32)
     for index, (out, source) in enumerate(zip(batch, sources)):
         try:
-            canvas = canvas_of(open_image(source, bgr=bgr), row, size)
+            canvas = canvas_of(_open(source, bgr, channels), row, size)
         except UserError as error:
             if len(sources) == 1 or isinstance(source, (str, os.PathLike)):  # whose name the sentence has
                 raise
@@ -68,8 +72,9 @@ def ten_crop(
     *,
     bgr: bool = False,
     mean_image: Optional[np.ndarray] = None,
+    channels: int = 3,
 ) -> np.ndarray:
-    """Cut ten views out of one image, float32 ``[10, 3, size, size]``; the predictions for them are then averaged.
+    """Cut ten views out of one image, float32 ``[10, channels, size, size]``; their predictions are then averaged.
 
     The views are the four corners (top left, top right, bottom left, bottom right), the center, and the mirror images
     of these five in the same order: Krizhevsky et al. 2012, section 4.1. The corners are those of the resized image, or
@@ -81,11 +86,11 @@ def ten_crop(
     if not row.crops:
         croppers = ", ".join(name for name, other in PROFILES.items() if other.crops)
         raise UserError(f"profile {row.name} does not crop, so it has no ten views (these do: {croppers})")
-    mean = Mean(row, size, mean_image)
-    canvas = canvas_of(open_image(image, bgr=bgr), row, size)
+    mean = Mean(row, size, mean_image, channels)
+    canvas = canvas_of(_open(image, bgr, channels), row, size)
     bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _center(canvas.shape, size, row)]
-    views = np.empty((10, 3, size, size), np.float32)
+    views = np.empty((10, channels, size, size), np.float32)
     for index, (top, left) in enumerate(corners):
         normalize(views[index], canvas, top, left, row, mean)
         normalize(views[index + 5], canvas, top, left, row, mean, mirror=True)
@@ -104,6 +109,12 @@ def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Pr
 def _as_list(images: Any) -> List[Source]:
     several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
     return list(images) if several else [images]
+
+
+def _open(source: Source, bgr: bool, channels: int) -> Image.Image:
+    """Open an image upright, in RGB for three channels, in gray values for one."""
+    image = open_image(source, bgr=bgr)
+    return image.convert("L") if channels == 1 else image
 
 
 class Geometry(NamedTuple):
@@ -140,18 +151,21 @@ def geometry(image_size: Tuple[int, int], row: Profile, size: int) -> Geometry:
 
 
 def canvas_of(image: Image.Image, row: Profile, size: int) -> np.ndarray:
-    """Resize an image to the canvas for its crops, uint8 RGB ``[H, W, 3]``, both sides at least ``size``."""
+    """Resize an image to the canvas for its crops, uint8 ``[H, W, 3]``, both sides at least ``size``.
+
+    The pixels of a gray image (mode ``L``) are ``[H, W, 1]``.
+    """
     target = geometry(image.size, row, size)
     if row.resample == "antialias":
-        pixels = np.asarray(image.resize((target.width, target.height), Image.Resampling.BILINEAR))
+        pixels = np.atleast_3d(np.asarray(image.resize((target.width, target.height), Image.Resampling.BILINEAR)))
     else:
-        pixels = _resampled(np.asarray(image), target, row)
+        pixels = _resampled(np.atleast_3d(np.asarray(image)), target, row)
     (top, left), (height, width) = target.origin, target.canvas
     return pixels[top : top + height, left : left + width]
 
 
 def _resampled(pixels: np.ndarray, target: Geometry, row: Profile) -> np.ndarray:
-    """Resize uint8 ``[H, W, 3]`` to ``target``, without Pillow, whose images are copies."""
+    """Resize uint8 ``[H, W, C]`` to ``target``, without Pillow, whose images are copies."""
     if row.resample == "nearest":
         return nearest_resize(pixels, target.height, target.width)
     if pixels.shape[:2] == (target.height, target.width):
@@ -205,33 +219,38 @@ def _center(sides: Tuple[int, ...], size: int, row: Profile) -> Tuple[int, int]:
 
 
 class Mean:
-    """The mean that is subtracted from a crop, float32: channel means ``[3, 1, 1]`` or a mean image ``[3, H, W]``.
+    """The mean that is subtracted from a crop, float32: channel means ``[C, 1, 1]`` or a mean image ``[C, H, W]``.
 
     ``follows_crop``: the mean image has the size of the canvas, and each crop uses the part under it.
 
-    :raises UserError: if the profile takes no mean image, or it is of another shape or not finite.
+    :param channels: the number C of planes, 1 or 3.
+    :raises UserError: for another number of planes, or if the profile takes no mean image, or it is of another shape or
+        not finite.
     """
 
-    def __init__(self, row: Profile, size: int, image: Optional[np.ndarray]) -> None:
+    def __init__(self, row: Profile, size: int, image: Optional[np.ndarray], channels: int = 3) -> None:
         self.size = size
-        self.values = np.array(row.mean, np.float32).reshape(3, 1, 1)
+        self.values = np.array(row.mean_and_std(channels)[0], np.float32).reshape(channels, 1, 1)
         self.follows_crop = False
         if image is None:
             return
         side = row.side_for(size)
         values = np.asarray(image)
         if row.mean_image is None:
-            raise UserError(f"profile {row.name} takes no mean image")
-        if values.shape not in ((3, side, side), (3, size, size)) or values.dtype.kind not in "fiu":
+            takers = ", ".join(name for name, other in PROFILES.items() if other.mean_image)
+            raise UserError(f"profile {row.name} takes no mean image (these do: {takers})")
+        shapes = dict.fromkeys((channels, length, length) for length in (side, size))
+        if values.shape not in shapes or values.dtype.kind not in "fiu":
+            allowed = " or ".join(str(list(shape)) for shape in shapes)
             raise UserError(
-                "the mean image for profile %s must be numbers of shape [3, %d, %d] or [3, %d, %d], not %s %s"
-                % (row.name, side, side, size, size, values.dtype, list(values.shape))
+                f"the mean image for profile {row.name} must be numbers of shape {allowed}, "
+                f"not {values.dtype} {list(values.shape)}"
             )
         values = values.astype(np.float32)
         if not np.isfinite(values).all():
             raise UserError("the mean image has values that are not finite")
         if row.mean_image == "average":
-            values = values.mean(axis=(1, 2), dtype=np.float64).astype(np.float32).reshape(3, 1, 1)
+            values = values.mean(axis=(1, 2), dtype=np.float64).astype(np.float32).reshape(channels, 1, 1)
         elif values.shape[1] != size and row.mean_image == "center":
             border = (side - size) // 2
             values = values[:, border : border + size, border : border + size]
@@ -249,8 +268,8 @@ class Mean:
 def normalize(
     out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: Mean, mirror: bool = False
 ) -> None:
-    """Normalize one crop of ``canvas`` into ``out`` [3, size, size], in float32 and in torchvision's order of steps."""
-    size = out.shape[-1]
+    """Normalize one crop of ``canvas`` into ``out`` [C, size, size], in float32 and in torchvision's order of steps."""
+    channels, size = len(out), out.shape[-1]
     crop = canvas[top : top + size, left : left + size]
     planes = crop[..., ::-1] if row.order == "BGR" else crop
     values = mean.at(top, left)
@@ -264,7 +283,7 @@ def normalize(
     else:
         np.divide(planes.transpose(2, 0, 1), scale, out=out, dtype=np.float32)
     out -= values
-    out /= np.array(row.std, np.float32).reshape(3, 1, 1)
+    out /= np.array(row.mean_and_std(channels)[1], np.float32).reshape(channels, 1, 1)
 
 
 def nearest_resize(pixels: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -31,6 +31,8 @@ from ..errors import UserError
 
 Triple = Tuple[float, float, float]
 
+CHANNELS = (1, 3)  # of the networks that images can be prepared for
+
 # Channel means of ILSVRC 2012's training images, 0 to 255, in the order blue, green, red, from [jetson-inference]
 # c/imageNet.cpp: the channel averages of Caffe's imagenet_mean.binaryproto.
 CAFFE_MEAN_BGR: Triple = (104.0069879317889, 116.66876761696767, 122.6789143406786)
@@ -64,7 +66,11 @@ class Profile:
     * ``order``: order of the planes, ``RGB`` or ``BGR``; ``mean`` and ``std`` are in this order.
     * ``reciprocal``: multiply by the float32 ``1 / divisor``, as some CUDA sources do, instead of dividing.
     * ``mean_image``: use of a caller's mean image: ``crop`` (the part under each crop), ``center`` (the central part,
-      for every crop), ``average`` (its three channel means), or None (not accepted).
+      for every crop), ``average`` (its channel means), or None (not accepted).
+
+    A network of one channel sees gray values, 0 to 255: Pillow's ``convert("L")`` of the upright RGB image, the luma of
+    ITU-R 601, ``(299 R + 587 G + 114 B) / 1000``. They are resized and cropped as the profile says, and normalized with
+    the averages of its three means and of its three standard deviations (:meth:`mean_and_std`).
 
     :raises UserError: for a value that is not allowed.
     """
@@ -96,6 +102,20 @@ class Profile:
             )
         if 0 in self.std or self.divisor == 0:
             raise UserError(f"std and divisor of profile {self.name} must not be 0")
+
+    def mean_and_std(self, channels: int) -> Tuple[Tuple[float, ...], Tuple[float, ...]]:
+        """Return ``mean`` and ``std`` for each of ``channels`` planes; those of a gray plane are averages of the three.
+
+        :raises UserError: for another number of planes than 1 or 3.
+        """
+        if channels not in CHANNELS:
+            raise UserError(
+                f"images have 1 or 3 channels, and this network takes {channels}: "
+                f"pass it float32 [N, {channels}, H, W] that you prepared yourself"
+            )
+        if channels == 3:
+            return self.mean, self.std
+        return (sum(self.mean) / 3,), (sum(self.std) / 3,)
 
     @property
     def crops(self) -> bool:

@@ -36,8 +36,9 @@ def calibrate(
     """Choose the quantization scales of ``net``, for ``AlexNet(..., precision="int8", calibration=...)``.
 
     :param net: an :class:`~fastalex.AlexNet` in fp32, on any device.
-    :param images: paths, PIL images, bytes, uint8 arrays, or preprocessed float32 batches ``[N, C, H, W]``. A few
-        hundred images like those that the network will see are enough; they are read :data:`BATCH` at a time.
+    :param images: images, or lists of images, as for :meth:`fastalex.AlexNet.classify`, or preprocessed float32 batches
+        ``[N, C, H, W]``. A few hundred images like those that the network will see are enough; they are read
+        :data:`BATCH` at a time.
     :param method: ``"percentile"``, ``"entropy"`` or ``"max"`` (:mod:`fastalex.quantize.calibrating`).
     :param percentile: for the method of this name; above 0, at most 100.
     :param report: called after each batch with the number of images done.
@@ -87,7 +88,9 @@ def _batches(net: Any, images: Iterable[Any]) -> Iterator[np.ndarray]:
     """Yield preprocessed batches of at most :data:`BATCH` consecutive images of one size."""
     waiting: List[np.ndarray] = []
     for image in images:
-        batch = image if isinstance(image, np.ndarray) and image.ndim == 4 else net.preprocess(image)
+        # Four axes of uint8 are images, as everywhere.
+        prepared = isinstance(image, np.ndarray) and image.ndim == 4 and image.dtype != np.uint8
+        batch = image if prepared else net.preprocess(image)
         for single in np.split(batch, len(batch)) if len(batch) else ():
             if waiting and (len(waiting) == BATCH or waiting[0].shape != single.shape):
                 yield np.concatenate(waiting)

@@ -115,6 +115,10 @@ def _public(shape: Tuple[int, ...]) -> Tuple[int, ...]:
 
 
 def _refuse_layout(dtype: str, shape: Tuple[int, ...], channels: int) -> None:
+    if dtype == "uint8":
+        raise UserError(
+            "the input must be float32, not uint8: net.preprocess normalizes images, [N, H, W, 3] of 8 bits"
+        )
     if dtype != "float32":
         raise UserError(f"the input must be float32, not {dtype}; convert it with x.astype('float32')")
     if len(shape) == 3:

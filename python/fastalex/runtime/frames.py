@@ -22,25 +22,37 @@ FILTERS = ("nearest", "linear", "antialias")  # in the order of the enum fastale
 
 
 def read(
-    frame: Any, order: str, profile: Profile, size: int, device: DeviceSpec, stream: Any, mean_image: Any = None
+    frame: Any,
+    order: str,
+    profile: Profile,
+    size: int,
+    device: DeviceSpec,
+    stream: Any,
+    mean_image: Any = None,
+    channels: int = 3,
 ) -> Tuple[ArrayView, Optional[Frame]]:
     """Return the input for one frame, and the work on it that is left to the GPU.
 
     :param frame: uint8 ``[H, W, 3]``, in host memory or on the GPU.
     :param order: ``RGB`` or ``BGR``.
-    :returns: on a GPU the pixels and their :class:`Frame`; otherwise, and for a network with a mean image, a batch
-        ``[1, 3, size, size]`` that is preprocessed on the host, and None.
-    :raises UserError: if it is not a frame, or is on the GPU although the network has a mean image.
+    :param channels: those of the network, 1 or 3.
+    :returns: on a GPU the pixels and their :class:`Frame`; otherwise, and for a network with a mean image or with one
+        channel, a batch ``[1, channels, size, size]`` that is preprocessed on the host, and None.
+    :raises UserError: if it is not a frame, or is on the GPU although the host has to preprocess it.
     """
     view = arrays.read(frame, device, stream)
     check(view, order)
-    if device.gpu is None and mean_image is None:
+    # The fast passes, of the host and of the GPU, subtract channel means from three planes.
+    fast = mean_image is None and channels == 3
+    if device.gpu is None and fast:
         assert view.host is not None
         return ArrayView(frame, images.prepare_frame(view.host, profile, size, order == "BGR"), view.stream), None
-    if mean_image is not None:  # the GPU's pass subtracts channel means only
+    if not fast:
         if view.host is None:
-            raise UserError("this network has a mean image, which is subtracted on the host: give a numpy frame")
-        batch = images.preprocess(view.host, profile, size, bgr=order == "BGR", mean_image=mean_image)
+            why = "it has a mean image" if channels == 3 else f"its number of channels is {channels}"
+            raise UserError(f"frames of this network are prepared on the host, because {why}: give a numpy frame")
+        bgr = order == "BGR"
+        batch = images.preprocess(view.host, profile, size, bgr=bgr, mean_image=mean_image, channels=channels)
         return ArrayView(frame, batch, view.stream), None
     if not view.on_device and not row_bytes(view):
         view = arrays.read(np.ascontiguousarray(view.host), device, stream)

@@ -82,7 +82,8 @@ def evaluate(
 def _views(net: Any, source: Any, ten_crop: bool) -> np.ndarray:
     views: np.ndarray
     if ten_crop:
-        views = images.ten_crop(source, net.variant.profile, net.variant.input_size, mean_image=net.mean_image)
+        row = net.variant
+        views = images.ten_crop(source, row.profile, row.input_size, mean_image=net.mean_image, channels=row.channels)
     else:
         views = net.preprocess(source)
     return views

@@ -96,7 +96,7 @@ class Weights:
     def mean_image(self) -> Optional[np.ndarray]:
         """Return the mean image that was subtracted in training, or None if the file has none.
 
-        It is float32 ``[3, side, side]`` on a 0 to 255 scale, with the planes in the order of the variant's profile.
+        It is float32 ``[C, side, side]`` on a 0 to 255 scale, with the planes in the order of the variant's profile.
 
         :raises UserError: if it is not in the form of :func:`metadata_for`.
         """
@@ -158,7 +158,7 @@ def metadata_for(
 ) -> Dict[str, str]:
     """Return the metadata of a file for the network ``variant``: the keys that :class:`Weights` reads.
 
-    :param mean_image: ``[3, side, side]``, see :meth:`Weights.mean_image`.
+    :param mean_image: ``[C, side, side]``, see :meth:`Weights.mean_image`.
     """
     metadata = {VARIANT_KEY: json.dumps(variant.to_dict())}
     if labels:

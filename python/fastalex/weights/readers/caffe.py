@@ -190,7 +190,7 @@ class _Layer:
     def _finish(self, blobs: List[memoryview], budget: wire.Budget) -> None:
         self.options = dict(_DEFAULTS.get(self.kind, {}), **self.options)
         if self.kind in ("conv", "fc", "batchnorm", "scale"):
-            self.blobs = [_blob(self.name, data, budget) for data in blobs]
+            self.blobs = [read_blob(self.name, data, budget) for data in blobs]
 
 
 class _OldLayer(_Layer):
@@ -264,7 +264,7 @@ def _dimensions(data: memoryview, budget: wire.Budget) -> List[int]:
     return sides
 
 
-def _blob(name: str, data: memoryview, budget: wire.Budget) -> np.ndarray:
+def read_blob(name: str, data: memoryview, budget: wire.Budget) -> np.ndarray:
     """Read a BlobProto."""
     parts: Dict[str, List[np.ndarray]] = {"<f4": [], "<f8": []}
     old, shape = [0, 0, 0, 0], None

@@ -81,7 +81,7 @@ def _check_members(archive: zipfile.ZipFile, limit: int) -> Dict[str, zipfile.Zi
 
 def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(info) as member:
-        shape, fortran, dtype, length = _npy_header(member, name)
+        shape, fortran, dtype, length = npy_header(member, name)
         expected = dtype.itemsize
         for side in shape:
             expected *= side
@@ -95,7 +95,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> n
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
+def npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
     """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header)."""
     counted = _Counted(member)
     version = npy.read_magic(counted)
