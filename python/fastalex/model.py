@@ -78,6 +78,10 @@ class AlexNet(Network):
         :func:`fastalex.tuning.rules.engine_folder`.
     :param check: compare a network that was read from an ONNX graph with the graph itself, on random images. This takes
         a second at most; False skips it.
+    :param pickle_by: what a pickle carries besides the options: ``"arrays"``, the weights; or ``"path"``, the absolute
+        path, size, modification time and SHA-256 of the weights file, a few kilobytes. The latter can be loaded where
+        the same file is at the same path; anything else there is an error. The SHA-256 is computed with the first
+        pickle. Copies in memory need no file.
     :param overrides: fields of :class:`~fastalex.Variant` to change (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
     :raises UserError: for an invalid argument; its one sentence says what to do.
@@ -87,8 +91,8 @@ class AlexNet(Network):
 
     * ``variant``: the :class:`~fastalex.Variant`, with the overrides applied;
     * ``labels``: a list of ``num_classes`` names, or None;
-    * ``device``, ``precision``, ``fc_weights``, ``threads``, ``exact``, ``engine``, ``calibration``: the options in
-      use, such as ``"cuda:0"`` for ``"auto"``;
+    * ``device``, ``precision``, ``fc_weights``, ``threads``, ``exact``, ``engine``, ``calibration``, ``pickle_by``: the
+      options in use, such as ``"cuda:0"`` for ``"auto"``;
     * ``mean_image``: the mean image that preprocessing subtracts, float32 ``[C, H, W]``, or None;
     * ``trained``: whether the weights were given, rather than random;
     * ``tuning``: the source of the rules that choose GPU kernels, as text; empty on a CPU. :meth:`kernels` lists the

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -22,7 +23,11 @@ from .tuning import nets
 from .weights import adapt, initial, quantized, resolve
 from .weights.readers import mapped
 
-_REMADE = frozenset(("_device", "_net", "_quantized", "threads", "tuning"))  # by unpickling
+if TYPE_CHECKING:
+    from .weights.origin import Origin
+
+_REMADE = frozenset(("_device", "_net", "_origin", "_quantized", "threads", "tuning"))  # by unpickling
+PICKLED_BY = ("arrays", "path")
 
 
 class Network:
@@ -42,8 +47,10 @@ class Network:
         engine: Optional[str] = None,
         check: bool = True,
         mean_image: Union[str, os.PathLike[str], np.ndarray, None] = None,
+        pickle_by: str = "arrays",
         **overrides: Any,
     ) -> None:
+        arguments.one_of("pickle_by", pickle_by, PICKLED_BY)
         self._device = device_spec.choose(device)
         self.engine = device_spec.check_engine(self._device, engine)
         self.device = self._device.name
@@ -51,6 +58,7 @@ class Network:
         self.exact = device_spec.check_exact(self._device, exact)
         self.threads = device_spec.thread_count(threads)
         loaded = resolve.load(weights)
+        self._origin = _origin_of(loaded) if pickle_by == "path" else None
         stored = quantized.storage_of(loaded.arrays) if loaded else None
         self.precision, self.fc_weights = precisions.resolve(self._device, precision, fc_weights, stored)
         self.variant: Variant = resolve.variant(loaded, variant, num_classes, overrides, stacklevel=2)
@@ -81,22 +89,62 @@ class Network:
             self._net, self.tuning = self._make(params)
         self._quantized = quantized.original_quantized(parameters, self.fc_weights)
 
+    @property
+    def pickle_by(self) -> str:
+        """What a pickle carries: ``"arrays"``, the weights, or ``"path"``, where their file is."""
+        return "arrays" if self._origin is None else "path"
+
     def __getstate__(self) -> Dict[str, Any]:
-        """Return the options, the parameters as they are stored, and a subclass's attributes; no native net."""
+        """Return the options, a subclass's attributes, and the parameters as they are stored or where their file is.
+
+        :raises UserError: if the file is no longer the one that was loaded.
+        """
         state = {name: value for name, value in self.__dict__.items() if name not in _REMADE}
-        return pickles.stamped(attributes=state, parameters=self._parameters_for(self.fc_weights))
+        if self._origin is None:
+            return pickles.stamped(attributes=state, parameters=self._parameters_for(self.fc_weights))
+        if self._origin.has_mean_image(self.mean_image):
+            del state["mean_image"]
+        return pickles.stamped(attributes=state, files=self._origin.references())
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Make the net anew on the device of the same name.
 
-        :raises UserError: for a pickle of another version of fastalex.
+        :raises UserError: for a pickle of another version of fastalex, or of a file that is not the same here.
         :raises BackendError: if the device cannot be used here.
         """
         pickles.check(state, "save the weights with net.save")
         self.__dict__.update(state["attributes"])
         self._device = device_spec.choose(self.device)
         self.threads = device_spec.thread_count(self._threads)
-        self._build(state["parameters"])
+        self._origin = None
+        self._build(state["parameters"] if "parameters" in state else self._load_again(state["files"]))
+
+    def _load_again(self, files: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return the parameters in the ``files`` that a pickle refers to; set the attributes that are from them."""
+        from .weights import origin  # few programs need it
+
+        loaded, self._origin = origin.load_again(files)
+        if "mean_image" not in self.__dict__:
+            self.mean_image = loaded.mean_image()
+        return adapt.fit(loaded, self.variant)
+
+    def __copy__(self) -> Network:
+        return self._copied(lambda state, other: state)
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> Network:
+        def deeply(state: Dict[str, Any], other: Network) -> Dict[str, Any]:
+            memo[id(self)] = other  # an attribute may refer to this network
+            return copy.deepcopy(state, memo)
+
+        return self._copied(deeply)
+
+    def _copied(self, duplicate: Callable[[Dict[str, Any], Network], Dict[str, Any]]) -> Network:
+        """Return a network with the same options and arrays; unlike a pickle it needs no file."""
+        source, other = (type(self).__new__(type(self)) for _ in range(2))
+        source.__dict__.update(self.__dict__, _origin=None)
+        other.__setstate__(duplicate(source.__getstate__(), other))
+        other._origin = self._origin
+        return other
 
     def _parameters_for(self, storage: str) -> Dict[str, Any]:
         """Return the parameters: float32 arrays, or quantized weights as they are kept in ``storage``."""
@@ -240,3 +288,9 @@ class Network:
             f"AlexNet({self.variant.name!r}, num_classes={self.variant.num_classes}, device={self.device!r}, "
             f"{precision}fc_weights={self.fc_weights!r}, threads={self.threads}{exact})"
         )
+
+
+def _origin_of(loaded: Optional[weights_files.Weights]) -> Origin:
+    from .weights import origin  # few programs need it
+
+    return origin.of(loaded)

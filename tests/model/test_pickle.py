@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import multiprocessing
+import os
 import pickle
 
 import numpy as np
@@ -39,6 +40,13 @@ def test_a_pickle_gives_the_same_bits(precision, storage):
     assert repr(other) == repr(net)
     assert other.fingerprint() == net.fingerprint()
     assert (other.labels, other.trained, other.variant) == (net.labels, net.trained, net.variant)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_every_protocol_gives_the_same_bits(protocol):
+    net = made()
+    other = pickle.loads(pickle.dumps(net, protocol))
+    np.testing.assert_array_equal(other(images(net.variant)), net(images(net.variant)))
 
 
 def test_copies_are_networks_of_their_own():
@@ -84,6 +92,23 @@ def test_networks_go_to_processes_that_are_started_anew(method):
         np.testing.assert_array_equal(pool.apply(classify, (net, x)), net(x))
 
 
+@pytest.mark.slow
+def test_networks_go_to_workers_of_joblib():
+    """Workers of loky map arrays above ``max_nbytes`` read-only from a file instead of unpickling them."""
+    joblib = pytest.importorskip("joblib")
+    nets = [made(), made("bf16", "int8"), AlexNet(weights="digits", device="cpu", pickle_by="path")]
+    batches = [images(net.variant) for net in nets]
+    with joblib.Parallel(n_jobs=2, backend="loky", max_nbytes=1000) as parallel:
+        results = parallel(joblib.delayed(classify_elsewhere)(net, x) for net, x in zip(nets, batches))
+    for net, x, (process, result) in zip(nets, batches, results):
+        assert process != os.getpid()
+        np.testing.assert_array_equal(result, net(x))
+
+
+def classify_elsewhere(net, x):
+    return os.getpid(), net(x)
+
+
 def test_a_metric_and_what_holds_it_travel():
     torch = pytest.importorskip("torch")
     from fastalex import LPIPS
@@ -115,3 +140,18 @@ def test_modules_can_be_saved_whole(tmp_path):
     saved = torch.load(tmp_path / "modules.pt", weights_only=False)
     assert torch.equal(saved["network"](digits), network(digits))
     assert torch.equal(saved["metric"](*pair), metric(*pair))
+
+
+def test_modules_that_hold_a_network_can_be_saved_and_averaged(tmp_path):
+    torch = pytest.importorskip("torch")
+    from torch.optim.swa_utils import AveragedModel
+
+    holder = torch.nn.Linear(7, 2)
+    holder.net = made()
+    x = images(holder.net.variant)
+    features = holder.net(x)
+    torch.save(holder, tmp_path / "holder.pt")
+    for other in (torch.load(tmp_path / "holder.pt", weights_only=False), AveragedModel(holder).module):
+        assert other.net is not holder.net
+        np.testing.assert_array_equal(other.net(x), features)
+        assert torch.equal(other(torch.from_numpy(features)), holder(torch.from_numpy(features)))

@@ -16,7 +16,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Union
+from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -54,6 +54,7 @@ class Weights:
     * ``steps``: the layers in their order, if the file describes them (Caffe, ONNX).
     * ``graph``: the file's own description of its network, if it has one (Caffe, ONNX).
     * ``notes``: what of the file was left out or assumed, a clause each, for a warning.
+    * ``files``: the path of every file that was read, that of ``path`` first, and its status before it was read.
     """
 
     arrays: Dict[str, Any]
@@ -62,6 +63,7 @@ class Weights:
     steps: Sequence[Step] = ()
     graph: Optional[Graph] = None
     notes: Sequence[str] = ()
+    files: Sequence[Tuple[str, os.stat_result]] = ()
 
     def variant(self) -> Optional[Variant]:
         """Return the network that the metadata describes, or None if there is no description.
@@ -137,9 +139,11 @@ def load(path: PathLike) -> Weights:
             raise UserError(f"{name} is not a file")
         with open(name, "rb") as stream:
             reader = _reader(name, stream)
-            arrays, metadata, *description = reader.read(stream, os.fstat(stream.fileno()).st_size)
+            status = os.fstat(stream.fileno())
+            arrays, metadata, *description = reader.read(stream, status.st_size)
             weights = Weights(arrays, metadata, name, *description)
-            return dataclasses.replace(weights, arrays=quantized.read(arrays, metadata, weights.variant))
+            arrays = quantized.read(arrays, metadata, weights.variant)
+            return dataclasses.replace(weights, arrays=arrays, files=((name, status),))
     except FormatError as error:
         raise UserError(f"{name} cannot be used: {error}") from None
     except FileNotFoundError:
