@@ -3,11 +3,15 @@ byte by byte, which PyTorch can no longer write."""
 
 from __future__ import annotations
 
+import bz2
 import functools
+import gzip
 import io
+import lzma
 import pickle
 import struct
 import tarfile
+import zipfile
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
@@ -408,6 +412,37 @@ def every_kind(row: Any, arrays: Mapping[str, np.ndarray]) -> Dict[str, Callable
         "int4.safetensors": lambda: _quantized(safetensors, row, arrays, "int4"),
         "int4.npz": lambda: _quantized(npz, row, arrays, "int4"),
     }
+
+
+def every_container(name: str, make: Callable[[], bytes]) -> Dict[str, Callable[[], bytes]]:
+    """What ``make`` makes as the file ``name`` in each kind of container: its name, and a function for its bytes."""
+    return {
+        name + ".gz": lambda: gzip.compress(make()),
+        name + ".bz2": lambda: bz2.compress(make()),
+        name + ".xz": lambda: lzma.compress(make()),
+        "net.tar": lambda: _tarred(name, make(), "w"),
+        "net.tar.gz": lambda: _tarred(name, make(), "w:gz"),
+        "stored.zip": lambda: _zipped(name, make(), zipfile.ZIP_STORED),
+        "deflated.zip": lambda: _zipped(name, make(), zipfile.ZIP_DEFLATED),
+        "lzma.zip": lambda: _zipped(name, make(), zipfile.ZIP_LZMA),
+    }
+
+
+def _tarred(name: str, data: bytes, mode: str) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode=mode, format=tarfile.PAX_FORMAT) as archive:  # type: ignore[call-overload]
+        info = tarfile.TarInfo("é/" + name)  # which needs an extended header
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def _zipped(name: str, data: bytes, method: int) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as archive:
+        archive.writestr("labels.txt", b"a\nb\n")
+        archive.writestr(name, data)
+    return stream.getvalue()
 
 
 def _written(module: Any, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:

@@ -145,7 +145,7 @@ def test_damage_is_one_sentence(tmp_path, change, match):
         (b"\x0d\x00", "within"),
         (b"\x18\x01" * 600_000, "500000"),
         (b"\x12\x06\x28\x04\x32\x02\x2a\x01", "claims"),
-        (b"hello, this is not a network", "wire type"),
+        (b"hello, this is not a network", "it is text"),
     ],
 )
 def test_other_bytes_are_refused(tmp_path, data, match):

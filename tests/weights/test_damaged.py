@@ -30,7 +30,8 @@ MEMORY = 40 << 20  # bytes allowed for a file of some kilobytes
 SECONDS = 2.0  # per file
 ROW = variants.get("caffenet", widths=(2, 2, 2, 2, 2, 3, 3), num_classes=2)
 ARRAYS = initial.random_weights(ROW)
-MAKERS = file_writers.every_kind(ROW, ARRAYS)
+KINDS = file_writers.every_kind(ROW, ARRAYS)
+MAKERS = {**KINDS, **file_writers.every_container("net.safetensors", KINDS["net.safetensors"])}
 
 
 def structure(data):

@@ -502,7 +502,7 @@ def test_other_zip_archives_are_refused(tmp_path):
     path = tmp_path / "other.pth"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("readme", "x")
-    refused(path, "0 members")
+    refused(path, r"\(readme\).*it is text")
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", tensor_pickle())
         archive.writestr("x/data/0", bytes(1 << 22))

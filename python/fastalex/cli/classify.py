@@ -17,7 +17,8 @@ TOPK = 5
 
 # github.com/dusty-nv/jetson-inference, c/imageNet.h (IMAGENET_USAGE_STRING) and python/examples/imagenet.py.
 JETSON_TOPK, JETSON_THRESHOLD = 1, 0.01
-JETSON_ONNX = (".onnx", ".pt", ".pth", ".tar")  # jetson-inference takes PyTorch networks as ONNX
+JETSON_ONNX = ("onnx", "pytorch")  # formats; jetson-inference takes PyTorch networks as ONNX
+JETSON_ONNX_SUFFIXES = (".onnx", ".pt", ".pth", ".tar")
 
 
 def add_parser(commands: Any) -> None:
@@ -126,8 +127,16 @@ def as_jetson_inference(options: argparse.Namespace) -> None:
     if options.weights is None:
         options.weights = registry.locate("bvlc_alexnet")
     if options.profile is None:  # c/imageNet.cpp, preProcess: depends on the file format
-        onnx = os.path.splitext(options.weights)[1].lower() in JETSON_ONNX
-        options.profile = "jetson-inference-onnx" if onnx else "jetson-inference"
+        options.profile = "jetson-inference-onnx" if _is_onnx(options.weights) else "jetson-inference"
+
+
+def _is_onnx(name: str) -> bool:
+    """Whether weights are in a format that jetson-inference takes as ONNX: by the file, else by the suffix."""
+    from .. import weights
+
+    if os.path.isfile(name):
+        return weights.format_of(name) in JETSON_ONNX
+    return os.path.splitext(name)[1].lower() in JETSON_ONNX_SUFFIXES
 
 
 def _images(options: argparse.Namespace, net: Any, items: List[Item]) -> int:

@@ -1,14 +1,16 @@
 """Weights files: a named set of arrays with its metadata, in any format.
 
 The formats that can be read are ``.safetensors``, ``.npz``, the files of ``torch.save``, ``.caffemodel`` and ``.onnx``;
-none needs a package besides numpy, and all but ``.npz`` are memory-mapped. ``.safetensors`` and ``.npz`` can be
-written. Files are checked before use, and anything wrong with a file raises a :class:`~fastalex.errors.UserError` that
-names it. :mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
+none needs a package besides numpy, and all but ``.npz`` are memory-mapped. A file in a container, ``.gz`` or ``.zip``
+for example, is unpacked to a temporary file first. ``.safetensors`` and ``.npz`` can be written. Files are checked
+before use, and anything wrong with a file raises a :class:`~fastalex.errors.UserError` that names it.
+:mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import importlib
 import json
@@ -16,7 +18,7 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -26,9 +28,10 @@ from ..networks.architecture import Variant
 from ..networks.variants import from_dict
 from ..quantize.calibration import Calibration
 from ..quantize.calibration import from_json as calibration_from
-from . import quantized
+from . import formats, quantized
 from .errors import FormatError
-from .graph import Graph
+from .formats import FORMATS as FORMATS
+from .graph import Graph, shown
 from .steps import Step
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -38,9 +41,7 @@ LABELS_KEY = "fastalex.labels"  # JSON list of the class names
 CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
-FORMATS = {".safetensors": "safetensors", ".npz": "npz"}  # suffix -> module of readers/, imported when needed
-READ_ONLY = {".caffemodel": "caffe", ".npy": "npy", ".onnx": "onnx"}
-READABLE = ".safetensors, .npz, .npy, .pth, .pt, .pth.tar, .caffemodel and .onnx"
+SHOWN_MEMBER = 100  # characters of the name of a member
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Weights:
     * ``arrays``: read-only, views of the mapped file if the format allows it. Fully connected weights of a quantized
       file are :class:`~fastalex.weights.quantized.QuantizedWeight`.
     * ``metadata``: text to text.
-    * ``path``: empty for weights that are not from a file.
+    * ``path``: of the file, followed by ``(MEMBER)`` for a container's; empty for weights that are not from a file.
     * ``steps``: the layers in their order, if the file describes them (Caffe, ONNX).
     * ``graph``: the file's own description of its network, if it has one (Caffe, ONNX).
     * ``notes``: what of the file was left out or assumed, a clause each, for a warning.
@@ -127,31 +128,67 @@ class Weights:
 def load(path: PathLike) -> Weights:
     """Read the weights file ``path``.
 
-    ``.safetensors``, ``.npz``, ``.caffemodel`` and ``.onnx`` are recognized by their suffix, the files of
-    ``torch.save``, which have many suffixes, by their first bytes. Arrays keep the names of the file, except those of
-    ONNX files, which are named by their position: ``conv1.weight`` and so on.
+    :mod:`~fastalex.weights.formats` says how its format is recognized. The file may be in one level of ``.gz``,
+    ``.bz2``, ``.xz``, ``.zip`` or ``.tar`` (:mod:`~fastalex.weights.containers`). Arrays keep the names of the file,
+    except those of ONNX files, which are named by their position: ``conv1.weight`` and so on.
 
     :raises UserError: if the file is missing, of another kind, or wrong in any way.
     """
     name = os.fspath(path)
+    with _opened(name) as file:
+        reader = importlib.import_module(".readers." + file.kind, __name__)
+        arrays, metadata, *description = reader.read(file.stream, os.fstat(file.stream.fileno()).st_size)
+        weights = Weights(arrays, metadata, file.label, *description)
+        arrays = quantized.read(arrays, metadata, weights.variant)
+        return dataclasses.replace(weights, arrays=arrays, files=((name, file.status), *weights.files))
+
+
+def format_of(path: PathLike) -> str:
+    """Return the format of the weights file ``path``, or of the one in that container.
+
+    It is ``"safetensors"``, ``"npz"``, ``"pytorch"``, ``"caffe"`` or ``"onnx"``. A container is unpacked for it.
+
+    :raises UserError: if the file is missing or of another kind.
+    """
+    with _opened(os.fspath(path)) as file:
+        return file.kind
+
+
+class _Opened(NamedTuple):
+    """An open file: what messages call it, the module that reads it, and the status of the file or its container."""
+
+    label: str
+    stream: BinaryIO
+    kind: str
+    status: os.stat_result
+
+
+@contextlib.contextmanager
+def _opened(name: str) -> Iterator[_Opened]:
+    """Open the file ``name``, or the one in that container.
+
+    What goes wrong, in the caller as well, is raised as a :class:`UserError` that names it.
+    """
+    label = name
     try:
-        if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait forever
-            raise UserError(f"{name} is not a file")
-        with open(name, "rb") as stream:
-            reader = _reader(name, stream)
+        with contextlib.ExitStack() as opened:
+            stream = opened.enter_context(_open(name))
             status = os.fstat(stream.fileno())
-            arrays, metadata, *description = reader.read(stream, status.st_size)
-            weights = Weights(arrays, metadata, name, *description)
-            arrays = quantized.read(arrays, metadata, weights.variant)
-            return dataclasses.replace(weights, arrays=arrays, files=((name, status),))
+            kind = formats.recognized(name, stream)
+            if kind in formats.CONTAINERS:
+                member, stream = _unpacked(name, stream, kind)
+                opened.enter_context(stream)
+                label = f"{name} ({shown(member, SHOWN_MEMBER)})"
+                kind = _recognized_member(member, stream)
+            yield _Opened(label, stream, kind, status)
     except FormatError as error:
-        raise UserError(f"{name} cannot be used: {error}") from None
+        raise UserError(f"{label} cannot be used: {error}") from None
     except FileNotFoundError:
         raise UserError(f"there is no weights file {name}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{name} cannot be read: {error}") from None
+        raise UserError(f"{label} cannot be read: {error}") from None
 
 
 def metadata_for(
@@ -232,20 +269,27 @@ def _writer(name: str) -> Any:
     return importlib.import_module(".readers." + FORMATS[suffix], __name__)
 
 
-def _reader(name: str, stream: BinaryIO) -> Any:
-    """Return the module that reads the file, by its suffix, or by its first bytes for a container of torch.save.
+def _open(name: str) -> BinaryIO:
+    if not stat.S_ISREG(os.stat(name).st_mode):  # opening a pipe would wait forever
+        raise UserError(f"{name} is not a file")
+    return open(name, "rb")
+
+
+def _unpacked(name: str, stream: BinaryIO, kind: str) -> Tuple[str, BinaryIO]:
+    from . import containers  # only a container needs its modules
+
+    return containers.unpack(name, stream, kind)
+
+
+def _recognized_member(member: str, stream: BinaryIO) -> str:
+    """Return the module that reads a file that was unpacked.
 
     :raises FormatError: if there is none.
     """
-    module = {**FORMATS, **READ_ONLY}.get(os.path.splitext(name)[1].lower())
-    if module is None:
-        start = stream.read(512)
-        stream.seek(0)
-        pytorch = importlib.import_module(".readers.pytorch", __name__)
-        if not pytorch.recognizes(start):
-            raise FormatError("it is in none of the formats that can be read: " + READABLE)
-        return pytorch
-    return importlib.import_module(".readers." + module, __name__)
+    kind = formats.recognized(member, stream)
+    if kind in formats.CONTAINERS:
+        raise FormatError(f"it is a .{kind} inside of another container; unpack the outer one")
+    return kind
 
 
 def _plain(name: Any, values: Any) -> np.ndarray:

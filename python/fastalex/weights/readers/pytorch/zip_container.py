@@ -6,9 +6,10 @@ An archive of ``torch.jit.save`` has the same members, and further ones with the
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zipfile
-from typing import Any, BinaryIO, Dict, Optional, Tuple
+from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
 from ...errors import FormatError
 from .. import pickle_machine
@@ -76,6 +77,24 @@ class _Bounded(io.FileIO):
         return super().read(-1 if size is None else size)
 
 
+def directory(stream: BinaryIO) -> List[zipfile.ZipInfo]:
+    """Return the directory of the open zip archive ``stream``, whose position is kept.
+
+    :raises FormatError: if it is damaged, or has more than :data:`MAX_DIRECTORY` bytes.
+    """
+    descriptor = stream.fileno()
+    position = os.lseek(descriptor, 0, os.SEEK_CUR)
+    try:
+        with _Bounded(descriptor, closefd=False) as file, zipfile.ZipFile(file) as archive:
+            return archive.infolist()
+    except FormatError:
+        raise
+    except Exception:  # noqa: BLE001 - zipfile raises half a dozen kinds on damaged bytes
+        raise FormatError("it has no valid directory (is the file cut short?)") from None
+    finally:
+        os.lseek(descriptor, position, os.SEEK_SET)  # the buffer of ``stream`` relies on it
+
+
 def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, Optional[memoryview]]:
     """Return the bytes of the members by name, as views of ``data``, the mapping of ``stream``; folders are left out.
 
@@ -83,15 +102,8 @@ def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, Optional[memory
 
     :raises FormatError: for a directory that does not fit the file.
     """
-    try:
-        with _Bounded(stream.fileno(), closefd=False) as file, zipfile.ZipFile(file) as archive:
-            directory = archive.infolist()
-    except FormatError:
-        raise
-    except Exception:  # noqa: BLE001 - zipfile raises half a dozen kinds on damaged bytes
-        raise FormatError("it has no valid directory (is the file cut short?)") from None
     members: Dict[str, Optional[memoryview]] = {}
-    for info in directory:
+    for info in directory(stream):
         name = info.filename
         if name.endswith("/"):
             continue
@@ -99,13 +111,17 @@ def zip_members(data: memoryview, stream: BinaryIO) -> Dict[str, Optional[memory
             raise FormatError(f"it has the member {name!r:.100} twice")
         plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
         if plain and info.file_size == info.compress_size:
-            members[name] = _bytes_of(data, name, info.header_offset, info.file_size)
+            members[name] = raw_bytes(data, name, info.header_offset, info.file_size)
         else:
             members[name] = None
     return members
 
 
-def _bytes_of(data: memoryview, name: str, offset: int, size: int) -> memoryview:
+def raw_bytes(data: memoryview, name: str, offset: int, size: int) -> memoryview:
+    """Return the ``size`` stored bytes of the member ``name``, whose own header is at ``offset``, without a copy.
+
+    :raises FormatError: if they are not in the file.
+    """
     if not 0 <= offset <= len(data) - 30 or data[offset : offset + 4] != ZIP_MAGIC:
         raise FormatError(f"its member {name!r:.100} is not where the directory says")
     name_length, extra_length = struct.unpack("<26xHH", data[offset : offset + 30])
