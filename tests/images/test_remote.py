@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.server
 import json
-import shutil
 import ssl
 import subprocess
 import sys
 import threading
 import time
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +21,8 @@ from fastalex.errors import UserError
 from fastalex.images import open_image, remote
 from fastalex.video import sources
 
+# A self-signed certificate of 127.0.0.1 and its key, valid for a hundred years.
+CERTIFICATE = Path(__file__).parents[1] / "support" / "localhost.pem"
 PIXELS = np.random.default_rng(3).integers(0, 256, (12, 17, 3), dtype=np.uint8)
 
 
@@ -216,29 +218,10 @@ def test_a_redirect_does_not_leave_https(server):
     assert remote._redirected("http://a/x", "https://b/y") == "https://b/y"
 
 
-def test_certificates_are_verified_and_https_is_not_left(server, tmp_path, monkeypatch):
+def test_certificates_are_verified_and_https_is_not_left(server, monkeypatch):
     """A server with a certificate of its own, which is trusted only when ``SSL_CERT_FILE`` names it."""
-    if shutil.which("openssl") is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    names = [str(tmp_path / name) for name in ("key.pem", "cert.pem")]
-    made = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "2",
-        "-subj",
-        "/CN=127.0.0.1",
-    ]
-    made += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", names[0], "-out", names[1]]
-    subprocess.run(made, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(names[1], names[0])
+    context.load_cert_chain(CERTIFICATE)
     secure = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     secure.daemon_threads = True
     secure.socket = context.wrap_socket(secure.socket, server_side=True)
@@ -247,7 +230,7 @@ def test_certificates_are_verified_and_https_is_not_left(server, tmp_path, monke
     url = f"https://127.0.0.1:{secure.server_address[1]}"
     try:
         refusal(url + "/photo", "certificate")
-        monkeypatch.setenv("SSL_CERT_FILE", names[1])
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
         np.testing.assert_array_equal(np.asarray(open_image(url + "/to/2")), PIXELS)
         refusal(url + "/astray", f"from https to '{server.url}/photo'")
         assert server.seen == []

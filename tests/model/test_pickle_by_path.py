@@ -254,7 +254,7 @@ def test_a_file_that_changes_between_digest_and_load_is_noticed(file, monkeypatc
         file.write_bytes(changed_byte(file))
         return load(path)
 
-    monkeypatch.setattr("fastalex.weights.origin.load", late)
+    monkeypatch.setattr("fastalex.weights.origin.load_network", late)
     refused(lambda: pickle.loads(text), file, "was changed while it was loaded")
 
 

@@ -81,17 +81,19 @@ def row_for(
         return get(find(weights).variant, num_classes=num_classes, **overrides)
     if isinstance(requested, str):
         num_classes = num_classes or class_count(weights)
-        overrides = {**_own_sizes(weights, requested), **{k: v for k, v in overrides.items() if v is not None}}
+        overrides = {key: value for key, value in overrides.items() if value is not None}
+        overrides = {**_own_sizes(weights, get(requested, **overrides)), **overrides}
     return get(requested, num_classes=num_classes, **overrides)
 
 
-def _own_sizes(weights: Weights, name: str) -> Dict[str, Any]:
-    """Return the fields of the variant ``name`` that the sizes of the arrays replace."""
+def _own_sizes(weights: Weights, row: Variant) -> Dict[str, Any]:
+    """Return the fields of ``row`` that the sizes of the arrays replace, if the structure is that of the row."""
     try:
         facts = facts_of(weights, layer_names(weights))
     except UserError:
         return {}  # initial.check names the array that does not fit
-    row = get(name)
+    if row.columns != facts["columns"] or _last_side(row) != facts["side"]:
+        return {}
     return {key: facts[key] for key in ("channels", "widths") if facts[key] != getattr(row, key)}
 
 
