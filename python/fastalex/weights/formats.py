@@ -17,7 +17,7 @@ FORMATS = {".safetensors": "safetensors", ".npz": "npz"}  # suffix -> module of 
 READ_ONLY = {".caffemodel": "caffe", ".npy": "npy", ".onnx": "onnx"}
 SUFFIXES = (*FORMATS, *READ_ONLY, ".pth", ".pt", ".pth.tar")  # of all that can be read
 CONTAINERS = ("gz", "bz2", "xz", "zip", "tar")
-READABLE = ".safetensors, .npz, .npy, .pth, .pt, .pth.tar, .caffemodel and .onnx, and one of these in a .gz, .bz2, .xz, .zip or .tar"
+READABLE = f"{', '.join(SUFFIXES[:-1])} and {SUFFIXES[-1]}, and one of these in a .gz, .bz2, .xz, .zip or .tar"
 START = 512  # bytes at the start of a file that are looked at; a header of tar has as many
 
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # the second is that of an archive without members
