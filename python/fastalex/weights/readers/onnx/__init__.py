@@ -1,8 +1,8 @@
 """Reader of ``.onnx``: the graph, and the parameters of the Conv, Gemm and MatMul nodes that its result depends on.
 
-The numbers of fields and of types are those of github.com/onnx/onnx, ``onnx/onnx.proto``. Quantized models
-(QLinearConv, DequantizeLinear, ...) are refused, because the fp32 file that they were made from is more accurate, and
-``fc_weights="int8"`` quantizes it here.
+Parameters may be in data files beside the model (:mod:`.external`). The numbers of fields and of types are those of
+github.com/onnx/onnx, ``onnx/onnx.proto``. Quantized models (QLinearConv, DequantizeLinear, ...) are refused, because
+the fp32 file that they were made from is more accurate, and ``fc_weights="int8"`` quantizes it here.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from typing import Any, BinaryIO, Dict, List, Optional, Tuple
 
 import numpy as np
 
-from .. import datapath
-from ..errors import FormatError
-from ..graph import Graph, Node
-from ..steps import Step
-from . import mapped
-from . import protobuf_wire as wire
+from ... import datapath
+from ...errors import FormatError
+from ...graph import Graph, Node
+from ...steps import Step
+from .. import mapped
+from .. import protobuf_wire as wire
+from .external import DataFiles
+from .tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, Tensor
 
-_FLOAT, _INT32, _INT64, _BOOL, _FLOAT16, _DOUBLE, _BFLOAT16 = 1, 6, 7, 9, 10, 11, 16  # TensorProto.DataType
-_RAW = {_FLOAT: "<f4", _INT32: "<i4", _INT64: "<i8", _BOOL: "|b1", _FLOAT16: "<f2", _DOUBLE: "<f8", _BFLOAT16: "<u2"}
-_FLOATS = (0, _FLOAT, _FLOAT16, _DOUBLE, _BFLOAT16)
+_FLOATS = (0, FLOAT, FLOAT16, DOUBLE, BFLOAT16)  # 0 for a type that is not stated
 _INTS = 7  # AttributeProto.AttributeType
 _QUANTIZED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
@@ -46,22 +46,22 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             metadata.update(_property(wire.message(value), budget))
     if content is None:
         raise FormatError("it has no graph, so it is not an ONNX model")
-    graph = _graph(content, opset, budget)
+    graph = _graph(content, opset, DataFiles(stream), budget)
     network = datapath.follow(graph)
     return network.arrays, metadata, network.steps, graph
 
 
-def _graph(data: memoryview, opset: int, budget: wire.Budget) -> Graph:
+def _graph(data: memoryview, opset: int, files: DataFiles, budget: wire.Budget) -> Graph:
     """Read a GraphProto."""
     nodes: List[Node] = []
-    tensors: Dict[str, _Tensor] = {}
+    tensors: Dict[str, Tensor] = {}
     inputs: List[Tuple[str, int, List[int]]] = []
     outputs: List[str] = []
     for number, _, value in wire.fields(data, budget):
         if number == 1:
-            nodes.append(_node(wire.message(value), budget))
+            nodes.append(_node(wire.message(value), files, budget))
         elif number == 5:
-            tensor = _Tensor(wire.message(value), budget)
+            tensor = Tensor(wire.message(value), files, budget)
             tensors[tensor.name] = tensor
         elif number == 11:
             inputs.append(_value_info(wire.message(value), budget))
@@ -101,56 +101,7 @@ def _property(data: memoryview, budget: wire.Budget) -> Dict[str, str]:
     return {key: bytes(parts[2]).decode("utf-8", "replace")} if key.startswith("fastalex.") and 2 in parts else {}
 
 
-class _Tensor:
-    """A TensorProto, whose array is made on request."""
-
-    def __init__(self, data: memoryview, budget: wire.Budget) -> None:
-        self.name, self.type, self.external = "", 0, False
-        self.sides: List[int] = []
-        self.raw: Optional[memoryview] = None
-        floats: List[np.ndarray] = []
-        doubles: List[np.ndarray] = []
-        whole: Dict[int, List[int]] = {_INT32: [], _INT64: []}
-        for number, wire_type, value in wire.fields(data, budget):
-            if number == 1:
-                self.sides += wire.integers(wire_type, value, budget)
-            elif number == 2:
-                self.type = wire.signed(value)
-            elif number == 4:
-                floats.append(wire.numbers(value, "<f4"))
-            elif number == 10:
-                doubles.append(wire.numbers(value, "<f8"))
-            elif number in (5, 7):
-                whole[_INT32 if number == 5 else _INT64] += wire.integers(wire_type, value, budget)
-            elif number == 8:
-                self.name = wire.text(value)
-            elif number == 9:
-                self.raw = wire.message(value)
-            elif number == 13 or (number == 14 and value == 1):
-                self.external = True
-        self.parts = {_FLOAT: (floats, "<f4"), _DOUBLE: (doubles, "<f8")}
-        for kind, source, code in ((_INT32, _INT32, "<i4"), (_INT64, _INT64, "<i8"), (_BOOL, _INT32, "|b1")):
-            self.parts[kind] = ([np.array(whole[source]).astype(code)], code)
-
-    def array(self) -> np.ndarray:
-        if self.external:
-            raise FormatError(
-                f"{self.name!r:.100} is in another file; save the model as one file (onnx.save with "
-                "save_as_external_data=False)"
-            )
-        if self.type not in _RAW:
-            raise FormatError(f"{self.name!r:.100} has the type {self.type} where floats belong")
-        if self.raw is not None:
-            flat = wire.numbers(self.raw, _RAW[self.type])
-        elif self.type in self.parts:
-            flat = wire.joined(*self.parts[self.type])
-        else:
-            raise FormatError(f"{self.name!r:.100} does not hold its half precision numbers as raw data")
-        flat = mapped.shaped(self.name, flat, self.sides)
-        return mapped.widened(flat) if self.type == _BFLOAT16 else flat
-
-
-def _node(data: memoryview, budget: wire.Budget) -> Node:
+def _node(data: memoryview, files: DataFiles, budget: wire.Budget) -> Node:
     inputs: List[str] = []
     outputs: List[str] = []
     attributes: Dict[str, Any] = {}
@@ -163,13 +114,13 @@ def _node(data: memoryview, budget: wire.Budget) -> Node:
         elif number in texts:
             texts[number] = wire.text(value)
         elif number == 5:
-            name, content = _attribute(wire.message(value), budget)
+            name, content = _attribute(wire.message(value), files, budget)
             attributes[name] = content
     op = texts[4] if texts[7] in ("", "ai.onnx") else f"{texts[7]}.{texts[4]}"
     return Node(op, texts[3], inputs, outputs, attributes)
 
 
-def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
+def _attribute(data: memoryview, files: DataFiles, budget: wire.Budget) -> Tuple[str, Any]:
     """Return the name and the value of an AttributeProto; the value is None for a kind that no op of the family has."""
     name, kind = "", 0
     content: Any = None
@@ -185,7 +136,7 @@ def _attribute(data: memoryview, budget: wire.Budget) -> Tuple[str, Any]:
         elif number == 4:
             content = wire.text(value)
         elif number == 5:
-            content = _Tensor(wire.message(value), budget)
+            content = Tensor(wire.message(value), files, budget)
         elif number == 7:
             floats.append(wire.numbers(value, "<f4"))
         elif number == 8:
