@@ -6,6 +6,7 @@ file with the file itself. The semantics are those of github.com/onnx/onnx, ``do
 
 from __future__ import annotations
 
+import math
 from typing import Any, Callable, Dict, List, Sequence, Tuple
 
 import numpy as np
@@ -205,10 +206,11 @@ def _gemm(node: Node, inputs: List[Any], opset: int) -> Arrays:
 
 def _softmax(node: Node, inputs: List[Any], opset: int) -> Arrays:
     (x,) = inputs
-    if x.ndim != 2 or attribute(node, "axis", -1 if opset >= 13 else 1) not in (1, -1):
-        raise UnknownOpError("Softmax over another axis than the classes")
-    exponentials = np.exp(x - x.max(axis=1, keepdims=True))
-    return [exponentials / exponentials.sum(axis=1, keepdims=True)]
+    axis = attribute(node, "axis", -1 if opset >= 13 else 1)
+    rows = x if opset >= 13 else x.reshape(math.prod(x.shape[:axis]), -1)  # older ones are over all later axes
+    axis = axis if opset >= 13 else 1
+    exponentials = np.exp(rows - rows.max(axis=axis, keepdims=True))
+    return [(exponentials / exponentials.sum(axis=axis, keepdims=True)).reshape(x.shape)]
 
 
 def _global_average(node: Node, inputs: List[Any], opset: int) -> Arrays:

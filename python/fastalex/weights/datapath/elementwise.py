@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Callable, List, Union
 
 import numpy as np
@@ -16,6 +17,7 @@ from .flow import (
     RefusedError,
     SpatialNormPart,
     Walk,
+    all_channels,
     described,
     is_positive,
     shown_name,
@@ -51,7 +53,12 @@ def leaky_relu(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 def softmax(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     """Add a softmax over the classes."""
     flow = without_gain(flow)
-    if len(flow.shape) != 2 or attribute(node, "axis", -1 if walk.graph.opset >= 13 else 1) not in (1, -1):
+    axis = attribute(node, "axis", -1 if walk.graph.opset >= 13 else 1)
+    rank = len(flow.shape)
+    over_classes = rank == 2 and axis in (1, -1)
+    if rank == 4 and flow.in_classifier and flow.shape[2:] == (1, 1):  # a network of convolutions
+        over_classes = axis == 1 or (axis == -3 and walk.graph.opset >= 13)
+    if not over_classes:
         raise RefusedError("it is not over the classes")
     return flow.through(Step("softmax", shown_name(node), {}))
 
@@ -109,22 +116,34 @@ def negative(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
 
 
 def _is_bias(flow: Flow, constant: Any) -> bool:
+    """Whether a constant has a number for each feature, in the form that broadcasts to ``[N, features]``."""
     sides = list(getattr(constant, "sides", getattr(constant, "shape", ())))
-    return len(flow.sides) == 1 and [side for side in sides if side != 1] == [flow.sides[0]]
+    return len(flow.shape) == 2 and flow.in_place() and sides in ([flow.sides[0]], [1, flow.sides[0]])
 
 
 def _per_output(flow: Flow, values: np.ndarray) -> np.ndarray:
     """Return a broadcast constant as one number for each channel or feature, or as one number for all.
 
+    If values have moved, the numbers are those of the channels that they come from.
+
     :raises RefusedError: if it has another shape.
     """
-    if values.size == 1:
-        return values.reshape(1)
     rank = len(flow.shape)
+    if values.ndim <= rank and values.size == 1:
+        return values.reshape(1)
     sides = (1,) * (rank - values.ndim) + values.shape
-    if values.ndim > rank or sides[1] != flow.sides[0] or values.size != flow.sides[0]:
-        raise RefusedError(f"its constant of shape {list(values.shape)} is not one number for each channel")
-    return values.reshape(-1)
+    if values.ndim <= rank and flow.in_place() and sides[1] == values.size == flow.sides[0]:
+        return values.reshape(-1)
+    fits = len(sides) == rank and all(side in (1, own) for side, own in zip(sides, flow.shape))
+    if fits and not flow.in_place():
+        wide = np.broadcast_to(values, flow.shape)
+        area = max(1, math.prod(flow.sides[1:]))
+        channels = flow.positions // area % flow.sides[0]
+        numbers = np.full(flow.sides[0], values.flat[0])
+        numbers[channels] = wide
+        if (numbers[channels] == wide).all():
+            return numbers
+    raise RefusedError(f"its constant of shape {list(values.shape)} is not one number for each channel")
 
 
 def folded(flow: Flow, factor: np.ndarray, shift: np.ndarray) -> Flow:
@@ -132,7 +151,7 @@ def folded(flow: Flow, factor: np.ndarray, shift: np.ndarray) -> Flow:
 
     :raises RefusedError: if the last layer has no weights, or a number is not finite.
     """
-    flow = without_gain(unmoved(flow))
+    flow = without_gain(all_channels(flow))
     if not flow.last_linear:
         raise RefusedError("it does not follow a layer with weights, into which it could go")
     count = flow.sides[0]
@@ -145,7 +164,7 @@ def folded(flow: Flow, factor: np.ndarray, shift: np.ndarray) -> Flow:
 
 def _carried(flow: Flow, factor: np.ndarray) -> Flow:
     """Carry a factor after an activation on to the next layer with weights."""
-    flow = unmoved(flow)
+    flow = all_channels(flow)
     if not np.isfinite(factor).all():
         raise RefusedError("its numbers are not finite")
     shape = (-1, *[1] * (len(flow.sides) - 1))

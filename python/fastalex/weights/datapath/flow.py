@@ -16,9 +16,9 @@ from ..graph import Graph, Node, attribute, shown
 class Linear:
     """A convolution or fully connected layer, with the operations that are folded into it.
 
-    ``weight`` and ``bias`` (which may be None) are constants of the graph. The layer uses ``weight``, transposed if
-    ``transposed``, with its inputs in the order ``inputs`` and multiplied by ``gain``. Its outputs are multiplied by
-    ``scale``, ``shift`` is added, and those in ``outputs`` are selected.
+    ``weight`` and ``bias`` are constants of the graph; a layer whose ``bias`` is None has a bias of zero. The layer
+    uses ``weight``, transposed if ``transposed``, with its inputs in the order ``inputs`` and multiplied by ``gain``.
+    Its outputs are multiplied by ``scale``, ``shift`` is added, and those in ``outputs`` are selected.
     """
 
     kind: str
@@ -41,7 +41,10 @@ class Linear:
         return dataclasses.replace(self, scale=before * scale, shift=added * scale + shift)
 
     def arrays(self) -> Dict[str, np.ndarray]:
-        """Compute ``weight`` and ``bias``, which are views of the file if nothing is folded in."""
+        """Compute ``weight`` and ``bias``, which are views of the file if nothing is folded in.
+
+        Every layer has a bias, unless its weight is empty and no network can be made of it.
+        """
         weight = self.weight.array()
         if self.transposed:
             weight = weight.T
@@ -63,6 +66,8 @@ class Linear:
         if self.outputs is not None:
             weight = np.ascontiguousarray(weight[self.outputs])
             bias = None if bias is None else bias[self.outputs]
+        if bias is None and weight.size:  # the size of the file bounds the number of outputs
+            bias = np.zeros(len(weight), np.float32)
         return {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
 
 
@@ -127,6 +132,11 @@ class Flow:
         return self.moved.shape[1:] == self.sides and bool((self.moved.reshape(-1) == np.arange(self.moved.size)).all())
 
     @property
+    def in_classifier(self) -> bool:
+        """Whether a fully connected layer came before."""
+        return any(isinstance(layer, Linear) and layer.kind == "fc" for layer in self.layers)
+
+    @property
     def last_linear(self) -> bool:
         """Whether the last layer has weights."""
         return bool(self.layers) and isinstance(self.layers[-1], Linear)
@@ -166,29 +176,6 @@ class RefusedError(Exception):
     """A node is not supported; the message is the reason, as the second half of a sentence."""
 
 
-class Computed:
-    """A small constant that nodes have computed."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        self.values, self.sides = values, list(values.shape)
-
-    def array(self) -> np.ndarray:
-        """Return the values."""
-        return self.values
-
-
-class Transposed:
-    """A stored matrix that a node transposes."""
-
-    def __init__(self, base: Any) -> None:
-        self.base, self.sides = base, list(reversed(base.sides))
-
-    def array(self) -> np.ndarray:
-        """Return a transposed view of the matrix."""
-        matrix: np.ndarray = self.base.array().T
-        return matrix
-
-
 LARGEST_CONSTANT = 1 << 16  # values of a constant that is computed or folded; weights have more and are not computed
 LARGEST_DEPTH = 200  # layers
 LARGEST_MOVED = 1 << 24  # values whose positions are tracked, 64 MiB
@@ -217,14 +204,22 @@ def described(node: Node) -> str:
     return f"its layer '{shown_name(node)}' ({shown(str(attribute(node, 'type', node.op)))})"
 
 
+def all_channels(flow: Flow) -> Flow:
+    """Return ``flow`` after checking that no normalization of a part of the channels is unfinished.
+
+    :raises RefusedError: if there is one.
+    """
+    if flow.columns is not None:
+        raise RefusedError("it reads a part of the channels")
+    return flow
+
+
 def unmoved(flow: Flow) -> Flow:
     """Return ``flow`` after checking that it has all channels, with no value moved.
 
     :raises RefusedError: if it has not.
     """
-    if flow.columns is not None:
-        raise RefusedError("it reads a part of the channels")
-    if not flow.in_place():
+    if not all_channels(flow).in_place():
         raise RefusedError(f"the values before it are moved by {flow.mover} in a way that no network of the family has")
     return flow
 

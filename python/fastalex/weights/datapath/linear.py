@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, List, Optional
 
 import numpy as np
 
+from ...networks.architecture import GROUPED
 from ..graph import Node, attribute, optional_input, whole, wholes
-from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, rounding_of, shown_name
+from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, rounding_of, shown_name, unmoved
 from .pooling import adaptive_by_products
+from .stored import reshaped
 
 
 def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
@@ -24,6 +27,8 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     require_explicit_pads(node, pads)
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
+    if _covers_the_map(flow, weight, groups, pads):
+        return _fully_connected_by_conv(walk, node, flow, Linear("fc", shown_name(node), weight, bias, {}))
     if len(set(strides)) != 1 or len(pads) != 4 or len(set(pads[:2])) != 1:
         raise RefusedError(f"it has strides {strides[:8]} and pads {pads[:8]}")
     stride, pad, sides = strides[0], pads[0], []
@@ -46,6 +51,22 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         gain = _grouped(gain, groups)
     layer = Linear("conv", shown_name(node), weight, bias, options, inputs=channels, gain=gain)
     return dataclasses.replace(flow, gain=None).after(layer, (weight.sides[0], *sides))
+
+
+def _covers_the_map(flow: Flow, weight: Any, groups: int, pads: List[int]) -> bool:
+    """Whether a convolution after those of the family reads the whole map at once, as a fully connected layer does."""
+    convolutions = sum(isinstance(layer, Linear) and layer.kind == "conv" for layer in flow.layers)
+    whole_map = list(flow.sides[1:]) == list(weight.sides[2:]) and not any(pads)
+    return convolutions >= len(GROUPED) and groups == 1 and whole_map
+
+
+def _fully_connected_by_conv(walk: Walk, node: Node, flow: Flow, layer: Linear) -> Flow:
+    """Add a fully connected layer that is written as a convolution with a window of the whole map."""
+    outputs, features = layer.weight.sides[0], math.prod(layer.weight.sides[1:])
+    layer = dataclasses.replace(layer, weight=reshaped(layer.weight, (outputs, features), walk.graph.opset))
+    flat = dataclasses.replace(unmoved(flow), moved=flow.positions.reshape(flow.batch, -1))
+    flow = _fully_connected(flat, layer, features)
+    return dataclasses.replace(flow, sides=(outputs, 1, 1))
 
 
 def _bias(walk: Walk, node: Node, inputs: List[Any]) -> Any:

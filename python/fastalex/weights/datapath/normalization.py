@@ -10,7 +10,7 @@ import numpy as np
 from ..graph import Node, attribute, whole, wholes
 from ..steps import Step
 from .elementwise import folded
-from .flow import Flow, RefusedError, SpatialNormPart, Walk, shown_name, small_array, without_gain
+from .flow import Flow, RefusedError, SpatialNormPart, Walk, shown_name, small_array, unmoved, without_gain
 
 
 def lrn(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
@@ -35,7 +35,7 @@ def batch_normalization(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -
         raise RefusedError("it is in training mode")
     scale, shift, mean, variance = (np.asarray(small_array(value), np.float64).reshape(-1) for value in inputs[1:5])
     factor = scale / np.sqrt(variance + attribute(node, "epsilon", 1e-5))
-    return folded(flow, factor, shift - mean * factor)
+    return folded(unmoved(flow), factor, shift - mean * factor)
 
 
 #: Ops of a normalization within a channel -> the stage that they follow and the stage that they produce.

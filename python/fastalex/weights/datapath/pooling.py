@@ -59,17 +59,22 @@ def average_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     flow = unmoved(flow)
     kernel = wholes(node, "kernel_shape", ())
     pads, strides = wholes(node, "pads", [0]), wholes(node, "strides", [1, 1])
-    if set(kernel) == {1} and set(strides) == {1} and not any(pads):
+    if set(kernel) == {1} and not any(pads) and (set(strides) == {1} or _is_done(flow)):
         return flow  # PyTorch's export of the adaptive pool at the network's own input size
     if list(kernel) == list(flow.sides[1:]) and not any(pads):
         return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
     raise RefusedError("the family has only an adaptive average pool")
 
 
+def _is_done(flow: Flow) -> bool:
+    """Whether the map is the 1 x 1 of a fully connected layer, which a pool over the whole map does not change."""
+    return flow.in_classifier and flow.sides[1:] == (1, 1)
+
+
 def global_average(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     """Add an average pool over the whole map."""
     flow = unmoved(flow)
-    return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+    return flow if _is_done(flow) else flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
 
 
 def reduce_mean(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
@@ -79,7 +84,9 @@ def reduce_mean(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     rank = len(flow.shape)
     if axes is None or rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
         raise RefusedError("it does not average over a whole map")
-    result = flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+    result = flow
+    if not _is_done(flow):
+        result = flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
     if whole(node, "keepdims", 1):
         return result
     return dataclasses.replace(result, moved=result.positions.reshape(result.batch, -1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -16,12 +15,10 @@ from ..steps import Step
 from .elementwise import activation, arithmetic, cast, dropout, leaky_relu, negative, softmax
 from .flow import (
     LARGEST_CONSTANT,
-    Computed,
     Flow,
     Linear,
     RefusedError,
     SpatialNormPart,
-    Transposed,
     Unknown,
     alike,
     described,
@@ -31,6 +28,7 @@ from .linear import conv, gemm, matmul
 from .normalization import batch_normalization, lrn, spatial_norm
 from .pooling import average_pool, global_average, max_pool, reduce_mean
 from .room import require_room
+from .stored import REARRANGING, Computed, Rearranged, count
 
 #: Sides to try for a picture of unknown size: those of the family first, then other usual ones.
 SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
@@ -188,19 +186,20 @@ class Walk:
     def computed(self, node: Node, inputs: List[Any]) -> List[Any]:
         """Compute a node that does not depend on the picture.
 
-        Shapes and small constants go through the interpreter, weights are passed on unchanged.
+        Shapes and small constants go through the interpreter, weights are passed on with the axes they are used with.
         """
         if node.op == "Constant" and hasattr(node.attributes.get("value"), "array"):
             return [node.attributes["value"]]
         if node.op in ("Identity", "Dropout") and not isinstance(inputs[0], np.ndarray):
             return [inputs[0]] * len(node.outputs)
         stored = [value for value in inputs if not isinstance(value, np.ndarray) and value is not None]
-        large = [constant for constant in stored if math.prod(constant.sides) > LARGEST_CONSTANT]
-        if node.op == "Transpose" and large and len(large[0].sides) == 2:
-            return [Transposed(large[0])]
-        if large:
+        large = [constant for constant in stored if count(constant) > LARGEST_CONSTANT]
+        rearranges = node.op in REARRANGING and len(large) == 1 and large[0] is inputs[0]
+        if large and not rearranges:
             raise RefusedError("it computes weights, which must be stored")
-        values = [value.array() if hasattr(value, "array") else value for value in inputs]
+        values = [value.array() if hasattr(value, "array") else value for value in inputs[rearranges:]]
+        if rearranges:
+            return [Rearranged(large[0], node, values, self.graph.opset)]
         require_room(node, values, LARGEST_CONSTANT)
         return interpreter.evaluate(node, values, self.graph.opset)
 
@@ -285,15 +284,23 @@ def _result(sides: Tuple[int, ...], flow: Flow, by_place: bool) -> Result:
     return result
 
 
+def _is_vector(flow: Flow) -> bool:
+    """Whether there is a value for each class: ``[N, classes]``, or a map of 1 x 1 of a network of convolutions."""
+    if len(flow.shape) == 2:
+        return True
+    return len(flow.shape) == 4 and flow.sides[1:] == (1, 1) and flow.in_classifier and max(flow.shape[2:]) == 1
+
+
 def _ended(flow: Flow) -> Tuple[Any, ...]:
     """Return the layers, with an order of the classes folded into the last layer with weights."""
     layers = list(flow.layers)
-    if flow.gain is not None or flow.columns is not None or len(flow.shape) != 2:
+    if flow.gain is not None or flow.columns is not None or not _is_vector(flow):
         raise FormatError("its result is not one value for each class")
     if flow.moved is None:
         return tuple(layers)
     if flow.shape[0] != flow.batch:
         raise FormatError(f"its result has {flow.shape[0]} rows for {flow.batch} pictures")
+    flow = dataclasses.replace(flow, moved=flow.positions.reshape(flow.batch, -1))
     order = flow.positions[0]
     if not alike(flow, order):
         raise FormatError("its result mixes the images of a batch")
