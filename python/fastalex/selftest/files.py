@@ -68,9 +68,10 @@ def _expected(graph: Graph, variant: Variant, size: int) -> Tuple[np.ndarray, np
 
 
 def _run_graph(graph: Graph, x: np.ndarray) -> np.ndarray:
-    """Return the graph's result for ``x``; that of a network of convolutions is a map of 1 x 1, and is flattened."""
-    result = interpreter.run(graph, x)
-    return result.reshape(len(result), -1) if result.ndim == 4 and max(result.shape[2:]) == 1 else result
+    """Return the graph's result for ``x``, ``[N, C, H, W]``; a map of 1 x 1, from convolutions alone, is flattened."""
+    result = interpreter.run(graph, x.transpose(0, 2, 3, 1) if graph.channels_last else x)
+    flat = result.ndim == 4 and sorted(result.shape[1:])[:2] == [1, 1]
+    return result.reshape(len(result), -1) if flat else result
 
 
 def _random_images(batch: int, variant: Variant, size: int) -> np.ndarray:

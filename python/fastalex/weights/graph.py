@@ -32,6 +32,7 @@ class Graph(NamedTuple):
     * ``opset``: version of ONNX's operators.
     * ``any_size``: whether the file allows pictures of any height and width.
     * ``floats``: whether the picture's values are floats.
+    * ``channels_last``: whether the picture is given as (batch, height, width, channels). ``shape`` is not.
     """
 
     nodes: List[Node]
@@ -42,6 +43,7 @@ class Graph(NamedTuple):
     opset: int = 13
     any_size: bool = False
     floats: bool = True
+    channels_last: bool = False
 
 
 def attribute(node: Node, key: str, default: Any) -> Any:

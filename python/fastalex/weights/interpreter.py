@@ -26,7 +26,9 @@ class UnknownOpError(Exception):
 
 
 def run(graph: Graph, x: np.ndarray) -> np.ndarray:
-    """Compute ``graph`` for pictures ``x``, float32 ``[N, C, H, W]``. Values are freed after their last use.
+    """Compute ``graph`` for pictures ``x``, float32. Values are freed after their last use.
+
+    ``x`` is ``[N, C, H, W]``, or ``[N, H, W, C]`` if the graph takes the channels last.
 
     :raises UnknownOpError: if the result needs an op that is not in :data:`OPS`.
     """
@@ -80,11 +82,20 @@ def _value(graph: Graph, values: Dict[str, np.ndarray], name: str) -> Any:
 # Layers -------------------------------------------------------------------------------------------------------------
 
 
-def _pads(node: Node) -> Tuple[int, int, int, int]:
-    """Return the padding (top, left, bottom, right)."""
-    if attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise UnknownOpError(f"{node.op} with auto_pad={node.attributes['auto_pad']}")
-    top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
+def _pads(node: Node, sides: Sequence[int], kernel: Sequence[int]) -> Tuple[int, int, int, int]:
+    """Return the padding (top, left, bottom, right) of a map of ``sides``."""
+    kind = attribute(node, "auto_pad", "NOTSET")
+    if kind in ("NOTSET", "VALID"):
+        top, left, bottom, right = attribute(node, "pads", [0, 0, 0, 0])
+    elif kind in ("SAME_UPPER", "SAME_LOWER"):
+        strides = attribute(node, "strides", [1, 1])
+        totals = []
+        for side, size, stride in zip(sides, kernel, strides):
+            totals.append(max((-(-side // stride) - 1) * stride + size - side, 0))
+        less, more = [total // 2 for total in totals], [total - total // 2 for total in totals]
+        (top, left), (bottom, right) = (less, more) if kind == "SAME_UPPER" else (more, less)
+    else:
+        raise UnknownOpError(f"{node.op} with auto_pad={kind}")
     return top, left, bottom, right
 
 
@@ -100,9 +111,9 @@ def _conv(node: Node, inputs: List[Any], opset: int) -> Arrays:
     groups, strides = attribute(node, "group", 1), attribute(node, "strides", [1, 1])
     if set(attribute(node, "dilations", [1])) != {1}:
         raise UnknownOpError("Conv with dilations")
-    top, left, bottom, right = _pads(node)
-    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
     kernel = weight.shape[2:]
+    top, left, bottom, right = _pads(node, x.shape[2:], kernel)
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
     counts = [(x.shape[2 + i] - kernel[i]) // strides[i] + 1 for i in range(2)]
     out = np.empty((len(x), len(weight), *counts), np.float32)
     inner, outer = x.shape[1] // groups, len(weight) // groups
@@ -123,7 +134,7 @@ def _max_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
     kernel, strides = node.attributes["kernel_shape"], attribute(node, "strides", [1, 1])
     if set(attribute(node, "dilations", [1])) != {1}:
         raise UnknownOpError("MaxPool with dilations")
-    top, left, bottom, right = _pads(node)
+    top, left, bottom, right = _pads(node, x.shape[2:], kernel)
     counts, ends = [], []
     for side, before, after, size, stride in zip(x.shape[2:], (top, left), (bottom, right), kernel, strides):
         room = side + before + after - size
@@ -139,7 +150,7 @@ def _max_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
 def _average_pool(node: Node, inputs: List[Any], opset: int) -> Arrays:
     (x,) = inputs
     kernel, strides = node.attributes["kernel_shape"], attribute(node, "strides", [1, 1])
-    top, left, bottom, right = _pads(node)
+    top, left, bottom, right = _pads(node, x.shape[2:], kernel)
     if attribute(node, "ceil_mode", 0):
         raise UnknownOpError("AveragePool with ceil_mode")
 

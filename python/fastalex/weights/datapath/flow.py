@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple
 
 import numpy as np
 
-from ..graph import Graph, Node, attribute, shown
+from ..graph import Graph, Node, attribute, shown, wholes
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,13 @@ class Flow:
         if count > LARGEST_MOVED:
             raise RefusedError(f"it moves {count} values, more than a network of the family has")
         return np.arange(count, dtype=np.int32).reshape(self.shape)
+
+    def channels_last(self) -> bool:
+        """Whether the values are a map ``[N, height, width, channels]``, otherwise in place."""
+        if self.moved is None or len(self.sides) != 3 or self.moved.ndim != 4:
+            return False
+        turned = self.moved.transpose(0, 3, 1, 2)
+        return dataclasses.replace(self, moved=turned).in_place()
 
     def in_place(self) -> bool:
         """Whether every value is where the last layer has put it."""
@@ -261,11 +268,23 @@ def rounding_of(counts: Sequence[int], rooms: Sequence[int], stride: int, proble
     return kinds.pop() if kinds else None
 
 
-def require_explicit_pads(node: Node, pads: List[int]) -> None:
-    """Check that the padding does not depend on the size of the picture, and that its attributes agree.
+def pads_of(walk: Walk, node: Node, sides: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> List[int]:
+    """Return the padding ``[top, left, bottom, right]`` of a window that moves over a map of ``sides``.
 
-    :raises RefusedError: if it does, or they do not.
+    :raises RefusedError: if it depends on the size of the picture and that is not fixed, or its attributes contradict
+        each other.
     """
+    pads = wholes(node, "pads", [0, 0, 0, 0])
     kind = attribute(node, "auto_pad", "NOTSET")
-    if kind not in ("NOTSET", "VALID") or (kind == "VALID" and any(pads)):
+    if kind not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER") or (kind != "NOTSET" and any(pads)):
         raise RefusedError(f"auto_pad={kind:.20}; export it with pads")
+    if not kind.startswith("SAME"):
+        return pads
+    if walk.graph.any_size and set(strides) != {1}:
+        raise RefusedError(f"auto_pad={kind}, and the size of the picture is not fixed; export it with a fixed size")
+    totals = []
+    for side, size, stride in zip(sides, kernel, strides):
+        totals.append(max((-(-side // stride) - 1) * stride + size - side, 0))
+    halves = [total // 2 for total in totals]
+    rests = [total - half for total, half in zip(totals, halves)]
+    return halves + rests if kind == "SAME_UPPER" else rests + halves

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...networks.architecture import GROUPED
 from ..graph import Node, attribute, optional_input, whole, wholes
-from .flow import Flow, Linear, RefusedError, Walk, alike, require_explicit_pads, rounding_of, shown_name, unmoved
+from .flow import Flow, Linear, RefusedError, Walk, alike, pads_of, rounding_of, shown_name, unmoved
 from .pooling import adaptive_by_products
 from .stored import reshaped
 
@@ -23,8 +23,8 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
         raise RefusedError(f"its kernel {list(weight.sides)[2:6]} is not square")
     channels = _channel_order(flow)
     kernel, groups = weight.sides[2], whole(node, "group", 1)
-    strides, pads = wholes(node, "strides", [1, 1]), wholes(node, "pads", [0, 0, 0, 0])
-    require_explicit_pads(node, pads)
+    strides = wholes(node, "strides", [1, 1])
+    pads = pads_of(walk, node, flow.sides[1:], weight.sides[2:], strides)
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
     if _covers_the_map(flow, weight, groups, pads):

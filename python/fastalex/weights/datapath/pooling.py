@@ -15,8 +15,9 @@ from .flow import (
     Flow,
     RefusedError,
     Walk,
+    described,
     is_positive,
-    require_explicit_pads,
+    pads_of,
     rounding_of,
     shown_name,
     unmoved,
@@ -30,8 +31,7 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     if not is_positive(flow.gain) or (flow.gain is not None and flow.gain.shape[1:] != (1, 1)):
         without_gain(flow)
     kernel, strides = wholes(node, "kernel_shape", ()), wholes(node, "strides", [1, 1])
-    pads = wholes(node, "pads", [0, 0, 0, 0])
-    require_explicit_pads(node, pads)
+    pads = pads_of(walk, node, flow.sides[1:], kernel, strides)
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
     if len(set(kernel)) != 1 or len(set(strides)) != 1 or len(pads) != 4 or pads[:2] != [0, 0]:
@@ -58,12 +58,18 @@ def average_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     """Add an average pool over the whole map; one over single values does nothing."""
     flow = unmoved(flow)
     kernel = wholes(node, "kernel_shape", ())
-    pads, strides = wholes(node, "pads", [0]), wholes(node, "strides", [1, 1])
+    strides = wholes(node, "strides", [1, 1])
+    pads = pads_of(walk, node, flow.sides[1:], kernel, strides)
     if set(kernel) == {1} and not any(pads) and (set(strides) == {1} or _is_done(flow)):
         return flow  # PyTorch's export of the adaptive pool at the network's own input size
     if list(kernel) == list(flow.sides[1:]) and not any(pads):
-        return flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+        return flow.after(_over_the_map(node), (flow.sides[0], 1, 1))
     raise RefusedError("the family has only an adaptive average pool")
+
+
+def _over_the_map(node: Node) -> Step:
+    """Return an average pool to a single value."""
+    return Step("avgpool", shown_name(node), {"out": 1})
 
 
 def _is_done(flow: Flow) -> bool:
@@ -74,22 +80,24 @@ def _is_done(flow: Flow) -> bool:
 def global_average(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     """Add an average pool over the whole map."""
     flow = unmoved(flow)
-    return flow if _is_done(flow) else flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
+    return flow if _is_done(flow) else flow.after(_over_the_map(node), (flow.sides[0], 1, 1))
 
 
 def reduce_mean(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     """Add a mean over height and width, an average pool over the whole map."""
-    flow = unmoved(flow)
+    last = flow.channels_last()
+    flow = flow if last else unmoved(flow)
     axes = interpreter.axes(node, [value.array() if hasattr(value, "array") else value for value in inputs])
     rank = len(flow.shape)
-    if axes is None or rank != 4 or sorted(axis % rank for axis in axes) != [2, 3]:
+    if axes is None or rank != 4 or sorted(axis % rank for axis in axes) != ([1, 2] if last else [2, 3]):
         raise RefusedError("it does not average over a whole map")
-    result = flow
-    if not _is_done(flow):
-        result = flow.after(Step("avgpool", shown_name(node), {"out": 1}), (flow.sides[0], 1, 1))
-    if whole(node, "keepdims", 1):
+    result = flow if _is_done(flow) else flow.after(_over_the_map(node), (flow.sides[0], 1, 1))
+    shape = (result.batch, result.sides[0]) if not whole(node, "keepdims", 1) else (result.batch, *result.sides)
+    if last and whole(node, "keepdims", 1):
+        shape = (result.batch, 1, 1, result.sides[0])
+    if shape == result.shape:
         return result
-    return dataclasses.replace(result, moved=result.positions.reshape(result.batch, -1))
+    return dataclasses.replace(result, moved=result.positions.reshape(shape), mover=described(node)[len("its ") :])
 
 
 def adaptive_by_products(node: Node, flow: Flow, inputs: List[Any]) -> Flow:

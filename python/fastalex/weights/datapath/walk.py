@@ -113,9 +113,11 @@ class Walk:
     def __init__(self, graph: Graph, sides: Tuple[int, ...]) -> None:
         self.graph = graph
         batch = sides[0] if 0 < sides[0] <= LARGEST_BATCH else BATCH
-        self.values: Dict[str, Any] = {
-            graph.input: Flow((), batch, (max(sides[1], 1), *sides[2:]), whole=not graph.floats)
-        }
+        picture = Flow((), batch, (max(sides[1], 1), *sides[2:]), whole=not graph.floats)
+        if graph.channels_last:
+            moved = picture.positions.transpose(0, 2, 3, 1)
+            picture = dataclasses.replace(picture, moved=moved, mover="the order of the input's axes")
+        self.values: Dict[str, Any] = {graph.input: picture}
         self.owners: Dict[int, str] = {}  # id of a parameter -> name of the node that uses it
         self.room = LARGEST_TOTAL
 
@@ -288,7 +290,12 @@ def _is_vector(flow: Flow) -> bool:
     """Whether there is a value for each class: ``[N, classes]``, or a map of 1 x 1 of a network of convolutions."""
     if len(flow.shape) == 2:
         return True
-    return len(flow.shape) == 4 and flow.sides[1:] == (1, 1) and flow.in_classifier and max(flow.shape[2:]) == 1
+    return (
+        len(flow.shape) == 4
+        and flow.sides[1:] == (1, 1)
+        and flow.in_classifier
+        and sorted(flow.shape[1:])[:2] == [1, 1]
+    )
 
 
 def _ended(flow: Flow) -> Tuple[Any, ...]:

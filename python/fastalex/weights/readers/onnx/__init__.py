@@ -7,7 +7,7 @@ the fp32 file that they were made from is more accurate, and ``fc_weights="int8"
 
 from __future__ import annotations
 
-from typing import Any, BinaryIO, Dict, List, Optional, Tuple
+from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -18,9 +18,11 @@ from ...steps import Step
 from .. import mapped
 from .. import protobuf_wire as wire
 from .external import DataFiles
+from .fused import standard
 from .tensors import BFLOAT16, DOUBLE, FLOAT, FLOAT16, Tensor
 
 _FLOATS = (0, FLOAT, FLOAT16, DOUBLE, BFLOAT16)  # 0 for a type that is not stated
+_CHANNELS = (1, 3)  # of a picture
 _INTS = 7  # AttributeProto.AttributeType
 _QUANTIZED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
@@ -79,8 +81,24 @@ def _graph(data: memoryview, opset: int, files: DataFiles, budget: wire.Budget) 
         raise FormatError("it has no output")
     name, kind, sides = pictures[0]
     shape = tuple(max(side, 0) for side in sides)
+    channels_last = _is_channels_last(shape, [node for node in nodes if name in node.inputs])
+    if channels_last:
+        shape = (shape[0], shape[3], *shape[1:3])
     any_size = len(shape) == 4 and min(shape[2:]) == 0
-    return Graph(nodes, tensors, name, shape, outputs[0], opset, any_size, kind in _FLOATS)
+    return Graph(standard(nodes), tensors, name, shape, outputs[0], opset, any_size, kind in _FLOATS, channels_last)
+
+
+def _is_channels_last(shape: Sequence[int], readers: Sequence[Node]) -> bool:
+    """Whether the picture is given with the channels last, as TensorFlow and Keras have it.
+
+    :param readers: the nodes that read it, which decide if its shape does not.
+    """
+    if len(shape) != 4 or shape[1] in _CHANNELS:
+        return False
+    if shape[3] or shape[1]:
+        return shape[3] in _CHANNELS
+    turned = [node for node in readers if node.op == "Transpose" and node.attributes.get("perm") == [0, 3, 1, 2]]
+    return bool(readers) and len(turned) == len(readers)
 
 
 def _opset(data: memoryview, budget: wire.Budget) -> int:
