@@ -85,10 +85,14 @@ class Net:
         return made
 
 
-def load(folder: Any, model: Any, **options: Any) -> AlexNet:
+def saved(folder: Any, model: Any) -> Any:
     path = folder / "net.onnx"
     path.write_bytes(model.SerializeToString())
-    return AlexNet(weights=path, device="cpu", threads=1, **options)
+    return path
+
+
+def load(folder: Any, model: Any, **options: Any) -> AlexNet:
+    return AlexNet(weights=saved(folder, model), device="cpu", threads=1, **options)
 
 
 def equal(folder: Any, model: Any, sides: Sequence[int] = (2, 3, 224, 224), channels_last: bool = False) -> AlexNet:

@@ -3,6 +3,8 @@ transposes around every layer or with those that its optimizer leaves."""
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -213,6 +215,16 @@ def test_numbers_that_are_not_those_of_channels(tmp_path):
     net.blocks(after=lambda index: index == 2 and net.add("Mul", net.rng.uniform(0.5, 1.5, (13, 1)).astype(np.float32)))
     net.dense()
     refused(tmp_path, net, r"\(Mul\): its constant of shape \[13, 1\] is not one number for each channel")
+
+
+def test_many_sums_with_channels_last_are_bounded(tmp_path):
+    net = Keras(size=1600)
+    net.convolution(net.convs[0], kernel_shape=[11, 11], strides=[4, 4])
+    for _ in range(2000):
+        net.add("Add", net.convs[0].bias)
+    start = time.perf_counter()
+    refused(tmp_path, net, "too often")
+    assert time.perf_counter() - start < 5
 
 
 def test_a_transpose_of_height_and_width_is_refused(tmp_path):

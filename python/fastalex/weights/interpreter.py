@@ -228,8 +228,14 @@ def _global_average(node: Node, inputs: List[Any], opset: int) -> Arrays:
     return [inputs[0].mean(axis=(2, 3), keepdims=True, dtype=np.float32)]
 
 
-def _reduce_mean(node: Node, inputs: List[Any], opset: int) -> Arrays:
-    return [inputs[0].mean(axis=axes(node, inputs), keepdims=bool(attribute(node, "keepdims", 1)))]
+def _reduction(function: Callable[..., Any]) -> Callable[[Node, List[Any], int], Arrays]:
+    def compute(node: Node, inputs: List[Any], opset: int) -> Arrays:
+        over = axes(node, inputs) or None  # none is all of them
+        if over is None and attribute(node, "noop_with_empty_axes", 0):
+            return [inputs[0]]
+        return [function(inputs[0], axis=over, keepdims=bool(attribute(node, "keepdims", 1)))]
+
+    return compute
 
 
 def _relu(node: Node, inputs: List[Any], opset: int) -> Arrays:
@@ -340,6 +346,13 @@ def _gather(node: Node, inputs: List[Any], opset: int) -> Arrays:
     return [np.take(inputs[0], np.asarray(inputs[1]).astype(np.int64), attribute(node, "axis", 0))]
 
 
+def _gather_nd(node: Node, inputs: List[Any], opset: int) -> Arrays:
+    x, indices = inputs
+    if attribute(node, "batch_dims", 0):
+        raise UnknownOpError("GatherND with batch_dims")
+    return [x[tuple(np.moveaxis(np.asarray(indices).astype(np.int64), -1, 0))]]
+
+
 def _split(node: Node, inputs: List[Any], opset: int) -> Arrays:
     x = inputs[0]
     axis = attribute(node, "axis", 0)
@@ -404,6 +417,7 @@ OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "Dropout": _dropout,
     "Flatten": _flatten,
     "Gather": _gather,
+    "GatherND": _gather_nd,
     "Gemm": _gemm,
     "GlobalAveragePool": _global_average,
     "Identity": lambda node, inputs, opset: [inputs[0]],
@@ -414,7 +428,8 @@ OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "Mul": _binary(np.multiply),
     "Neg": lambda node, inputs, opset: [-inputs[0]],
     "Pow": _binary(np.power),
-    "ReduceMean": _reduce_mean,
+    "ReduceMean": _reduction(np.mean),
+    "ReduceSum": _reduction(np.sum),
     "Relu": _relu,
     "Reshape": _reshape,
     "Shape": _shape,
@@ -427,4 +442,5 @@ OPS: Dict[str, Callable[[Node, List[Any], int], Arrays]] = {
     "Tanh": lambda node, inputs, opset: [np.tanh(inputs[0])],
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Where": lambda node, inputs, opset: [np.where(*inputs)],
 }

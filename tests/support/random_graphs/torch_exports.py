@@ -176,7 +176,7 @@ def _case(seed: int, draft: Draft, exporter: str, oddities: Tuple[Oddity, ...]) 
         cases.check_alive(logits.numpy())
         low, high = OPSETS[exporter]
         opset = int(rng.integers(low, high + 1))
-        data = _exported(nn.Sequential(*body, *head).eval(), x, exporter, opset, draft.dynamic)
+        data = exported(nn.Sequential(*body, *head).eval(), x, exporter, opset, draft.dynamic)
     finally:
         torch.set_num_threads(threads)
     tolerance = cases.tolerance_of(products, sides, draft.slope * float(logits.abs().max()))
@@ -198,7 +198,7 @@ def _label(module: nn.Module) -> str:
 _USUAL = ("padding=0", "dilation=1", "ceil_mode=False", "bias=True", "inplace=False", "track_running_stats=True")
 
 
-def _exported(net: nn.Module, x: np.ndarray, exporter: str, opset: int, dynamic: bool) -> bytes:
+def exported(net: nn.Module, x: np.ndarray, exporter: str, opset: int, dynamic: bool) -> bytes:
     """The file's bytes. :raises Impossible: if the exporter does not have an operation."""
     given = torch.from_numpy(x)
     with tempfile.TemporaryDirectory() as folder, _quiet():

@@ -26,6 +26,7 @@ from .flow import (
     without_gain,
 )
 
+_PASSES = 4  # over the positions of the values, to find the number of each channel
 _SCALED = ("relu", "leaky_relu")  # functions with f(g x) = g f(x) for g > 0
 
 
@@ -94,6 +95,8 @@ def arithmetic(word: str) -> Callable[[Walk, Node, Flow, List[Any]], Union[Flow,
                 layer = dataclasses.replace(layer, bias=walk.once(constant, node))
                 return dataclasses.replace(flow, layers=(*flow.layers[:-1], layer))
         values = np.asarray(small_array(constant), np.float64)
+        if flow.moved is not None:
+            walk.charge(_PASSES * flow.moved.size)
         if word == "Div" and not first:
             raise RefusedError("it divides by a value that depends on the picture")
         per_output = _per_output(flow, values)

@@ -178,6 +178,9 @@ class Walk(Protocol):
     def once(self, constant: Any, node: Node) -> Any:
         """Return a parameter of ``node``, which no other layer may use."""
 
+    def charge(self, count: int) -> None:
+        """Count ``count`` values that a node reads or writes."""
+
 
 class RefusedError(Exception):
     """A node is not supported; the message is the reason, as the second half of a sentence."""

@@ -12,9 +12,11 @@ from .flow import RefusedError
 
 #: Ops that compute shapes and small constants, or move values.
 OPS = frozenset(
-    "Add Cast Concat Constant ConstantOfShape Div Flatten Gather Identity Mul Neg Pow Reshape Shape Slice Split Squeeze"
-    " Sub Transpose Unsqueeze".split()
+    "Add AveragePool Cast Concat Constant ConstantOfShape Div Flatten Gather GatherND Identity Mul Neg Pow ReduceMean"
+    " ReduceSum Reshape Shape Slice Split Squeeze Sub Transpose Unsqueeze Where".split()
 )
+#: Ops that only move values, so that they can be applied to the indices of the values.
+MOVES = frozenset("Concat Flatten Gather GatherND Identity Reshape Slice Split Squeeze Transpose Unsqueeze".split())
 
 MOST_AXES = 64  # the most dimensions that numpy allows
 
@@ -40,7 +42,7 @@ def _count(node: Node, arrays: List[np.ndarray]) -> int:
     """Return an upper bound of the number of values of each result."""
     if not arrays:
         return 0
-    if node.op in ("Add", "Div", "Mul", "Pow", "Sub"):
+    if node.op in ("Add", "Div", "Mul", "Pow", "Sub", "Where"):
         ranks = max(array.ndim for array in arrays)
         padded = [(1,) * (ranks - array.ndim) + array.shape for array in arrays]
         return math.prod(max(sides) for sides in zip(*padded))
@@ -52,4 +54,8 @@ def _count(node: Node, arrays: List[np.ndarray]) -> int:
         axis = attribute(node, "axis", 0) % max(arrays[0].ndim, 1)
         side: int = max(arrays[0].shape[axis : axis + 1] or (1,))
         return arrays[0].size // side * arrays[1].size
+    if node.op == "GatherND":
+        depth = (arrays[1].shape or (1,))[-1]
+        values: int = arrays[1].size // max(depth, 1) * math.prod(arrays[0].shape[depth:])
+        return values
     return arrays[0].size

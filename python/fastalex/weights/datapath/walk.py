@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
@@ -12,6 +13,7 @@ from .. import interpreter
 from ..errors import FormatError
 from ..graph import Graph, Node, shown
 from ..steps import Step
+from .averages import Averages, begun, continued
 from .elementwise import activation, arithmetic, cast, dropout, leaky_relu, negative, softmax
 from .flow import (
     LARGEST_CONSTANT,
@@ -27,19 +29,16 @@ from .flow import (
 from .linear import conv, gemm, matmul
 from .normalization import batch_normalization, lrn, spatial_norm
 from .pooling import average_pool, global_average, max_pool, reduce_mean
-from .room import require_room
+from .room import MOVES, require_room
 from .stored import REARRANGING, Computed, Rearranged, count
 
 #: Sides to try for a picture of unknown size: those of the family first, then other usual ones.
 SIZES = (224, 227, 131, 256, 128, 192, 160, 96, 64, 299, 112)
 LARGEST_BATCH = 16  # pictures; a file's fixed batch is used up to this size
 BATCH = 2  # pictures, for a file with a larger batch or one that is not fixed
-LARGEST_TOTAL = 1 << 28  # values that all nodes together may move
+LARGEST_TOTAL = 1 << 28  # values that all nodes together may read and write to move them
 LARGEST_SIDE = 1 << 20  # of a parameter
-#: Ops that only move values, so that they can be applied to the indices of the values.
-MOVES = frozenset(
-    ("Concat", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
-)
+SMALL_RESULT = 1 << 20  # values that a node may move, however few there were before
 
 
 HANDLERS: Dict[str, Callable[[Any, Node, Flow, List[Any]], Union[Flow, SpatialNormPart]]] = {
@@ -138,6 +137,8 @@ class Walk:
         result = self.value(self.graph.output)
         if isinstance(result, Unknown):
             raise FormatError(result.why)
+        if isinstance(result, Averages):
+            raise FormatError(result.why)
         if isinstance(result, SpatialNormPart):
             raise FormatError(f"{result.begun_by}: it multiplies the values with themselves")
         if not isinstance(result, Flow):
@@ -162,6 +163,8 @@ class Walk:
         try:
             if any(isinstance(value, SpatialNormPart) for value in inputs):
                 return [spatial_norm(node, inputs)]
+            if any(isinstance(value, Averages) for value in inputs):
+                return self.averaged(node, inputs)
             if not flows:
                 return self.computed(node, inputs)
             if node.op == "Shape":
@@ -170,10 +173,7 @@ class Walk:
                 raise RefusedError("it computes with whole numbers, which a network of the family does not")
             if node.op in MOVES:
                 return self.moved(node, inputs, flows)
-            handler = HANDLERS.get(node.op)
-            if handler is None:
-                return [Unknown(f"{described(node)} has no place in a network of the family")] * len(node.outputs)
-            return [handler(self, node, flows[0], inputs)]
+            return self.handled(node, inputs, flows[0])
         except RefusedError as problem:
             reason = Unknown(f"{described(node)}: {problem}")
         except interpreter.UnknownOpError as problem:
@@ -184,6 +184,25 @@ class Walk:
             message = shown(" ".join(str(problem).split()), 100)
             reason = Unknown(f"{described(node)} cannot be computed: {message}")
         return [reason] * len(node.outputs)
+
+    def handled(self, node: Node, inputs: List[Any], flow: Flow) -> List[Any]:
+        """Return the outputs of a node that becomes a layer, is folded into one, or may begin an average pool."""
+        handler = HANDLERS.get(node.op)
+        why = f"{described(node)} has no place in a network of the family"
+        if handler is not None:
+            try:
+                return [handler(self, node, flow, inputs)]
+            except RefusedError as problem:
+                why = f"{described(node)}: {problem}"
+        return begun(self, node, inputs, why) or [Unknown(why)] * len(node.outputs)
+
+    def averaged(self, node: Node, inputs: List[Any]) -> List[Any]:
+        """Return the outputs of a node that may continue an average pool."""
+        try:
+            return list(continued(self, node, inputs))
+        except (RefusedError, FormatError, interpreter.UnknownOpError, *interpreter.PROBLEMS):
+            part = next(value for value in inputs if isinstance(value, Averages))
+            return [Unknown(part.why)] * len(node.outputs)
 
     def computed(self, node: Node, inputs: List[Any]) -> List[Any]:
         """Compute a node that does not depend on the picture.
@@ -212,6 +231,7 @@ class Walk:
             raise RefusedError("it joins values of different layers")
         if any(flow.columns != first.columns for flow in flows):
             raise RefusedError("it joins parts of different normalization")
+        self.charge(sum(math.prod(flow.shape) for flow in flows))
         values = [
             value.positions if isinstance(value, Flow) else value.array() if hasattr(value, "array") else value
             for value in inputs
@@ -220,11 +240,9 @@ class Walk:
             raise RefusedError("what it does depends on the picture")
         if node.op == "Concat" and len(flows) != len(inputs):
             raise RefusedError("it joins values with constants")
-        require_room(node, values, 2 * first.batch * first.size)
+        require_room(node, values, max(2 * first.batch * first.size, SMALL_RESULT))
         moved = interpreter.evaluate(node, values, self.graph.opset)
-        self.room -= sum(positions.size for positions in moved)
-        if self.room < 0:
-            raise RefusedError("the nodes before it move the values too often")
+        self.charge(sum(positions.size for positions in moved))
         mover = described(node)[len("its ") :]
         results = [dataclasses.replace(first, moved=positions, mover=mover) for positions in moved]
         if first.columns is not None and node.op == "Concat":
@@ -242,6 +260,15 @@ class Walk:
             raise RefusedError("the parts of its normalization are not columns")
         options = dict(joined.columns or (), crosses_columns=False)
         return plain.after(Step("lrn", "norm", options), plain.sides)
+
+    def charge(self, count: int) -> None:
+        """Count ``count`` values that a node reads or writes.
+
+        :raises RefusedError: if all nodes together have too many.
+        """
+        self.room -= count
+        if self.room < 0:
+            raise RefusedError("the nodes before it move the values too often")
 
     def once(self, constant: Any, node: Node) -> Any:
         """Return a parameter of ``node``, which no other layer may use.
