@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import random
 import tempfile
 import time
 import warnings
@@ -212,6 +213,28 @@ def test_parameters_that_share_their_bytes(tmp_path):
     data = tmp_path / DATA
     data.write_bytes(data.read_bytes()[: max(array.nbytes for array in ARRAYS.values())])
     refused(path, "overlap")
+
+
+@pytest.mark.slow
+def test_damaged_models_read_their_folder_alone(tmp_path):
+    """Bytes of the entries replaced at random: the arrays are those of the data file, or one sentence says why not."""
+    path = saved(tmp_path)
+    sound, chance = path.read_bytes(), random.Random(3)
+    places = [place for place in range(len(sound)) if sound[place : place + 8] in (b"location", b"checksum")]
+    places += [place for place in range(len(sound)) if sound[place : place + 6] in (b"offset", b"length")]
+    refusals = 0
+    for _ in range(200):
+        data = bytearray(sound)
+        for _ in range(chance.randint(1, 3)):
+            data[chance.choice(places) + chance.randint(-3, 28)] = chance.choice([chance.randrange(256), *b"./09-:"])
+        path.write_bytes(bytes(data))
+        try:
+            for array in weights.load(path).arrays.values():
+                assert np.isfinite(array.astype(np.float64).sum()) or array.size
+        except UserError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+    assert 50 < refusals < 200
 
 
 def test_a_shape_that_is_claimed(tmp_path):

@@ -8,6 +8,8 @@ off the path (the computation of a shape, a branch that nothing reads) do not ma
   the classes at the end is folded into the weights; any other order is refused.
 * Scales: BatchNormalization, and sums and products with constants, are folded into the layer with weights before them.
   A factor after an activation is folded into the next layer with weights.
+* Averages: nodes that together compute an adaptive average pool are recognized by what they compute.
+* Parameters: nodes that only rearrange a stored parameter are applied to it on request.
 """
 
 from .walk import Result, follow

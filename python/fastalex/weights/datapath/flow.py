@@ -10,6 +10,7 @@ from typing import Any, Dict, List, Optional, Protocol, Sequence, Tuple
 import numpy as np
 
 from ..graph import Graph, Node, attribute, shown, wholes
+from ..steps import Step
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,18 @@ class Flow:
     whole: bool = False
 
     def after(self, layer: Any, sides: Tuple[int, ...]) -> Flow:
-        """Return the values after one more layer, with results of the shape ``sides`` in place."""
+        """Return the values after one more layer, with results of the shape ``sides`` in place.
+
+        :raises RefusedError: if there are too many layers, or the last one is an average pool that is not the last map.
+        """
         if len(self.layers) >= LARGEST_DEPTH:
             raise RefusedError(f"it comes after more than {LARGEST_DEPTH} layers")
+        last = self.layers[-1] if self.layers else None
+        if isinstance(last, Step) and last.kind == "avgpool" and getattr(layer, "kind", "") != "fc":
+            raise RefusedError(
+                f"it follows the average pool '{last.name}', which a network of the family has only before its fully "
+                "connected layers"
+            )
         return Flow((*self.layers, layer), self.batch, sides, gain=self.gain)
 
     def through(self, layer: Any) -> Flow:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...networks.architecture import GROUPED
 from ..graph import Node, attribute, optional_input, whole, wholes
+from ..steps import Step
 from .flow import Flow, Linear, RefusedError, Walk, alike, pads_of, rounding_of, shown_name, unmoved
 from .pooling import adaptive_by_products
 from .stored import reshaped
@@ -27,7 +28,8 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     pads = pads_of(walk, node, flow.sides[1:], weight.sides[2:], strides)
     if set(wholes(node, "dilations", [1])) != {1}:
         raise RefusedError("it has dilations")
-    if _covers_the_map(flow, weight, groups, pads):
+    if _after_the_convolutions(flow):
+        _require_whole_map(walk, flow, weight, groups, pads)
         return _fully_connected_by_conv(walk, node, flow, Linear("fc", shown_name(node), weight, bias, {}))
     if len(set(strides)) != 1 or len(pads) != 4 or len(set(pads[:2])) != 1:
         raise RefusedError(f"it has strides {strides[:8]} and pads {pads[:8]}")
@@ -53,11 +55,27 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     return dataclasses.replace(flow, gain=None).after(layer, (weight.sides[0], *sides))
 
 
-def _covers_the_map(flow: Flow, weight: Any, groups: int, pads: List[int]) -> bool:
-    """Whether a convolution after those of the family reads the whole map at once, as a fully connected layer does."""
-    convolutions = sum(isinstance(layer, Linear) and layer.kind == "conv" for layer in flow.layers)
-    whole_map = list(flow.sides[1:]) == list(weight.sides[2:]) and not any(pads)
-    return convolutions >= len(GROUPED) and groups == 1 and whole_map
+def _after_the_convolutions(flow: Flow) -> bool:
+    """Whether there are as many convolutions as in the family, so that one more is a fully connected layer."""
+    return sum(isinstance(layer, Linear) and layer.kind == "conv" for layer in flow.layers) >= len(GROUPED)
+
+
+def _require_whole_map(walk: Walk, flow: Flow, weight: Any, groups: int, pads: List[int]) -> None:
+    """Check that a convolution reads the whole map at once, as a fully connected layer does.
+
+    :raises RefusedError: if it does not, or does for one size of the picture alone and that is not fixed.
+    """
+    kernel, sides = weight.sides[2:], flow.sides[1:]
+    if list(kernel) != list(sides) or any(pads) or groups != 1:
+        form = " with padding" * any(pads) + " in groups" * (groups != 1)
+        raise RefusedError(
+            f"it is convolution {len(GROUPED) + 1} of a family with {len(GROUPED)}, and no fully connected layer "
+            f"either: its window of {kernel[0]} x {kernel[1]}{form} is not the map of {sides[0]} x {sides[1]}"
+        )
+    last = flow.layers[-1]
+    pooled = isinstance(last, Step) and last.kind == "avgpool"
+    if walk.graph.any_size and not pooled and not flow.in_classifier:
+        raise RefusedError("it gives one value a class for one size of the picture alone; export it with that size")
 
 
 def _fully_connected_by_conv(walk: Walk, node: Node, flow: Flow, layer: Linear) -> Flow:
