@@ -125,7 +125,8 @@ def damaged(folder, change):
         (lambda n: n.layer[0].blobs[0].shape.dim.extend([1] * 40), "44 dimensions"),
         (lambda n: n.layer[0].blobs[1].shape.dim.extend([1]), r"conv1\.bias"),
         (lambda n: n.layer[0].blobs.add(), "3 blobs"),
-        (lambda n: n.layer.add().CopyFrom(n.layer[0]), "twice"),
+        (lambda n: n.layer.add().CopyFrom(n.layer[0]), "conv1.*no map"),
+        (lambda n: setattr(next(one for one in n.layer if one.name == "conv2"), "name", "conv1"), "twice"),
         (lambda n: n.ClearField("layer"), "no layers"),
     ],
 )

@@ -195,6 +195,7 @@ def test_a_pool_of_a_size_that_is_not_fixed(tmp_path):
         load(tmp_path, net.model())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op", ["Add", "ReduceSum", "Gather"])
 def test_many_nodes_are_bounded(tmp_path, op):
     """Each reads a large map, and writes one or a few values."""

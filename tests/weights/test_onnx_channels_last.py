@@ -217,6 +217,7 @@ def test_numbers_that_are_not_those_of_channels(tmp_path):
     refused(tmp_path, net, r"\(Mul\): its constant of shape \[13, 1\] is not one number for each channel")
 
 
+@pytest.mark.slow
 def test_many_sums_with_channels_last_are_bounded(tmp_path):
     net = Keras(size=1600)
     net.convolution(net.convs[0], kernel_shape=[11, 11], strides=[4, 4])

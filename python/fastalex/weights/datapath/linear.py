@@ -22,6 +22,8 @@ def conv(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     bias = _bias(walk, node, inputs)
     if len(weight.sides) != 4 or weight.sides[2] != weight.sides[3]:
         raise RefusedError(f"its kernel {list(weight.sides)[2:6]} is not square")
+    if len(flow.sides) != 3:
+        raise RefusedError("what it reads is no map of channels, height and width")
     channels = _channel_order(flow)
     kernel, groups = weight.sides[2], whole(node, "group", 1)
     strides = wholes(node, "strides", [1, 1])

@@ -40,7 +40,9 @@ def max_pool(walk: Walk, node: Node, flow: Flow, inputs: List[Any]) -> Flow:
     up = bool(whole(node, "ceil_mode", 0))
     for side, end in zip(flow.sides[1:], pads[2:]):
         room = side + end - size
-        sides.append((-(-room // stride) if up else room // stride) + 1)
+        count = (-(-room // stride) if up else room // stride) + 1
+        outside = up and (count - 1) * stride >= side  # a window that would start behind the map is left out
+        sides.append(count - outside)
     # Converters from Caffe write its rounding up as padding at the end.
     rooms = [side - size for side in flow.sides[1:]]
     problem = "it rounds its counts in a way that no network of the family does"

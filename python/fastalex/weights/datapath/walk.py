@@ -227,6 +227,8 @@ class Walk:
     def moved(self, node: Node, inputs: List[Any], flows: List[Flow]) -> List[Any]:
         """Apply a node that moves values to their indices."""
         first = flows[0]
+        if node.op == "Identity":
+            return [first]
         if any(flow.layers != first.layers or flow.gain is not first.gain for flow in flows):
             raise RefusedError("it joins values of different layers")
         if any(flow.columns != first.columns for flow in flows):
