@@ -180,6 +180,10 @@ def folder_link(folder):
     changed(folder / "net.onnx", location=f"inside/{DATA}")
 
 
+def huge(folder):
+    os.truncate(folder / DATA, 2**33)  # sparse
+
+
 def pipe(folder):
     (folder / DATA).unlink()
     os.mkfifo(folder / DATA)
@@ -191,11 +195,12 @@ def pipe(folder):
         (link_outside, "link to a file outside the folder"),
         (folder_link, "link to a file outside the folder"),
         (pipe, "not a file"),
+        (huge, "8589934592 bytes, more than"),
         (lambda folder: (folder / DATA).unlink(), f"'{DATA}'.*missing"),
         (lambda folder: (folder / DATA).write_bytes(b""), "which has 0"),
         (lambda folder: (folder / DATA).write_bytes(bytes(100)), "which has 100"),
     ],
-    ids=["a link", "a folder that is a link", "a pipe", "missing", "empty", "cut"],
+    ids=["a link", "a folder that is a link", "a pipe", "huge", "missing", "empty", "cut"],
 )
 def test_data_files_that_are_refused(tmp_path, change, match):
     folder = tmp_path / "model"

@@ -15,6 +15,7 @@ from ...graph import shown
 from .. import mapped
 
 MOST_FILES = 64  # onnx.save_model can write a file for each parameter, of which a network has 16
+LARGEST_FILE = 1 << 32  # bytes; the largest networks of the family have an eighth of it, in double precision
 _LARGEST_DIGITS = 18  # of an offset or a length, which are written as text
 
 
@@ -80,6 +81,8 @@ class DataFiles:
                 raise FormatError(f"its data file '{shown(location)}' is not a file")
             with open(path, "rb") as stream:
                 size = os.fstat(stream.fileno()).st_size
+                if size > LARGEST_FILE:
+                    raise FormatError(f"its data file '{shown(location)}' has {size} bytes, more than {LARGEST_FILE}")
                 return mapped.view_of(stream, size) if size else memoryview(b"")
         except FileNotFoundError:
             raise FormatError(
