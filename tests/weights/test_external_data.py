@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import random
 import tempfile
 import time
@@ -268,3 +269,19 @@ def test_many_data_files_are_refused(tmp_path):
     model.graph.output[0].name = nodes[-1].output[0]
     path.write_bytes(model.SerializeToString())
     refused(path, "more than 64 data files")
+
+
+def test_a_pickle_by_path_knows_the_data_file(tmp_path):
+    """The data file is checked as the model is: it may be on another machine, or another one."""
+    path = saved(tmp_path)
+    net = AlexNet(weights=path, device="cpu", pickle_by="path")
+    packed = pickle.dumps(net)
+    assert [os.path.basename(name) for name, _ in weights.load(path).files] == ["net.onnx", DATA]
+    x = np.random.default_rng(0).standard_normal((1, 3, 224, 224), np.float32)
+    np.testing.assert_array_equal(pickle.loads(packed)(x), net(x))
+    data = tmp_path / DATA
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(bytes(content))
+    with pytest.raises(UserError, match=rf"{DATA}.*SHA-256"):
+        pickle.loads(packed)

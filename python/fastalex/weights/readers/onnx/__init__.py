@@ -7,6 +7,7 @@ the fp32 file that they were made from is more accurate, and ``fc_weights="int8"
 
 from __future__ import annotations
 
+import os
 from typing import Any, BinaryIO, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
@@ -27,8 +28,13 @@ _INTS = 7  # AttributeProto.AttributeType
 _QUANTIZED = ("quant", "qlinear", "qgemm", "convinteger", "matmulinteger")
 
 
-def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph]:
-    """Return the arrays, fastalex's own metadata, the layers, and the graph.
+Files = Tuple[Tuple[str, os.stat_result], ...]
+
+
+def read(
+    stream: BinaryIO, size: int
+) -> Tuple[Dict[str, np.ndarray], Dict[str, str], List[Step], Graph, Tuple[()], Files]:
+    """Return the arrays, fastalex's own metadata, the layers, the graph, no notes, and the data files.
 
     The arrays are called ``conv1.weight``, ``conv1.bias``, ... and from the sixth layer on ``fc6.weight``, ...,
     whatever their names in the file. Arrays that need no conversion are views of the mapped file.
@@ -48,9 +54,10 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
             metadata.update(_property(wire.message(value), budget))
     if content is None:
         raise FormatError("it has no graph, so it is not an ONNX model")
-    graph = _graph(content, opset, DataFiles(stream), budget)
+    files = DataFiles(stream)
+    graph = _graph(content, opset, files, budget)
     network = datapath.follow(graph)
-    return network.arrays, metadata, network.steps, graph
+    return network.arrays, metadata, network.steps, graph, (), files.files()
 
 
 def _graph(data: memoryview, opset: int, files: DataFiles, budget: wire.Budget) -> Graph:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any, BinaryIO, Dict, Mapping
+from typing import Any, BinaryIO, Dict, Mapping, Tuple
 
 from ...errors import FormatError
 from ...graph import shown
@@ -28,7 +28,12 @@ class DataFiles:
         # A cache of downloads may hold symbolic links to all files of a model, which lie together elsewhere.
         self.roots = {os.path.realpath(self.folder), os.path.dirname(os.path.realpath(name))} if self.folder else set()
         self.views: Dict[str, memoryview] = {}
+        self.opened: Dict[str, os.stat_result] = {}  # path -> status before the file was read
         self.unread: Dict[str, int] = {}  # bytes of each file that no parameter has read yet
+
+    def files(self) -> Tuple[Tuple[str, os.stat_result], ...]:
+        """Return the path of each file that was opened, and its status."""
+        return tuple(self.opened.items())
 
     def part(self, entry: Mapping[str, str], length: int) -> memoryview:
         """Return the ``length`` bytes that the external data ``entry`` of a tensor names, a view of the mapped file.
@@ -80,7 +85,8 @@ class DataFiles:
             if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait forever
                 raise FormatError(f"its data file '{shown(location)}' is not a file")
             with open(path, "rb") as stream:
-                size = os.fstat(stream.fileno()).st_size
+                self.opened[path] = os.fstat(stream.fileno())
+                size = self.opened[path].st_size
                 if size > LARGEST_FILE:
                     raise FormatError(f"its data file '{shown(location)}' has {size} bytes, more than {LARGEST_FILE}")
                 return mapped.view_of(stream, size) if size else memoryview(b"")
