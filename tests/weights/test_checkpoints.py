@@ -165,12 +165,37 @@ def test_modules_say_which_layers_were_not_read(tmp_path, model):
     assert "layers of the classes Softmax were not read" in agrees(model, saved(tmp_path, with_softmax))
 
 
+UNUSUAL = {
+    "a pool of 2 x 2": (2, nn.MaxPool2d(2, 2), "kernel_size = 2 of 'features.2'"),
+    "an oblong pool": (2, nn.MaxPool2d((3, 2), 2), "kernel_size = (3, 2) of 'features.2'"),
+    "a pool with padding": (5, nn.MaxPool2d(3, 2, 1), "padding = 1 of 'features.5'"),
+    "no padding": (0, nn.Conv2d(3, WIDTHS[0], 11, 4), "padding = 0 of 'features.0'"),
+    "a stride of 2": (0, nn.Conv2d(3, WIDTHS[0], 11, 2, 2), "stride = 2 of 'features.0'"),
+    "dilation": (6, nn.Conv2d(WIDTHS[1], WIDTHS[2], 3, padding=2, dilation=2), "dilation = 2 of 'features.6'"),
+    "reflected borders": (
+        3,
+        nn.Conv2d(WIDTHS[0], WIDTHS[1], 5, padding=2, padding_mode="reflect"),
+        "padding_mode = reflect of 'features.3'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_modules_say_which_settings_were_not_read(tmp_path, case):
+    index, layer, told = UNUSUAL[case]
+    net = Net().eval()
+    net.features[index] = layer
+    with pytest.warns(UserWarning, match="were not read") as caught:
+        AlexNet(weights=saved(tmp_path, net), device="cpu")
+    assert told in str(caught[0].message)
+
+
 @pytest.mark.parametrize("script", [torch.jit.script, lambda m: torch.jit.trace(m, torch.from_numpy(X))])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_archives_of_torchscript(tmp_path, model, script):
     path = tmp_path / "net.pt"
     script(model).save(str(path))
-    assert agrees(model, path) == ""
+    assert agrees(model, path).endswith("it is a script, of which the weights were read and the code was not")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -179,6 +204,32 @@ def test_a_frozen_script_has_no_weights(tmp_path, model):
     torch.jit.freeze(torch.jit.script(model)).save(str(path))
     with pytest.raises(UserError, match="no state dict|not a state dict"):
         weights.load(path)
+
+
+BESIDE_WITHOUT_A_NETWORK = {
+    "a loss": lambda t: {"loss": torch.tensor(0.5), "mine": t},
+    "a mean": lambda t: {"mean": torch.zeros(3), "mine": t},
+    "the options of the model": lambda t: {"model": {"name": "alexnet"}, "mine": t},
+    "parameters of the training": lambda t: {"params": {"lr": 0.1, "betas": torch.zeros(2)}, "mine": t},
+    "deeper, under a usual key": lambda t: {"net": {"mine": t, "step": torch.tensor(3)}},
+}
+
+
+@pytest.mark.parametrize("case", BESIDE_WITHOUT_A_NETWORK)
+def test_the_entry_that_holds_the_network_is_taken(tmp_path, model, case):
+    assert agrees(model, saved(tmp_path, BESIDE_WITHOUT_A_NETWORK[case](model.state_dict()))) == ""
+
+
+@pytest.mark.parametrize("usual", ["state_dict", "model"])
+def test_another_network_beside_a_usual_key_is_told(tmp_path, model, usual):
+    other = {name: tensor + 1 for name, tensor in model.state_dict().items()}
+    path = saved(tmp_path, {"ema": other, usual: model.state_dict()})
+    assert agrees(model, path).endswith("another network, under 'ema', was left out")
+
+
+def test_two_networks_under_other_keys_are_refused(tmp_path, model):
+    with pytest.raises(UserError, match="several of its entries hold a network \\('a', 'b'\\)"):
+        weights.load(saved(tmp_path, {"a": model.state_dict(), "b": model.state_dict()}))
 
 
 def test_a_module_that_holds_itself_is_refused(tmp_path):
@@ -274,6 +325,11 @@ REFUSED = {
         lambda t: {**t, "features.0.parametrizations.weight.original0": torch.ones(8, 1, 1, 1)},
         "remove_parametrizations",
     ),
+    "prelu of the classes": (lambda t: {**t, "classifier.7.weight": torch.ones(CLASSES)}, "classifier.7.weight"),
+    "scales of the classes": (lambda t: {**t, "scale.weight": torch.ones(CLASSES)}, "scale.weight"),
+    "a scale of a layer": (lambda t: {**t, "features.0.scale": torch.tensor(0.5)}, "features.0.scale"),
+    "a zero point": (lambda t: {**t, "classifier.1.weight_zero_point": torch.tensor(3)}, "weight_zero_point"),
+    "weights of int8": (lambda t: {**t, "features.3.weight": t["features.3.weight"].char()}, "whole numbers .int8"),
     "a ninth layer": (lambda t: {**t, "classifier.8.weight": torch.ones(3, CLASSES)}, "classifier.8.weight"),
 }
 
@@ -281,8 +337,30 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_arrays_that_change_the_result_are_refused_by_name(tmp_path, model, case):
     change, named = REFUSED[case]
+    changed = change(model.state_dict())
+    for source in (saved(tmp_path, changed), changed):
+        with pytest.raises(UserError, match=named):
+            AlexNet(weights=source, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda tensor: torch.quantize_per_tensor(tensor, 0.1, 0, torch.qint8), "quantized tensor"),
+        (lambda tensor: tensor.to_sparse(), "to_dense"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:.*quantiz.*:UserWarning")
+def test_tensors_that_numpy_does_not_have_are_refused(model, change, named):
+    state = model.state_dict()
+    state["classifier.1.weight"] = change(state["classifier.1.weight"])
     with pytest.raises(UserError, match=named):
-        AlexNet(weights=saved(tmp_path, change(model.state_dict())), device="cpu")
+        AlexNet(weights=state, device="cpu")
+
+
+def test_keys_that_are_no_text_are_left_out(model):
+    state = {**prefixed("net.", model.state_dict()), "head.weight": torch.ones(3, CLASSES), 5: torch.ones(3)}
+    assert "'head', '5' are not of the network" in agrees(model, state)
 
 
 def test_a_quantized_state_dict_is_refused(tmp_path, model):
@@ -341,6 +419,40 @@ def test_the_alphabet_of_safetensors_is_not_the_order(tmp_path, model):
     numbered = [f"layer{i}" for i in (1, 2, 3, 10, 11, 12, 20, 100)]
     save_file(renamed(model, numbered), str(path))
     assert agrees(model, path, variant="torchvision") == ""
+
+
+EQUAL = variants.get("torchvision", widths=(8, 12, 12, 12, 12, 432, 432), num_classes=432)
+IN_ORDER = ["conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+
+
+@pytest.mark.parametrize(
+    ("names", "sorts", "told"),
+    [
+        (IN_ORDER, False, ""),
+        (IN_ORDER, True, ""),
+        (["conv1", "conv2", "conv4", "conv3", "conv5", "fc6", "fc7", "fc8"], False, "'conv4' and 'conv3'"),
+        (["t", "s", "r", "q", "p", "c", "b", "a"], False, ""),
+        (["a", "b", "c", "d", "e", "f", "g", "h"], True, "'c' and 'd'"),
+    ],
+)
+def test_an_order_that_neither_shapes_nor_names_settle_is_told(tmp_path, names, sorts, told):
+    from safetensors.torch import save_file
+
+    arrays = initial.random_weights(EQUAL)
+    layers = [name[: -len(".weight")] for name in arrays if name.endswith(".weight")]
+    state = {
+        f"{new}.{leaf}": torch.from_numpy(arrays[f"{old}.{leaf}"])
+        for old, new in zip(layers, names)
+        for leaf in ("weight", "bias")
+    }
+    if sorts:
+        path = tmp_path / "net.safetensors"
+        save_file(state, str(path))
+    else:
+        path = saved(tmp_path, state)
+    notes = " ".join(resolve.load(path).notes)
+    assert ("same shape" in notes) == bool(told)
+    assert told in notes
 
 
 @pytest.mark.parametrize("leaf", ["{}_{}", "{}/{}", "{}/{}:0"])
@@ -417,3 +529,44 @@ def test_other_npy_files_are_refused(tmp_path, content, match):
     np.save(tmp_path / "a.npy", content, allow_pickle=True)
     with pytest.raises(UserError, match=match):
         weights.load(tmp_path / "a.npy")
+
+
+# Bounds ---------------------------------------------------------------------------------------------------------------
+
+
+def nested(levels, entries):
+    """Return a dict of ``entries`` keys, all of whose values are one dict, and so on: few objects at many places."""
+    inner = {}
+    for _ in range(levels):
+        inner = dict.fromkeys(range(entries), inner)
+    return inner
+
+
+def wide_module():
+    """Return a module whose many children are one module, with many attributes."""
+    child, parent = nn.ReLU(), nn.Sequential()
+    child._buffers = dict.fromkeys(map(str, range(2000)))
+    parent._modules = dict.fromkeys(map(str, range(2000)), child)
+    return parent
+
+
+@pytest.mark.parametrize("content", [lambda: nested(3, 2000), wide_module], ids=["dicts", "module"])
+def test_one_object_at_many_places_takes_bounded_time(tmp_path, content):
+    with pytest.raises(UserError, match="would have to be looked at"):
+        weights.load(saved(tmp_path, content()))
+
+
+def test_one_dict_at_many_places_of_an_npy_takes_bounded_time(tmp_path):
+    np.save(tmp_path / "a.npy", nested(3, 2000))
+    with pytest.raises(UserError, match="more than 100000 entries"):
+        weights.load(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("count", [20, 1_200, 1_300])
+def test_many_layers_with_long_names_take_bounded_time(count):
+    """Splitting these names at every dot, and joining the parts again, would take minutes."""
+    weight, matrix = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
+    start = "a." * 480
+    state = {f"{start}{i // 8:05}.{i % 8}.weight": matrix if i % 8 > 4 else weight for i in range(8 * count)}
+    with pytest.raises(UserError, match="networks; save one|does not fit"):
+        resolve.variant(resolve.load(state), None, None, {}, 1)

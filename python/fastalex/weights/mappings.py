@@ -18,7 +18,7 @@ def from_mapping(arrays: Mapping[str, Any]) -> Weights:
 
     A tensor of PyTorch may require a gradient, be an ``nn.Parameter``, be on another device, or be in bfloat16.
 
-    :raises UserError: for a tensor without values, on PyTorch's meta device.
+    :raises UserError: for a tensor without values, on PyTorch's meta device, and for a quantized or sparse one.
     """
     return Weights({name: _array(name, value) for name, value in arrays.items()})
 
@@ -30,6 +30,10 @@ def _array(name: str, value: Any) -> Any:
         raise UserError(
             f"'{shown(str(name))}' is on PyTorch's meta device and has no values; load the weights into the model first"
         )
+    if getattr(value, "is_quantized", False):
+        raise UserError(f"'{shown(str(name))}' is a quantized tensor; pass the weights of the float network")
+    if str(getattr(value, "layout", "torch.strided")) != "torch.strided":
+        raise UserError(f"'{shown(str(name))}' is a sparse tensor; pass its to_dense()")
     tensor = value.detach().cpu()
     if str(tensor.dtype) not in _SAME_IN_NUMPY and tensor.is_floating_point():
         tensor = tensor.float()  # bfloat16, which numpy does not have

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import List, Mapping, Sequence, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
+
+from .graph import shown
 
 Shape = Tuple[int, ...]
 MOST_COLUMNS = 2  # groups of a convolution, of the networks of the family
@@ -22,6 +24,26 @@ def by_shapes(shapes: Mapping[str, Shape]) -> List[str]:
     numbered = sorted(names, key=lambda name: (-len(shapes[name]), _with_numbers(name)))
     orders = [numbered, names] if list(shapes) == sorted(shapes) else [names, numbered]
     return next((order for order in orders if _fits([shapes[name] for name in order])), orders[0])
+
+
+def doubts(shapes: Mapping[str, Shape], order: Sequence[str]) -> List[str]:
+    """Return a note if another ``order`` of layers with equal shapes would fit as well, and the names suggest it.
+
+    In a file that sorts its arrays these are layers whose names differ in more than numbers; in another one, layers
+    whose numbers are not in the order of the file.
+    """
+    is_sorted = list(shapes) == sorted(shapes)
+    last: Dict[Shape, str] = {}
+    for name in order:
+        before = last.get(shapes[name])
+        last[shapes[name]] = name
+        if before is None:
+            continue
+        same_words = _NUMBERS.sub("", before) == _NUMBERS.sub("", name)
+        if not same_words if is_sorted else same_words and _with_numbers(before) > _with_numbers(name):
+            first, second = shown(before), shown(name)
+            return [f"its layers '{first}' and '{second}' have the same shape, and are taken to be in this order"]
+    return []
 
 
 def _with_numbers(name: str) -> List[Tuple[int, int, str]]:

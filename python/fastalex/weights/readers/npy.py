@@ -7,7 +7,8 @@ nothing in the file is executed; arrays are views of the mapped file.
 from __future__ import annotations
 
 import io
-from typing import Any, BinaryIO, Dict, List, Tuple
+import itertools
+from typing import Any, BinaryIO, Dict, Iterator, List, Tuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,6 +20,7 @@ from .pickle_machine import Function
 
 MAX_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 80 bytes for a dict
 MAX_ARRAYS = 1000
+MAX_ENTRIES = 100_000  # of all dicts, those that are at several places counted there
 MAX_DEPTH = 4  # dicts within dicts
 _ALONE = ("weight", "bias")  # of a layer that is a list
 
@@ -36,7 +38,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     if not isinstance(layers, dict):
         raise FormatError("it does not hold a dict of layers")
     arrays: Dict[str, np.ndarray] = {}
-    _collect(layers, [], arrays)
+    _collect(layers, [], arrays, itertools.count(1))
     if not arrays:
         raise FormatError("its dict has no arrays")
     return arrays, {}
@@ -57,8 +59,13 @@ def _start_of_pickle(start: bytes) -> int:
     return stream.tell()
 
 
-def _collect(content: Any, path: List[str], arrays: Dict[str, np.ndarray]) -> None:
-    """Add the arrays in nested dicts and lists to ``arrays``, under the keys that lead to them."""
+def _collect(content: Any, path: List[str], arrays: Dict[str, np.ndarray], count: Iterator[int]) -> None:
+    """Add the arrays in nested dicts and lists to ``arrays``, under the keys that lead to them.
+
+    :param count: counts the entries.
+    """
+    if next(count) > MAX_ENTRIES:
+        raise FormatError(f"its dict has more than {MAX_ENTRIES} entries")
     if type(content) is StoredArray:
         inner = content.objects()
         if inner is None:
@@ -76,4 +83,4 @@ def _collect(content: Any, path: List[str], arrays: Dict[str, np.ndarray]) -> No
     if len(path) < MAX_DEPTH:
         for key, value in entries:
             text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
-            _collect(value, [*path, text[:200]], arrays)
+            _collect(value, [*path, text[:200]], arrays, count)

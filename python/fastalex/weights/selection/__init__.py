@@ -18,11 +18,14 @@ from ...errors import UserError
 from .. import VARIANT_KEY, Weights
 from ..facts import CONVOLUTIONS, FULLY_CONNECTED
 from ..graph import shown
-from ..order import by_shapes
+from ..order import by_shapes, doubts
 from . import layout, leftovers
 from .names import Layer, Layers, layers_of
 
 _COUNT = CONVOLUTIONS + FULLY_CONNECTED
+MAX_LAYERS = 10_000  # of a file in which a network is looked for
+MAX_PARTS = 32  # of the names of modules
+MAX_NETWORKS = 16  # copies of a network
 
 
 def select(weights: Weights) -> Weights:
@@ -30,7 +33,7 @@ def select(weights: Weights) -> Weights:
 
     Weights that describe their network, or in which there is none, are returned unchanged.
 
-    :raises UserError: if they hold two different networks, or parameters that must be computed first.
+    :raises UserError: if they hold two different networks, parameters that must be computed first, or whole numbers.
     """
     if weights.steps or VARIANT_KEY in weights.metadata:
         return weights
@@ -40,6 +43,7 @@ def select(weights: Weights) -> Weights:
         return weights
     prefix, names = next(iter(networks.items()))
     copies = _copies(weights, layers, networks)
+    _check_floats(weights, {name: layers[name] for name in names})
     network, assumed = _regular({name: layers[name] for name in names})
     used = {name for names in networks.values() for name in names}
     unused = {name: layer for name, layer in layers.items() if name not in used}
@@ -53,7 +57,9 @@ def _regular(layers: Layers) -> Tuple[Layers, List[str]]:
     """Return the layers of a network in their order, in PyTorch's layout, with a last bias, and notes on these."""
     layers, note = layout.as_pytorch(layers)
     notes = [note] if note else []
-    order = by_shapes({name: np.shape(layer["weight"]) for name, layer in layers.items()})
+    shapes = {name: np.shape(layer["weight"]) for name, layer in layers.items()}
+    order = by_shapes(shapes)
+    notes += doubts(shapes, order)
     network = {name: layers[name] for name in order[:CONVOLUTIONS]}
     network.update({name: layout.as_matrix(layers[name]) for name in order[CONVOLUTIONS:]})
     last = network[order[-1]]
@@ -63,15 +69,31 @@ def _regular(layers: Layers) -> Tuple[Layers, List[str]]:
     return network, notes
 
 
+def _check_floats(weights: Weights, layers: Layers) -> None:
+    """Check that the parameters are floats; whole numbers have a scale somewhere, and are not the weights.
+
+    :raises UserError: for the first that is not.
+    """
+    for name, layer in layers.items():
+        for leaf, array in layer.items():
+            if np.asarray(array).dtype.kind in "iub":
+                raise UserError(
+                    f"the {leaf} of the layer '{shown(name)}' of {weights.path or 'the mapping'} has whole numbers "
+                    f"({np.asarray(array).dtype}), as quantized networks do; save the float network"
+                )
+
+
 def _networks(layers: Layers) -> Dict[str, Tuple[str, ...]]:
     """Return the prefixes of names under which there are the layers of a network, with the names of its layers.
 
     If all layers are those of one network, the prefix is empty.
     """
+    if len(layers) > MAX_LAYERS:
+        return {}  # adapt says how many there are
     below: Dict[str, List[str]] = {}
     for name in layers:
         parts = name.split(".")
-        for depth in range(len(parts)):
+        for depth in range(min(len(parts), MAX_PARTS)):
             below.setdefault(".".join(parts[:depth]), []).append(name)
     networks = {prefix: tuple(names) for prefix, names in below.items() if _complete([layers[name] for name in names])}
     if "" in networks:
@@ -91,9 +113,11 @@ def _complete(layers: List[Layer]) -> bool:
 def _copies(weights: Weights, layers: Layers, networks: Dict[str, Tuple[str, ...]]) -> List[str]:
     """Return notes on further copies of the first network.
 
-    :raises UserError: if one differs from it.
+    :raises UserError: if one differs from it, or there are too many.
     """
     names, *others = networks.values()
+    if len(networks) > MAX_NETWORKS:
+        raise UserError(f"{weights.path or 'the mapping'} holds {len(networks)} networks; save one by itself")
     for copies in others:
         if not all(_equal(layers[a], layers[b]) for a, b in zip(names, copies)):
             keys = ", ".join(f"'{shown(key)}'" for key in networks)

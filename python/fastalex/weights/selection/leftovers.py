@@ -11,7 +11,8 @@ from .names import Layers
 
 _SHOWN = 5  # names in a note
 _NORMALIZER = ("mean", "std", "new_mean", "new_std")
-_LOSSES = ("crit", "loss", "class_weight")
+_LOSSES = ("crit", "loss", "class_weight", "entropy", "objective", "cost")  # in the names of modules
+_SHORT_LOSSES = ("ce", "bce", "nll", "xent", "focal")  # names of modules
 
 
 def sort(others: Dict[str, Any], unused: Layers, network: Layers, prefix: str) -> Tuple[List[str], Dict[str, Any]]:
@@ -28,7 +29,7 @@ def sort(others: Dict[str, Any], unused: Layers, network: Layers, prefix: str) -
         if _is_normalizer(name, array, layers[0][1]):
             values = ", ".join(f"{value:.6g}" for value in np.asarray(array).reshape(-1))
             told.append(f"'{shown(name)}' ({values}) was left out: the preprocessing has to do its work")
-        elif (prefix and not name.startswith(prefix + ".")) or _harmless(name, array, others, layers):
+        elif _is_outside(str(name), prefix) or (not _is_beside(str(name), network) and _harmless(name, array, layers)):
             names.append(name)
         else:
             inside[name] = array
@@ -44,7 +45,18 @@ def _is_normalizer(name: str, array: Any, channels: int) -> bool:
     return str(name).rpartition(".")[2] in _NORMALIZER and np.asarray(array).size in (1, channels)
 
 
-def _harmless(name: str, array: Any, others: Dict[str, Any], layers: List[Tuple[int, ...]]) -> bool:
+def _is_outside(name: str, prefix: str) -> bool:
+    """Whether an array belongs to another module than the network's."""
+    return bool(prefix) and not name.startswith(prefix + ".")
+
+
+def _is_beside(name: str, network: Layers) -> bool:
+    """Whether an array lies beside the weight of a layer of the network, as scales and zero points do."""
+    name = name.replace("/", ".")
+    return any(name.startswith((layer + ".", layer + "_")) for layer in network)
+
+
+def _harmless(name: str, array: Any, layers: List[Tuple[int, ...]]) -> bool:
     """Whether an array cannot be a part of the computation: a counter, or the weights of the classes in a loss."""
     values = np.asarray(array)
     layer, _, leaf = str(name).rpartition(".")
@@ -52,6 +64,6 @@ def _harmless(name: str, array: Any, others: Dict[str, Any], layers: List[Tuple[
         return False
     if values.ndim == 0 or values.dtype.kind in "iub":
         return True
-    classes, widths = layers[-1][0], [shape[0] for shape in layers[:-1]]
-    of_classes = values.shape == (classes,) and leaf == "weight" and layer + ".bias" not in others
-    return of_classes and (classes not in widths or any(word in layer.lower() for word in _LOSSES))
+    if values.shape != (layers[-1][0],) or leaf != "weight":
+        return False
+    return any(word in layer.lower() for word in _LOSSES) or layer.lower().rpartition(".")[2] in _SHORT_LOSSES

@@ -14,13 +14,41 @@ from ..placeholders import Placeholder
 from .tensors import MAX_TENSORS, Tensor
 
 MAX_DEPTH = 32  # modules within modules
+MAX_LOOKS = 2_000_000  # entries of a file's dicts and modules that are looked at, about a second
 _SCRIPTED = "__torch__."
 _GROUPS = ("_parameters", "_buffers", "_modules")
 #: Layers without weights that the names of a state dict imply; any other may compute something else.
 _IMPLIED = frozenset(
     "AdaptiveAvgPool2d Dropout Dropout2d Flatten Identity MaxPool2d ReLU Sequential ModuleList ModuleDict".split()
 )
-_SHOWN = 5  # classes that a note names
+_SHOWN = 5  # classes or settings that a note names
+_INSTEAD = "pass variant=, activation= and so on if they matter, or export the network as .onnx"
+
+
+#: What the layers of every network of the family are set to.
+_USUAL: Dict[str, Dict[str, Tuple[Any, ...]]] = {
+    "MaxPool2d": {"kernel_size": (3,), "stride": (2,), "padding": (0,), "dilation": (1,)},
+    "Conv2d": {"dilation": (1,), "padding_mode": ("zeros",)},
+}
+#: Stride and padding of a convolution, by its kernel.
+_CONVOLUTIONS = {11: ((4,), (0, 2)), 5: ((1,), (2,)), 3: ((1,), (1,))}
+_TORCHVISIONS_FIRST = ("features.0", (2,))  # padding of the layer that is called so
+
+
+class Looks:
+    """The entries of dicts and modules that may still be looked at in a file."""
+
+    def __init__(self) -> None:
+        self._left = MAX_LOOKS
+
+    def spend(self, count: int) -> None:
+        """Count ``count`` entries.
+
+        :raises FormatError: if there are too many.
+        """
+        self._left -= count
+        if self._left < 0:
+            raise FormatError(f"more than {MAX_LOOKS} entries would have to be looked at for its tensors")
 
 
 def is_module(content: Any) -> bool:
@@ -30,33 +58,60 @@ def is_module(content: Any) -> bool:
     return content.name.startswith(_SCRIPTED) or isinstance(content.state.get("_modules"), dict)
 
 
-def tensors(module: Placeholder) -> Dict[str, Tensor]:
+def tensors(module: Placeholder, looks: Looks) -> Dict[str, Tensor]:
     """Return the tensors of a module and its children, under the names of its state dict.
 
     :raises FormatError: if it has too many parts, or contains itself.
     """
     found: Dict[str, Tensor] = {}
-    for prefix, part in _walk(module):
+    for prefix, part in _walk(module, looks):
         for name, value in _attributes(part):
             if type(value) is Tensor:
                 found[prefix + name] = value
     return found
 
 
-def notes(module: Placeholder) -> Tuple[str, ...]:
-    """Return a note on the layers without weights that the names of the weights do not imply, if there are any."""
-    unusual: Set[str] = set()
-    for _, part in _walk(module):
+def notes(module: Placeholder, looks: Looks) -> Tuple[str, ...]:
+    """Return notes on what the names and shapes of the weights do not say: other layers, unusual settings, code."""
+    classes: Set[str] = set()
+    settings: List[str] = []
+    for prefix, part in _walk(module, looks):
         leaf = not any(type(value) is Tensor or is_module(value) for _, value in _attributes(part))
         if leaf and part.class_name not in _IMPLIED:
-            unusual.add(shown(part.class_name))
-    if not unusual:
-        return ()
-    names = ", ".join(sorted(unusual)[:_SHOWN])
-    return (f"its layers of the classes {names} were not read: pass variant=, activation= and so on if they matter",)
+            classes.add(shown(part.class_name))
+        settings += _unusual(prefix[:-1], part)
+    told: List[str] = []
+    if module.name.startswith(_SCRIPTED):
+        told.append("it is a script, of which the weights were read and the code was not")
+    if classes:
+        told.append(f"its layers of the classes {', '.join(sorted(classes)[:_SHOWN])} were not read: {_INSTEAD}")
+    if settings:
+        told.append(f"its settings {', '.join(settings[:_SHOWN])} were not read: {_INSTEAD}")
+    return tuple(told)
 
 
-def _walk(module: Placeholder) -> Iterator[Tuple[str, Placeholder]]:
+def _unusual(name: str, layer: Placeholder) -> Iterator[str]:
+    """Yield the settings of a layer that are not those of the family."""
+    state = layer.state
+    usual = dict(_USUAL.get(layer.class_name, {}))
+    if layer.class_name == "Conv2d" and _side(state.get("kernel_size")) in _CONVOLUTIONS:
+        usual["stride"], usual["padding"] = _CONVOLUTIONS[_side(state["kernel_size"])]
+        if name == _TORCHVISIONS_FIRST[0]:
+            usual["padding"] = _TORCHVISIONS_FIRST[1]
+    for key, values in usual.items():
+        value = _side(state.get(key, values[0]))
+        if value not in values:
+            yield f"{key} = {shown(str(value), 20)} of '{shown(name)}'"
+
+
+def _side(value: Any) -> Any:
+    """Return the number of a pair of equal numbers, and the type's name of what is neither numbers nor text."""
+    if type(value) is tuple and len(value) == 2 and all(type(part) is int for part in value):
+        return value[0] if value[0] == value[1] else str(value)
+    return value if type(value) in (int, str) else type(value).__name__
+
+
+def _walk(module: Placeholder, looks: Looks) -> Iterator[Tuple[str, Placeholder]]:
     """Yield the prefix of the names and the module, for a module and its children, in the order of a state dict."""
     waiting: List[Tuple[str, Placeholder, int]] = [("", module, 0)]
     visits = 0
@@ -65,8 +120,10 @@ def _walk(module: Placeholder) -> Iterator[Tuple[str, Placeholder]]:
         visits += 1
         if visits > MAX_TENSORS or depth > MAX_DEPTH:
             raise FormatError("its modules are nested too deep, or are too many")
+        attributes = _attributes(part)
+        looks.spend(1 + len(attributes))
         yield prefix, part
-        children = [(name, value) for name, value in _attributes(part) if is_module(value)]
+        children = [(name, value) for name, value in attributes if is_module(value)]
         waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]
 
 
