@@ -45,11 +45,12 @@ def with_parameters(part, layer):
 
 def of_torch(folder, exporter, size, out=6, dynamic=False):
     net = Net(side=out)
-    x = np.random.default_rng(4).standard_normal((2, 3, size, size)).astype(np.float32)
+    sides = (size, size) if isinstance(size, int) else size
+    x = np.random.default_rng(4).standard_normal((2, 3, *sides)).astype(np.float32)
     opset = 18 if exporter == "dynamo" else 17
     model = onnx.load_from_string(exported(module((net.convs, net.fcs), out), x, exporter, opset, dynamic))
     assert not any(node.op_type == "AdaptiveAveragePool" for node in model.graph.node)
-    return model, equal(folder, model, (2, 3, size, size))
+    return model, equal(folder, model, (2, 3, *sides))
 
 
 if has_dynamo():  # PyTorch's test extra does not bring it
@@ -61,6 +62,12 @@ if has_dynamo():  # PyTorch's test extra does not bring it
         assert net.variant.adaptive_pool == out
         assert net.variant.input_size == size
         assert any(node.op_type == "GatherND" for node in model.graph.node)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("sides", [(256, 320), (320, 256), (96, 130)])
+    def test_exports_of_oblong_images(tmp_path, sides):
+        _, net = of_torch(tmp_path, "dynamo", sides)
+        assert net.variant.adaptive_pool == 6
 
     @pytest.mark.slow
     def test_an_export_with_any_batch(tmp_path):

@@ -48,14 +48,16 @@ def check(loaded: Weights, variant: Variant, arrays: Mapping[str, Any]) -> None:
         _compare(loaded.path, variant, result, expected, magnitudes)
 
 
-def _sizes(graph: Graph, variant: Variant) -> List[int]:
-    fixed = graph.shape[2] if len(graph.shape) == 4 else 0
-    if fixed > 0 or not variant.adaptive_pool:
-        return [fixed or variant.input_size]
-    return [variant.input_size, variant.input_size + SIZE_INCREMENT]
+def _sizes(graph: Graph, variant: Variant) -> List[Tuple[int, int]]:
+    """Return the heights and widths of the images to compare with: those of the graph, or two if it fixes none."""
+    usual = variant.input_size
+    height, width = graph.shape[2:] if len(graph.shape) == 4 else (0, 0)
+    if height > 0 or width > 0 or not variant.adaptive_pool:
+        return [(height or width or usual, width or height or usual)]
+    return [(size, size) for size in (usual, usual + SIZE_INCREMENT)]
 
 
-def _expected(graph: Graph, variant: Variant, size: int) -> Tuple[np.ndarray, np.ndarray]:
+def _expected(graph: Graph, variant: Variant, size: Tuple[int, int]) -> Tuple[np.ndarray, np.ndarray]:
     """Return a batch of one image, or of the graph's fixed batch size, and the graph's result for it."""
     x = _random_images(1, variant, size)
     try:
@@ -74,10 +76,10 @@ def _run_graph(graph: Graph, x: np.ndarray) -> np.ndarray:
     return result.reshape(len(result), -1) if flat else result
 
 
-def _random_images(batch: int, variant: Variant, size: int) -> np.ndarray:
+def _random_images(batch: int, variant: Variant, size: Tuple[int, int]) -> np.ndarray:
     """Normalize random pixels by the variant's profile, so that values are as large as those of real images."""
     generator = np.random.default_rng(0)
-    pixels: np.ndarray = generator.uniform(0, 255, (batch, variant.channels, size, size)).astype(np.float32)
+    pixels: np.ndarray = generator.uniform(0, 255, (batch, variant.channels, *size)).astype(np.float32)
     row = profiles.get(variant.profile)
     if variant.channels != 3:
         pixels /= np.float32(255)
