@@ -533,6 +533,7 @@ def test_bad_files_are_one_sentence_with_the_name(tmp_path):
     files = {
         "empty.jpg": (b"", "is empty"),
         "text.png": (b"hello, world", "is not a JPEG, PNG"),
+        "pointer.png": (b"version https://git-lfs.github.com/spec/v1\noid sha256:6b0da\n", "git lfs pull"),
         "vector.svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "is not a"),
         "cut.png": (data[: len(data) // 2], "truncated"),
         "magic.png": (data[:8], "truncated or corrupt"),

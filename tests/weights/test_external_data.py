@@ -285,3 +285,9 @@ def test_a_pickle_by_path_knows_the_data_file(tmp_path):
     data.write_bytes(bytes(content))
     with pytest.raises(UserError, match=rf"{DATA}.*SHA-256"):
         pickle.loads(packed)
+
+
+def test_a_data_file_that_git_lfs_has_not_fetched_is_named(tmp_path):
+    path = saved(tmp_path)
+    (tmp_path / DATA).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:6b0da\nsize 243863787\n")
+    refused(path, "git lfs pull")

@@ -151,7 +151,7 @@ def header(shape, descr="<f4", version=1):
         ("m.npy", MEAN.astype(complex), "plain numbers"),
         ("m.npy", MEAN > 100, "numbers, not bool"),
         ("m.npy", b"", "empty"),
-        ("m.npy", b"<!DOCTYPE html>", "npy file"),
+        ("m.npy", b"hello", "npy file"),
         ("m.npy", header((3, 10**9, 10**9)) + b"\0" * 64, "too large|needs"),
         ("m.npy", header((3, 8, 8)) + b"\0" * 64, "16 values"),
         ("m.npy", header((3, -8, 8)) + b"\0" * 64, "whole number"),
@@ -248,3 +248,18 @@ def test_a_profile_without_a_mean_image_refuses_it(files, tmp_path, capsys):
     )
     code, _, err = run(capsys, *command, "--mean", files / "mean.npy", "--profile", "brainscore")
     assert code == 2 and "brainscore takes no mean image" in err and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".binaryproto", ".npy"])
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:6b0da\nsize 786446\n", "git lfs pull"),
+        (b"<!DOCTYPE html>\n<html><head></head></html>\n", "web page"),
+    ],
+)
+def test_what_is_in_the_place_of_a_mean_image_is_named(tmp_path, suffix, content, match):
+    path = tmp_path / ("mean" + suffix)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=match):
+        mean_image.load(path)

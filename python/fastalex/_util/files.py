@@ -8,6 +8,8 @@ from typing import BinaryIO, Iterator, Union
 
 from ..errors import UserError
 
+GIT_LFS = b"version https://git-lfs.github.com/spec/v1"  # start of the text that stands for a file in Git LFS
+
 
 class Replacement:
     """A new version of the file ``path``, for writers that take a name: they write to :attr:`temporary` beside it.

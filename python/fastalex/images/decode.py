@@ -10,6 +10,7 @@ from typing import IO, Any, Tuple, Union
 import numpy as np
 from PIL import Image
 
+from .._util.files import GIT_LFS
 from ..errors import UserError
 from . import formats
 
@@ -127,6 +128,8 @@ def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     if not start:
         raise UserError(f"{name} is empty; it should be a {formats.NAMES} image")
     kind = formats.recognize(start)
+    if kind is None and len(start) == formats.HEAD and GIT_LFS.startswith(start):
+        raise UserError(f"{name} is a Git LFS pointer, not the image itself; run 'git lfs pull' in its repository")
     if kind is None:
         raise UserError(f"{name} is not a {formats.NAMES} image; convert it, or pass it as a PIL image")
     if kind.name == "WebP":  # the one reader that allocates the pixels on opening

@@ -10,6 +10,7 @@ import codecs
 import os
 from typing import BinaryIO, Dict, Optional
 
+from .._util.files import GIT_LFS
 from .errors import FormatError
 from .graph import shown
 
@@ -30,8 +31,7 @@ _UNPACK = "it is a {} archive, which is not read; unpack it and give the file of
 
 # First bytes -> what is said of such a file.
 _FOREIGN = {
-    b"version https://git-lfs.github.com/spec/v1": "it is a Git LFS pointer, not the file itself; run 'git lfs pull' "
-    "in its repository",
+    GIT_LFS: "it is a Git LFS pointer, not the file itself; run 'git lfs pull' in its repository",
     b"\x89HDF\r\n\x1a\n": "it is an HDF5 file (of Keras, for example), which is not read; " + _CONVERT,
     b"MATLAB 5.0 MAT-file": "it is a MATLAB file, which is not read; " + _CONVERT,
     b"MATLAB 7.3 MAT-file": "it is a MATLAB file, which is not read; " + _CONVERT,
@@ -44,8 +44,7 @@ _FOREIGN = {
 _ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 _HTML = (b"<!doctype html", b"<html", b"<head", b"<body")
 _WEB_PAGE = (
-    "it is a web page, not weights; download it again from the address of the file itself (behind a 'Download' or "
-    "'Raw' button)"
+    "it is a web page; download it again from the address of the file itself (behind a 'Download' or 'Raw' button)"
 )
 _SHOWN_TEXT = 40  # characters of a file of text
 
@@ -108,6 +107,18 @@ def refuse_foreign(start: bytes) -> None:
 
     :raises FormatError: for a web page, another text, and the files of other programs.
     """
+    text = refuse_stand_in(start)
+    if _is_text(text):
+        begin = shown(" ".join(text.decode("utf-8", "ignore").split()), _SHOWN_TEXT)
+        raise FormatError(_none_of_them(f"it is text, which begins with {begin!r}, and"))
+
+
+def refuse_stand_in(start: bytes) -> bytes:
+    """Refuse what is often in the place of a file: a pointer of Git LFS, a web page, a file of another program.
+
+    :returns: ``start`` without the mark of its encoding.
+    :raises FormatError: if the file that begins with ``start`` is one.
+    """
     for magic, sentence in _FOREIGN.items():
         if start.startswith(magic):
             raise FormatError(sentence)
@@ -116,9 +127,7 @@ def refuse_foreign(start: bytes) -> None:
         text = text[len(bom) :] if text.startswith(bom) else text
     if text.replace(b"\0", b"").lstrip().lower().startswith(_HTML):  # UTF-16 has a zero in each character
         raise FormatError(_WEB_PAGE)
-    if _is_text(text):
-        begin = shown(" ".join(text.decode("utf-8", "ignore").split()), _SHOWN_TEXT)
-        raise FormatError(_none_of_them(f"it is text, which begins with {begin!r}, and"))
+    return text
 
 
 def _none_of_them(subject: str) -> str:

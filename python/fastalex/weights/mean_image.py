@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import UserError
 from ..images import profiles
 from ..networks.architecture import Variant
+from . import formats
 from .errors import FormatError
 from .readers import mapped
 
@@ -88,6 +89,7 @@ def _read(name: str, stream: BinaryIO) -> np.ndarray:
     if size > MAX_BYTES:
         raise FormatError(f"it has {size} bytes, more than the {MAX_BYTES} of the largest mean image")
     data = mapped.view_of(stream, size)
+    formats.refuse_stand_in(bytes(data[: formats.START]))
     return _binaryproto(data) if suffix == ".binaryproto" else _npy(stream, data)
 
 

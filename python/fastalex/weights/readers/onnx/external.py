@@ -10,6 +10,7 @@ import os
 import stat
 from typing import Any, BinaryIO, Dict, Mapping, Tuple
 
+from ...._util.files import GIT_LFS
 from ...errors import FormatError
 from ...graph import shown
 from .. import mapped
@@ -89,7 +90,12 @@ class DataFiles:
                 size = self.opened[path].st_size
                 if size > LARGEST_FILE:
                     raise FormatError(f"its data file '{shown(location)}' has {size} bytes, more than {LARGEST_FILE}")
-                return mapped.view_of(stream, size) if size else memoryview(b"")
+                view = mapped.view_of(stream, size) if size else memoryview(b"")
+                if bytes(view[: len(GIT_LFS)]) == GIT_LFS:
+                    raise FormatError(
+                        f"its data file '{shown(location)}' is a Git LFS pointer; run 'git lfs pull' in its repository"
+                    )
+                return view
         except FileNotFoundError:
             raise FormatError(
                 f"its parameters are in the file '{shown(location)}', which is missing; it must lie in the folder of "
