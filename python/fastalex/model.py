@@ -51,9 +51,10 @@ class AlexNet(Network):
     :param variant: a name in :data:`fastalex.VARIANTS`, or a :class:`~fastalex.Variant`. Default: the variant
         that the weights fit, or ``alexnet2012`` without weights.
     :param num_classes: outputs of the last layer. Default: those of the weights, or of the variant.
-    :param weights: the path of a ``.safetensors``, ``.npz``, ``.pth``, ``.caffemodel`` or ``.onnx`` file
-        (:func:`fastalex.weights.load`); ``"digits"``, the weights bundled with fastalex; a mapping of parameter name
-        to array; or ``"random"`` or None for He initialization from a fixed seed.
+    :param weights: the path of a ``.safetensors``, ``.npz``, ``.pth``, ``.caffemodel``, ``.onnx`` or ``.npy`` file, or
+        of one of these in a ``.gz``, ``.bz2``, ``.xz``, ``.zip`` or ``.tar`` (:func:`fastalex.weights.load`);
+        ``"digits"``, the weights bundled with fastalex; a mapping of parameter name to array or PyTorch tensor; or
+        ``"random"`` or None for He initialization from a fixed seed.
     :param device: ``"cpu"``; ``"cuda"``, or ``"cuda:1"`` for the GPU of index 1; ``"tensorrt"``; ``"naive"``, the slow
         reference for every op; or ``"auto"``, the first of cuda, tensorrt and cpu that works.
     :param precision: precision of activations and convolutions: ``"fp32"``; ``"bf16"`` or ``"int8"`` on a CPU;

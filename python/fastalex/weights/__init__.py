@@ -1,9 +1,9 @@
 """Weights files: a named set of arrays with its metadata, in any format.
 
-The formats that can be read are ``.safetensors``, ``.npz``, the files of ``torch.save``, ``.caffemodel`` and ``.onnx``;
-none needs a package besides numpy, and all but ``.npz`` are memory-mapped. A file in a container, ``.gz`` or ``.zip``
-for example, is unpacked to a temporary file first. ``.safetensors`` and ``.npz`` can be written. Files are checked
-before use, and anything wrong with a file raises a :class:`~fastalex.errors.UserError` that names it.
+The formats that can be read are ``.safetensors``, ``.npz``, the files of ``torch.save``, ``.caffemodel``, ``.onnx`` and
+``.npy`` dicts; none needs a package besides numpy, and all but ``.npz`` are memory-mapped. A file in a container,
+``.gz`` or ``.zip`` for example, is unpacked to a temporary file first. ``.safetensors`` and ``.npz`` can be written.
+Files are checked before use, and anything wrong with a file raises a :class:`~fastalex.errors.UserError` that names it.
 :mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
 """
 
@@ -146,7 +146,8 @@ def load(path: PathLike) -> Weights:
 def format_of(path: PathLike) -> str:
     """Return the format of the weights file ``path``, or of the one in that container.
 
-    It is ``"safetensors"``, ``"npz"``, ``"pytorch"``, ``"caffe"`` or ``"onnx"``. A container is unpacked for it.
+    It is ``"safetensors"``, ``"npz"``, ``"pytorch"``, ``"caffe"``, ``"onnx"`` or ``"npy"``. A container is unpacked for
+    it.
 
     :raises UserError: if the file is missing or of another kind.
     """
@@ -174,7 +175,7 @@ def _opened(name: str) -> Iterator[_Opened]:
         with contextlib.ExitStack() as opened:
             stream = opened.enter_context(_open(name))
             status = os.fstat(stream.fileno())
-            kind = formats.recognized(name, stream)
+            kind = _recognized(name, stream)
             if kind in formats.CONTAINERS:
                 member, stream = _unpacked(name, stream, kind)
                 opened.enter_context(stream)
@@ -275,6 +276,15 @@ def _open(name: str) -> BinaryIO:
     return open(name, "rb")
 
 
+def _recognized(name: str, stream: BinaryIO) -> str:
+    kind = formats.recognized(name, stream)
+    if kind != "tar":
+        return kind
+    from . import containers  # only a tar archive needs its modules
+
+    return "pytorch" if containers.is_torch(stream) else kind
+
+
 def _unpacked(name: str, stream: BinaryIO, kind: str) -> Tuple[str, BinaryIO]:
     from . import containers  # only a container needs its modules
 
@@ -286,7 +296,7 @@ def _recognized_member(member: str, stream: BinaryIO) -> str:
 
     :raises FormatError: if there is none.
     """
-    kind = formats.recognized(member, stream)
+    kind = _recognized(member, stream)
     if kind in formats.CONTAINERS:
         raise FormatError(f"it is a .{kind} inside of another container; unpack the outer one")
     return kind

@@ -57,6 +57,8 @@ _MAX_FIELDS = 10_000  # of a file whose format is not known; a network has one f
 def recognized(name: str, stream: BinaryIO) -> str:
     """Return the module of readers/ for the open file ``stream``, or one of :data:`CONTAINERS`.
 
+    The earliest files of torch.save are tar archives, and ``"tar"`` here (:func:`.containers.is_torch`).
+
     :param name: its suffix decides where the first bytes do not.
     :raises FormatError: if it is in none of the formats that can be read; the message says what it is, if that is
         known, and what to do.
@@ -70,8 +72,6 @@ def recognized(name: str, stream: BinaryIO) -> str:
     kind = by_start(start, size)
     if kind == "zip":
         return _zip_kind(stream, suffix)
-    if kind == "tar":
-        return _tar_kind(stream, size)
     if kind:
         return kind
     refuse_foreign(start)
@@ -156,14 +156,6 @@ def _zip_kind(stream: BinaryIO, suffix: str) -> str:
         return "pytorch"
     arrays = [name.endswith(".npy") for name in names]
     return "npz" if suffix == ".npz" or (arrays and all(arrays)) else "zip"
-
-
-def _tar_kind(stream: BinaryIO, size: int) -> str:
-    """Tell the earliest files of torch.save, which are tar archives, from an archive that holds a file of weights."""
-    from .containers import tar
-    from .readers import mapped
-
-    return "pytorch" if tar.is_torch(tar.first_names(mapped.view_of(stream, size))) else "tar"
 
 
 def _protobuf_kind(stream: BinaryIO, size: int) -> Optional[str]:

@@ -48,6 +48,11 @@ def unpack(name: str, stream: BinaryIO, kind: str) -> Tuple[str, BinaryIO]:
         raise
 
 
+def is_torch(stream: BinaryIO) -> bool:
+    """Whether an open tar archive is one of the earliest files of torch.save, rather than one that holds a file."""
+    return tar.is_torch(tar.first_names(mapped.view_of(stream, os.fstat(stream.fileno()).st_size)))
+
+
 class _Container:
     """A container whose bytes can be read from the front as often as necessary."""
 

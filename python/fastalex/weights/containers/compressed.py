@@ -17,6 +17,7 @@ PIECE = 1 << 18  # bytes that are unpacked at once
 INPUT = 1 << 16  # bytes that are given to a decompressor at once
 MAX_STREAMS = 100_000  # in a row; pbzip2 makes one for each 900 kB, bgzip one for each 64 kB
 MAX_LZMA_MEMORY = 128 << 20  # bytes; 'xz -9' needs 65 MiB
+_TOO_MUCH = "Memory usage limit exceeded"  # lzma's words for a file that needs more
 _GZIP = 31  # zlib's window bits for a gzip header and the largest window
 _RAW_DEFLATE = -15  # no header
 
@@ -216,6 +217,8 @@ def _decompressed(decompressor: Any, chunk: Any, limit: int) -> bytes:
         piece: bytes = decompressor.decompress(chunk, limit)
         return piece
     except Exception as error:  # noqa: BLE001 - zlib, bz2 and lzma raise half a dozen kinds on damaged bytes
+        if str(error) == _TOO_MUCH:
+            raise FormatError(f"it needs more than {MAX_LZMA_MEMORY} bytes of memory to be unpacked") from None
         raise FormatError(f"its compressed data is damaged ({shown(str(error)) or type(error).__name__})") from None
 
 
