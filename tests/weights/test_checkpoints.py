@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fastalex import AlexNet, variants, weights
+from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.weights import adapt, initial, resolve
 
@@ -367,6 +368,21 @@ def test_a_quantized_state_dict_is_refused(tmp_path, model):
     state = dict(model.state_dict(), scale=torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8))
     with pytest.raises(UserError, match="QInt8Storage|plain tensor"):
         weights.load(saved(tmp_path, state))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "{source}", "{folder}/net.onnx"],
+        ["quantize", "{source}", "{folder}/net.npz"],
+        ["summary", "--weights", "{source}"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_that_run_no_network_tell_it_too(tmp_path, model, words):
+    source = saved(tmp_path, {**model.state_dict(), "criterion.weight": torch.ones(CLASSES)})
+    with pytest.warns(UserWarning, match="criterion.weight"):
+        assert main([word.format(source=source, folder=tmp_path) for word in words]) == 0
 
 
 # Order and names ------------------------------------------------------------------------------------------------------

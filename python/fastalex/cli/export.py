@@ -75,7 +75,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     from .. import weights
     from .._util.files import replacing
     from ..networks import onnx_export
-    from ..weights import adapt, initial, registry
+    from ..weights import adapt, initial, registry, resolve
 
     for name, value in (
         ("precision", options.precision),
@@ -85,7 +85,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
         if value is not None:
             raise UserError(f"an ONNX file is always written in float32; leave out --{name}")
     loaded = weights.load_network(registry.locate(options.weights))
-    row = adapt.row_for(loaded, options.variant, input_size=options.input_size)
+    row = adapt.row_for(loaded, resolve.chosen(loaded, options.variant, 1), input_size=options.input_size)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
     check_file(options, loaded, row, arrays)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()

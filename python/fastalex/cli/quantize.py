@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from .. import weights
     from .._util import arguments
     from ..quantize import calibration
-    from ..weights import adapt, initial, mean_image, quantized, registry
+    from ..weights import adapt, initial, mean_image, quantized, registry, resolve
 
     arguments.one_of("--fc-weights", options.fc_weights, ("fp32", *quantized.STORAGES))
     arguments.one_of("--method", options.method, calibration.METHODS)
@@ -65,7 +65,8 @@ def run(options: argparse.Namespace) -> int:
     if options.percentile is not None and (options.calibrate is None or options.method != "percentile"):
         raise UserError("--percentile works only with --calibrate DIR and --method percentile")
     loaded = weights.load_network(registry.locate(options.input))
-    variant = adapt.row_for(loaded, options.variant, profile=profile_name(options.profile))
+    named = resolve.chosen(loaded, options.variant, 1)
+    variant = adapt.row_for(loaded, named, profile=profile_name(options.profile))
     mean = None if options.mean is None else mean_image.given(options.mean, variant)
     arrays = adapt.fit(loaded, variant)
     values = initial.check(variant, arrays, options.fc_weights)
@@ -78,8 +79,8 @@ def run(options: argparse.Namespace) -> int:
     metadata = {key: value for key, value in loaded.metadata.items() if key not in quantized.KEYS}
     metadata.update(weights.metadata_for(variant, None, calibrated, mean))
     # Weights that are quantized already are written unchanged.
-    named = zip(variant.parameter_shapes(), values)
-    arrays = {name: arrays[name] if isinstance(value, tuple) else value for name, value in named}
+    pairs = zip(variant.parameter_shapes(), values)
+    arrays = {name: arrays[name] if isinstance(value, tuple) else value for name, value in pairs}
     if options.fc_weights != "fp32":
         arrays, added = quantized.to_file(arrays, variant, options.fc_weights)
         metadata.update(added)

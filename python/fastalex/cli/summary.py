@@ -45,9 +45,10 @@ def run(options: argparse.Namespace) -> int:
     if loaded is None:
         row = variants.get(options.variant, num_classes=options.num_classes, input_size=options.input_size)
     else:
-        from ..weights import adapt, initial
+        from ..weights import adapt, initial, resolve
 
-        row = adapt.row_for(loaded, options.variant, options.num_classes, input_size=options.input_size)
+        named = resolve.chosen(loaded, options.variant, 1)
+        row = adapt.row_for(loaded, named, options.num_classes, input_size=options.input_size)
         initial.check(row, adapt.fit(loaded, row))
     layers = row.layers()
     facts = _summary_facts(row, layers)

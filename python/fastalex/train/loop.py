@@ -16,7 +16,7 @@ from .._util import console
 from ..errors import UserError
 from ..networks import torch_reference, variants
 from ..networks.architecture import Variant
-from ..weights import adapt, registry
+from ..weights import registry, resolve
 from . import checkpoint, data, initial, parallel, report, statistics, update
 from .augmentation import Evaluation, Training, mean_image
 from .dropout import Masks
@@ -89,7 +89,7 @@ class Run:
             raise UserError(f"the data has only one class, '{self.training.classes[0]}'; training needs two or more")
 
     def _variant(self, variant: Any) -> Variant:
-        base = variant or (adapt.find(self.start).variant if self.start else self.recipe.variant)
+        base = resolve.chosen(self.start, variant, 1) if self.start else variant or self.recipe.variant
         return variants.get(base, num_classes=len(self.training.classes), profile=self.recipe.profile)
 
     def _check_batch(self) -> None:

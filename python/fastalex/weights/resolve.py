@@ -42,16 +42,26 @@ def variant(
 
     :raises UserError: if there is no such variant, or the weights fit none.
     """
-    if loaded and loaded.notes:
-        warnings.warn(f"{loaded.path or 'weights'}: {'; '.join(loaded.notes)}", stacklevel=stacklevel + 1)
     if loaded is None or not loaded.arrays:
         return variants.get(requested or DEFAULT_VARIANT, num_classes=num_classes, **overrides)
-    if requested is None:
-        match = adapt.find(loaded)
-        if not match.certain:
-            warnings.warn(f"variant {match.variant.name}: {match.note}", stacklevel=stacklevel + 1)
-        requested = match.variant
-    return adapt.row_for(loaded, requested, num_classes, **overrides)
+    return adapt.row_for(loaded, chosen(loaded, requested, stacklevel + 1), num_classes, **overrides)
+
+
+def chosen(loaded: Weights, requested: Union[str, Variant, None], stacklevel: int) -> Union[str, Variant]:
+    """Return the variant ``requested``, or the one that the weights are for.
+
+    A warning says if the weights fit several variants, and what of the file was left out.
+
+    :raises UserError: if the weights fit none.
+    """
+    if loaded.notes:
+        warnings.warn(f"{loaded.path or 'weights'}: {'; '.join(loaded.notes)}", stacklevel=stacklevel + 1)
+    if requested is not None:
+        return requested
+    match = adapt.find(loaded)
+    if not match.certain:
+        warnings.warn(f"variant {match.variant.name}: {match.note}", stacklevel=stacklevel + 1)
+    return match.variant
 
 
 def labels(loaded: Optional[Weights], row: Variant) -> Optional[List[str]]:
