@@ -19,6 +19,7 @@ from fastalex import AlexNet, variants, weights
 from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.weights import adapt, initial, resolve
+from fastalex.weights.selection.names import layers_of
 
 torch = pytest.importorskip("torch")
 from tests.support import file_writers  # noqa: E402
@@ -305,6 +306,13 @@ def test_pruned_weights_are_masked(tmp_path):
     assert agrees(net, saved(tmp_path, net.state_dict())) == ""
 
 
+def test_pruned_weights_may_be_lists():
+    layer = {"a.weight_orig": [[1.0, 2.0]], "a.weight_mask": [[0.0, 1.0]]}
+    layers, others = layers_of(weights.Weights(layer))
+    assert np.array_equal(layers["a"]["weight"], [[0, 2]])
+    assert not others
+
+
 def test_a_missing_last_bias_is_zero(tmp_path, model):
     state = model.state_dict()
     del state["classifier.6.bias"]
@@ -330,6 +338,10 @@ REFUSED = {
     "scales of the classes": (lambda t: {**t, "scale.weight": torch.ones(CLASSES)}, "scale.weight"),
     "a scale of a layer": (lambda t: {**t, "features.0.scale": torch.tensor(0.5)}, "features.0.scale"),
     "a zero point": (lambda t: {**t, "classifier.1.weight_zero_point": torch.tensor(3)}, "weight_zero_point"),
+    "a mask that is not PyTorch's": (
+        lambda t: {**t, "features.0.weight_mask": torch.zeros_like(t["features.0.weight"])},
+        "features.0.weight_mask",
+    ),
     "weights of int8": (lambda t: {**t, "features.3.weight": t["features.3.weight"].char()}, "whole numbers .int8"),
     "a ninth layer": (lambda t: {**t, "classifier.8.weight": torch.ones(3, CLASSES)}, "classifier.8.weight"),
 }

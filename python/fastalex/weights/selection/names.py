@@ -69,15 +69,18 @@ def _split(name: str) -> Tuple[str, str]:
 def _layer(arrays: Mapping[str, Any]) -> Layer:
     """Return the weight and the bias of a layer; empty if they are not those of a convolution or a matrix."""
     layer = {}
+    used = 0
     for leaf in ("weight", "bias"):
         if leaf in arrays:
             layer[leaf] = arrays[leaf]
+            used += 1
         elif leaf + "_orig" in arrays and leaf + "_mask" in arrays:
-            original, mask = arrays[leaf + "_orig"], arrays[leaf + "_mask"]
+            original, mask = np.asarray(arrays[leaf + "_orig"]), arrays[leaf + "_mask"]
             if np.shape(original) != np.shape(mask):
                 return {}
-            layer[leaf] = np.asarray(original) * np.asarray(mask, original.dtype)
-    if len(layer) < sum(not leaf.endswith("_mask") for leaf in arrays) or np.ndim(layer.get("weight", 0)) not in (2, 4):
+            layer[leaf] = original * np.asarray(mask, original.dtype)
+            used += 2
+    if used < len(arrays) or np.ndim(layer.get("weight", 0)) not in (2, 4):
         return {}
     if "bias" in layer:
         size = int(np.prod(np.shape(layer["bias"])))
