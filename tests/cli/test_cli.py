@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import __version__, _core, variants, weights
+from fastalex import __version__, _core, density, variants, weights
 from fastalex._util import console
-from fastalex.cli import classify, common, diagnosis, summary
+from fastalex.cli import bench, classify, common, diagnosis, summary
 from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.model import AlexNet, choose_device
@@ -226,6 +226,33 @@ def test_summary_of_weights(capsys, tmp_path):
     assert_mistake(run(capsys, "summary", "--weights", path), "the array 'a' of")
 
 
+def test_summary_of_densities(capsys, tmp_path):
+    words = ("summary", "--weights", "digits", "--device", "cpu", "--density")
+    result = run_json(capsys, *words, DIGITS[0].parent)
+    assert result["images"] == 20
+    shares = density.measure(AlexNet(weights="digits", device="cpu"), [str(path) for path in DIGITS])
+    assert [row["name"] for row in result["density"]] == list(shares)
+    for row in result["density"]:
+        of_layer = shares[row["name"]]
+        figures = (of_layer.mean(), of_layer.min(), of_layer.max())
+        assert (row["mean"], row["minimum"], row["maximum"]) == pytest.approx(figures)
+    code, out, err = run(capsys, *words, *DIGITS)
+    assert (code, err) == (0, "")
+    assert " ".join(next(line for line in out.splitlines() if line.split()[:1] == ["fc7"]).split()).startswith(
+        "fc7 192 "
+    )
+    assert "alexnet-digits, fp32, 20 images: share of the inputs that is not zero" in out
+    other = run_json(capsys, *words, DIGITS[0], "--profile", "caffe")
+    assert other["profile"] == "caffe"
+    assert other["density"] != run_json(capsys, *words, DIGITS[0])["density"]
+    code, out, err = run(capsys, *words, tmp_path / "none.png", DIGITS[0])
+    assert code == 2
+    assert "1 image:" in out
+    assert "none.png" in err
+    assert err.count("\n") == 1
+    assert_mistake(run(capsys, *words, tmp_path), "there is no image")
+
+
 # bench
 
 
@@ -253,12 +280,32 @@ def test_exact_is_for_the_cpu(capsys):
     assert_mistake(run(capsys, "bench", *words, "--device", "naive", "--exact"), "exact=True is for device='cpu'")
 
 
+def test_bench_states_the_density(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "WARM_UP_S", 0)
+    words = ("bench", "--variant", "alexnet-digits", "--repeat", 1, "--batch", 3, 2, "--threads", 1, "--device", "cpu")
+    result = run_json(capsys, *words)
+    row = variants.get("alexnet-digits")
+    images = np.random.default_rng(0).standard_normal((3, 3, row.input_size, row.input_size), np.float32)
+    net = AlexNet("alexnet-digits", device="cpu")
+    for entry in result["batches"]:
+        sources = {"fc6": "pool5", "fc7": "relu6", "fc8": "relu7"}
+        values = net.taps(images[: entry["batch"]], list(sources.values()))
+        assert entry["density"] == pytest.approx({name: np.mean(values[at] != 0) for name, at in sources.items()})
+    chosen = run_json(capsys, *words, "--fc-weights", "int4", "--density", "0.35,0.5,0.25")
+    assert chosen["weights"] == "random"
+    assert chosen["batches"][1]["density"] == pytest.approx({"fc6": 0.35, "fc7": 0.5, "fc8": 0.25}, abs=0.005)
+    code, out, err = run(capsys, *words, "--density", 1)
+    assert (code, err) == (0, "")
+    assert "inputs that are not zero, batch 2: fc6 1.000, fc7 1.000, fc8 1.000\n" in out
+
+
 def test_bench_json_and_random_weights(capsys):
     result = run_json(capsys, "bench", "--variant", "alexnet-digits", "--fc-weights", "int8", "--repeat", 2)
     assert result["variant"] == "alexnet-digits"
     assert result["weights"] == "random"
     assert result["fc_weights"] == "int8"
     assert result["param_bytes"] > 0
+    assert 0.3 < result["batches"][0]["density"]["fc7"] < 0.7
     assert [(row["batch"], row["runs"]) for row in result["batches"]] == [(1, 2)]
 
 
@@ -356,6 +403,15 @@ def test_info_of_a_processor_without_the_isa():
         ("bench --batch 0", ("--batch",)),
         ("bench --batch 5000", ("4096",)),
         ("bench --repeat 1.5", ("--repeat",)),
+        ("bench --density 0", ("density", "above 0 and at most 1", "'0'")),
+        ("bench --density 0.3,0.4", ("density", "three of them")),
+        ("bench --density 0.3 --weights digits", ("--density", "random weights")),
+        ("summary --density x.png", ("--density", "--weights digits")),
+        ("summary --density x.png --weights random", ("--density", "--weights digits")),
+        ("summary --density x.png --weights digits", ("x.png",)),
+        ("summary --density x.png --weights digits --kernels", ("one of --density and --kernels",)),
+        ("summary --density x.png --weights digits --table", ("one of --density and --table",)),
+        ("summary --density x.png --weights digits --profile caffee", ("'caffee'", "'caffe'")),
         ("info extra", ("extra", "fastalex info --help")),
     ],
 )

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .._util import console
 from ..errors import UserError
-from .common import MAX_BATCH, OK, net_facts, net_from
-from .options import add_command, add_precision, positive
+from .common import MAX_BATCH, OK, USAGE_ERROR, net_facts, net_from, profile_name
+from .options import add_command, add_mean, add_precision, add_profile, positive
 
 
 def add_parser(commands: Any) -> None:
@@ -28,6 +28,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
     parser.add_argument("--kernels", action="store_true", help="print the kernels of each layer on --device")
+    parser.add_argument(
+        "--density",
+        nargs="+",
+        metavar="IMAGE",
+        help="images and folders: print the share of the inputs of fc6, fc7 and fc8 that is not zero for them",
+    )
+    add_profile(parser, "the variant's own; for --density")
+    add_mean(parser, "; for --density")
     add_precision(parser)
     parser.add_argument("--batch", type=positive, default=1, metavar="N", help="batch size for --kernels (default: 1)")
 
@@ -37,6 +45,8 @@ def run(options: argparse.Namespace) -> int:
     from ..networks import variants
     from ..networks.layers import layer_table
 
+    if options.density is not None:
+        return _summarize_density(options)
     loaded = _load_weights(options.weights)
     if options.variant is None and loaded is None:
         return _list_variants(options)
@@ -73,6 +83,54 @@ def _summarize_kernels(options: argparse.Namespace) -> int:
     else:
         _print_kernels(facts)
     return OK
+
+
+def _summarize_density(options: argparse.Namespace) -> int:
+    """Print the densities of the fully connected layers; images that cannot be read are reported and left out."""
+    from .. import density
+    from ..images import listing
+    from ..weights import registry
+
+    if options.kernels or options.table:
+        raise UserError(f"give one of --density and {'--kernels' if options.kernels else '--table'}")
+    if options.weights in (None, "random"):
+        raise UserError("--density needs trained weights: use --weights FILE, or the built-in --weights digits")
+    options.weights, options.threads = registry.locate(options.weights), None
+    sizes = {"num_classes": options.num_classes, "input_size": options.input_size}
+    sizes = {key: value for key, value in sizes.items() if value}
+    net = net_from(options, profile=profile_name(options.profile), **sizes)
+    paths = list(listing.listed(options.density, console.error))
+    counted: List[Dict[str, float]] = []
+    with console.progress("counting zeros", len(paths), options.json) as report:
+        for done, (path, error) in enumerate(paths, 1):
+            try:
+                if error is not None:
+                    raise error
+                counted.append(density.means(density.measure(net, path)))
+            except UserError as reason:
+                console.error(str(reason))
+            report(done)
+    if counted:  # otherwise there is a sentence for each of the images
+        _print_density(options, net, counted)
+    return OK if len(counted) == len(paths) else USAGE_ERROR
+
+
+def _print_density(options: argparse.Namespace, net: Any, counted: List[Dict[str, float]]) -> None:
+    """Print mean, minimum and maximum over the images, from the densities for each of them."""
+    layers = {layer.name: layer for layer in net.variant.layers() if layer.op == "fc"}
+    rows: List[Dict[str, Any]] = []
+    for name, layer in layers.items():
+        shares = [one[name] for one in counted]
+        row = {"name": name, "inputs": layer.param_shapes[layer.param + ".weight"][1]}
+        rows.append(dict(row, mean=sum(shares) / len(shares), minimum=min(shares), maximum=max(shares)))
+    if options.json:
+        console.write_json(dict(net_facts(net), profile=net.variant.profile, images=len(counted), density=rows))
+        return
+    columns = ("layer", "inputs", "mean", "minimum", "maximum")
+    cells = [(row["name"], f"{row['inputs']:,}", *(f"{row[key]:.3f}" for key in columns[2:])) for row in rows]
+    images = "1 image" if len(counted) == 1 else f"{len(counted)} images"
+    title = f"{net.variant.name}, {net.precision}, {images}: share of the inputs that is not zero"
+    console.table(title, columns, cells, right=columns[1:])
 
 
 def _summary_facts(row: Any, layers: List[Any]) -> Dict[str, Any]:
