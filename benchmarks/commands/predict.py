@@ -8,6 +8,7 @@ from typing import List
 
 from benchmarks.commands import options as shared
 from benchmarks.report import predictions
+from fastalex import density
 from fastalex.errors import UserError
 from fastalex.hardware import devices, roofline
 
@@ -18,6 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="the name of a file in devices/")
     parser.add_argument("--card", help="one card of the family")
     shared.add_cases(parser, "1")
+    text = "also predict batch 1 with this share of the inputs of fc6, fc7 and fc8 not zero, or three such numbers"
+    parser.add_argument("--density", action="append", metavar="D", help=text + " (0.35,0.35,0.375); may be repeated")
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -29,8 +32,15 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"predict needs a --device with a file in devices/ (there are: {there})")
     device = devices.get(options.device)
     cards = [device.card(options.card)] if options.card else list(device.cards)
+    shares = [density.parse(text) for text in options.density or ()]
+    if shares and 1 not in (options.batches or [1]):
+        raise UserError("--density predicts batch 1, which --batches does not name")
     groups = [
-        [roofline.roofline(variant, card, name, batch) for name in usable_precisions(card)]
+        [
+            roofline.roofline(variant, card, name, batch, share)
+            for share in (None, *(shares if batch == 1 else ()))
+            for name in usable_precisions(card)
+        ]
         for card in cards
         for variant in options.variants
         for batch in options.batches or [1]

@@ -19,6 +19,8 @@ Milliseconds for a batch. int8 and int4 are the fully connected weights only. Bl
 The JSON files beside this page are finer: predictions from the machine code of the kernels, by `tools/predict_cuda.py`.
 """
 
+ZEROS = "%: the share of the inputs of fc6, fc7 and fc8 that are not zero; weights that meet a zero are skipped\n"
+
 
 def page(names: Sequence[str]) -> str:
     """The predictions of every card, a table for each network of ``names``."""
@@ -48,7 +50,7 @@ def usable_precisions(card: devices.Card) -> List[str]:
 def terminal(group: Sequence[roofline.Roofline]) -> str:
     """One table: a line a layer, a column a precision."""
     first = group[0]
-    head = ["predicted ms"] + [one.precision for one in group]
+    head = ["predicted ms"] + [one.title for one in group]
     rows = []
     for index, layer in enumerate(first.layers):
         times = [one.layers[index] for one in group]
@@ -58,5 +60,6 @@ def terminal(group: Sequence[roofline.Roofline]) -> str:
     rows.append(["fc share"] + [f"{100 * one.fc_share:.0f} % " for one in group])
     title = "predicted, not measured: %s, %s, batch %d (c: compute bound, m: memory bound)\n"
     missing = [name for name in roofline.PRECISIONS if name not in head]
-    note = f"not predicted: {', '.join(missing)} (the card's rate has no source)\n" if missing else ""
+    note = ZEROS if any(one.density for one in group) else ""
+    note += f"not predicted: {', '.join(missing)} (the card's rate has no source)\n" if missing else ""
     return title % (first.card, first.variant, first.batch) + text_table(head, rows) + note

@@ -255,6 +255,26 @@ def test_prediction_as_json(capsys):
     assert found["rooflines"][1]["ms"] == pytest.approx(0.144, abs=6e-4)
 
 
+def test_prediction_where_zeros_are_skipped(capsys):
+    words = ["predict", "--device", "nano", "--variants", "alexnet2012", "--batches", "1", "8"]
+    words += ["--density", "0.35", "--density", "0.35,0.35,0.375"]
+    assert main.main(words) == 0
+    first, second = capsys.readouterr().out.strip().split("\n\n")
+    assert "  int8, 35 %  " in first.splitlines()[1]
+    assert first.splitlines()[1].endswith("  int4, 35/35/37.5 %")
+    total = next(line.split() for line in first.splitlines() if line.startswith("total"))
+    assert float(total[-3]) == pytest.approx(4.44, abs=0.01), "fp16"
+    assert "weights that meet a zero are skipped" in first
+    assert "%" not in second.splitlines()[1], "zeros of several images differ"
+    assert main.main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["rooflines"]
+    assert [one["density"] for one in found][3:6] == [None, [0.35] * 3, [0.35] * 3]
+    assert main.main(["predict", "--device", "nano", "--density", "0.35", "--batches", "8"]) == 2
+    assert "--batches does not name" in capsys.readouterr().err
+    assert main.main(["predict", "--device", "nano", "--density", "35"]) == 2
+    assert "above 0 and at most 1" in capsys.readouterr().err
+
+
 def test_the_report_is_what_the_results_generate():
     made = compose.pages(records.load(), contributed.load())
     for name, text in made.items():

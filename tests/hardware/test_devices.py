@@ -223,6 +223,42 @@ def test_roofline_by_hand():
     assert found.to_dict()["predicted"] is True
 
 
+def test_roofline_of_skipped_weights_by_hand():
+    """fc7 of alexnet2012 on a Nano: 4096 x 4096 weights, of which a quarter meets an input that is not zero."""
+    card = devices.get("nano").card("Jetson Nano 4GB")
+    dense = roofline.roofline("alexnet2012", card, "int8")
+    found = roofline.roofline("alexnet2012", card, "int8", density=(0.5, 0.25, 1))
+    fc7 = found.layers[-2]
+    assert fc7.name == "fc7"
+    assert fc7.bytes == 4096 * 4096 // 4 + 2 * (4096 + 4096 + 4096), "int8 weights; biases, inputs, outputs in fp16"
+    assert fc7.flop == 2 * 4096 * 4096 / 4
+    assert fc7.ms == pytest.approx(fc7.bytes / 25.6e9 * 1e3)
+    assert found.layers[-1] == dense.layers[-1], "a density of 1"
+    assert found.layers[:5] == dense.layers[:5], "convolutions skip nothing"
+    assert found.title == "int8, 50/25/100 %"
+    assert roofline.roofline("alexnet2012", card, "int8", density=[0.35] * 3).title == "int8, 35 %"
+    assert dense.title == "int8"
+    assert found.to_dict()["density"] == [0.5, 0.25, 1]
+    assert dense.to_dict()["density"] is None
+
+
+# An independent sum, as FLOORS: fp16, int8 and int4 at batch 1, with 35, 35 and 37.5 % of the inputs of fc6, fc7, fc8.
+SKIPPED = [
+    ("nano", "Jetson Nano 4GB", (4.44, 3.63, 3.25)),
+    ("tx2", "Jetson TX2 8GB", (1.70, 1.35, 1.18)),
+    ("gtx1650", "GeForce GTX 1650 (GDDR5)", (0.55, 0.38, 0.31)),
+    ("rtx30", "RTX 3090", (0.063, 0.040, 0.030)),
+]
+
+
+@pytest.mark.parametrize(("device", "name", "floors"), SKIPPED)
+def test_roofline_of_skipped_weights_agrees_with_an_independent_sum(device, name, floors):
+    card = devices.get(device).card(name)
+    for precision, floor in zip(("fp16", "int8", "int4"), floors):
+        found = roofline.roofline("alexnet2012", card, precision, density=(0.35, 0.35, 0.375)).ms
+        assert found == pytest.approx(floor, rel=0.025), precision
+
+
 def test_roofline_refuses_what_it_does_not_know():
     orin = devices.get("orin").card("Jetson Orin NX 16GB")
     with pytest.raises(UserError, match="not known"):
@@ -231,3 +267,8 @@ def test_roofline_refuses_what_it_does_not_know():
         roofline.roofline("alexnet2012", orin, "fp8")
     with pytest.raises(UserError, match="batch"):
         roofline.roofline("alexnet2012", orin, "fp32", 0)
+    with pytest.raises(UserError, match="batch 1, not 2"):
+        roofline.roofline("alexnet2012", orin, "fp32", 2, (0.5, 0.5, 0.5))
+    for wrong in ((0.5,), (0.5, 0.5, 1.5), (0.5, 0.5, float("nan"))):
+        with pytest.raises(UserError, match="each of fc6, fc7, fc8"):
+            roofline.roofline("alexnet2012", orin, "fp32", 1, wrong)

@@ -10,12 +10,15 @@
 * ``fp16``: weights and activations take 2 bytes. ``int8`` and ``int4`` concern only the weights of fully connected
   layers: 1 byte per weight (the scale of a row is neglected), or half a byte and an fp16 scale per 128 weights;
   convolutions and activations stay fp16.
+* With a density, the share of the inputs of each fully connected layer that are not zero, the weights that meet a zero
+  are neither read nor multiplied, and nor is their part of int4's scales. The other bytes stay. This is for batch 1
+  only: the images of a larger batch would have to be zero in the same places.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Dict, Optional, Tuple, Union
+from typing import Any, Dict, Optional, Sequence, Tuple, Union
 
 from .. import _core
 from .._util.arguments import positive_int
@@ -76,6 +79,18 @@ class Roofline:
     precision: str
     batch: int
     layers: Tuple[LayerTime, ...]
+    density: Optional[Tuple[float, ...]] = None
+
+    @property
+    def title(self) -> str:
+        """The precision, and the density in percent if there is one: ``int8``, ``int8, 35 %``, ``int8, 35/35/37.5 %``.
+
+        A density is written once if it is the same for all layers.
+        """
+        if self.density is None:
+            return self.precision
+        shares = self.density[:1] if len(set(self.density)) == 1 else self.density
+        return f"{self.precision}, {'/'.join(f'{100 * share:.4g}' for share in shares)} %"
 
     @property
     def ms(self) -> float:
@@ -104,6 +119,7 @@ class Roofline:
             "ms": self.ms,
             "images_per_s": self.images_per_s,
             "fc_share": self.fc_share,
+            "density": None if self.density is None else list(self.density),
             "layers": [dict(vars(layer), ms=layer.ms, bound=layer.bound) for layer in self.layers],
         }
 
@@ -121,27 +137,55 @@ def math_peak_tflops(card: Card, precision: str) -> Optional[float]:
     return tensor if tensor is not None else card.peak_tflops("fp16")
 
 
-def roofline(variant: Union[str, Variant], card: Card, precision: str = "fp32", batch: int = 1) -> Roofline:
+def roofline(
+    variant: Union[str, Variant],
+    card: Card,
+    precision: str = "fp32",
+    batch: int = 1,
+    density: Optional[Sequence[float]] = None,
+) -> Roofline:
     """Predict the time of each layer of ``variant`` on ``card``, by the model of this module.
 
-    :raises UserError: for an unknown variant or precision, a batch below 1, or a card whose rate is unknown.
+    :param density: the share of the inputs of each fully connected layer that are not zero, from 0 to 1, if the weights
+        that meet a zero are skipped; a number for each layer, in their order. Default: nothing is skipped.
+    :raises UserError: for an unknown variant or precision, a batch below 1, a card whose rate is unknown, or a density
+        of a larger batch, of the wrong count or out of range.
     """
     positive_int("batch", batch)
     row = get_variant(variant)
     peak = math_peak_tflops(card, precision)
     if peak is None:
         raise UserError(f"{card.name}: the rate that {precision} computes at is not known, so nothing is predicted")
-    layers = tuple(_layer_time(layer, card, precision, peak, batch) for layer in row.layers() if layer.macs)
-    return Roofline(row.name, card.device, card.name, precision, batch, layers)
+    heavy = [layer for layer in row.layers() if layer.macs]
+    read = _shares(heavy, batch, density)
+    layers = tuple(_layer_time(layer, card, precision, peak, batch, read.get(layer.name, 1.0)) for layer in heavy)
+    kept = None if density is None else tuple(density)
+    return Roofline(row.name, card.device, card.name, precision, batch, layers, kept)
 
 
-def _layer_time(layer: Layer, card: Card, precision: str, peak_tflops: float, batch: int) -> LayerTime:
+def _shares(heavy: Sequence[Layer], batch: int, density: Optional[Sequence[float]]) -> Dict[str, float]:
+    """Return the share of the weights that is read, by the names of the fully connected layers.
+
+    :raises UserError: for a ``density`` that does not fit.
+    """
+    if density is None:
+        return {}
+    names = [layer.name for layer in heavy if layer.op == "fc"]
+    if batch != 1:
+        raise UserError(f"a density is predicted for batch 1, not {batch}: zeros differ from image to image")
+    if len(density) != len(names) or not all(0 <= share <= 1 for share in density):
+        raise UserError(f"density must be a number from 0 to 1 for each of {', '.join(names)}, not {density!s:.60}")
+    return dict(zip(names, density))
+
+
+def _layer_time(layer: Layer, card: Card, precision: str, peak_tflops: float, batch: int, share: float) -> LayerTime:
+    """Predict one layer, of whose weights the part ``share`` is read and multiplied."""
     sizes = PRECISIONS[precision]
     bias = layer.out_shape[0]
-    weights = layer.params - bias
+    weights = share * (layer.params - bias)
     moved = weights * (sizes.conv_bytes if layer.op == "conv" else sizes.fc_bytes)
     moved += (bias + batch * (_count(layer.in_shape) + layer.activation_count)) * sizes.activation_bytes
-    flop = 2.0 * layer.macs * batch
+    flop = share * 2.0 * layer.macs * batch
     return LayerTime(
         name=layer.name,
         op=layer.op,
