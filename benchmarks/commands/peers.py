@@ -14,6 +14,7 @@ from benchmarks.measure.engine_processes import Tools
 from benchmarks.measure.engines import PEERS
 from benchmarks.measure.errors import WrongResultError
 from benchmarks.report import peers as text
+from fastalex import density
 from fastalex.errors import UserError
 from fastalex.hardware import devices
 
@@ -26,6 +27,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     shared.add_threads(parser, ", and 1 (not --quick)")
     text = "fastalex's cold processes alone, into the committed result"
     parser.add_argument("--cold", action="store_true", help=text)
+    text = "share of the inputs of fc6, fc7 and fc8 that is not zero at batch 1, or three such numbers"
+    parser.add_argument("--density", metavar="D", help=text + "; shifts the weights' biases (default: as drawn)")
     shared.add_output(parser, "peers/<cpu>")
 
 
@@ -33,11 +36,16 @@ def run(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     shared.check_cases(options)
     if options.cold and options.quick:
         raise UserError("give one of --cold and --quick")
+    if options.density is not None and options.cold:
+        raise UserError("give one of --cold and --density")
+    if options.density is not None and not (options.output or options.no_write or options.quick):
+        raise UserError("--density needs --output FILE or --no-write: the committed result is of the weights as drawn")
     return cold_again(options, tools) if options.cold else compare(options, tools)
 
 
 def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     """Run the whole comparison; a quick run takes the fastest engines of each class and under 3 minutes."""
+    shares = None if options.density is None else density.parse(options.density)
     base = machine.setting(options.threads, options.quick, () if options.quick else (1,))
     batches = shared.cpu_batches(options)
     if options.quick and not options.names:
@@ -45,12 +53,14 @@ def compare(options: argparse.Namespace, tools: Optional[Tools] = None) -> int:
     else:
         chosen = selection.choose(options.names)
     state = power.state(base["cpus"])
-    comparison = measuring.Comparison(chosen, base["cpus"], base["counts"], base["quick"], tools, log=shared.to_stderr)
+    setup = (chosen, base["cpus"], base["counts"], base["quick"], tools)
+    comparison = measuring.Comparison(*setup, log=shared.to_stderr, density=shares)
     comparison.run(options.variants, batches)
     record = machine.make_record(base, comparison.rows)
     record["machine"].update(state=state, gpu=power.gpu())  # the state before the measurement
     record.update(device=records.PEERS, cold=comparison.cold, packages=packages.facts(chosen))
     record.update(limits=comparison.limits, steps=comparison.steps, without_limits=comparison.without_limits)
+    record.update(density=comparison.densities, density_asked=None if shares is None else list(shares))
     wrong = [row for row in comparison.rows if row["peer"] == "fastalex" and row["status"] != records.OK]
     if wrong:
         raise WrongResultError(

@@ -10,16 +10,28 @@ import numpy as np
 from benchmarks.measure.engine_files import TORCH_STATE, WEIGHTS, graph_path, weights_file
 from benchmarks.measure.engines import Engine
 from benchmarks.measure.runtimes import torch_model
+from benchmarks.measure.timing import random_images
 
 CALIBRATION_IMAGES = 8  # random, like the timed images: only speed is measured with them, not accuracy
 
 
 def write_weights(spec: Mapping[str, Any]) -> None:
-    """Write seeded random weights as a fastalex file; every other file is made from it."""
+    """Write seeded random weights as a fastalex file; every other file is made from it.
+
+    With ``spec["density"]`` they have these densities on the image of batch 1.
+    """
     from fastalex import variants, weights
     from fastalex.weights import initial
 
-    weights.save(os.path.join(spec["folder"], WEIGHTS), initial.random_weights(variants.get(spec["variant"])), {})
+    row = variants.get(spec["variant"])
+    if spec.get("density"):
+        from fastalex import density
+
+        images = random_images(spec["shape"], 1)
+        arrays = density.random_weights(row, images, spec["density"], threads=spec["threads"])
+    else:
+        arrays = initial.random_weights(row)
+    weights.save(os.path.join(spec["folder"], WEIGHTS), arrays, {})
 
 
 def write_quantized(spec: Mapping[str, Any], precision: str, fc_weights: str) -> None:

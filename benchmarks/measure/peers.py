@@ -43,10 +43,11 @@ Ask = Callable[..., Dict[str, Any]]
 
 
 class Comparison:
-    """One run over networks, numbers of threads and batches; :attr:`rows`, :attr:`cold`, :attr:`limits` and
-    :attr:`steps` grow as it goes.
+    """One run over networks, numbers of threads and batches; :attr:`rows`, :attr:`cold`, :attr:`limits`, :attr:`steps`
+    and :attr:`densities` grow as it goes.
 
     :param threads: the numbers of threads, each on the first of ``cpus``.
+    :param density: that of fc6, fc7 and fc8, to which biases of the weights are shifted. Default: as the weights are.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Comparison:
         tools: Optional[Tools] = None,
         log: Callable[[str], None] = lambda line: None,
         budget: Optional[Budget] = None,
+        density: Optional[Sequence[float]] = None,
     ) -> None:
+        self.density = density
         self.chosen, self.cpus, self.threads, self.quick = list(chosen), list(cpus), list(threads), quick
         self.tools = tools or Tools()
         self.budget = budget or Budget(QUICK_S if quick else None)
@@ -71,6 +74,7 @@ class Comparison:
         self.limits: List[Dict[str, Any]] = []  # limits of each case, measured between its rounds
         self.steps: List[Dict[str, Any]] = []  # for each network, batch and engine that reports them
         self.without_limits: Optional[str] = None  # why there are none
+        self.densities: List[Dict[str, Any]] = []  # for each network and batch, of the inputs of fc6, fc7 and fc8
 
     def run(self, names: Sequence[str], batches: Sequence[int]) -> None:
         """Compare for each network of ``names`` and each batch. :raises EngineError: if fastalex itself fails."""
@@ -80,8 +84,9 @@ class Comparison:
         whole = self.budget
         for index, name in enumerate(names):
             self.budget = whole.share(len(names) - index)
-            with self.tools.folder(name, self.quick) as folder:
-                if self.quick:
+            keep = self.quick and self.density is None  # the files that are kept are those of the weights as drawn
+            with self.tools.folder(name, keep) as folder:
+                if keep:
                     self.log(f"{name}: the files of the engines are kept in {folder}")
                 self._network(name, list(batches), folder, dict(out))
 
@@ -98,6 +103,7 @@ class Comparison:
         row = variants.get(name)
         spec = {"variant": name, "folder": folder, "threads": max(self.threads), "cpus": self.cpus}
         spec.update(shape=[row.channels, row.input_size, row.input_size], path=os.path.join(folder, "reference.npy"))
+        spec["density"] = self.density
         return spec
 
     def _missing(self) -> List[Tuple[Engine, str]]:
@@ -107,7 +113,7 @@ class Comparison:
     def _network(self, name: str, batches: List[int], folder: str, out: Dict[str, Tuple[str, str]]) -> None:
         spec = self._spec(name, folder)
         Preparation(self.tools, self.budget, self.quick, self.log).make(spec, self.chosen, out)
-        self.tools.once("reference", spec, CHILD_TIMEOUT_S)
+        self.densities += self.tools.once("reference", dict(spec, batches=batches), CHILD_TIMEOUT_S).get("density", [])
         reference = self.tools.result(spec["path"])
         whole = self.budget
         for index, threads in enumerate(self.threads):

@@ -6,7 +6,7 @@ from typing import Any, List, Mapping, Optional
 
 from benchmarks import floors, ranking
 from benchmarks.numeric_classes import BITS16, FC8, INT8
-from benchmarks.report import peer_tables, targets
+from benchmarks.report import density, peer_tables, targets
 from benchmarks.report.machine import commit, limits_line, machine_line
 from benchmarks.report.markdown import table, text_table
 
@@ -61,7 +61,7 @@ def quick(record: Mapping[str, Any]) -> str:
     """What run.py prints for a quick run: the ratios, and what they rest on."""
     rows = record["rows"]
     text = f"{machine_line(record)}\n\n{text_table(*targets.table(rows))}\n"
-    lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
+    lines = [targets.count(rows), *density.lines(record), *limit_lines(record), *targets.start_and_size(record)]
     lines += [f"note: {note}" for note in peer_tables.notes(rows)]
     return text + "".join(f"{line}\n" for line in lines)
 
@@ -84,7 +84,7 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
     text += EXPLAINED + CLASSES_EXPLAINED
     text += f"\n### Ratios and targets\n\n{targets.EXPLAINED}\n"
     text += table(*targets.table(rows), left=2) + "\n"
-    lines = [targets.count(rows), *limit_lines(record), *targets.start_and_size(record)]
+    lines = [targets.count(rows), *density.lines(record), *limit_lines(record), *targets.start_and_size(record)]
     text += "".join(f"- {line}\n" for line in lines)
     if chart:
         text += f"\n![ms per image of each engine]({chart})\n"

@@ -6,6 +6,7 @@ from typing import Any, Dict, Mapping, Sequence, Tuple
 
 from benchmarks import contributed, ranking, records, targets
 from benchmarks.numeric_classes import CLASSES, mode_name
+from benchmarks.report import density
 from benchmarks.report import targets as targets_text
 from benchmarks.report.markdown import digits, table
 
@@ -100,7 +101,9 @@ def _peers(record: Mapping[str, Any]) -> str:
     text = f"\n## Other engines: {title(record)}\n\n"
     text += "How many times as long as fastalex the fastest other engine takes, in the same class of arithmetic on\n"
     page = RESULTS % records.file_name(record)
-    text += f"the same CPUs (threads: {most}). {targets_text.count(record['rows'])}; [every engine]({page}).\n\n"
+    text += f"the same CPUs (threads: {most}). {targets_text.count(record['rows'])}; [every engine]({page}).\n"
+    counted = density.sentence(record, 1)
+    text += f"{counted}\n\n" if counted else "\n"
     return text + table(["class", *("%s, batch %d" % case for case in CASES)], lines)
 
 
