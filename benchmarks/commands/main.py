@@ -23,6 +23,7 @@ from benchmarks.commands import (
     profile,
     report,
     rewrite,
+    zeros,
 )
 from benchmarks.measure.errors import MeasurementError, StoppedError
 from fastalex.errors import BackendError, UserError
@@ -41,6 +42,7 @@ COMMANDS = {
     "clients": clients,
     "lpips": lpips,
     "experiments": experiments,
+    "zeros": zeros,
     "rewrite": rewrite,
 }
 DESCRIPTION = """Measure AlexNet on this machine, or predict it for a device.

@@ -26,16 +26,22 @@ ANSWER_TIMEOUT_S = 900.0  # torch.compile on a small board
 
 
 class Process:
-    """A worker that serves one engine."""
+    """A worker that serves one engine.
 
-    def __init__(self, spec: Mapping[str, Any]) -> None:
+    :param module: the module that serves; its argument is ``spec`` as JSON, which has at least ``threads``.
+    :param variables: environment variables to set for it.
+    """
+
+    def __init__(
+        self, spec: Mapping[str, Any], module: str = "measure.worker", variables: Optional[Mapping[str, str]] = None
+    ) -> None:
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
         self.process = subprocess.Popen(
-            processes.command("measure.worker", "serve", json.dumps(spec)),
+            processes.command(module, "serve", json.dumps(spec)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=processes.environment(spec["threads"]),
+            env={**processes.environment(spec["threads"]), **(variables or {})},
         )
 
     def __call__(self, **command: Any) -> Dict[str, Any]:

@@ -75,6 +75,7 @@ class PlayedTools(engine_processes.Tools):
         self.table, self.clock, self.step_s = table, clock or Clock(), step_s
         self.absent, self.broken, self.steps, self.log = absent, broken, steps or {}, []
         self.machine, self.kept, self.loaded = [dict(RATES)], None, {}  # loaded: path -> engine, batch
+        self.shares = {}  # the densities that the reference counts
 
     def limits(self, cpus, threads, quick):
         self.log.append(("limits", tuple(cpus)))
@@ -92,6 +93,8 @@ class PlayedTools(engine_processes.Tools):
         if spec.get("conversion") in self.broken:
             raise EngineError("it cannot be converted")
         keys = ("total_ms", "start_ms", "import_ms", "load_ms", "first_run_ms")
+        if task == "reference" and self.shares:
+            return {"density": [dict(self.shares, variant=spec["variant"], batch=n) for n in spec["batches"]]}
         return dict(dict.fromkeys(keys, 1.0), peak_rss_mib=None) if task == "cold" else {}
 
     def result(self, path):
@@ -551,6 +554,47 @@ def test_the_report_has_the_comparison():
     assert "the same CPUs (threads: 1). 1 of 1 targets met; [every engine](results/some-v3.md)." in text
 
 
+def test_the_report_states_the_density():
+    tools = PlayedTools({"fastalex fp32": (10.0, 1), "torch eager": (30.0, 1)})
+    tools.shares = {"fc6": 0.35, "fc7": 0.3512, "fc8": 0.375}
+    one, _ = compare(tools, *tools.table, batches=(1, 8))
+    without = example()
+    record = dict(without, density=one.densities)
+    line = "torchvision, inputs of fc6, fc7, fc8 that are not zero: 0.350, 0.351, 0.375 (batch 1); "
+    line += "0.350, 0.351, 0.375 (batch 8)\n"
+    assert "- " + line in peers_report.section(record)
+    assert line in peers_report.quick(record)
+    assert "shifted" not in peers_report.quick(record)
+    asked = dict(record, density_asked=[0.35, 0.35, 0.375])
+    assert "weights were shifted until batch 1 had 0.35, 0.35, 0.375\n" in peers_report.quick(asked)
+    said = "Inputs of fc6, fc7, fc8 that are not zero at batch 1: torchvision 0.35, 0.35, 0.38.\n\n| class |"
+    assert said in summary.render([record])
+    for text in (peers_report.section(without), peers_report.quick(without), summary.render([without])):
+        assert "not zero" not in text, "a record from before they were counted"
+
+
+def test_the_peers_have_weights_of_the_density_that_was_asked_for(tmp_path):
+    row = variants.get("torchvision", widths=(8, 16, 12, 12, 16, 240, 200), num_classes=7)
+    spec = {"variant": row, "folder": str(tmp_path), "threads": 1, "shape": [3, 224, 224], "batches": [1, 2]}
+    conversions.write_weights(dict(spec, density=(0.35, 0.5, 0.25)))
+    first, second = worker.densities(spec)
+    assert {name: first[name] for name in ("fc6", "fc7", "fc8")} == pytest.approx(
+        {"fc6": 0.35, "fc7": 0.5, "fc8": 0.25}, abs=0.005
+    )
+    assert (first["batch"], second["batch"], first["variant"]) == (1, 2, "torchvision")
+    shifted = (tmp_path / engine_files.WEIGHTS).read_bytes()
+    conversions.write_weights(dict(spec, density=None))
+    assert (tmp_path / engine_files.WEIGHTS).read_bytes() != shifted
+
+
+def test_a_quick_run_keeps_no_files_of_other_weights(tmp_path):
+    tools = PlayedTools({"fastalex fp32": (10.0, 1)})
+    tools.kept = str(tmp_path)
+    one = peers.Comparison(chosen("fastalex fp32"), [0], [1], True, tools, density=(0.35, 0.35, 0.35))
+    one.run(["torchvision"], [1])
+    assert not list(tmp_path.iterdir())
+
+
 def test_energy_is_shown_where_it_was_metered():
     record = example()
     record["rows"][0].update(peers.figures([10.0, 10.0], [4.0, 6.0], 2))
@@ -693,6 +737,12 @@ def test_state_of_nothing(tmp_path):
         (("peers", "--variants", "torchvison"), "did you mean"),
         (("layers", "--predict"), "layers does not take '--predict'"),
         (("peers", "--cold", "--quick"), "one of --cold and --quick"),
+        (("peers", "--cold", "--density", "0.35"), "one of --cold and --density"),
+        (("peers", "--density", "0.35"), "--density needs --output"),
+        (("peers", "--density", "35", "--no-write"), "above 0 and at most 1"),
+        (("zeros", "--density", "0"), "above 0 and at most 1"),
+        (("zeros", "--against", "/nowhere"), "no package fastalex"),
+        (("zeros", "--fc-weights", "int3"), "invalid choice: 'int3'"),
     ],
 )
 def test_mistakes_exit_2(words, said, capsys):
@@ -708,8 +758,11 @@ def test_peers_are_written_where_the_options_say(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(peers_command, "run", lambda options, run=peers_command.run: run(options, tools))
     path = tmp_path / "out.json"
     words = ["peers", "torch", "--variants", "torchvision", "--batches", "1", "--threads", "1"]
-    assert main.main([*words, "--output", str(path)]) == 0
+    tools.shares = {"fc6": 0.5, "fc7": 0.5, "fc8": 0.5}
+    assert main.main([*words, "--output", str(path), "--density", "0.5"]) == 0
     record = json.loads(path.read_text())
+    assert record["density"] == [{"variant": "torchvision", "batch": 1, "fc6": 0.5, "fc7": 0.5, "fc8": 0.5}]
+    assert record["density_asked"] == [0.5, 0.5, 0.5]
     assert record["device"] == "peers"
     assert {row["peer"] for row in record["rows"]} == {"fastalex", "torch"}
     assert set(record["packages"]) == {"fastalex", "torch"}
