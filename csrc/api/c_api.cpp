@@ -106,6 +106,8 @@ void check_options(const fastalex_options& options) {
     invalid("options->fc_storage is not a fastalex_storage: ", options.fc_storage);
   if (options.precision < FASTALEX_PRECISION_FP32 || options.precision > FASTALEX_PRECISION_INT8)
     invalid("options->precision is not a fastalex_precision: ", options.precision);
+  if (options.fc_layout != FASTALEX_FC_LATENCY && options.fc_layout != FASTALEX_FC_THROUGHPUT)
+    invalid("options->fc_layout is not a fastalex_fc_layout: ", options.fc_layout);
   if (options.device_index < 0) invalid("options->device_index must not be negative");
   threads_of("options->threads", options.threads);
 }
@@ -127,6 +129,7 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
   model.threads = threads_of("options->threads", options->threads);
   model.device_index = options->device_index;
   model.exact = options->exact != 0;
+  model.fc_layout = options->fc_layout;
   model.tuning = options->tuning ? options->tuning : "";
   return new fastalex_net{{table, channels, height, width, params, registry().find(options->backend), model}};
 }

@@ -257,7 +257,7 @@ class PyNet {
  public:
   PyNet(const std::string& table, std::vector<int32_t> shape, const std::vector<py::object>& params,
         const std::string& backend, int fc_storage, int threads, int precision, int device_index,
-        const std::string& tuning, bool exact)
+        const std::string& tuning, bool exact, int fc_layout)
       : shape_(std::move(shape)) {
     if (shape_.size() != 3) throw py::value_error("the input shape must be (channels, height, width)");
     std::vector<fastalex_param> native;
@@ -274,6 +274,7 @@ class PyNet {
     options.device_index = device_index;
     options.tuning = tuning.c_str();
     options.exact = exact;
+    options.fc_layout = fc_layout;
     fastalex_net* net = nullptr;
     int status;
     {
@@ -570,10 +571,10 @@ PYBIND11_MODULE(_core, m) {
            py::arg("indices") = 0);
   py::class_<PyNet>(m, "Net")
       .def(py::init<const std::string&, std::vector<int32_t>, const std::vector<py::object>&, const std::string&, int,
-                    int, int, int, const std::string&, bool>(),
+                    int, int, int, const std::string&, bool, int>(),
            py::arg("table"), py::arg("input_shape"), py::arg("params"), py::arg("backend") = "cpu",
            py::arg("fc_storage") = 0, py::arg("threads") = 0, py::arg("precision") = 0, py::arg("device_index") = 0,
-           py::arg("tuning") = "", py::arg("exact") = false)
+           py::arg("tuning") = "", py::arg("exact") = false, py::arg("fc_layout") = 0)
       .def("run", &PyNet::run, py::arg("call"), py::arg("allocate") = py::none(), py::arg("on_device") = false)
       .def("shapes", &PyNet::shapes, py::arg("call"))
       .def("profile", &PyNet::profile, py::arg("call"))

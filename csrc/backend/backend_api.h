@@ -19,7 +19,7 @@ extern "C" {
 
 // Bump on any change to this file, step_api.h, fastalex_step or fastalex_frame. Libraries with a different number are
 // rejected.
-#define FASTALEX_BACKEND_ABI 6u
+#define FASTALEX_BACKEND_ABI 7u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
@@ -28,6 +28,7 @@ typedef struct fastalex_model_options {
   int32_t threads;       // > 0
   int32_t device_index;  // >= 0
   int32_t exact;         // no Winograd
+  int32_t fc_layout;     // fastalex_fc_layout
   const char* tuning;    // rules (grammar: fastalex.h); never null
 } fastalex_model_options;
 

@@ -75,17 +75,25 @@ int value_bytes(int dtype, const CpuKernels& kernels) {
   return dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : kernels.quantized_bytes;
 }
 
-FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options) {
+bool few_weights(const fastalex_step& step) {
+  const int64_t most = 1 << 18;
+  return static_cast<int64_t>(step.in_c) * step.in_h * step.in_w * step.out_c <= most;
+}
+
+FcChoice choose_fc(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options) {
   // Byte planes: one for int8 precision, two to cover bf16, the maximum to match fp32.
   const int byte_planes = options.precision == FASTALEX_PRECISION_INT8   ? 1
                           : options.precision == FASTALEX_PRECISION_BF16 ? 2
                                                                          : static_cast<int>(kMaxBytePlanes);
   const int fixed = byte_planes == 1 ? 1 : 0;  // int8 precision rounds the input on every processor
+  const bool in_rows = options.fc_layout == FASTALEX_FC_LATENCY && !few_weights(step);
   switch (options.fc_storage) {
     case FASTALEX_INT8:
-      return kernels.byte_planes ? FcChoice{kFcBytePlanes, byte_planes} : FcChoice{kFcFloats, fixed};
+      return kernels.byte_planes ? FcChoice{in_rows ? kFcByteRows : kFcBytePlanes, byte_planes}
+                                 : FcChoice{kFcFloats, fixed};
     case FASTALEX_INT4:
-      return kernels.byte_planes ? FcChoice{kFcBytePlanes4, byte_planes} : FcChoice{kFcNibbles, fixed};
+      return kernels.byte_planes ? FcChoice{in_rows ? kFcByteRows4 : kFcBytePlanes4, byte_planes}
+                                 : FcChoice{kFcNibbles, fixed};
     case FASTALEX_BF16:
       return {options.precision == FASTALEX_PRECISION_BF16 && kernels.bf16 ? kFcBf16 : kFcFloats, fixed};
     default:

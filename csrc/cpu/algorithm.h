@@ -32,7 +32,11 @@ struct FcChoice {
   int byte_planes;  // of the input; 0: it stays in floating point
 };
 
-FcChoice choose_fc(const CpuKernels& kernels, const fastalex_model_options& options);
+FcChoice choose_fc(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options);
+
+// Whether a fully connected layer has so few weights that they stay in the caches, where reading all of them costs less
+// than finding out which are needed.
+bool few_weights(const fastalex_step& step);
 
 }  // namespace fastalex
 #endif  // FASTALEX_CPU_ALGORITHM_H

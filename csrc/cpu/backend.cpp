@@ -26,7 +26,7 @@ std::string format_of(const ConvChoice& choice, const CpuKernels& kernels) {
 // The data type that a fully connected layer multiplies in. Its rate bounds the layer unless reading the weights does.
 const char* fc_dtype(const FcLayer& layer) {
   if (layer.choice.form == kFcBf16) return "bf16";
-  return layer.choice.form == kFcBytePlanes || layer.choice.form == kFcBytePlanes4 ? "int8" : "fp32";
+  return layer.choice.form >= kFcBytePlanes ? "int8" : "fp32";
 }
 
 // JSON of a step's algorithm, its products per image and the bytes of weights per call.
@@ -38,7 +38,7 @@ std::string describe_work(const Network& network, const fastalex_step& step) {
          << "\", \"products\": " << static_cast<long long>(products_of(step, conv->choice, *network.model->kernels))
          << ", \"weight_bytes\": " << conv->weights.bytes();
   } else if (const FcLayer* fc = network.model->fc(step)) {
-    const bool byte_planes = fc->choice.form == kFcBytePlanes || fc->choice.form == kFcBytePlanes4;
+    const bool byte_planes = fc->choice.form >= kFcBytePlanes;
     text << ", \"format\": \"direct\", \"dtype\": \"" << fc_dtype(*fc)
          << "\", \"byte_planes\": " << fc->choice.byte_planes << ", \"products\": "
          << static_cast<long long>(fc->k) * step.out_c * (byte_planes ? fc->choice.byte_planes : 1)

@@ -6,6 +6,7 @@
 #include "backend/step_timer.h"
 #include "common/error.h"
 #include "cpu/plan.h"
+#include "cpu/zeros.h"
 
 namespace fastalex {
 namespace {
@@ -152,7 +153,10 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.n = step.n;
   task.in_stride = task.out_stride = static_cast<int>(call.network.features_pitch);
   task.k = layer.k;
-  task.units = layer.units;
+  task.rows = layer.rows;
+  task.panels = layer.panels.count();
+  task.strip_panels = layer.strip_panels;
+  task.panel_bytes = layer.panel_bytes;
   task.activation = step.activation;
   task.form = layer.choice.form;
   task.storage = layer.storage;
@@ -170,7 +174,8 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.plane_sums = context.plane_sums.as<int32_t>();
   const CpuKernels& kernels = *call.network.model->kernels;
   workers->run(kernels.fc_prepare, &task, task.n);
-  workers->run(kernels.fully_connected, &task, layer.panels.count());
+  list_active(layer, &context, &task);
+  workers->run(kernels.fully_connected, &task, layer.strips(), 1);  // a strip of a large batch takes a while
 }
 
 void copy_rows(const Network& network, const fastalex_step& step, const float* from, float* to) {

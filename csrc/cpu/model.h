@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend_api.h"
+#include "cpu/fc_layer.h"
 #include "cpu/pack.h"
 #include "cpu/thread_pool.h"
 

@@ -1,69 +1,17 @@
 #include "cpu/pack.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
-#include <limits>
 
 #include "common/error.h"
 #include "common/half.h"
 #include "cpu/layout.h"
-#include "weights/dequantize.h"
+#include "cpu/pack_panels.h"
 #include "weights/quantize.h"
 #include "weights/winograd_transforms.h"
 
 namespace fastalex {
-namespace {
-
-// A caller's array may lie at any address: in some weights files arrays are not aligned.
-float at(const float* values, size_t index) {
-  float value;
-  std::memcpy(&value, reinterpret_cast<const char*>(values) + index * sizeof(float), sizeof value);
-  return value;
-}
-
-// Calls body(index) for each panel on all threads and rethrows the first exception.
-template <typename Body>
-void for_each_panel(const Panels& panels, ThreadPool::Lease* workers, const Body& body) {
-  struct Task {
-    const Body& body;
-    std::atomic<bool> failed;
-    std::exception_ptr error;
-  } task = {body, {false}, nullptr};
-  workers->run(
-      [](const void* erased, int unit, int) {
-        Task& task = *static_cast<Task*>(const_cast<void*>(erased));
-        try {
-          task.body(unit);
-        } catch (...) {
-          if (!task.failed.exchange(true)) task.error = std::current_exception();
-        }
-      },
-      &task, panels.count());
-  if (task.error) std::rethrow_exception(task.error);
-}
-
-template <typename T>
-T* panel_of(const Buffer& buffer, int panel, int index) {
-  return buffer.as<T>() + static_cast<size_t>(index) * panel;
-}
-
-uint16_t to_bf16(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  if (value != value) return 0x7fc0;
-  return static_cast<uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-float from_bf16(uint16_t half) {
-  const uint32_t bits = static_cast<uint32_t>(half) << 16;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
-
-}  // namespace
 
 // Panels ----------------------------------------------------------------------------------------------------------
 
@@ -262,162 +210,6 @@ void ConvLayer::unpack_weight(float* weight) const {
           std::memcpy(to, packed, sizeof *to);
         }
       });
-    }
-}
-
-// Fully connected layers ------------------------------------------------------------------------------------------
-
-// One output's weights in the order y, x, channel: floats, or quantized values with their scales.
-struct FcLayer::Row {
-  const float* floats;
-  const int8_t* bytes;
-  const uint8_t* nibbles;  // two in a byte, the first in its low half, q + 8
-  float scale;
-  const uint16_t* scales;
-};
-
-namespace {
-
-int unit_bytes_of(int form, int storage) {
-  if (form != kFcFloats) return 4;
-  return storage == FASTALEX_FP16 ? 2 : storage == FASTALEX_INT8 ? 1 : 4;
-}
-
-int unit_products_of(int form, int storage) {
-  if (form == kFcNibbles || form == kFcBytePlanes4) return 8;
-  if (form == kFcBytePlanes) return 4;
-  return storage == FASTALEX_BF16 ? 2 : 1;
-}
-
-}  // namespace
-
-FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
-                 const fastalex_param& weight, const float* bias_in, ThreadPool::Lease* workers)
-    : PackedLayer(Panels(1, step.out_c, kernels.panel)),
-      choice(choose_fc(kernels, options)),
-      storage(options.fc_storage),
-      in_negative(step.signed_input != 0),
-      input_scale(step.input_scale),
-      k(step.in_c * step.in_h * step.in_w),
-      units(0),
-      products(unit_products_of(choice.form, storage)),
-      in_c(step.in_c),
-      in_h(step.in_h),
-      in_w(step.in_w),
-      unit_bytes_(unit_bytes_of(choice.form, storage)) {
-  units = (k + products - 1) / products;
-  const size_t outputs = static_cast<size_t>(panels.count()) * panels.panel;
-  // Sums of products of byte planes and weights must fit 32 bits.
-  if (choice.byte_planes && k > std::numeric_limits<int32_t>::max() / (255 * 127))
-    invalid("a fully connected layer of ", k, " inputs is too long for sums of 8-bit products; use fp32");
-  source_.reserve(k);
-  for (int pixel = 0; pixel < in_h * in_w; ++pixel)
-    for (int c = 0; c < in_c; ++c) source_.push_back(c * in_h * in_w + pixel);
-  pack_bias(bias_in);
-  weights = Buffer(outputs * units * unit_bytes_ + kSlack * sizeof(float));
-  if (storage == FASTALEX_INT8) scale = Buffer(outputs * sizeof(float));
-  if (storage == FASTALEX_INT4) scale = Buffer(outputs * int4_groups(k) * sizeof(float));
-  if (choice.form == kFcBytePlanes) sums = Buffer(outputs * sizeof(int32_t));
-  for_each_panel(panels, workers, [&](int index) { pack_panel(weight, index); });
-}
-
-size_t FcLayer::unit_at(int index, int lane, int i) const {
-  return ((static_cast<size_t>(index) * units + i / products) * panels.panel + lane) * unit_bytes_;
-}
-
-void FcLayer::pack_panel(const fastalex_param& weight, int index) {
-  const bool packed_as_given = weight.storage == storage && weight.storage != FASTALEX_FP32;
-  std::vector<float> floats(k);
-  std::vector<int8_t> bytes(storage == FASTALEX_INT8 ? k : 0);
-  std::vector<uint8_t> nibbles(storage == FASTALEX_INT4 ? (k + 1) / 2 : 0);
-  std::vector<uint16_t> scales(storage == FASTALEX_INT4 ? int4_groups(k) : 0);
-  for (int lane = 0; lane < panels.width(index); ++lane) {
-    const size_t output = panels.first_channel(index) + lane;
-    Row row = {floats.data(), bytes.data(), nibbles.data(), 0, scales.data()};
-    if (packed_as_given) {
-      const char* data = static_cast<const char*>(weight.data);
-      const char* scale_data = static_cast<const char*>(weight.scale);
-      if (storage == FASTALEX_INT8) {
-        row.bytes = reinterpret_cast<const int8_t*>(data + output * k);
-        std::memcpy(&row.scale, scale_data + output * sizeof(float), sizeof(float));
-      } else {
-        row.nibbles = reinterpret_cast<const uint8_t*>(data + output * ((k + 1) / 2));
-        std::memcpy(scales.data(), scale_data + output * scales.size() * 2, scales.size() * 2);
-      }
-    } else {
-      const float* from = static_cast<const float*>(weight.data);
-      for (int i = 0; i < k; ++i) floats[i] = at(from, output * k + source_[i]);
-      if (storage == FASTALEX_INT8) quantize_int8(floats.data(), k, bytes.data(), &row.scale);
-      if (storage == FASTALEX_INT4) quantize_int4(floats.data(), k, nibbles.data(), scales.data());
-      if (storage == FASTALEX_FP16 || storage == FASTALEX_BF16) {
-        const float largest = largest_magnitude(floats.data(), k);
-        if (!std::isfinite(largest)) refuse_weights("NaN or infinity");
-        if (storage == FASTALEX_FP16 && largest > kHalfMax) refuse_weights("a weight beyond the range of fp16");
-      }
-    }
-    pack_row(row, index, lane);
-  }
-}
-
-void FcLayer::pack_row(const Row& row, int index, int lane) {
-  char* to = weights.as<char>() + unit_at(index, lane, 0);
-  const size_t pitch = static_cast<size_t>(panels.panel) * unit_bytes_;
-  if (storage == FASTALEX_FP32) {
-    for (int i = 0; i < k; ++i) std::memcpy(to + i * pitch, row.floats + i, 4);
-  } else if (storage == FASTALEX_FP16) {
-    for (int i = 0; i < k; ++i) {
-      const uint16_t half = to_half(row.floats[i]);
-      std::memcpy(to + i * pitch, &half, 2);
-    }
-  } else if (storage == FASTALEX_BF16) {
-    for (int i = 0; i < k; ++i) {
-      const uint16_t half = to_bf16(row.floats[i]);
-      std::memcpy(to + i / 2 * pitch + i % 2 * 2, &half, 2);
-    }
-  } else if (storage == FASTALEX_INT8) {
-    int32_t sum = 0;
-    for (int i = 0; i < k; ++i) sum += row.bytes[i];
-    if (products == 4)
-      for (int i = 0; i < k; i += 4) std::memcpy(to + i / 4 * pitch, row.bytes + i, std::min(4, k - i));
-    else
-      for (int i = 0; i < k; ++i) to[i * pitch] = static_cast<char>(row.bytes[i]);
-    panel_of<float>(scale, panels.panel, index)[lane] = row.scale;
-    if (choice.form == kFcBytePlanes) panel_of<int32_t>(sums, panels.panel, index)[lane] = sum;
-  } else {
-    const size_t groups = int4_groups(k);
-    for (size_t group = 0; group < groups; ++group)
-      scale.as()[(index * groups + group) * panels.panel + lane] = from_half(row.scales[group]);
-    // Values past the last one are 0, stored as 8.
-    const auto nibble = [&](int i) { return i < k ? row.nibbles[i / 2] >> i % 2 * 4 & 15 : 8; };
-    for (int unit = 0; unit < units; ++unit) {
-      unsigned char word[4];
-      for (int b = 0; b < 4; ++b)
-        word[b] = static_cast<unsigned char>(nibble(unit * 8 + b) | nibble(unit * 8 + 4 + b) << 4);
-      std::memcpy(to + unit * pitch, word, 4);
-    }
-  }
-}
-
-float FcLayer::value_at(int index, int lane, int i) const {
-  const char* unit = weights.as<char>() + unit_at(index, lane, i);
-  const int within = i % products;
-  if (storage == FASTALEX_FP32) return at(reinterpret_cast<const float*>(unit), 0);
-  if (storage == FASTALEX_FP16 || storage == FASTALEX_BF16) {
-    uint16_t half;
-    std::memcpy(&half, unit + within * 2, 2);
-    return storage == FASTALEX_FP16 ? from_half(half) : from_bf16(half);
-  }
-  if (storage == FASTALEX_INT8)
-    return static_cast<signed char>(unit[within]) * panel_of<float>(scale, panels.panel, index)[lane];
-  const int q = (static_cast<unsigned char>(unit[within % 4]) >> within / 4 * 4 & 15) - 8;
-  return q * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
-}
-
-void FcLayer::unpack_weight(float* weight) const {
-  for (int index = 0; index < panels.count(); ++index)
-    for (int lane = 0; lane < panels.width(index); ++lane) {
-      float* to = weight + static_cast<size_t>(panels.first_channel(index) + lane) * k;
-      for (int i = 0; i < k; ++i) to[source_[i]] = value_at(index, lane, i);
     }
 }
 

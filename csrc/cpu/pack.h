@@ -1,4 +1,4 @@
-// Weights in the layouts of the kernels (kernels/kernel_table.h), and back.
+// Weights of convolutions in the layouts of the kernels (kernels/kernel_table.h), and back.
 #ifndef FASTALEX_CPU_PACK_H
 #define FASTALEX_CPU_PACK_H
 
@@ -73,35 +73,6 @@ class ConvLayer final : public PackedLayer {
   std::vector<int> source_;             // direct: index of each value of the runs, r, s, c, among an output's weights
   std::vector<float> scales_;           // kQuantized: of each output's weights
   std::vector<float> original_weight_;  // Winograd: cannot be recovered from the packed weights
-};
-
-class FcLayer final : public PackedLayer {
- public:
-  // weight: fp32 [K, C H W], or quantized (fastalex.h).
-  FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
-          const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
-  void unpack_weight(float* weight) const override;
-  size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
-  // Bytes of a prepared row of the input, FcArgs::plane: up to eight products a unit, in whole cache lines.
-  size_t plane() const { return (static_cast<size_t>(units) * 8 + 63) / 64 * 64; }
-
-  const FcChoice choice;
-  int storage;
-  bool in_negative;
-  double input_scale;
-  int k, units, products;  // products: of a unit
-  int in_c, in_h, in_w;
-  Buffer sums;  // FcArgs::sums
-
- private:
-  struct Row;
-  void pack_panel(const fastalex_param& weight, int index);
-  void pack_row(const Row& row, int index, int lane);
-  float value_at(int index, int lane, int i) const;
-  size_t unit_at(int index, int lane, int i) const;
-
-  int unit_bytes_;
-  std::vector<int> source_;  // source_[i]: index within C H W of product i, in the order y, x, channel
 };
 
 }  // namespace fastalex

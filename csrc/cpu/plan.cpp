@@ -6,6 +6,7 @@
 #include "backend/steps.h"
 #include "common/error.h"
 #include "cpu/algorithm.h"
+#include "cpu/zeros.h"
 #include "weights/dequantize.h"
 
 namespace fastalex {
@@ -77,7 +78,11 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
       scratch_bytes(0),
       features_pitch(0),
       prepared_bytes(0),
-      plane_sums(0) {
+      plane_sums(0),
+      list_entries(0),
+      used_rows(0),
+      listed_bytes(0),
+      totals(0) {
   for (const fastalex_step& step : steps)
     if (const FcLayer* layer = model->fc(step)) check_same_features(step, layer->in_c, layer->in_h, layer->in_w);
   parallel_over_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
@@ -130,10 +135,16 @@ void Network::size_batch_part() {
     const size_t in = static_cast<size_t>(steps[i].in_c) * steps[i].in_h * steps[i].in_w;
     const size_t widest = std::max(in, static_cast<size_t>(steps[i].out_c));
     // One cache line more than the panels need: rows 4 KiB apart would map to the same few sets of the L1.
-    features_pitch = std::max(features_pitch, round_up(widest, model->kernels->panel) + 16);
+    features_pitch = std::max(features_pitch, round_up(widest, std::max<int>(model->kernels->panel, kBytePanel4)) + 16);
     const FcLayer* layer = model->fc(steps[i]);
     if (!layer) continue;
     prepared_bytes = std::max(prepared_bytes, layer->plane() * std::max(2, layer->choice.byte_planes));
+    list_entries = std::max(list_entries, fastalex::list_entries(*layer));
+    used_rows = std::max(used_rows, static_cast<size_t>(layer->rows));
+    if (layer->byte_rows()) {
+      listed_bytes = std::max(listed_bytes, layer->choice.byte_planes * listed_plane(*layer));
+      totals = layer->choice.byte_planes;  // times features_pitch
+    }
     plane_sums = std::max(plane_sums, int4_groups(layer->k) * std::max(1, layer->choice.byte_planes));
   }
 }
@@ -155,6 +166,11 @@ NetworkContext::NetworkContext(const Network& network) {
   prepared = Buffer(network.prepared_bytes * n);
   row_scales = Buffer(n * sizeof(float));
   row_zeros = Buffer(n * sizeof(int32_t));
+  active = Buffer(network.list_entries * sizeof(int32_t));
+  used = Buffer(network.used_rows);
+  listed = Buffer(network.listed_bytes * n);
+  if (network.totals && n > 1) interleaved = Buffer(network.model->threads * size_t(kBytePartRows) * kBytePanel);
+  totals = Buffer(network.totals * network.features_pitch * n * sizeof(int32_t));
   plane_sums = Buffer(network.plane_sums * n * sizeof(int32_t));
 }
 

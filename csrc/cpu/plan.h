@@ -37,6 +37,8 @@ struct Network {
   size_t transformed_bytes, scratch_bytes;  // of a chunk; of a worker
   size_t features_pitch;                    // floats from one row of the batch part to the next
   size_t prepared_bytes, plane_sums;        // of a row of the batch part
+  size_t list_entries, used_rows;           // of FcArgs::active with active_starts; most rows of weights
+  size_t listed_bytes, totals;              // of a row of the batch part: FcArgs::listed and FcArgs::totals
 
  private:
   void make_tensors();
@@ -51,6 +53,8 @@ struct NetworkContext final : BackendContext {
   Buffer scratch;                               // [worker][scratch_bytes]
   Buffer features[2];
   Buffer prepared, row_scales, row_zeros, plane_sums;
+  Buffer active, used, listed, totals;  // zeros.h
+  Buffer interleaved;                   // FcArgs::scratch
 };
 
 // Throws Error(FASTALEX_INTERRUPTED) if call.interrupted asks for it.

@@ -87,6 +87,13 @@ typedef struct fastalex_param {
   int32_t storage; /* fastalex_storage */
 } fastalex_param;
 
+/* Layout of fully connected weights in int8 and int4 on processors with products of bytes ("cpu"). In the other formats
+ * one layout serves both. Results are the same bits. */
+typedef enum fastalex_fc_layout {
+  FASTALEX_FC_LATENCY = 0,   /* by input: at batch 1, weights that meet a zero are not read */
+  FASTALEX_FC_THROUGHPUT = 1 /* by groups of inputs: faster from a batch of about 8 on */
+} fastalex_fc_layout;
+
 typedef struct fastalex_options {
   uint32_t struct_size; /* sizeof(fastalex_options) */
   const char* backend;  /* "cpu", "naive", "cuda", "tensorrt" */
@@ -96,6 +103,7 @@ typedef struct fastalex_options {
   int32_t device_index; /* which GPU, from 0 */
   const char* tuning;   /* rules for the choice of kernels, or NULL: see below */
   int32_t exact;        /* "cpu": 1: convolutions sum their products directly, never by Winograd's algorithm */
+  int32_t fc_layout;    /* "cpu": fastalex_fc_layout */
 } fastalex_options;
 
 /* Tuning rules, one a line; `fastalex_describe` lists the keys, and the candidates that could serve each.

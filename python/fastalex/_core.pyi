@@ -35,6 +35,7 @@ class Net:
         device_index: int = ...,
         tuning: str = ...,
         exact: bool = ...,
+        fc_layout: int = ...,
     ) -> None: ...
     def run(
         self, call: Call, allocate: Optional[Callable[[Tuple[int, int, int, int]], int]] = ..., on_device: bool = ...

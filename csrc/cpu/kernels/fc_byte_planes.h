@@ -1,110 +1,14 @@
-// Fully connected layers of int8 and int4 weights by products of bytes: each value of the input is split into byte
-// planes of 8 bits, x = scale * sum_d plane[d] 256^d, and sum_k w[k] x[k] = scale * sum_d 256^d (sum_k w[k]
-// plane[d][k]), where every inner sum is exact. Three byte planes keep 24 bits of a row's largest value, as fp32 does,
-// at three quarters of an instruction for 16 products; the weights are never widened. Only for processors with products
-// of bytes (VNNI).
+// Fully connected layers by products of bytes, for throughput: a unit of 4 bytes holds an output's weights of four
+// inputs (int8) or eight (int4), ready for the products, so that several images share what is read.
 #ifndef FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 #define FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 
+#include "cpu/kernels/fc_prepare.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
 
 namespace {
-
-// Preparing the input ---------------------------------------------------------------------------------------------
-
-struct RowScale {
-  float scale;
-  int zero;  // of the top plane
-};
-
-// The scale that spreads the row's largest magnitude over all bits of the byte planes. Negative values cost one bit,
-// for the sign.
-RowScale row_scale(const fastalex::FcArgs& task, const float* in) {
-  if (task.byte_planes == 1) return {task.fixed_scale, task.fixed_zero};
-  float largest = 0;
-  int finite = 1, negative = 0;
-  for (int i = 0; i < task.k; ++i) {
-    const float magnitude = __builtin_fabsf(in[i]);
-    finite &= magnitude <= __FLT_MAX__;
-    negative |= in[i] < 0;
-    largest = magnitude > largest ? magnitude : largest;
-  }
-  if (!finite) return {__builtin_nanf(""), 0};
-  const int bits = 8 * task.byte_planes - negative;
-  const float scale = largest / static_cast<float>((1 << bits) - 1);
-  return {scale > __FLT_MIN__ ? scale : __FLT_MIN__, negative ? 128 : 0};
-}
-
-// The quantization of a row's values, as Activations describes it.
-fastalex::Activations quantized_row(const fastalex::FcArgs& task, const RowScale& range) {
-  fastalex::Activations quantized = {};
-  quantized.inverse = range.scale == range.scale ? 1.0f / range.scale : 0.0f;
-  const int bits = 8 * task.byte_planes;
-  quantized.low = !range.zero ? 0.0f : task.byte_planes == 1 ? -127.0f : -static_cast<float>(1 << (bits - 1));
-  quantized.high = static_cast<float>((1 << (bits - (range.zero ? 1 : 0))) - 1);
-  quantized.zero = range.zero << 8 * (task.byte_planes - 1);
-  return quantized;
-}
-
-// Groups of products that share a scale in int4.
-inline int groups_of(const fastalex::FcArgs& task) { return (task.k + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
-
-void sum_planes(const fastalex::FcArgs& task, const uint8_t* planes, int32_t* sums) {
-  for (int begin = 0; begin < task.k; begin += FASTALEX_INT4_GROUP)
-    for (int d = 0; d < task.byte_planes; ++d) {
-      int32_t sum = 0;
-      for (int i = begin; i < begin + FASTALEX_INT4_GROUP && i < 8 * task.units; ++i) sum += planes[d * task.plane + i];
-      *sums++ = sum;
-    }
-}
-
-void prepare_planes(const fastalex::FcArgs& task, int row) {
-  const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
-  uint8_t* planes = task.prepared + row * task.byte_planes * task.plane;
-  const RowScale range = row_scale(task, in);
-  const fastalex::Activations to = quantized_row(task, range);
-  task.row_scale[row] = range.scale;
-  task.row_zero[row] = range.zero;
-  for (int i = 0; i < task.plane; i += kLanes) {
-    float values[kLanes] = {};  // zeros past the end, where the weights are zeros too
-    const int count = task.k - i;
-    if (count > 0) memcpy(values, in + i, (count < kLanes ? count : static_cast<int>(kLanes)) * sizeof(float));
-    const IntVec q = quantize_values(to, load(values));
-    for (int d = 0; d < task.byte_planes; ++d) store_bytes(planes + d * task.plane + i, (q >> 8 * d) & splat_unit(255));
-  }
-  const int groups = groups_of(task);
-  if (task.form == fastalex::kFcBytePlanes4)
-    sum_planes(task, planes, task.plane_sums + static_cast<int64_t>(row) * groups * task.byte_planes);
-}
-
-// int8 precision without products of bytes: replaces a row by the values that its quantized values stand for.
-void round_to_quantized(const fastalex::FcArgs& task, float* in) {
-  const fastalex::Activations to = quantized_row(task, {task.fixed_scale, task.fixed_zero});
-  for (int k = 0; k < task.k; k += kLanes)
-    store(in + k, to_float(quantize_values(to, load(in + k)) - splat_unit(to.zero)) * splat(task.fixed_scale));
-}
-
-void fc_prepare(const void* erased, int row, int) {
-  const fastalex::FcArgs& task = *static_cast<const fastalex::FcArgs*>(erased);
-  float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
-  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return prepare_planes(task, row);
-  if (task.form != fastalex::kFcBf16) {
-    if (task.byte_planes == 1) round_to_quantized(task, in);
-    // A unit may extend past the last product, where the weights are zero.
-    const int width = task.form == fastalex::kFcNibbles ? 8 : 2;
-    for (int k = task.k; k % width; ++k) in[k] = 0;
-    return;
-  }
-  fastalex::Activations to = {};
-  to.data = task.prepared + row * task.plane;
-  to.dtype = fastalex::kBfloat16;
-  for (int k = 0; k < task.k; k += kLanes) store_values(to, k, load(in + k), task.k - k);
-  if (task.k % 2) static_cast<uint16_t*>(to.data)[task.k] = 0;
-}
-
-// Products --------------------------------------------------------------------------------------------------------
 
 #if defined(FASTALEX_USE_VNNI)
 
@@ -132,8 +36,8 @@ void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
   const uint8_t* in[ROWS][PLANES];
   for (int i = 0; i < ROWS; ++i)
     for (int d = 0; d < PLANES; ++d) in[i][d] = task.prepared + ((row + i) * PLANES + d) * task.plane;
-  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
-  for (int64_t u = 0; u < 4 * static_cast<int64_t>(task.units); u += 4, w += kPanel) {
+  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.rows * kPanel;
+  for (int64_t u = 0; u < 4 * static_cast<int64_t>(task.rows); u += 4, w += kPanel) {
     IntVec weight[kVectors];
     for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + j * kLanes);
 #pragma GCC unroll 4
@@ -165,13 +69,13 @@ void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
   const uint8_t* in[ROWS][PLANES];
   for (int i = 0; i < ROWS; ++i)
     for (int d = 0; d < PLANES; ++d) in[i][d] = task.prepared + ((row + i) * PLANES + d) * task.plane;
-  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
+  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.rows * kPanel;
   const int groups = groups_of(task);
   const float* scale = task.scale + static_cast<int64_t>(panel) * groups * kPanel;
   for (int group = 0; group < groups; ++group, scale += kPanel) {
     IntVec sum[ROWS][kVectors][PLANES] = {}, ones[kVectors] = {};
     const int begin = group * kGroupUnits;
-    const int units = task.units - begin < kGroupUnits ? task.units - begin : static_cast<int>(kGroupUnits);
+    const int units = task.rows - begin < kGroupUnits ? task.rows - begin : static_cast<int>(kGroupUnits);
     for (int64_t u = 8 * static_cast<int64_t>(begin); u < 8 * static_cast<int64_t>(begin + units);
          u += 8, w += kPanel) {
       IntVec low[kVectors], high[kVectors];
@@ -208,7 +112,7 @@ void unbounded_row(const fastalex::FcArgs& task, int panel, int row) {
   const bool nibbles = task.form == fastalex::kFcBytePlanes4;
   const int in_unit = nibbles ? 8 : 4, groups = groups_of(task);
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
-  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
+  const int32_t* w = static_cast<const int32_t*>(task.weights) + static_cast<int64_t>(panel) * task.rows * kPanel;
   for (int j = 0; j < kVectors; ++j) {
     const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
     Vec sum = Vec{};

@@ -1,9 +1,13 @@
-// fully connected+bias+activation. A unit of work is a panel of outputs for the whole batch, so the weights are read
-// once from memory; for small batches, whose cost is that reading, they are widened in registers.
+// fully connected+bias+activation. A unit of work is a strip of outputs for the whole batch, so the weights are read
+// once from memory. They lie row by row, a row being one input's weights of the strip (FcArgs): a row whose input is
+// zero in every image is not read at all. Leaving its products out changes no bit of a sum other than the sign of a
+// zero, which the bias, never -0, hides.
 #ifndef FASTALEX_CPU_KERNELS_FULLY_CONNECTED_H
 #define FASTALEX_CPU_KERNELS_FULLY_CONNECTED_H
 
 #include "cpu/kernels/fc_byte_planes.h"
+#include "cpu/kernels/fc_byte_rows.h"
+#include "cpu/kernels/fc_prepare.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
@@ -12,6 +16,8 @@ namespace {
 
 // Batch rows per tile: their inputs lie far apart, so the addresses of the rows take registers too.
 enum { kBatchRows = kRows < 8 ? kRows : 8 };
+// Accumulators of a tile, which leave registers for the weights and an input.
+enum { kFewRegisters = kRows < 8, kAccumulators = kFewRegisters ? 8 : 16 };
 
 // Calls body(RowCount<ROWS>, first row) for tiles of kBatchRows, 4, 2 and 1 rows that cover `count` rows.
 template <typename Body>
@@ -23,41 +29,98 @@ inline void for_batch_rows(int count, const Body& body) {
   if (row < count) body(RowCount<1>(), row);
 }
 
-// Weights widened to floats: kProducts vectors for each unit of a vector of lanes.
-struct FloatUnits {
-  typedef float Unit;
-  enum { kProducts = 1 };
-  static Vec product(const float* unit, int) { return load(unit); }
+// Weights as floats: vector j of a panel, whose part of a row begins at `row`.
+struct FloatWeights {
+  enum { kIsFloat = 1 };
+  static Vec at(const char* row, int j) { return load(reinterpret_cast<const float*>(row) + j * kLanes); }
 };
-struct HalfUnits {
-  typedef uint16_t Unit;
-  enum { kProducts = 1 };
-  static Vec product(const uint16_t* unit, int) { return widen(unit); }
+struct HalfWeights {
+  enum { kIsFloat = 0 };
+  static Vec at(const char* row, int j) { return widen(reinterpret_cast<const uint16_t*>(row) + j * kLanes); }
 };
-struct ByteUnits {
-  typedef int8_t Unit;
-  enum { kProducts = 1 };
-  static Vec product(const int8_t* unit, int) { return widen(unit); }
-};
-struct Bf16Units {
-  typedef int32_t Unit;
-  enum { kProducts = 2 };
-  static Vec product(const int32_t* unit, int i) {
-    return i == 0 ? even_bf16(load_units(unit)) : odd_bf16(load_units(unit));
+struct Bf16Weights {
+  enum { kIsFloat = 0 };
+  static Vec at(const char* row, int j) {
+    return even_bf16(widen_shorts(reinterpret_cast<const uint16_t*>(row) + j * kLanes));
   }
 };
-struct NibbleUnits {
-  typedef int32_t Unit;
-  enum { kProducts = 8 };
-  static Vec product(const int32_t* unit, int i) {
-    return to_float(((load_units(unit) >> (i % 4 * 8 + i / 4 * 4)) & splat_unit(15)) - splat_unit(8));
+struct ByteWeights {
+  enum { kIsFloat = 0 };
+  static Vec at(const char* row, int j) { return widen(reinterpret_cast<const int8_t*>(row) + j * kLanes); }
+};
+// A byte has the weights of outputs i and i + kLanes, q + 8, in its low and its high half. Written into the last bits
+// of 2^23, and of 2^19 whose last bit is worth 1/16, a half is added to a float without a conversion; all of this is
+// exact.
+struct NibbleWeights {
+  enum { kIsFloat = 0 };
+  static Vec at(const char* row, int j) {
+    const IntVec bytes = widen_bytes(reinterpret_cast<const int8_t*>(row));
+#if defined(FASTALEX_USE_AVX512)
+    const __m512 q = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(j ? bytes >> 4 : bytes), q);  // by the last four bits
+#else
+    if (j) return as_floats((bytes & splat_unit(0xf0)) | splat_unit(0x49000000)) - splat(524288.0f + 8.0f);
+    return as_floats((bytes & splat_unit(0x0f)) | splat_unit(0x4b000000)) - splat(8388608.0f + 8.0f);
+#endif
   }
 };
 
-// A part of the products, at most kPartUnits of them: begin, in products, and how many units.
+// Rows of weights in the part [begin, begin + kPartUnits), which are summed before they join the other parts' sums.
 struct FcPart {
-  int begin, units;
+  int begin;
+  const int32_t* active;  // the rows to read; null: all
+  int count;
   bool first, last;
+  int row(int i) const { return active ? active[i] : begin + i; }
+};
+
+inline FcPart part_of(const fastalex::FcArgs& task, int index) {
+  const int begin = index * fastalex::kPartUnits, parts = (task.rows + fastalex::kPartUnits - 1) / fastalex::kPartUnits;
+  FcPart part = {begin, nullptr, task.rows - begin, index == 0, index + 1 >= parts};
+  if (part.count > fastalex::kPartUnits) part.count = fastalex::kPartUnits;
+  if (index >= parts) part.count = 0;
+  if (task.active && index < parts) {
+    part.active = task.active + task.active_starts[index];
+    part.count = task.active_starts[index + 1] - task.active_starts[index];
+  }
+  return part;
+}
+
+// A strip's weights, and which of them to fetch next while a part is computed.
+struct FcStrip {
+  const char* weights;
+  int64_t pitch;  // bytes from a row to the next
+  int first_panel, panels;
+};
+
+inline FcStrip strip_of(const fastalex::FcArgs& task, int index) {
+  FcStrip strip = {};
+  strip.first_panel = index * task.strip_panels;
+  strip.panels =
+      task.panels - strip.first_panel < task.strip_panels ? task.panels - strip.first_panel : task.strip_panels;
+  strip.pitch = static_cast<int64_t>(strip.panels) * task.panel_bytes;
+  strip.weights =
+      static_cast<const char*>(task.weights) + static_cast<int64_t>(strip.first_panel) * task.rows * task.panel_bytes;
+  return strip;
+}
+
+// The hardware does not foresee which rows are skipped, nor that a panel's rows lie apart: rows of the next part are
+// fetched while this one is computed.
+class Fetch {
+ public:
+  Fetch(const FcStrip& strip, const FcPart& next) : strip_(strip), next_(next), done_(0) {}
+  void rows(int count) {
+    for (const int end = done_ + count < next_.count ? done_ + count : next_.count; done_ < end; ++done_) {
+      const char* row = strip_.weights + next_.row(done_) * strip_.pitch;
+      for (int64_t i = 0; i < strip_.pitch; i += 64) __builtin_prefetch(row + i, 0, 2);
+    }
+  }
+  void rest() { rows(next_.count); }
+
+ private:
+  const FcStrip& strip_;
+  const FcPart& next_;
+  int done_;
 };
 
 // Combines a part's sums with the parts before it: scales them (int4), adds them, and after the last part applies the
@@ -75,94 +138,228 @@ inline Vec joined(const fastalex::FcArgs& task, int panel, int j, const FcPart& 
   return activate(sum + load(task.bias + lane), task.activation);
 }
 
-template <class Units, int ROWS>
-void fc_rows(const fastalex::FcArgs& task, int panel, const FcPart& part, const typename Units::Unit* w, int row) {
-  Vec sum[ROWS][kVectors];
+// The weights of a part for `PANELS` panels: rows `pitch` apart, in their order in the part or at its active places.
+struct FcBlock {
+  const char* weights;
+  int64_t pitch, panel_bytes;
+  bool dense;  // the rows to read lie one after the other, from `weights` on
+};
+
+// ROWS rows of the batch times PANELS panels.
+template <class Weights, int ROWS, int PANELS>
+inline __attribute__((always_inline)) void fc_tile(const fastalex::FcArgs& task, int panel, const FcPart& part,
+                                                   const FcBlock& block, int row, Fetch* fetch) {
+  enum { kSums = PANELS * kVectors };
+  Vec sum[ROWS][kSums];
   const float* in[ROWS];
 #pragma GCC unroll 8
   for (int i = 0; i < ROWS; ++i) {
-    in[i] = task.in + static_cast<int64_t>(row + i) * task.in_stride + part.begin;
-    for (int j = 0; j < kVectors; ++j) sum[i][j] = Vec{};
+    in[i] = task.in + static_cast<int64_t>(row + i) * task.in_stride;
+    for (int j = 0; j < kSums; ++j) sum[i][j] = Vec{};
   }
-  const int products = part.units * Units::kProducts;
-  for (int k = 0; k < products; k += Units::kProducts, w += kPanel) {
+  for (int k = 0; k < part.count; ++k) {
+    const int64_t at = part.row(k);
+    const char* w = block.weights + (block.dense ? k : at) * block.pitch;
+    if (ROWS == 1 && fetch) fetch->rows(1);
 #pragma GCC unroll 8
-    for (int p = 0; p < Units::kProducts; ++p) {
+    for (int p = 0; p < PANELS; ++p) {
       Vec weight[kVectors];
-      for (int j = 0; j < kVectors; ++j) weight[j] = Units::product(w + j * kLanes, p);
+      for (int j = 0; j < kVectors; ++j) weight[j] = Weights::at(w + p * block.panel_bytes, j);
 #pragma GCC unroll 8
       for (int i = 0; i < ROWS; ++i) {
-        const Vec value = splat(in[i][k + p]);
-        for (int j = 0; j < kVectors; ++j) sum[i][j] += value * weight[j];
+        const Vec value = splat(in[i][at]);
+        for (int j = 0; j < kVectors; ++j) sum[i][p * kVectors + j] += value * weight[j];
       }
     }
   }
+  for (int i = 0; i < ROWS; ++i)
+    for (int p = 0; p < PANELS; ++p) {
+      float* out =
+          task.out + static_cast<int64_t>(row + i) * task.out_stride + static_cast<int64_t>(panel + p) * kPanel;
+      for (int j = 0; j < kVectors; ++j)
+        store(out + j * kLanes, joined(task, panel + p, j, part, out, sum[i][p * kVectors + j]));
+    }
+}
+
+// The tiles of ROWS rows for as many of a strip's panels, from `p` on, as tiles of PANELS panels cover.
+template <class Weights, int ROWS, int PANELS>
+int fc_tiles(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row, int share,
+             Fetch* fetch) {
+  for (; p + PANELS <= strip.panels; p += PANELS) {
+    const FcBlock block = {strip.weights + p * static_cast<int64_t>(task.panel_bytes), strip.pitch, task.panel_bytes,
+                           false};
+    if (ROWS > 1) fetch->rows(share * PANELS);
+    fc_tile<Weights, ROWS, PANELS>(task, strip.first_panel + p, part, block, row, p == 0 ? fetch : nullptr);
+  }
+  return p;
+}
+
+// Rows of weights that are read one after the other for all panels of a strip, and as many to be fetched meanwhile.
+struct FcStep {
+  enum { kRowsAtOnce = 8 };
+  const char *row[kRowsAtOnce], *ahead[kRowsAtOnce];
+  float value[kRowsAtOnce];  // of the inputs
+  int count;
+
+  FcStep(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, const FcPart& next, int begin)
+      : count(part.count - begin < kRowsAtOnce ? part.count - begin : static_cast<int>(kRowsAtOnce)) {
+    for (int i = 0; i < count; ++i) {
+      const int64_t at = part.row(begin + i);
+      const int later = begin + kRowsAtOnce + i, there = later - part.count;
+      row[i] = strip.weights + at * strip.pitch;
+      ahead[i] = later < part.count   ? strip.weights + part.row(later) * strip.pitch
+                 : there < next.count ? strip.weights + next.row(there) * strip.pitch
+                                      : row[i];
+      value[i] = task.in[at];
+    }
+  }
+};
+
+// Adds the products of a step to the sums of as many of a strip's panels, from `p` on, as PANELS at a time cover.
+template <class Weights, int PANELS>
+int add_step(const fastalex::FcArgs& task, const FcStrip& strip, const FcStep& step, int p, float* sums) {
+  enum { kSums = PANELS * kVectors };
+  for (; p + PANELS <= strip.panels; p += PANELS) {
+    const int64_t first = static_cast<int64_t>(p) * task.panel_bytes;
+    float* kept = sums + p * kPanel;
+    Vec sum[kSums];
+#pragma GCC unroll 16
+    for (int j = 0; j < kSums; ++j) sum[j] = load(kept + j * kLanes);
+    for (int i = 0; i < step.count; ++i) {
+      for (int line = 0; line < PANELS * task.panel_bytes; line += 64)
+        __builtin_prefetch(step.ahead[i] + first + line, 0, 3);
+      const Vec value = splat(step.value[i]);
+#pragma GCC unroll 16
+      for (int j = 0; j < kSums; ++j)
+        sum[j] += value * Weights::at(step.row[i] + first + j / kVectors * task.panel_bytes, j % kVectors);
+    }
+#pragma GCC unroll 16
+    for (int j = 0; j < kSums; ++j) store(kept + j * kLanes, sum[j]);
+  }
+  return p;
+}
+
+// A part for one image and a strip of more panels than a tile, whose sums lie in the L1 cache between two steps.
+template <class Weights>
+void fc_one(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, const FcPart& next) {
+  float sums[2 * fastalex::kRowBytes] __attribute__((aligned(64)));  // of int4, which has the most outputs a byte
+  memset(sums, 0, strip.panels * kPanel * sizeof(float));
+  for (int begin = 0; begin < part.count; begin += FcStep::kRowsAtOnce) {
+    const FcStep step(task, strip, part, next, begin);
+    const int p = add_step<Weights, kAccumulators / kVectors>(task, strip, step, 0, sums);
+    add_step<Weights, 1>(task, strip, step, p, sums);
+  }
+  for (int p = 0; p < strip.panels; ++p) {
+    float* out = task.out + static_cast<int64_t>(strip.first_panel + p) * kPanel;
+    for (int j = 0; j < kVectors; ++j)
+      store(out + j * kLanes, joined(task, strip.first_panel + p, j, part, out, load(sums + p * kPanel + j * kLanes)));
+  }
+}
+
+template <class Weights>
+void fc_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
+  const int tiles = (task.n + kBatchRows - 1) / kBatchRows * strip.panels;
+  const int share = (fastalex::kPartUnits + tiles - 1) / tiles;  // rows to fetch for each panel of a tile
+  for_batch_rows(task.n, [&](auto rows, int row) {
+    enum { kTile = decltype(rows)::kCount, kMost = kAccumulators / kVectors / kTile };
+    int p = fc_tiles<Weights, kTile, (kMost > 1 ? kMost : 1)>(task, strip, part, 0, row, share, fetch);
+    if (kMost > 3) p = fc_tiles<Weights, kTile, (kMost > 3 ? kMost / 2 : 1)>(task, strip, part, p, row, share, fetch);
+    if (kMost > 1) fc_tiles<Weights, kTile, 1>(task, strip, part, p, row, share, fetch);
+  });
+}
+
+// Widens the weights of a part to floats, once for all rows of a large batch.
+template <class Weights>
+void fc_widened_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
+  float wide[fastalex::kPartUnits * kPanel];
+  const FcBlock block = {reinterpret_cast<const char*>(wide), kPanel * sizeof(float), kPanel * sizeof(float), true};
+  for (int p = 0; p < strip.panels; ++p) {
+    fetch->rows((fastalex::kPartUnits + strip.panels - 1) / strip.panels);
+    for (int k = 0; k < part.count; ++k) {
+      const char* w = strip.weights + part.row(k) * strip.pitch + p * task.panel_bytes;
+      for (int j = 0; j < kVectors; ++j) store(wide + k * kPanel + j * kLanes, Weights::at(w, j));
+    }
+    for_batch_rows(task.n, [&](auto rows, int row) {
+      fc_tile<FloatWeights, decltype(rows)::kCount, 1>(task, strip.first_panel + p, part, block, row, nullptr);
+    });
+  }
+}
+
+template <class Weights>
+void fc_strip(const fastalex::FcArgs& task, int index) {
+  const FcStrip strip = strip_of(task, index);
+  // A tile of one image covers a strip of few panels, and keeps the sums in registers.
+  const bool one = task.n == 1 && (kFewRegisters || strip.panels > kAccumulators / kVectors);
+  FcPart part = part_of(task, 0);
+  for (int i = 0;; ++i) {
+    const FcPart next = part_of(task, i + 1);
+    Fetch fetch(strip, next);
+    if (one)
+      fc_one<Weights>(task, strip, part, next);
+    else if (task.n > kBatchRows && !Weights::kIsFloat)
+      fc_widened_part<Weights>(task, strip, part, &fetch);
+    else
+      fc_part<Weights>(task, strip, part, &fetch);
+    if (!one) fetch.rest();
+    if (part.last) return;
+    part = next;
+  }
+}
+
+// bf16 times bf16: a row of weights has those of two inputs.
+template <int ROWS>
+void fc_bf16_tile(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row,
+                  Fetch* fetch) {
+  Vec sum[ROWS][kVectors] = {};
+  const uint8_t* in[ROWS];
+  for (int i = 0; i < ROWS; ++i) in[i] = task.prepared + static_cast<int64_t>(row + i) * task.plane;
+  for (int k = 0; k < part.count; ++k) {
+    const int64_t at = part.row(k);
+    const char* w = strip.weights + at * strip.pitch + p * task.panel_bytes;
+    if (ROWS == 1 && fetch) fetch->rows(1);
+    IntVec weight[kVectors];
+    for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + 4 * j * kLanes);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; ++i) {
+      const int32_t unit = unit_at(in[i] + 4 * at);
+      for (int j = 0; j < kVectors; ++j) sum[i][j] = Products<fastalex::kBfloat16>::add(sum[i][j], unit, weight[j]);
+    }
+  }
+  const int panel = strip.first_panel + p;
   for (int i = 0; i < ROWS; ++i) {
     float* out = task.out + static_cast<int64_t>(row + i) * task.out_stride + static_cast<int64_t>(panel) * kPanel;
     for (int j = 0; j < kVectors; ++j) store(out + j * kLanes, joined(task, panel, j, part, out, sum[i][j]));
   }
 }
 
-template <class Units>
-void fc_part(const fastalex::FcArgs& task, int panel, const FcPart& part, const typename Units::Unit* w) {
-  for_batch_rows(task.n,
-                 [&](auto rows, int row) { fc_rows<Units, decltype(rows)::kCount>(task, panel, part, w, row); });
-}
-
-// Widens the weights of a part to floats, once for all rows of a large batch.
-template <class Units>
-void fc_widened_part(const fastalex::FcArgs& task, int panel, FcPart part, const typename Units::Unit* w) {
-  float wide[fastalex::kPartUnits * kPanel], *to = wide;
-  for (int unit = 0; unit < part.units; ++unit, w += kPanel)
-    for (int p = 0; p < Units::kProducts; ++p, to += kPanel)
-      for (int j = 0; j < kVectors; ++j) store(to + j * kLanes, Units::product(w + j * kLanes, p));
-  part.units *= Units::kProducts;
-  fc_part<FloatUnits>(task, panel, part, wide);
-}
-
-template <class Units>
-void fc_panel(const fastalex::FcArgs& task, int panel) {
-  typedef typename Units::Unit Unit;
-  const Unit* w = static_cast<const Unit*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel;
-  const int length = fastalex::kPartUnits / Units::kProducts;  // of a part, in units
-  for (int unit = 0; unit < task.units; unit += length) {
-    const int count = task.units - unit < length ? task.units - unit : length;
-    const FcPart part = {unit * Units::kProducts, count, unit == 0, unit + count == task.units};
-    const Unit* weights = w + static_cast<int64_t>(unit) * kPanel;
-    if (task.n > kBatchRows && sizeof(Unit) < Units::kProducts * sizeof(float))
-      fc_widened_part<Units>(task, panel, part, weights);
-    else
-      fc_part<Units>(task, panel, part, weights);
+void fc_bf16_strip(const fastalex::FcArgs& task, int index) {
+  const FcStrip strip = strip_of(task, index);
+  FcPart part = part_of(task, 0);
+  for (int i = 0;; ++i) {
+    const FcPart next = part_of(task, i + 1);
+    Fetch fetch(strip, next);
+    for (int p = 0; p < strip.panels; ++p)
+      for_batch_rows(task.n, [&](auto rows, int row) {
+        if (decltype(rows)::kCount > 1) fetch.rows(fastalex::kPartUnits / strip.panels);
+        fc_bf16_tile<decltype(rows)::kCount>(task, strip, part, p, row, p == 0 ? &fetch : nullptr);
+      });
+    fetch.rest();
+    if (part.last) return;
+    part = next;
   }
 }
 
-// bf16 times bf16.
-template <int ROWS>
-void fc_bf16_rows(const fastalex::FcArgs& task, int panel, int row) {
-  const char* in[ROWS];
-  for (int i = 0; i < ROWS; ++i)
-    in[i] = reinterpret_cast<const char*>(task.prepared) + static_cast<int64_t>(row + i) * task.plane;
-  const char* w = static_cast<const char*>(task.weights) + static_cast<int64_t>(panel) * task.units * kPanel * 4;
-  Vec sums[ROWS * kVectors];
-  multiply<fastalex::kBfloat16, ROWS>(in, nullptr, task.units, w, sums);
-  for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < kVectors; ++j) {
-      const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
-      store(task.out + static_cast<int64_t>(row + i) * task.out_stride + lane,
-            activate(sums[i * kVectors + j] + load(task.bias + lane), task.activation));
-    }
-}
-
-void fully_connected(const void* erased, int panel, int) {
+void fully_connected(const void* erased, int strip, int worker) {
   const fastalex::FcArgs& task = *static_cast<const fastalex::FcArgs*>(erased);
-  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return fc_byte_planes(task, panel);
-  if (task.form == fastalex::kFcNibbles) return fc_panel<NibbleUnits>(task, panel);
-  if (task.form == fastalex::kFcBf16)
-    return for_batch_rows(task.n, [&](auto rows, int row) { fc_bf16_rows<decltype(rows)::kCount>(task, panel, row); });
-  if (task.storage == FASTALEX_BF16) return fc_panel<Bf16Units>(task, panel);
-  if (task.storage == FASTALEX_FP16) return fc_panel<HalfUnits>(task, panel);
-  if (task.storage == FASTALEX_INT8) return fc_panel<ByteUnits>(task, panel);
-  fc_panel<FloatUnits>(task, panel);
+  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return fc_byte_planes(task, strip);
+  if (task.form == fastalex::kFcByteRows || task.form == fastalex::kFcByteRows4)
+    return fc_byte_rows(task, strip, worker);
+  if (task.form == fastalex::kFcNibbles) return fc_strip<NibbleWeights>(task, strip);
+  if (task.form == fastalex::kFcBf16) return fc_bf16_strip(task, strip);
+  if (task.storage == FASTALEX_BF16) return fc_strip<Bf16Weights>(task, strip);
+  if (task.storage == FASTALEX_FP16) return fc_strip<HalfWeights>(task, strip);
+  if (task.storage == FASTALEX_INT8) return fc_strip<ByteWeights>(task, strip);
+  fc_strip<FloatWeights>(task, strip);
 }
 
 }  // namespace

@@ -75,15 +75,27 @@ struct WinogradArgs {
   int32_t activation;
 };
 
-// Storage and arithmetic of fully connected weights. A panel's weights are [unit][panel]; by form, a unit holds:
+// Storage and arithmetic of fully connected weights. By form, an output's place in a row of weights holds:
 enum FcForm {
-  kFcFloats = 0,       // one weight of fp32, fp16, or int8 (`storage`), or two of bf16, times fp32
-  kFcNibbles = 1,      // eight of int4, times fp32
+  kFcFloats = 0,       // one weight of fp32, fp16, bf16 or int8 (`storage`), times fp32
+  kFcNibbles = 1,      // one of int4, times fp32
   kFcBf16 = 2,         // two of bf16, times bf16
   kFcBytePlanes = 3,   // four of int8, times the input's byte planes
   kFcBytePlanes4 = 4,  // eight of int4, times the input's byte planes
+  kFcByteRows = 5,     // one of int8, times the input's byte planes
+  kFcByteRows4 = 6,    // one of int4, times the input's byte planes
 };
-// A unit of int4 holds q + 8: products 0 to 3 in the low halves of its bytes, 4 to 7 in the high halves.
+// int4 is stored as q + 8. A unit of kFcBytePlanes4 has products 0 to 3 in the low halves of its bytes, 4 to 7 in the
+// high halves; in the other forms a byte has two outputs, the one of a panel's first half in its low half.
+
+// Outputs of a panel of kFcByteRows and kFcByteRows4; the other forms have CpuKernels::panel.
+enum { kBytePanel = 64, kBytePanel4 = 128 };
+
+// Bytes of a row of a strip, at most: enough to be read at full speed though the rows beside it are skipped.
+enum { kRowBytes = 1024 };
+
+// Rows of weights that are interleaved at once for products of bytes with several images.
+enum { kBytePartRows = 512 };
 
 // Largest number of byte planes of a row of features, x = scale * sum_d plane[d] * 256^d: unsigned bytes, with `zero`
 // to be subtracted from the top plane. Three keep all bits of the row's largest fp32 value; one is the quantized value
@@ -93,14 +105,25 @@ enum { kMaxBytePlanes = 3 };
 struct FcArgs {
   float* in;   // [n][in_stride], with room for a vector past the last unit
   float* out;  // [n][out_stride], with room for whole panels
-  int32_t n, in_stride, out_stride, k, units, activation;
+  int32_t n, in_stride, out_stride, k, activation;
   int32_t form, storage;  // FcForm, fastalex_storage
-  const void* weights;    // [panel index][unit][panel]
-  const float* scale;     // [panel index][panel] for int8; [panel index][group][panel] for int4
-  const int32_t* sums;    // kFcBytePlanes: [panel index][panel], the sum of an output's quantized weights
-  const float* bias;      // [panel index][panel]
-  int32_t byte_planes;    // of the input, at most kMaxBytePlanes; 0: it stays in floating point
-  float fixed_scale;      // byte_planes == 1: scale and zero of every row
+  const void* weights;    // [strip][row][panel of the strip][panel]; the last strip may have fewer panels
+  int32_t rows;           // of weights, each those of one input, or of the products of a unit
+  int32_t panels, strip_panels, panel_bytes;  // panel_bytes: of a panel's part of a row
+  const int32_t* active;                      // rows that an image of the batch needs, in order; null: all
+  const int32_t* active_starts;               // [part]: index of its first one in `active`; one more
+  int32_t active_count;
+  // Parts have kPartUnits rows. For kFcByteRows they are int4's groups, `active` is never null, and each part's rows
+  // are padded to a multiple of four by rows that are read for nothing. kFcBytePlanes has no lists.
+  const uint8_t* listed;  // [n][byte_planes][listed_plane]: the byte planes in the order of `active`, 0 for padding
+  int64_t listed_plane;
+  int32_t* totals;      // kFcByteRows: [n][byte_planes][out_stride], the sums so far
+  char* scratch;        // [worker][kBytePartRows][kBytePanel], for more than one image
+  const float* scale;   // [panel index][panel] for int8; [panel index][group][panel] for int4
+  const int32_t* sums;  // kFcBytePlanes: [panel index][panel], the sum of an output's quantized weights
+  const float* bias;    // [panel index][panel]
+  int32_t byte_planes;  // of the input, at most kMaxBytePlanes; 0: it stays in floating point
+  float fixed_scale;    // byte_planes == 1: scale and zero of every row
   int32_t fixed_zero;
   uint8_t* prepared;    // [n][byte_planes][plane], the top plane last; kFcBf16: [n][plane]
   int64_t plane;        // bytes
@@ -194,7 +217,7 @@ struct CpuKernels {
   UnitFn winograd_input;   // unit = tile of the strip
   UnitFn winograd_output;  // unit = block of tiles * panels + panel
   UnitFn fc_prepare;       // unit = row
-  UnitFn fully_connected;  // unit = panel
+  UnitFn fully_connected;  // unit = strip
   UnitFn lrn;              // unit = row of the output, counted over the images, here and below
   UnitFn spatial_norm;
   UnitFn maxpool;

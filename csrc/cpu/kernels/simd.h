@@ -77,7 +77,12 @@ inline Vec root(Vec v) { return _mm_sqrt_ps(v); }
 // Rounds to the nearest integer, ties to even.
 inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm_cvtps_epi32(v)); }
 inline Vec to_float(IntVec v) { return _mm_cvtepi32_ps(reinterpret_cast<__m128i>(v)); }
-inline Vec widen(const int8_t* p) { return _mm_cvtepi32_ps(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(unit_at(p)))); }
+inline IntVec widen_bytes(const int8_t* p) {
+  return reinterpret_cast<IntVec>(_mm_cvtepi8_epi32(_mm_cvtsi32_si128(unit_at(p))));
+}
+inline IntVec widen_shorts(const uint16_t* p) {
+  return reinterpret_cast<IntVec>(_mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
 // No half conversion before F16C: shift the 15 bits into place and rescale, which is exact for subnormals too.
 inline Vec widen(const uint16_t* p) {
   __m128i half = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
@@ -106,8 +111,11 @@ inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm256_set
 inline Vec root(Vec v) { return _mm256_sqrt_ps(v); }
 inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm256_cvtps_epi32(v)); }
 inline Vec to_float(IntVec v) { return _mm256_cvtepi32_ps(reinterpret_cast<__m256i>(v)); }
-inline Vec widen(const int8_t* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+inline IntVec widen_bytes(const int8_t* p) {
+  return reinterpret_cast<IntVec>(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+inline IntVec widen_shorts(const uint16_t* p) {
+  return reinterpret_cast<IntVec>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
 }
 inline Vec widen(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 inline void store_shorts(int16_t* p, IntVec v) {
@@ -131,8 +139,11 @@ inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm512_set
 inline Vec root(Vec v) { return _mm512_sqrt_ps(v); }
 inline IntVec to_nearest(Vec v) { return reinterpret_cast<IntVec>(_mm512_cvtps_epi32(v)); }
 inline Vec to_float(IntVec v) { return _mm512_cvtepi32_ps(reinterpret_cast<__m512i>(v)); }
-inline Vec widen(const int8_t* p) {
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+inline IntVec widen_bytes(const int8_t* p) {
+  return reinterpret_cast<IntVec>(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
+}
+inline IntVec widen_shorts(const uint16_t* p) {
+  return reinterpret_cast<IntVec>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))));
 }
 inline Vec widen(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline void store_shorts(int16_t* p, IntVec v) {
@@ -186,10 +197,14 @@ inline Vec to_float(IntVec v) {
   const Halves<__m256i> halves = split<__m256i>(v);
   return join<Vec>(_mm256_cvtepi32_ps(halves.low), _mm256_cvtepi32_ps(halves.high));
 }
-inline __m256 widen_half(const int8_t* p) {
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+inline __m256i widen_half(const int8_t* p) {
+  return _mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
 }
-inline Vec widen(const int8_t* p) { return join<Vec>(widen_half(p), widen_half(p + 8)); }
+inline IntVec widen_bytes(const int8_t* p) { return join<IntVec>(widen_half(p), widen_half(p + 8)); }
+inline IntVec widen_shorts(const uint16_t* p) {
+  return join<IntVec>(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
+                      _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8))));
+}
 inline __m256 widen_half(const uint16_t* p) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 }
@@ -212,10 +227,11 @@ inline IntVec splat_unit(int32_t x) { return (IntVec)vdupq_n_s32(x); }
 inline Vec root(Vec v) { return (Vec)vsqrtq_f32((float32x4_t)v); }
 inline IntVec to_nearest(Vec v) { return (IntVec)vcvtnq_s32_f32((float32x4_t)v); }
 inline Vec to_float(IntVec v) { return (Vec)vcvtq_f32_s32((int32x4_t)v); }
-inline Vec widen(const int8_t* p) {
+inline IntVec widen_bytes(const int8_t* p) {
   int16x8_t wide = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(unit_at(p))));
-  return (Vec)vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide)));
+  return (IntVec)vmovl_s16(vget_low_s16(wide));
 }
+inline IntVec widen_shorts(const uint16_t* p) { return (IntVec)vmovl_u16(vld1_u16(p)); }
 inline Vec widen(const uint16_t* p) { return (Vec)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 inline void store_shorts(int16_t* p, IntVec v) { vst1_s16(p, vmovn_s32((int32x4_t)v)); }
 inline void store_bytes(uint8_t* p, IntVec v) {
@@ -231,6 +247,7 @@ inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
 #endif
 
 inline Vec widen(const float* p) { return load(p); }
+inline Vec widen(const int8_t* p) { return to_float(widen_bytes(p)); }
 
 // The bf16 values at even and at odd positions.
 inline Vec even_bf16(IntVec units) { return as_floats(units << 16); }

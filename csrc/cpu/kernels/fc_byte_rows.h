@@ -1,0 +1,408 @@
+// Fully connected layers by products of bytes, for latency: the weights lie row by row, a row being those of one input,
+// so that a row whose input is zero is not read. Four rows are interleaved to the units that the products take.
+#ifndef FASTALEX_CPU_KERNELS_FC_BYTE_ROWS_H
+#define FASTALEX_CPU_KERNELS_FC_BYTE_ROWS_H
+
+#include "cpu/kernels/fc_byte_planes.h"
+#include "cpu/kernels/fc_prepare.h"
+#include "cpu/kernels/tile.h"
+#include "cpu/kernels/values.h"
+#include "fastalex.h"
+
+namespace {
+
+#if defined(FASTALEX_USE_VNNI)
+
+// A row of weights has a byte of each output of a panel: 64 outputs of int8, or 128 of int4, of which output i is the
+// low half and output 64 + i the high half of a byte. Four rows are interleaved to the units that products of bytes
+// take; the order of the bytes in a row (FcLayer) is such that the outputs then follow each other.
+enum { kBytes = fastalex::kBytePanel, kByteVectors = kBytes / kLanes };
+
+inline void interleave(const char* const (&rows)[4], IntVec (&units)[kByteVectors]) {
+  __m512i row[4];
+  for (int i = 0; i < 4; ++i) row[i] = _mm512_loadu_si512(rows[i]);
+  const __m512i low[2] = {_mm512_unpacklo_epi8(row[0], row[1]), _mm512_unpacklo_epi8(row[2], row[3])};
+  const __m512i high[2] = {_mm512_unpackhi_epi8(row[0], row[1]), _mm512_unpackhi_epi8(row[2], row[3])};
+  units[0] = reinterpret_cast<IntVec>(_mm512_unpacklo_epi16(low[0], low[1]));
+  units[1] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(low[0], low[1]));
+  units[2] = reinterpret_cast<IntVec>(_mm512_unpacklo_epi16(high[0], high[1]));
+  units[3] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(high[0], high[1]));
+}
+
+inline void store_row(const fastalex::FcArgs& task, int64_t lane, int row, Vec value) {
+  store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
+        activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
+}
+
+// The quantized values of a unit, + 8, of the low or the high halves of its bytes.
+inline IntVec nibbles(IntVec w, int high) { return (high ? w >> 4 : w) & splat_unit(0x0f0f0f0f); }
+
+// The rows [begin, end) of `active`, of the groups from `group` on.
+struct BytePart {
+  int begin, end, group, groups;
+  bool first, last;
+};
+
+inline BytePart byte_part(const fastalex::FcArgs& task, int index) {
+  enum { kGroups = fastalex::kBytePartRows / FASTALEX_INT4_GROUP };
+  const int groups = groups_of(task), group = index * kGroups;
+  const int count = groups - group < kGroups ? groups - group : static_cast<int>(kGroups);
+  return {task.active_starts[group], task.active_starts[group + count], group, count, index == 0,
+          group + count >= groups};
+}
+
+// A panel of a strip: its bytes of each row, and its place among all panels.
+struct BytePanel {
+  const char* weights;
+  int64_t pitch;
+  int index;
+  const char* row(int32_t row) const { return weights + row * pitch; }
+};
+
+// The lines of a panel in the rows [next, end) of the list, which are fetched one by one between products. A loop works
+// on a copy, which stays in registers.
+struct ByteFetch {
+  const char* weights;
+  int64_t pitch;
+  const int32_t *next, *end;
+  void line() {
+    if (next < end) __builtin_prefetch(weights + *next++ * pitch, 0, 2);
+  }
+};
+
+// Bytes of the planes of a row of the batch, in the order of the list.
+template <int PLANES>
+struct RowPlanes {
+  const uint8_t* plane[PLANES];
+  RowPlanes(const fastalex::FcArgs& task, int row) {
+    for (int d = 0; d < PLANES; ++d)
+      plane[d] = task.listed + (static_cast<int64_t>(row) * PLANES + d) * task.listed_plane;
+  }
+};
+
+// int8: adds a part's sums, which are exact, to those of the parts before; after the last one scales them.
+template <int PLANES>
+inline void join_int8(const fastalex::FcArgs& task, const BytePart& part, int64_t lane, int row,
+                      IntVec (&sum)[PLANES]) {
+  for (int d = 0; d < PLANES; ++d) {
+    int32_t* total = task.totals + (static_cast<int64_t>(row) * PLANES + d) * task.out_stride + lane;
+    if (!part.first) sum[d] += load_units(total);
+    if (!part.last) memcpy(total, &sum[d], sizeof sum[d]);
+  }
+  if (!part.last) return;
+  sum[PLANES - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row]);
+  store_row(task, lane, row, joined_planes(sum) * load(task.scale + lane));
+}
+
+// int4: scales a group's sums, adds them to those of the groups before, and finishes after the last one.
+//   sum_k (nibble - 8) (plane - zero) = sum nibble plane - 8 sum plane - zero (sum nibble - 8 count)
+// ones: sum nibble, which only a row with a zero needs; count: rows of the group.
+template <int PLANES>
+inline void join_int4(const fastalex::FcArgs& task, int group, int64_t scale, int64_t lane, int row,
+                      IntVec (&sum)[PLANES], IntVec ones) {
+  const int groups = groups_of(task), left = task.k - group * FASTALEX_INT4_GROUP;
+  const int count = left < FASTALEX_INT4_GROUP ? left : static_cast<int>(FASTALEX_INT4_GROUP);
+  const int32_t* plane_sums = task.plane_sums + (static_cast<int64_t>(row) * groups + group) * PLANES;
+  for (int d = 0; d < PLANES; ++d) sum[d] -= splat_unit(8 * plane_sums[d]);
+  sum[PLANES - 1] -= splat_unit(task.row_zero[row]) * (ones - splat_unit(8 * count));
+  float* out = task.out + static_cast<int64_t>(row) * task.out_stride + lane;
+  Vec total = group ? load(out) : Vec{};
+  total += joined_planes(sum) * load(task.scale + scale);
+  if (group + 1 < groups)
+    store(out, total);
+  else
+    store_row(task, lane, row, total);
+}
+
+// Whether rows of the batch have negative values, whose top plane has a zero.
+inline bool any_shifted(const fastalex::FcArgs& task, int row, int count) {
+  bool shifted = false;
+  for (int i = 0; i < count; ++i) shifted |= task.row_zero[row + i] != 0;
+  return shifted;
+}
+
+// One byte for each of the rows at places [a, a + 4) that is not padding of the list, `end` being that of the group.
+inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
+  const int left = task.k - group * FASTALEX_INT4_GROUP - (a - task.active_starts[group]);
+  return left >= 4 ? 0x01010101 : (1 << 8 * left) - 1 & 0x01010101;
+}
+
+// One image ---------------------------------------------------------------------------------------------------------
+//
+// Whole rows of the strip are read one after the other, and the sums of its panels lie in the L1 cache.
+
+enum { kStripPanels = fastalex::kRowBytes / kBytes, kAhead = 16 };  // most panels of a strip; rows to fetch ahead
+
+// A strip's weights and planes for one image.
+template <int PLANES>
+struct ByteStrip {
+  const fastalex::FcArgs& task;
+  const char* weights;
+  int64_t pitch;
+  int first_panel, panels;
+  RowPlanes<PLANES> in;
+  const char* row(int a) const { return weights + task.active[a] * pitch; }
+};
+
+// The rows at places [a, a + 4 QUADS) of the list.
+template <int QUADS>
+struct ByteRows {
+  const char* row[4 * QUADS];
+  const char* ahead[4 * QUADS];
+  template <int PLANES>
+  ByteRows(const ByteStrip<PLANES>& strip, int a) {
+    const int last = strip.task.active_count - 1;
+    for (int i = 0; i < 4 * QUADS; ++i) {
+      row[i] = strip.row(a + i);
+      ahead[i] = strip.row(a + i + kAhead < last ? a + i + kAhead : last);
+    }
+  }
+};
+
+template <int QUADS>
+inline void load_quads(const ByteRows<QUADS>& rows, int panel, IntVec (&units)[QUADS][kByteVectors]) {
+  for (int q = 0; q < QUADS; ++q) {
+    const char* const four[4] = {rows.row[4 * q] + panel * kBytes, rows.row[4 * q + 1] + panel * kBytes,
+                                 rows.row[4 * q + 2] + panel * kBytes, rows.row[4 * q + 3] + panel * kBytes};
+    interleave(four, units[q]);
+    for (int i = 0; i < 4; ++i) __builtin_prefetch(rows.ahead[4 * q + i] + panel * kBytes, 0, 3);
+  }
+}
+
+template <int PLANES, int QUADS>
+inline void add_int8_rows(const ByteStrip<PLANES>& strip, int a, IntVec (*sums)[kByteVectors][PLANES]) {
+  const ByteRows<QUADS> rows(strip, a);
+  for (int p = 0; p < strip.panels; ++p) {
+    IntVec units[QUADS][kByteVectors];
+    load_quads(rows, p, units);
+    for (int d = 0; d < PLANES; ++d)
+      for (int q = 0; q < QUADS; ++q) {
+        const int32_t unit = unit_at(strip.in.plane[d] + a + 4 * q);
+        for (int v = 0; v < kByteVectors; ++v) sums[p][v][d] = add_bytes(sums[p][v][d], unit, units[q][v]);
+      }
+  }
+}
+
+template <int PLANES>
+void int8_one(const ByteStrip<PLANES>& strip) {
+  IntVec sums[kStripPanels][kByteVectors][PLANES];
+  for (int p = 0; p < strip.panels; ++p) memset(sums[p], 0, sizeof sums[p]);
+  int a = 0;
+  for (; a + 8 <= strip.task.active_count; a += 8) add_int8_rows<PLANES, 2>(strip, a, sums);
+  for (; a < strip.task.active_count; a += 4) add_int8_rows<PLANES, 1>(strip, a, sums);
+  const BytePart whole = {0, 0, 0, 0, true, true};
+  for (int p = 0; p < strip.panels; ++p)
+    for (int v = 0; v < kByteVectors; ++v)
+      join_int8<PLANES>(strip.task, whole, static_cast<int64_t>(strip.first_panel + p) * kBytes + v * kLanes, 0,
+                        sums[p][v]);
+}
+
+// Sums of a panel of int4: of its low and its high halves, and of the weights themselves if a row has a zero.
+template <int PLANES>
+struct NibbleSums {
+  IntVec sum[2][kByteVectors][PLANES], ones[2][kByteVectors];
+};
+
+template <int PLANES, int QUADS, bool SHIFTED>
+inline void add_int4_rows(const ByteStrip<PLANES>& strip, int group, int a, NibbleSums<PLANES>* sums) {
+  const ByteRows<QUADS> rows(strip, a);
+  for (int p = 0; p < strip.panels; ++p) {
+    IntVec units[QUADS][kByteVectors];
+    load_quads(rows, p, units);
+    for (int high = 0; high < 2; ++high)
+      for (int v = 0; v < kByteVectors; ++v)
+        for (int q = 0; q < QUADS; ++q) {
+          const IntVec w = nibbles(units[q][v], high);
+          for (int d = 0; d < PLANES; ++d)
+            sums[p].sum[high][v][d] = add_bytes(sums[p].sum[high][v][d], unit_at(strip.in.plane[d] + a + 4 * q), w);
+          if (SHIFTED)
+            sums[p].ones[high][v] = add_bytes(sums[p].ones[high][v], ones_at(strip.task, group, a + 4 * q), w);
+        }
+  }
+}
+
+template <int PLANES, bool SHIFTED>
+void int4_one(const ByteStrip<PLANES>& strip) {
+  const fastalex::FcArgs& task = strip.task;
+  const int groups = groups_of(task);
+  NibbleSums<PLANES> sums[kStripPanels];
+  for (int group = 0; group < groups; ++group) {
+    memset(sums, 0, strip.panels * sizeof sums[0]);
+    int a = task.active_starts[group];
+    const int end = task.active_starts[group + 1];
+    for (; a + 8 <= end; a += 8) add_int4_rows<PLANES, 2, SHIFTED>(strip, group, a, sums);
+    for (; a < end; a += 4) add_int4_rows<PLANES, 1, SHIFTED>(strip, group, a, sums);
+    for (int p = 0; p < strip.panels; ++p)
+      for (int high = 0; high < 2; ++high)
+        for (int v = 0; v < kByteVectors; ++v) {
+          const int64_t panel = strip.first_panel + p, within = high * kBytes + v * kLanes;
+          join_int4<PLANES>(task, group, (panel * groups + group) * 2 * kBytes + within, panel * 2 * kBytes + within, 0,
+                            sums[p].sum[high][v], sums[p].ones[high][v]);
+        }
+  }
+}
+
+// Several images ----------------------------------------------------------------------------------------------------
+//
+// A part of a panel is interleaved once for all of them.
+
+// ROWS rows of the batch with the interleaved units of a part; vectors [first, first + 2) of int8, vector `first` of
+// int4.
+template <int PLANES, int ROWS>
+void int8_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
+               int first, ByteFetch* shared) {
+  ByteFetch fetch = *shared;
+  IntVec sum[ROWS][2][PLANES] = {};
+  const uint8_t* in[ROWS][PLANES];
+  for (int i = 0; i < ROWS; ++i)
+    for (int d = 0; d < PLANES; ++d) in[i][d] = RowPlanes<PLANES>(task, row + i).plane[d];
+  for (int a = part.begin; a < part.end; a += 4, units += kByteVectors) {
+    const IntVec w[2] = {units[first], units[first + 1]};
+    fetch.line();
+#pragma GCC unroll 4
+    for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+      for (int d = 0; d < PLANES; ++d) {
+        const int32_t unit = unit_at(in[i][d] + a);
+        for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
+      }
+  }
+  *shared = fetch;
+  for (int i = 0; i < ROWS; ++i)
+    for (int j = 0; j < 2; ++j)
+      join_int8<PLANES>(task, part, static_cast<int64_t>(panel.index) * kBytes + (first + j) * kLanes, row + i,
+                        sum[i][j]);
+}
+
+template <int PLANES, int ROWS, bool SHIFTED>
+void int4_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
+               int v, ByteFetch* shared) {
+  ByteFetch fetch = *shared;
+  const uint8_t* in[ROWS][PLANES];
+  for (int i = 0; i < ROWS; ++i)
+    for (int d = 0; d < PLANES; ++d) in[i][d] = RowPlanes<PLANES>(task, row + i).plane[d];
+  for (int group = part.group; group < part.group + part.groups; ++group) {
+    IntVec sum[ROWS][2][PLANES] = {}, ones[2] = {};
+    for (int a = task.active_starts[group]; a < task.active_starts[group + 1]; a += 4, units += kByteVectors) {
+      const IntVec w[2] = {nibbles(units[v], 0), nibbles(units[v], 1)};
+      fetch.line();
+#pragma GCC unroll 4
+      for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+        for (int d = 0; d < PLANES; ++d) {
+          const int32_t unit = unit_at(in[i][d] + a);
+          for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
+        }
+      if (SHIFTED)
+        for (int j = 0; j < 2; ++j) ones[j] = add_bytes(ones[j], ones_at(task, group, a), w[j]);
+    }
+    const int64_t scale = (static_cast<int64_t>(panel.index) * groups_of(task) + group) * 2 * kBytes;
+    for (int i = 0; i < ROWS; ++i)
+      for (int j = 0; j < 2; ++j) {
+        const int64_t within = j * kBytes + v * kLanes;
+        join_int4<PLANES>(task, group, scale + within, static_cast<int64_t>(panel.index) * 2 * kBytes + within, row + i,
+                          sum[i][j], ones[j]);
+      }
+  }
+  *shared = fetch;
+}
+
+template <int PLANES, int ROWS>
+void byte_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
+               ByteFetch* fetch) {
+  if (task.form == fastalex::kFcByteRows) {
+    for (int first = 0; first < kByteVectors; first += 2)
+      int8_tile<PLANES, ROWS>(task, panel, part, units, row, first, fetch);
+    return;
+  }
+  const bool shifted = any_shifted(task, row, ROWS);
+  for (int v = 0; v < kByteVectors; ++v)
+    shifted ? int4_tile<PLANES, ROWS, true>(task, panel, part, units, row, v, fetch)
+            : int4_tile<PLANES, ROWS, false>(task, panel, part, units, row, v, fetch);
+}
+
+template <int PLANES>
+void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const BytePanel& next, const BytePart& part,
+               IntVec* units) {
+  for (int a = part.begin; a < part.end; a += 4) {
+    const char* const rows[4] = {panel.row(task.active[a]), panel.row(task.active[a + 1]),
+                                 panel.row(task.active[a + 2]), panel.row(task.active[a + 3])};
+    IntVec quad[kByteVectors];
+    interleave(rows, quad);
+    memcpy(units + (a - part.begin) / 4 * kByteVectors, quad, sizeof quad);
+  }
+  ByteFetch fetch = {next.weights, next.pitch, task.active + part.begin, task.active + part.end};
+  int row = 0;
+  for (; row + 4 <= task.n; row += 4) byte_tile<PLANES, 4>(task, panel, part, units, row, &fetch);
+  for (; row < task.n; ++row) byte_tile<PLANES, 1>(task, panel, part, units, row, &fetch);
+}
+
+template <int PLANES>
+void byte_strip(const fastalex::FcArgs& task, const char* weights, int first, int panels, int worker) {
+  const int64_t pitch = static_cast<int64_t>(panels) * kBytes;
+  if (task.n == 1) {
+    const ByteStrip<PLANES> strip = {task, weights, pitch, first, panels, RowPlanes<PLANES>(task, 0)};
+    if (task.form == fastalex::kFcByteRows) return int8_one<PLANES>(strip);
+    return task.row_zero[0] ? int4_one<PLANES, true>(strip) : int4_one<PLANES, false>(strip);
+  }
+  IntVec* units =
+      reinterpret_cast<IntVec*>(task.scratch + static_cast<int64_t>(worker) * fastalex::kBytePartRows * kBytes);
+  BytePart part = {};
+  for (int i = 0; !part.last; ++i) {
+    part = byte_part(task, i);
+    for (int p = 0; p < panels; ++p) {
+      const BytePanel panel = {weights + p * kBytes, pitch, first + p}, next = {panel.weights + kBytes, pitch, 0};
+      byte_rows<PLANES>(task, panel, p + 1 < panels ? next : panel, part, units);
+    }
+  }
+}
+
+// A row with a NaN or an infinity has no byte planes: its products are computed one by one, of all rows of weights.
+void unbounded_byte_row(const fastalex::FcArgs& task, const BytePanel& panel, int row) {
+  const bool int4 = task.form == fastalex::kFcByteRows4;
+  const int outputs = int4 ? 2 * kBytes : kBytes, groups = groups_of(task);
+  const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
+  float sum[2 * kBytes] = {};
+  for (int k = 0; k < task.k; ++k) {
+    const char* weights = panel.row(k);
+    const float* scale =
+        int4 ? task.scale + (static_cast<int64_t>(panel.index) * groups + k / FASTALEX_INT4_GROUP) * outputs
+             : task.scale + static_cast<int64_t>(panel.index) * outputs;
+    for (int o = 0; o < outputs; ++o) {
+      const int lane = o % kBytes;  // byte of lane 16 v + 4 L + i: 16 L + 4 v + i
+      const int byte = weights[lane / 4 % 4 * 16 + lane / 16 * 4 + lane % 4];
+      const int q = !int4 ? byte : ((o < kBytes ? byte : byte >> 4) & 15) - 8;
+      sum[o] += in[k] * (static_cast<float>(q) * scale[o]);
+    }
+  }
+  for (int o = 0; o < outputs; o += kLanes) {
+    const int64_t lane = static_cast<int64_t>(panel.index) * outputs + o;
+    store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
+          activate(load(sum + o) + load(task.bias + lane), task.activation));
+  }
+}
+
+void fc_byte_rows(const fastalex::FcArgs& task, int index, int worker) {
+  const int first = index * task.strip_panels;
+  const int panels = task.panels - first < task.strip_panels ? task.panels - first : task.strip_panels;
+  const char* weights = static_cast<const char*>(task.weights) + static_cast<int64_t>(first) * task.rows * kBytes;
+  if (task.byte_planes == 1)
+    byte_strip<1>(task, weights, first, panels, worker);
+  else if (task.byte_planes == 2)
+    byte_strip<2>(task, weights, first, panels, worker);
+  else
+    byte_strip<fastalex::kMaxBytePlanes>(task, weights, first, panels, worker);
+  for (int row = 0; row < task.n; ++row)
+    if (task.row_scale[row] != task.row_scale[row])
+      for (int p = 0; p < panels; ++p)
+        unbounded_byte_row(task, {weights + p * kBytes, static_cast<int64_t>(panels) * kBytes, first + p}, row);
+}
+
+#else
+
+void fc_byte_rows(const fastalex::FcArgs&, int, int) {}  // CpuKernels::byte_planes is 0: no layer has this form
+
+#endif
+
+}  // namespace
+#endif  // FASTALEX_CPU_KERNELS_FC_BYTE_ROWS_H
