@@ -67,6 +67,9 @@ class AlexNet(Network):
         process may run on, bounded by its container's CPU quota and by ``FASTALEX_NUM_THREADS`` or ``OMP_NUM_THREADS``.
     :param exact: on a CPU, sum the products of convolutions directly, never by Winograd's algorithm, which is faster
         but rounds more.
+    :param fc_layout: on a CPU, the layout of int8 and int4 fully connected weights: ``"latency"`` (the default), in
+        which weights that meet a zero in all images are skipped, or ``"throughput"``, faster from about 8 images on.
+        The results are the same to the bit. Weights in other formats have one layout, which does both.
     :param calibration: for ``precision="int8"``, a result of :func:`fastalex.quantize.calibrate`, or a mapping of the
         name of each conv and fc layer to the scale of its input. Default: the calibration in the weights file.
     :param mean_image: the mean image to subtract in place of the profile's channel means: the path of a
@@ -92,8 +95,8 @@ class AlexNet(Network):
 
     * ``variant``: the :class:`~fastalex.Variant`, with the overrides applied;
     * ``labels``: a list of ``num_classes`` names, or None;
-    * ``device``, ``precision``, ``fc_weights``, ``threads``, ``exact``, ``engine``, ``calibration``, ``pickle_by``: the
-      options in use, such as ``"cuda:0"`` for ``"auto"``;
+    * ``device``, ``precision``, ``fc_weights``, ``threads``, ``exact``, ``fc_layout``, ``engine``, ``calibration``,
+      ``pickle_by``: the options in use, such as ``"cuda:0"`` for ``"auto"``;
     * ``mean_image``: the mean image that preprocessing subtracts, float32 ``[C, H, W]``, or None;
     * ``trained``: whether the weights were given, rather than random;
     * ``tuning``: the source of the rules that choose GPU kernels, as text; empty on a CPU. :meth:`kernels` lists the

@@ -43,6 +43,7 @@ class Network:
         fc_weights: Optional[str] = None,
         threads: Optional[int] = None,
         exact: bool = False,
+        fc_layout: Optional[str] = None,
         calibration: Union[Calibration, Mapping[str, float], None] = None,
         engine: Optional[str] = None,
         check: bool = True,
@@ -56,6 +57,7 @@ class Network:
         self.device = self._device.name
         precisions.resolve(self._device, precision, fc_weights)  # fail before reading a file
         self.exact = device_spec.check_exact(self._device, exact)
+        self.fc_layout = device_spec.check_fc_layout(self._device, fc_layout)
         self.threads = device_spec.thread_count(threads)
         loaded = resolve.load(weights)
         self._origin = _origin_of(loaded) if pickle_by == "path" else None
@@ -161,7 +163,7 @@ class Network:
         shape = (self.variant.channels, size, size)
 
         def make(tuning: str) -> _core.Net:
-            options = (self.precision, self.fc_weights, self.threads, tuning, self.exact)
+            options = (self.precision, self.fc_weights, self.threads, tuning, self.exact, self.fc_layout)
             return native.make(table, shape, params, self._device, *options)
 
         return nets.make(make, self._device, self.engine, size, stacklevel=3)

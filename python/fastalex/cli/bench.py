@@ -51,8 +51,10 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(dict(net_facts(net), param_bytes=net.param_bytes, weights=options.weights, batches=rows))
         return OK
     exact = ", exact" if net.exact else ""
+    layout = f" for {net.fc_layout}" if net.fc_layout else ""
     console.write(
         f"{device_line(net, options)}, variant {net.variant.name}, {net.precision}{exact}, fc weights {net.fc_weights}"
+        f"{layout}"
     )
     for row in rows:
         console.write(f"inputs that are not zero, batch {row['batch']}: {density.in_words(row['density'])}")

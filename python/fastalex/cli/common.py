@@ -27,6 +27,7 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
         fc_weights=options.fc_weights,
         threads=options.threads,
         exact=options.exact,
+        fc_layout=options.fc_layout,
         engine=options.engine,
         mean_image=getattr(options, "mean", None),  # some commands prepare no images
         **overrides,
@@ -44,6 +45,7 @@ def net_facts(net: Any) -> Dict[str, Any]:
         "precision": net.precision,
         "fc_weights": net.fc_weights,
         "exact": net.exact,
+        "fc_layout": net.fc_layout,
         "tuning": net.tuning,
     }
 

@@ -51,9 +51,20 @@ def _engine() -> Dict[str, Any]:
     try:
         from .. import _core
     except ImportError as error:
-        return {"engine": str(error), "build": {}, "isa": None, "backends": [], "gpus": [], "selftest": []}
+        nothing: Dict[str, Any] = {
+            "build": {},
+            "isa": None,
+            "fc_layout": None,
+            "backends": [],
+            "gpus": [],
+            "selftest": [],
+        }
+        return {"engine": str(error), **nothing}
+    from ..runtime import device_spec
+
     report: Dict[str, Any] = {"engine": "", "build": _core.build_info(), "backends": _core.backends()}
     report["gpus"] = _gpus([entry["name"] for entry in report["backends"] if entry["available"]])
+    report["fc_layout"] = device_spec.FC_LAYOUTS[0]
     try:
         report["isa"] = _core.cpu_isa()
     except BackendError:  # the cpu backend's entry has the reason

@@ -36,6 +36,7 @@ def _print_report(report: Dict[str, Any]) -> None:
     rows += [("build: " + key, build[key]) for key in build]
     rows += [("CPU", f"{cpu['model']}, {cpu['machine']}, {cpu['cores']} cores, {cpu['usable_cores']} usable")]
     rows += [("instruction set", report["isa"] or "none")]
+    rows += [("fc_layout", f"{report['fc_layout']} (default of the CPU)")]
     rows += [("device", device["card"] or device["title"] or "not in devices/*.toml")]
     rows += [("", device["reason"])]
     console.table("", ("", ""), rows)

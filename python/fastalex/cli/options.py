@@ -58,6 +58,12 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         "file, otherwise that of --precision)",
     )
     parser.add_argument("--exact", action="store_true", help="do not use Winograd convolutions (CPU only)")
+    parser.add_argument(
+        "--fc-layout",
+        metavar="L",
+        help="layout of int8 and int4 fully connected weights on a CPU: latency, or throughput for batches from 8 "
+        "on (default: latency)",
+    )
     add_engine(parser)
 
 

@@ -16,6 +16,7 @@ AUTO_ORDER = ("cuda", "tensorrt", "cpu")
 MAX_THREADS = 1024
 HOST_BACKENDS = ("cpu", "naive")  # they compute in host memory
 ENGINE_MODES = ("plugins", "native")  # of a TensorRT engine
+FC_LAYOUTS = ("latency", "throughput")  # by the number of fastalex_fc_layout; the first is the default
 
 
 @dataclass(frozen=True)
@@ -164,3 +165,20 @@ def _device_spec(backend: str, index: int, device: str) -> DeviceSpec:
     if count > 1:
         listing += f", {backend}:0 to {backend}:{count - 1}"
     raise UserError(f"device='{device}': there {'is' if count == 1 else 'are'} {listing}")
+
+
+def check_fc_layout(device: DeviceSpec, layout: Optional[str]) -> Optional[str]:
+    """Return the layout of int8 and int4 fully connected weights: ``layout``, or the default of the device.
+
+    The default is ``"latency"`` on a CPU, and None on other devices, which have one layout.
+
+    :raises UserError: if there is no such layout, or it is for a CPU and the device is another.
+    """
+    if device.backend != "cpu":
+        if layout is not None:
+            raise UserError(f"fc_layout is for device='cpu'; device='{device.name}' has one layout, so leave it out")
+        return None
+    if layout is None:
+        return FC_LAYOUTS[0]
+    one_of("fc_layout", layout, FC_LAYOUTS)
+    return layout

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from .. import _core
-from .device_spec import DeviceSpec
+from .device_spec import FC_LAYOUTS, DeviceSpec
 from .precisions import FC_STORAGES, PRECISIONS
 
 
@@ -19,6 +19,7 @@ def make(
     threads: int = 0,
     tuning: str = "",
     exact: bool = False,
+    fc_layout: Optional[str] = None,
 ) -> _core.Net:
     """Make a net for images of ``input_shape``, ``(C, H, W)``.
 
@@ -41,4 +42,5 @@ def make(
         device.index,
         tuning,
         exact,
+        FC_LAYOUTS.index(fc_layout or FC_LAYOUTS[0]),
     )
