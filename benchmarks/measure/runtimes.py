@@ -14,6 +14,8 @@ import numpy as np
 from benchmarks.measure.engine_files import TORCH_STATE, graph_path, weights_file
 from benchmarks.numeric_classes import BITS16, FC8, FP32, INT8
 
+THROUGHPUT_BATCH = 8  # from which on AlexNet's documentation recommends fc_layout="throughput"
+
 
 class Fastalex:
     """This package."""
@@ -23,10 +25,10 @@ class Fastalex:
 
         weights = os.path.join(spec["folder"], weights_file(precision, fc_weights))
         options = {"weights": weights, "device": "cpu", "precision": precision, "fc_weights": fc_weights}
-        self.make = lambda: AlexNet(spec["variant"], threads=spec["threads"], **options)
+        self.make = lambda layout: AlexNet(spec["variant"], threads=spec["threads"], fc_layout=layout, **options)
 
     def load(self, batch: int) -> None:
-        self.run = self.make()
+        self.run = self.make("latency" if batch < THROUGHPUT_BATCH else "throughput")
 
     def steps(self, batch: int) -> Optional[List[Dict[str, Any]]]:
         return steps_of(self.run, batch)
