@@ -121,7 +121,7 @@ inline bool any_shifted(const fastalex::FcArgs& task, int row, int count) {
   return shifted;
 }
 
-// One byte for each of the rows at places [a, a + 4) that is not padding of the list, `end` being that of the group.
+// A byte of 1 for each of the rows at places [a, a + 4) of a group that is not padding, where all rows are listed.
 inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
   const int left = task.k - group * FASTALEX_INT4_GROUP - (a - task.active_starts[group]);
   return left >= 4 ? 0x01010101 : (1 << 8 * left) - 1 & 0x01010101;
@@ -246,8 +246,7 @@ void int4_one(const ByteStrip<PLANES>& strip) {
 //
 // A part of a panel is interleaved once for all of them.
 
-// ROWS rows of the batch with the interleaved units of a part; vectors [first, first + 2) of int8, vector `first` of
-// int4.
+// ROWS rows of the batch times vectors [first, first + 2) of the interleaved units of a part.
 template <int PLANES, int ROWS>
 void int8_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
                int first, ByteFetch* shared) {
@@ -274,6 +273,7 @@ void int8_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
                         sum[i][j]);
 }
 
+// ROWS rows of the batch times vector `v` of the interleaved units of a part, which has two vectors of outputs.
 template <int PLANES, int ROWS, bool SHIFTED>
 void int4_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
                int v, ByteFetch* shared) {

@@ -103,7 +103,7 @@ enum { kBytePartRows = 512 };
 enum { kMaxBytePlanes = 3 };
 
 struct FcArgs {
-  float* in;   // [n][in_stride], with room for a vector past the last unit
+  float* in;   // [n][in_stride], with room for a vector past the last input
   float* out;  // [n][out_stride], with room for whole panels
   int32_t n, in_stride, out_stride, k, activation;
   int32_t form, storage;  // FcForm, fastalex_storage
@@ -120,7 +120,7 @@ struct FcArgs {
   int32_t* totals;      // kFcByteRows: [n][byte_planes][out_stride], the sums so far
   char* scratch;        // [worker][kBytePartRows][kBytePanel], for more than one image
   const float* scale;   // [panel index][panel] for int8; [panel index][group][panel] for int4
-  const int32_t* sums;  // kFcBytePlanes: [panel index][panel], the sum of an output's quantized weights
+  const int32_t* sums;  // int8 by byte planes: [panel index][panel], the sum of an output's quantized weights
   const float* bias;    // [panel index][panel]
   int32_t byte_planes;  // of the input, at most kMaxBytePlanes; 0: it stays in floating point
   float fixed_scale;    // byte_planes == 1: scale and zero of every row
@@ -129,7 +129,7 @@ struct FcArgs {
   int64_t plane;        // bytes
   float* row_scale;     // [n]; NaN where a value of the row is not finite
   int32_t* row_zero;    // [n]
-  int32_t* plane_sums;  // kFcBytePlanes4: [n][group][byte_planes]
+  int32_t* plane_sums;  // int4 by byte planes: [n][group][byte_planes]
 };
 
 struct NormArgs {
@@ -209,7 +209,7 @@ struct CpuKernels {
   int32_t lanes;            // floats of a vector
   int32_t rows;             // output positions a tile computes at once
   int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
-  int32_t byte_planes;      // kFcBytePlanes and kFcBytePlanes4 are there
+  int32_t byte_planes;      // the forms of byte planes are there
   int32_t bf16;             // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
   UnitFn import_image;
