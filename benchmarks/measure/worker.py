@@ -138,7 +138,7 @@ def densities(spec: Mapping[str, Any]) -> List[Dict[str, Any]]:
     from fastalex import AlexNet, density
 
     weights = os.path.join(spec["folder"], WEIGHTS)
-    net = AlexNet(spec["variant"], weights=weights, device="cpu", threads=spec["threads"])
+    net = AlexNet(spec["variant"], weights=weights, device="cpu", threads=spec.get("threads"))
     rows = []
     for batch in spec.get("batches", ()):
         shares = density.measure(net, timing.random_images(spec["shape"], batch))

@@ -275,7 +275,7 @@ class PlayedNet:
     jitter = 0.0
     made: ClassVar = []
 
-    def __init__(self, table, shape, params, backend, storage, threads, precision, index, text, exact):
+    def __init__(self, table, shape, params, backend, storage, threads, precision, index, text, exact, fc_layout):
         self.chosen, self.graph = {"a": ("a1", 1), "b": ("b1", 1)}, True
         for line in text.splitlines():
             if line.startswith("graphs"):
