@@ -9,7 +9,6 @@ namespace {
 
 // The share of rows above which all are read: leaving out few does not pay for listing and jumping over them.
 const double kDense = 0.9;
-const int kQuad = 4;  // rows that products of bytes take at once
 
 int part_rows(const FcLayer& layer) { return layer.byte_rows() ? FASTALEX_INT4_GROUP : kPartUnits; }
 
@@ -38,7 +37,7 @@ bool may_skip(const FcLayer& layer, const FcArgs& task) {
   return true;
 }
 
-// Lists the rows part by part. For products of bytes, each part is padded to whole quads.
+// Lists the rows part by part. For products of bytes, each part is padded.
 void fill_list(const FcLayer& layer, const uint8_t* used, int32_t* active, int32_t* starts, bool all) {
   int count = 0;
   for (int begin = 0; begin < layer.rows; begin += part_rows(layer)) {
@@ -49,7 +48,7 @@ void fill_list(const FcLayer& layer, const uint8_t* used, int32_t* active, int32
       count += all || used[row];
     }
     if (layer.byte_rows())
-      for (; count % kQuad; ++count) active[count] = begin;
+      for (; count % kListedRows; ++count) active[count] = begin;
   }
   *starts = count;
 }
@@ -70,12 +69,12 @@ void list_planes(const FcLayer& layer, const FcArgs& task, uint8_t* listed) {
 }  // namespace
 
 size_t list_entries(const FcLayer& layer) {
-  return static_cast<size_t>(layer.rows) + kQuad + static_cast<size_t>(parts_of(layer)) * kQuad + 1;
+  return static_cast<size_t>(layer.rows) + kListedRows + static_cast<size_t>(parts_of(layer)) * kListedRows + 1;
 }
 
 // A value more is written than is kept.
 size_t listed_plane(const FcLayer& layer) {
-  return (static_cast<size_t>(layer.rows) + static_cast<size_t>(parts_of(layer)) * kQuad + 1 + 63) / 64 * 64;
+  return (static_cast<size_t>(layer.rows) + static_cast<size_t>(parts_of(layer)) * kListedRows + 1 + 63) / 64 * 64;
 }
 
 void list_active(const FcLayer& layer, NetworkContext* context, FcArgs* task) {

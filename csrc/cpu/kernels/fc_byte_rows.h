@@ -124,7 +124,7 @@ inline bool any_shifted(const fastalex::FcArgs& task, int row, int count) {
 // A byte of 1 for each of the rows at places [a, a + 4) of a group that is not padding, where all rows are listed.
 inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
   const int left = task.k - group * FASTALEX_INT4_GROUP - (a - task.active_starts[group]);
-  return left >= 4 ? 0x01010101 : (1 << 8 * left) - 1 & 0x01010101;
+  return left >= 4 ? 0x01010101 : ((1 << 8 * left) - 1) & 0x01010101;
 }
 
 // One image ---------------------------------------------------------------------------------------------------------
@@ -144,24 +144,23 @@ struct ByteStrip {
   const char* row(int a) const { return weights + task.active[a] * pitch; }
 };
 
-// The rows at places [a, a + 4 QUADS) of the list.
-template <int QUADS>
+// The rows at places [a, a + 8) of the list.
+enum { kQuads = fastalex::kListedRows / 4 };
 struct ByteRows {
-  const char* row[4 * QUADS];
-  const char* ahead[4 * QUADS];
+  const char* row[4 * kQuads];
+  const char* ahead[4 * kQuads];
   template <int PLANES>
   ByteRows(const ByteStrip<PLANES>& strip, int a) {
     const int last = strip.task.active_count - 1;
-    for (int i = 0; i < 4 * QUADS; ++i) {
+    for (int i = 0; i < 4 * kQuads; ++i) {
       row[i] = strip.row(a + i);
       ahead[i] = strip.row(a + i + kAhead < last ? a + i + kAhead : last);
     }
   }
 };
 
-template <int QUADS>
-inline void load_quads(const ByteRows<QUADS>& rows, int panel, IntVec (&units)[QUADS][kByteVectors]) {
-  for (int q = 0; q < QUADS; ++q) {
+inline void load_quads(const ByteRows& rows, int panel, IntVec (&units)[kQuads][kByteVectors]) {
+  for (int q = 0; q < kQuads; ++q) {
     const char* const four[4] = {rows.row[4 * q] + panel * kBytes, rows.row[4 * q + 1] + panel * kBytes,
                                  rows.row[4 * q + 2] + panel * kBytes, rows.row[4 * q + 3] + panel * kBytes};
     interleave(four, units[q]);
@@ -169,14 +168,14 @@ inline void load_quads(const ByteRows<QUADS>& rows, int panel, IntVec (&units)[Q
   }
 }
 
-template <int PLANES, int QUADS>
+template <int PLANES>
 inline void add_int8_rows(const ByteStrip<PLANES>& strip, int a, IntVec (*sums)[kByteVectors][PLANES]) {
-  const ByteRows<QUADS> rows(strip, a);
+  const ByteRows rows(strip, a);
   for (int p = 0; p < strip.panels; ++p) {
-    IntVec units[QUADS][kByteVectors];
+    IntVec units[kQuads][kByteVectors];
     load_quads(rows, p, units);
     for (int d = 0; d < PLANES; ++d)
-      for (int q = 0; q < QUADS; ++q) {
+      for (int q = 0; q < kQuads; ++q) {
         const int32_t unit = unit_at(strip.in.plane[d] + a + 4 * q);
         for (int v = 0; v < kByteVectors; ++v) sums[p][v][d] = add_bytes(sums[p][v][d], unit, units[q][v]);
       }
@@ -187,9 +186,7 @@ template <int PLANES>
 void int8_one(const ByteStrip<PLANES>& strip) {
   IntVec sums[kStripPanels][kByteVectors][PLANES];
   for (int p = 0; p < strip.panels; ++p) memset(sums[p], 0, sizeof sums[p]);
-  int a = 0;
-  for (; a + 8 <= strip.task.active_count; a += 8) add_int8_rows<PLANES, 2>(strip, a, sums);
-  for (; a < strip.task.active_count; a += 4) add_int8_rows<PLANES, 1>(strip, a, sums);
+  for (int a = 0; a < strip.task.active_count; a += 4 * kQuads) add_int8_rows<PLANES>(strip, a, sums);
   const BytePart whole = {0, 0, 0, 0, true, true};
   for (int p = 0; p < strip.panels; ++p)
     for (int v = 0; v < kByteVectors; ++v)
@@ -203,15 +200,15 @@ struct NibbleSums {
   IntVec sum[2][kByteVectors][PLANES], ones[2][kByteVectors];
 };
 
-template <int PLANES, int QUADS, bool SHIFTED>
+template <int PLANES, bool SHIFTED>
 inline void add_int4_rows(const ByteStrip<PLANES>& strip, int group, int a, NibbleSums<PLANES>* sums) {
-  const ByteRows<QUADS> rows(strip, a);
+  const ByteRows rows(strip, a);
   for (int p = 0; p < strip.panels; ++p) {
-    IntVec units[QUADS][kByteVectors];
+    IntVec units[kQuads][kByteVectors];
     load_quads(rows, p, units);
     for (int high = 0; high < 2; ++high)
       for (int v = 0; v < kByteVectors; ++v)
-        for (int q = 0; q < QUADS; ++q) {
+        for (int q = 0; q < kQuads; ++q) {
           const IntVec w = nibbles(units[q][v], high);
           for (int d = 0; d < PLANES; ++d)
             sums[p].sum[high][v][d] = add_bytes(sums[p].sum[high][v][d], unit_at(strip.in.plane[d] + a + 4 * q), w);
@@ -228,10 +225,8 @@ void int4_one(const ByteStrip<PLANES>& strip) {
   NibbleSums<PLANES> sums[kStripPanels];
   for (int group = 0; group < groups; ++group) {
     memset(sums, 0, strip.panels * sizeof sums[0]);
-    int a = task.active_starts[group];
-    const int end = task.active_starts[group + 1];
-    for (; a + 8 <= end; a += 8) add_int4_rows<PLANES, 2, SHIFTED>(strip, group, a, sums);
-    for (; a < end; a += 4) add_int4_rows<PLANES, 1, SHIFTED>(strip, group, a, sums);
+    for (int a = task.active_starts[group]; a < task.active_starts[group + 1]; a += 4 * kQuads)
+      add_int4_rows<PLANES, SHIFTED>(strip, group, a, sums);
     for (int p = 0; p < strip.panels; ++p)
       for (int high = 0; high < 2; ++high)
         for (int v = 0; v < kByteVectors; ++v) {
@@ -274,9 +269,10 @@ void int8_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
 }
 
 // ROWS rows of the batch times vector `v` of the interleaved units of a part, which has two vectors of outputs.
-template <int PLANES, int ROWS, bool SHIFTED>
+template <int PLANES, int ROWS>
 void int4_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
                int v, ByteFetch* shared) {
+  const bool shifted = any_shifted(task, row, ROWS);
   ByteFetch fetch = *shared;
   const uint8_t* in[ROWS][PLANES];
   for (int i = 0; i < ROWS; ++i)
@@ -293,7 +289,7 @@ void int4_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
           const int32_t unit = unit_at(in[i][d] + a);
           for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
         }
-      if (SHIFTED)
+      if (shifted)
         for (int j = 0; j < 2; ++j) ones[j] = add_bytes(ones[j], ones_at(task, group, a), w[j]);
     }
     const int64_t scale = (static_cast<int64_t>(panel.index) * groups_of(task) + group) * 2 * kBytes;
@@ -315,10 +311,7 @@ void byte_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
       int8_tile<PLANES, ROWS>(task, panel, part, units, row, first, fetch);
     return;
   }
-  const bool shifted = any_shifted(task, row, ROWS);
-  for (int v = 0; v < kByteVectors; ++v)
-    shifted ? int4_tile<PLANES, ROWS, true>(task, panel, part, units, row, v, fetch)
-            : int4_tile<PLANES, ROWS, false>(task, panel, part, units, row, v, fetch);
+  for (int v = 0; v < kByteVectors; ++v) int4_tile<PLANES, ROWS>(task, panel, part, units, row, v, fetch);
 }
 
 template <int PLANES>

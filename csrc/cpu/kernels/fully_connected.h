@@ -182,14 +182,14 @@ inline __attribute__((always_inline)) void fc_tile(const fastalex::FcArgs& task,
 }
 
 // The tiles of ROWS rows for as many of a strip's panels, from `p` on, as tiles of PANELS panels cover.
-template <class Weights, int ROWS, int PANELS>
+template <int ROWS, int PANELS>
 int fc_tiles(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row, int share,
              Fetch* fetch) {
   for (; p + PANELS <= strip.panels; p += PANELS) {
     const FcBlock block = {strip.weights + p * static_cast<int64_t>(task.panel_bytes), strip.pitch, task.panel_bytes,
                            false};
     if (ROWS > 1) fetch->rows(share * PANELS);
-    fc_tile<Weights, ROWS, PANELS>(task, strip.first_panel + p, part, block, row, p == 0 ? fetch : nullptr);
+    fc_tile<FloatWeights, ROWS, PANELS>(task, strip.first_panel + p, part, block, row, p == 0 ? fetch : nullptr);
   }
   return p;
 }
@@ -256,19 +256,28 @@ void fc_one(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& pa
   }
 }
 
-template <class Weights>
-void fc_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
+void fc_float_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
   const int tiles = (task.n + kBatchRows - 1) / kBatchRows * strip.panels;
   const int share = (fastalex::kPartUnits + tiles - 1) / tiles;  // rows to fetch for each panel of a tile
   for_batch_rows(task.n, [&](auto rows, int row) {
     enum { kTile = decltype(rows)::kCount, kMost = kAccumulators / kVectors / kTile };
-    int p = fc_tiles<Weights, kTile, (kMost > 1 ? kMost : 1)>(task, strip, part, 0, row, share, fetch);
-    if (kMost > 3) p = fc_tiles<Weights, kTile, (kMost > 3 ? kMost / 2 : 1)>(task, strip, part, p, row, share, fetch);
-    if (kMost > 1) fc_tiles<Weights, kTile, 1>(task, strip, part, p, row, share, fetch);
+    const int p = fc_tiles<kTile, (kMost > 1 ? kMost : 1)>(task, strip, part, 0, row, share, fetch);
+    if (kMost > 1) fc_tiles<kTile, 1>(task, strip, part, p, row, share, fetch);
   });
 }
 
-// Widens the weights of a part to floats, once for all rows of a large batch.
+// Widens the weights of a part in registers, for a batch of one tile.
+template <class Weights>
+void fc_tile_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
+  for (int p = 0; p < strip.panels; ++p) {
+    const int64_t first = static_cast<int64_t>(p) * task.panel_bytes;
+    fetch->rows((fastalex::kPartUnits + strip.panels - 1) / strip.panels);
+    fc_tile<Weights, kBatchRows, 1>(task, strip.first_panel + p, part,
+                                    {strip.weights + first, strip.pitch, task.panel_bytes, false}, 0, nullptr);
+  }
+}
+
+// Widens the weights of a part to floats, once for all rows of the batch.
 template <class Weights>
 void fc_widened_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
   float wide[fastalex::kPartUnits * kPanel];
@@ -288,18 +297,20 @@ void fc_widened_part(const fastalex::FcArgs& task, const FcStrip& strip, const F
 template <class Weights>
 void fc_strip(const fastalex::FcArgs& task, int index) {
   const FcStrip strip = strip_of(task, index);
-  // A tile of one image covers a strip of few panels, and keeps the sums in registers.
-  const bool one = task.n == 1 && (kFewRegisters || strip.panels > kAccumulators / kVectors);
+  // A tile of one image that covers the strip keeps the sums in registers.
+  const bool one = task.n == 1 && (!Weights::kIsFloat || kFewRegisters || strip.panels != kAccumulators / kVectors);
   FcPart part = part_of(task, 0);
   for (int i = 0;; ++i) {
     const FcPart next = part_of(task, i + 1);
     Fetch fetch(strip, next);
     if (one)
       fc_one<Weights>(task, strip, part, next);
-    else if (task.n > kBatchRows && !Weights::kIsFloat)
-      fc_widened_part<Weights>(task, strip, part, &fetch);
+    else if (Weights::kIsFloat)
+      fc_float_part(task, strip, part, &fetch);
+    else if (task.n == kBatchRows)
+      fc_tile_part<Weights>(task, strip, part, &fetch);
     else
-      fc_part<Weights>(task, strip, part, &fetch);
+      fc_widened_part<Weights>(task, strip, part, &fetch);
     if (!one) fetch.rest();
     if (part.last) return;
     part = next;

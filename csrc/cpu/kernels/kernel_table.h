@@ -94,6 +94,9 @@ enum { kBytePanel = 64, kBytePanel4 = 128 };
 // Bytes of a row of a strip, at most: enough to be read at full speed though the rows beside it are skipped.
 enum { kRowBytes = 1024 };
 
+// Rows of weights that kFcByteRows reads at once, to which parts of the list of rows are padded.
+enum { kListedRows = 8 };
+
 // Rows of weights that are interleaved at once for products of bytes with several images.
 enum { kBytePartRows = 512 };
 
@@ -114,7 +117,7 @@ struct FcArgs {
   const int32_t* active_starts;               // [part]: index of its first one in `active`; one more
   int32_t active_count;
   // Parts have kPartUnits rows. For kFcByteRows they are int4's groups, `active` is never null, and each part's rows
-  // are padded to a multiple of four by rows that are read for nothing. kFcBytePlanes has no lists.
+  // are padded to a multiple of kListedRows by rows that are read for nothing. kFcBytePlanes has no lists.
   const uint8_t* listed;  // [n][byte_planes][listed_plane]: the byte planes in the order of `active`, 0 for padding
   int64_t listed_plane;
   int32_t* totals;      // kFcByteRows: [n][byte_planes][out_stride], the sums so far
