@@ -172,6 +172,8 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.row_scale = context.row_scales.as();
   task.row_zero = context.row_zeros.as<int32_t>();
   task.plane_sums = context.plane_sums.as<int32_t>();
+  task.totals = context.totals.as<int32_t>();
+  task.scratch = context.interleaved.as<char>();
   const CpuKernels& kernels = *call.network.model->kernels;
   workers->run(kernels.fc_prepare, &task, task.n);
   list_active(layer, &context, &task);

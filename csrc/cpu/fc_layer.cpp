@@ -46,7 +46,7 @@ int strip_panels_of(int form, int panel_bytes, int panels, int threads) {
   return std::max(1, std::min<int>(kRowBytes / panel_bytes, panels / (kStripsPerThread * threads)));
 }
 
-// The byte of an output of int8 in a panel's part of a row, for the interleaving of kernels/fc_byte_planes.h.
+// The byte of an output of int8 in a panel's part of a row, for the interleaving of kernels/fc_byte_rows.h.
 int interleaved_byte(int lane) { return lane / 4 % 4 * 16 + lane / 16 * 4 + lane % 4; }
 
 }  // namespace
@@ -66,8 +66,7 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
       in_c(step.in_c),
       in_h(step.in_h),
       in_w(step.in_w),
-      finite(true),
-      few_weights(fastalex::few_weights(step)) {
+      skips_rows(!few_weights(step) && choice.form != kFcBytePlanes && choice.form != kFcBytePlanes4) {
   const size_t outputs = static_cast<size_t>(panels.count()) * panels.panel;
   // Sums of products of byte planes and weights must fit 32 bits.
   if (choice.byte_planes && k > std::numeric_limits<int32_t>::max() / (255 * 127))
@@ -84,7 +83,7 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
   if (storage == FASTALEX_INT8 && choice.byte_planes) sums = Buffer(outputs * sizeof(int32_t));
   std::atomic<bool> all_finite{true};
   for_each_panel(panels, workers, [&](int index) { pack_panel(weight, index, &all_finite); });
-  finite = all_finite;
+  skips_rows = skips_rows && all_finite;
 }
 
 bool FcLayer::byte_rows() const { return choice.form == kFcByteRows || choice.form == kFcByteRows4; }

@@ -29,9 +29,8 @@ class FcLayer final : public PackedLayer {
   int k, products, rows;          // inputs; inputs of a row of weights; rows
   int panel_bytes, strip_panels;  // FcArgs
   int in_c, in_h, in_w;
-  bool finite;       // all weights are, so that a row may be skipped
-  bool few_weights;  // algorithm.h
-  Buffer sums;       // FcArgs::sums
+  bool skips_rows;  // rows may be left out: by the form, as all weights are finite, and they are not few (algorithm.h)
+  Buffer sums;      // FcArgs::sums
 
  private:
   struct Row;

@@ -31,7 +31,7 @@ int mark_used(const FcLayer& layer, const FcArgs& task, uint8_t* used) {
 }
 
 bool may_skip(const FcLayer& layer, const FcArgs& task) {
-  if (!layer.finite || layer.few_weights) return false;
+  if (!layer.skips_rows) return false;
   for (int image = 0; layer.byte_rows() && image < task.n; ++image)
     if (task.row_zero[image] != 0 || task.row_scale[image] != task.row_scale[image]) return false;
   return true;
@@ -78,10 +78,8 @@ size_t listed_plane(const FcLayer& layer) {
 }
 
 void list_active(const FcLayer& layer, NetworkContext* context, FcArgs* task) {
-  if (layer.choice.form == kFcBytePlanes || layer.choice.form == kFcBytePlanes4) return;
   uint8_t* used = context->used.as<uint8_t>();
   const bool skip = may_skip(layer, *task) && mark_used(layer, *task, used) <= kDense * layer.rows;
-  task->active = nullptr;
   if (!skip && !layer.byte_rows()) return;
   int32_t* active = context->active.as<int32_t>();
   int32_t* starts = active + list_entries(layer) - parts_of(layer) - 1;
@@ -90,8 +88,6 @@ void list_active(const FcLayer& layer, NetworkContext* context, FcArgs* task) {
   task->active_starts = starts;
   task->active_count = starts[parts_of(layer)];
   if (!layer.byte_rows()) return;
-  task->totals = context->totals.as<int32_t>();
-  task->scratch = context->interleaved.as<char>();
   task->listed = task->prepared;
   task->listed_plane = task->plane;
   if (!skip) return;  // the planes have the order of the rows, and zeros after the last one

@@ -24,8 +24,30 @@ inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) {
   return Products<fastalex::kQuantized>::add(sum, unit, w);
 }
 
-inline void store_fc(const fastalex::FcArgs& task, int panel, int row, int j, Vec value) {
-  const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
+// sum[i][j][d] += the products of the unit at `at` of plane d of row i with the weights w[j].
+template <int PLANES, int ROWS>
+inline __attribute__((always_inline)) void add_units(const uint8_t* const (&in)[ROWS][PLANES], int64_t at,
+                                                     const IntVec (&w)[2], IntVec (&sum)[ROWS][2][PLANES]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < ROWS; ++i)
+#pragma GCC unroll 3
+    for (int d = 0; d < PLANES; ++d) {
+      const int32_t unit = unit_at(in[i][d] + at);
+      for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
+    }
+}
+
+// The quantized values of a unit, + 8, of the low or the high halves of its bytes.
+inline IntVec nibbles(IntVec w, int high) { return (high ? w >> 4 : w) & splat_unit(0x0f0f0f0f); }
+
+// Whether some of `count` rows have negative values, so that their top plane has a zero.
+inline bool any_shifted(const fastalex::FcArgs& task, int row, int count) {
+  bool shifted = false;
+  for (int i = 0; i < count; ++i) shifted |= task.row_zero[row + i] != 0;
+  return shifted;
+}
+
+inline void store_row(const fastalex::FcArgs& task, int64_t lane, int row, Vec value) {
   store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
         activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
 }
@@ -40,25 +62,15 @@ void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
   for (int64_t u = 0; u < 4 * static_cast<int64_t>(task.rows); u += 4, w += kPanel) {
     IntVec weight[kVectors];
     for (int j = 0; j < kVectors; ++j) weight[j] = load_units(w + j * kLanes);
-#pragma GCC unroll 4
-    for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 3
-      for (int d = 0; d < PLANES; ++d) {
-        const int32_t unit = unit_at(in[i][d] + u);
-        for (int j = 0; j < kVectors; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, weight[j]);
-      }
+    add_units<PLANES, ROWS>(in, u, weight, sum);
   }
   for (int i = 0; i < ROWS; ++i)
     for (int j = 0; j < kVectors; ++j) {
       const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
       sum[i][j][PLANES - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row + i]);
-      store_fc(task, panel, row + i, j, joined_planes(sum[i][j]) * load(task.scale + lane));
+      store_row(task, lane, row + i, joined_planes(sum[i][j]) * load(task.scale + lane));
     }
 }
-
-// The quantized values of a unit, + 8: products 0 to 3, and 4 to 7.
-inline IntVec low_nibbles(IntVec w) { return w & splat_unit(0x0f0f0f0f); }
-inline IntVec high_nibbles(IntVec w) { return (w >> 4) & splat_unit(0x0f0f0f0f); }
 
 // sum_k (nibble - 8) (plane - zero) = sum nibble plane - 8 sum plane - zero (sum nibble - 8 count). The last term needs
 // products with ones, and is there only where a row has a zero (SHIFTED).
@@ -80,18 +92,12 @@ void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
          u += 8, w += kPanel) {
       IntVec low[kVectors], high[kVectors];
       for (int j = 0; j < kVectors; ++j) {
-        low[j] = low_nibbles(load_units(w + j * kLanes));
-        high[j] = high_nibbles(load_units(w + j * kLanes));
+        low[j] = nibbles(load_units(w + j * kLanes), 0);   // products 0 to 3
+        high[j] = nibbles(load_units(w + j * kLanes), 1);  // 4 to 7
         if (SHIFTED) ones[j] = add_bytes(add_bytes(ones[j], 0x01010101, low[j]), 0x01010101, high[j]);
       }
-#pragma GCC unroll 4
-      for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 3
-        for (int d = 0; d < PLANES; ++d) {
-          const int32_t first = unit_at(in[i][d] + u), second = unit_at(in[i][d] + u + 4);
-          for (int j = 0; j < kVectors; ++j)
-            sum[i][j][d] = add_bytes(add_bytes(sum[i][j][d], first, low[j]), second, high[j]);
-        }
+      add_units<PLANES, ROWS>(in, u, low, sum);
+      add_units<PLANES, ROWS>(in, u + 4, high, sum);
     }
     for (int i = 0; i < ROWS; ++i) {
       const int32_t* plane_sums = task.plane_sums + (static_cast<int64_t>(row + i) * groups + group) * PLANES;
@@ -104,7 +110,8 @@ void int4_rows(const fastalex::FcArgs& task, int panel, int row) {
     }
   }
   for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < kVectors; ++j) store_fc(task, panel, row + i, j, total[i][j]);
+    for (int j = 0; j < kVectors; ++j)
+      store_row(task, static_cast<int64_t>(panel) * kPanel + j * kLanes, row + i, total[i][j]);
 }
 
 // A row with a NaN or an infinity has no byte planes: its products are computed one by one.
@@ -134,9 +141,7 @@ void unbounded_row(const fastalex::FcArgs& task, int panel, int row) {
 template <int PLANES, int ROWS>
 inline void plane_rows(const fastalex::FcArgs& task, int panel, int row) {
   if (task.form == fastalex::kFcBytePlanes) return int8_rows<PLANES, ROWS>(task, panel, row);
-  bool shifted = false;
-  for (int i = 0; i < ROWS; ++i) shifted |= task.row_zero[row + i] != 0;
-  if (shifted)
+  if (any_shifted(task, row, ROWS))
     int4_rows<PLANES, ROWS, true>(task, panel, row);
   else
     int4_rows<PLANES, ROWS, false>(task, panel, row);

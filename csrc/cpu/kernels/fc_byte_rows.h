@@ -5,6 +5,7 @@
 
 #include "cpu/kernels/fc_byte_planes.h"
 #include "cpu/kernels/fc_prepare.h"
+#include "cpu/kernels/fc_strip.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
@@ -29,14 +30,6 @@ inline void interleave(const char* const (&rows)[4], IntVec (&units)[kByteVector
   units[3] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(high[0], high[1]));
 }
 
-inline void store_row(const fastalex::FcArgs& task, int64_t lane, int row, Vec value) {
-  store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
-        activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
-}
-
-// The quantized values of a unit, + 8, of the low or the high halves of its bytes.
-inline IntVec nibbles(IntVec w, int high) { return (high ? w >> 4 : w) & splat_unit(0x0f0f0f0f); }
-
 // The rows [begin, end) of `active`, of the groups from `group` on.
 struct BytePart {
   int begin, end, group, groups;
@@ -56,6 +49,8 @@ struct BytePanel {
   const char* weights;
   int64_t pitch;
   int index;
+  BytePanel(const FcStrip& strip, int p)
+      : weights(strip.weights + p * kBytes), pitch(strip.pitch), index(strip.first_panel + p) {}
   const char* row(int32_t row) const { return weights + row * pitch; }
 };
 
@@ -114,13 +109,6 @@ inline void join_int4(const fastalex::FcArgs& task, int group, int64_t scale, in
     store_row(task, lane, row, total);
 }
 
-// Whether rows of the batch have negative values, whose top plane has a zero.
-inline bool any_shifted(const fastalex::FcArgs& task, int row, int count) {
-  bool shifted = false;
-  for (int i = 0; i < count; ++i) shifted |= task.row_zero[row + i] != 0;
-  return shifted;
-}
-
 // A byte of 1 for each of the rows at places [a, a + 4) of a group that is not padding, where all rows are listed.
 inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
   const int left = task.k - group * FASTALEX_INT4_GROUP - (a - task.active_starts[group]);
@@ -133,15 +121,13 @@ inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
 
 enum { kStripPanels = fastalex::kRowBytes / kBytes, kAhead = 16 };  // most panels of a strip; rows to fetch ahead
 
-// A strip's weights and planes for one image.
+// A strip's weights and the planes of one image.
 template <int PLANES>
 struct ByteStrip {
   const fastalex::FcArgs& task;
-  const char* weights;
-  int64_t pitch;
-  int first_panel, panels;
+  const FcStrip& of;
   RowPlanes<PLANES> in;
-  const char* row(int a) const { return weights + task.active[a] * pitch; }
+  const char* row(int a) const { return of.weights + task.active[a] * of.pitch; }
 };
 
 // The rows at places [a, a + 8) of the list.
@@ -171,7 +157,7 @@ inline void load_quads(const ByteRows& rows, int panel, IntVec (&units)[kQuads][
 template <int PLANES>
 inline void add_int8_rows(const ByteStrip<PLANES>& strip, int a, IntVec (*sums)[kByteVectors][PLANES]) {
   const ByteRows rows(strip, a);
-  for (int p = 0; p < strip.panels; ++p) {
+  for (int p = 0; p < strip.of.panels; ++p) {
     IntVec units[kQuads][kByteVectors];
     load_quads(rows, p, units);
     for (int d = 0; d < PLANES; ++d)
@@ -185,12 +171,12 @@ inline void add_int8_rows(const ByteStrip<PLANES>& strip, int a, IntVec (*sums)[
 template <int PLANES>
 void int8_one(const ByteStrip<PLANES>& strip) {
   IntVec sums[kStripPanels][kByteVectors][PLANES];
-  for (int p = 0; p < strip.panels; ++p) memset(sums[p], 0, sizeof sums[p]);
+  for (int p = 0; p < strip.of.panels; ++p) memset(sums[p], 0, sizeof sums[p]);
   for (int a = 0; a < strip.task.active_count; a += 4 * kQuads) add_int8_rows<PLANES>(strip, a, sums);
   const BytePart whole = {0, 0, 0, 0, true, true};
-  for (int p = 0; p < strip.panels; ++p)
+  for (int p = 0; p < strip.of.panels; ++p)
     for (int v = 0; v < kByteVectors; ++v)
-      join_int8<PLANES>(strip.task, whole, static_cast<int64_t>(strip.first_panel + p) * kBytes + v * kLanes, 0,
+      join_int8<PLANES>(strip.task, whole, static_cast<int64_t>(strip.of.first_panel + p) * kBytes + v * kLanes, 0,
                         sums[p][v]);
 }
 
@@ -203,7 +189,7 @@ struct NibbleSums {
 template <int PLANES, bool SHIFTED>
 inline void add_int4_rows(const ByteStrip<PLANES>& strip, int group, int a, NibbleSums<PLANES>* sums) {
   const ByteRows rows(strip, a);
-  for (int p = 0; p < strip.panels; ++p) {
+  for (int p = 0; p < strip.of.panels; ++p) {
     IntVec units[kQuads][kByteVectors];
     load_quads(rows, p, units);
     for (int high = 0; high < 2; ++high)
@@ -224,13 +210,13 @@ void int4_one(const ByteStrip<PLANES>& strip) {
   const int groups = groups_of(task);
   NibbleSums<PLANES> sums[kStripPanels];
   for (int group = 0; group < groups; ++group) {
-    memset(sums, 0, strip.panels * sizeof sums[0]);
+    memset(sums, 0, strip.of.panels * sizeof sums[0]);
     for (int a = task.active_starts[group]; a < task.active_starts[group + 1]; a += 4 * kQuads)
       add_int4_rows<PLANES, SHIFTED>(strip, group, a, sums);
-    for (int p = 0; p < strip.panels; ++p)
+    for (int p = 0; p < strip.of.panels; ++p)
       for (int high = 0; high < 2; ++high)
         for (int v = 0; v < kByteVectors; ++v) {
-          const int64_t panel = strip.first_panel + p, within = high * kBytes + v * kLanes;
+          const int64_t panel = strip.of.first_panel + p, within = high * kBytes + v * kLanes;
           join_int4<PLANES>(task, group, (panel * groups + group) * 2 * kBytes + within, panel * 2 * kBytes + within, 0,
                             sums[p].sum[high][v], sums[p].ones[high][v]);
         }
@@ -241,6 +227,12 @@ void int4_one(const ByteStrip<PLANES>& strip) {
 //
 // A part of a panel is interleaved once for all of them.
 
+template <int PLANES, int ROWS>
+inline void planes_of(const fastalex::FcArgs& task, int row, const uint8_t* (*in)[ROWS][PLANES]) {
+  for (int i = 0; i < ROWS; ++i)
+    for (int d = 0; d < PLANES; ++d) (*in)[i][d] = RowPlanes<PLANES>(task, row + i).plane[d];
+}
+
 // ROWS rows of the batch times vectors [first, first + 2) of the interleaved units of a part.
 template <int PLANES, int ROWS>
 void int8_tile(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const IntVec* units, int row,
@@ -248,18 +240,11 @@ void int8_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
   ByteFetch fetch = *shared;
   IntVec sum[ROWS][2][PLANES] = {};
   const uint8_t* in[ROWS][PLANES];
-  for (int i = 0; i < ROWS; ++i)
-    for (int d = 0; d < PLANES; ++d) in[i][d] = RowPlanes<PLANES>(task, row + i).plane[d];
+  planes_of(task, row, &in);
   for (int a = part.begin; a < part.end; a += 4, units += kByteVectors) {
     const IntVec w[2] = {units[first], units[first + 1]};
     fetch.line();
-#pragma GCC unroll 4
-    for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 3
-      for (int d = 0; d < PLANES; ++d) {
-        const int32_t unit = unit_at(in[i][d] + a);
-        for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
-      }
+    add_units<PLANES, ROWS>(in, a, w, sum);
   }
   *shared = fetch;
   for (int i = 0; i < ROWS; ++i)
@@ -275,20 +260,13 @@ void int4_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
   const bool shifted = any_shifted(task, row, ROWS);
   ByteFetch fetch = *shared;
   const uint8_t* in[ROWS][PLANES];
-  for (int i = 0; i < ROWS; ++i)
-    for (int d = 0; d < PLANES; ++d) in[i][d] = RowPlanes<PLANES>(task, row + i).plane[d];
+  planes_of(task, row, &in);
   for (int group = part.group; group < part.group + part.groups; ++group) {
     IntVec sum[ROWS][2][PLANES] = {}, ones[2] = {};
     for (int a = task.active_starts[group]; a < task.active_starts[group + 1]; a += 4, units += kByteVectors) {
       const IntVec w[2] = {nibbles(units[v], 0), nibbles(units[v], 1)};
       fetch.line();
-#pragma GCC unroll 4
-      for (int i = 0; i < ROWS; ++i)
-#pragma GCC unroll 3
-        for (int d = 0; d < PLANES; ++d) {
-          const int32_t unit = unit_at(in[i][d] + a);
-          for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
-        }
+      add_units<PLANES, ROWS>(in, a, w, sum);
       if (shifted)
         for (int j = 0; j < 2; ++j) ones[j] = add_bytes(ones[j], ones_at(task, group, a), w[j]);
     }
@@ -331,10 +309,9 @@ void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
 }
 
 template <int PLANES>
-void byte_strip(const fastalex::FcArgs& task, const char* weights, int first, int panels, int worker) {
-  const int64_t pitch = static_cast<int64_t>(panels) * kBytes;
+void byte_strip(const fastalex::FcArgs& task, const FcStrip& of, int worker) {
   if (task.n == 1) {
-    const ByteStrip<PLANES> strip = {task, weights, pitch, first, panels, RowPlanes<PLANES>(task, 0)};
+    const ByteStrip<PLANES> strip = {task, of, RowPlanes<PLANES>(task, 0)};
     if (task.form == fastalex::kFcByteRows) return int8_one<PLANES>(strip);
     return task.row_zero[0] ? int4_one<PLANES, true>(strip) : int4_one<PLANES, false>(strip);
   }
@@ -343,57 +320,55 @@ void byte_strip(const fastalex::FcArgs& task, const char* weights, int first, in
   BytePart part = {};
   for (int i = 0; !part.last; ++i) {
     part = byte_part(task, i);
-    for (int p = 0; p < panels; ++p) {
-      const BytePanel panel = {weights + p * kBytes, pitch, first + p}, next = {panel.weights + kBytes, pitch, 0};
-      byte_rows<PLANES>(task, panel, p + 1 < panels ? next : panel, part, units);
-    }
+    for (int p = 0; p < of.panels; ++p)
+      byte_rows<PLANES>(task, BytePanel(of, p), BytePanel(of, p + 1 < of.panels ? p + 1 : p), part, units);
   }
 }
 
 // A row with a NaN or an infinity has no byte planes: its products are computed one by one, of all rows of weights.
 void unbounded_byte_row(const fastalex::FcArgs& task, const BytePanel& panel, int row) {
   const bool int4 = task.form == fastalex::kFcByteRows4;
-  const int outputs = int4 ? 2 * kBytes : kBytes, groups = groups_of(task);
+  const int halves = int4 ? 2 : 1, groups = groups_of(task);
+  const int64_t first = static_cast<int64_t>(panel.index) * halves * kBytes;  // output
   const float* in = task.in + static_cast<int64_t>(row) * task.in_stride;
-  float sum[2 * kBytes] = {};
+  Vec sum[2][kByteVectors] = {};
   for (int k = 0; k < task.k; ++k) {
-    const char* weights = panel.row(k);
+    const char* const same[4] = {panel.row(k), panel.row(k), panel.row(k), panel.row(k)};
+    IntVec units[kByteVectors];
+    interleave(same, units);
     const float* scale =
-        int4 ? task.scale + (static_cast<int64_t>(panel.index) * groups + k / FASTALEX_INT4_GROUP) * outputs
-             : task.scale + static_cast<int64_t>(panel.index) * outputs;
-    for (int o = 0; o < outputs; ++o) {
-      const int lane = o % kBytes;  // byte of lane 16 v + 4 L + i: 16 L + 4 v + i
-      const int byte = weights[lane / 4 % 4 * 16 + lane / 16 * 4 + lane % 4];
-      const int q = !int4 ? byte : ((o < kBytes ? byte : byte >> 4) & 15) - 8;
-      sum[o] += in[k] * (static_cast<float>(q) * scale[o]);
+        task.scale +
+        (int4 ? (static_cast<int64_t>(panel.index) * groups + k / FASTALEX_INT4_GROUP) * 2 * kBytes : first);
+    for (int high = 0; high < halves; ++high)
+      for (int v = 0; v < kByteVectors; ++v) {
+        const IntVec q = int4 ? (nibbles(units[v], high) & splat_unit(15)) - splat_unit(8) : (units[v] << 24) >> 24;
+        sum[high][v] += splat(in[k]) * (to_float(q) * load(scale + high * kBytes + v * kLanes));
+      }
+  }
+  for (int high = 0; high < halves; ++high)
+    for (int v = 0; v < kByteVectors; ++v) {
+      const int64_t lane = first + high * kBytes + v * kLanes;
+      store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
+            activate(sum[high][v] + load(task.bias + lane), task.activation));
     }
-  }
-  for (int o = 0; o < outputs; o += kLanes) {
-    const int64_t lane = static_cast<int64_t>(panel.index) * outputs + o;
-    store(task.out + static_cast<int64_t>(row) * task.out_stride + lane,
-          activate(load(sum + o) + load(task.bias + lane), task.activation));
-  }
 }
 
-void fc_byte_rows(const fastalex::FcArgs& task, int index, int worker) {
-  const int first = index * task.strip_panels;
-  const int panels = task.panels - first < task.strip_panels ? task.panels - first : task.strip_panels;
-  const char* weights = static_cast<const char*>(task.weights) + static_cast<int64_t>(first) * task.rows * kBytes;
+void fc_byte_rows(const fastalex::FcArgs& task, const FcStrip& strip, int worker) {
   if (task.byte_planes == 1)
-    byte_strip<1>(task, weights, first, panels, worker);
+    byte_strip<1>(task, strip, worker);
   else if (task.byte_planes == 2)
-    byte_strip<2>(task, weights, first, panels, worker);
+    byte_strip<2>(task, strip, worker);
   else
-    byte_strip<fastalex::kMaxBytePlanes>(task, weights, first, panels, worker);
+    byte_strip<fastalex::kMaxBytePlanes>(task, strip, worker);
   for (int row = 0; row < task.n; ++row)
     if (task.row_scale[row] != task.row_scale[row])
-      for (int p = 0; p < panels; ++p)
-        unbounded_byte_row(task, {weights + p * kBytes, static_cast<int64_t>(panels) * kBytes, first + p}, row);
+      for (int p = 0; p < strip.panels; ++p) unbounded_byte_row(task, BytePanel(strip, p), row);
 }
 
 #else
 
-void fc_byte_rows(const fastalex::FcArgs&, int, int) {}  // CpuKernels::byte_planes is 0: no layer has this form
+void fc_byte_rows(const fastalex::FcArgs&, const FcStrip&, int) {
+}  // CpuKernels::byte_planes is 0: no layer has this form
 
 #endif
 

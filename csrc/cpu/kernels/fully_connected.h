@@ -8,6 +8,7 @@
 #include "cpu/kernels/fc_byte_planes.h"
 #include "cpu/kernels/fc_byte_rows.h"
 #include "cpu/kernels/fc_prepare.h"
+#include "cpu/kernels/fc_strip.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
@@ -84,24 +85,6 @@ inline FcPart part_of(const fastalex::FcArgs& task, int index) {
     part.count = task.active_starts[index + 1] - task.active_starts[index];
   }
   return part;
-}
-
-// A strip's weights, and which of them to fetch next while a part is computed.
-struct FcStrip {
-  const char* weights;
-  int64_t pitch;  // bytes from a row to the next
-  int first_panel, panels;
-};
-
-inline FcStrip strip_of(const fastalex::FcArgs& task, int index) {
-  FcStrip strip = {};
-  strip.first_panel = index * task.strip_panels;
-  strip.panels =
-      task.panels - strip.first_panel < task.strip_panels ? task.panels - strip.first_panel : task.strip_panels;
-  strip.pitch = static_cast<int64_t>(strip.panels) * task.panel_bytes;
-  strip.weights =
-      static_cast<const char*>(task.weights) + static_cast<int64_t>(strip.first_panel) * task.rows * task.panel_bytes;
-  return strip;
 }
 
 // The hardware does not foresee which rows are skipped, nor that a panel's rows lie apart: rows of the next part are
@@ -294,27 +277,33 @@ void fc_widened_part(const fastalex::FcArgs& task, const FcStrip& strip, const F
   }
 }
 
-template <class Weights>
-void fc_strip(const fastalex::FcArgs& task, int index) {
-  const FcStrip strip = strip_of(task, index);
-  // A tile of one image that covers the strip keeps the sums in registers.
-  const bool one = task.n == 1 && (!Weights::kIsFloat || kFewRegisters || strip.panels != kAccumulators / kVectors);
+// Calls body(part, the next one, what fetches that) for each part of a strip, in order.
+template <typename Body>
+inline void for_parts(const fastalex::FcArgs& task, const FcStrip& strip, const Body& body) {
   FcPart part = part_of(task, 0);
-  for (int i = 0;; ++i) {
-    const FcPart next = part_of(task, i + 1);
+  for (int i = 1;; ++i) {
+    const FcPart next = part_of(task, i);
     Fetch fetch(strip, next);
-    if (one)
-      fc_one<Weights>(task, strip, part, next);
-    else if (Weights::kIsFloat)
-      fc_float_part(task, strip, part, &fetch);
-    else if (task.n == kBatchRows)
-      fc_tile_part<Weights>(task, strip, part, &fetch);
-    else
-      fc_widened_part<Weights>(task, strip, part, &fetch);
-    if (!one) fetch.rest();
+    body(part, next, &fetch);
     if (part.last) return;
     part = next;
   }
+}
+
+template <class Weights>
+void fc_strip(const fastalex::FcArgs& task, const FcStrip& strip) {
+  // A tile of one image that covers the strip keeps the sums in registers.
+  const bool one = task.n == 1 && (!Weights::kIsFloat || kFewRegisters || strip.panels != kAccumulators / kVectors);
+  for_parts(task, strip, [&](const FcPart& part, const FcPart& next, Fetch* fetch) {
+    if (one) return fc_one<Weights>(task, strip, part, next);  // fetches by itself
+    if (Weights::kIsFloat)
+      fc_float_part(task, strip, part, fetch);
+    else if (task.n == kBatchRows)
+      fc_tile_part<Weights>(task, strip, part, fetch);
+    else
+      fc_widened_part<Weights>(task, strip, part, fetch);
+    fetch->rest();
+  });
 }
 
 // bf16 times bf16: a row of weights has those of two inputs.
@@ -343,26 +332,21 @@ void fc_bf16_tile(const fastalex::FcArgs& task, const FcStrip& strip, const FcPa
   }
 }
 
-void fc_bf16_strip(const fastalex::FcArgs& task, int index) {
-  const FcStrip strip = strip_of(task, index);
-  FcPart part = part_of(task, 0);
-  for (int i = 0;; ++i) {
-    const FcPart next = part_of(task, i + 1);
-    Fetch fetch(strip, next);
+void fc_bf16_strip(const fastalex::FcArgs& task, const FcStrip& strip) {
+  for_parts(task, strip, [&](const FcPart& part, const FcPart&, Fetch* fetch) {
     for (int p = 0; p < strip.panels; ++p)
       for_batch_rows(task.n, [&](auto rows, int row) {
-        if (decltype(rows)::kCount > 1) fetch.rows(fastalex::kPartUnits / strip.panels);
-        fc_bf16_tile<decltype(rows)::kCount>(task, strip, part, p, row, p == 0 ? &fetch : nullptr);
+        if (decltype(rows)::kCount > 1) fetch->rows(fastalex::kPartUnits / strip.panels);
+        fc_bf16_tile<decltype(rows)::kCount>(task, strip, part, p, row, p == 0 ? fetch : nullptr);
       });
-    fetch.rest();
-    if (part.last) return;
-    part = next;
-  }
+    fetch->rest();
+  });
 }
 
-void fully_connected(const void* erased, int strip, int worker) {
+void fully_connected(const void* erased, int index, int worker) {
   const fastalex::FcArgs& task = *static_cast<const fastalex::FcArgs*>(erased);
-  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return fc_byte_planes(task, strip);
+  if (task.form == fastalex::kFcBytePlanes || task.form == fastalex::kFcBytePlanes4) return fc_byte_planes(task, index);
+  const FcStrip strip = strip_of(task, index);
   if (task.form == fastalex::kFcByteRows || task.form == fastalex::kFcByteRows4)
     return fc_byte_rows(task, strip, worker);
   if (task.form == fastalex::kFcNibbles) return fc_strip<NibbleWeights>(task, strip);
