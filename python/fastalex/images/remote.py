@@ -164,45 +164,30 @@ class _Plain(http.client.HTTPConnection):
         self._watch(self.sock)
 
 
-class _Secure(http.client.HTTPSConnection):
+class _Secure(_Plain, http.client.HTTPSConnection):
     """A connection with TLS, whose certificate is verified, that tells its socket."""
 
-    def __init__(self, watch: Callable[[socket.socket], None], *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+
+class _Handler(urllib.request.AbstractHTTPHandler):
+    """Opens http and https addresses over connections that tell their sockets."""
+
+    def __init__(self, watch: Callable[[socket.socket], None]) -> None:
+        super().__init__()
         self._watch = watch
 
-    def connect(self) -> None:
-        super().connect()
-        self._watch(self.sock)
-
-
-class _PlainHandler(urllib.request.HTTPHandler):
-    def __init__(self, watch: Callable[[socket.socket], None]) -> None:
-        super().__init__()
-        self._connection = functools.partial(_Plain, watch)
-
     def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(self._connection, req)
-
-
-class _SecureHandler(urllib.request.HTTPSHandler):
-    def __init__(self, watch: Callable[[socket.socket], None]) -> None:
-        super().__init__()
-        self._connection = functools.partial(_Secure, watch)
+        return self.do_open(functools.partial(_Plain, self._watch), req)
 
     def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(self._connection, req)
+        return self.do_open(functools.partial(_Secure, self._watch), req)
+
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
 
 
 def _opener(cut: _Cut) -> urllib.request.OpenerDirector:
     """Make an opener of http and https alone, through the proxies of the environment, that follows no redirect."""
     opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.UnknownHandler(),
-        _PlainHandler(cut.watch),
-        _SecureHandler(cut.watch),
-    ):
+    for handler in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Handler(cut.watch)):
         opener.add_handler(handler)
     return opener
 

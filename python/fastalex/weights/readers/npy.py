@@ -6,19 +6,16 @@ nothing in the file is executed; arrays are views of the mapped file.
 
 from __future__ import annotations
 
-import io
 import itertools
 from typing import Any, BinaryIO, Dict, Iterator, List, Tuple
 
 import numpy as np
-from numpy.lib import format as npy
 
 from ..errors import FormatError
-from . import mapped, pickle_machine
+from . import mapped, npz, pickle_machine
 from .numpy_pickles import FUNCTIONS, StoredArray
 from .pickle_machine import Function
 
-MAX_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 80 bytes for a dict
 MAX_ARRAYS = 1000
 MAX_ENTRIES = 100_000  # of all dicts, those that are at several places counted there
 MAX_DEPTH = 4  # dicts within dicts
@@ -31,7 +28,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     :raises FormatError: if anything is wrong, or the file holds a single array.
     """
     data = mapped.view_of(stream, size)
-    start = _start_of_pickle(bytes(data[: 16 + MAX_HEADER]))
+    start = _start_of_pickle(stream)
     names = {name: Function(name, call) for name, call in FUNCTIONS.items()}
     content, _ = pickle_machine.load(data, start, names, placeholders=True)
     layers = content.objects() if type(content) is StoredArray else None
@@ -44,19 +41,17 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     return arrays, {}
 
 
-def _start_of_pickle(start: bytes) -> int:
+def _start_of_pickle(stream: BinaryIO) -> int:
     """Return the position after the header, which must be that of a pickled object."""
-    stream = io.BytesIO(start)
     try:
-        version = npy.read_magic(stream)
-        header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[version](stream)
-    except (KeyError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        _, _, dtype, length = npz.any_npy_header(stream, "the dict")
+    except (FormatError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise FormatError("its npy header is not valid") from None
-    if not header[2].hasobject:
+    if not dtype.hasobject:
         raise FormatError(
             "it holds a single array, a network has one for each parameter; save them with numpy.savez, or as a dict"
         )
-    return stream.tell()
+    return length
 
 
 def _collect(content: Any, path: List[str], arrays: Dict[str, np.ndarray], count: Iterator[int]) -> None:

@@ -96,6 +96,14 @@ def _read_array(archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> n
 
 
 def npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
+    """Read the header of the ``.npy`` file ``member`` of plain numbers, as :func:`any_npy_header` does."""
+    shape, fortran, dtype, length = any_npy_header(member, name)
+    if dtype.kind not in _PLAIN or dtype.itemsize > 8 or dtype.hasobject:
+        raise FormatError(f"the array {name!r:.100} must hold plain numbers, not {dtype}")
+    return shape, fortran, dtype, length
+
+
+def any_npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
     """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header)."""
     counted = _Counted(member)
     version = npy.read_magic(counted)
@@ -103,8 +111,6 @@ def npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype,
     if version not in readers:
         raise FormatError(f"the array {name!r:.100} has the npy version {version[0]}.{version[1]}")
     shape, fortran, dtype = readers[version](counted)
-    if dtype.kind not in _PLAIN or dtype.itemsize > 8 or dtype.hasobject:
-        raise FormatError(f"the array {name!r:.100} must hold plain numbers, not {dtype}")
     return shape, fortran, dtype, counted.count
 
 

@@ -7,7 +7,7 @@ The functions and the states are those of github.com/numpy/numpy, ``numpy/_core/
 from __future__ import annotations
 
 import math
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict
 
 import numpy as np
 
@@ -118,8 +118,3 @@ for _module in ("numpy.core", "numpy._core"):
     FUNCTIONS[_module + ".multiarray._reconstruct"] = _reconstruct
     FUNCTIONS[_module + ".multiarray.scalar"] = _scalar
     FUNCTIONS[_module + ".numeric._frombuffer"] = _from_buffer
-
-
-def items(content: Any) -> Tuple[Any, ...]:
-    """Return the elements of an array of objects, in the order in which they are stored."""
-    return tuple(content.data) if type(content) is StoredArray and type(content.data) is list else ()
