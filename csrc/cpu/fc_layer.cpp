@@ -24,8 +24,6 @@ struct FcLayer::Row {
 
 namespace {
 
-const int kStripsPerThread = 2;
-
 int outputs_of_panel(int form, int panel) {
   return form == kFcByteRows4 ? kBytePanel4 : form == kFcByteRows ? kBytePanel : panel;
 }
@@ -40,10 +38,10 @@ int panel_bytes_of(int form, int storage, int panel) {
   return panel * (storage == FASTALEX_FP32 ? 4 : storage == FASTALEX_INT8 ? 1 : 2);
 }
 
-// Panels of a strip: rows of kRowBytes, as long as every thread has a few strips.
+// Panels of a strip: rows of kRowBytes, as long as every thread has a strip.
 int strip_panels_of(int form, int panel_bytes, int panels, int threads) {
   if (form == kFcBytePlanes || form == kFcBytePlanes4) return 1;
-  return std::max(1, std::min<int>(kRowBytes / panel_bytes, panels / (kStripsPerThread * threads)));
+  return std::max(1, std::min<int>(kRowBytes / panel_bytes, panels / threads));
 }
 
 // The byte of an output of int8 in a panel's part of a row, for the interleaving of kernels/fc_byte_rows.h.
@@ -157,12 +155,13 @@ void FcLayer::pack_row(const Row& row, int index, int lane, char* packed) {
 void FcLayer::pack_int4(const Row& row, int index, int lane, char* packed) {
   const size_t groups = int4_groups(k), pitch = panel_bytes;
   for (size_t group = 0; group < groups; ++group)
-    scale.as()[(index * groups + group) * panels.panel + lane] = from_half(row.scales[group]);
+    scale.as()[(index * groups + group) * panels.panel + lane] = from_half(row.scales[group]) / nibble_factor(lane);
   // Values past the last one are 0, stored as 8.
   const auto nibble = [&](int i) { return i < k ? row.nibbles[i / 2] >> i % 2 * 4 & 15 : 8; };
   if (products == 1) {
     const NibblePlace place = nibble_place(0, lane);
-    for (int i = 0; i < k; ++i) packed[i * pitch + place.byte] |= static_cast<char>(nibble(i) << place.shift);
+    for (int i = 0; i < k; ++i)
+      packed[i * pitch + place.byte] |= static_cast<char>((nibble(i) ^ place.flipped) << place.shift);
     return;
   }
   for (int unit = 0; unit < rows; ++unit)
@@ -175,9 +174,14 @@ int FcLayer::int8_byte(int i, int lane) const {
 }
 
 FcLayer::NibblePlace FcLayer::nibble_place(int i, int lane) const {
-  if (choice.form == kFcBytePlanes4) return {lane * 4 + i % 4, i % products / 4 * 4};
+  if (choice.form == kFcBytePlanes4) return {lane * 4 + i % 4, i % products / 4 * 4, 0};
   const int half = panels.panel / 2, within = lane % half;
-  return {byte_rows() ? interleaved_byte(within) : within, lane / half * 4};
+  if (byte_rows()) return {interleaved_byte(within), lane / half * 4, 0};
+  return {within, lane / half * 4, lane / half * 8};
+}
+
+float FcLayer::nibble_factor(int lane) const {
+  return choice.form == kFcNibbles && lane >= panels.panel / 2 ? 16.0f : 1.0f;
 }
 
 float FcLayer::value_at(int index, int lane, int i) const {
@@ -191,8 +195,8 @@ float FcLayer::value_at(int index, int lane, int i) const {
   if (storage == FASTALEX_INT8)
     return static_cast<signed char>(row[int8_byte(i, lane)]) * panel_of<float>(scale, panels.panel, index)[lane];
   const NibblePlace place = nibble_place(i, lane);
-  const int q = (static_cast<unsigned char>(row[place.byte]) >> place.shift & 15) - 8;
-  return q * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
+  const int q = ((static_cast<unsigned char>(row[place.byte]) >> place.shift & 15) ^ place.flipped) - 8;
+  return q * nibble_factor(lane) * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
 }
 
 void FcLayer::unpack_weight(float* weight) const {

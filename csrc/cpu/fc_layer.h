@@ -34,12 +34,14 @@ class FcLayer final : public PackedLayer {
 
  private:
   struct Row;
-  // The byte in a panel's part of a row of product i of output `lane`, and for int4 the position of its bits.
+  // The byte in a panel's part of a row of product i of output `lane`, and for int4 the position of its bits, and those
+  // of q + 8 that are flipped.
   int int8_byte(int i, int lane) const;
   struct NibblePlace {
-    int byte, shift;
+    int byte, shift, flipped;
   };
   NibblePlace nibble_place(int i, int lane) const;
+  float nibble_factor(int lane) const;  // of the weights that the products take, which the scale makes up for
   void pack_panel(const fastalex_param& weight, int index, std::atomic<bool>* all_finite);
   void pack_row(const Row& row, int index, int lane, char* packed);
   void pack_int4(const Row& row, int index, int lane, char* packed);

@@ -7,8 +7,12 @@
 namespace fastalex {
 namespace {
 
-// The share of rows above which all are read: leaving out few does not pay for listing and jumping over them.
-const double kDense = 0.9;
+// The share of rows above which all are read: leaving out few does not pay for listing and jumping over them. To
+// measure the break-even, compile with a share of 1 and time densities near 1 with `benchmarks/run.py zeros`.
+#ifndef FASTALEX_DENSE_SHARE
+#define FASTALEX_DENSE_SHARE 0.95
+#endif
+const double kDense = FASTALEX_DENSE_SHARE;
 
 int part_rows(const FcLayer& layer) { return layer.byte_rows() ? FASTALEX_INT4_GROUP : kPartUnits; }
 

@@ -180,27 +180,46 @@ void int8_one(const ByteStrip<PLANES>& strip) {
                         sums[p][v]);
 }
 
-// Sums of a panel of int4: of its low and its high halves, and of the weights themselves if a row has a zero.
-template <int PLANES>
-struct NibbleSums {
-  IntVec sum[2][kByteVectors][PLANES], ones[2][kByteVectors];
+// The lines of a strip in the rows of a group, which are fetched row by row.
+struct StripFetch {
+  const FcStrip& of;
+  const int32_t *next, *end;
+  int64_t line;
+  StripFetch(const fastalex::FcArgs& task, const FcStrip& strip, int group) : of(strip), line(0) {
+    const bool there = group < groups_of(task);
+    next = there ? task.active + task.active_starts[group] : nullptr;
+    end = there ? task.active + task.active_starts[group + 1] : nullptr;
+  }
+  void lines(int count) {
+    for (; count > 0 && next < end; --count) {
+      __builtin_prefetch(of.weights + *next * of.pitch + line, 0, 2);
+      line += kBytes;
+      if (line == of.pitch) line = 0, ++next;
+    }
+  }
 };
 
+// int4: a panel's sums over a group stay in registers, while the rows of its next group are fetched.
 template <int PLANES, bool SHIFTED>
-inline void add_int4_rows(const ByteStrip<PLANES>& strip, int group, int a, NibbleSums<PLANES>* sums) {
-  const ByteRows rows(strip, a);
-  for (int p = 0; p < strip.of.panels; ++p) {
-    IntVec units[kQuads][kByteVectors];
-    load_quads(rows, p, units);
+inline void add_int4_rows(const ByteStrip<PLANES>& strip, const BytePanel& panel, int group, StripFetch* fetch,
+                          IntVec (&sum)[2][kByteVectors][PLANES], IntVec (&ones)[2][kByteVectors]) {
+  const fastalex::FcArgs& task = strip.task;
+  const int end = task.active_starts[group + 1];
+  for (int a = task.active_starts[group]; a < end; a += 4) {
+    const char* const rows[4] = {panel.row(task.active[a]), panel.row(task.active[a + 1]),
+                                 panel.row(task.active[a + 2]), panel.row(task.active[a + 3])};
+    IntVec units[kByteVectors];
+    interleave(rows, units);
+    fetch->lines(4);
+#pragma GCC unroll 2
     for (int high = 0; high < 2; ++high)
-      for (int v = 0; v < kByteVectors; ++v)
-        for (int q = 0; q < kQuads; ++q) {
-          const IntVec w = nibbles(units[q][v], high);
-          for (int d = 0; d < PLANES; ++d)
-            sums[p].sum[high][v][d] = add_bytes(sums[p].sum[high][v][d], unit_at(strip.in.plane[d] + a + 4 * q), w);
-          if (SHIFTED)
-            sums[p].ones[high][v] = add_bytes(sums[p].ones[high][v], ones_at(strip.task, group, a + 4 * q), w);
-        }
+#pragma GCC unroll 4
+      for (int v = 0; v < kByteVectors; ++v) {
+        const IntVec w = nibbles(units[v], high);
+        for (int d = 0; d < PLANES; ++d)
+          sum[high][v][d] = add_bytes(sum[high][v][d], unit_at(strip.in.plane[d] + a), w);
+        if (SHIFTED) ones[high][v] = add_bytes(ones[high][v], ones_at(task, group, a), w);
+      }
   }
 }
 
@@ -208,18 +227,19 @@ template <int PLANES, bool SHIFTED>
 void int4_one(const ByteStrip<PLANES>& strip) {
   const fastalex::FcArgs& task = strip.task;
   const int groups = groups_of(task);
-  NibbleSums<PLANES> sums[kStripPanels];
   for (int group = 0; group < groups; ++group) {
-    memset(sums, 0, strip.of.panels * sizeof sums[0]);
-    for (int a = task.active_starts[group]; a < task.active_starts[group + 1]; a += 4 * kQuads)
-      add_int4_rows<PLANES, SHIFTED>(strip, group, a, sums);
-    for (int p = 0; p < strip.of.panels; ++p)
+    StripFetch fetch(task, strip.of, group + 1);
+    for (int p = 0; p < strip.of.panels; ++p) {
+      const BytePanel panel(strip.of, p);
+      IntVec sum[2][kByteVectors][PLANES] = {}, ones[2][kByteVectors] = {};
+      add_int4_rows<PLANES, SHIFTED>(strip, panel, group, &fetch, sum, ones);
       for (int high = 0; high < 2; ++high)
         for (int v = 0; v < kByteVectors; ++v) {
-          const int64_t panel = strip.of.first_panel + p, within = high * kBytes + v * kLanes;
-          join_int4<PLANES>(task, group, (panel * groups + group) * 2 * kBytes + within, panel * 2 * kBytes + within, 0,
-                            sums[p].sum[high][v], sums[p].ones[high][v]);
+          const int64_t within = high * kBytes + v * kLanes;
+          join_int4<PLANES>(task, group, (static_cast<int64_t>(panel.index) * groups + group) * 2 * kBytes + within,
+                            static_cast<int64_t>(panel.index) * 2 * kBytes + within, 0, sum[high][v], ones[high][v]);
         }
+    }
   }
 }
 

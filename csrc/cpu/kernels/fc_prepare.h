@@ -22,15 +22,22 @@ struct RowScale {
 // for the sign.
 RowScale row_scale(const fastalex::FcArgs& task, const float* in) {
   if (task.byte_planes == 1) return {task.fixed_scale, task.fixed_zero};
-  float largest = 0;
-  int finite = 1, negative = 0;
-  for (int i = 0; i < task.k; ++i) {
-    const float magnitude = __builtin_fabsf(in[i]);
-    finite &= magnitude <= __FLT_MAX__;
-    negative |= in[i] < 0;
-    largest = magnitude > largest ? magnitude : largest;
+  Vec most = Vec{}, least = Vec{};
+  IntVec finite = ~IntVec{};
+  for (int i = 0; i < task.k; i += kLanes) {
+    const Vec v = load_lanes(in + i, 0, task.k - i);
+    finite &= v - v == Vec{};  // not for NaN and infinities
+    most = larger(v, most);
+    least = larger(-v, least);
   }
-  if (!finite) return {__builtin_nanf(""), 0};
+  float largest = 0, lowest = 0;
+  for (int i = 0; i < kLanes; ++i) {
+    if (!finite[i]) return {__builtin_nanf(""), 0};
+    largest = most[i] > largest ? most[i] : largest;
+    lowest = least[i] > lowest ? least[i] : lowest;
+  }
+  const bool negative = lowest > 0;
+  largest = lowest > largest ? lowest : largest;
   const int bits = 8 * task.byte_planes - negative;
   const float scale = largest / static_cast<float>((1 << bits) - 1);
   return {scale > __FLT_MIN__ ? scale : __FLT_MIN__, negative ? 128 : 0};

@@ -49,19 +49,23 @@ struct ByteWeights {
   enum { kIsFloat = 0 };
   static Vec at(const char* row, int j) { return widen(reinterpret_cast<const int8_t*>(row) + j * kLanes); }
 };
-// A byte has the weights of outputs i and i + kLanes, q + 8, in its low and its high half. Written into the last bits
-// of 2^23, and of 2^19 whose last bit is worth 1/16, a half is added to a float without a conversion; all of this is
-// exact.
+// A byte is 16 h + l + 8, of the weights l and h of outputs i and i + kLanes. Vector 1 is 16 h: FcArgs::scale allows
+// for that. Without a table to look them up in, the byte and 16 h + 8 are added to the last bits of a large float, so
+// that their differences need no conversion; all of this is exact.
 struct NibbleWeights {
   enum { kIsFloat = 0 };
   static Vec at(const char* row, int j) {
-    const IntVec bytes = widen_bytes(reinterpret_cast<const int8_t*>(row));
+    const IntVec byte = widen_bytes(reinterpret_cast<const int8_t*>(row));
 #if defined(FASTALEX_USE_AVX512)
-    const __m512 q = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
-    return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(j ? bytes >> 4 : bytes), q);  // by the last four bits
+    // By the last four bits.
+    const __m512 low = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    const __m512 high = _mm512_setr_ps(0, 16, 32, 48, 64, 80, 96, 112, -128, -112, -96, -80, -64, -48, -32, -16);
+    return j ? _mm512_permutexvar_ps(reinterpret_cast<__m512i>(byte >> 4), high)
+             : _mm512_permutexvar_ps(reinterpret_cast<__m512i>(byte), low);
 #else
-    if (j) return as_floats((bytes & splat_unit(0xf0)) | splat_unit(0x49000000)) - splat(524288.0f + 8.0f);
-    return as_floats((bytes & splat_unit(0x0f)) | splat_unit(0x4b000000)) - splat(8388608.0f + 8.0f);
+    const int32_t large = 0x4b400000;  // 2^23 + 2^22 as a float
+    const Vec middle = as_floats((byte & splat_unit(~15)) + splat_unit(large + 8));
+    return j ? middle - splat(12582912.0f + 8.0f) : as_floats(byte + splat_unit(large)) - middle;
 #endif
   }
 };
@@ -209,8 +213,9 @@ int add_step(const fastalex::FcArgs& task, const FcStrip& strip, const FcStep& s
 #pragma GCC unroll 16
     for (int j = 0; j < kSums; ++j) sum[j] = load(kept + j * kLanes);
     for (int i = 0; i < step.count; ++i) {
-      for (int line = 0; line < PANELS * task.panel_bytes; line += 64)
-        __builtin_prefetch(step.ahead[i] + first + line, 0, 3);
+      // Narrow panels share a line, which the first of them fetches.
+      for (int64_t line = (first + 63) / 64 * 64; line < first + PANELS * task.panel_bytes; line += 64)
+        __builtin_prefetch(step.ahead[i] + line, 0, 3);
       const Vec value = splat(step.value[i]);
 #pragma GCC unroll 16
       for (int j = 0; j < kSums; ++j)

@@ -86,7 +86,8 @@ enum FcForm {
   kFcByteRows4 = 6,    // one of int4, times the input's byte planes
 };
 // int4 is stored as q + 8. A unit of kFcBytePlanes4 has products 0 to 3 in the low halves of its bytes, 4 to 7 in the
-// high halves; in the other forms a byte has two outputs, the one of a panel's first half in its low half.
+// high halves; in the other forms a byte has two outputs, the one of a panel's first half in its low half. A high half
+// of kFcNibbles is q alone, of four bits: the byte is 16 h + l + 8.
 
 // Outputs of a panel of kFcByteRows and kFcByteRows4; the other forms have CpuKernels::panel.
 enum { kBytePanel = 64, kBytePanel4 = 128 };
@@ -120,9 +121,11 @@ struct FcArgs {
   // are padded to a multiple of kListedRows by rows that are read for nothing. kFcBytePlanes has no lists.
   const uint8_t* listed;  // [n][byte_planes][listed_plane]: the byte planes in the order of `active`, 0 for padding
   int64_t listed_plane;
-  int32_t* totals;      // kFcByteRows: [n][byte_planes][out_stride], the sums so far
-  char* scratch;        // [worker][kBytePartRows][kBytePanel], for more than one image
-  const float* scale;   // [panel index][panel] for int8; [panel index][group][panel] for int4
+  int32_t* totals;  // kFcByteRows: [n][byte_planes][out_stride], the sums so far
+  char* scratch;    // [worker][kBytePartRows][kBytePanel], for more than one image
+  // [panel index][panel] for int8; [panel index][group][panel] for int4, a sixteenth for the second half of the panels
+  // of kFcNibbles
+  const float* scale;
   const int32_t* sums;  // int8 by byte planes: [panel index][panel], the sum of an output's quantized weights
   const float* bias;    // [panel index][panel]
   int32_t byte_planes;  // of the input, at most kMaxBytePlanes; 0: it stays in floating point
