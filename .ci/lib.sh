@@ -40,8 +40,10 @@ prepare() { # what every other step needs: a scratch folder, compiler, sudo, a c
     PATH=$scratch/bin:$PATH
   fi
   retry sudo apt-get update -q
-  retry sudo apt-get install -yq git build-essential binutils python3-dev python3-venv
+  retry sudo apt-get install -yq git build-essential binutils ccache python3-dev python3-venv
   git clone -q "$root" "$clone"
+  # Several steps compile the same sources with the same flags.
+  export CMAKE_CXX_COMPILER_LAUNCHER=ccache CCACHE_DIR=$scratch/ccache CCACHE_BASEDIR=$scratch CCACHE_NOHASHDIR=1
 }
 
 venv() { # NAME PACKAGE...: makes $scratch/NAME on the first call, installs the packages
@@ -86,6 +88,10 @@ suite() { # PYTHON ARGUMENT...: some of the suite, in the clone
   (cd "$clone" && timeout "$SUITE_LIMIT" "$python" -m pytest -q -p no:cacheprovider "$@" </dev/null)
 }
 
+parallel_suite() { # PYTHON ARGUMENT...: likewise, on all cores; needs pytest-xdist
+  suite "$@" -n auto --dist worksteal
+}
+
 find_nvcc() { # $nvcc: the one on PATH, or the compiler from PyPI
   nvcc=$(command -v nvcc || true)
   [[ -z $nvcc ]] || return 0
@@ -98,7 +104,7 @@ find_nvcc() { # $nvcc: the one on PATH, or the compiler from PyPI
 
 kernels_venv() { # $scratch/kernels: the package, and NVIDIA's compilers as packages
   build_wheel
-  venv kernels -c "$clone/constraints.txt" "$wheel" pytest cmake 'nvidia-cuda-nvrtc-cu12==12.9.*' \
+  venv kernels -c "$clone/constraints.txt" "$wheel" pytest pytest-xdist cmake 'nvidia-cuda-nvrtc-cu12==12.9.*' \
     'nvidia-cuda-nvcc-cu12==12.9.*' 'nvidia-cuda-runtime-cu12==12.9.*'
 }
 

@@ -12,6 +12,6 @@ chosen=$("$clone/.venv/bin/python" -c 'from fastalex import _core; print(_core.c
 for isa in v2 v3 v4 v4vnni v4bf16; do
   if [[ $isa == "$chosen" ]]; then break; fi # those after it are not on this machine
   say "isa $isa"
-  FASTALEX_CPU_ISA=$isa suite "$clone/.venv/bin/python" -m "not naive" \
+  FASTALEX_CPU_ISA=$isa parallel_suite "$clone/.venv/bin/python" -m "not naive" \
     tests/engine/test_ops.py tests/engine/test_precisions.py tests/engine/test_zeros.py tests/engine/test_distance.py
 done

@@ -14,14 +14,10 @@ done
 say "kernels: compiled for every device, and which serves what"
 (cd "$clone" && PATH=$bin:$PATH "$bin/python" -m tools.check_cuda_kernels --table docs/cuda-kernels.md --check-table \
   --library "$scratch/emulator-race/libfastalex_emulated.so")
-say "kernels: races, addresses"
-FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-race/libfastalex_emulated.so suite "$bin/python" \
-  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py >"$scratch/race.log" 2>&1 &
-race=$!
-failed=0
+say "kernels: races"
+FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-race/libfastalex_emulated.so parallel_suite "$bin/python" \
+  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py
+say "kernels: addresses"
 FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-address/libfastalex_emulated.so ASAN_OPTIONS=detect_leaks=0 \
-  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" suite "$bin/python" \
-  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py -m 'not whole_layer' || failed=1 # the race check sees those
-wait "$race" || failed=1
-tail -n 40 "$scratch/race.log"
-((!failed))
+  LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" parallel_suite "$bin/python" \
+  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py -m 'not whole_layer' # the race check sees those

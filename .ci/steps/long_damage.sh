@@ -5,4 +5,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 SUITE_LIMIT=2h
 test_venv
-suite "$clone/.venv/bin/python" -n auto --dist worksteal --mutations 2000 tests/weights/test_damaged.py
+parallel_suite "$clone/.venv/bin/python" --mutations 2000 tests/weights/test_damaged.py

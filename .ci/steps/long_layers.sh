@@ -5,4 +5,4 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 SUITE_LIMIT=5h
 test_venv
-suite "$clone/.venv/bin/python" -n auto --dist worksteal --full -m whole_layer tests/cuda/test_kernels.py
+parallel_suite "$clone/.venv/bin/python" --full -m whole_layer tests/cuda/test_kernels.py

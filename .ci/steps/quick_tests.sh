@@ -4,4 +4,4 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 test_venv
-suite "$clone/.venv/bin/python" -n auto --dist worksteal -m "not slow"
+parallel_suite "$clone/.venv/bin/python" -m "not slow"

@@ -3,7 +3,7 @@
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
-venv sanitized pytest hypothesis
+venv sanitized pytest pytest-xdist hypothesis
 build=(-C 'cmake.define.FASTALEX_SANITIZE=address,undefined')
 if [[ $x86 == yes ]]; then build+=(-C cmake.define.FASTALEX_TEST_ISA=ON); fi
 "$scratch/sanitized/bin/pip" install -q "$clone" "${build[@]}"
@@ -14,12 +14,12 @@ if [[ $x86 == yes ]]; then build+=(-C cmake.define.FASTALEX_TEST_ISA=ON); fi
 isas=()
 preload="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
 say "sanitized, isa of this machine"
-LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 suite "$scratch/sanitized/bin/python" -m "not peers" \
+LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 parallel_suite "$scratch/sanitized/bin/python" -m "not peers" \
   tests/engine/test_ops.py tests/engine/test_engine.py tests/engine/test_quantize_rows.py tests/engine/test_distance.py \
   tests/engine/test_zeros.py tests/model/test_model.py
 if [[ $x86 == yes ]]; then isas=(v2 v3 wide); fi
 for isa in "${isas[@]}"; do
   say "sanitized, isa $isa"
-  FASTALEX_CPU_ISA=$isa LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 suite "$scratch/sanitized/bin/python" \
+  FASTALEX_CPU_ISA=$isa LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 parallel_suite "$scratch/sanitized/bin/python" \
     -m "not peers and not whole_layer" tests/engine/test_ops.py tests/engine/test_zeros.py tests/engine/test_distance.py
 done

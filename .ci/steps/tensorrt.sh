@@ -19,7 +19,7 @@ find_tensorrt_headers() { # $headers
 }
 
 build_wheel
-venv tensorrt -c "$clone/constraints.txt" "$wheel" pytest cmake
+venv tensorrt -c "$clone/constraints.txt" "$wheel" pytest pytest-xdist cmake
 find_nvcc # for its headers, which TensorRT's include
 bin=$scratch/tensorrt/bin
 require=(--require tensorrt10)
@@ -36,4 +36,4 @@ if [[ -n ${FASTALEX_TENSORRT_HEADERS:-} ]]; then
   require=(--require tensorrt)
 fi
 CUDACXX=$nvcc FASTALEX_TENSORRT_HEADERS=$headers FASTALEX_TENSORRT_LEAN=$scratch/lean PATH=$bin:$PATH \
-  suite "$bin/python" "${require[@]}" tests/tensorrt/test_plugins.py tests/tensorrt/test_registry.py
+  parallel_suite "$bin/python" "${require[@]}" tests/tensorrt/test_plugins.py tests/tensorrt/test_registry.py
