@@ -211,13 +211,12 @@ def _check_room(path: str, size: Optional[int]) -> None:
             )
 
 
-def _open_own(path: str, mode: str) -> BinaryIO:
+def _open_own(path: str, mode: str) -> Any:
     """Open a file beside the download, in a binary ``mode``: a plain file that has no other name.
 
     :raises UserError: for a symbolic link, a pipe or the like, through which another file would be changed.
     """
-    file: BinaryIO = open(path, mode, opener=_own)  # noqa: SIM115 - the caller closes it
-    return file
+    return open(path, mode, opener=_own)
 
 
 def _own(path: str, flags: int) -> int:
