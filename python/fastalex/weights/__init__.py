@@ -269,7 +269,7 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
     mapped.check_whole(arrays.values())
     plain = {key: _plain(key, array) for key, array in arrays.items()}
     try:
-        with replacing(name) as stream:
+        with replacing(name, tidy=True) as stream:
             writer.write(stream, plain, metadata)
     except FormatError as error:
         raise UserError(f"{name} cannot be written: {error}") from None
