@@ -6,29 +6,13 @@
 #include "cpu/kernels/fc_byte_planes.h"
 #include "cpu/kernels/fc_prepare.h"
 #include "cpu/kernels/fc_strip.h"
-#include "cpu/kernels/tile.h"
+#include "cpu/kernels/products.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
 
 namespace {
 
 #if defined(FASTALEX_USE_VNNI)
-
-// A row of weights has a byte of each output of a panel: 64 outputs of int8, or 128 of int4, of which output i is the
-// low half and output 64 + i the high half of a byte. Four rows are interleaved to the units that products of bytes
-// take; the order of the bytes in a row (FcLayer) is such that the outputs then follow each other.
-enum { kBytes = fastalex::kBytePanel, kByteVectors = kBytes / kLanes };
-
-inline void interleave(const char* const (&rows)[4], IntVec (&units)[kByteVectors]) {
-  __m512i row[4];
-  for (int i = 0; i < 4; ++i) row[i] = _mm512_loadu_si512(rows[i]);
-  const __m512i low[2] = {_mm512_unpacklo_epi8(row[0], row[1]), _mm512_unpacklo_epi8(row[2], row[3])};
-  const __m512i high[2] = {_mm512_unpackhi_epi8(row[0], row[1]), _mm512_unpackhi_epi8(row[2], row[3])};
-  units[0] = reinterpret_cast<IntVec>(_mm512_unpacklo_epi16(low[0], low[1]));
-  units[1] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(low[0], low[1]));
-  units[2] = reinterpret_cast<IntVec>(_mm512_unpacklo_epi16(high[0], high[1]));
-  units[3] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(high[0], high[1]));
-}
 
 // The rows [begin, end) of `active`, of the groups from `group` on.
 struct BytePart {
@@ -303,8 +287,9 @@ void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
     memcpy(units + (a - part.begin) / 4 * kByteVectors, quad, sizeof quad);
   }
   ByteFetch fetch = {next.weights, next.pitch, task.active + part.begin, task.active + part.end};
+  enum { kTile = PlaneRows<PLANES>::kCount };
   int row = 0;
-  for (; row + 4 <= task.n; row += 4) byte_tile<PLANES, 4>(task, panel, part, units, row, &fetch);
+  for (; row + kTile <= task.n; row += kTile) byte_tile<PLANES, kTile>(task, panel, part, units, row, &fetch);
   for (; row < task.n; ++row) byte_tile<PLANES, 1>(task, panel, part, units, row, &fetch);
 }
 

@@ -40,7 +40,7 @@ void import_rounded(const fastalex::ImportArgs& task, int image, int y, int x, i
     interleave(quantized, kPitch, channels, columns, static_cast<Quantized*>(task.to.data) + place, task.to.c);
 }
 
-#if defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_USE_VNNI) && defined(FASTALEX_USE_AVX512)
 // Imports row y of three channels as quantized values; a pixel's values share a lane until they are stored.
 void import_colors(const fastalex::ImportArgs& task, int image, int y) {
   const int64_t plane = static_cast<int64_t>(task.h) * task.w;
@@ -57,7 +57,7 @@ void import_colors(const fastalex::ImportArgs& task, int image, int y) {
 #endif
 
 void import_row(const fastalex::ImportArgs& task, int image, int y) {
-#if defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_USE_VNNI) && defined(FASTALEX_USE_AVX512)
   if (task.to.dtype == fastalex::kQuantized && task.channels == 3) return import_colors(task, image, y);
 #endif
   if (task.to.dtype != fastalex::kFloat32) {

@@ -237,10 +237,12 @@ struct CpuKernels {
 extern "C" {
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v2;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v3;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v3vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4bf16;
-extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;  // for tests: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;    // for tests: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v3twin;  // for tests: v3vnni on a v3 processor
 extern const fastalex::CpuKernels fastalex_cpu_kernels_neon;
 }
 

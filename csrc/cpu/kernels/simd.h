@@ -14,14 +14,20 @@
 #include <immintrin.h>
 #endif
 
+// Kernels by what they are made of: vectors of 64 bytes, or of 32; products of bf16; products of bytes, which the test
+// level v3twin computes in plain C++ (products.h).
 #if defined(FASTALEX_ISA_v4bf16)
 #define FASTALEX_USE_BF16 1
 #endif
-#if defined(FASTALEX_ISA_v4vnni) || defined(FASTALEX_USE_BF16)
-#define FASTALEX_USE_VNNI 1
-#endif
-#if defined(FASTALEX_ISA_v4) || defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_ISA_v4) || defined(FASTALEX_ISA_v4vnni) || defined(FASTALEX_USE_BF16)
 #define FASTALEX_USE_AVX512 1
+#endif
+#if defined(FASTALEX_ISA_v3) || defined(FASTALEX_ISA_v3vnni) || defined(FASTALEX_ISA_v3twin)
+#define FASTALEX_USE_AVX2 1
+#endif
+#if defined(FASTALEX_ISA_v3vnni) || defined(FASTALEX_ISA_v3twin) || defined(FASTALEX_ISA_v4vnni) || \
+    defined(FASTALEX_USE_BF16)
+#define FASTALEX_USE_VNNI 1
 #endif
 
 namespace {
@@ -31,7 +37,7 @@ namespace {
 // used; more rows run out of address registers.
 #if defined(FASTALEX_ISA_v2)
 enum { kLanes = 4, kRows = 6 };
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
 enum { kLanes = 8, kRows = 6 };
 #elif defined(FASTALEX_USE_AVX512) || defined(FASTALEX_ISA_wide)
 enum { kLanes = 16, kRows = 14 };
@@ -104,7 +110,7 @@ inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
   return sum + reinterpret_cast<IntVec>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(w)));
 }
 
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
 
 inline Vec splat(float x) { return _mm256_set1_ps(x); }
 inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm256_set1_epi32(x)); }
@@ -269,7 +275,7 @@ inline Vec larger(Vec candidate, Vec best) {
   const __mmask16 nan = _mm512_cmp_ps_mask(best, best, _CMP_UNORD_Q);
   return _mm512_mask_mov_ps(_mm512_max_ps(best, candidate), nan, best);
 }
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
 inline Vec relu(Vec v) { return _mm256_max_ps(_mm256_setzero_ps(), v); }
 inline Vec larger(Vec candidate, Vec best) {
   return _mm256_blendv_ps(_mm256_max_ps(best, candidate), best, _mm256_cmp_ps(best, best, _CMP_UNORD_Q));
