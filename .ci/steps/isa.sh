@@ -16,5 +16,6 @@ for isa in v2 v3 v3vnni v4 v4vnni v4bf16; do
   fi
   say "isa $isa"
   FASTALEX_CPU_ISA=$isa suite "$clone/.venv/bin/python" -m "not naive" \
-    tests/engine/test_ops.py tests/engine/test_precisions.py tests/engine/test_zeros.py tests/engine/test_distance.py
+    tests/engine/test_ops.py tests/engine/test_integers.py tests/engine/test_precisions.py tests/engine/test_zeros.py \
+    tests/engine/test_distance.py
 done

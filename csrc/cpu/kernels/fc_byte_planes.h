@@ -10,7 +10,7 @@
 
 namespace {
 
-#if defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_USE_BYTES)
 
 // Combines the byte planes' sums of one row and vector into one value, not yet scaled.
 template <int PLANES>
@@ -160,12 +160,11 @@ void plane_panel(const fastalex::FcArgs& task, int panel) {
 }
 
 void fc_byte_planes(const fastalex::FcArgs& task, int panel) {
-  if (task.byte_planes == 1)
-    plane_panel<1>(task, panel);
-  else if (task.byte_planes == 2)
-    plane_panel<2>(task, panel);
-  else
-    plane_panel<fastalex::kMaxBytePlanes>(task, panel);
+  if (task.byte_planes == 1) return plane_panel<1>(task, panel);
+#if defined(FASTALEX_USE_VNNI)
+  if (task.byte_planes == 2) return plane_panel<2>(task, panel);
+  plane_panel<fastalex::kMaxBytePlanes>(task, panel);
+#endif
 }
 
 #else

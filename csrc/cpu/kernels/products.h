@@ -8,17 +8,29 @@
 
 namespace {
 
-#if defined(FASTALEX_USE_VNNI)
+// Without instructions for products of bytes (VNNI), quantized values of convolutions have 16 bits, and only layers
+// whose weights are read from memory as bytes use these.
+#if defined(FASTALEX_USE_BYTES)
+
+#if !defined(FASTALEX_USE_VNNI)
+typedef int16_t ShortVec __attribute__((vector_size(kLanes * 4)));
+// The signed bytes 0 and 2, and 1 and 3, of each lane, as 16-bit values.
+inline IntVec even_bytes(IntVec w) { return reinterpret_cast<IntVec>((reinterpret_cast<ShortVec>(w) << 8) >> 8); }
+inline IntVec odd_bytes(IntVec w) { return reinterpret_cast<IntVec>(reinterpret_cast<ShortVec>(w) >> 8); }
+#endif
 
 // sum + the four products of the unsigned bytes of `unit` with the signed bytes of each lane of `w`. Test levels
 // compute them in plain C++, so that every processor runs the kernels that are built on this step.
 inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) {
-#if defined(FASTALEX_USE_AVX512)
+#if defined(FASTALEX_USE_VNNI) && defined(FASTALEX_USE_AVX512)
   return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(
       reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(splat_unit(unit)), reinterpret_cast<__m512i>(w)));
 #elif defined(FASTALEX_ISA_v3vnni)
   return reinterpret_cast<IntVec>(_mm256_dpbusd_avx_epi32(
       reinterpret_cast<__m256i>(sum), reinterpret_cast<__m256i>(splat_unit(unit)), reinterpret_cast<__m256i>(w)));
+#elif !defined(FASTALEX_USE_VNNI)
+  sum = add_pairs(sum, splat_unit(unit & 0x00ff00ff), even_bytes(w));
+  return add_pairs(sum, splat_unit(unit >> 8 & 0x00ff00ff), odd_bytes(w));
 #else
   for (int i = 0; i < 4; ++i) sum += splat_unit(unit >> 8 * i & 255) * ((w << (24 - 8 * i)) >> 24);
   return sum;
@@ -58,7 +70,7 @@ inline void interleave(const char* const (&rows)[4], IntVec (&units)[kByteVector
 }
 #endif
 
-#endif  // FASTALEX_USE_VNNI
+#endif  // FASTALEX_USE_BYTES
 
 template <int DTYPE>
 struct Products;
