@@ -9,10 +9,12 @@ if(processor MATCHES "^(x86_64|amd64)$")
   set(FASTALEX_ISA_FLAGS_v3 ${FASTALEX_ISA_FLAGS_v2} -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mmovbe)
   set(FASTALEX_ISA_FLAGS_v4 ${FASTALEX_ISA_FLAGS_v3} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl
                             -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)  # GCC 12's own header warns
-  # Not part of a level: products of bytes (Cascade Lake, Zen 4 and newer) and of bf16 (Cooper Lake, Zen 4, ...).
+  # Not part of a level: products of bytes (Cascade Lake, Zen 4 and newer; without AVX-512: Alder Lake and newer) and of
+  # bf16 (Cooper Lake, Zen 4, ...).
+  set(FASTALEX_ISA_FLAGS_v3vnni ${FASTALEX_ISA_FLAGS_v3} -mavxvnni)
   set(FASTALEX_ISA_FLAGS_v4vnni ${FASTALEX_ISA_FLAGS_v4} -mavx512vnni)
   set(FASTALEX_ISA_FLAGS_v4bf16 ${FASTALEX_ISA_FLAGS_v4vnni} -mavx512bf16)
-  foreach(isa v4vnni v4bf16)
+  foreach(isa v3vnni v4vnni v4bf16)
     string(REPLACE ";" " " CMAKE_REQUIRED_FLAGS "${FASTALEX_ISA_FLAGS_${isa}}")
     check_cxx_source_compiles("int main() { return 0; }" FASTALEX_COMPILES_${isa})
     if(FASTALEX_COMPILES_${isa})
@@ -20,9 +22,11 @@ if(processor MATCHES "^(x86_64|amd64)$")
     endif()
   endforeach()
   unset(CMAKE_REQUIRED_FLAGS)
+  # For tests: the kernels of v4 and of v3vnni in v3's instructions.
   set(FASTALEX_ISA_FLAGS_wide ${FASTALEX_ISA_FLAGS_v3} -Wno-psabi -Wno-ignored-attributes)
+  set(FASTALEX_ISA_FLAGS_v3twin ${FASTALEX_ISA_FLAGS_v3})
   if(FASTALEX_TEST_ISA)
-    list(APPEND FASTALEX_ISAS wide)
+    list(APPEND FASTALEX_ISAS wide v3twin)
   endif()
 elseif(processor MATCHES "^(aarch64|arm64)$")
   set(FASTALEX_ISAS neon)

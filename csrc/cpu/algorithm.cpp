@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "cpu/integer_winograd.h"
 
 namespace fastalex {
 namespace {
@@ -27,9 +28,25 @@ double winograd_products(const fastalex_step& s, const WinogradForm& form, int b
 
 // Cost of both transforms, in products: about this many multiply-adds for each value of a tile, as fast as those of the
 // products.
-double transform_cost(const fastalex_step& s, const WinogradForm& form, int block) {
-  const int in = form.out + form.kernel - 1, tiles = tiles_of(s.out_h, form.out) * tiles_of(s.out_w, form.out);
-  return 1.0 * tiles * in * in * (2.0 * in * s.in_c * block * block + 1.5 * in * s.out_c);
+double transform_cost(const fastalex_step& s, int out, int in, int block, int pieces) {
+  const int tiles = tiles_of(s.out_h, out) * tiles_of(s.out_w, out);
+  return 1.0 * tiles * in * in * (2.0 * in * s.in_c * block * block * pieces + 1.5 * in * s.out_c);
+}
+
+int kernel_of_blocks(const fastalex_step& s, int block) { return (s.kernel + block - 1) / block; }
+
+double integer_products(const fastalex_step& s, int block) {
+  return 1.0 * KernelPieces(kernel_of_blocks(s, block)).total() * tiles_of(s.out_h, kIntegerOut) *
+         tiles_of(s.out_w, kIntegerOut) * (s.in_c / s.groups) * block * block * s.out_c;
+}
+
+// Winograd's algorithm in integers, or the direct one.
+ConvChoice choose_quantized(const fastalex_step& step, const CpuKernels& kernels, const ConvChoice& direct) {
+  const int block = step.stride, kernel = kernel_of_blocks(step, block), pieces = KernelPieces(kernel).edge;
+  if (kernels.quantized_bytes != 2 || pieces > 2 || block > kMostBlock) return direct;
+  const double cost =
+      integer_products(step, block) + transform_cost(step, kIntegerOut, kIntegerIn, block, pieces * pieces);
+  return cost < direct_products(step) ? ConvChoice{kQuantized, kIntegerForm, block, kernel} : direct;
 }
 
 // bf16 products cost half as much as float ones where the processor has them, otherwise a little more.
@@ -50,15 +67,17 @@ ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, con
                        bool first) {
   const int dtype = dtype_of(options.precision);
   ConvChoice best = {dtype, -1, 1, step.kernel};
-  if (options.exact || dtype == kQuantized) return best;
   const int block = step.stride;
   if (block > 1 && (!first || step.groups > 1)) return best;
+  if (dtype == kQuantized) return choose_quantized(step, kernels, best);
+  if (options.exact) return best;
   double least = direct_products(step) * cost_of_product(dtype, kernels);
   for (int form = 0; form < kWinogradForms; ++form) {
     const WinogradForm& winograd = kernels.winograd[form];
-    const int kernel = (step.kernel + block - 1) / block;
+    const int kernel = kernel_of_blocks(step, block);
     if (winograd.kernel != kernel) continue;
-    const double cost = winograd_products(step, winograd, block) + transform_cost(step, winograd, block);
+    const double cost = winograd_products(step, winograd, block) +
+                        transform_cost(step, winograd.out, winograd.out + winograd.kernel - 1, block, 1);
     if (cost >= least) continue;
     least = cost;
     best = {kFloat32, form, block, kernel};
@@ -68,6 +87,7 @@ ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, con
 
 double products_of(const fastalex_step& step, const ConvChoice& choice, const CpuKernels& kernels) {
   if (choice.form < 0) return direct_products(step);
+  if (choice.form == kIntegerForm) return integer_products(step, choice.block);
   return winograd_products(step, kernels.winograd[choice.form], choice.block);
 }
 
@@ -86,14 +106,15 @@ FcChoice choose_fc(const fastalex_step& step, const CpuKernels& kernels, const f
                           : options.precision == FASTALEX_PRECISION_BF16 ? 2
                                                                          : static_cast<int>(kMaxBytePlanes);
   const int fixed = byte_planes == 1 ? 1 : 0;  // int8 precision rounds the input on every processor
-  const bool in_rows = options.fc_layout == FASTALEX_FC_LATENCY && !few_weights(step);
+  const bool in_planes = byte_planes <= kernels.byte_planes;
+  // Without products of bytes, the other layout has no use: its units would have to be taken apart again.
+  const bool latency = options.fc_layout == FASTALEX_FC_LATENCY || kernels.byte_planes < kMaxBytePlanes;
+  const bool in_rows = latency && !few_weights(step);
   switch (options.fc_storage) {
     case FASTALEX_INT8:
-      return kernels.byte_planes ? FcChoice{in_rows ? kFcByteRows : kFcBytePlanes, byte_planes}
-                                 : FcChoice{kFcFloats, fixed};
+      return in_planes ? FcChoice{in_rows ? kFcByteRows : kFcBytePlanes, byte_planes} : FcChoice{kFcFloats, fixed};
     case FASTALEX_INT4:
-      return kernels.byte_planes ? FcChoice{in_rows ? kFcByteRows4 : kFcBytePlanes4, byte_planes}
-                                 : FcChoice{kFcNibbles, fixed};
+      return in_planes ? FcChoice{in_rows ? kFcByteRows4 : kFcBytePlanes4, byte_planes} : FcChoice{kFcNibbles, fixed};
     case FASTALEX_BF16:
       return {options.precision == FASTALEX_PRECISION_BF16 && kernels.bf16 ? kFcBf16 : kFcFloats, fixed};
     default:

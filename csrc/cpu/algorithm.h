@@ -12,7 +12,7 @@ namespace fastalex {
 
 struct ConvChoice {
   int dtype;   // DType of the input and the products
-  int form;    // index into CpuKernels::winograd; -1: direct
+  int form;    // index into CpuKernels::winograd, or kIntegerForm; -1: direct
   int block;   // edge of the pixel blocks that are first turned into channels (ImportArgs), leaving a stride of 1
   int kernel;  // edge of the weights after that
 };

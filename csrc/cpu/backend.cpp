@@ -16,9 +16,12 @@ const char* name_of(int dtype) { return dtype == kFloat32 ? "fp32" : dtype == kB
 
 std::string format_of(const ConvChoice& choice, const CpuKernels& kernels) {
   if (choice.form < 0) return "direct";
-  const WinogradForm& form = kernels.winograd[choice.form];
   std::ostringstream text;
-  text << "winograd " << form.out << "x" << form.kernel;
+  text << "winograd ";
+  if (choice.form == kIntegerForm)
+    text << kIntegerOut << "x" << choice.kernel;
+  else
+    text << kernels.winograd[choice.form].out << "x" << kernels.winograd[choice.form].kernel;
   if (choice.block > 1) text << " of blocks " << choice.block;
   return text.str();
 }

@@ -174,6 +174,7 @@ void run_fully_connected(const Call& call, const fastalex_step& step, float* in,
   task.plane_sums = context.plane_sums.as<int32_t>();
   task.totals = context.totals.as<int32_t>();
   task.scratch = context.interleaved.as<char>();
+  task.scratch_bytes = static_cast<int64_t>(call.network.interleaved_bytes());
   const CpuKernels& kernels = *call.network.model->kernels;
   workers->run(kernels.fc_prepare, &task, task.n);
   list_active(layer, &context, &task);

@@ -30,6 +30,12 @@ bool has_v4() {
   return has_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+#ifdef FASTALEX_ISA_V3VNNI
+bool has_avx_vnni() {  // leaf 7, EAX of subleaf 1: products of bytes without AVX-512
+  unsigned a, b, c, d;
+  return has_v3() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1u << 4);
+}
+#endif
 #if defined(FASTALEX_ISA_V4VNNI) || defined(FASTALEX_ISA_V4BF16)
 // Leaf 7: products of bytes (ECX of subleaf 0) and of bf16 (EAX of subleaf 1); older compilers do not know the names.
 bool has_vnni() {
@@ -48,10 +54,13 @@ const IsaLevel kIsaLevels[] = {
 #ifdef FASTALEX_ISA_V4VNNI
     {&fastalex_cpu_kernels_v4vnni, has_vnni, true},
 #endif
-    {&fastalex_cpu_kernels_v4, has_v4, true},       {&fastalex_cpu_kernels_v3, has_v3, true},
-    {&fastalex_cpu_kernels_v2, has_v2, true},
+    {&fastalex_cpu_kernels_v4, has_v4, true},
+#ifdef FASTALEX_ISA_V3VNNI
+    {&fastalex_cpu_kernels_v3vnni, has_avx_vnni, true},
+#endif
+    {&fastalex_cpu_kernels_v3, has_v3, true},           {&fastalex_cpu_kernels_v2, has_v2, true},
 #ifdef FASTALEX_TEST_ISA
-    {&fastalex_cpu_kernels_wide, has_v3, false},
+    {&fastalex_cpu_kernels_wide, has_v3, false},        {&fastalex_cpu_kernels_v3twin, has_v3, false},
 #endif
 };
 #elif defined(__aarch64__)

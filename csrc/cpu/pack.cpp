@@ -6,6 +6,7 @@
 
 #include "common/error.h"
 #include "common/half.h"
+#include "cpu/integer_winograd.h"
 #include "cpu/layout.h"
 #include "cpu/pack_panels.h"
 #include "weights/quantize.h"
@@ -90,28 +91,41 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
       bytes_(4) {
   pack_bias(bias_in);
   const size_t outputs = static_cast<size_t>(panels.count()) * panels.panel;
+  if (choice.dtype == kQuantized) {
+    scale = Buffer(outputs * sizeof(float));
+    scales_.resize(step.out_c);
+    quantized_.resize(products() * step.out_c);
+    for_each_panel(panels, workers, [&](int index) { quantize(weight, step.input_scale, index); });
+    bool fits = true;
+    for (int output = 0; choice.form == kIntegerForm && output < step.out_c; ++output)
+      fits = fits && integer_sums_fit(quantized_.data() + output * products(), products(), in_negative);
+    if (!fits) choice = {kQuantized, -1, 1, step.kernel};
+  }
+  const int channels = channels_ * choice.block * choice.block;
+  if (choice.form == kIntegerForm) {
+    const int pitch = (channels + 2 * kernels.lanes - 1) / (2 * kernels.lanes) * (2 * kernels.lanes);
+    weights = Buffer(KernelPieces(choice.kernel).total() * outputs * pitch * sizeof(int16_t) + kSlack * sizeof(float));
+    for_each_panel(panels, workers, [&](int index) { pack_integer_winograd(index, pitch); });
+    return;
+  }
   if (choice.form >= 0) {
     const WinogradTransforms transforms = transforms_of(kernels.winograd[choice.form]);
     original_weight_.resize(products() * step.out_c);
     std::memcpy(original_weight_.data(), weight, original_weight_.size() * sizeof(float));
-    const size_t channels = static_cast<size_t>(channels_) * choice.block * choice.block;
     weights = Buffer((transforms.positions() * outputs * channels + kSlack) * sizeof(float));
     for_each_panel(panels, workers, [&](int index) { pack_winograd(weight, transforms, index); });
     return;
   }
   prepare_direct(step, kernels);
   weights = Buffer(outputs * units * 4 + kSlack * sizeof(float));
-  if (choice.dtype == kQuantized) {
-    scale = Buffer(outputs * sizeof(float));
-    offset = Buffer(outputs * sizeof(int32_t));
-    scales_.resize(step.out_c);
-  }
+  if (choice.dtype == kQuantized) offset = Buffer(outputs * sizeof(int32_t));
   for_each_panel(panels, workers, [&](int index) {
     if (choice.dtype == kQuantized)
-      pack_quantized(weight, step.input_scale, index);
+      pack_quantized(index);
     else
       pack_floats(weight, index);
   });
+  quantized_ = std::vector<int8_t>();
 }
 
 void ConvLayer::prepare_direct(const fastalex_step& step, const CpuKernels& kernels) {
@@ -122,7 +136,7 @@ void ConvLayer::prepare_direct(const fastalex_step& step, const CpuKernels& kern
 }
 
 size_t ConvLayer::bytes() const {
-  return PackedLayer::bytes() + offset.bytes() + original_weight_.size() * sizeof(float);
+  return PackedLayer::bytes() + offset.bytes() + original_weight_.size() * sizeof(float) + quantized_.size();
 }
 
 template <typename Body>
@@ -148,40 +162,81 @@ void ConvLayer::pack_floats(const float* weight, int index) {
   }
 }
 
-// One scale an output, quantized weights of -127 .. 127. The input's zero adds zero * (sum of the quantized weights) to
-// every sum of products.
-void ConvLayer::pack_quantized(const float* weight, double input_scale, int index) {
-  std::vector<int8_t> quantized(products());
-  const int zero = in_negative && bytes_ == 1 ? kSignedZero : 0;
+// One scale an output, quantized weights of -127 .. 127.
+void ConvLayer::quantize(const float* weight, double input_scale, int index) {
   for (int lane = 0; lane < panels.width(index); ++lane) {
     const size_t output = panels.first_channel(index) + lane;
     const char* row = reinterpret_cast<const char*>(weight) + output * products() * sizeof(float);
-    quantize_int8(reinterpret_cast<const float*>(row), static_cast<int>(products()), quantized.data(),
-                  &scales_[output]);
+    quantize_int8(reinterpret_cast<const float*>(row), static_cast<int>(products()),
+                  quantized_.data() + output * products(), &scales_[output]);
+    panel_of<float>(scale, panels.panel, index)[lane] = static_cast<float>(scales_[output] * input_scale);
+  }
+}
+
+// The input's zero adds zero * (sum of the quantized weights) to every sum of products.
+void ConvLayer::pack_quantized(int index) {
+  const int zero = in_negative && bytes_ == 1 ? kSignedZero : 0;
+  for (int lane = 0; lane < panels.width(index); ++lane) {
+    const int8_t* quantized = quantized_.data() + (panels.first_channel(index) + lane) * products();
     int32_t sum = 0;
     for_each_value(index, lane, [&](int place, char* to) {
       const int16_t q = quantized[place];
       std::memcpy(to, &q, bytes_);  // little-endian: the first byte is the value itself
       sum += q;
     });
-    panel_of<float>(scale, panels.panel, index)[lane] = static_cast<float>(scales_[output] * input_scale);
     panel_of<int32_t>(offset, panels.panel, index)[lane] = -zero * sum;
+  }
+}
+
+int64_t ConvLayer::place_in_blocks(int channel, int y, int x) const {
+  const int block = choice.block, c = channel / (block * block);
+  y = y * block + channel / block % block;
+  x = x * block + channel % block;
+  return y < kernel_ && x < kernel_ ? (static_cast<int64_t>(c) * kernel_ + y) * kernel_ + x : -1;
+}
+
+// [position][piece][unit of two channels][panel][2]
+void ConvLayer::pack_integer_winograd(int index, int pitch) {
+  const KernelPieces pieces(choice.kernel);
+  const int channels = channels_ * choice.block * choice.block, panel = panels.panel;
+  int16_t* to = weights.as<int16_t>() + static_cast<size_t>(index) * pieces.total() * pitch * panel;
+  int8_t g[kPieceEdge * kPieceEdge];
+  int16_t u[kIntegerIn * kIntegerIn];
+  for (int lane = 0; lane < panels.width(index); ++lane) {
+    const int8_t* quantized = quantized_.data() + (panels.first_channel(index) + lane) * products();
+    for (int piece = 0; piece < pieces.edge * pieces.edge; ++piece)
+      for (int channel = 0; channel < channels; ++channel) {
+        const int row = piece / pieces.edge, column = piece % pieces.edge;
+        for (int i = 0; i < kPieceEdge * kPieceEdge; ++i) {
+          const int y = row * kPieceEdge + i / kPieceEdge, x = column * kPieceEdge + i % kPieceEdge;
+          const int64_t place = place_in_blocks(channel, y, x);
+          g[i] = place < 0 ? 0 : quantized[place];
+        }
+        transform_integer_weights(g, u);
+        size_t before = 0;  // pieces of the positions before
+        for (int p = 0; p < kIntegerIn * kIntegerIn; ++p) {
+          const int y = p / kIntegerIn, x = p % kIntegerIn;
+          if (row < pieces.along(y) && column < pieces.along(x)) {
+            const size_t at = (before + row * pieces.along(x) + column) * pitch + channel;
+            to[(at / 2 * panel + lane) * 2 + at % 2] = u[p];
+          }
+          before += pieces.at(y, x);
+        }
+      }
   }
 }
 
 // [position][channel][panel], summed in double and rounded once.
 void ConvLayer::pack_winograd(const float* weight, const WinogradTransforms& t, int index) {
-  const int block = choice.block, channels = channels_ * block * block, panel = panels.panel;
+  const int channels = channels_ * choice.block * choice.block, panel = panels.panel;
   float* to = weights.as() + static_cast<size_t>(index) * t.positions() * channels * panel;
   std::vector<double> g(t.kernel * t.kernel), u(t.positions());
   for (int channel = 0; channel < channels; ++channel) {
-    const int c = channel / (block * block), dy = channel / block % block, dx = channel % block;
     for (int lane = 0; lane < panels.width(index); ++lane) {
-      const size_t from =
-          (panels.first_channel(index) + lane) * products() + static_cast<size_t>(c) * kernel_ * kernel_;
+      const size_t from = (panels.first_channel(index) + lane) * products();
       for (int i = 0; i < t.kernel * t.kernel; ++i) {
-        const int y = i / t.kernel * block + dy, x = i % t.kernel * block + dx;
-        g[i] = y < kernel_ && x < kernel_ ? at(weight, from + y * kernel_ + x) : 0;
+        const int64_t place = place_in_blocks(channel, i / t.kernel, i % t.kernel);
+        g[i] = place < 0 ? 0 : at(weight, from + place);
       }
       transform_weights(t, g.data(), u.data());
       for (int p = 0; p < t.positions(); ++p)
@@ -191,6 +246,10 @@ void ConvLayer::pack_winograd(const float* weight, const WinogradTransforms& t, 
 }
 
 void ConvLayer::unpack_weight(float* weight) const {
+  if (choice.form == kIntegerForm) {
+    for (size_t i = 0; i < quantized_.size(); ++i) weight[i] = quantized_[i] * scales_[i / products()];
+    return;
+  }
   if (choice.form >= 0) {
     std::copy(original_weight_.begin(), original_weight_.end(), weight);
     return;

@@ -52,7 +52,7 @@ class ConvLayer final : public PackedLayer {
   void unpack_weight(float* weight) const override;
   size_t bytes() const override;
 
-  const ConvChoice choice;
+  ConvChoice choice;
   bool in_negative;  // the input can be below 0
   int units;         // direct: of one output
   Buffer offset;     // kQuantized: ConvArgs::offset
@@ -63,15 +63,20 @@ class ConvLayer final : public PackedLayer {
   template <typename Body>
   void for_each_value(int index, int lane, const Body& body) const;
   void pack_floats(const float* weight, int index);
-  void pack_quantized(const float* weight, double input_scale, int index);
+  void quantize(const float* weight, double input_scale, int index);
+  void pack_quantized(int index);
   void pack_winograd(const float* weight, const WinogradTransforms& transforms, int index);
+  void pack_integer_winograd(int index, int pitch);
+  // Index among an output's weights of the one at (y, x) of channel `channel` of blocks; -1: beyond the kernel.
+  int64_t place_in_blocks(int channel, int y, int x) const;
   size_t products() const { return static_cast<size_t>(channels_) * kernel_ * kernel_; }  // of an output
 
-  int channels_, kernel_;               // of a group; edge of the original weights
-  int bytes_;                           // of a packed value
-  std::vector<int> lengths_;            // direct: of the runs
-  std::vector<int> source_;             // direct: index of each value of the runs, r, s, c, among an output's weights
-  std::vector<float> scales_;           // kQuantized: of each output's weights
+  int channels_, kernel_;          // of a group; edge of the original weights
+  int bytes_;                      // of a packed value
+  std::vector<int> lengths_;       // direct: of the runs
+  std::vector<int> source_;        // direct: index of each value of the runs, r, s, c, among an output's weights
+  std::vector<float> scales_;      // kQuantized: of each output's weights
+  std::vector<int8_t> quantized_;  // kQuantized, while packing and for Winograd: the weights, in the caller's order
   std::vector<float> original_weight_;  // Winograd: cannot be recovered from the packed weights
 };
 

@@ -6,6 +6,7 @@
 #include "backend/steps.h"
 #include "common/error.h"
 #include "cpu/algorithm.h"
+#include "cpu/integer_winograd.h"
 #include "cpu/zeros.h"
 #include "weights/dequantize.h"
 
@@ -25,20 +26,22 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   if (!conv) return tensor;
   const ConvChoice& choice = conv->choice;
   if (choice.form >= 0) {
-    const WinogradForm& form = kernels.winograd[choice.form];
-    const int margin = form.kernel - 1;
+    const bool integer = choice.form == kIntegerForm;
+    const int out = integer ? static_cast<int>(kIntegerOut) : kernels.winograd[choice.form].out;
+    const int margin = choice.kernel - 1;  // integer tiles read whole pieces of the kernel
+    const int read = integer ? KernelPieces(choice.kernel).edge * kPieceEdge - 1 : margin;
     if (choice.block > 1) {
       tensor = plain_tensor(c * choice.block * choice.block, reader->out_h + margin, reader->out_w + margin);
     } else {
       tensor.border = reader->pad;
     }
-    tensor.padded_h = (reader->out_h + form.out - 1) / form.out * form.out + margin;
-    tensor.padded_w = (reader->out_w + form.out - 1) / form.out * form.out + margin;
-    return tensor;
+    tensor.padded_h = (reader->out_h + out - 1) / out * out + read;
+    tensor.padded_w = (reader->out_w + out - 1) / out * out + read;
+  } else {
+    tensor.border = reader->pad;
+    tensor.padded_h = std::max(h + reader->pad, (reader->out_h - 1) * reader->stride + reader->kernel);
+    tensor.padded_w = std::max(w + reader->pad, (reader->out_w - 1) * reader->stride + reader->kernel);
   }
-  tensor.border = reader->pad;
-  tensor.padded_h = std::max(h + reader->pad, (reader->out_h - 1) * reader->stride + reader->kernel);
-  tensor.padded_w = std::max(w + reader->pad, (reader->out_w - 1) * reader->stride + reader->kernel);
   tensor.dtype = choice.dtype;
   tensor.bytes = value_bytes(choice.dtype, kernels);
   tensor.negative = conv->in_negative;
@@ -169,7 +172,7 @@ NetworkContext::NetworkContext(const Network& network) {
   active = Buffer(network.list_entries * sizeof(int32_t));
   used = Buffer(network.used_rows);
   listed = Buffer(network.listed_bytes * n);
-  if (network.totals && n > 1) interleaved = Buffer(network.model->threads * size_t(kBytePartRows) * kBytePanel);
+  if (network.totals && n > 1) interleaved = Buffer(network.model->threads * network.interleaved_bytes());
   totals = Buffer(network.totals * network.features_pitch * n * sizeof(int32_t));
   plane_sums = Buffer(network.plane_sums * n * sizeof(int32_t));
 }

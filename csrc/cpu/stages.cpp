@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/error.h"
+#include "cpu/integer_winograd.h"
 
 namespace fastalex {
 namespace {
@@ -15,6 +16,9 @@ const int kPositionsPerUnit = 384;
 const int kBlockTiles = 28;
 // For large weights, which are read again for every block: as many tiles as a cache of 1 MiB allows.
 const int kLargeBlockTiles = 128;
+
+// Bytes of transformed inputs of a block of 16-bit tiles, which stay in an L2 cache while large weights are read.
+const int64_t kIntegerBlockBytes = 1 << 20;
 
 // Bytes of transformed inputs that a thread keeps in its cache while small weights are read again for each strip of
 // tiles.
@@ -87,22 +91,32 @@ class WinogradConv final : public Stage {
   WinogradConv(const StageContext& parts, size_t index, const ConvLayer& layer)
       : ends_(parts, index, index), kernels_(*parts.kernels), task_() {
     const fastalex_step& step = parts.steps[index];
-    const WinogradForm& form = kernels_.winograd[layer.choice.form];
-    const int positions = (form.out + form.kernel - 1) * (form.out + form.kernel - 1);
+    const bool integer = layer.choice.form == kIntegerForm;
+    const int out = integer ? static_cast<int>(kIntegerOut) : kernels_.winograd[layer.choice.form].out;
+    const int in = integer ? static_cast<int>(kIntegerIn) : out + layer.choice.kernel - 1, positions = in * in;
+    const KernelPieces pieces(layer.choice.kernel);
     task_.form = layer.choice.form;
-    task_.tiles_x = (step.out_w + form.out - 1) / form.out;
-    task_.tiles = task_.tiles_x * ((step.out_h + form.out - 1) / form.out);
+    task_.pieces = pieces.edge;
+    task_.partial_pieces = pieces.partial;
+    task_.tiles_x = (step.out_w + out - 1) / out;
+    task_.tiles = task_.tiles_x * ((step.out_h + out - 1) / out);
     task_.groups = step.groups;
     task_.in_per_group = step.in_c / step.groups * layer.choice.block * layer.choice.block;
     task_.out_per_group = layer.panels.out_per_group;
     task_.panels_per_group = layer.panels.per_group;
-    task_.pitch = (task_.in_per_group + kernels_.lanes - 1) / kernels_.lanes * kernels_.lanes;
-    task_.weights = layer.weights.as();
+    task_.pitch = round_up(task_.in_per_group, integer ? 2 * kernels_.lanes : kernels_.lanes);
+    task_.weights = layer.weights.as<void>();
     task_.bias = layer.bias.as();
+    task_.scale = layer.scale.as();
     task_.activation = step.activation;
     const bool in_strips = layer.weights.bytes() <= kSmallWeights;
     block_tiles_ = round_up(in_strips ? kBlockTiles : kLargeBlockTiles, kernels_.rows);
-    const int64_t tile_floats = static_cast<int64_t>(positions) * task_.groups * task_.pitch;
+    if (integer && !in_strips) {
+      const int most = static_cast<int>(kIntegerBlockBytes / (2 * pieces.total() * task_.pitch)) / kernels_.rows;
+      block_tiles_ = std::min(block_tiles_, std::max(4, most) * kernels_.rows);
+    }
+    const int64_t channels = static_cast<int64_t>(task_.groups) * task_.pitch;
+    const int64_t tile_floats = integer ? pieces.total() * channels / 2 : positions * channels;
     const int64_t strip = kStripBytes / (tile_floats * 4) / block_tiles_ * block_tiles_;
     strip_tiles_ = in_strips ? std::max<int>(block_tiles_, static_cast<int>(strip)) : 0;
     scratch_floats = static_cast<int64_t>(positions) * block_tiles_ * kernels_.panel;

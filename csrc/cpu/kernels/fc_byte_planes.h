@@ -4,13 +4,13 @@
 #define FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 
 #include "cpu/kernels/fc_prepare.h"
-#include "cpu/kernels/tile.h"
+#include "cpu/kernels/products.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
 
 namespace {
 
-#if defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_USE_BYTES)
 
 // Combines the byte planes' sums of one row and vector into one value, not yet scaled.
 template <int PLANES>
@@ -18,10 +18,6 @@ inline Vec joined_planes(const IntVec (&sum)[PLANES]) {
   Vec value = to_float(sum[PLANES - 1]);
   for (int d = PLANES - 2; d >= 0; --d) value = value * splat(256.0f) + to_float(sum[d]);
   return value;
-}
-
-inline IntVec add_bytes(IntVec sum, int32_t unit, IntVec w) {
-  return Products<fastalex::kQuantized>::add(sum, unit, w);
 }
 
 // sum[i][j][d] += the products of the unit at `at` of plane d of row i with the weights w[j].
@@ -36,6 +32,12 @@ inline __attribute__((always_inline)) void add_units(const uint8_t* const (&in)[
       for (int j = 0; j < 2; ++j) sum[i][j][d] = add_bytes(sum[i][j][d], unit, w[j]);
     }
 }
+
+// Rows of the batch in a tile, whose sums for two vectors of weights are to stay in registers.
+template <int PLANES>
+struct PlaneRows {
+  enum { kCount = kRows < 8 && PLANES > 1 ? 2 : 4 };
+};
 
 // The quantized values of a unit, + 8, of the low or the high halves of its bytes.
 inline IntVec nibbles(IntVec w, int high) { return (high ? w >> 4 : w) & splat_unit(0x0f0f0f0f); }
@@ -149,20 +151,20 @@ inline void plane_rows(const fastalex::FcArgs& task, int panel, int row) {
 
 template <int PLANES>
 void plane_panel(const fastalex::FcArgs& task, int panel) {
+  enum { kTile = PlaneRows<PLANES>::kCount };
   int row = 0;
-  for (; row + 4 <= task.n; row += 4) plane_rows<PLANES, 4>(task, panel, row);
+  for (; row + kTile <= task.n; row += kTile) plane_rows<PLANES, kTile>(task, panel, row);
   for (; row < task.n; ++row) plane_rows<PLANES, 1>(task, panel, row);
   for (row = 0; row < task.n; ++row)
     if (task.row_scale[row] != task.row_scale[row]) unbounded_row(task, panel, row);
 }
 
 void fc_byte_planes(const fastalex::FcArgs& task, int panel) {
-  if (task.byte_planes == 1)
-    plane_panel<1>(task, panel);
-  else if (task.byte_planes == 2)
-    plane_panel<2>(task, panel);
-  else
-    plane_panel<fastalex::kMaxBytePlanes>(task, panel);
+  if (task.byte_planes == 1) return plane_panel<1>(task, panel);
+#if defined(FASTALEX_USE_VNNI)
+  if (task.byte_planes == 2) return plane_panel<2>(task, panel);
+  plane_panel<fastalex::kMaxBytePlanes>(task, panel);
+#endif
 }
 
 #else

@@ -6,29 +6,14 @@
 #include "cpu/kernels/fc_byte_planes.h"
 #include "cpu/kernels/fc_prepare.h"
 #include "cpu/kernels/fc_strip.h"
+#include "cpu/kernels/products.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
 
 namespace {
 
-#if defined(FASTALEX_USE_VNNI)
-
-// A row of weights has a byte of each output of a panel: 64 outputs of int8, or 128 of int4, of which output i is the
-// low half and output 64 + i the high half of a byte. Four rows are interleaved to the units that products of bytes
-// take; the order of the bytes in a row (FcLayer) is such that the outputs then follow each other.
-enum { kBytes = fastalex::kBytePanel, kByteVectors = kBytes / kLanes };
-
-inline void interleave(const char* const (&rows)[4], IntVec (&units)[kByteVectors]) {
-  __m512i row[4];
-  for (int i = 0; i < 4; ++i) row[i] = _mm512_loadu_si512(rows[i]);
-  const __m512i low[2] = {_mm512_unpacklo_epi8(row[0], row[1]), _mm512_unpacklo_epi8(row[2], row[3])};
-  const __m512i high[2] = {_mm512_unpackhi_epi8(row[0], row[1]), _mm512_unpackhi_epi8(row[2], row[3])};
-  units[0] = reinterpret_cast<IntVec>(_mm512_unpacklo_epi16(low[0], low[1]));
-  units[1] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(low[0], low[1]));
-  units[2] = reinterpret_cast<IntVec>(_mm512_unpacklo_epi16(high[0], high[1]));
-  units[3] = reinterpret_cast<IntVec>(_mm512_unpackhi_epi16(high[0], high[1]));
-}
+#if defined(FASTALEX_USE_BYTES)
 
 // The rows [begin, end) of `active`, of the groups from `group` on.
 struct BytePart {
@@ -323,20 +308,95 @@ void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
     memcpy(units + (a - part.begin) / 4 * kByteVectors, quad, sizeof quad);
   }
   ByteFetch fetch = {next.weights, next.pitch, task.active + part.begin, task.active + part.end};
+  enum { kTile = PlaneRows<PLANES>::kCount };
   int row = 0;
-  for (; row + 4 <= task.n; row += 4) byte_tile<PLANES, 4>(task, panel, part, units, row, &fetch);
+  for (; row + kTile <= task.n; row += kTile) byte_tile<PLANES, kTile>(task, panel, part, units, row, &fetch);
   for (; row < task.n; ++row) byte_tile<PLANES, 1>(task, panel, part, units, row, &fetch);
 }
 
+#if !defined(FASTALEX_USE_VNNI)
+// int8 in 16 bits: a part's inputs are widened once for the strip, its weights once for all images.
+struct ShortPart {
+  int32_t* in;      // [row of the batch][kBytePartRows / 2]: pairs of inputs
+  IntVec* weights;  // [half panel][pair][kVectors]
+};
+
+void widen_inputs(const fastalex::FcArgs& task, const BytePart& part, const ShortPart& to) {
+  for (int row = 0; row < task.n; ++row) {
+    int32_t* pairs = to.in + static_cast<int64_t>(row) * (fastalex::kBytePartRows / 2);
+    for (int a = part.begin; a < part.end; a += 4) {
+      const int32_t unit = unit_at(RowPlanes<1>(task, row).plane[0] + a);
+      *pairs++ = unit & 0x00ff00ff;
+      *pairs++ = unit >> 8 & 0x00ff00ff;
+    }
+  }
+}
+
+void widen_weights(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, const ShortPart& to) {
+  const int64_t pairs = (part.end - part.begin) / 2;
+  for (int a = part.begin; a < part.end; a += 4) {
+    const char* const rows[4] = {panel.row(task.active[a]), panel.row(task.active[a + 1]),
+                                 panel.row(task.active[a + 2]), panel.row(task.active[a + 3])};
+    IntVec quad[kByteVectors];
+    interleave(rows, quad);
+    for (int v = 0; v < kByteVectors; ++v) {
+      IntVec* unit = to.weights + (v / kVectors * pairs + (a - part.begin) / 2) * kVectors + v % kVectors;
+      unit[0] = even_bytes(quad[v]);
+      unit[kVectors] = odd_bytes(quad[v]);
+    }
+  }
+}
+
+void short_rows(const fastalex::FcArgs& task, const BytePanel& panel, const BytePanel& next, const BytePart& part,
+                const ShortPart& widened) {
+  const int pairs = (part.end - part.begin) / 2, tiles = (task.n + kRows - 1) / kRows * (kByteVectors / kVectors);
+  ByteFetch fetch = {next.weights, next.pitch, task.active + part.begin, task.active + part.end};
+  widen_weights(task, panel, part, widened);
+  for (int v = 0; v < kByteVectors; v += kVectors) {
+    const IntVec* weights = widened.weights + static_cast<int64_t>(v) * pairs;
+    for_row_tiles(task.n, [&](auto rows, int row) {
+      enum { kCount = decltype(rows)::kCount };
+      const char* in[kCount];
+      for (int i = 0; i < kCount; ++i)
+        in[i] =
+            reinterpret_cast<const char*>(widened.in + static_cast<int64_t>(row + i) * (fastalex::kBytePartRows / 2));
+      for (int i = 0; i < 2 * pairs / tiles + 1; ++i) fetch.line();
+      IntVec sums[kCount * kVectors];
+      multiply<fastalex::kQuantized, kCount>(in, nullptr, pairs, reinterpret_cast<const char*>(weights), sums);
+      for (int i = 0; i < kCount; ++i)
+        for (int j = 0; j < kVectors; ++j) {
+          IntVec sum[1] = {sums[i * kVectors + j]};
+          join_int8<1>(task, part, static_cast<int64_t>(panel.index) * kBytes + (v + j) * kLanes, row + i, sum);
+        }
+    });
+  }
+}
+
+void short_strip(const fastalex::FcArgs& task, const FcStrip& of, char* scratch) {
+  const ShortPart widened = {reinterpret_cast<int32_t*>(scratch + 2 * fastalex::kBytePartRows * kBytes),
+                             reinterpret_cast<IntVec*>(scratch)};
+  BytePart part = {};
+  for (int i = 0; !part.last; ++i) {
+    part = byte_part(task, i);
+    widen_inputs(task, part, widened);
+    for (int p = 0; p < of.panels; ++p)
+      short_rows(task, BytePanel(of, p), BytePanel(of, p + 1 < of.panels ? p + 1 : p), part, widened);
+  }
+}
+#endif
+
 template <int PLANES>
 void byte_strip(const fastalex::FcArgs& task, const FcStrip& of, int worker) {
+  char* scratch = task.scratch + worker * task.scratch_bytes;
   if (task.n == 1) {
     const ByteStrip<PLANES> strip = {task, of, RowPlanes<PLANES>(task, 0)};
     if (task.form == fastalex::kFcByteRows) return int8_one<PLANES>(strip);
     return task.row_zero[0] ? int4_one<PLANES, true>(strip) : int4_one<PLANES, false>(strip);
   }
-  IntVec* units =
-      reinterpret_cast<IntVec*>(task.scratch + static_cast<int64_t>(worker) * fastalex::kBytePartRows * kBytes);
+#if !defined(FASTALEX_USE_VNNI)
+  if (task.form == fastalex::kFcByteRows) return short_strip(task, of, scratch);
+#endif
+  IntVec* units = reinterpret_cast<IntVec*>(scratch);
   BytePart part = {};
   for (int i = 0; !part.last; ++i) {
     part = byte_part(task, i);
@@ -374,12 +434,11 @@ void unbounded_byte_row(const fastalex::FcArgs& task, const BytePanel& panel, in
 }
 
 void fc_byte_rows(const fastalex::FcArgs& task, const FcStrip& strip, int worker) {
-  if (task.byte_planes == 1)
-    byte_strip<1>(task, strip, worker);
-  else if (task.byte_planes == 2)
-    byte_strip<2>(task, strip, worker);
-  else
-    byte_strip<fastalex::kMaxBytePlanes>(task, strip, worker);
+  if (task.byte_planes == 1) byte_strip<1>(task, strip, worker);
+#if defined(FASTALEX_USE_VNNI)
+  if (task.byte_planes == 2) byte_strip<2>(task, strip, worker);
+  if (task.byte_planes > 2) byte_strip<fastalex::kMaxBytePlanes>(task, strip, worker);
+#endif
   for (int row = 0; row < task.n; ++row)
     if (task.row_scale[row] != task.row_scale[row])
       for (int p = 0; p < strip.panels; ++p) unbounded_byte_row(task, BytePanel(strip, p), row);

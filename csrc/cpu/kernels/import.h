@@ -40,7 +40,7 @@ void import_rounded(const fastalex::ImportArgs& task, int image, int y, int x, i
     interleave(quantized, kPitch, channels, columns, static_cast<Quantized*>(task.to.data) + place, task.to.c);
 }
 
-#if defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_USE_VNNI) && defined(FASTALEX_USE_AVX512)
 // Imports row y of three channels as quantized values; a pixel's values share a lane until they are stored.
 void import_colors(const fastalex::ImportArgs& task, int image, int y) {
   const int64_t plane = static_cast<int64_t>(task.h) * task.w;
@@ -57,7 +57,7 @@ void import_colors(const fastalex::ImportArgs& task, int image, int y) {
 #endif
 
 void import_row(const fastalex::ImportArgs& task, int image, int y) {
-#if defined(FASTALEX_USE_VNNI)
+#if defined(FASTALEX_USE_VNNI) && defined(FASTALEX_USE_AVX512)
   if (task.to.dtype == fastalex::kQuantized && task.channels == 3) return import_colors(task, image, y);
 #endif
   if (task.to.dtype != fastalex::kFloat32) {
@@ -99,10 +99,42 @@ void import_blocks(const fastalex::ImportArgs& task, int image, int y) {
   }
 }
 
+// Imports row y of the blocks as quantized values, of which 0 stands for 0.
+void import_quantized_blocks(const fastalex::ImportArgs& task, int image, int y) {
+  enum { kColumns = 64 };
+  Quantized line[kColumns * fastalex::kMostBlock + kLanes];
+  const int block = task.block;
+  for (int plane = 0; plane < task.channels * block; ++plane) {
+    const int row = y * block + plane % block - task.pad;
+    if (row < 0 || row >= task.h) continue;
+    const float* from =
+        task.from + ((static_cast<int64_t>(image) * task.channels + plane / block) * task.h + row) * task.w;
+    for (int first = 0; first < task.to.w; first += kColumns) {
+      const int columns = task.to.w - first < kColumns ? task.to.w - first : static_cast<int>(kColumns);
+      const int left = first * block - task.pad, right = left + columns * block;
+      memset(line, 0, sizeof line);
+      for (int x = left < 0 ? 0 : left; x < right && x < task.w; x += kLanes)
+        store_quantized(
+            line + (x - left),
+            quantize_values(task.to, task.w - x < kLanes ? load_lanes(from + x, 0, task.w - x) : load(from + x)));
+      Quantized* to = static_cast<Quantized*>(task.to.data) + place_of(task.to, image, y, first) +
+                      static_cast<int64_t>(plane) * block;
+      for (int x = 0; x < columns; ++x, to += task.to.c) {
+        if (block == 4)  // a constant size becomes a move
+          memcpy(to, line + 4 * x, 4 * sizeof(Quantized));
+        else
+          memcpy(to, line + block * x, block * sizeof(Quantized));
+      }
+    }
+  }
+}
+
 void import_image(const void* erased, int unit, int) {
   const fastalex::ImportArgs& task = *static_cast<const fastalex::ImportArgs*>(erased);
   const int image = unit / task.to.h, row = unit % task.to.h;
-  if (task.block > 1)
+  if (task.block > 1 && task.to.dtype == fastalex::kQuantized)
+    import_quantized_blocks(task, image, row);
+  else if (task.block > 1)
     import_blocks(task, image, row);
   else
     import_row(task, image, row);

@@ -10,6 +10,7 @@
 #include "cpu/kernels/norm.h"
 #include "cpu/kernels/pool.h"
 #include "cpu/kernels/winograd.h"
+#include "cpu/kernels/winograd_integer.h"
 #include "fastalex.h"
 
 #define FASTALEX_TEXT_(x) #x
@@ -18,9 +19,11 @@
 #define FASTALEX_PASTE(x) FASTALEX_PASTE_(x)
 
 #if defined(FASTALEX_USE_VNNI)
-#define FASTALEX_HAS_VNNI 1
+#define FASTALEX_BYTE_PLANES fastalex::kMaxBytePlanes
+#elif defined(FASTALEX_USE_BYTES)
+#define FASTALEX_BYTE_PLANES 1
 #else
-#define FASTALEX_HAS_VNNI 0
+#define FASTALEX_BYTE_PLANES 0
 #endif
 #if defined(FASTALEX_USE_BF16)
 #define FASTALEX_HAS_BF16 1
@@ -34,7 +37,7 @@ extern "C" const fastalex::CpuKernels FASTALEX_PASTE(FASTALEX_ISA) = {
     kLanes,
     kRows,
     sizeof(Quantized),
-    FASTALEX_HAS_VNNI,
+    FASTALEX_BYTE_PLANES,
     FASTALEX_HAS_BF16,
     {winograd_form<Winograd4x3>(), winograd_form<Winograd3x5>()},
     import_image,

@@ -57,17 +57,22 @@ struct ConvArgs {
   int32_t activation;
 };
 
-// Winograd's algorithm (winograd.h), fp32 only, of stride 1: a strip of a chunk's tiles. `in` begins at the padded
-// input's top left and has every value that a tile reads, past the bottom and right too.
+// Winograd's algorithm of stride 1, in fp32 (winograd.h) or in integers (winograd_integer.h): a strip of a chunk's
+// tiles. `in` begins at the padded input's top left and has every value that a tile reads, past the bottom and right
+// too.
 struct WinogradArgs {
   Activations in, out;
-  int32_t form;            // index into CpuKernels::winograd
+  int32_t form;            // index into CpuKernels::winograd, or kIntegerForm
   int32_t tiles, tiles_x;  // of an image; of a row of an image
   int32_t first_tile, strip_tiles;
-  float* transformed;    // [position][group][tile of the strip][pitch]
-  int32_t pitch;         // of a group's channels, a multiple of the vectors' length
-  const float* weights;  // [group][panel index][position][channel of the group][panel]
-  const float* bias;     // [group][panel index][panel]
+  void* transformed;    // [position][group][tile of the strip][pitch]
+  int32_t pitch;        // of a group's channels, a multiple of the vectors' length
+  const void* weights;  // [group][panel index][position][channel of the group][panel]
+  const float* bias;    // [group][panel index][panel]
+  // kIntegerForm: both are of 16 bits. They have [piece][pitch] channels at a position, where all pieces meet but the
+  // last rows and columns of them at the last position if partial_pieces is 1; weights lie in units of two channels.
+  int32_t pieces, partial_pieces;  // along an edge of the kernel
+  const float* scale;              // [group][panel index][panel]
   int32_t groups, in_per_group, out_per_group, panels_per_group;
   float* scratch;          // [worker][scratch_floats]
   int64_t scratch_floats;  // positions * block_tiles * panel
@@ -122,7 +127,9 @@ struct FcArgs {
   const uint8_t* listed;  // [n][byte_planes][listed_plane]: the byte planes in the order of `active`, 0 for padding
   int64_t listed_plane;
   int32_t* totals;  // kFcByteRows: [n][byte_planes][out_stride], the sums so far
-  char* scratch;    // [worker][kBytePartRows][kBytePanel], for more than one image
+  // [worker][2 kBytePartRows (kBytePanel + n)], for more than one image: a panel's weights and the inputs in 16 bits.
+  char* scratch;
+  int64_t scratch_bytes;
   // [panel index][panel] for int8; [panel index][group][panel] for int4, a sixteenth for the second half of the panels
   // of kFcNibbles
   const float* scale;
@@ -168,6 +175,7 @@ struct ActivationArgs {
 // A unit is a row of one image. A network's input becomes [h][w][c] of `to`. If `block` > 1, its pixels are first
 // turned into channels: channel c block^2 + dy block + dx of (y, x) is channel c of (y block + dy - pad, x block + dx -
 // pad), so that a convolution of stride `block` becomes one of stride 1.
+enum { kMostBlock = 8 };  // for quantized values
 struct ImportArgs {
   const float* from;  // [image][channels][h][w]
   int32_t channels, h, w;
@@ -206,6 +214,8 @@ struct WinogradForm {
   const float* at;      // [out][in]
 };
 enum { kWinogradForms = 2 };
+// Winograd's algorithm in integers, where quantized values have 16 bits; edges of a tile's outputs and inputs.
+enum { kIntegerForm = kWinogradForms, kIntegerOut = 4, kIntegerIn = 6 };
 
 typedef void (*UnitFn)(const void* task, int unit, int worker);
 
@@ -215,7 +225,7 @@ struct CpuKernels {
   int32_t lanes;            // floats of a vector
   int32_t rows;             // output positions a tile computes at once
   int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
-  int32_t byte_planes;      // the forms of byte planes are there
+  int32_t byte_planes;      // most that the forms of byte planes take
   int32_t bf16;             // bf16 products are as fast as two of fp32
   WinogradForm winograd[kWinogradForms];
   UnitFn import_image;
@@ -240,10 +250,12 @@ struct CpuKernels {
 extern "C" {
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v2;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v3;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v3vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4bf16;
-extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;  // for tests: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;    // for tests: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v3twin;  // for tests: v3vnni on a v3 processor
 extern const fastalex::CpuKernels fastalex_cpu_kernels_neon;
 }
 

@@ -41,8 +41,8 @@ inline void pool_row(const fastalex::PoolArgs& task, int image, int row, const R
   }
 }
 
-typedef Quantized ManyQuantized __attribute__((vector_size(64)));
-enum { kManyQuantized = 64 / sizeof(Quantized) };
+typedef Quantized ManyQuantized __attribute__((vector_size(kLanes * 4)));
+enum { kManyQuantized = sizeof(ManyQuantized) / sizeof(Quantized) };
 
 // Pools a row of the output where input and output have the same quantization.
 void pool_quantized(const fastalex::PoolArgs& task, int image, int row) {

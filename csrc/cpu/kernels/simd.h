@@ -14,14 +14,24 @@
 #include <immintrin.h>
 #endif
 
+// Kernels by what they are made of: vectors of 64 bytes, or of 32; products of bf16; products of bytes, which the test
+// level v3twin computes in plain C++ (products.h).
 #if defined(FASTALEX_ISA_v4bf16)
 #define FASTALEX_USE_BF16 1
 #endif
-#if defined(FASTALEX_ISA_v4vnni) || defined(FASTALEX_USE_BF16)
+#if defined(FASTALEX_ISA_v4) || defined(FASTALEX_ISA_v4vnni) || defined(FASTALEX_USE_BF16)
+#define FASTALEX_USE_AVX512 1
+#endif
+#if defined(FASTALEX_ISA_v3) || defined(FASTALEX_ISA_v3vnni) || defined(FASTALEX_ISA_v3twin)
+#define FASTALEX_USE_AVX2 1
+#endif
+#if defined(FASTALEX_ISA_v3vnni) || defined(FASTALEX_ISA_v3twin) || defined(FASTALEX_ISA_v4vnni) || \
+    defined(FASTALEX_USE_BF16)
 #define FASTALEX_USE_VNNI 1
 #endif
-#if defined(FASTALEX_ISA_v4) || defined(FASTALEX_USE_VNNI)
-#define FASTALEX_USE_AVX512 1
+// The fully connected layers of byte planes: of one where their products cost more.
+#if defined(FASTALEX_USE_AVX512) || defined(FASTALEX_USE_AVX2) || defined(FASTALEX_ISA_wide)
+#define FASTALEX_USE_BYTES 1
 #endif
 
 namespace {
@@ -31,7 +41,7 @@ namespace {
 // used; more rows run out of address registers.
 #if defined(FASTALEX_ISA_v2)
 enum { kLanes = 4, kRows = 6 };
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
 enum { kLanes = 8, kRows = 6 };
 #elif defined(FASTALEX_USE_AVX512) || defined(FASTALEX_ISA_wide)
 enum { kLanes = 16, kRows = 14 };
@@ -59,6 +69,11 @@ typedef IntVec LooseIntVec __attribute__((aligned(4), may_alias));
 inline Vec load(const float* p) { return *reinterpret_cast<const LooseVec*>(p); }
 inline void store(float* p, Vec v) { *reinterpret_cast<LooseVec*>(p) = v; }
 inline IntVec load_units(const void* p) { return *static_cast<const LooseIntVec*>(p); }
+// a + b modulo 2^32: sums of products that are right in the end may pass beyond (winograd_integer.h).
+typedef uint32_t Modular __attribute__((vector_size(kLanes * 4)));
+inline IntVec modular_sum(IntVec a, IntVec b) {
+  return reinterpret_cast<IntVec>(reinterpret_cast<Modular>(a) + reinterpret_cast<Modular>(b));
+}
 inline Vec as_floats(IntVec v) { return reinterpret_cast<Vec>(v); }
 inline IntVec as_bits(Vec v) { return reinterpret_cast<IntVec>(v); }
 
@@ -101,10 +116,11 @@ inline void store_shorts(int16_t* p, IntVec v) {
 }
 // sum + the products of a unit's 16-bit quantized values, added in pairs.
 inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
-  return sum + reinterpret_cast<IntVec>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(w)));
+  return modular_sum(
+      sum, reinterpret_cast<IntVec>(_mm_madd_epi16(reinterpret_cast<__m128i>(a), reinterpret_cast<__m128i>(w))));
 }
 
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
 
 inline Vec splat(float x) { return _mm256_set1_ps(x); }
 inline IntVec splat_unit(int32_t x) { return reinterpret_cast<IntVec>(_mm256_set1_epi32(x)); }
@@ -129,7 +145,8 @@ inline void store_bytes(uint8_t* p, IntVec v) {
   _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(words, words));
 }
 inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
-  return sum + reinterpret_cast<IntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w)));
+  return modular_sum(
+      sum, reinterpret_cast<IntVec>(_mm256_madd_epi16(reinterpret_cast<__m256i>(a), reinterpret_cast<__m256i>(w))));
 }
 
 #elif defined(FASTALEX_USE_AVX512)
@@ -160,7 +177,8 @@ inline void store_triples(uint8_t* p, IntVec v, int count) {
   _mm512_mask_storeu_epi8(p, (1ull << 3 * count) - 1, _mm512_permutexvar_epi32(quarters, close));
 }
 inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
-  return sum + reinterpret_cast<IntVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w)));
+  return modular_sum(
+      sum, reinterpret_cast<IntVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w))));
 }
 
 #elif defined(FASTALEX_ISA_wide)
@@ -217,7 +235,7 @@ inline void store_bytes(uint8_t* p, IntVec v) {
 }
 inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
   const Halves<__m256i> as = split<__m256i>(a), ws = split<__m256i>(w);
-  return sum + join<IntVec>(_mm256_madd_epi16(as.low, ws.low), _mm256_madd_epi16(as.high, ws.high));
+  return modular_sum(sum, join<IntVec>(_mm256_madd_epi16(as.low, ws.low), _mm256_madd_epi16(as.high, ws.high)));
 }
 
 #else  // neon
@@ -241,7 +259,7 @@ inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
   const int16x8_t as = (int16x8_t)a, ws = (int16x8_t)w;
   const int32x4_t low = vmull_s16(vget_low_s16(as), vget_low_s16(ws));
   const int32x4_t high = vmull_s16(vget_high_s16(as), vget_high_s16(ws));
-  return sum + (IntVec)vpaddq_s32(low, high);
+  return modular_sum(sum, (IntVec)vpaddq_s32(low, high));
 }
 
 #endif
@@ -269,7 +287,7 @@ inline Vec larger(Vec candidate, Vec best) {
   const __mmask16 nan = _mm512_cmp_ps_mask(best, best, _CMP_UNORD_Q);
   return _mm512_mask_mov_ps(_mm512_max_ps(best, candidate), nan, best);
 }
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
 inline Vec relu(Vec v) { return _mm256_max_ps(_mm256_setzero_ps(), v); }
 inline Vec larger(Vec candidate, Vec best) {
   return _mm256_blendv_ps(_mm256_max_ps(best, candidate), best, _mm256_cmp_ps(best, best, _CMP_UNORD_Q));
@@ -279,6 +297,18 @@ inline Vec relu(Vec v) { return choose(v < Vec{}, Vec{}, v); }
 inline Vec larger(Vec candidate, Vec best) {
   return choose((candidate > best) | (candidate != candidate), candidate, best);
 }
+#endif
+
+// The larger and the smaller of two values; of a NaN and a limit, the limit.
+#if defined(FASTALEX_USE_AVX512)
+inline Vec at_least(Vec v, Vec limit) { return _mm512_max_ps(v, limit); }
+inline Vec at_most(Vec v, Vec limit) { return _mm512_min_ps(v, limit); }
+#elif defined(FASTALEX_USE_AVX2)
+inline Vec at_least(Vec v, Vec limit) { return _mm256_max_ps(v, limit); }
+inline Vec at_most(Vec v, Vec limit) { return _mm256_min_ps(v, limit); }
+#else
+inline Vec at_least(Vec v, Vec limit) { return choose(v > limit, v, limit); }
+inline Vec at_most(Vec v, Vec limit) { return choose(v < limit, v, limit); }
 #endif
 
 // 1 / t^0.75, which every published network's LRN uses. t = 0 gives infinity, infinity gives 0.

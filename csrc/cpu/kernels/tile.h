@@ -5,48 +5,10 @@
 #define FASTALEX_CPU_KERNELS_TILE_H
 
 #include "cpu/kernels/kernel_table.h"
+#include "cpu/kernels/products.h"
 #include "cpu/kernels/simd.h"
 
 namespace {
-
-template <int DTYPE>
-struct Products;
-
-template <>
-struct Products<fastalex::kFloat32> {
-  typedef Vec Sum;
-  static Sum add(Sum sum, int32_t unit, IntVec w) {
-    float value;
-    memcpy(&value, &unit, sizeof value);
-    return sum + splat(value) * as_floats(w);
-  }
-};
-
-template <>
-struct Products<fastalex::kBfloat16> {
-  typedef Vec Sum;
-  static Sum add(Sum sum, int32_t unit, IntVec w) {
-#if defined(FASTALEX_USE_BF16)
-    return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(splat_unit(unit)), reinterpret_cast<__m512bh>(w));
-#else
-    sum += even_bf16(splat_unit(unit)) * even_bf16(w);
-    return sum + odd_bf16(splat_unit(unit)) * odd_bf16(w);
-#endif
-  }
-};
-
-template <>
-struct Products<fastalex::kQuantized> {
-  typedef IntVec Sum;
-  static Sum add(Sum sum, int32_t unit, IntVec w) {
-#if defined(FASTALEX_USE_VNNI)
-    return reinterpret_cast<IntVec>(_mm512_dpbusd_epi32(
-        reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(splat_unit(unit)), reinterpret_cast<__m512i>(w)));
-#else
-    return add_pairs(sum, splat_unit(unit), w);
-#endif
-  }
-};
 
 // to[i][j] = the sum above; in[i]: the window's start. offsets: bytes from there to each unit; null: the units are
 // contiguous. The accumulators stay in registers over a part (kPartUnits), whose sums are then added to `to`; sums of

@@ -19,8 +19,7 @@ inline const float* floats_at(const fastalex::Activations& a, int64_t place) {
 // Quantizes each value; a NaN becomes the smallest quantized value.
 inline IntVec quantize_values(const fastalex::Activations& a, Vec v) {
   v *= splat(a.inverse);
-  v = choose(v > splat(a.low), v, splat(a.low));
-  v = choose(v < splat(a.high), v, splat(a.high));
+  v = at_most(at_least(v, splat(a.low)), splat(a.high));
   return to_nearest(v) + splat_unit(a.zero);
 }
 

@@ -90,7 +90,8 @@ void winograd_input_of(const fastalex::WinogradArgs& task, int tile) {
   const float* image = floats_at(task.in, place_of(task.in, at.image, at.y, at.x));
   const int64_t position = static_cast<int64_t>(task.groups) * task.strip_tiles * task.pitch;
   for (int group = 0; group < task.groups; ++group) {
-    float* v = task.transformed + (static_cast<int64_t>(group) * task.strip_tiles + tile) * task.pitch;
+    float* v =
+        static_cast<float*>(task.transformed) + (static_cast<int64_t>(group) * task.strip_tiles + tile) * task.pitch;
     for (int c = 0; c < task.in_per_group; c += kLanes)
       transform_input<F>(image + group * task.in_per_group + c, task.in.c, task.in.row, v + c, position);
   }
@@ -138,12 +139,12 @@ void winograd_output_of(const fastalex::WinogradArgs& task, int unit, int worker
   const int first = unit / panels * task.block_tiles, rest = task.strip_tiles - first;
   const int count = rest < task.block_tiles ? rest : task.block_tiles;
   const int64_t matrix = static_cast<int64_t>(task.in_per_group) * kPanel;
-  const float* weights = task.weights + static_cast<int64_t>(index) * kPositions * matrix;
+  const float* weights = static_cast<const float*>(task.weights) + static_cast<int64_t>(index) * kPositions * matrix;
   float* scratch = task.scratch + worker * task.scratch_floats;
   const int64_t position = static_cast<int64_t>(task.block_tiles) * kPanel;
   for (int p = 0; p < kPositions; ++p) {
-    const float* tiles =
-        task.transformed + ((static_cast<int64_t>(p) * task.groups + group) * task.strip_tiles + first) * task.pitch;
+    const float* tiles = static_cast<const float*>(task.transformed) +
+                         ((static_cast<int64_t>(p) * task.groups + group) * task.strip_tiles + first) * task.pitch;
     winograd_products(task, tiles, count, weights + p * matrix, scratch + p * position);
   }
   const int local = index % task.panels_per_group * kPanel, width = task.out_per_group - local;
@@ -154,25 +155,6 @@ void winograd_output_of(const fastalex::WinogradArgs& task, int unit, int worker
                           load(task.bias + static_cast<int64_t>(index) * kPanel + j), at,
                           group * task.out_per_group + local + j, width - j);
   }
-}
-
-// Indices of CpuKernels::winograd.
-enum { kForm4x3 = 0, kForm3x5 = 1 };
-
-void winograd_input(const void* erased, int tile, int) {
-  const fastalex::WinogradArgs& task = *static_cast<const fastalex::WinogradArgs*>(erased);
-  if (task.form == kForm4x3)
-    winograd_input_of<Winograd4x3>(task, tile);
-  else
-    winograd_input_of<Winograd3x5>(task, tile);
-}
-
-void winograd_output(const void* erased, int unit, int worker) {
-  const fastalex::WinogradArgs& task = *static_cast<const fastalex::WinogradArgs*>(erased);
-  if (task.form == kForm4x3)
-    winograd_output_of<Winograd4x3>(task, unit, worker);
-  else
-    winograd_output_of<Winograd3x5>(task, unit, worker);
 }
 
 }  // namespace
