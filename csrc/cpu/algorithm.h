@@ -27,6 +27,9 @@ ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, con
 // Bytes of a value of `dtype`.
 int value_bytes(int dtype, const CpuKernels& kernels);
 
+// Most units of a step of a direct convolution of `dtype`.
+int most_step_units(int dtype, const CpuKernels& kernels);
+
 struct FcChoice {
   int form;         // FcForm
   int byte_planes;  // of the input; 0: it stays in floating point

@@ -31,6 +31,13 @@ int outputs_of_panel(int form, int panel) {
 // Inputs whose weights are in a row.
 int products_of(int form) { return form == kFcBytePlanes4 ? 8 : form == kFcBytePlanes ? 4 : form == kFcBf16 ? 2 : 1; }
 
+// Rows of weights. Those that steps of tiles take are whole steps.
+int rows_of(int form, int inputs, int step_units) {
+  const int products = products_of(form), rows = (inputs + products - 1) / products;
+  const int step = form == kFcBytePlanes || form == kFcBf16 ? step_units : 1;
+  return (rows + step - 1) / step * step;
+}
+
 // Bytes of a panel's part of a row of weights.
 int panel_bytes_of(int form, int storage, int panel) {
   if (form == kFcNibbles || form == kFcByteRows4) return panel / 2;
@@ -58,7 +65,7 @@ FcLayer::FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fas
       input_scale(step.input_scale),
       k(step.in_c * step.in_h * step.in_w),
       products(products_of(choice.form)),
-      rows((k + products - 1) / products),
+      rows(rows_of(choice.form, k, kernels.step_units)),
       panel_bytes(panel_bytes_of(choice.form, storage, panels.panel)),
       strip_panels(strip_panels_of(choice.form, panel_bytes, panels.count(), options.threads)),
       in_c(step.in_c),

@@ -9,6 +9,9 @@
 
 namespace fastalex {
 
+// `bytes`, rounded up to an odd number of cache lines.
+inline size_t odd_lines(size_t bytes) { return ((bytes + 63) / 64 | 1) * 64; }
+
 class FcLayer final : public PackedLayer {
  public:
   // weight: fp32 [K, C H W], or quantized (fastalex.h).
@@ -18,9 +21,9 @@ class FcLayer final : public PackedLayer {
   // The quantized values and scales, as in fastalex_param. storage is int8 or int4.
   void unpack_quantized(unsigned char* values, char* scales) const;
   size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
-  // Bytes of a prepared row of the input, FcArgs::plane, in whole cache lines: two a value of bf16, one of a byte
-  // plane.
-  size_t plane() const { return (static_cast<size_t>(rows) * products * (choice.byte_planes ? 1 : 2) + 63) / 64 * 64; }
+  // Bytes of a prepared row of the input, FcArgs::plane: two a value of bf16, one of a byte plane. It is an odd number
+  // of cache lines: the same columns of rows 4 KiB apart would map to the same few sets of the L1.
+  size_t plane() const { return odd_lines(static_cast<size_t>(rows) * products * (choice.byte_planes ? 1 : 2)); }
   bool byte_rows() const;  // kFcByteRows or kFcByteRows4
   int strips() const { return (panels.count() + strip_panels - 1) / strip_panels; }
 

@@ -41,14 +41,23 @@ std::vector<int> run_lengths(const fastalex_step& step) {
   return std::vector<int>(step.kernel * step.kernel, channels);
 }
 
-std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in) {
+RunSteps::RunSteps(int units_, int most)
+    : units(units_), count((units_ + most - 1) / most), length((units_ + count - 1) / count) {}
+
+int RunSteps::place(int unit) const {
+  const int step = unit / length;
+  return step * length + unit - first(step);
+}
+
+std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in, int most) {
   std::vector<int32_t> offsets;
   const std::vector<int> lengths = run_lengths(step);
   for (size_t i = 0; i < lengths.size(); ++i) {
     const int index = static_cast<int>(i);
     const int r = step.groups == 1 ? index : index / step.kernel, s = step.groups == 1 ? 0 : index % step.kernel;
     const int32_t first = (r * in.padded_w + s) * in.c * in.bytes;
-    for (int unit = 0; unit < units_of(lengths[i], in.bytes); ++unit) offsets.push_back(first + 4 * unit);
+    const RunSteps steps(units_of(lengths[i], in.bytes), most);
+    for (int j = 0; j < steps.count; ++j) offsets.push_back(first + 4 * steps.first(j));
   }
   return offsets;
 }

@@ -46,11 +46,23 @@ struct Tensor {
 // A dense float32 tensor without a border.
 Tensor plain_tensor(int c, int h, int w);
 
-// The window of a convolution, unit by unit: bytes from its start (ConvArgs::offsets).
-std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in);
+// How the units of a run of a window are divided into steps of at most `most` units (kernels/kernel_table.h).
+struct RunSteps {
+  RunSteps(int units, int most);
+  // The first unit of a step.
+  int first(int step) const { return step + 1 < count ? step * length : units - length; }
+  // Units of weights, and the place of one of the run's units among them.
+  int packed() const { return count * length; }
+  int place(int unit) const;
 
-// Lengths, in values, of the contiguous runs of a window in the input, in the order r, s, c. The last unit of each may
-// be partly empty.
+  int units, count, length;  // of the run; steps; units of a step
+};
+
+// The window of a convolution in steps of at most `most` units: bytes from its start (ConvArgs::offsets).
+std::vector<int32_t> window_offsets(const fastalex_step& step, const Tensor& in, int most);
+
+// Lengths, in values, all alike, of the contiguous runs of a window in the input, in the order r, s, c. The last unit
+// of each may be partly empty.
 std::vector<int> run_lengths(const fastalex_step& step);
 
 // Number of units for `values` values of `bytes` bytes each.

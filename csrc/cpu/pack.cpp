@@ -86,6 +86,7 @@ ConvLayer::ConvLayer(const fastalex_step& step, const CpuKernels& kernels, const
       choice(choice_),
       in_negative(step.signed_input != 0),
       units(0),
+      step_units(1),
       channels_(step.in_c / step.groups),
       kernel_(step.kernel),
       bytes_(4) {
@@ -132,7 +133,9 @@ void ConvLayer::prepare_direct(const fastalex_step& step, const CpuKernels& kern
   bytes_ = value_bytes(choice.dtype, kernels);
   lengths_ = run_lengths(step);
   source_ = run_order(step);
-  for (int length : lengths_) units += units_of(length, bytes_);
+  const RunSteps steps(units_of(lengths_[0], bytes_), most_step_units(choice.dtype, kernels));
+  step_units = steps.length;
+  units = static_cast<int>(lengths_.size()) * steps.packed();
 }
 
 size_t ConvLayer::bytes() const {
@@ -145,9 +148,11 @@ void ConvLayer::for_each_value(int index, int lane, const Body& body) const {
   const size_t pitch = static_cast<size_t>(panels.panel) * 4;
   const int in_unit = 4 / bytes_;
   size_t value = 0;
+  const RunSteps steps(units_of(lengths_[0], bytes_), step_units);
   for (int length : lengths_) {
-    for (int i = 0; i < length; ++i) body(source_[value++], first + i / in_unit * pitch + i % in_unit * bytes_);
-    first += units_of(length, bytes_) * pitch;
+    for (int i = 0; i < length; ++i)
+      body(source_[value++], first + steps.place(i / in_unit) * pitch + i % in_unit * bytes_);
+    first += steps.packed() * pitch;
   }
 }
 

@@ -55,6 +55,7 @@ class ConvLayer final : public PackedLayer {
   ConvChoice choice;
   bool in_negative;  // the input can be below 0
   int units;         // direct: of one output
+  int step_units;    // direct: of a step
   Buffer offset;     // kQuantized: ConvArgs::offset
 
  private:

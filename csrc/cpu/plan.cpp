@@ -166,12 +166,13 @@ NetworkContext::NetworkContext(const Network& network) {
   scratch = Buffer(network.scratch_bytes * network.model->threads);
   if (!network.has_fc_part()) return;
   for (Buffer& buffer : features) buffer = Buffer((network.features_pitch * n + kSlack) * sizeof(float));
-  prepared = Buffer(network.prepared_bytes * n);
+  // Tiles read a step at a time, past the end of what is listed.
+  prepared = Buffer(network.prepared_bytes * n + 4 * kStepUnits);
   row_scales = Buffer(n * sizeof(float));
   row_zeros = Buffer(n * sizeof(int32_t));
   active = Buffer(network.list_entries * sizeof(int32_t));
   used = Buffer(network.used_rows);
-  listed = Buffer(network.listed_bytes * n);
+  listed = Buffer(network.listed_bytes * n + 4 * kStepUnits);
   if (network.totals && n > 1) interleaved = Buffer(network.model->threads * network.interleaved_bytes());
   totals = Buffer(network.totals * network.features_pitch * n * sizeof(int32_t));
   plane_sums = Buffer(network.plane_sums * n * sizeof(int32_t));

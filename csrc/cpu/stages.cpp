@@ -53,7 +53,7 @@ class DirectConv final : public Stage {
   DirectConv(const StageContext& parts, size_t index, const ConvLayer& layer)
       : ends_(parts, index, index), kernel_(parts.kernels->conv[layer.choice.dtype]), task_() {
     const fastalex_step& step = parts.steps[index];
-    offsets_ = window_offsets(step, parts.tensors[index]);
+    offsets_ = window_offsets(step, parts.tensors[index], layer.step_units);
     task_.stride = step.stride;
     task_.weights = layer.weights.as<void>();
     task_.bias = layer.bias.as();
@@ -61,6 +61,7 @@ class DirectConv final : public Stage {
     task_.offset = layer.offset.as<int32_t>();
     task_.groups = step.groups;
     task_.units = layer.units;
+    task_.step_units = layer.step_units;
     task_.in_per_group = step.in_c / step.groups;
     task_.out_per_group = layer.panels.out_per_group;
     task_.panels_per_group = layer.panels.per_group;

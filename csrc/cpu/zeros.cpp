@@ -78,7 +78,7 @@ size_t list_entries(const FcLayer& layer) {
 
 // A value more is written than is kept.
 size_t listed_plane(const FcLayer& layer) {
-  return (static_cast<size_t>(layer.rows) + static_cast<size_t>(parts_of(layer)) * kListedRows + 1 + 63) / 64 * 64;
+  return odd_lines(static_cast<size_t>(layer.rows) + static_cast<size_t>(parts_of(layer)) * kListedRows + 1);
 }
 
 void list_active(const FcLayer& layer, NetworkContext* context, FcArgs* task) {

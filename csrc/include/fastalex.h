@@ -301,9 +301,9 @@ FASTALEX_API int fastalex_load_backend(const char* path);
  * cgroup's CPU quota, rounded up, and by FASTALEX_NUM_THREADS, or where that is not set by OMP_NUM_THREADS. */
 FASTALEX_API int fastalex_default_threads(int32_t* threads);
 
-/* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels), "v3vnni", "v4vnni" (v3 and v4 with products
- * of bytes), "v4bf16" (and of bf16) or "neon".
- * FASTALEX_CPU_ISA overrides the choice; FASTALEX_UNAVAILABLE if this processor lacks it. */
+/* The instruction set the cpu backend uses: "v2", "v3", "v4" (x86-64 levels), "v3vnni", "v4vnni" (v3 and v4 with
+ * products of bytes), "v4bf16" (and of bf16), "v4amx" (and by tiles) or "neon".
+ * FASTALEX_CPU_ISA overrides the choice; FASTALEX_UNAVAILABLE if this processor lacks it, or the system forbids it. */
 FASTALEX_API int fastalex_cpu_isa(const char** isa);
 
 #ifdef __cplusplus

@@ -84,13 +84,18 @@ struct TilePlace {
   KernelRows rows;
 };
 
+// The first byte of the window of a run's first output; `bytes`: of a value.
+inline const char* window_at(const fastalex::ConvArgs& task, const PanelWork& panel, const TilePlace& at, int bytes) {
+  return static_cast<const char*>(task.in.data) +
+         (place_of(task.in, at.image, at.y * task.stride, at.x * task.stride) + panel.group * task.in_per_group) *
+             bytes;
+}
+
 template <int DTYPE, int ROWS>
 void conv_tile(const fastalex::ConvArgs& task, const PanelWork& panel, const TilePlace& at) {
   const int64_t column = static_cast<int64_t>(task.stride) * task.in.c * bytes_of(DTYPE);
   const char* in[ROWS];
-  in[0] = static_cast<const char*>(task.in.data) +
-          (place_of(task.in, at.image, at.y * task.stride, at.x * task.stride) + panel.group * task.in_per_group) *
-              bytes_of(DTYPE);
+  in[0] = window_at(task, panel, at, bytes_of(DTYPE));
   for (int i = 1; i < ROWS; ++i) in[i] = in[i - 1] + column;
   const int per_row = task.units / task.kernel, first = at.rows.first * per_row;
   typename Products<DTYPE>::Sum sums[ROWS * kVectors];
@@ -99,17 +104,29 @@ void conv_tile(const fastalex::ConvArgs& task, const PanelWork& panel, const Til
   store_results(task, panel, sums, ROWS, place_of(task.out, at.image, at.y, at.x) + panel.channel);
 }
 
+// A unit of work: rows [begin, end) of a panel of an image.
+struct ConvUnit {
+  PanelWork panel;
+  int image, begin, end;
+};
+inline ConvUnit conv_unit(const fastalex::ConvArgs& task, int unit) {
+  const int panels = task.groups * task.panels_per_group;
+  ConvUnit work;
+  work.panel = panel_work(task, unit / task.units_per_panel % panels);
+  work.image = unit / task.units_per_panel / panels;
+  work.begin = unit % task.units_per_panel * task.rows_per_unit;
+  work.end = work.begin + task.rows_per_unit < task.out.h ? work.begin + task.rows_per_unit : task.out.h;
+  return work;
+}
+
 template <int DTYPE>
 void conv(const void* erased, int unit, int) {
   const fastalex::ConvArgs& task = *static_cast<const fastalex::ConvArgs*>(erased);
-  const int panels = task.groups * task.panels_per_group, stretch = unit % task.units_per_panel;
-  const int index = unit / task.units_per_panel % panels, image = unit / task.units_per_panel / panels;
-  const PanelWork panel = panel_work(task, index);
-  const int begin = stretch * task.rows_per_unit, end = begin + task.rows_per_unit;
-  for (int y = begin; y < end && y < task.out.h; ++y) {
+  const ConvUnit work = conv_unit(task, unit);
+  for (int y = work.begin; y < work.end; ++y) {
     const KernelRows rows = kernel_rows(task, y);
     for_row_tiles(task.out.w, [&](auto count, int x) {
-      conv_tile<DTYPE, decltype(count)::kCount>(task, panel, TilePlace{image, y, x, rows});
+      conv_tile<DTYPE, decltype(count)::kCount>(task, work.panel, TilePlace{work.image, y, x, rows});
     });
   }
 }

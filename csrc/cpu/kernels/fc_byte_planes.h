@@ -4,6 +4,7 @@
 #define FASTALEX_CPU_KERNELS_FC_BYTE_PLANES_H
 
 #include "cpu/kernels/fc_prepare.h"
+#include "cpu/kernels/fc_tiles.h"
 #include "cpu/kernels/products.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
@@ -54,6 +55,13 @@ inline void store_row(const fastalex::FcArgs& task, int64_t lane, int row, Vec v
         activate(value * splat(task.row_scale[row]) + load(task.bias + lane), task.activation));
 }
 
+// Scales and stores the whole sums of int8 of a row and vector.
+template <int PLANES>
+inline void store_int8(const fastalex::FcArgs& task, int64_t lane, int row, IntVec (&sum)[PLANES]) {
+  sum[PLANES - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row]);
+  store_row(task, lane, row, joined_planes(sum) * load(task.scale + lane));
+}
+
 template <int PLANES, int ROWS>
 void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
   IntVec sum[ROWS][kVectors][PLANES] = {};
@@ -67,12 +75,22 @@ void int8_rows(const fastalex::FcArgs& task, int panel, int row) {
     add_units<PLANES, ROWS>(in, u, weight, sum);
   }
   for (int i = 0; i < ROWS; ++i)
-    for (int j = 0; j < kVectors; ++j) {
-      const int64_t lane = static_cast<int64_t>(panel) * kPanel + j * kLanes;
-      sum[i][j][PLANES - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row + i]);
-      store_row(task, lane, row + i, joined_planes(sum[i][j]) * load(task.scale + lane));
-    }
+    for (int j = 0; j < kVectors; ++j)
+      store_int8(task, static_cast<int64_t>(panel) * kPanel + j * kLanes, row + i, sum[i][j]);
 }
+
+#if defined(FASTALEX_USE_TILES)
+template <int PLANES>
+void plane_tiles(const fastalex::FcArgs& task, int panel) {
+  const TileAt weights = {
+      static_cast<const char*>(task.weights) + static_cast<int64_t>(panel) * task.rows * task.panel_bytes,
+      task.panel_bytes};
+  Tiles tiles;
+  byte_tiles<PLANES>(task.n, task.prepared, task.plane, weights, task.rows, &tiles, [&](int image, int j, auto& sum) {
+    store_int8(task, static_cast<int64_t>(panel) * kPanel + j * kLanes, image, sum);
+  });
+}
+#endif
 
 // sum_k (nibble - 8) (plane - zero) = sum nibble plane - 8 sum plane - zero (sum nibble - 8 count). The last term needs
 // products with ones, and is there only where a row has a zero (SHIFTED).
@@ -153,6 +171,12 @@ template <int PLANES>
 void plane_panel(const fastalex::FcArgs& task, int panel) {
   enum { kTile = PlaneRows<PLANES>::kCount };
   int row = 0;
+#if defined(FASTALEX_USE_TILES)
+  if (task.form == fastalex::kFcBytePlanes && bytes_by_tiles(task)) {
+    plane_tiles<PLANES>(task, panel);
+    row = task.n;
+  }
+#endif
   for (; row + kTile <= task.n; row += kTile) plane_rows<PLANES, kTile>(task, panel, row);
   for (; row < task.n; ++row) plane_rows<PLANES, 1>(task, panel, row);
   for (row = 0; row < task.n; ++row)

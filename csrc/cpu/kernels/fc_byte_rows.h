@@ -6,6 +6,7 @@
 #include "cpu/kernels/fc_byte_planes.h"
 #include "cpu/kernels/fc_prepare.h"
 #include "cpu/kernels/fc_strip.h"
+#include "cpu/kernels/fc_tiles.h"
 #include "cpu/kernels/products.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
@@ -69,9 +70,7 @@ inline void join_int8(const fastalex::FcArgs& task, const BytePart& part, int64_
     if (!part.first) sum[d] += load_units(total);
     if (!part.last) memcpy(total, &sum[d], sizeof sum[d]);
   }
-  if (!part.last) return;
-  sum[PLANES - 1] -= load_units(task.sums + lane) * splat_unit(task.row_zero[row]);
-  store_row(task, lane, row, joined_planes(sum) * load(task.scale + lane));
+  if (part.last) store_int8(task, lane, row, sum);
 }
 
 // int4: scales a group's sums, adds them to those of the groups before, and finishes after the last one.
@@ -297,6 +296,27 @@ void byte_tile(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
   for (int v = 0; v < kByteVectors; ++v) int4_tile<PLANES, ROWS>(task, panel, part, units, row, v, fetch);
 }
 
+#if defined(FASTALEX_USE_TILES)
+// The interleaved units of a part times all rows of the batch, by tiles. Steps are filled up with units of zeros: what
+// the planes hold there counts for nothing.
+template <int PLANES>
+void int8_tiles(const fastalex::FcArgs& task, const BytePanel& panel, const BytePart& part, IntVec* units,
+                ByteFetch* fetch) {
+  const int count = (part.end - part.begin) / 4, whole = (count + kTileUnits - 1) / kTileUnits * kTileUnits;
+  memset(units + count * kByteVectors, 0, (whole - count) * kByteVectors * sizeof(IntVec));
+  const uint8_t* planes = task.listed + part.begin;
+  const int results = task.n * kByteVectors, share = (part.end - part.begin + results - 1) / results;
+  Tiles tiles;
+  for (int first = 0; first < kByteVectors; first += kVectors) {
+    const TileAt weights = {units + first, kBytes * 4};
+    byte_tiles<PLANES>(task.n, planes, task.listed_plane, weights, whole, &tiles, [&](int image, int j, auto& sum) {
+      for (int line = 0; line < share; ++line) fetch->line();
+      join_int8<PLANES>(task, part, static_cast<int64_t>(panel.index) * kBytes + (first + j) * kLanes, image, sum);
+    });
+  }
+}
+#endif
+
 template <int PLANES>
 void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const BytePanel& next, const BytePart& part,
                IntVec* units) {
@@ -308,6 +328,10 @@ void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
     memcpy(units + (a - part.begin) / 4 * kByteVectors, quad, sizeof quad);
   }
   ByteFetch fetch = {next.weights, next.pitch, task.active + part.begin, task.active + part.end};
+#if defined(FASTALEX_USE_TILES)
+  if (task.form == fastalex::kFcByteRows && bytes_by_tiles(task))
+    return int8_tiles<PLANES>(task, panel, part, units, &fetch);
+#endif
   enum { kTile = PlaneRows<PLANES>::kCount };
   int row = 0;
   for (; row + kTile <= task.n; row += kTile) byte_tile<PLANES, kTile>(task, panel, part, units, row, &fetch);

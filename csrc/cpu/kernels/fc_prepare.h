@@ -110,7 +110,7 @@ void fc_prepare(const void* erased, int row, int) {
   to.data = task.prepared + row * task.plane;
   to.dtype = fastalex::kBfloat16;
   for (int k = 0; k < task.k; k += kLanes) store_values(to, k, load(in + k), task.k - k);
-  if (task.k % 2) static_cast<uint16_t*>(to.data)[task.k] = 0;
+  memset(static_cast<uint16_t*>(to.data) + task.k, 0, task.plane - 2 * static_cast<int64_t>(task.k));
 }
 
 }  // namespace

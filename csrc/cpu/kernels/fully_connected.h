@@ -9,6 +9,7 @@
 #include "cpu/kernels/fc_byte_rows.h"
 #include "cpu/kernels/fc_prepare.h"
 #include "cpu/kernels/fc_strip.h"
+#include "cpu/kernels/fc_tiles.h"
 #include "cpu/kernels/tile.h"
 #include "cpu/kernels/values.h"
 #include "fastalex.h"
@@ -312,6 +313,91 @@ void fc_strip(const fastalex::FcArgs& task, const FcStrip& strip) {
 }
 
 // bf16 times bf16: a row of weights has those of two inputs.
+#if defined(FASTALEX_USE_TILES)
+
+// By tiles (tile_steps.h) for a batch of any size: one that was computed by vectors would have other bits. Steps are of
+// rows that lie together, wherever rows are skipped, since the order of the additions depends on them.
+class Bf16Panel {
+ public:
+  Bf16Panel(const fastalex::FcArgs& task, const FcStrip& strip) : task_(task), strip_(strip) {}
+
+  void add_part(const FcPart& part, int p) {
+    for_tile_rows(task_.n, 1, [&](auto inputs, const TileRowBlock& block) {
+      tiles_.shape({block.rows, kTileUnits});
+      add_rows<decltype(inputs)::kCount>(part, p, block);
+    });
+  }
+
+ private:
+  enum { kPanelRow = kPanel * 4 };
+
+  float* out(int p, int row) const {
+    return task_.out + static_cast<int64_t>(row) * task_.out_stride +
+           static_cast<int64_t>(strip_.first_panel + p) * kPanel;
+  }
+
+  template <int INPUTS>
+  void add_rows(const FcPart& part, int p, const TileRowBlock& block) {
+    const int64_t pitch = static_cast<int64_t>(task_.out_stride) * static_cast<int64_t>(sizeof(float));
+    const char* in = reinterpret_cast<const char*>(task_.prepared);
+    const char* const rows[2] = {in + block.first * task_.plane, in + block.second * task_.plane};
+    void* const sums[2] = {out(p, block.first), out(p, block.second)};
+    if (part.first)
+      tiles_.zero_sums<INPUTS>();
+    else
+      tiles_.load_sums<INPUTS>({sums[0], sums[1]}, pitch);
+    const int end = part.last ? task_.rows : part.begin + fastalex::kPartUnits;
+    int next = 0;
+    for (int row = part.begin; row < end; row += kTileUnits) {
+      const TileAt weights = weights_of(part, p, row, &next);
+      if (!weights.data) continue;
+      const char* const units[2] = {rows[0] + 4 * row, rows[1] + 4 * row};
+      tiles_.add<fastalex::kBfloat16, INPUTS>(units, task_.plane, weights);
+    }
+    tiles_.store_sums<INPUTS>(sums, pitch);
+    if (part.last) finish(p, block);
+  }
+
+  // The weights of a step from `row` on; null: it needs none. Needed rows are copied between those of an earlier step,
+  // which are finite and meet zeros. next: the first of the part's needed rows that belongs to the step.
+  TileAt weights_of(const FcPart& part, int p, int64_t row, int* next) {
+    const char* panel = strip_.weights + p * kPanelRow;
+    const TileAt all = {panel + row * strip_.pitch, strip_.pitch};
+    if (!part.active) return all;
+    const int first = *next;
+    while (*next < part.count && part.active[*next] < row + kTileUnits) ++*next;
+    if (*next - first == kTileUnits) return all;
+    for (int i = first; i < *next; ++i)
+      memcpy(needed_[part.active[i] - row], panel + part.active[i] * strip_.pitch, kPanelRow);
+    return {*next > first ? needed_ : nullptr, kPanelRow};
+  }
+
+  void finish(int p, const TileRowBlock& block) const {
+    const float* bias = task_.bias + static_cast<int64_t>(strip_.first_panel + p) * kPanel;
+    for (int row = block.first; row < block.first + block.count; ++row)
+      for (int j = 0; j < kPanel; j += kLanes)
+        store(out(p, row) + j, activate(load(out(p, row) + j) + load(bias + j), task_.activation));
+  }
+
+  const fastalex::FcArgs& task_;
+  const FcStrip& strip_;
+  Tiles tiles_;
+  char needed_[kTileUnits][kPanelRow] __attribute__((aligned(64))) = {};
+};
+
+void fc_bf16_strip(const fastalex::FcArgs& task, const FcStrip& strip) {
+  Bf16Panel panel(task, strip);
+  for_parts(task, strip, [&](const FcPart& part, const FcPart&, Fetch* fetch) {
+    for (int p = 0; p < strip.panels; ++p) {
+      fetch->rows((fastalex::kPartUnits + strip.panels - 1) / strip.panels);
+      panel.add_part(part, p);
+    }
+    fetch->rest();
+  });
+}
+
+#else
+
 template <int ROWS>
 void fc_bf16_tile(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row,
                   Fetch* fetch) {
@@ -347,6 +433,8 @@ void fc_bf16_strip(const fastalex::FcArgs& task, const FcStrip& strip) {
     fetch->rest();
   });
 }
+
+#endif
 
 void fully_connected(const void* erased, int index, int worker) {
   const fastalex::FcArgs& task = *static_cast<const fastalex::FcArgs*>(erased);

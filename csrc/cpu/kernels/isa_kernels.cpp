@@ -3,6 +3,7 @@
 // object's copy would run this ISA's instructions on an older processor.
 #include "backend/ops.h"
 #include "cpu/kernels/conv.h"
+#include "cpu/kernels/conv_tiles.h"
 #include "cpu/kernels/distance.h"
 #include "cpu/kernels/fully_connected.h"
 #include "cpu/kernels/import.h"
@@ -25,10 +26,17 @@
 #else
 #define FASTALEX_BYTE_PLANES 0
 #endif
-#if defined(FASTALEX_USE_BF16)
+#if defined(FASTALEX_USE_BF16) || defined(FASTALEX_USE_TILES)
 #define FASTALEX_HAS_BF16 1
 #else
 #define FASTALEX_HAS_BF16 0
+#endif
+#if defined(FASTALEX_USE_TILES)
+#define FASTALEX_STEP_UNITS fastalex::kStepUnits
+#define FASTALEX_ROUNDED_CONV conv_tiles
+#else
+#define FASTALEX_STEP_UNITS 1
+#define FASTALEX_ROUNDED_CONV conv
 #endif
 
 extern "C" const fastalex::CpuKernels FASTALEX_PASTE(FASTALEX_ISA) = {
@@ -39,9 +47,10 @@ extern "C" const fastalex::CpuKernels FASTALEX_PASTE(FASTALEX_ISA) = {
     sizeof(Quantized),
     FASTALEX_BYTE_PLANES,
     FASTALEX_HAS_BF16,
+    FASTALEX_STEP_UNITS,
     {winograd_form<Winograd4x3>(), winograd_form<Winograd3x5>()},
     import_image,
-    {conv<fastalex::kFloat32>, conv<fastalex::kBfloat16>, conv<fastalex::kQuantized>},
+    {conv<fastalex::kFloat32>, FASTALEX_ROUNDED_CONV<fastalex::kBfloat16>, FASTALEX_ROUNDED_CONV<fastalex::kQuantized>},
     winograd_input,
     winograd_output,
     fc_prepare,

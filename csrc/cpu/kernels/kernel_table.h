@@ -7,6 +7,10 @@
 // the other. Every buffer has room for kSlack more floats at its end, so that a vector may read past the last channel.
 // Layout of weights: panels of `panel` output channels. Products are computed in units of 4 bytes: one float, two bf16,
 // or quantized values, four or two depending on `quantized_bytes`. A panel is [unit of k][panel][values of a unit].
+// Processors with products of tiles take up to kStepUnits units in a step (CpuKernels::step_units): then the units of a
+// run of a convolution's window are divided into steps of equal length, of which the last one ends with the run. Units
+// that the one before has too are multiplied by zeros there. Rows of fully connected weights of two or four products
+// (kFcBf16, kFcBytePlanes) are filled up with zeros to whole steps.
 // A unit of work computes outputs that no other unit computes, always in the same order: results depend neither on the
 // number of threads nor on an image's place in a batch.
 #ifndef FASTALEX_CPU_KERNELS_KERNEL_TABLE_H
@@ -22,6 +26,9 @@ enum { kSlack = 64 };
 // Units of a partial sum. Rounded products are summed in parts that are then added up: the rounding error grows with
 // the length of a part plus their number instead of their product.
 enum { kPartUnits = 64 };
+
+// Most units of a step of products by tiles.
+enum { kStepUnits = 16 };
 
 // Data type of values in memory.
 enum DType {
@@ -46,12 +53,13 @@ struct ConvArgs {
   Activations in;  // data: top left of the padded input
   Activations out;
   int32_t stride;
-  const void* weights;    // [group][panel index][unit][panel]
+  const void* weights;    // [group][panel index][unit][panel], the units step by step
   const float* bias;      // [group][panel index][panel], zero in the tail
   const float* scale;     // likewise, kQuantized: of a product of quantized values
   const int32_t* offset;  // likewise, kQuantized: minus the input zero's contribution to the sum of products
   int32_t groups, units, in_per_group, out_per_group, panels_per_group;
-  const int32_t* offsets;  // [units]: bytes from the window's start to each unit, kernel row by kernel row
+  int32_t step_units;      // of a step; 1: without tiles
+  const int32_t* offsets;  // [units / step_units]: bytes from the window's start to each step, kernel row by kernel row
   int32_t kernel, pad;     // rows of the window that lie in the border are left out
   int32_t rows_per_unit, units_per_panel;
   int32_t activation;
@@ -227,6 +235,7 @@ struct CpuKernels {
   int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
   int32_t byte_planes;      // most that the forms of byte planes take
   int32_t bf16;             // bf16 products are as fast as two of fp32
+  int32_t step_units;       // most units of a step of int8 or bf16 products; 1: without tiles
   WinogradForm winograd[kWinogradForms];
   UnitFn import_image;
   UnitFn conv[kDTypes];    // unit = (image * panels + panel) * units_per_panel + stretch of rows
@@ -254,8 +263,10 @@ extern const fastalex::CpuKernels fastalex_cpu_kernels_v3vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4vnni;
 extern const fastalex::CpuKernels fastalex_cpu_kernels_v4bf16;
-extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;    // for tests: 16 lanes on a v3 processor
-extern const fastalex::CpuKernels fastalex_cpu_kernels_v3twin;  // for tests: v3vnni on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v4amx;
+extern const fastalex::CpuKernels fastalex_cpu_kernels_wide;     // for tests: 16 lanes on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_v3twin;   // for tests: v3vnni on a v3 processor
+extern const fastalex::CpuKernels fastalex_cpu_kernels_amxtwin;  // for tests: v4amx on a v3 processor
 extern const fastalex::CpuKernels fastalex_cpu_kernels_neon;
 }
 

@@ -14,9 +14,12 @@
 #include <immintrin.h>
 #endif
 
-// Kernels by what they are made of: vectors of 64 bytes, or of 32; products of bf16; products of bytes, which the test
-// level v3twin computes in plain C++ (products.h).
-#if defined(FASTALEX_ISA_v4bf16)
+// Kernels by what they are made of: vectors of 64 bytes, of 32, or pairs of the latter, for tests; products of bf16; of
+// bytes, and of tiles, which the test levels v3twin and amxtwin compute in plain C++ (products.h, tile_steps.h).
+#if defined(FASTALEX_ISA_v4amx) || defined(FASTALEX_ISA_amxtwin)
+#define FASTALEX_USE_TILES 1
+#endif
+#if defined(FASTALEX_ISA_v4bf16) || defined(FASTALEX_ISA_v4amx)
 #define FASTALEX_USE_BF16 1
 #endif
 #if defined(FASTALEX_ISA_v4) || defined(FASTALEX_ISA_v4vnni) || defined(FASTALEX_USE_BF16)
@@ -25,8 +28,11 @@
 #if defined(FASTALEX_ISA_v3) || defined(FASTALEX_ISA_v3vnni) || defined(FASTALEX_ISA_v3twin)
 #define FASTALEX_USE_AVX2 1
 #endif
+#if defined(FASTALEX_ISA_wide) || defined(FASTALEX_ISA_amxtwin)
+#define FASTALEX_USE_WIDE 1
+#endif
 #if defined(FASTALEX_ISA_v3vnni) || defined(FASTALEX_ISA_v3twin) || defined(FASTALEX_ISA_v4vnni) || \
-    defined(FASTALEX_USE_BF16)
+    defined(FASTALEX_USE_BF16) || defined(FASTALEX_USE_TILES)
 #define FASTALEX_USE_VNNI 1
 #endif
 // The fully connected layers of byte planes: of one where their products cost more.
@@ -43,7 +49,7 @@ namespace {
 enum { kLanes = 4, kRows = 6 };
 #elif defined(FASTALEX_USE_AVX2)
 enum { kLanes = 8, kRows = 6 };
-#elif defined(FASTALEX_USE_AVX512) || defined(FASTALEX_ISA_wide)
+#elif defined(FASTALEX_USE_AVX512) || defined(FASTALEX_USE_WIDE)
 enum { kLanes = 16, kRows = 14 };
 #elif defined(FASTALEX_ISA_neon)
 enum { kLanes = 4, kRows = 8 };
@@ -181,7 +187,7 @@ inline IntVec add_pairs(IntVec sum, IntVec a, IntVec w) {
       sum, reinterpret_cast<IntVec>(_mm512_madd_epi16(reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(w))));
 }
 
-#elif defined(FASTALEX_ISA_wide)
+#elif defined(FASTALEX_USE_WIDE)
 
 // v4's shape in v3's instructions, so that its logic can be tested where there is no AVX-512.
 inline Vec splat(float x) { return Vec{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
