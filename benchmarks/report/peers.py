@@ -60,8 +60,9 @@ def limit_lines(record: Mapping[str, Any]) -> List[str]:
 def quick(record: Mapping[str, Any]) -> str:
     """What run.py prints for a quick run: the ratios, and what they rest on."""
     rows = record["rows"]
-    text = f"{machine_line(record)}\n\n{text_table(*targets.table(rows))}\n"
-    lines = [targets.count(rows), *density.lines(record), *limit_lines(record), *targets.start_and_size(record)]
+    text = f"{machine_line(record)}\n\n{text_table(*targets.table(record))}\n"
+    lines = [targets.kind(record), targets.count(record), *density.lines(record), *limit_lines(record)]
+    lines += targets.start_and_size(record)
     lines += [f"note: {note}" for note in peer_tables.notes(rows)]
     return text + "".join(f"{line}\n" for line in lines)
 
@@ -83,8 +84,8 @@ def section(record: Mapping[str, Any], chart: Optional[str] = None) -> str:
     text = f"\n## Peers, measured: {record['title']}\n\n{machine_line(record)}\n{setting(record)}\n\n"
     text += EXPLAINED + CLASSES_EXPLAINED
     text += f"\n### Ratios and targets\n\n{targets.EXPLAINED}\n"
-    text += table(*targets.table(rows), left=2) + "\n"
-    lines = [targets.count(rows), *density.lines(record), *limit_lines(record), *targets.start_and_size(record)]
+    text += table(*targets.table(record), left=2) + "\n"
+    lines = [targets.count(record), *density.lines(record), *limit_lines(record), *targets.start_and_size(record)]
     text += "".join(f"- {line}\n" for line in lines)
     if chart:
         text += f"\n![ms per image of each engine]({chart})\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Sequence, Tuple
 
-from benchmarks import contributed, ranking, records, targets
+from benchmarks import contributed, ranking, records
 from benchmarks.numeric_classes import CLASSES, mode_name
 from benchmarks.report import density
 from benchmarks.report import targets as targets_text
@@ -90,7 +90,7 @@ def _time(rows: Sequence[Mapping[str, Any]]) -> str:
 def _peers(record: Mapping[str, Any]) -> str:
     """How many times as long the fastest other engine takes, by class of arithmetic, with the most threads."""
     most = ranking.counts(record["rows"])[0]
-    verdicts = [one for one in targets.verdicts(record["rows"]) if one["threads"] == most and one["ratio"]]
+    verdicts = [one for one in targets_text.verdicts(record) if one["threads"] == most and one["ratio"]]
     found = {(one["numeric_class"], one["variant"], one["batch"]): one for one in verdicts}
     lines = []
     for numeric_class in CLASSES:
@@ -101,7 +101,7 @@ def _peers(record: Mapping[str, Any]) -> str:
     text = f"\n## Other engines: {title(record)}\n\n"
     text += "How many times as long as fastalex the fastest other engine takes, in the same class of arithmetic on\n"
     page = RESULTS % records.file_name(record)
-    text += f"the same CPUs (threads: {most}). {targets_text.count(record['rows'])}; [every engine]({page}).\n"
+    text += f"the same CPUs (threads: {most}). {targets_text.count(record)}; [every engine]({page}).\n"
     counted = density.sentence(record, 1)
     text += f"{counted}\n\n" if counted else "\n"
     return text + table(["class", *("%s, batch %d" % case for case in CASES)], lines)

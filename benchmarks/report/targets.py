@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
 from benchmarks import targets
 from benchmarks.numeric_classes import MODES, own_engine
@@ -18,12 +18,17 @@ EXPLAINED = (
 MET = {True: "yes", False: "no", None: ""}
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]]:
+def verdicts(record: Mapping[str, Any]) -> List[Dict[str, Any]]:
+    """Those of all rows of ``record``, by the targets of its kind of machine."""
+    return targets.verdicts(record["rows"], targets.ratios(record))
+
+
+def table(record: Mapping[str, Any]) -> Tuple[List[str], List[List[str]]]:
     """Head and lines."""
     head = ["class", "network", "threads", "batch", "fastalex, ms/image", "fastest peer", "ms/image", "ratio", "target"]
     head += ["% of limit", "met"]
     lines = []
-    for one in targets.verdicts(rows):
+    for one in verdicts(record):
         cells = [one["numeric_class"], one["variant"], str(one["threads"]), str(one["batch"])]
         cells += [digits(one["ms_per_image"]), one["peer"] or "", digits(one["peer_ms_per_image"])]
         cells += ["" if one[key] is None else f"{one[key]:.2f}" for key in ("ratio", "target")]
@@ -32,9 +37,14 @@ def table(rows: Sequence[Mapping[str, Any]]) -> Tuple[List[str], List[List[str]]
     return head, lines
 
 
-def count(rows: Sequence[Mapping[str, Any]]) -> str:
+def kind(record: Mapping[str, Any]) -> str:
+    """One line: whose targets these are."""
+    return f"kind of machine: {targets.kind_of(record) or 'none that has targets of its own'}"
+
+
+def count(record: Mapping[str, Any]) -> str:
     """How many of the targets are met."""
-    known = [one["met"] for one in targets.verdicts(rows) if one["met"] is not None]
+    known = [one["met"] for one in verdicts(record) if one["met"] is not None]
     return f"{sum(known)} of {len(known)} targets met"
 
 

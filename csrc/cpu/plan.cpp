@@ -13,8 +13,9 @@
 namespace fastalex {
 namespace {
 
-// Images of a chunk in networks with large weights.
-const int kChunkImages = 8;
+// Images of a chunk in networks with large weights, at most; and at least where each thread takes chunks of its own, so
+// that the weights are not read again for too few images.
+const int kChunkImages = 8, kOwnImages = 4;
 
 bool works_on_batch(const fastalex_step& step) {
   return step.op == FASTALEX_OP_FULLY_CONNECTED || step.op == FASTALEX_OP_SOFTMAX;
@@ -49,6 +50,18 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   return tensor;
 }
 
+// Images of a chunk if each thread takes as many chunks of its own, of about as many images; 0: they are too few.
+int own_images(int batch, int threads) {
+  const int rounds = (batch + kChunkImages * threads - 1) / (kChunkImages * threads);
+  const int own = (batch + rounds * threads - 1) / (rounds * threads);
+  return own >= kOwnImages ? own : 0;
+}
+
+int chunk_of(int batch, int threads) {
+  const int own = own_images(batch, threads);
+  return own > 0 ? own : std::min(kChunkImages, batch);
+}
+
 // The first step with large weights; never splits a pair of steps that form one stage.
 size_t first_large(const Model& model, const std::vector<fastalex_step>& steps, size_t per_image_steps) {
   for (size_t i = 0; i < per_image_steps; ++i) {
@@ -74,7 +87,7 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
       per_image_steps(std::find_if(steps_, steps_ + count, works_on_batch) - steps_),
       conv_steps(first_large(*model_, steps, per_image_steps)),
       input_block(1),
-      chunk_images(conv_steps == per_image_steps ? 1 : std::min(kChunkImages, steps_[0].n)),
+      chunk_images(conv_steps == per_image_steps ? 1 : chunk_of(steps_[0].n, model_->threads)),
       parallel_over_chunks(false),
       workspace_bytes(0),
       transformed_bytes(0),
@@ -88,7 +101,9 @@ Network::Network(const Model* model_, const fastalex_step* steps_, size_t count)
       totals(0) {
   for (const fastalex_step& step : steps)
     if (const FcLayer* layer = model->fc(step)) check_same_features(step, layer->in_c, layer->in_h, layer->in_w);
-  parallel_over_chunks = model->threads > 1 && chunks() >= 2 * model->threads;
+  parallel_over_chunks =
+      model->threads > 1 &&
+      (chunks() >= 2 * model->threads || (conv_steps < per_image_steps && own_images(batch(), model->threads) > 0));
   make_tensors();
   make_stages();
   size_batch_part();

@@ -15,7 +15,8 @@ namespace fastalex {
 // Steps before the first fully connected one work on chunks of images, tensors[i] -> tensors[i + 1]; the later ones on
 // the whole batch. Within a chunk, the steps before the first large weights run image by image, so that one image's
 // activations stay in the caches; the others run for all its images, so that the weights are read once for them. If a
-// batch has a chunk for every thread, the threads take a chunk each; otherwise they share each step.
+// batch has chunks enough for every thread, the threads take a chunk each, and what one wrote no other has to read;
+// otherwise they share each step.
 struct Network {
   // Throws Error(FASTALEX_INVALID) for images that the model's weights do not fit.
   Network(const Model* model, const fastalex_step* steps, size_t count);

@@ -29,6 +29,10 @@ const int kNormPoolRows = 5;
 
 int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
+// Distance of blocks of `floats` that a transform reads or writes side by side: an odd number of cache lines, so that
+// they are in different sets of the caches.
+int64_t spread(int64_t floats) { return ((floats + 15) / 16 | 1) * 16; }
+
 class StageIO {  // the tensors that a stage reads and writes
  public:
   StageIO(const StageContext& parts, size_t first, size_t last)
@@ -116,12 +120,15 @@ class WinogradConv final : public Stage {
       const int most = static_cast<int>(kIntegerBlockBytes / (2 * pieces.total() * task_.pitch)) / kernels_.rows;
       block_tiles_ = std::min(block_tiles_, std::max(4, most) * kernels_.rows);
     }
-    const int64_t channels = static_cast<int64_t>(task_.groups) * task_.pitch;
-    const int64_t tile_floats = integer ? pieces.total() * channels / 2 : positions * channels;
+    position_floats_ = static_cast<int64_t>(task_.groups) * task_.pitch;
+    const int64_t tile_floats = integer ? pieces.total() * position_floats_ / 2 : positions * position_floats_;
     const int64_t strip = kStripBytes / (tile_floats * 4) / block_tiles_ * block_tiles_;
     strip_tiles_ = in_strips ? std::max<int>(block_tiles_, static_cast<int>(strip)) : 0;
-    scratch_floats = static_cast<int64_t>(positions) * block_tiles_ * kernels_.panel;
-    transformed_floats = tile_floats * task_.tiles;
+    task_.scratch_position = spread(static_cast<int64_t>(block_tiles_) * kernels_.panel);
+    scratch_floats = positions * task_.scratch_position;
+    // 16: spread() of several images
+    transformed_floats =
+        integer ? tile_floats * task_.tiles : positions * (spread(position_floats_ * task_.tiles) + 16);
   }
 
   void run(const Chunk& chunk) const override {
@@ -144,6 +151,7 @@ class WinogradConv final : public Stage {
   void run_strip(WinogradArgs* task, ThreadPool::Lease* workers) const {
     const int panels = task->groups * task->panels_per_group;
     task->block_tiles = block_of(task->strip_tiles, 2 * workers->threads(), panels);
+    task->position = spread(position_floats_ * task->strip_tiles);
     workers->run(kernels_.winograd_input, task, task->strip_tiles);
     const int blocks = (task->strip_tiles + task->block_tiles - 1) / task->block_tiles;
     workers->run(kernels_.winograd_output, task, blocks * panels);
@@ -159,6 +167,7 @@ class WinogradConv final : public Stage {
   StageIO ends_;
   const CpuKernels& kernels_;
   WinogradArgs task_;
+  int64_t position_floats_;        // fp32: of a tile at one position
   int block_tiles_, strip_tiles_;  // 0: all tiles of a chunk are one strip
 };
 

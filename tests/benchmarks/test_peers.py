@@ -357,6 +357,54 @@ def test_targets():
     assert {name for name, _ in targets.RATIOS} == set(CLASSES)
 
 
+AMX = ["amx_bf16", "amx_int8", "amx_tile", "avx2", "avx512f"]
+
+
+@pytest.mark.parametrize(
+    ("title", "isa", "simd", "kind"),
+    [
+        ("Intel(R) Xeon(R) Processor", "v4vnni", AMX, targets.AMX),
+        ("Intel(R) Xeon(R) Processor", "v4amx", AMX, targets.AMX),
+        ("Intel(R) Xeon(R) Processor", "v3", AMX, targets.AVX2),  # held to AVX2, its peers as well
+        ("Intel(R) Xeon(R) Processor", "v4vnni", AMX[-2:], targets.INTEL_AVX512),
+        ("AMD EPYC 9B14", "v4bf16", AMX[-2:], targets.AMD_AVX512),
+        ("AMD EPYC 7B12", "v3", AMX[-2:-1], targets.AVX2),
+        ("Intel(R) Core(TM) Ultra 7", "v3vnni", AMX[-2:-1], targets.AVX2),
+        ("Old CPU", "v2", [], None),
+        ("Cortex-A57", "neon", ["asimd"], None),
+    ],
+)
+def test_the_kind_of_a_machine(title, isa, simd, kind):
+    assert targets.kind_of({"title": title, "machine": {"isa": isa, "simd": simd}}) == kind
+
+
+def rated(title, isa, simd, numeric_class, batch, variant, ratio, density=None):
+    """The verdict on one case in which the fastest peer takes ``ratio`` times as long as fastalex."""
+    case = {"variant": variant, "batch": batch, "threads": 2, "numeric_class": numeric_class, "status": records.OK}
+    rows = [
+        dict(case, engine=peer, peer=peer, median_ms=ms, ms_per_image=ms / batch)
+        for peer, ms in (("fastalex", 10.0), ("openvino", 10.0 * ratio))
+    ]
+    record = {"title": title, "machine": {"isa": isa, "simd": simd}, "rows": rows, "density_asked": density}
+    (verdict,) = targets_report.verdicts(record)
+    assert targets_report.count(record) == f"{int(verdict['met'])} of 1 targets met"
+    return verdict["met"]
+
+
+def test_the_verdict_depends_on_the_kind_of_machine():
+    xeon, epyc = ("Intel(R) Xeon(R) Processor", "v4vnni"), ("AMD EPYC", "v4bf16", AMX[-2:])
+    assert [rated(*epyc, "16-bit", 32, "torchvision", ratio) for ratio in (0.99, 1.0)] == [False, True]
+    assert [rated(*xeon, AMX, "16-bit", 32, "torchvision", ratio) for ratio in (1.0, 1.15)] == [False, True]
+    assert [rated(*xeon, AMX, "int8", 32, "alexnet2012", ratio) for ratio in (1.14, 1.15)] == [False, True]
+    assert [rated(*xeon, AMX[-2:], "fp32", 32, "torchvision", ratio) for ratio in (1.66, 1.67)] == [False, True]
+    assert [rated(*xeon, AMX[-2:], "fp32", 32, "alexnet2012", ratio) for ratio in (1.99, 2.0)] == [False, True]
+    assert [rated(*epyc, "fp32", 32, "alexnet2012", ratio) for ratio in (1.39, 1.4)] == [False, True]
+    assert [rated("Any", "v3", ["avx2"], "int8", 32, "torchvision", ratio) for ratio in (1.14, 1.15)] == [False, True]
+    case = (*xeon, AMX, "int8 fc weights", 1, "torchvision")
+    assert [rated(*case, 1.2), rated(*case, 1.34, [0.35] * 3), rated(*case, 1.35, [0.35] * 3)] == [True, False, True]
+    assert rated(*case, 1.2, [0.5] * 3) is True
+
+
 @pytest.mark.parametrize(
     ("ratio", "target", "percent", "met"),
     [
@@ -564,6 +612,7 @@ def test_the_report_states_the_density():
     line += "0.350, 0.351, 0.375 (batch 8)\n"
     assert "- " + line in peers_report.section(record)
     assert line in peers_report.quick(record)
+    assert "\nkind of machine: AVX2\n" in peers_report.quick(record)
     assert "shifted" not in peers_report.quick(record)
     asked = dict(record, density_asked=[0.35, 0.35, 0.375])
     assert "weights were shifted until batch 1 had 0.35, 0.35, 0.375\n" in peers_report.quick(asked)

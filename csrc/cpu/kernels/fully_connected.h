@@ -16,15 +16,14 @@
 
 namespace {
 
-// Batch rows per tile: their inputs lie far apart, so the addresses of the rows take registers too.
-enum { kBatchRows = kRows < 8 ? kRows : 8 };
+// Batch rows per tile, and of a tile of floats where there are as many.
+enum { kBatchRows = kRows < 8 ? kRows : 8, kManyRows = kRows };
 // Accumulators of a tile, which leave registers for the weights and an input.
 enum { kFewRegisters = kRows < 8, kAccumulators = kFewRegisters ? 8 : 16 };
 
-// Calls body(RowCount<ROWS>, first row) for tiles of kBatchRows, 4, 2 and 1 rows that cover `count` rows.
+// Calls body(RowCount<ROWS>, first row) for tiles of kBatchRows, 4, 2 and 1 rows that cover the rows [row, count).
 template <typename Body>
-inline void for_batch_rows(int count, const Body& body) {
-  int row = 0;
+inline void for_batch_rows(int count, const Body& body, int row = 0) {
   for (; row + kBatchRows <= count; row += kBatchRows) body(RowCount<kBatchRows>(), row);
   for (; row + 4 <= count; row += 4) body(RowCount<4>(), row);
   for (; row + 2 <= count; row += 2) body(RowCount<2>(), row);
@@ -96,7 +95,17 @@ inline FcPart part_of(const fastalex::FcArgs& task, int index) {
 // fetched while this one is computed.
 class Fetch {
  public:
-  Fetch(const FcStrip& strip, const FcPart& next) : strip_(strip), next_(next), done_(0) {}
+  Fetch(const FcStrip& strip, const FcPart& next) : strip_(strip), next_(next), done_(0), at_(nullptr), end_(nullptr) {}
+  // One cache line, for a loop that does more meanwhile: many at once would hold up its loads.
+  void line() {
+    if (at_ == end_) {
+      if (done_ == next_.count) return;
+      at_ = strip_.weights + next_.row(done_++) * strip_.pitch;
+      end_ = at_ + strip_.pitch;
+    }
+    __builtin_prefetch(at_, 0, 2);
+    at_ += 64;
+  }
   void rows(int count) {
     for (const int end = done_ + count < next_.count ? done_ + count : next_.count; done_ < end; ++done_) {
       const char* row = strip_.weights + next_.row(done_) * strip_.pitch;
@@ -109,6 +118,7 @@ class Fetch {
   const FcStrip& strip_;
   const FcPart& next_;
   int done_;
+  const char *at_, *end_;  // of the row before `done_`: what line() has not fetched yet
 };
 
 // Combines a part's sums with the parts before it: scales them (int4), adds them, and after the last part applies the
@@ -133,29 +143,33 @@ struct FcBlock {
   bool dense;  // the rows to read lie one after the other, from `weights` on
 };
 
-// ROWS rows of the batch times PANELS panels.
+// ROWS rows of the batch times PANELS panels. lines: to fetch for each row of weights.
 template <class Weights, int ROWS, int PANELS>
 inline __attribute__((always_inline)) void fc_tile(const fastalex::FcArgs& task, int panel, const FcPart& part,
-                                                   const FcBlock& block, int row, Fetch* fetch) {
+                                                   const FcBlock& block, int row, Fetch* fetch, int lines = 0) {
   enum { kSums = PANELS * kVectors };
   Vec sum[ROWS][kSums];
-  const float* in[ROWS];
-#pragma GCC unroll 8
+  // Rows at equal distances need an address register for every fourth only.
+  const int64_t stride = task.in_stride;
+  const float* in[(ROWS + 3) / 4];
+#pragma GCC unroll 14
   for (int i = 0; i < ROWS; ++i) {
-    in[i] = task.in + static_cast<int64_t>(row + i) * task.in_stride;
+    if (i % 4 == 0) in[i / 4] = task.in + (row + i) * stride;
     for (int j = 0; j < kSums; ++j) sum[i][j] = Vec{};
   }
   for (int k = 0; k < part.count; ++k) {
     const int64_t at = part.row(k);
     const char* w = block.weights + (block.dense ? k : at) * block.pitch;
     if (ROWS == 1 && fetch) fetch->rows(1);
+    if (ROWS > 1)
+      for (int i = 0; i < lines; ++i) fetch->line();
 #pragma GCC unroll 8
     for (int p = 0; p < PANELS; ++p) {
       Vec weight[kVectors];
       for (int j = 0; j < kVectors; ++j) weight[j] = Weights::at(w + p * block.panel_bytes, j);
-#pragma GCC unroll 8
+#pragma GCC unroll 14
       for (int i = 0; i < ROWS; ++i) {
-        const Vec value = splat(in[i][at]);
+        const Vec value = splat(in[i / 4][at + i % 4 * stride]);
         for (int j = 0; j < kVectors; ++j) sum[i][p * kVectors + j] += value * weight[j];
       }
     }
@@ -169,15 +183,16 @@ inline __attribute__((always_inline)) void fc_tile(const fastalex::FcArgs& task,
     }
 }
 
-// The tiles of ROWS rows for as many of a strip's panels, from `p` on, as tiles of PANELS panels cover.
+// The tiles of ROWS rows for as many of a strip's panels, from `p` on, as tiles of PANELS panels cover. share: cache
+// lines of a row of weights, of those of the next part, that a panel's tile is to fetch for each of its own rows.
 template <int ROWS, int PANELS>
 int fc_tiles(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row, int share,
              Fetch* fetch) {
   for (; p + PANELS <= strip.panels; p += PANELS) {
     const FcBlock block = {strip.weights + p * static_cast<int64_t>(task.panel_bytes), strip.pitch, task.panel_bytes,
                            false};
-    if (ROWS > 1) fetch->rows(share * PANELS);
-    fc_tile<FloatWeights, ROWS, PANELS>(task, strip.first_panel + p, part, block, row, p == 0 ? fetch : nullptr);
+    fc_tile<FloatWeights, ROWS, PANELS>(task, strip.first_panel + p, part, block, row,
+                                        ROWS > 1 || p == 0 ? fetch : nullptr, share * PANELS);
   }
   return p;
 }
@@ -246,13 +261,17 @@ void fc_one(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& pa
 }
 
 void fc_float_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, Fetch* fetch) {
-  const int tiles = (task.n + kBatchRows - 1) / kBatchRows * strip.panels;
-  const int share = (fastalex::kPartUnits + tiles - 1) / tiles;  // rows to fetch for each panel of a tile
-  for_batch_rows(task.n, [&](auto rows, int row) {
+  const int many = task.n / kManyRows, rest = task.n % kManyRows;
+  const int tiles = (many + (rest + kBatchRows - 1) / kBatchRows) * strip.panels;
+  const int share = (static_cast<int>(strip.pitch / 64) + tiles - 1) / tiles;
+  if (kManyRows > kBatchRows)
+    for (int i = 0; i < many; ++i) fc_tiles<kManyRows, 1>(task, strip, part, 0, i * kManyRows, share, fetch);
+  const auto few = [&](auto rows, int row) {
     enum { kTile = decltype(rows)::kCount, kMost = kAccumulators / kVectors / kTile };
     const int p = fc_tiles<kTile, (kMost > 1 ? kMost : 1)>(task, strip, part, 0, row, share, fetch);
     if (kMost > 1) fc_tiles<kTile, 1>(task, strip, part, p, row, share, fetch);
-  });
+  };
+  for_batch_rows(task.n, few, kManyRows > kBatchRows ? many * kManyRows : 0);
 }
 
 // Widens the weights of a part in registers, for a batch of one tile.

@@ -74,6 +74,7 @@ struct WinogradArgs {
   int32_t tiles, tiles_x;  // of an image; of a row of an image
   int32_t first_tile, strip_tiles;
   void* transformed;    // [position][group][tile of the strip][pitch]
+  int64_t position;     // fp32: floats from one position to the next
   int32_t pitch;        // of a group's channels, a multiple of the vectors' length
   const void* weights;  // [group][panel index][position][channel of the group][panel]
   const float* bias;    // [group][panel index][panel]
@@ -82,9 +83,10 @@ struct WinogradArgs {
   int32_t pieces, partial_pieces;  // along an edge of the kernel
   const float* scale;              // [group][panel index][panel]
   int32_t groups, in_per_group, out_per_group, panels_per_group;
-  float* scratch;          // [worker][scratch_floats]
-  int64_t scratch_floats;  // positions * block_tiles * panel
-  int32_t block_tiles;     // tiles of one unit of the products
+  float* scratch;  // [worker][scratch_floats]
+  int64_t scratch_floats;
+  int64_t scratch_position;  // of a worker: [position][tile of the block][panel], floats from one to the next
+  int32_t block_tiles;       // tiles of one unit of the products
   int32_t activation;
 };
 

@@ -169,7 +169,7 @@ inline void integer_products(const fastalex::WinogradArgs& task, const Positions
                                              reinterpret_cast<const char*>(weights),
                                              reinterpret_cast<IntVec*>(to + static_cast<int64_t>(row) * kPanel));
     });
-    to += static_cast<int64_t>(task.block_tiles) * kPanel;
+    to += task.scratch_position;
     weights += pitch * kPanel;
   }
 }
@@ -180,15 +180,14 @@ void integer_winograd_output(const fastalex::WinogradArgs& task, int unit, int w
   const int count = rest < task.block_tiles ? rest : task.block_tiles;
   int32_t* scratch = reinterpret_cast<int32_t*>(task.scratch + worker * task.scratch_floats);
   integer_products(task, Positions(task), index, first, count, scratch);
-  const int64_t position = static_cast<int64_t>(task.block_tiles) * kPanel,
-                panel = static_cast<int64_t>(index) * kPanel;
+  const int64_t panel = static_cast<int64_t>(index) * kPanel;
   const int local = index % task.panels_per_group * kPanel, width = task.out_per_group - local;
   for (int j = 0; j < kPanel && j < width; j += kLanes) {
     const Vec scale = load(task.scale + panel + j), bias = load(task.bias + panel + j);
     for (int tile = 0; tile < count; ++tile) {
       const WinogradPlace at = winograd_place(task, first + tile, kTileOut);
       IntVec sums[kTileOut][kTileOut];
-      integer_output(scratch + tile * kPanel + j, position, sums);
+      integer_output(scratch + tile * kPanel + j, task.scratch_position, sums);
       for (int y = 0; y < kTileOut && at.y + y < task.out.h; ++y) {
         const int64_t place = place_of(task.out, at.image, at.y + y, at.x) +
                               index / task.panels_per_group * task.out_per_group + local + j;
