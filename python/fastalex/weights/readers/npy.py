@@ -43,10 +43,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
 
 def _start_of_pickle(stream: BinaryIO) -> int:
     """Return the position after the header, which must be that of a pickled object."""
-    try:
-        _, _, dtype, length = npz.any_npy_header(stream, "the dict")
-    except (FormatError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise FormatError("its npy header is not valid") from None
+    _, _, dtype, length = npz.any_npy_header(stream, "the dict")
     if not dtype.hasobject:
         raise FormatError(
             "it holds a single array, a network has one for each parameter; save them with numpy.savez, or as a dict"

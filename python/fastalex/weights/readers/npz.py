@@ -104,13 +104,21 @@ def npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype,
 
 
 def any_npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
-    """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header)."""
+    """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header).
+
+    :raises FormatError: if it is not valid.
+    """
     counted = _Counted(member)
-    version = npy.read_magic(counted)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
-        raise FormatError(f"the array {name!r:.100} has the npy version {version[0]}.{version[1]}")
-    shape, fortran, dtype = readers[version](counted)
+    try:
+        version = npy.read_magic(counted)
+        if version not in readers:
+            raise FormatError(f"the array {name!r:.100} has the npy version {version[0]}.{version[1]}")
+        shape, fortran, dtype = readers[version](counted)
+    except FormatError:
+        raise
+    except Exception:  # noqa: BLE001 - numpy and Python's parser raise a dozen kinds, MemoryError for many brackets
+        raise FormatError(f"the array {name!r:.100} has no valid npy header") from None
     return shape, fortran, dtype, counted.count
 
 
