@@ -13,12 +13,15 @@ from typing import Any, BinaryIO, Dict, Mapping, Tuple
 import numpy as np
 from numpy.lib import format as npy
 
+from ..._util import bounded_json
 from ..errors import FormatError
 
 # Limits of the unpacked size, so that a zip bomb is refused before a byte of it is unpacked. Deflate reaches a factor
 # of about 1000 on zeros; trained weights stay below 2, and even quantized ones well below the factor here.
 MAX_FACTOR = 32  # sizes of the file
 MIN_LIMIT = 64 << 20  # bytes that are always allowed
+MAX_METADATA = 128 << 20  # characters; nearly all are a mean image
+MAX_METADATA_PARTS = 1_000_000  # lists, objects and commas, with those inside of the values
 MAX_NPY_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 120 bytes for plain numbers
 
 _METADATA = "__metadata__"
@@ -140,9 +143,9 @@ def _metadata(array: Any) -> Dict[str, str]:
     if array is None:
         return {}
     try:
-        metadata = json.loads(array.tobytes().decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise FormatError("its metadata is not valid JSON") from None
+        metadata = bounded_json.loads(array.tobytes().decode("utf-8"), MAX_METADATA, MAX_METADATA_PARTS)
+    except ValueError:
+        raise FormatError("its metadata is not valid JSON, or too long") from None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError("its metadata is not text")
     return metadata
