@@ -1,6 +1,8 @@
 // The public C interface (fastalex.h) over Net.
 #include <algorithm>
+#include <cstdint>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -53,6 +55,11 @@ void need(bool present, const char* what) {
   if (!present) invalid(what, " must not be NULL");
 }
 
+// Values at another address cannot be read on every processor.
+void need_aligned(const void* values, const char* what, size_t bytes = sizeof(float)) {
+  if (reinterpret_cast<uintptr_t>(values) % bytes) invalid(what, " must lie at a multiple of ", bytes, " bytes");
+}
+
 void check_room(const char* what, size_t count, size_t room) {
   if (count != room) invalid(what, " has ", count, " values, room for ", room, " was given");
 }
@@ -63,7 +70,7 @@ Request request_of(const fastalex_call& call) {
   if (call.flags & ~static_cast<uint32_t>(FASTALEX_SOFTMAX)) invalid("unknown flags ", call.flags);
   if (call.top_k && call.names) invalid("top_k applies to the last layer alone; ask for it without names");
   Request request = {call.batch, call.height, call.width, (call.flags & FASTALEX_SOFTMAX) != 0, call.top_k, {}};
-  if (call.names && !call.name_count) invalid("name_count must be above 0 if names is not NULL");
+  if (!call.names != !call.name_count) invalid("names and name_count go together: give both or neither");
   for (size_t i = 0; call.names && i < call.name_count; ++i) {
     need(call.names[i], "a name");
     std::vector<std::string>& taps = request.taps;
@@ -89,6 +96,7 @@ std::vector<float*> outputs_of(const fastalex_call& call, const std::vector<fast
     outputs.push_back(call.allocate(call.user, i, shape));
     if (!outputs.back()) throw fastalex::Error(FASTALEX_OUT_OF_MEMORY, "there is not enough memory for the output");
   }
+  for (const float* output : outputs) need_aligned(output, "an output");
   return outputs;
 }
 
@@ -99,9 +107,9 @@ int threads_of(const char* what, int32_t threads) {
 }
 
 void check_options(const fastalex_options& options) {
-  need(options.backend, "options->backend");
   if (options.struct_size != sizeof(fastalex_options))
     invalid("options->struct_size is ", options.struct_size, ", set it to sizeof(fastalex_options)");
+  need(options.backend, "options->backend");
   if (options.fc_storage < FASTALEX_FP32 || options.fc_storage > FASTALEX_BF16)
     invalid("options->fc_storage is not a fastalex_storage: ", options.fc_storage);
   if (options.precision < FASTALEX_PRECISION_FP32 || options.precision > FASTALEX_PRECISION_INT8)
@@ -112,17 +120,12 @@ void check_options(const fastalex_options& options) {
   threads_of("options->threads", options.threads);
 }
 
-fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_t width,
-                     const std::vector<fastalex_param>& params, const fastalex_options* options) {
+fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_t width, const fastalex_param* params,
+                     size_t param_total, const fastalex_options* options) {
   need(table, "table");
+  need(param_total == 0 || params, "params");
   need(options, "options");
   check_options(*options);
-  for (const fastalex_param& param : params) {
-    need(param.data, "a parameter");
-    if (param.storage != FASTALEX_FP32 && param.storage != FASTALEX_INT8 && param.storage != FASTALEX_INT4)
-      invalid("a parameter's storage must be fp32, int8 or int4, not ", param.storage);
-    if (param.storage != FASTALEX_FP32) need(param.scale, "a quantized parameter's scale");
-  }
   fastalex_model_options model = {};
   model.fc_storage = options->fc_storage;
   model.precision = options->precision;
@@ -131,19 +134,22 @@ fastalex_net* create(const char* table, int32_t channels, int32_t height, int32_
   model.exact = options->exact != 0;
   model.fc_layout = options->fc_layout;
   model.tuning = options->tuning ? options->tuning : "";
-  return new fastalex_net{{table, channels, height, width, params, registry().find(options->backend), model}};
+  return new fastalex_net{
+      {table, channels, height, width, params, param_total, registry().find(options->backend), model}};
 }
 
 void check_frame(const fastalex_frame& frame, const fastalex_call& call, int channels) {
   if (call.batch != 1 || channels != 3) invalid("a frame needs a net with three input channels and a batch of 1");
   need(frame.pixels, "frame->pixels");
-  if (frame.height < 1 || frame.width < 1 || frame.row_bytes < 3LL * frame.width)
-    invalid("a frame of ", frame.height, " x ", frame.width, " pixels cannot have rows of ", frame.row_bytes,
-            " bytes: both sides must be at least 1, and row_bytes at least 3 * width");
+  if (frame.height < 1 || frame.width < 1 || frame.row_bytes < 3LL * frame.width ||
+      frame.row_bytes > std::numeric_limits<int64_t>::max() / frame.height)
+    invalid(
+        "a frame of ", frame.height, " x ", frame.width, " pixels cannot have rows of ", frame.row_bytes,
+        " bytes: both sides must be at least 1, row_bytes at least 3 * width, and height * row_bytes must fit int64_t");
   if (frame.filter < FASTALEX_NEAREST || frame.filter > FASTALEX_ANTIALIAS)
     invalid("frame->filter is not a fastalex_filter: ", frame.filter);
-  if (frame.crop_y < 0 || frame.crop_x < 0 || frame.resized_h - frame.crop_y < call.height ||
-      frame.resized_w - frame.crop_x < call.width)
+  if (frame.crop_y < 0 || frame.crop_x < 0 || frame.resized_h < 1 || frame.resized_w < 1 ||
+      frame.resized_h - frame.crop_y < call.height || frame.resized_w - frame.crop_x < call.width)
     invalid("a crop of ", call.height, " x ", call.width, " at (", frame.crop_y, ", ", frame.crop_x,
             ") does not fit into a picture of ", frame.resized_h, " x ", frame.resized_w);
 }
@@ -175,8 +181,7 @@ int fastalex_create(const char* table, int32_t channels, int32_t height, int32_t
   return guarded([&] {
     need(net, "net");
     *net = nullptr;
-    need(param_total == 0 || params, "params");
-    *net = create(table, channels, height, width, std::vector<fastalex_param>(params, params + param_total), options);
+    *net = create(table, channels, height, width, params, param_total, options);
   });
 }
 
@@ -185,6 +190,9 @@ int fastalex_quantize(const float* weights, size_t outputs, size_t inputs, int32
     need(weights && values && scale, "weights, values and scale");
     if (storage != FASTALEX_INT8 && storage != FASTALEX_INT4) invalid("storage must be int8 or int4, not ", storage);
     if (inputs > INT32_MAX) invalid("an output has ", inputs, " weights; at most ", INT32_MAX, " are supported");
+    if (inputs && outputs > std::numeric_limits<size_t>::max() / sizeof(float) / inputs)
+      invalid(outputs, " x ", inputs, " weights are more than any memory holds");
+    need_aligned(scale, "scale", storage == FASTALEX_INT8 ? sizeof(float) : sizeof(uint16_t));
     const int count = static_cast<int>(inputs);
     for (size_t out = 0; out < outputs; ++out) {
       const float* row = weights + out * inputs;
@@ -219,6 +227,8 @@ int fastalex_run(fastalex_net* net, const fastalex_call* call) {
     need(call->outputs ? call->output_counts != nullptr : call->allocate != nullptr, "outputs, or allocate");
     if (call->frame) check_frame(*call->frame, *call, net->net.channels());
     if (!call->top_k != !call->indices) invalid("top_k and indices go together: give both or neither");
+    need_aligned(call->input, "the input");
+    need_aligned(call->indices, "indices");
     Net::Call running(&net->net, request);
     const std::vector<float*> outputs = outputs_of(*call, running.outputs());
     running.run({call->input, call->frame, outputs.data(), call->indices, call->input_on_device,
@@ -230,7 +240,9 @@ int fastalex_profile(fastalex_net* net, const fastalex_call* call, fastalex_step
   return guarded([&] {
     need(net && call && report, "net, call and report");
     const Request request = request_of(*call);
-    need(call->input && !call->input_on_device, "an input in host memory");
+    if (!call->input || call->input_on_device || call->frame)
+      invalid("the times of steps are measured with an input in host memory, without a frame");
+    need_aligned(call->input, "the input");
     std::vector<double> seconds;
     std::vector<std::string> names;
     {
@@ -295,10 +307,19 @@ int fastalex_memory_copy(fastalex_net* net, void* to, const void* from, size_t b
 int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count) {
   return guarded([&] {
     need(net && out, "net and out");
+    need_aligned(out, "out");
     const std::vector<size_t>& counts = net->net.param_counts();
     if (index < counts.size() && count != counts[index])
       invalid("parameter ", index, " has ", counts[index], " values, room for ", count, " was given");
     net->net.get_param(index, out);
+  });
+}
+
+int fastalex_get_quantized(fastalex_net* net, size_t index, void* values, size_t value_bytes, void* scale,
+                           size_t scale_bytes) {
+  return guarded([&] {
+    need(net && values && scale, "net, values and scale");
+    net->net.get_quantized(index, values, value_bytes, scale, scale_bytes);
   });
 }
 
@@ -313,6 +334,7 @@ int fastalex_unit_normalize(float* maps, size_t images, size_t channels, size_t 
                             int32_t eps_inside, int32_t threads) {
   return guarded([&] {
     need(maps, "maps");
+    need_aligned(maps, "maps");
     fastalex::unit_normalize(maps, images, channels, positions, eps, eps_inside != 0, threads_of("threads", threads));
   });
 }
@@ -323,6 +345,9 @@ int fastalex_map_distances(const fastalex_distances* distances) {
     if (distances->struct_size != sizeof(fastalex_distances))
       invalid("distances->struct_size is ", distances->struct_size, ", set it to sizeof(fastalex_distances)");
     need(distances->a && distances->b && distances->weights && distances->sums, "a, b, weights and sums");
+    need_aligned(distances->weights, "weights");
+    need_aligned(distances->maps, "maps");
+    need_aligned(distances->sums, "sums", sizeof(double));
     fastalex::map_distances(*distances, threads_of("distances->threads", distances->threads));
   });
 }

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "api/constructed.h"
+
 namespace py = pybind11;
 
 namespace fastalex {
@@ -84,7 +86,7 @@ py::tuple tuple_of(const int64_t* values, int32_t count) {
 
 // A tensor consumed from a capsule; the destructor runs the producer's deleter. Like everything that touches a capsule,
 // the constructor holds the GIL, so only one of several threads can consume it.
-class DLTensor {
+class DLTensor : public Exported {
  public:
   explicit DLTensor(const py::object& capsule) {
     auto* managed = static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule.ptr(), kName));

@@ -12,7 +12,9 @@
 #include <utility>
 #include <vector>
 
+#include "api/constructed.h"
 #include "api/dlpack.h"
+#include "api/mapping.h"
 #include "fastalex.h"
 
 namespace py = pybind11;
@@ -38,17 +40,25 @@ void check(int status) {
   throw py::error_already_set();
 }
 
-// Returns the text that `give(text, capacity, &size)` writes, whatever its size.
+// Returns the text that `give(text, capacity, &size)` writes, whatever its size, which may change from call to call.
 template <typename Give>
 std::string whole_text(const Give& give) {
-  size_t size = 0;
-  std::vector<char> text(4096);
-  check(give(text.data(), text.size(), &size));
-  if (size > text.size()) {
+  size_t size = 4096;
+  std::vector<char> text;
+  do {
     text.resize(size);
     check(give(text.data(), text.size(), &size));
-  }
+  } while (size > text.size());
   return text.data();
+}
+
+// Returns `text` for the C interface, which ends at its first zero.
+const char* c_text(const char* what, const std::string& text) {
+  if (text.find('\0') != std::string::npos) {
+    PyErr_Format(user_error, "%s must not contain a zero byte", what);
+    throw py::error_already_set();
+  }
+  return text.c_str();
 }
 
 // Runs a call that may build a plan without the GIL: a TensorRT engine can take minutes.
@@ -67,36 +77,54 @@ struct Closer {
 
 size_t groups_of(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
+// Types of the arrays of quantized weights [out, in], in a net's storage.
+const char* value_type(int storage) { return storage == FASTALEX_INT8 ? "i1" : "u1"; }
+const char* scale_type(int storage) { return storage == FASTALEX_INT8 ? "f4" : "f2"; }
+
+// Makes (values, scale), not filled in, of quantized weights [out, in], as param_of takes them.
+std::pair<py::array, py::array> empty_quantized(int storage, py::ssize_t out, py::ssize_t in) {
+  const bool bytes = storage == FASTALEX_INT8;
+  std::vector<py::ssize_t> scales{out};
+  if (!bytes) scales.push_back(static_cast<py::ssize_t>(groups_of(static_cast<size_t>(in))));
+  return {py::array(py::dtype(value_type(storage)), std::vector<py::ssize_t>{out, bytes ? in : (in + 1) / 2}),
+          py::array(py::dtype(scale_type(storage)), scales)};
+}
+
+// Returns the array that `object` is; it lives as long as `object`, so nothing is converted.
+py::array array_of(const py::handle& object, const char* type) {
+  if (!py::isinstance<py::array>(object)) throw py::type_error("a parameter must be a numpy array");
+  const py::array array = py::reinterpret_borrow<py::array>(object);
+  if (!(array.flags() & py::array::c_style) || !array.dtype().equal(py::dtype(type)))
+    throw py::value_error("a parameter's array must be C-contiguous and of its documented type");
+  return array;
+}
+
 // A parameter is a float32 array, or (values, scale) of a quantized fully connected weight: int8 [out, in] with float32
 // [out], or uint8 [out, (in + 1) / 2] with float16 [out, groups_of(in)] and the number of its values.
 fastalex_param param_of(const py::object& parameter) {
-  const auto dense = [](const py::array& array, char kind, py::ssize_t bytes) {
-    if (!(array.flags() & py::array::c_style) || array.dtype().kind() != kind || array.itemsize() != bytes)
-      throw py::value_error("a parameter's array must be C-contiguous and of its documented type");
-    return array.data();
-  };
   if (!py::isinstance<py::tuple>(parameter)) {
-    const py::array array = parameter.cast<py::array>();
-    return {dense(array, 'f', 4), nullptr, static_cast<size_t>(array.size()), FASTALEX_FP32};
+    const py::array array = array_of(parameter, "f4");
+    return {array.data(), nullptr, static_cast<size_t>(array.size()), FASTALEX_FP32, 0};
   }
   const py::tuple parts = parameter.cast<py::tuple>();
   const bool bytes = parts.size() == 2;
   if (!bytes && parts.size() != 3)
     throw py::value_error("a quantized parameter is (values, scale) or (values, scale, count)");
-  const py::array values = parts[0].cast<py::array>(), scale = parts[1].cast<py::array>();
+  const int storage = bytes ? FASTALEX_INT8 : FASTALEX_INT4;
+  const py::array values = array_of(parts[0], value_type(storage)), scale = array_of(parts[1], scale_type(storage));
   const size_t out = static_cast<size_t>(values.ndim() == 2 ? values.shape(0) : 0);
   const size_t count = bytes ? static_cast<size_t>(values.size()) : parts[2].cast<size_t>();
   const size_t inputs = out ? count / out : 0;
   const size_t scales = bytes ? out : out * groups_of(inputs);
   const size_t room = bytes ? count : out * ((inputs + 1) / 2);
-  if (!out || count % out || static_cast<size_t>(scale.size()) != scales || static_cast<size_t>(values.size()) != room)
+  if (!out || out > INT32_MAX || count % out || static_cast<size_t>(scale.size()) != scales ||
+      static_cast<size_t>(values.size()) != room)
     throw py::value_error("the shapes of a quantized parameter do not fit each other");
-  return {dense(values, bytes ? 'i' : 'u', 1), dense(scale, 'f', bytes ? 4 : 2), count,
-          bytes ? FASTALEX_INT8 : FASTALEX_INT4};
+  return {values.data(), scale.data(), count, storage, static_cast<int32_t>(out)};
 }
 
 // A fastalex_call with the Python objects that it points into.
-class PyCall {
+class PyCall : public fastalex::Exported {
  public:
   // input: a float32 array [N, C, H, W]; the address of one, or of a frame's pixels, as an integer (arrays of other
   // libraries); or None if only the plan matters. shape: (N, H, W) unless the input is an array.
@@ -108,7 +136,7 @@ class PyCall {
     call_.top_k = top_k;
     call_.input_on_device = on_device;
     call_.stream = reinterpret_cast<void*>(stream);
-    for (const std::string& tap : taps_) names_.push_back(tap.c_str());
+    for (const std::string& tap : taps_) names_.push_back(c_text("a tap", tap));
     call_.names = names_.empty() ? nullptr : names_.data();
     call_.name_count = names_.size();
     if (py::isinstance<py::array>(input_)) {
@@ -133,16 +161,24 @@ class PyCall {
                    size_t indices) {
     if (addresses.size() != counts.size() || addresses.size() != output_count())
       throw py::value_error("each tap needs one output and its count");
-    outputs_.clear();
-    for (size_t address : addresses) outputs_.push_back(reinterpret_cast<float*>(address));
-    counts_ = counts;
-    call_.outputs = outputs_.data();
-    call_.output_counts = counts_.data();
+    const auto made = std::make_shared<Outputs>();
+    for (size_t address : addresses) made->arrays.push_back(reinterpret_cast<float*>(address));
+    made->counts = counts;
+    outputs_ = made;
+    call_.outputs = made->arrays.data();
+    call_.output_counts = made->counts.data();
     call_.outputs_on_device = on_device;
     call_.indices = reinterpret_cast<int32_t*>(indices);
   }
 
+  // Where the call's outputs are. A run holds on to them, since another thread may set new ones meanwhile.
+  struct Outputs {
+    std::vector<float*> arrays;
+    std::vector<size_t> counts;
+  };
+
   const fastalex_call& call() const { return call_; }
+  const std::shared_ptr<const Outputs>& outputs() const { return outputs_; }
   const py::object& input() const { return input_; }
   size_t output_count() const { return std::max<size_t>(1, taps_.size()); }
   bool has_outputs() const { return call_.outputs != nullptr; }
@@ -156,8 +192,7 @@ class PyCall {
 
   void take_array(const py::array& x) {
     if (x.ndim() != 4) throw py::value_error("the input must be [N, C, H, W]");
-    if (!(x.flags() & py::array::c_style) || x.dtype().kind() != 'f' || x.itemsize() != 4)
-      throw py::type_error("the input must be a C-contiguous float32 array");
+    if (!py::isinstance<Array>(x)) throw py::type_error("the input must be a C-contiguous float32 array");
     call_.batch = side(x.shape(0));
     channels_ = x.shape(1);
     call_.height = side(x.shape(2));
@@ -183,8 +218,7 @@ class PyCall {
   py::object input_;
   std::vector<std::string> taps_;
   std::vector<const char*> names_;
-  std::vector<float*> outputs_;
-  std::vector<size_t> counts_;
+  std::shared_ptr<const Outputs> outputs_;
   fastalex_frame frame_ = {};
   fastalex_call call_ = {};
   py::ssize_t channels_ = -1;  // of an array
@@ -253,12 +287,12 @@ class Allocator {
   std::exception_ptr problem_;
 };
 
-class PyNet {
+class PyNet : public fastalex::Exported {
  public:
   PyNet(const std::string& table, std::vector<int32_t> shape, const std::vector<py::object>& params,
         const std::string& backend, int fc_storage, int threads, int precision, int device_index,
         const std::string& tuning, bool exact, int fc_layout)
-      : shape_(std::move(shape)) {
+      : shape_(std::move(shape)), fc_storage_(fc_storage) {
     if (shape_.size() != 3) throw py::value_error("the input shape must be (channels, height, width)");
     std::vector<fastalex_param> native;
     for (const py::object& param : params) {
@@ -267,20 +301,20 @@ class PyNet {
     }
     fastalex_options options = {};
     options.struct_size = sizeof options;
-    options.backend = backend.c_str();
+    options.backend = c_text("the backend", backend);
     options.fc_storage = fc_storage;
     options.precision = precision;
     options.threads = threads;
     options.device_index = device_index;
-    options.tuning = tuning.c_str();
+    options.tuning = c_text("the tuning", tuning);
+    const char* const rows = c_text("the table", table);
     options.exact = exact;
     options.fc_layout = fc_layout;
     fastalex_net* net = nullptr;
     int status;
     {
       py::gil_scoped_release release;
-      status =
-          fastalex_create(table.c_str(), shape_[0], shape_[1], shape_[2], native.data(), native.size(), &options, &net);
+      status = fastalex_create(rows, shape_[0], shape_[1], shape_[2], native.data(), native.size(), &options, &net);
     }
     check(status);
     net_ = std::shared_ptr<fastalex_net>(net, Closer());
@@ -293,6 +327,7 @@ class PyNet {
   py::list run(const PyCall& asked, const py::object& allocate, bool on_device) const {
     check_channels(asked);
     fastalex_call call = asked.call();
+    const std::shared_ptr<const PyCall::Outputs> held = asked.outputs();
     py::array_t<int32_t> indices;
     Allocator allocator(allocate);
     if (!asked.has_outputs()) {
@@ -300,7 +335,8 @@ class PyNet {
       call.user = &allocator;
       call.outputs_on_device = on_device;
       if (call.top_k) {
-        indices = py::array_t<int32_t>({call.batch, call.top_k});
+        const std::vector<int32_t> shape = shapes(asked)[0];  // checks top_k and the batch
+        indices = py::array_t<int32_t>({shape[0], shape[1]});
         call.indices = indices.mutable_data();
       }
     }
@@ -346,7 +382,8 @@ class PyNet {
   }
 
   void save_engine(const PyCall& asked, const std::string& path) const {
-    check(without_gil([&] { return fastalex_save_engine(net_.get(), &asked.call(), path.c_str()); }));
+    const char* const name = c_text("the path", path);
+    check(without_gil([&] { return fastalex_save_engine(net_.get(), &asked.call(), name); }));
   }
 
   Array param(size_t index) {
@@ -354,6 +391,19 @@ class PyNet {
     Array values(static_cast<py::ssize_t>(counts_[index]));
     check(fastalex_get_param(net_.get(), index, values.mutable_data(), counts_[index]));
     return values;
+  }
+
+  // (values, scale) of a weight [outputs, ...] that the net keeps in int8 or int4.
+  py::tuple quantized(size_t index, size_t outputs) {
+    if (index >= counts_.size()) throw py::index_error("there is no such parameter");
+    if (!outputs || counts_[index] % outputs) throw py::value_error("the parameter does not have so many outputs");
+    const auto made = empty_quantized(fc_storage_, static_cast<py::ssize_t>(outputs),
+                                      static_cast<py::ssize_t>(counts_[index] / outputs));
+    py::array values = made.first, scale = made.second;
+    void *to = values.mutable_data(), *scales = scale.mutable_data();
+    const size_t bytes = static_cast<size_t>(values.nbytes()), scale_bytes = static_cast<size_t>(scale.nbytes());
+    check(without_gil([&] { return fastalex_get_quantized(net_.get(), index, to, bytes, scales, scale_bytes); }));
+    return py::make_tuple(values, scale);
   }
 
   size_t param_bytes() {
@@ -369,12 +419,13 @@ class PyNet {
   }
 
   std::vector<int32_t> shape_;
+  int fc_storage_;
   std::vector<size_t> counts_;
   std::shared_ptr<fastalex_net> net_;
 };
 
 // Memory of a net's device; keeps the net alive.
-class DeviceBuffer {
+class DeviceBuffer : public fastalex::Exported {
  public:
   DeviceBuffer(const PyNet& net, size_t bytes) : net_(net.handle()), bytes_(bytes) {
     check(fastalex_memory_create(net_.get(), bytes, &memory_));
@@ -408,23 +459,25 @@ class DeviceBuffer {
 
 // JSON of each device of a backend.
 std::vector<std::string> devices(const std::string& backend) {
+  const char* const name = c_text("the backend", backend);
   std::vector<std::string> list;
   char first;
   size_t size;
-  check(fastalex_device_info(backend.c_str(), 0, &first, 1, &size));
-  for (int32_t i = 0; fastalex_device_info(backend.c_str(), i, &first, 1, &size) == FASTALEX_OK; ++i)
+  check(fastalex_device_info(name, 0, &first, 1, &size));
+  for (int32_t i = 0; fastalex_device_info(name, i, &first, 1, &size) == FASTALEX_OK; ++i)
     list.push_back(whole_text([&](char* text, size_t capacity, size_t* needed) {
-      return fastalex_device_info(backend.c_str(), i, text, capacity, needed);
+      return fastalex_device_info(name, i, text, capacity, needed);
     }));
   return list;
 }
 
 // For each line of a layer table: ((C, H, W), whether the input may be negative, values of the weight and of the bias).
 py::list layers(const std::string& table, const std::array<int32_t, 3>& shape) {
+  const char* const lines = c_text("the table", table);
   size_t total = 0;
-  check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], nullptr, 0, &total));
+  check(fastalex_layers(lines, shape[0], shape[1], shape[2], nullptr, 0, &total));
   std::vector<fastalex_layer> rows(total);
-  check(fastalex_layers(table.c_str(), shape[0], shape[1], shape[2], rows.data(), rows.size(), &total));
+  check(fastalex_layers(lines, shape[0], shape[1], shape[2], rows.data(), rows.size(), &total));
   py::list list;
   for (const fastalex_layer& layer : rows)
     list.append(py::make_tuple(py::make_tuple(layer.shape[0], layer.shape[1], layer.shape[2]), layer.signed_input != 0,
@@ -436,15 +489,8 @@ py::list layers(const std::string& table, const std::array<int32_t, 3>& shape) {
 py::tuple quantize_rows(const Array& weights, int storage) {
   if (weights.ndim() != 2) throw py::value_error("the weights must be [out, in]");
   const py::ssize_t out = weights.shape(0), in = weights.shape(1);
-  py::array values, scale;
-  if (storage == FASTALEX_INT8) {
-    values = py::array(py::dtype("i1"), std::vector<py::ssize_t>{out, in});
-    scale = py::array(py::dtype("f4"), std::vector<py::ssize_t>{out});
-  } else {
-    values = py::array(py::dtype("u1"), std::vector<py::ssize_t>{out, (in + 1) / 2});
-    scale = py::array(py::dtype("f2"),
-                      std::vector<py::ssize_t>{out, static_cast<py::ssize_t>(groups_of(static_cast<size_t>(in)))});
-  }
+  const auto made = empty_quantized(storage, out, in);
+  py::array values = made.first, scale = made.second;
   const float* from = weights.data();
   void *to = values.mutable_data(), *scales = scale.mutable_data();
   int status;
@@ -491,6 +537,7 @@ py::tuple map_distances(const std::vector<Array>& a, const std::vector<Array>& b
   distances.struct_size = sizeof distances;
   distances.pairing = pairing;
   distances.channels = static_cast<size_t>(weights.size());
+  if (!distances.channels) throw py::value_error("there must be a weight for each channel");
   const size_t count = static_cast<size_t>(a[0].size());
   const std::vector<const float*> rows = addresses(a, distances.channels, count);
   const std::vector<const float*> columns = addresses(b, distances.channels, count);
@@ -581,6 +628,7 @@ PYBIND11_MODULE(_core, m) {
       .def("describe", &PyNet::describe, py::arg("call"))
       .def("save_engine", &PyNet::save_engine, py::arg("call"), py::arg("path"))
       .def("param", &PyNet::param, py::arg("index"))
+      .def("quantized", &PyNet::quantized, py::arg("index"), py::arg("outputs"))
       .def_property_readonly("param_bytes", &PyNet::param_bytes);
   py::class_<DeviceBuffer>(m, "DeviceBuffer")
       .def(py::init<const PyNet&, size_t>(), py::arg("net"), py::arg("bytes"))
@@ -589,6 +637,7 @@ PYBIND11_MODULE(_core, m) {
       .def("copy_to_host", &DeviceBuffer::copy_to_host, py::arg("out"))
       .def("copy_from_host", &DeviceBuffer::copy_from_host, py::arg("values"));
   fastalex::add_dlpack(m);
+  fastalex::add_mapping(m);
   m.attr("INT4_GROUP") = FASTALEX_INT4_GROUP;
   m.attr("FC_STORAGES") = names_of(fastalex_storage_name);
   m.attr("PRECISIONS") = names_of(fastalex_precision_name);
@@ -611,5 +660,7 @@ PYBIND11_MODULE(_core, m) {
     check(fastalex_cpu_isa(&isa));
     return std::string(isa);
   });
-  m.def("load_backend", [](const std::string& path) { check(fastalex_load_backend(path.c_str())); }, py::arg("path"));
+  m.def(
+      "load_backend", [](const std::string& path) { check(fastalex_load_backend(c_text("the path", path))); },
+      py::arg("path"));
 }

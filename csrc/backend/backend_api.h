@@ -17,9 +17,9 @@
 extern "C" {
 #endif
 
-// Bump on any change to this file, step_api.h, fastalex_step or fastalex_frame. Libraries with a different number are
-// rejected.
-#define FASTALEX_BACKEND_ABI 7u
+// Bump on any change to this file, step_api.h, fastalex_step, fastalex_param or fastalex_frame. Libraries with a
+// different number are rejected.
+#define FASTALEX_BACKEND_ABI 8u
 #define FASTALEX_BACKEND_ENTRY "fastalex_backend_entry"
 
 typedef struct fastalex_model_options {
@@ -66,6 +66,9 @@ typedef struct fastalex_backend_api {
                       const fastalex_model_options* options, void** model);
   void (*model_destroy)(void* model);
   int (*model_param)(const void* model, size_t index, float* out);  // out: dense float32, dequantized
+  // The quantized values and scales of a fully connected weight that the model keeps as int8 or int4, as in
+  // fastalex_param.
+  int (*model_quantized)(const void* model, size_t index, void* values, void* scale);
   size_t (*model_bytes)(const void* model);
 
   // Memory of the model's device, for arrays that stay there.

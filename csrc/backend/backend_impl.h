@@ -31,6 +31,8 @@ class BackendModel {
  public:
   virtual ~BackendModel() = default;
   virtual void param(size_t index, float* out) const = 0;
+  // Of a model that keeps fully connected weights as int8 or int4.
+  virtual void quantized(size_t, void*, void*) const { invalid("this backend keeps no quantized weights"); }
   virtual size_t bytes() const = 0;
   virtual std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const = 0;
   virtual void* allocate(size_t) const { no_device(); }
@@ -112,6 +114,7 @@ class BackendApi {
         model_create,
         model_destroy,
         model_param,
+        model_quantized,
         model_bytes,
         memory_create,
         memory_destroy,
@@ -147,6 +150,9 @@ class BackendApi {
   static void model_destroy(void* model) { delete static_cast<BackendModel*>(model); }
   static int model_param(const void* model, size_t index, float* out) {
     return guarded([&] { model_of(model).param(index, out); });
+  }
+  static int model_quantized(const void* model, size_t index, void* values, void* scale) {
+    return guarded([&] { model_of(model).quantized(index, values, scale); });
   }
   static size_t model_bytes(const void* model) { return model_of(model).bytes(); }
   static int memory_create(const void* model, size_t bytes, void** memory) {

@@ -22,6 +22,17 @@ inline void check_same_features(const fastalex_step& step, int c, int h, int w) 
             h, " x ", w);
 }
 
+// Number of scales of an output's int4 weights, which share them in the order y, x, channel.
+inline size_t int4_groups(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
+
+// Bytes of an output's quantized values and of its scales, as in fastalex_param. storage: int8 or int4.
+inline size_t quantized_bytes(int storage, size_t inputs) {
+  return storage == FASTALEX_INT8 ? inputs : (inputs + 1) / 2;
+}
+inline size_t scale_bytes(int storage, size_t inputs) {
+  return storage == FASTALEX_INT8 ? sizeof(float) : int4_groups(inputs) * sizeof(uint16_t);
+}
+
 // The names of a fastalex_storage and of a fastalex_precision in rules, cache files and the user interface; null if
 // unknown.
 inline const char* storage_name(int storage) {

@@ -53,6 +53,9 @@ int guarded(Body&& body) noexcept {
   } catch (const std::bad_alloc&) {
     last_error() = "out of memory";
     return FASTALEX_OUT_OF_MEMORY;
+  } catch (const std::length_error&) {  // of a container: more than any memory holds
+    last_error() = "out of memory";
+    return FASTALEX_OUT_OF_MEMORY;
   } catch (const std::exception& error) {
     last_error() = error.what();
     return FASTALEX_INTERNAL;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/steps.h"
 #include "common/error.h"
 #include "core/top_k.h"
 
@@ -67,23 +68,34 @@ void Net::Call::run_plan(const fastalex_backend_call& call) {
   net_->check(net_->backend_->run(plan_->plan, context_, &call));
 }
 
-Net::Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
+Net::Net(const std::string& table, int c, int h, int w, const fastalex_param* params, size_t param_total,
          const fastalex_backend_api* backend, const fastalex_model_options& options)
-    : backend_(backend), rows_(parse_table(table)), channels_(c) {
+    : backend_(backend), rows_(parse_table(table)), channels_(c), fc_storage_(options.fc_storage) {
   Plan native = build_plan(rows_, c, {1, h, w, false, 0, {}});
   param_counts_ = native.param_counts;
-  if (params.size() != param_counts_.size())
-    invalid("the layer table has ", param_counts_.size(), " parameters, but ", params.size(), " were given");
-  for (size_t i = 0; i < params.size(); ++i)
-    if (params[i].count != param_counts_[i])
-      invalid("parameter ", i, " must have ", param_counts_[i], " values, not ", params[i].count);
+  if (param_total != param_counts_.size())
+    invalid("the layer table has ", param_counts_.size(), " parameters, but ", param_total, " were given");
+  outputs_.resize(param_total);
   for (const fastalex_step& step : native.steps)
-    for (int i = step.param; i >= 0 && i < step.param + 2; ++i)
-      if (params[i].storage != FASTALEX_FP32 && (step.op != FASTALEX_OP_FULLY_CONNECTED || i != step.param))
-        invalid("parameter ", i, " is quantized, but only weights of fully connected layers may be");
-  check(backend_->model_create(native.steps.data(), native.steps.size(), params.data(), params.size(), &options,
-                               &model_));
+    if (step.op == FASTALEX_OP_FULLY_CONNECTED) outputs_[step.param] = static_cast<size_t>(step.out_c);
+  for (size_t i = 0; i < param_total; ++i) check_param(i, params[i]);
+  check(backend_->model_create(native.steps.data(), native.steps.size(), params, param_total, &options, &model_));
   register_fork_guarded(this);
+}
+
+void Net::check_param(size_t index, const fastalex_param& param) const {
+  if (!param.data) invalid("the data of parameter ", index, " must not be NULL");
+  if (param.count != param_counts_[index])
+    invalid("parameter ", index, " must have ", param_counts_[index], " values, not ", param.count);
+  if (param.storage == FASTALEX_FP32) return;
+  if (param.storage != FASTALEX_INT8 && param.storage != FASTALEX_INT4)
+    invalid("the storage of parameter ", index, " must be fp32, int8 or int4, not ", param.storage);
+  if (!outputs_[index])
+    invalid("parameter ", index, " is quantized, but only weights of fully connected layers may be");
+  if (!param.scale) invalid("the scale of parameter ", index, ", which is quantized, must not be NULL");
+  if (param.outputs < 0 || static_cast<size_t>(param.outputs) != outputs_[index])
+    invalid("the values and scales of parameter ", index, " are for ", param.outputs, " outputs, but its layer has ",
+            outputs_[index]);
 }
 
 Net::~Net() {
@@ -153,6 +165,20 @@ void Net::copy(void* to, const void* from, size_t bytes, bool to_host) {
 void Net::get_param(size_t index, float* out) const {
   if (index >= param_counts_.size()) invalid("there is no parameter ", index, ": the net has ", param_counts_.size());
   check(backend_->model_param(model_, index, out));
+}
+
+void Net::get_quantized(size_t index, void* values, size_t value_room, void* scale, size_t scale_room) const {
+  if (index >= param_counts_.size()) invalid("there is no parameter ", index, ": the net has ", param_counts_.size());
+  const size_t outputs = outputs_[index];
+  if (!outputs || (fc_storage_ != FASTALEX_INT8 && fc_storage_ != FASTALEX_INT4))
+    invalid("the net does not keep parameter ", index, " in int8 or int4; use fastalex_get_param");
+  const size_t inputs = param_counts_[index] / outputs;
+  const size_t value_need = outputs * quantized_bytes(fc_storage_, inputs);
+  const size_t scale_need = outputs * scale_bytes(fc_storage_, inputs);
+  if (value_room != value_need || scale_room != scale_need)
+    invalid("parameter ", index, " has ", value_need, " bytes of values and ", scale_need, " of scales, room for ",
+            value_room, " and ", scale_room, " was given");
+  check(backend_->model_quantized(model_, index, values, scale));
 }
 
 void Net::after_fork_in_child() {

@@ -20,7 +20,7 @@ class Net final : private ForkGuarded {
   class Call;
 
   // See fastalex.h for the order of the parameters.
-  Net(const std::string& table, int c, int h, int w, const std::vector<fastalex_param>& params,
+  Net(const std::string& table, int c, int h, int w, const fastalex_param* params, size_t param_total,
       const fastalex_backend_api* backend, const fastalex_model_options& options);
   ~Net();  // waits for running calls
   Net(const Net&) = delete;
@@ -32,6 +32,8 @@ class Net final : private ForkGuarded {
   void describe(const Request& request, char* text, size_t capacity, size_t* size);
   void save(const Request& request, const char* path);
   void get_param(size_t index, float* out) const;
+  // value_room, scale_room: bytes that there is room for.
+  void get_quantized(size_t index, void* values, size_t value_room, void* scale, size_t scale_room) const;
   size_t param_bytes() const { return backend_->model_bytes(model_); }
   void* allocate(size_t bytes);
   void release(void* memory) { backend_->memory_destroy(model_, memory); }
@@ -40,6 +42,7 @@ class Net final : private ForkGuarded {
  private:
   struct CachedPlan;
 
+  void check_param(size_t index, const fastalex_param& param) const;
   std::shared_ptr<CachedPlan> find_plan(const Request& request);  // mutex_ held
   void check(int status) const;
 
@@ -51,6 +54,8 @@ class Net final : private ForkGuarded {
   std::vector<LayerRow> rows_;
   int channels_;
   std::vector<size_t> param_counts_;
+  std::vector<size_t> outputs_;  // of each parameter that is a fully connected weight; 0 for others
+  int fc_storage_;
   void* model_ = nullptr;
 
   std::mutex mutex_;

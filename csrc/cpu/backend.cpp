@@ -87,6 +87,10 @@ class CpuModel final : public BackendModel {
       : model_(steps, count, params, param_count, options) {}
 
   void param(size_t index, float* out) const override { unpack_param(model_.layers, index, out); }
+  void quantized(size_t index, void* values, void* scale) const override {
+    static_cast<const FcLayer&>(*model_.layers.at(index / 2))
+        .unpack_quantized(static_cast<unsigned char*>(values), static_cast<char*>(scale));
+  }
   size_t bytes() const override { return bytes_of_all(model_.layers); }
 
   std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {

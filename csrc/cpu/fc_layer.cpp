@@ -188,11 +188,19 @@ float FcLayer::value_at(int index, int lane, int i) const {
     std::memcpy(&half, row + 2 * (lane * products + i % products), 2);
     return storage == FASTALEX_FP16 ? from_half(half) : from_bf16(half);
   }
-  if (storage == FASTALEX_INT8)
-    return static_cast<signed char>(row[int8_byte(i, lane)]) * panel_of<float>(scale, panels.panel, index)[lane];
+  return quantized_at(index, lane, i) * scale_at(index, lane, i);
+}
+
+int FcLayer::quantized_at(int index, int lane, int i) const {
+  const char* row = row_at(index, i / products);
+  if (storage == FASTALEX_INT8) return static_cast<signed char>(row[int8_byte(i, lane)]);
   const NibblePlace place = nibble_place(i, lane);
-  const int q = (static_cast<unsigned char>(row[place.byte]) >> place.shift & 15) - 8;
-  return q * scale.as()[(index * int4_groups(k) + i / FASTALEX_INT4_GROUP) * panels.panel + lane];
+  return (static_cast<unsigned char>(row[place.byte]) >> place.shift & 15) - 8;
+}
+
+float FcLayer::scale_at(int index, int lane, int i) const {
+  const size_t group = storage == FASTALEX_INT8 ? index : index * int4_groups(k) + i / FASTALEX_INT4_GROUP;
+  return scale.as()[group * panels.panel + lane];
 }
 
 void FcLayer::unpack_weight(float* weight) const {
@@ -200,6 +208,30 @@ void FcLayer::unpack_weight(float* weight) const {
     for (int lane = 0; lane < panels.width(index); ++lane) {
       float* to = weight + static_cast<size_t>(panels.first_channel(index) + lane) * k;
       for (int i = 0; i < k; ++i) to[source_[i]] = value_at(index, lane, i);
+    }
+}
+
+void FcLayer::unpack_quantized(unsigned char* values, char* scales) const {
+  const size_t value_pitch = quantized_bytes(storage, k), scale_pitch = scale_bytes(storage, k);
+  for (int index = 0; index < panels.count(); ++index)
+    for (int lane = 0; lane < panels.width(index); ++lane) {
+      const size_t output = panels.first_channel(index) + lane;
+      unsigned char* to = values + output * value_pitch;
+      char* scale_to = scales + output * scale_pitch;
+      if (storage == FASTALEX_INT8) {
+        for (int i = 0; i < k; ++i) to[i] = static_cast<unsigned char>(quantized_at(index, lane, i));
+        const float value = scale_at(index, lane, 0);
+        std::memcpy(scale_to, &value, sizeof value);
+        continue;
+      }
+      for (int i = 0; i < k; i += 2) {
+        const int high = i + 1 < k ? quantized_at(index, lane, i + 1) : 0;
+        to[i / 2] = static_cast<unsigned char>((quantized_at(index, lane, i) + 8) | (high + 8) << 4);
+      }
+      for (int i = 0; i < k; i += FASTALEX_INT4_GROUP, scale_to += sizeof(uint16_t)) {
+        const uint16_t half = to_half(scale_at(index, lane, i));
+        std::memcpy(scale_to, &half, sizeof half);
+      }
     }
 }
 

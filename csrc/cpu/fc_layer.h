@@ -15,6 +15,8 @@ class FcLayer final : public PackedLayer {
   FcLayer(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
           const fastalex_param& weight, const float* bias, ThreadPool::Lease* workers);
   void unpack_weight(float* weight) const override;
+  // The quantized values and scales, as in fastalex_param. storage is int8 or int4.
+  void unpack_quantized(unsigned char* values, char* scales) const;
   size_t bytes() const override { return PackedLayer::bytes() + sums.bytes(); }
   // Bytes of a prepared row of the input, FcArgs::plane, in whole cache lines: two a value of bf16, one of a byte
   // plane.
@@ -44,6 +46,8 @@ class FcLayer final : public PackedLayer {
   void pack_row(const Row& row, int index, int lane, char* packed);
   void pack_int4(const Row& row, int index, int lane, char* packed);
   float value_at(int index, int lane, int i) const;
+  int quantized_at(int index, int lane, int i) const;
+  float scale_at(int index, int lane, int i) const;
   char* row_at(int index, int row) const;  // a panel's part of a row of weights
 
   std::vector<int> source_;  // source_[i]: index within C H W of product i, in the order y, x, channel

@@ -47,7 +47,7 @@ Model::Model(const fastalex_step* steps_, size_t count, const fastalex_param* pa
     fastalex_param weight = params[step.param];
     const bool as_given = weight.storage == FASTALEX_FP32 || weight.storage == options.fc_storage;
     const FloatParams floats(&step, as_given ? 0 : 1, params, param_count);
-    if (!as_given) weight = fastalex_param{floats[step.param], nullptr, weight.count, FASTALEX_FP32};
+    if (!as_given) weight = fastalex_param{floats[step.param], nullptr, weight.count, FASTALEX_FP32, 0};
     layers.emplace_back(new FcLayer(step, *kernels, options, weight, bias, &workers));
   }
   FASTALEX_ASSERT(param_count == 2 * layers.size());

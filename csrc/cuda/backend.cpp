@@ -18,10 +18,9 @@ namespace {
 
 class DeviceModel final : public DeviceArrays {
  public:
-  DeviceModel(const fastalex_step* steps, size_t count, const fastalex_param* params_in, size_t param_count,
+  DeviceModel(const fastalex_step* steps, size_t count, const fastalex_param* params, size_t param_count,
               const fastalex_model_options& options)
       : DeviceArrays(options.device_index) {
-    const FloatParams params(steps, count, params_in, param_count);
     model_.device = device_facts(options.device_index);
     model_.dtype = options.precision == FASTALEX_PRECISION_FP16 ? kHalf : kFloat;
     model_.storage = options.fc_storage;
@@ -30,8 +29,13 @@ class DeviceModel final : public DeviceArrays {
     for (const fastalex_step* step = steps; step < steps + count; ++step) {
       if (step->param < 0) continue;
       FASTALEX_ASSERT(step->param == static_cast<int>(2 * model_.layers.size()));
-      model_.layers.emplace_back(
-          new LayerWeights(*step, model_.dtype, model_.storage, params[step->param], params[step->param + 1]));
+      const float* bias = static_cast<const float*>(params[step->param + 1].data);
+      if (used_as_given(*step, params[step->param])) {
+        model_.layers.emplace_back(new LayerWeights(*step, model_.dtype, params[step->param], bias));
+        continue;
+      }
+      const FloatParams floats(step, 1, params, param_count);
+      model_.layers.emplace_back(new LayerWeights(*step, model_.dtype, model_.storage, floats[step->param], bias));
     }
   }
 
@@ -49,6 +53,11 @@ class DeviceModel final : public DeviceArrays {
     unpack_param(model_.layers, index, out);
   }
 
+  void quantized(size_t index, void* values, void* scale) const override {
+    const DeviceScope scope(model_.device.index);
+    model_.layers.at(index / 2)->unpack_quantized(values, scale);
+  }
+
   size_t bytes() const override { return bytes_of_all(model_.layers); }
 
   std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
@@ -57,6 +66,11 @@ class DeviceModel final : public DeviceArrays {
   }
 
  private:
+  bool used_as_given(const fastalex_step& step, const fastalex_param& weight) const {
+    return weight.storage == model_.storage && weight.storage != FASTALEX_FP32 &&
+           keeps_groups(streamed_layout(step, weight.storage, channel_pitch(step.in_c), channel_pitch(step.out_c)));
+  }
+
   Model model_;
 };
 

@@ -31,7 +31,7 @@
 extern "C" {
 #endif
 
-#define FASTALEX_API_VERSION 2u
+#define FASTALEX_API_VERSION 3u
 
 #if defined(__GNUC__)
 #define FASTALEX_API __attribute__((visibility("default")))
@@ -85,6 +85,7 @@ typedef struct fastalex_param {
   const void* scale; /* NULL for FASTALEX_FP32 */
   size_t count;
   int32_t storage; /* fastalex_storage */
+  int32_t outputs; /* of quantized values: the outputs that data and scale are for; 0 for FASTALEX_FP32 */
 } fastalex_param;
 
 /* Layout of fully connected weights in int8 and int4 on processors with products of bytes ("cpu"). In the other formats
@@ -247,6 +248,13 @@ FASTALEX_API int fastalex_memory_copy(fastalex_net* net, void* to, const void* f
 
 /* Copies parameter `index` out as float32, dequantized where it is stored in fewer bits. */
 FASTALEX_API int fastalex_get_param(fastalex_net* net, size_t index, float* out, size_t count);
+
+/* Copies weight `index` out as the quantized values and scales that the net keeps, in the layout of fastalex_param:
+ * those it was given, if it was given them in the storage that it keeps. FASTALEX_INVALID unless it keeps this
+ * parameter as FASTALEX_INT8 or FASTALEX_INT4. value_bytes, scale_bytes: the room at `values` and at `scale`, which
+ * must be exact. */
+FASTALEX_API int fastalex_get_quantized(fastalex_net* net, size_t index, void* values, size_t value_bytes, void* scale,
+                                        size_t scale_bytes);
 
 /* Bytes of memory that the packed parameters take. */
 FASTALEX_API int fastalex_param_bytes(fastalex_net* net, size_t* bytes);

@@ -35,6 +35,7 @@ class EngineModel final : public cuda::DeviceArrays {
   }
 
   void param(size_t index, float* out) const override { weights_.unpack(index, out); }
+  void quantized(size_t index, void* values, void* scale) const override { weights_.quantized(index, values, scale); }
   size_t bytes() const override { return weights_.bytes(); }
   std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override;
 

@@ -5,11 +5,9 @@
 #include <vector>
 
 #include "backend/backend_api.h"
+#include "backend/steps.h"
 
 namespace fastalex {
-
-// Number of scales of an output's int4 weights, which share them in the order y, x, channel.
-inline size_t int4_groups(size_t inputs) { return (inputs + FASTALEX_INT4_GROUP - 1) / FASTALEX_INT4_GROUP; }
 
 // Quantized value `index` of an output's int4 weights, -8 .. 7; row: the output's first byte.
 inline int int4_value_at(const unsigned char* row, size_t index) { return (row[index / 2] >> index % 2 * 4 & 15) - 8; }

@@ -52,7 +52,7 @@ void classify(const std::string& folder) {
   const float* next = weights.data();
   for (const fastalex_layer& layer : layers) {
     for (size_t values : {layer.weights, layer.bias}) {
-      if (values) params.push_back({next, nullptr, values, FASTALEX_FP32});
+      if (values) params.push_back({next, nullptr, values, FASTALEX_FP32, 0});
       next += values;
     }
   }

@@ -86,6 +86,8 @@ class AlexNet(Network):
         path, size, modification time and SHA-256 of the weights file, a few kilobytes. The latter can be loaded where
         the same file is at the same path; anything else there is an error. The SHA-256 is computed with the first
         pickle. Copies in memory need no file.
+    :param mmap: map a large weights file while it is loaded, rather than read it whole; False for one that other
+        programs may write to meanwhile (:mod:`fastalex.weights.readers.mapped`).
     :param overrides: fields of :class:`~fastalex.Variant` to change (``widths=``, ``activation=``, ...), and
         ``lrn_alpha_divided=``.
     :raises UserError: for an invalid argument; its one sentence says what to do.

@@ -26,7 +26,7 @@ from .weights.readers import mapped
 if TYPE_CHECKING:
     from .weights.origin import Origin
 
-_REMADE = frozenset(("_device", "_net", "_origin", "_quantized", "threads", "tuning"))  # by unpickling
+_REMADE = frozenset(("_device", "_net", "_origin", "threads", "tuning"))  # by unpickling
 PICKLED_BY = ("arrays", "path")
 
 
@@ -49,6 +49,7 @@ class Network:
         check: bool = True,
         mean_image: Union[str, os.PathLike[str], np.ndarray, None] = None,
         pickle_by: str = "arrays",
+        mmap: bool = True,
         **overrides: Any,
     ) -> None:
         arguments.one_of("pickle_by", pickle_by, PICKLED_BY)
@@ -59,7 +60,7 @@ class Network:
         self.exact = device_spec.check_exact(self._device, exact)
         self.fc_layout = device_spec.check_fc_layout(self._device, fc_layout)
         self.threads = device_spec.thread_count(threads)
-        loaded = resolve.load(weights)
+        loaded = resolve.load(weights, mmap)
         self._origin = _origin_of(loaded) if pickle_by == "path" else None
         stored = quantized.storage_of(loaded.arrays) if loaded else None
         self.precision, self.fc_weights = precisions.resolve(self._device, precision, fc_weights, stored)
@@ -71,6 +72,8 @@ class Network:
         parameters = adapt.fit(loaded, self.variant) if loaded else initial.random_weights(self.variant)
         self._threads = threads
         self._build(parameters, loaded if check else None)
+        if loaded:
+            loaded.check_unchanged()
 
     def _mean_image(self, image: Any, loaded: Optional[weights_files.Weights]) -> Optional[np.ndarray]:
         """Return the mean image: the one that was given, else that of the weights file, if it has one."""
@@ -89,7 +92,6 @@ class Network:
             files.check(loaded, self.variant, parameters)
         with mapped.reading_once(parameters.values()):
             self._net, self.tuning = self._make(params)
-        self._quantized = quantized.original_quantized(parameters, self.fc_weights)
 
     @property
     def pickle_by(self) -> str:
@@ -150,9 +152,14 @@ class Network:
 
     def _parameters_for(self, storage: str) -> Dict[str, Any]:
         """Return the parameters: float32 arrays, or quantized weights as they are kept in ``storage``."""
-        parameters: Dict[str, Any] = self.state_dict()
-        if storage in quantized.STORAGES and storage == self.fc_weights:
-            parameters = {**quantized.restore(parameters, self.variant, storage), **self._quantized}
+        as_kept = quantized.fc_channels(self.variant) if storage == self.fc_weights in quantized.STORAGES else {}
+        parameters: Dict[str, Any] = {}
+        for index, (name, shape) in enumerate(self.variant.parameter_shapes().items()):
+            if name in as_kept:
+                values, scale = self._net.quantized(index, shape[0])
+                parameters[name] = quantized.QuantizedWeight(values, scale, (shape[0], shape[1]), as_kept[name])
+            else:
+                parameters[name] = self._net.param(index).reshape(shape)
         return parameters
 
     def _make(self, params: Sequence[Any]) -> Tuple[_core.Net, str]:

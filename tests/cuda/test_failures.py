@@ -12,6 +12,8 @@ import pytest
 
 from cuda_emulator import emulated
 from fastalex import AlexNet, BackendError, UserError, _core
+from tests.support import c_interface
+from tests.support.c_interface import library
 from tests.support.small_net import Foreign, batch_of, small
 
 MIB = 1 << 20
@@ -166,63 +168,9 @@ def test_memory_of_another_device(parameters):
 # Destroying nets -----------------------------------------------------------------------------------------------------
 
 
-class Options(ctypes.Structure):
-    """``fastalex_options``"""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_uint32),
-        ("backend", ctypes.c_char_p),
-        ("fc_storage", ctypes.c_int32),
-        ("precision", ctypes.c_int32),
-        ("threads", ctypes.c_int32),
-        ("device_index", ctypes.c_int32),
-        ("tuning", ctypes.c_char_p),
-        ("exact", ctypes.c_int32),
-    ]
-
-
-class Param(ctypes.Structure):
-    """``fastalex_param``"""
-
-    _fields_ = [
-        ("data", ctypes.c_void_p),
-        ("scale", ctypes.c_void_p),
-        ("count", ctypes.c_size_t),
-        ("storage", ctypes.c_int32),
-    ]
-
-
-class Call(ctypes.Structure):
-    """``fastalex_call``"""
-
-    _fields_ = [
-        ("struct_size", ctypes.c_uint32),
-        ("batch", ctypes.c_int32),
-        ("height", ctypes.c_int32),
-        ("width", ctypes.c_int32),
-        ("flags", ctypes.c_uint32),
-        ("top_k", ctypes.c_int32),
-        ("names", ctypes.c_void_p),
-        ("name_count", ctypes.c_size_t),
-        ("input", ctypes.c_void_p),
-        ("frame", ctypes.c_void_p),
-        ("outputs", ctypes.POINTER(ctypes.c_void_p)),
-        ("output_counts", ctypes.POINTER(ctypes.c_size_t)),
-        ("allocate", ctypes.c_void_p),
-        ("user", ctypes.c_void_p),
-        ("indices", ctypes.c_void_p),
-        ("input_on_device", ctypes.c_int32),
-        ("outputs_on_device", ctypes.c_int32),
-        ("stream", ctypes.c_void_p),
-        ("interrupted", ctypes.c_void_p),
-        ("interrupted_user", ctypes.c_void_p),
-    ]
-
-
 @pytest.mark.parametrize("device", ["naive", "emulated"])
 def test_a_net_is_destroyed_while_threads_run_it(device):
     """In C nothing keeps the net alive: destroying it waits for running calls, whose results are then complete."""
-    library = ctypes.CDLL(_core.__file__)
     side, channels = 24, 16
     weight = np.random.default_rng(0).standard_normal((64, channels, 3, 3), np.float32)
     bias = np.zeros(64, np.float32)
@@ -230,18 +178,15 @@ def test_a_net_is_destroyed_while_threads_run_it(device):
     table = b"conv name=c out=64 kernel=3 stride=1 pad=1 groups=1 rounding=floor"
     expected = _core.Net(table.decode(), [channels, side, side], [weight, bias], device).run(_core.Call(x))[0]
 
-    options = Options(ctypes.sizeof(Options), device.encode(), 0, 0, 1, 0, None)
-    params = (Param * 2)(*(Param(array.ctypes.data, None, array.size, 0) for array in (weight, bias)))
-    net = ctypes.c_void_p()
-    assert not library.fastalex_create(
-        table, channels, side, side, params, ctypes.c_size_t(2), ctypes.byref(options), ctypes.byref(net)
-    )
+    options, net = c_interface.options(device, threads=1), ctypes.c_void_p()
+    params = c_interface.params_of([weight, bias])
+    assert not library.fastalex_create(table, channels, side, side, params, 2, ctypes.byref(options), ctypes.byref(net))
     results, started = [np.full(expected.shape, np.nan, np.float32) for _ in range(3)], []
 
     def run(result):
-        pointer, room = ctypes.c_void_p(result.ctypes.data), ctypes.c_size_t(result.size)
-        call = Call(ctypes.sizeof(Call), 8, side, side)
-        call.input, call.outputs, call.output_counts = x.ctypes.data, ctypes.pointer(pointer), ctypes.pointer(room)
+        outputs = ctypes.pointer(ctypes.c_void_p(result.ctypes.data)), ctypes.pointer(ctypes.c_size_t(result.size))
+        call = c_interface.call_of(batch=8, height=side, width=side, input=x)
+        call.outputs, call.output_counts = outputs
         started.append(None)
         library.fastalex_run(net, ctypes.byref(call))
 
@@ -251,7 +196,6 @@ def test_a_net_is_destroyed_while_threads_run_it(device):
     while len(started) < 3:
         pass
     threads[0].join(0.05)  # the calls begin at once and take longer than this
-    library.fastalex_destroy.restype = None
     library.fastalex_destroy(net)
     copies = [result.copy() for result in results]
     for thread in threads:

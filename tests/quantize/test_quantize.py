@@ -407,22 +407,36 @@ def test_saving_again_keeps_the_quantized_values(tmp_path):
     assert first.read_bytes() == second.read_bytes() == third.read_bytes()
 
 
+def any_values(row, storage, seed=0):
+    """Quantized weights that no quantizer would make: any level, and scales of every size."""
+    generator = np.random.default_rng(seed)
+    arrays = initial.random_weights(row)
+    for name, channels in quantized.fc_channels(row).items():
+        out, inputs = arrays[name].shape
+        if storage == "int8":
+            values = generator.integers(-128, 128, (out, inputs)).astype(np.int8)
+            scale = (10.0 ** generator.uniform(-44, 30, out)).astype(np.float32)
+        else:
+            values = generator.integers(0, 256, (out, (inputs + 1) // 2)).astype(np.uint8)
+            values[:, -1] = (values[:, -1] & 15) | 0x80 if inputs % 2 else values[:, -1]
+            bits = generator.integers(0, 0x7C00, (out, (inputs + 127) // 128)) | generator.integers(0, 2) << 15
+            scale = bits.astype(np.uint16).view(np.float16)
+        arrays[name] = quantized.QuantizedWeight(values, scale, (out, inputs), channels)
+    return arrays
+
+
+@pytest.mark.parametrize("layout", ["latency", "throughput"])
 @pytest.mark.parametrize("storage", ["int8", "int4"])
-def test_levels_are_recovered_from_values(storage):
-    row = variants.get("alexnet2012", **NARROW)
-    arrays = initial.random_weights(row, seed=9)
-    arrays["fc7.weight"][3] = 0
-    arrays["fc7.weight"][4] *= 1e-4
-    values = dequantized(
-        row,
-        {**arrays, "fc7.weight": np.where(arrays["fc7.weight"] == 0, 0, arrays["fc7.weight"])}
-        if storage == "int4"
-        else {**arrays, "fc7.weight": arrays["fc7.weight"] + np.float32(1e-9)},
-        storage,
-    )
-    found = quantized.restore(values, row, storage)
-    for key, array in values.items():
-        np.testing.assert_array_equal(np.asarray(found[key]), array)
+@pytest.mark.parametrize("last", [7, 64, 135])
+def test_the_engine_returns_the_values_it_was_given(storage, layout, last):
+    row = variants.get("alexnet2012", **dict(NARROW, widths=(8, 16, 24, 16, 16, last, 2 * last)))
+    arrays = any_values(row, storage, last)
+    net = AlexNet(row, weights=arrays, device="cpu", fc_weights=storage, fc_layout=layout)
+    kept = net._parameters_for(storage)
+    for name in quantized.fc_channels(row):
+        np.testing.assert_array_equal(kept[name].quantized, arrays[name].quantized)
+        assert kept[name].scale.tobytes() == arrays[name].scale.tobytes()
+        np.testing.assert_array_equal(np.asarray(kept[name]), net.state_dict()[name])
 
 
 def test_a_calibration_is_saved_with_the_weights(tmp_path, digits):

@@ -54,6 +54,7 @@ class _Param(ctypes.Structure):  # fastalex_param
         ("scale", ctypes.c_void_p),
         ("count", ctypes.c_size_t),
         ("storage", ctypes.c_int32),
+        ("outputs", ctypes.c_int32),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import operator
 import os
 import re
+import warnings
 from pathlib import Path
 from typing import ClassVar
 
@@ -191,26 +192,30 @@ def trial(batch=1, key="lrn", verdict=measure.WINNER, candidate="lrn_b", **chang
     return dict(row, ms=0.5, noise_ms=0.01, verdict=verdict, reason="", **changes)
 
 
+RULE = Rule("fp32", "lrn", 1, 1, "lrn_b", 1)
+
+
 def test_the_cache_is_for_one_gpu_driver_and_version(monkeypatch):
-    assert user_cache.read_cache(PLACE) == {"rules": [], "settings": [], "trials": []}
+    assert user_cache.read_cache(PLACE) == ([], [], [])
     winners = measure.rules([trial(), trial(8), trial(key="softmax", verdict=measure.SLOWER)])
     assert winners == [Rule("fp32", "lrn", 1, 1, "lrn_b", 1), Rule("fp32", "lrn", 8, 8, "lrn_b", 1)]
     path = user_cache.write_cache(PLACE, winners, [trial(), trial(8)])
     assert path.startswith(os.environ["XDG_CACHE_HOME"])
-    assert os.listdir(os.path.dirname(path)) == ["emulated-nvidia-geforce-rtx-3090.json"]
-    assert user_cache.cached_rules(PLACE) == winners
+    name = "emulated-nvidia-geforce-rtx-3090.json"
+    assert sorted(os.listdir(os.path.dirname(path))) == [name, name + ".lock"]
+    assert user_cache.read_cache(PLACE).rules == winners
     chosen = rules.choose(PLACE)
     assert chosen.cached
     assert path in chosen.source
     assert chosen.text.startswith("fp32 lrn 1-1 lrn_b split=1\nfp32 lrn 8-8 lrn_b split=1\ngraphs on\n")
     # measured again without a winner: the old rule is dropped, that of the other batch stays
     user_cache.write_cache(PLACE, [], [trial(verdict=measure.SLOWER)])
-    assert user_cache.cached_rules(PLACE) == winners[1:]
-    assert [one["batch"] for one in user_cache.read_cache(PLACE)["trials"]] == [1, 8]
+    assert user_cache.read_cache(PLACE).rules == winners[1:]
+    assert [one["batch"] for one in user_cache.read_cache(PLACE).trials] == [1, 8]
     other = DeviceSpec("emulated", Gpu(**dict(vars(GPU), driver=13000)))
-    assert user_cache.cached_rules(other) == []
+    assert user_cache.read_cache(other).rules == []
     monkeypatch.setattr(user_cache, "__version__", "9.9")
-    assert user_cache.cached_rules(PLACE) == []
+    assert user_cache.read_cache(PLACE).rules == []
     assert not rules.choose(PLACE).cached
 
 
@@ -222,12 +227,87 @@ def test_without_device_files_the_cost_model_chooses(monkeypatch):
     assert rules.choose(PLACE) == ("", "none: the device files are missing: install fastalex again", False)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\ud800"])
+def write_text(text):
+    path = Path(user_cache.cache_path(PLACE))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+
+
+def is_ignored_with_one_warning():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert not rules.choose(PLACE).cached
+    (warning,) = seen
+    assert re.search("rtx-3090.json is broken and is not used; run fastalex tune again", str(warning.message))
+    with pytest.warns(UserWarning, match="is broken"):  # and is replaced by the next measurement
+        user_cache.write_cache(PLACE, [RULE], [trial()])
+    assert user_cache.read_cache(PLACE) == ([RULE], [], [trial()])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "\ud800", "[" * 100_000, "1" * 5000])
 def test_a_broken_cache_counts_as_none(text):
+    write_text(text)
+    is_ignored_with_one_warning()
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rules": 5},
+        {"rules": [7]},
+        {"rules": ["fp32 lrn 1-1"]},
+        {"settings": [["graphs on"]]},
+        {"settings": ["graphs maybe"]},
+        {"trials": 5},
+        {"trials": [[]]},
+        {"trials": [{}]},
+        {"trials": [trial(key=["lrn"])]},
+        {"trials": [dict(trial(), batch="1")]},
+        {"trials": [dict(trial(), ms="fast")]},
+        {"trials": [dict(trial(), noise_ms=None)]},
+        {"trials": [dict(trial(), ms=HUGE)]},
+        {"trials": [dict(trial(), precision=None)]},
+    ],
+    ids=lambda changes: str(changes)[:60],
+)
+def test_a_cache_with_a_broken_field_counts_as_none(changes):
+    path = user_cache.write_cache(PLACE, [RULE], [trial()])
+    with open(path, encoding="utf-8") as stream:
+        content = json.load(stream)
+    write_text(json.dumps(dict(content, **changes)))
+    is_ignored_with_one_warning()
+
+
+def test_a_cache_that_is_a_pipe_does_not_block():
     path = Path(user_cache.cache_path(PLACE))
     path.parent.mkdir(parents=True)
-    path.write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert not rules.choose(PLACE).cached
+    os.mkfifo(path)
+    is_ignored_with_one_warning()
+
+
+def test_three_writers_at_once_keep_all_rules():
+    def write(first):
+        for batch in range(first, first + 12):
+            rule = Rule("fp32", "lrn", batch, batch, "lrn_b", 1)
+            user_cache.write_cache(PLACE, [rule], [trial(batch)])
+
+    children = []
+    for writer in range(3):
+        child = os.fork()
+        if child == 0:
+            try:
+                write(1 + 12 * writer)
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    kept = user_cache.read_cache(PLACE)
+    assert sorted(rule.first for rule in kept.rules) == list(range(1, 37))
+    assert sorted(each["batch"] for each in kept.trials) == list(range(1, 37))
 
 
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
@@ -398,18 +478,14 @@ def test_a_setting_must_be_slower_nowhere():
 def test_settings_are_kept_and_follow_the_device_file():
     won = [setting(1.0, 1, "on", measure.DEFAULT), setting(0.5, verdict=measure.WINNER)]
     user_cache.write_cache(PLACE, [], won)
-    assert user_cache.cached_settings(PLACE) == ["graphs off"]
+    assert user_cache.read_cache(PLACE).settings == ["graphs off"]
     chosen = rules.choose(PLACE)
     assert chosen.cached
     assert chosen.text.splitlines()[0] == "graphs on"
     assert chosen.text.splitlines()[-1] == "graphs off"
     # another batch, at which the device's own is better, takes it back
     user_cache.write_cache(PLACE, [], [setting(1.0, 8, "on", measure.DEFAULT), setting(2.0, 8)])
-    assert user_cache.cached_settings(PLACE) == []
-    path = Path(user_cache.cache_path(PLACE))
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(dict(content, settings=["graphs maybe"])))
-    assert user_cache.read_cache(PLACE)["trials"] == []
+    assert user_cache.read_cache(PLACE).settings == []
 
 
 @pytest.mark.emulator

@@ -7,6 +7,9 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
+import time
 import tracemalloc
 import zipfile
 
@@ -14,6 +17,7 @@ import numpy as np
 import pytest
 
 from fastalex import variants, weights
+from fastalex._util import files
 from fastalex.errors import UserError
 from fastalex.weights import initial
 from fastalex.weights.readers import npz, safetensors
@@ -612,3 +616,71 @@ def test_check_lets_nan_through():
     arrays = initial.random_weights("alexnet-digits")
     arrays["fc8.bias"][3] = np.nan
     assert np.isnan(initial.check("alexnet-digits", arrays)[-1][3])
+
+
+# What killed processes leave behind ---------------------------------------------------------------------------------
+
+ALONE = {"a": np.zeros(3, np.float32)}
+
+
+def aged(path):
+    """Make a file look as if it had not been changed for longer than a living process would leave it."""
+    old = time.time() - files.LEFT_S - 10
+    os.utime(path, (old, old), follow_symlinks=False)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_the_next_save_removes_what_a_killed_one_left(tmp_path, suffix):
+    path = tmp_path / ("net" + suffix)
+    code = (
+        "import sys, time\nfrom fastalex._util.files import replacing\n"
+        "with replacing(sys.argv[1]) as stream:\n    stream.write(b'half'); stream.flush()\n"
+        "    print('ready', flush=True)\n    time.sleep(60)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"ready\n"
+        (left,) = tmp_path.iterdir()
+        aged(left)
+        weights.save(path, ALONE)
+        assert left.exists()  # its process lives
+        child.kill()
+    weights.save(path, ALONE)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_nothing_else_is_removed(tmp_path):
+    path, elsewhere = tmp_path / "net.npz", tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"x")
+    names = [
+        ".0123456789abcdef.other.npz.tmp",  # of another file
+        ".0123456789abcdef.net.npz.tmp.tmp",
+        "x.0123456789abcdef.net.npz.tmp",
+        ".0123456789ABCDEF.net.npz.tmp",
+        ".123.net.npz.tmp",
+        ".0123456789abcdef.net.npz",
+        ".fedcba9876543210.net.npz.tmp",  # just written
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
+        if not name.startswith(".fe"):
+            aged(tmp_path / name)
+    (tmp_path / ".00000000000000aa.net.npz.tmp").symlink_to(elsewhere)
+    aged(elsewhere)
+    aged(tmp_path / ".00000000000000aa.net.npz.tmp")
+    (tmp_path / ".00000000000000bb.net.npz.tmp").mkdir()
+    os.mkfifo(tmp_path / ".00000000000000cc.net.npz.tmp")
+    before = sorted(tmp_path.iterdir())
+    weights.save(path, ALONE)
+    assert sorted(tmp_path.iterdir()) == sorted([*before, path])
+    aged(tmp_path / names[-1])
+    weights.save(path, ALONE)
+    assert not (tmp_path / names[-1]).exists()
+
+
+def test_only_files_of_this_user_are_removed(tmp_path, monkeypatch):
+    left = tmp_path / ".0123456789abcdef.net.npz.tmp"
+    left.write_bytes(b"x")
+    aged(left)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    weights.save(tmp_path / "net.npz", ALONE)
+    assert left.exists()

@@ -19,7 +19,7 @@ import pytest
 from fastalex import AlexNet, variants, weights
 from fastalex.cli.main import main
 from fastalex.errors import UserError
-from fastalex.weights import download, initial, registry
+from fastalex.weights import download, initial, registry, transfer
 from fastalex.weights.readers import safetensors
 
 BODY = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8))
@@ -233,7 +233,7 @@ def test_a_mirror_is_asked_next(row, server, monkeypatch):
 def test_addresses_that_do_not_answer(row, server, monkeypatch, folder):
     server.modes[:] = ["missing"]
     assert str(folder) in fails("404 Not Found")
-    monkeypatch.setattr(download, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(transfer, "TIMEOUT_S", 0.2)
     server.modes[:] = ["silent"]
     fails(r"no answer.*0\.2 s")
     add(monkeypatch, "http://127.0.0.1:9/net", BODY)

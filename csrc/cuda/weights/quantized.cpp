@@ -106,6 +106,18 @@ void unpack_row(const StreamedLayout& layout, const char* from, const char* scal
   }
 }
 
+// Quantizes the values of a packed int4 row in the groups of fastalex_param.
+void requantize_row(const StreamedLayout& layout, const char* from, const char* scale, char* quantized,
+                    char* quantized_scale) {
+  std::vector<float> padded(layout.row_values), row;
+  unpack_row(layout, from, scale, padded.data());
+  for (int p = 0; p < layout.height * layout.width; ++p)
+    for (int c = 0; c < layout.channels; ++c) row.push_back(padded[static_cast<size_t>(p) * layout.pitch + c]);
+  std::vector<uint16_t> scales(int4_groups(row.size()));
+  quantize_int4(row.data(), static_cast<int>(row.size()), reinterpret_cast<uint8_t*>(quantized), scales.data());
+  std::memcpy(quantized_scale, scales.data(), scales.size() * sizeof scales[0]);
+}
+
 size_t bytes_of(int storage, int values) {
   return storage == FASTALEX_INT4 ? values / 2 : static_cast<size_t>(values) * (4 >> storage);
 }
@@ -159,11 +171,15 @@ StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight,
   return packed;
 }
 
+bool keeps_groups(const StreamedLayout& layout) {
+  return layout.storage != FASTALEX_INT4 || layout.height * layout.width == 1 || layout.pitch == layout.channels;
+}
+
 StreamedWeights pack_quantized(const StreamedLayout& layout, const fastalex_param& weight, const float* bias) {
   FASTALEX_ASSERT(layout.storage == weight.storage);
   const bool bytes = layout.storage == FASTALEX_INT8;
   const int pixels = layout.height * layout.width;
-  if (!bytes && pixels > 1 && layout.pitch != layout.channels)
+  if (!keeps_groups(layout))
     invalid("int4 weights of a map of ", layout.channels, " channels cannot be kept as they are; use int8, or ",
             layout.pitch, " channels");
   StreamedWeights packed = zero_weights(layout);
@@ -193,6 +209,30 @@ void unpack_streamed(const StreamedLayout& layout, const char* values, const cha
     float* to = weight + static_cast<size_t>(o) * layout.channels * pixels;
     for (int c = 0; c < layout.channels; ++c)
       for (int p = 0; p < pixels; ++p) to[c * pixels + p] = row[static_cast<size_t>(p) * layout.pitch + c];
+  }
+}
+
+void unpack_quantized(const StreamedLayout& layout, const char* values, const char* scale, char* quantized,
+                      char* quantized_scale) {
+  const size_t pixels = static_cast<size_t>(layout.height) * layout.width, inputs = pixels * layout.channels;
+  const size_t value_pitch = quantized_bytes(layout.storage, inputs), scales = scale_bytes(layout.storage, inputs);
+  for (int o = 0; o < layout.outputs; ++o, quantized += value_pitch, quantized_scale += scales) {
+    const char* from = values + o * layout.row_bytes;
+    const char* from_scale = scale + o * layout.row_scale_bytes;
+    if (!keeps_groups(layout)) {
+      requantize_row(layout, from, from_scale, quantized, quantized_scale);
+      continue;
+    }
+    std::memcpy(quantized_scale, from_scale, scales);
+    for (size_t i = 0; i < inputs; ++i) {
+      const int place = static_cast<int>(i / layout.channels * layout.pitch + i % layout.channels);
+      if (layout.storage == FASTALEX_INT8)
+        quantized[i] = static_cast<char>(int8_value(from, place));
+      else if (i % 2 == 0)
+        quantized[i / 2] = static_cast<char>((int4_value(from, place) + 8) | 0x80);  // 0 follows the last one
+      else
+        quantized[i / 2] = static_cast<char>((quantized[i / 2] & 15) | (int4_value(from, place) + 8) << 4);
+    }
   }
 }
 

@@ -45,12 +45,21 @@ struct StreamedWeights {
 // Error(FASTALEX_INVALID) if a value does not fit the storage.
 StreamedWeights pack_streamed(const StreamedLayout& layout, const float* weight, const float* bias);
 
+// Whether the values that share a scale in fastalex_param also do in the layout: not in int4 on maps with padded
+// pixels.
+bool keeps_groups(const StreamedLayout& layout);
+
 // Packs values and scales that are quantized already, as in fastalex_param and in the layout's storage, without
-// changing them. Rejects int4 on maps with padded pixels: its groups of 128 would not be the kernels'.
+// changing them. Rejects a layout that does not keep their groups.
 StreamedWeights pack_quantized(const StreamedLayout& layout, const fastalex_param& weight, const float* bias);
 
 // Unpacks to dense float32, dequantized to exactly the values that the kernels multiply by.
 void unpack_streamed(const StreamedLayout& layout, const char* values, const char* scale, float* weight);
+
+// The inverse of pack_quantized. Where the layout does not keep the groups, the weights that the kernels multiply by
+// are quantized once more.
+void unpack_quantized(const StreamedLayout& layout, const char* values, const char* scale, char* quantized,
+                      char* quantized_scale);
 
 // One quantized value of a packed row, without the offset.
 inline int int8_value(const char* row, int i) { return static_cast<unsigned char>(row[i]) - 128; }

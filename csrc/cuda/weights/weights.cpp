@@ -160,6 +160,12 @@ void LayerWeights::unpack_bias(float* out) const {
   for (int k = 0; k < step_.out_c; ++k) out[k] = biases[static_cast<size_t>(k / rows) * pitch + k % rows];
 }
 
+void LayerWeights::unpack_quantized(void* values, void* scale) const {
+  const std::vector<char> packed = download(values_);
+  fastalex::unpack_quantized(streamed(), packed.data(), download(scale_).data(), static_cast<char*>(values),
+                             static_cast<char*>(scale));
+}
+
 size_t LayerWeights::bytes() const {
   std::lock_guard<std::mutex> lock(mutex_);
   size_t total = values_.size() + scale_.size() + bias_.size();

@@ -27,6 +27,8 @@ class LayerWeights {
   DeviceWeights get(WeightFormat format);  // for any thread; the memory lives as long as this object
   void unpack_weight(float* out) const;    // dense float32, dequantized
   void unpack_bias(float* out) const;
+  // Of a fully connected layer in int8 or int4, as in fastalex_param.
+  void unpack_quantized(void* values, void* scale) const;
   size_t bytes() const;
 
  private:

@@ -109,7 +109,7 @@ const float* EngineWeights::floats(int param) const {
 fastalex_param EngineWeights::get(int param) const {
   const Stored& stored = stored_.at(static_cast<size_t>(param));
   return fastalex_param{stored.values.data(), stored.scale.empty() ? nullptr : stored.scale.data(), stored.count,
-                        stored.storage};
+                        stored.storage, stored.step.out_c};
 }
 
 void EngineWeights::unpack(size_t param, float* out) const {
@@ -128,6 +128,12 @@ void EngineWeights::unpack(size_t param, float* out) const {
     const fastalex_param packed = get(static_cast<int>(param));
     std::memcpy(out, FloatParams(&step, 1, &packed, 1)[0], stored.count * sizeof(float));
   }
+}
+
+void EngineWeights::quantized(size_t param, void* values, void* scale) const {
+  const Stored& stored = stored_.at(param);
+  std::memcpy(values, stored.values.data(), stored.values.size());
+  std::memcpy(scale, stored.scale.data(), stored.scale.size());
 }
 
 size_t EngineWeights::bytes() const {

@@ -23,6 +23,8 @@ class EngineWeights {
   // For any parameter: fp32; fully connected weights also fp16 [k, c h w], int8 and int4 as laid out in fastalex.h.
   fastalex_param get(int param) const;
   void unpack(size_t param, float* out) const;  // dense float32
+  // Of a fully connected weight in int8 or int4, as laid out in fastalex.h.
+  void quantized(size_t param, void* values, void* scale) const;
   size_t bytes() const;
   const std::string& hash() const { return hash_; }
 

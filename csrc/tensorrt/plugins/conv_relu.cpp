@@ -35,7 +35,7 @@ class ConvReLU final : public StepsOp {
   void check(const Plan& plan) const override { expect("weights", values().length("weights"), plan.param_counts[0]); }
 
   fastalex_param weight() const override {
-    return fastalex_param{values().data("weights"), nullptr, values().length("weights"), FASTALEX_FP32};
+    return fastalex_param{values().data("weights"), nullptr, values().length("weights"), FASTALEX_FP32, 0};
   }
 };
 

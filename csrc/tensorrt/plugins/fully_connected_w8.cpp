@@ -53,7 +53,7 @@ class FullyConnectedW8 final : public StepsOp {
     const bool bytes = values().integer("storage") == FASTALEX_INT8;
     return fastalex_param{values().data("weights"), bytes ? values().data("scale") : halves_.data(),
                           values().length("bias") * static_cast<size_t>(native().d[0]) * native().d[1] * native().d[2],
-                          values().integer("storage")};
+                          values().integer("storage"), static_cast<int32_t>(values().length("bias"))};
   }
 
  private:

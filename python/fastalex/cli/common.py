@@ -30,6 +30,7 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
         fc_layout=options.fc_layout,
         engine=options.engine,
         mean_image=getattr(options, "mean", None),  # some commands prepare no images
+        mmap=not getattr(options, "no_mmap", False),
         **overrides,
     )
 

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
 
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
-    loaded = weights.load_network(registry.locate(options.input))
+    loaded = weights.load_network(registry.locate(options.input), mmap=not options.no_mmap)
     if options.variant is None:
         match = adapt.find(loaded)
         base, note = match.variant, match.note
@@ -54,6 +54,7 @@ def run(options: argparse.Namespace) -> int:
     mean = None if options.mean is None else mean_image.given(options.mean, row)
     fitting = labels if labels and len(labels) == row.num_classes else None
     metadata.update(weights.metadata_for(row, fitting, mean_image=mean))
+    loaded.check_unchanged()
     weights.save(options.output, arrays, metadata)
     facts = {
         "output": options.output,

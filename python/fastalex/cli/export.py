@@ -84,7 +84,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     ):
         if value is not None:
             raise UserError(f"an ONNX file is always written in float32; leave out --{name}")
-    loaded = weights.load_network(registry.locate(options.weights))
+    loaded = weights.load_network(registry.locate(options.weights), mmap=not options.no_mmap)
     row = adapt.row_for(loaded, resolve.chosen(loaded, options.variant, 1), input_size=options.input_size)
     arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
     check_file(options, loaded, row, arrays)

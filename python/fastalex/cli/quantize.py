@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")
     if options.percentile is not None and (options.calibrate is None or options.method != "percentile"):
         raise UserError("--percentile works only with --calibrate DIR and --method percentile")
-    loaded = weights.load_network(registry.locate(options.input))
+    loaded = weights.load_network(registry.locate(options.input), mmap=not options.no_mmap)
     named = resolve.chosen(loaded, options.variant, 1)
     variant = adapt.row_for(loaded, named, profile=profile_name(options.profile))
     mean = None if options.mean is None else mean_image.given(options.mean, variant)
@@ -84,6 +84,7 @@ def run(options: argparse.Namespace) -> int:
     if options.fc_weights != "fp32":
         arrays, added = quantized.to_file(arrays, variant, options.fc_weights)
         metadata.update(added)
+    loaded.check_unchanged()
     weights.save(options.output, arrays, metadata)
     _print_result(options, variant, calibrated, skipped)
     return 0

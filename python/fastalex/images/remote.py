@@ -6,8 +6,6 @@ The parts have no common timeout in Python, so they run in a thread whose connec
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import http.client
 import socket
 import string
@@ -17,6 +15,7 @@ import urllib.parse
 import urllib.request
 from typing import Any, Callable, List, NoReturn, Tuple, TypeVar
 
+from .._util import connections
 from .._version import __version__
 from ..errors import UserError, printable
 from . import formats
@@ -77,39 +76,15 @@ def name_of(url: str) -> str:
 # Time ---------------------------------------------------------------------------------------------------------------
 
 
-class _Cut:
-    """The sockets of one call, which another thread can shut down."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._sockets: List[socket.socket] = []
-        self._over = False
-
-    def watch(self, connected: socket.socket) -> None:
-        """Add a socket; shut it down at once if the time is over already."""
-        with self._lock:
-            self._sockets.append(connected)
-        if self._over:
-            self.now()
-
-    def now(self) -> None:
-        """Shut all sockets down, which ends a read that waits in the other thread."""
-        self._over = True
-        with self._lock:
-            for each in self._sockets:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(each, socket.SHUT_RDWR)  # not that of TLS, which would talk to the peer
-
-
 def _within(url: str, work: Callable[[Any], Result]) -> Result:
     """Open ``url`` and return ``work(response)``, both within :data:`MAX_SECONDS`."""
-    cut = _Cut()
+    cut = connections.Cut()
     results: List[Result] = []
     problems: List[_Problem] = []
 
     def run() -> None:
         try:
-            with _open(url, _opener(cut)) as response:
+            with _open(url, connections.opener(cut)) as response:
                 results.append(work(response))
         except _Problem as problem:
             problems.append(problem)
@@ -149,46 +124,6 @@ def _reason(error: BaseException) -> str:
 
 
 # HTTP ---------------------------------------------------------------------------------------------------------------
-
-
-class _Plain(http.client.HTTPConnection):
-    """A connection that tells its socket."""
-
-    def __init__(self, watch: Callable[[socket.socket], None], *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._watch = watch
-
-    def connect(self) -> None:
-        super().connect()
-        self._watch(self.sock)
-
-
-class _Secure(_Plain, http.client.HTTPSConnection):
-    """A connection with TLS, whose certificate is verified, that tells its socket."""
-
-
-class _Handler(urllib.request.AbstractHTTPHandler):
-    """Opens http and https addresses over connections that tell their sockets."""
-
-    def __init__(self, watch: Callable[[socket.socket], None]) -> None:
-        super().__init__()
-        self._watch = watch
-
-    def http_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(functools.partial(_Plain, self._watch), req)
-
-    def https_open(self, req: urllib.request.Request) -> Any:
-        return self.do_open(functools.partial(_Secure, self._watch), req)
-
-    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
-
-
-def _opener(cut: _Cut) -> urllib.request.OpenerDirector:
-    """Make an opener of http and https alone, through the proxies of the environment, that follows no redirect."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Handler(cut.watch)):
-        opener.add_handler(handler)
-    return opener
 
 
 def _open(url: str, opener: urllib.request.OpenerDirector) -> Any:

@@ -48,7 +48,7 @@ def save(path: str, state: Dict[str, Any]) -> None:
     buffer = io.BytesIO()  # because torch.save hides the reason why a write failed
     pytorch().save(dict(state, format=FORMAT), buffer)
     try:
-        with replacing(path) as stream:
+        with replacing(path, tidy=True) as stream:
             stream.write(buffer.getbuffer())
     except UserError as error:
         previous = "; the previous checkpoint is still there" if os.path.exists(path) else ""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .._util import cache_folder
 from ..errors import UserError
 from ..runtime.device_spec import DeviceSpec, Gpu
-from .user_cache import cache_path, cached_rules, cached_settings
+from .user_cache import cache_path, read_cache
 
 if TYPE_CHECKING:
     from ..hardware import devices
@@ -39,11 +39,13 @@ def choose(device: DeviceSpec, engine: str = "") -> Tuning:
     file = of_device_file(device.gpu)
     if device.engines:
         return _with_engine(device.gpu, file, engine)
-    rules, settings = cached_rules(device), cached_settings(device)
-    if not rules and not settings:
+    cached = read_cache(device)
+    if not cached.rules and not cached.settings:
         return file
     source = f"measured by fastalex tune, {cache_path(device)}"
-    before, after = ("".join(line + "\n" for line in lines) for lines in ([rule.text for rule in rules], settings))
+    before, after = (
+        "".join(line + "\n" for line in lines) for lines in ([rule.text for rule in cached.rules], cached.settings)
+    )
     return Tuning(before + file.text + after, source, cached=True)
 
 

@@ -82,7 +82,7 @@ class VideoFile:
         folder = os.path.dirname(os.path.realpath(path))
         if not os.path.isdir(folder):
             raise UserError(f"there is no folder '{folder}' for the video")
-        self._file = Replacement(path, os.path.splitext(path)[1])
+        self._file = Replacement(path, os.path.splitext(path)[1], tidy=True)
         self._writer: Any = None
         self._size = (0, 0)
         self._rate = 0.0
@@ -110,6 +110,7 @@ class VideoFile:
         )
         if not writer.isOpened():
             raise UserError(f"the video '{self._path}' cannot be written")
+        self._file.hold()
         self._writer = writer
 
     def close(self, whole: bool) -> None:

@@ -1,7 +1,8 @@
 """Weights files: a named set of arrays with its metadata, in any format.
 
 The formats that can be read are ``.safetensors``, ``.npz``, the files of ``torch.save``, ``.caffemodel``, ``.onnx`` and
-``.npy`` dicts; none needs a package besides numpy, and all but ``.npz`` are memory-mapped. A file in a container,
+``.npy`` dicts; none needs a package besides numpy, and large ones of all but ``.npz`` are memory-mapped
+(:mod:`.readers.mapped`). A file in a container,
 ``.gz`` or ``.zip`` for example, is unpacked to a temporary file first. ``.safetensors`` and ``.npz`` can be written.
 Files are checked before use, and anything wrong with a file raises a :class:`~fastalex.errors.UserError` that names it.
 :mod:`fastalex.weights.adapt` finds out which network of the family the arrays are for.
@@ -33,6 +34,7 @@ from . import formats, quantized
 from .errors import FormatError
 from .formats import FORMATS as FORMATS
 from .graph import Graph, shown
+from .readers import mapped
 from .steps import Step
 
 PathLike = Union[str, "os.PathLike[str]"]
@@ -51,6 +53,7 @@ _LIMITS = {
     LABELS_KEY: (16 << 20, 2 * MAX_CLASSES),
     MEAN_IMAGE_KEY: (128 << 20, 100),
 }
+SHOWN_PATH = 1000  # characters of a path
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,19 @@ class Weights:
     graph: Optional[Graph] = None
     notes: Sequence[str] = ()
     files: Sequence[Tuple[str, os.stat_result]] = ()
+
+    def check_unchanged(self) -> None:
+        """Check that none of the :attr:`files` was written to since it was opened; one may have been replaced.
+
+        :raises UserError: if one was.
+        """
+        for path, status in self.files:
+            try:
+                now = os.stat(path)
+            except OSError:  # gone: what was read or is mapped is the old file
+                continue
+            if os.path.samestat(now, status) and (now.st_size, now.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+                raise UserError(f"{shown(path, SHOWN_PATH)} was changed while it was loaded; load it again")
 
     def variant(self) -> Optional[Variant]:
         """Return the network that the metadata describes, or None if there is no description.
@@ -146,19 +162,23 @@ class Weights:
         return value
 
 
-def load(path: PathLike) -> Weights:
+def load(path: PathLike, mmap: bool = True) -> Weights:
     """Read the weights file ``path``.
 
     :mod:`~fastalex.weights.formats` says how its format is recognized. The file may be in one level of ``.gz``,
     ``.bz2``, ``.xz``, ``.zip`` or ``.tar`` (:mod:`~fastalex.weights.containers`). Arrays keep the names of the file,
     except those of ONNX files, which are named by their position: ``conv1.weight`` and so on.
 
+    :param mmap: map a large file instead of reading it (:mod:`.readers.mapped`). False takes memory for the whole file,
+        and time to read it; then nothing that happens to the file later matters.
     :raises UserError: if the file is missing, of another kind, or wrong in any way.
     """
     name = os.fspath(path)
     with _opened(name) as file:
         reader = importlib.import_module(".readers." + file.kind, __name__)
-        arrays, metadata, *description = reader.read(file.stream, os.fstat(file.stream.fileno()).st_size)
+        with mapped.reading(not mmap):
+            arrays, metadata, *description = reader.read(file.stream, os.fstat(file.stream.fileno()).st_size)
+        arrays = mapped.without_small(arrays)
         weights = Weights(arrays, metadata, file.label, *description)
         arrays = quantized.read(arrays, metadata, weights.variant)
         return dataclasses.replace(weights, arrays=arrays, files=((name, file.status), *weights.files))
@@ -235,22 +255,22 @@ def metadata_for(
     return metadata
 
 
-def load_network(path: PathLike) -> Weights:
+def load_network(path: PathLike, mmap: bool = True) -> Weights:
     """Read the network in the weights file ``path``, without arrays that are not of it (:mod:`.selection`).
 
     :raises UserError: like :func:`load`, or if the file holds several networks.
     """
     from .selection import select
 
-    return select(load(path))
+    return select(load(path, mmap))
 
 
-def load_named(name_or_path: PathLike) -> Weights:
+def load_named(name_or_path: PathLike, mmap: bool = True) -> Weights:
     """Read the network that comes with the package under this name, else the one in the file at this path.
 
     :raises UserError: like :func:`load_network`.
     """
-    return load_network(bundled(str(name_or_path)) if name_or_path in BUNDLED else name_or_path)
+    return load_network(bundled(str(name_or_path)) if name_or_path in BUNDLED else name_or_path, mmap)
 
 
 def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]] = None) -> None:
@@ -258,7 +278,8 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
 
     The file appears whole or not at all: a failure leaves an existing file unchanged.
 
-    :raises UserError: if an array is not of plain numbers, a name is not text, or the file cannot be written.
+    :raises UserError: if an array is not of plain numbers, or mapped from a file that was cut short, a name is not
+        text, or the file cannot be written.
     """
     name = os.fspath(path)
     writer = _writer(name)
@@ -266,9 +287,10 @@ def save(path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Optional[Ma
     for key, value in metadata.items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise UserError(f"metadata must be text to text, not {key!r}: {value!r}")
+    mapped.check_whole(arrays.values())
     plain = {key: _plain(key, array) for key, array in arrays.items()}
     try:
-        with replacing(name) as stream:
+        with replacing(name, tidy=True) as stream:
             writer.write(stream, plain, metadata)
     except FormatError as error:
         raise UserError(f"{name} cannot be written: {error}") from None

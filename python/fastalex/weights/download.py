@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import os
 import shutil
+import stat
 import sys
-import urllib.error
-import urllib.request
+import time
 from typing import Any, BinaryIO, Callable, Iterator, Optional, Sequence, Tuple
 
-from .._version import __version__
+from .._util.files import locked
 from ..errors import UserError
+from . import transfer
+from .transfer import BrokenOffError, UnreachableError
 
-TIMEOUT_S = 30.0  # seconds without a byte
 CHUNK = 1 << 20  # bytes
 ATTEMPTS = 3  # broken connections to one address before it is given up
-MAX_BYTES = 2 << 30  # limit for a file whose size is not registered
 
 Report = Callable[[int], None]
-
-
-class _UnreachableError(Exception):
-    """An address does not provide the file; the message is the reason."""
-
-
-class _BrokenOffError(Exception):
-    """The connection ended before the file did."""
 
 
 class _WrongHashError(Exception):
@@ -50,9 +41,8 @@ def download(
     """
     with _cache_errors(path):
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        lock = open(path + ".lock", "ab")  # noqa: SIM115 - closed below
-    with lock:
-        _wait_for(lock)
+        lock = _open_own(path + ".lock", "ab")
+    with lock, locked(lock):
         if os.path.isfile(path) and is_verified(path, algorithm, digest):
             return
         _check_room(path, size)
@@ -60,7 +50,7 @@ def download(
         for url in urls:
             try:
                 _from(url, path, size, (algorithm, digest), quiet)
-            except (_UnreachableError, _WrongHashError) as error:
+            except (UnreachableError, _WrongHashError) as error:
                 reasons.append(f"{url}: {error}")
             else:
                 _remember(path, algorithm, digest)
@@ -80,8 +70,8 @@ def is_verified(path: str, algorithm: str, digest: str) -> bool:
     :raises UserError: if the file cannot be read.
     """
     note = _note(path, algorithm, digest)
-    with contextlib.suppress(OSError, ValueError), open(path + ".verified", encoding="ascii") as stream:
-        if stream.read(1000) == note:
+    with contextlib.suppress(OSError, UserError), _open_own(path + ".verified", "rb") as stream:
+        if stream.read(1000) == note.encode("ascii"):
             return True
     try:
         with open(path, "rb") as stream:
@@ -100,8 +90,8 @@ def _note(path: str, algorithm: str, digest: str) -> str:
 
 
 def _remember(path: str, algorithm: str, digest: str) -> None:
-    with contextlib.suppress(OSError), open(path + ".verified", "w", encoding="ascii") as stream:
-        stream.write(_note(path, algorithm, digest))
+    with contextlib.suppress(OSError), _open_own(path + ".verified", "wb") as stream:
+        stream.write(_note(path, algorithm, digest).encode("ascii"))
 
 
 def _hash_of(stream: BinaryIO, algorithm: str) -> Any:
@@ -120,16 +110,17 @@ def _from(url: str, path: str, size: Optional[int], checksum: Tuple[str, str], q
     If the hash of a resumed download is wrong, the old part may be to blame: the download starts over once.
     """
     part = path + ".part"
-    resumed = os.path.exists(part)
+    resumed = os.path.lexists(part)
+    deadline = time.monotonic() + transfer.MAX_SECONDS
     broken = 0
     while True:
         try:
-            _transfer(url, path, size, checksum, quiet)
+            _transfer(url, path, size, checksum, quiet, deadline)
             return
-        except _BrokenOffError as error:
+        except BrokenOffError as error:
             broken += 1
-            if broken == ATTEMPTS:
-                raise _UnreachableError(f"{error}; run it again to resume from there") from None
+            if broken == ATTEMPTS or time.monotonic() >= deadline:
+                raise UnreachableError(f"{error}; run it again to resume from there") from None
             resumed = True
         except _WrongHashError:
             _remove(part)
@@ -138,29 +129,43 @@ def _from(url: str, path: str, size: Optional[int], checksum: Tuple[str, str], q
             resumed = False
 
 
-def _transfer(url: str, path: str, size: Optional[int], checksum: Tuple[str, str], quiet: bool) -> None:
+def _transfer(
+    url: str, path: str, size: Optional[int], checksum: Tuple[str, str], quiet: bool, deadline: float
+) -> None:
     """Download over one connection, resuming an earlier part if the server allows it."""
     algorithm, digest = checksum
     part, tag_file = path + ".part", path + ".part.tag"
     have, tag = _part_of(part, tag_file, url)
-    response, have = _open(url, have, tag)
-    with response:
-        total = _total(response, have, size)
-        with _cache_errors(path):
-            with open(tag_file, "w", encoding="utf-8") as stream:
-                stream.write(f"{url}\n{response.headers.get('ETag', '')}")
-            out = open(part, "r+b" if have else "wb")  # noqa: SIM115 - closed below
-        with out, _progress(os.path.basename(path), total, quiet) as report:
+    state = hashlib.new(algorithm)
+    if have:
+        with _cache_errors(path), _open_own(part, "rb") as stream:
+            state = _hash_of(stream, algorithm)
+            have = stream.tell()
+    with transfer.answer(url, have, tag, size, deadline) as answer:
+        if answer.start != have:
             state = hashlib.new(algorithm)
-            if have:
-                state = _hash_of(out, algorithm)
-                have = out.tell()
-            done = _copy(response, out, state, have, total or MAX_BYTES, report, path)
+        with _cache_errors(path):
+            with _open_own(tag_file, "wb") as stream:
+                stream.write(f"{url}\n{answer.tag}".encode())
+            out = _open_own(part, "r+b" if answer.start else "wb")
+        with out, _progress(os.path.basename(path), answer.total, quiet) as report:
+            done = answer.start
+            report(done)
+
+            def write(chunk: bytes) -> None:
+                nonlocal done
+                with _cache_errors(path):
+                    out.write(chunk)
+                state.update(chunk)
+                done += len(chunk)
+                report(done)
+
+            with _cache_errors(path):
+                out.seek(done)
+            transfer.copy(answer, write)
             with _cache_errors(path):
                 out.flush()
                 os.fsync(out.fileno())
-    if total is not None and done < total:
-        raise _BrokenOffError(f"the connection broke off after {done} of {total} bytes")
     if state.hexdigest() != digest:
         raise _WrongHashError(
             f"the file that it sends has the {algorithm} {state.hexdigest()}, not {digest}, and was deleted"
@@ -173,77 +178,11 @@ def _transfer(url: str, path: str, size: Optional[int], checksum: Tuple[str, str
 def _part_of(part: str, tag_file: str, url: str) -> Tuple[int, str]:
     """Return the number of bytes that an earlier download from ``url`` left, and their entity tag."""
     try:
-        with open(tag_file, encoding="utf-8") as stream:
-            source, _, tag = stream.read(4000).partition("\n")
-        return (os.path.getsize(part), tag) if source == url else (0, "")
-    except (OSError, ValueError):
+        with _open_own(tag_file, "rb") as stream:
+            source, _, tag = stream.read(4000).decode("utf-8").partition("\n")
+        return (os.lstat(part).st_size, tag) if source == url else (0, "")
+    except (OSError, UnicodeDecodeError):
         return 0, ""
-
-
-def _open(url: str, have: int, tag: str) -> Tuple[Any, int]:
-    """Request ``url`` from byte ``have`` on; return the response, and the byte from which it sends the file."""
-    headers = {"User-Agent": "fastalex/" + __version__, "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if tag and not tag.startswith("W/"):  # RFC 9110, 13.1.5: not with a weak tag
-            headers["If-Range"] = tag
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if have and error.code == 416:  # range not satisfiable: the part is as long as the file, or longer
-            return _open(url, 0, "")
-        raise _UnreachableError(f"{error.code} {error.reason}") from None
-    except urllib.error.URLError as error:
-        raise _UnreachableError(_reason(error.reason)) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _UnreachableError(_reason(error)) from None
-    if response.status == 206:
-        if response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-            return response, have
-        response.close()
-        return _open(url, 0, "")
-    return response, 0
-
-
-def _reason(error: Any) -> str:
-    if isinstance(error, TimeoutError) or "timed out" in str(error):
-        return f"no answer within {TIMEOUT_S:g} s"
-    return str(getattr(error, "strerror", None) or error or type(error).__name__)
-
-
-def _total(response: Any, have: int, size: Optional[int]) -> Optional[int]:
-    """Return the number of bytes of the whole file, or None if it is neither registered nor sent.
-
-    :raises _UnreachableError: if the server sends a file of another size, or one that is too large.
-    """
-    length = response.headers.get("Content-Length", "")
-    total = have + int(length) if length.isdigit() else None
-    if size is not None and total is not None and total != size:
-        raise _UnreachableError(f"it has a file of {total} bytes, the registered one has {size}")
-    if total is not None and total > MAX_BYTES:
-        raise _UnreachableError(f"it has a file of {total} bytes, which is more than weights take")
-    return total if size is None else size
-
-
-def _copy(response: Any, out: BinaryIO, state: Any, done: int, limit: int, report: Report, path: str) -> int:
-    report(done)
-    while True:
-        try:
-            chunk = response.read(CHUNK)
-        except http.client.IncompleteRead as error:
-            chunk = error.partial
-        except (OSError, http.client.HTTPException) as error:
-            raise _BrokenOffError(f"{_reason(error)} after {done} bytes") from None
-        if not chunk:
-            return done
-        done += len(chunk)
-        if done > limit:
-            raise _UnreachableError(f"it sends more than the {limit} bytes of the file")
-        with _cache_errors(path):
-            out.write(chunk)
-        state.update(chunk)
-        report(done)
 
 
 # Files --------------------------------------------------------------------------------------------------------------
@@ -272,14 +211,35 @@ def _check_room(path: str, size: Optional[int]) -> None:
             )
 
 
-def _wait_for(lock: BinaryIO) -> None:
-    """Wait for the lock file and hold it until it is closed, at the latest by the end of the process."""
+def _open_own(path: str, mode: str) -> Any:
+    """Open a file beside the download, in a binary ``mode``: a plain file that has no other name.
+
+    :raises UserError: for a symbolic link, a pipe or the like, through which another file would be changed.
+    """
+    return open(path, mode, opener=_own)
+
+
+def _own(path: str, flags: int) -> int:
     try:
-        import fcntl
-    except ImportError:  # not a POSIX system
-        return
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(lock.fileno(), fcntl.LOCK_EX)
+        descriptor = os.open(path, (flags & ~os.O_TRUNC) | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError:
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise _not_own(path) from None
+        raise
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise _not_own(path)
+        if flags & os.O_TRUNC:
+            os.ftruncate(descriptor, 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _not_own(path: str) -> UserError:
+    return UserError(f"{path} is a link to another file, or no file at all; delete it")
 
 
 def _remove(path: str) -> None:

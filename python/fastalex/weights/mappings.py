@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import UserError
 from . import Weights
 from .graph import shown
+from .readers import mapped
 
 _SAME_IN_NUMPY = frozenset(("torch.float32", "torch.float64", "torch.float16"))
 
@@ -18,8 +19,10 @@ def from_mapping(arrays: Mapping[str, Any]) -> Weights:
 
     A tensor of PyTorch may require a gradient, be an ``nn.Parameter``, be on another device, or be in bfloat16.
 
-    :raises UserError: for a tensor without values, on PyTorch's meta device, and for a quantized or sparse one.
+    :raises UserError: for a tensor without values, on PyTorch's meta device, for a quantized or sparse one, and for an
+        array that is mapped from a file that was cut short.
     """
+    mapped.check_whole(arrays.values())
     return Weights({name: _array(name, value) for name, value in arrays.items()})
 
 

@@ -22,6 +22,7 @@ from ..errors import UserError
 from ..networks.architecture import Variant
 from ..runtime.precisions import FC_STORAGES
 from .errors import FormatError
+from .readers import mapped
 
 FORMAT_KEY = "fastalex.quantized"  # the version of the layout above
 FORMAT = "1"
@@ -108,10 +109,11 @@ def quantize(weight: Any, storage: str, channels: int) -> QuantizedWeight:
 def to_file(arrays: Mapping[str, Any], variant: Variant, storage: str) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """Return the arrays and the metadata of a file with the fully connected weights of ``arrays`` as ``storage``.
 
-    :raises UserError: like :func:`quantize`, naming the array.
+    :raises UserError: like :func:`quantize`, naming the array, or if a mapped file was cut short.
     """
+    mapped.check_whole(arrays.values())
     written: Dict[str, np.ndarray] = {}
-    channels = _fc_channels(variant)
+    channels = fc_channels(variant)
     for name, array in arrays.items():
         if name not in channels:
             written[name] = np.asarray(array)
@@ -149,7 +151,7 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
     except UserError as error:
         raise FormatError(str(error)) from None
     joined = dict(arrays)
-    for name, channels in _fc_channels(variant).items():
+    for name, channels in fc_channels(variant).items():
         shape = (shapes[name][0], shapes[name][1])
         quantized, scale = (
             _checked(joined, key, (shape[0], *template.shape[1:]), template.dtype)
@@ -165,79 +167,13 @@ def storage_of(arrays: Mapping[str, Any]) -> Optional[str]:
     return next((array.storage for array in arrays.values() if isinstance(array, QuantizedWeight)), None)
 
 
-def original_quantized(arrays: Mapping[str, Any], storage: str) -> Dict[str, QuantizedWeight]:
-    """Return the ``arrays`` that are quantized to ``storage`` already."""
-    return {
-        name: array for name, array in arrays.items() if isinstance(array, QuantizedWeight) and array.storage == storage
-    }
-
-
-def restore(arrays: Mapping[str, np.ndarray], variant: Variant, storage: str) -> Dict[str, Any]:
-    """Quantize ``arrays`` that the engine dequantized from ``storage`` to the engine's own values and scales.
-
-    Unlike :func:`quantize` this adds no second rounding error. A weight is a quantized value times a scale. For int8
-    the largest magnitude of a row is 127 times the scale, rounded: the scale is a 127th of it, or a neighbor of that.
-    For int4, whose products are exact, the largest magnitude of a group is one to eight times the scale, of either
-    sign.
-    """
-    restored: Dict[str, Any] = dict(arrays)
-    recover = _recover_int8 if storage == "int8" else _recover_int4
-    for name, channels in _fc_channels(variant).items():
-        restored[name] = packed = quantize(arrays[name], storage, channels)
-        out, inputs = packed.shape
-        for rows in _row_blocks(out, inputs):
-            recover(_pixels_first(arrays[name][rows], channels), packed.quantized[rows], packed.scale[rows])
-    return restored
-
-
 def _pixels_first(rows: np.ndarray, channels: int) -> np.ndarray:
     """Reorder rows from channel, y, x to y, x, channel, as float32."""
     ordered = rows.reshape(len(rows), channels, -1).transpose(0, 2, 1).reshape(rows.shape)
     return np.require(ordered, np.float32, ["C_CONTIGUOUS"])
 
 
-def _recover_int8(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) -> None:
-    """Replace each ``scale``, in place, by the neighbor whose products are ``values``, if there is one."""
-    for candidate in (np.nextafter(scale, np.float32(0)), np.nextafter(scale, np.float32(np.inf))):
-        wrong = (quantized * scale[:, None] != values).any(axis=1)
-        if not wrong.any():
-            return
-        better = wrong & (quantized * candidate[:, None] == values).all(axis=1)
-        scale[better] = candidate[better]
-
-
-def _recover_int4(values: np.ndarray, quantized: np.ndarray, scale: np.ndarray) -> None:
-    """Replace ``quantized`` and ``scale``, in place, by those whose products are ``values``, for groups that have such.
-
-    The arrays are blocks of rows in the order y, x, channel.
-    """
-    rows, inputs = values.shape
-    groups = scale.shape[1]
-    padded = np.zeros((rows, groups * GROUP), np.float32)
-    padded[:, :inputs] = values
-    padded = padded.reshape(rows, groups, GROUP)
-    extreme = np.take_along_axis(padded, np.abs(padded).argmax(axis=2)[..., None], axis=2)[..., 0]
-    halves = np.zeros(padded.shape, np.uint8)
-    todo = np.ones((rows, groups), bool)
-    for largest in (-8, 7, -7, 6, -6, 5, -5, 4, -4, 3, -3, 2, -2, 1, -1):
-        candidate = (extreme / np.float32(largest)).astype(np.float16)
-        wide = candidate.astype(np.float32)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratios = np.where(wide[..., None] != 0, padded / wide[..., None], 0)
-        rounded = np.clip(np.rint(ratios), -8, 7)
-        fits = todo & (rounded * wide[..., None] == padded).all(axis=2)
-        halves[fits] = rounded[fits] + 8
-        scale[fits] = candidate[fits]
-        todo &= ~fits
-        if not todo.any():
-            break
-    flat = halves.reshape(rows, -1)
-    packed = (flat[:, ::2] | flat[:, 1::2] << 4)[:, : quantized.shape[1]]
-    unmatched = np.repeat(todo, GROUP // 2, axis=1)[:, : quantized.shape[1]]
-    quantized[:] = np.where(unmatched, quantized, packed)
-
-
-def _fc_channels(variant: Variant) -> Dict[str, int]:
+def fc_channels(variant: Variant) -> Dict[str, int]:
     """Return, for the name of each fully connected weight, the number of channels of its input."""
     return {layer.param + ".weight": layer.in_shape[0] for layer in variant.layers() if layer.op == "fc"}
 

@@ -15,9 +15,10 @@ from .mappings import from_mapping
 DEFAULT_VARIANT = "alexnet2012"
 
 
-def load(weights: Union[PathLike, Mapping[str, Any], None]) -> Optional[Weights]:
+def load(weights: Union[PathLike, Mapping[str, Any], None], mmap: bool = True) -> Optional[Weights]:
     """Load the ``weights`` of a path, a name or a mapping of arrays; return None for random ones.
 
+    :param mmap: as for :func:`fastalex.weights.load`.
     :raises UserError: for an argument of another kind, or a file that cannot be used.
     """
     if weights is None or (isinstance(weights, str) and weights == "random"):
@@ -26,7 +27,7 @@ def load(weights: Union[PathLike, Mapping[str, Any], None]) -> Optional[Weights]
         return selection.select(from_mapping(weights))
     if not isinstance(weights, (str, os.PathLike)):
         raise UserError(f"weights must be a path, a name or a mapping of arrays, not {type(weights).__name__}")
-    return load_named(weights)
+    return load_named(weights, mmap)
 
 
 def variant(

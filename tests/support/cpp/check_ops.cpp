@@ -57,7 +57,7 @@ void check(int status) {
 double worst(const Case& test, int threads) {
   std::vector<fastalex_param> params;
   for (const std::vector<float>& param : test.params)
-    params.push_back({param.data(), nullptr, param.size(), FASTALEX_FP32});
+    params.push_back({param.data(), nullptr, param.size(), FASTALEX_FP32, 0});
   fastalex_options options = {};
   options.struct_size = sizeof options;
   options.backend = "cpu";

@@ -1,30 +1,109 @@
-"""The mapping of a file, and arrays of a checked shape over parts of it, for all readers."""
+"""The bytes of a file, mapped or read, and arrays of a checked shape over parts of them, for all readers.
+
+A large file is mapped: its arrays are views of it, and a program needs no memory for those that it does not use. A
+mapping shows the file as it is at any time. If another program cuts the file short, reading what is gone would end this
+process by a signal, so a mapping is checked just before its arrays are used (:func:`check_whole`); a file that is cut
+short in that very moment cannot be noticed in time. A file that is replaced, as :func:`fastalex.weights.save` does,
+keeps its mapping. Files of up to :data:`SMALL` bytes, the arrays of up to :data:`SMALL_ARRAY` bytes of larger ones, and
+all files within :func:`reading` are read instead.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import threading
-from typing import Any, BinaryIO, Iterable, Iterator, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ... import _core
+from ...errors import UserError
 from ..errors import FormatError
+from ..graph import shown
 
-SMALL = 8 << 20  # bytes; the pages of smaller files may stay in memory
+SMALL = 8 << 20  # bytes of a file that is read whole
+SMALL_ARRAY = 64 << 10  # bytes of an array that is read when its file is
+_CUT_SHORT = "was cut short while it was in use; load it again, and replace such a file instead of writing to it"
+_SHOWN_NAME = 1000  # characters
 INTERVAL_S = 0.003  # seconds, in which a few megabytes are copied
 MAX_DIMENSIONS = 32  # numpy before 2.0 has no more
 MAX_ELEMENTS = 2**62  # numpy refuses an empty array whose other sides overflow
 
 
-def view_of(stream: BinaryIO, size: int) -> memoryview:
-    """Map the ``size`` bytes of an open file, read-only. The mapping lives as long as any view of it.
+_here = threading.local()
 
-    :raises FormatError: for an empty file, which cannot be mapped.
+
+@contextlib.contextmanager
+def reading(wanted: bool = True) -> Iterator[None]:
+    """Within this block the calling thread reads files whole instead of mapping them, if that is ``wanted``."""
+    before = _is_reading()
+    _here.reading = wanted
+    try:
+        yield
+    finally:
+        _here.reading = before
+
+
+def _is_reading() -> bool:
+    return getattr(_here, "reading", False)
+
+
+def view_of(stream: BinaryIO, size: int) -> memoryview:
+    """Return the ``size`` bytes of an open file, read-only; those of a large file are mapped.
+
+    A mapping keeps no descriptor open, and lives as long as any view of it.
+
+    :raises FormatError: for an empty file, and one that has become shorter than ``size``.
     """
     if size == 0:
         raise FormatError("it is empty")
-    return memoryview(mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ))
+    if size > SMALL and not _is_reading():
+        try:
+            return memoryview(_core.Mapping(stream.fileno(), size, _name_of(stream)))
+        except ValueError:
+            raise FormatError("it " + _CUT_SHORT) from None
+    position = stream.tell()
+    stream.seek(0)
+    content = stream.read(size)
+    stream.seek(position)
+    if len(content) != size:
+        raise FormatError("it " + _CUT_SHORT)
+    return memoryview(content)
+
+
+def without_small(arrays: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return ``arrays`` with copies of those that are small and mapped.
+
+    :raises UserError: if their file has been cut short.
+    """
+    check_whole(arrays.values())
+    return {name: _copied(array) if _is_small_view(array) else array for name, array in arrays.items()}
+
+
+def check_whole(arrays: Iterable[Any]) -> None:
+    """Check that the files that ``arrays`` are mapped from still have all their bytes.
+
+    :raises UserError: if one has not.
+    """
+    for mapping in _mappings(arrays):
+        if not mapping.is_whole():
+            raise UserError(f"{shown(mapping.name, _SHOWN_NAME) or 'the file of the weights'} {_CUT_SHORT}")
+
+
+def _name_of(stream: BinaryIO) -> str:
+    """Return the name of an open file, as far as it can be shown; empty for a temporary one."""
+    name = getattr(stream, "name", "")
+    return name.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(name, str) else ""
+
+
+def _copied(array: np.ndarray) -> np.ndarray:
+    copy: np.ndarray = array.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def _is_small_view(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.nbytes <= SMALL_ARRAY and _mapping(array) is not None
 
 
 @contextlib.contextmanager
@@ -33,17 +112,20 @@ def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
 
     The pages of a mapped file count as memory of the process once they are read, in addition to the copy. Here they
     are released every few milliseconds; a page that is read again comes from the system's cache.
+
+    :raises UserError: if one of the files has been cut short.
     """
-    advice = getattr(mmap, "MADV_DONTNEED", None)  # missing on some systems
-    mappings = {id(whole): whole for whole in map(_mapping, arrays) if whole is not None and len(whole) > SMALL}
-    if advice is None or not mappings:
+    arrays = list(arrays)
+    check_whole(arrays)
+    mappings = list(_mappings(arrays))
+    if not mappings:
         yield
         return
     done = threading.Event()
 
     def release() -> None:
-        for mapping in mappings.values():
-            mapping.madvise(advice)  # the mapping is read-only, so that nothing is lost
+        for mapping in mappings:
+            mapping.drop_pages()  # the mapping is read-only, so that nothing is lost
 
     def watch() -> None:
         while not done.wait(INTERVAL_S):
@@ -59,12 +141,17 @@ def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
         release()
 
 
-def _mapping(array: Any) -> Optional[mmap.mmap]:
+def _mappings(arrays: Iterable[Any]) -> Iterable[_core.Mapping]:
+    """Return the mappings of files that ``arrays`` are views of, each once."""
+    return {id(whole): whole for whole in map(_mapping, arrays) if whole is not None}.values()
+
+
+def _mapping(array: Any) -> Optional[_core.Mapping]:
     """Return the mapping of a file that ``array`` is a view of, or None."""
     base = getattr(array, "quantized", array)
-    while isinstance(base, (np.ndarray, memoryview)):
-        base = base.base if isinstance(base, np.ndarray) else base.obj
-    return base if isinstance(base, mmap.mmap) else None
+    while base is not None and not isinstance(base, _core.Mapping):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)  # of numpy's as_strided too
+    return base
 
 
 def checked_shape(name: str, shape: Sequence[Any]) -> Tuple[int, ...]:

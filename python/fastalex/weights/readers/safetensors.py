@@ -8,13 +8,13 @@ only hard dependencies of the package.
 from __future__ import annotations
 
 import json
-import mmap
 import struct
 from typing import Any, BinaryIO, Dict, List, Mapping, Tuple
 
 import numpy as np
 
 from ..errors import FormatError
+from . import mapped
 
 MAX_HEADER = 100_000_000  # bytes; MAX_HEADER_SIZE of safetensors/src/tensor.rs
 MAX_JSON_PARTS = 1_000_000  # lists, objects and commas: bounds what parsing a hostile header can allocate
@@ -46,9 +46,7 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, str]]:
     """Read the arrays and the metadata of an open file of ``size`` bytes.
 
-    The arrays are read-only views of a mapping of the file, which lives as long as any of them; only BF16 arrays are
-    copies. Only the header is read here. As with any mapping, this process dies of a bus error if another program cuts
-    the file short; replacing the file, as :func:`fastalex.weights.save` does, is safe.
+    The arrays are read-only views of the bytes of :func:`.mapped.view_of`; only BF16 arrays are copies.
 
     :raises FormatError: if anything in the header is wrong, before any array is made.
     """
@@ -58,8 +56,8 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
         raise FormatError("its metadata is not text")
     entries = {name: _entry(name, info) for name, info in header.items()}
     _check_cover(entries, size - start)
-    mapped = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ)
-    return {name: _view(mapped, start, entry) for name, entry in entries.items()}, metadata
+    data = mapped.view_of(stream, size)
+    return {name: _view(data, start, entry) for name, entry in entries.items()}, metadata
 
 
 def write(stream: BinaryIO, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -186,10 +184,10 @@ def _check_cover(entries: Mapping[str, Tuple[str, Tuple[int, ...], int, int]], a
         raise FormatError(f"its arrays fill {position} bytes of the data, but there are {available}")
 
 
-def _view(mapped: Any, start: int, entry: Tuple[str, Tuple[int, ...], int, int]) -> np.ndarray:
+def _view(data: memoryview, start: int, entry: Tuple[str, Tuple[int, ...], int, int]) -> np.ndarray:
     kind, shape, begin, end = entry
     dtype = _DTYPES.get(kind, np.dtype("<u2"))
-    flat = np.frombuffer(mapped, dtype, (end - begin) // dtype.itemsize, start + begin)
+    flat = np.frombuffer(data, dtype, (end - begin) // dtype.itemsize, start + begin)
     if kind == _BF16:
         flat = (flat.astype(np.uint32) << 16).view(np.float32)
     return flat.reshape(shape)

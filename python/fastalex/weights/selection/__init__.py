@@ -76,10 +76,11 @@ def _check_floats(weights: Weights, layers: Layers) -> None:
     """
     for name, layer in layers.items():
         for leaf, array in layer.items():
-            if np.asarray(array).dtype.kind in "iub":
+            dtype = getattr(array, "dtype", None) or np.asarray(array).dtype  # a quantized weight is not converted
+            if dtype.kind in "iub":
                 raise UserError(
                     f"the {leaf} of the layer '{shown(name)}' of {weights.path or 'the mapping'} has whole numbers "
-                    f"({np.asarray(array).dtype}), as quantized networks do; save the float network"
+                    f"({dtype}), as quantized networks do; save the float network"
                 )
 
 
