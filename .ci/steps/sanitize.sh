@@ -15,8 +15,8 @@ isas=()
 preload="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
 say "sanitized, isa of this machine"
 LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 parallel_suite "$scratch/sanitized/bin/python" -m "not peers" \
-  tests/engine/test_ops.py tests/engine/test_engine.py tests/engine/test_quantize_rows.py tests/engine/test_distance.py \
-  tests/engine/test_zeros.py tests/engine/test_levels.py tests/model/test_model.py
+  tests/engine/test_ops.py tests/engine/test_engine.py tests/engine/test_arguments.py tests/engine/test_quantize_rows.py \
+  tests/engine/test_distance.py tests/engine/test_zeros.py tests/engine/test_levels.py tests/model/test_model.py
 if [[ $x86 == yes ]]; then isas=(v2 v3 wide v3twin); fi
 for isa in "${isas[@]}"; do
   say "sanitized, isa $isa"

@@ -116,7 +116,7 @@ class Builder {
   }
 
   // Returns whether every tap has been planned, so that no later row is needed.
-  bool done() const { return !taps_.empty() && taps_met_ == taps_.size(); }
+  bool done() const { return !taps_.empty() && met_.size() == taps_.size(); }
 
   // Reduces the output to the k largest values of each image.
   void select(int top_k) {
@@ -157,11 +157,13 @@ class Builder {
     plan_.steps.back().output = output_of(row.name);
   }
 
-  // Returns which output layer `name` produces, -1 if none; counts the taps it meets.
+  // Returns which output layer `name` produces, -1 if none; notes the taps it meets.
   int output_of(const std::string& name) {
     auto tap = std::find(taps_.begin(), taps_.end(), name);
     if (tap == taps_.end()) return -1;
-    ++taps_met_;
+    if (std::find(met_.begin(), met_.end(), name) != met_.end())
+      invalid("layer ", name, " is asked for, but the table has more than one of that name");
+    met_.push_back(name);
     return static_cast<int>(tap - taps_.begin());
   }
 
@@ -277,9 +279,9 @@ class Builder {
 
   Shape shape_;
   std::vector<std::string> taps_;
-  size_t taps_met_ = 0;
-  bool flat_ = false;   // a fully connected layer has been seen
-  bool signed_ = true;  // the values so far may be negative; pools and normalizations keep their sign
+  std::vector<std::string> met_;  // taps that have been planned
+  bool flat_ = false;             // a fully connected layer has been seen
+  bool signed_ = true;            // the values so far may be negative; pools and normalizations keep their sign
   Plan plan_;
 };
 
@@ -300,6 +302,9 @@ std::vector<LayerRow> parse_table(const std::string& text) {
       row.options[word.substr(0, equals)] = word.substr(equals + 1);
     }
     row.name = row.options.count("name") ? row.options["name"] : row.op;
+    for (unsigned char byte : row.name)  // descriptions are JSON
+      if (byte < ' ' || byte == '"' || byte == '\\' || byte == 127)
+        invalid("line ", number, " of the layer table: a name must not have quotes, backslashes or control characters");
     rows.push_back(row);
   }
   if (rows.empty()) invalid("the layer table is empty");

@@ -283,7 +283,7 @@ class Network:
         """
         if not self._device.engines:
             raise UserError(f"device='{self.device}' has no engines; use device='tensorrt'")
-        self._net.save_engine(self._request(batch, softmax=softmax), os.fspath(path))
+        self._net.save_engine(self._request(batch, softmax=softmax), os.fsencode(path))
 
     @property
     def param_bytes(self) -> int:

@@ -129,6 +129,7 @@ def test_options(changes, match):
 @pytest.mark.parametrize(
     "table",
     ["", "conv", "fc out=99999999999", "fc out=0", "fc out=-1", "lrn size=2 alpha=1 beta=1 k=1 groups=1", "fc x", "x"]
+    + ['fc out=1 name=a"b', "fc out=1 name=a\\", "fc out=1 name=\x1b[2J", "fc out=1 name=\x7f"]
     + [f"conv out=1 kernel=1 stride={stride} pad=0 groups=1 rounding=ceil" for stride in (0, -1, 2**25)]
     + [f"conv out=1 kernel=1 stride=1 pad={pad} groups=1 rounding=ceil" for pad in (1, -1, 2**31)]
     + [f"conv out=1 kernel=1 stride=1 pad=0 groups={groups} rounding=ceil" for groups in (0, 2, -3)],
@@ -145,6 +146,17 @@ def test_tables(table):
 def output_of(count=3):
     array = np.zeros(count, np.float32)
     return array, ctypes.pointer(c.POINTER(address(array))), ctypes.pointer(c.SIZE(count))
+
+
+def test_a_name_that_two_layers_have():
+    table, shapes = "fc out=3 name=a\nrelu\nfc out=3 name=b\nrelu\nfc out=3 name=c", (c.I32 * 8)()
+    arrays = [np.ones(shape, np.float32) for shape in [(3, 48), (3,), (3, 3), (3,), (3, 3), (3,)]]
+    names = (c.TEXT * 2)(b"relu", b"c")
+    with c.Net(table, arrays) as handle:
+        request = call_of(names=ctypes.cast(names, ctypes.POINTER(c.TEXT)), name_count=2)
+        refuses("relu is asked for, but the table has more than one", "shapes", handle, ctypes.byref(request), shapes)
+        request.name_count = 1
+        assert call("shapes", handle, ctypes.byref(request), shapes) == (OK, "")
 
 
 def test_a_right_call(net):

@@ -24,6 +24,7 @@ from fastalex.errors import UserError
 from fastalex.images import (
     MAX_PIXELS,
     PROFILES,
+    decode,
     linear_resize,
     listing,
     nearest_resize,
@@ -613,6 +614,42 @@ def test_bombs(strict, tmp_path):
             refusal(png_header(*size))
     assert not seen
     assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
+
+
+DENSE = {  # kind -> options for a picture of one color, of some thousand bytes at most
+    "WEBP": {"lossless": True, "method": 0},
+    "PNG": {},
+    "TIFF": {"compression": "group4"},
+    "GIF": {},
+}
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_a_few_bytes_that_stand_for_many_pixels_are_refused(kind, monkeypatch):
+    """Decoding them would take up to 1.3 gigabytes; a picture of this size with a photograph's bytes is read."""
+    side = int(decode.DENSE_PIXELS**0.5) + 1
+    data = encoded(Image.new("RGB" if kind == "WEBP" else "1", (side, side), 0), kind, **DENSE[kind])
+    monkeypatch.setattr(decode, "_decoded", lambda image, name: image)  # what would decode
+    message = refusal(data, "the image given as bytes", f"limit of {decode.MAX_PIXELS_A_BYTE} a byte")
+    assert f"in {len(data)} bytes" in message
+    if kind != "WEBP":  # whose header states the bytes
+        assert open_image(data + bytes(side * side // decode.MAX_PIXELS_A_BYTE)).size == (side, side)
+
+
+def with_scans(data, count):
+    """The progressive JPEG with its last scan so many times more."""
+    at = data.rindex(b"\xff\xda")
+    return data[:at] + data[at:-2] * (count + 1) + data[-2:]
+
+
+def test_a_progressive_jpeg_has_so_many_scans_as_its_size_allows():
+    """A scan of 30 bytes goes over the whole picture, so that a megabyte takes minutes."""
+    data = encoded(Image.new("L", (2000, 2000), 77), "JPEG", quality=1, progressive=True, optimize=True)
+    most = decode.MAX_SCANNED // 2000**2 - data.count(b"\xff\xda")
+    assert open_image(with_scans(data, 20)).size == (2000, 2000)
+    refusal(with_scans(data, most + 1), "the image given as bytes", "scans of 2000 x 2000 pixels")
+    small = encoded(Image.fromarray(photo(24, 17)), "JPEG", progressive=True)
+    assert open_image(with_scans(small, most + 1)).size == (17, 24)
 
 
 def test_limit_is_exact_and_adjustable():

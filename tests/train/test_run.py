@@ -293,7 +293,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, capsys):
+def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, capsys, monkeypatch):
     out = tmp_path / "run"
     arguments = ["train", folder, *QUICK, "--epochs", 1, "--lr", 0.005, "--out", out, "--json"]
     assert run(capsys, *arguments)[0] == 0
@@ -301,6 +301,11 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     assert code == 2 and "has a checkpoint: add --resume" in err
     code, _, err = run(capsys, *arguments, "--resume", "--seed", 1)
     assert code == 2 and "made with another" in err
+    with monkeypatch.context() as old:
+        old.setattr(torch, "__version__", "2.5.1+cpu")
+        code, _, err = run(capsys, *arguments, "--resume")
+        assert code == 2 and "PyTorch 2.5.1+cpu would run code" in err and "CVE-2025-32434" in err and "--trust" in err
+        assert run(capsys, *arguments, "--resume", "--trust")[0] == 0
     (tmp_path / "fewer").mkdir()
     for part in ("train", "val"):
         (tmp_path / "fewer" / part).mkdir()
@@ -315,6 +320,88 @@ def test_resume_refuses_what_is_not_the_same_run(folder, trained, tmp_path, caps
     arguments[1] = folder
     code, _, err = run(capsys, *arguments, "--resume")
     assert code == 2 and "is not a checkpoint of this version" in err
+
+
+SHAPES = {"conv1.weight": (2, 3, 1, 1), "conv1.bias": (2,)}
+
+
+def sound_state():
+    tensors = {name: torch.zeros(shape) for name, shape in SHAPES.items()}
+    return {
+        "classes": ["cat", "dog"],
+        "facts": {"seed": "0"},
+        "parameters": tensors,
+        "momenta": dict(tensors),
+        "schedule": {"reductions": 0, "best": float("inf"), "bad": 0},
+        "scaler": {"scale": 65536.0, "_growth_tracker": 3},
+        "epoch": 1,
+        "step": 10,
+        "done": 0,
+        "sums": [4, 0.5, 2],
+        "best": -1.0,
+        "bad": {"a.jpg": "cannot be read"},
+    }
+
+
+def checked(path, state):
+    checkpoint.save(str(path), state)
+    checkpoint.check(str(path), checkpoint.load(str(path)), ["cat", "dog"], {"seed": "0"}, SHAPES)
+
+
+@pytest.mark.parametrize("name", sound_state())
+def test_a_damaged_entry_of_a_checkpoint_is_named(tmp_path, name):
+    path, state = tmp_path / "checkpoint.pt", sound_state()
+    checked(path, state)
+    wrongs = [None, -2, "x", [], [1, 2], [None] * 3, {}, {1: 1}, {"a": None}, {"conv1.weight": torch.zeros(2)}]
+    tensors = state["parameters"]
+    wrongs += [{**tensors, "conv1.bias": wrong} for wrong in (torch.zeros(3), torch.zeros(2, dtype=torch.long), None)]
+    wrongs += [{**tensors, "conv1.bias": torch.zeros(2).to_sparse()}, {**tensors, "more": torch.zeros(1)}]
+    for wrong in wrongs:
+        if (name, wrong) in (("best", -2), ("scaler", {}), ("bad", {})):
+            continue  # could be
+        with pytest.raises(UserError, match=f"{path}") as caught:
+            checked(path, {**state, name: wrong})
+        assert name in str(caught.value) or name in ("classes", "facts")
+    del state[name]
+    with pytest.raises(UserError, match=name):
+        checked(path, state)
+
+
+@pytest.mark.parametrize(
+    ("version", "old"),
+    [
+        *(("2.5.1+cu121", True), ("1.13.0", True), ("2.6.0a0+df5bbc09d1.nv24.12", True), ("unknown", True)),
+        *(("2.6.0", False), ("2.7.0a0+git", False), ("2.13.0+cpu", False), ("3.0", False)),
+    ],
+)
+def test_old_releases_of_pytorch_resume_nothing_without_trust(tmp_path, monkeypatch, version, old):
+    path = str(tmp_path / "checkpoint.pt")
+    checkpoint.save(path, {"step": 1})
+    monkeypatch.setattr(torch, "__version__", version)
+    assert checkpoint.load(path, trust=True)["step"] == 1
+    if not old:
+        assert checkpoint.load(path)["step"] == 1
+        return
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("the file was read"))
+    with pytest.raises(UserError, match=r"CVE-2025-32434\): install PyTorch 2.6 or newer, or add --trust"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 no archive", b"\x00" * 100])
+def test_damaged_statistics_and_logs_are_made_anew(tmp_path, damage):
+    from fastalex.train import color
+
+    (tmp_path / "statistics.npz").write_bytes(damage)
+    assert color.load(str(tmp_path / "statistics.npz"), "key") is None
+    whole = color.Statistics(np.zeros((3, 4, 4), np.float32), np.ones(3), np.eye(3), 5)
+    for statistics, right in ((whole, True), (whole._replace(mean=np.zeros((4, 4, 3))), False)):
+        with open(tmp_path / "statistics.npz", "wb") as stream:
+            color.save(stream, statistics, "key")
+        assert (color.load(str(tmp_path / "statistics.npz"), "key") is not None) == right
+    path = tmp_path / "steps.csv"
+    path.write_bytes(b"step,epoch,loss,lr\n1,0,0.5,0.1\nx,0,0.5,0.1\n2,0\n3,0,0.5,0.1,7\n" + damage + b"\n")
+    logs.Table(str(path), logs.STEP_COLUMNS, "step", 3).close()
+    assert [row["step"] for row in logs.read(str(path))] == ["1", "3"]
 
 
 @pytest.mark.slow

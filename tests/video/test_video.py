@@ -360,6 +360,16 @@ def test_the_overlay_keeps_the_rest_of_the_frame_and_its_text_in_the_frame():
         overlay.draw(np.zeros(shape, np.uint8), ["98.31% 3", "more"], 30.0)
 
 
+def test_labels_of_any_length_and_characters_are_drawn_in_a_line():
+    frame = np.full((240, 640, 3), 128, np.uint8)
+    for label in ("x" * 100_000, "\u0301" * 100_000, "cat\n" * 20, "\x1b[31m\u202e\0\t", "\U000e0001"):
+        drawn = frame.copy()
+        overlay.draw(drawn, ["98.31% " + label])
+        assert (drawn != frame).any()
+        np.testing.assert_array_equal(drawn[40:], frame[40:])
+    assert overlay._letters.cache_info().currsize <= 64
+
+
 def test_the_overlay_with_pillows_old_font(monkeypatch):
     from PIL import ImageFont
 

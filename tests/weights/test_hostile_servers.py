@@ -154,6 +154,13 @@ def ranged(text, body, status=b"206 Partial Content", more=b""):
     return with_header(b"Content-Range: " + text + more, body, status)
 
 
+def test_a_broken_note_of_a_tag_does_no_harm(server, fetch, folder, part):
+    (folder / "net.bin.part.tag").write_text(part + '\n"a"\r\nX: b')
+    server.answers["/bad"] = ranged(b"bytes 49990-49999/50000", BODY[-10:])
+    assert fetch(part)
+    assert "if-range" not in server.requests[0].lower()
+
+
 def test_a_part_is_completed(server, fetch, part):
     server.answers["/bad"] = ranged(b"bytes 49990-49999/50000", BODY[-10:])
     assert fetch(part)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from collections import OrderedDict
 
@@ -333,6 +334,7 @@ def attacks(marker):
         "a persistent id in text": b"Pabc\n.",
         "a storage of a function": storage + b"ctorch._utils\n_rebuild_tensor_v2\nX\x01\x00\x00\x000NK\x01tQ.",
         "a storage of a negative size": storage + b"ctorch\nFloatStorage\nX\x01\x00\x00\x000NJ\xff\xff\xff\xfftQ.",
+        "a key that is a tensor's type": b"}ctorch\nFloatStorage\nNs.",
         "a tensor of nothing": b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00)))tR.",
         "a tensor of too few arguments": b"ctorch._utils\n_rebuild_tensor_v2\n)R.",
         "a key that is a tuple": b"}" + b")" + b"\x85" * 5000 + b"Ns.",
@@ -418,17 +420,91 @@ def test_pickles_of_plain_values_agree_with_python():
         pickle_machine.load(memoryview(pickle.dumps({1, 2}, 2)))
 
 
-def test_one_budget_bounds_the_pickles_of_a_file(tmp_path):
-    """Each of these is small, and would take minutes or gigabytes."""
+def long_text(length, start=""):
+    return b"X" + struct.pack("<I", length) + start.encode().ljust(length, b"a")
+
+
+def number8(value):
+    return b"\x8a\x08" + value.to_bytes(8, "little", signed=True)
+
+
+def keys_of_one_hash(count):
+    """Pairs of numbers for which CPython's hash of a tuple (tuplehash, of xxHash's primes) is the same."""
+    first, second, start, size = 11400714785074694791, 14029467366897019727, 2870177450012600261, 2**64
+    pairs = []
+    for a in range(2, 100 * count):
+        lane = (start + a * second) % size
+        lane = (lane << 31 | lane >> 33) % size * first % size
+        b = (12345 - lane) * pow(second, -1, size) % size
+        b -= size if b >= size // 2 else 0
+        if abs(b) < 2**61 - 1 and len(pairs) < count:
+            pairs.append((a, b))
+    return pairs
+
+
+def bombs():
+    """Pickles of at most two megabytes that would take minutes or gigabytes, and what refuses them."""
+    device, repeat = b"ctorch\ndevice\nq\x010", b"h\x01h\x00R0"
     many = b"(" + b"K\x00K\x00\x86" * 50_000 + b"lq\x00"
-    ordered = b"\x80\x02" + many + b"ccollections\nOrderedDict\nq\x01" + b"h\x01h\x00\x85R" * 20_000 + b"."
-    equal = b"".join(b"\x8a\x0a" + ((2**61 - 1) * i).to_bytes(10, "little") + b"N" for i in range(1, 20_000))
-    for body, match in ((ordered, "instructions"), (b"\x80\x02}(" + equal + b"u.", "too large a number")):
-        path = tmp_path / "bomb.pth"
-        path.write_bytes(in_zip(body))
-        start = time.perf_counter()
-        refused(path, match)
-        assert time.perf_counter() - start < 5
+    ordered = many + b"ccollections\nOrderedDict\nq\x01" + b"h\x01h\x00\x85R" * 20_000
+    encode = b"](" + long_text(1 << 20) + b"q\x00X\x06\x00\x00\x00latin1\x86q\x01c_codecs\nencode\nq\x02"
+    array = b"cnumpy.core.multiarray\n_reconstruct\n)R(K\x01K\x01\x85N\x89"
+    names = (
+        b"\x80\x04](" + long_text(250, "\U0001f600") + b"\x94" + long_text(250) + b"\x94" + b"h\x00h\x01\x93" * 90_000
+    )
+    line = b"c\xf0\x9f\x98\x80" + b"a" * 250 + b"\n" + b"b" * 250 + b"\n"
+    return {
+        "a list of pairs of many dicts": (ordered, "instructions"),
+        "many calls with many arguments": (
+            device + b"(" + b"N" * 50_000 + b"tq\x000" + repeat * 50_000,
+            "instructions",
+        ),
+        "text that is encoded again and again": (encode + b"h\x02h\x01R" * 90_000 + b"e", "characters of text"),
+        "arrays of one text": (
+            long_text(1 << 20) + b"q\x00(" + (array + b"h\x00tb") * 20_000 + b"l",
+            "characters of text",
+        ),
+        "long names of globals": (names + b"e", "bytes of text"),
+        "long lines of globals": (b"(" + line * 40_000 + b"l", "bytes of text"),
+    }
+
+
+@pytest.mark.parametrize("name", bombs())
+def test_one_budget_bounds_the_pickles_of_a_file(tmp_path, name):
+    body, match = bombs()[name]
+    path = tmp_path / "bomb.pth"
+    path.write_bytes(in_zip(b"\x80\x02" + body + b"."))
+    tracemalloc.start()
+    start = time.process_time()
+    refused(path, match)
+    seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert seconds < 5
+    assert peak < 150 << 20
+
+
+@pytest.mark.parametrize("kind", ["multiples of the modulus", "tuples"])
+def test_keys_of_one_hash_take_no_time(kind):
+    """As keys of a dict of Python's these take 10 seconds."""
+    if kind == "tuples":
+        keys = keys_of_one_hash(20_000)
+        items = [number8(a) + number8(b) + b"\x86N" for a, b in keys]
+    else:
+        keys = [(2**61 - 1) * i for i in range(1, 20_001)]
+        items = [b"\x8a\x0a" + key.to_bytes(10, "little") + b"N" for key in keys]
+    assert len({hash(key) for key in keys}) == 1
+    start = time.process_time()
+    content, _ = pickle_machine.load(memoryview(b"\x80\x02}(" + b"".join(items) + b"u."))
+    assert time.process_time() - start < 2
+    assert len(content) == len(keys)
+
+
+def test_names_of_modules_take_bounded_memory(tmp_path):
+    """One module at many places, whose only tensor has a long name."""
+    child, parent = torch.nn.Module(), torch.nn.Module()
+    child._parameters = {"w" * (1 << 20): torch.nn.Parameter(torch.zeros(1))}
+    parent._modules = dict.fromkeys(map(str, range(3000)), child)
+    refused(written(tmp_path, parent), "names of its modules")
 
 
 def test_the_pickles_of_a_tar_share_a_budget(tmp_path):

@@ -10,6 +10,8 @@ import sys
 from io import StringIO
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
+from ..errors import one_line, printable
+
 # Columns, more than any table has: output that is not for a terminal is not wrapped.
 _UNLIMITED = 10000
 
@@ -19,11 +21,18 @@ class OutputError(Exception):
 
 
 def write(text: str) -> None:
-    r"""Write ``text`` and a newline to standard output; characters its encoding lacks become ``\x..`` or ``\u....``.
+    r"""Write ``text`` and a newline to standard output, with what does not print escaped, save line breaks and tabs.
+
+    Characters that its encoding lacks become ``\x..`` or ``\u....``.
 
     :raises BrokenPipeError: if the reader of a pipe is gone.
     :raises OutputError: if it cannot be written to for another reason.
     """
+    _write_raw(printable(text, keep="\n\t"))
+
+
+def _write_raw(text: str) -> None:
+    """Write text as :func:`write` does, but as it is: JSON, which escapes by itself, and the colors of a table."""
     if sys.stdout is None:
         raise OutputError("standard output is closed")
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
@@ -38,17 +47,17 @@ def write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write ``value`` as one JSON document; NaN and infinity, which JSON lacks, become null."""
-    write(json.dumps(_jsonable(value), indent=2, allow_nan=False))
+    _write_raw(json.dumps(_jsonable(value), indent=2, allow_nan=False))
 
 
 def write_json_line(value: Any) -> None:
     """Write ``value`` as JSON on one line; NaN and infinity become null."""
-    write(json.dumps(_jsonable(value), allow_nan=False))
+    _write_raw(json.dumps(_jsonable(value), allow_nan=False))
 
 
 def error(sentence: str) -> None:
     """Write the line ``fastalex: sentence`` to standard error, if that is open."""
-    text = "fastalex: " + " ".join(printable(sentence, keep="\n\t").split())
+    text = "fastalex: " + one_line(sentence)
     with contextlib.suppress(OSError, ValueError, AttributeError):
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
         sys.stderr.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
@@ -100,12 +109,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], rig
     cells = [[printable(str(cell)) for cell in row] for row in rows]
     title = printable(title)
     text = _rich_table(title, columns, cells, right)
-    write(_plain_table(title, columns, cells, right) if text is None else text)
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Escape the control characters in ``text``: a file name or a label must not control the terminal."""
-    return "".join(char if char.isprintable() or char in keep else repr(char)[1:-1] for char in text)
+    _write_raw(_plain_table(title, columns, cells, right) if text is None else text)
 
 
 def _plain_table(title: str, columns: Sequence[str], rows: List[List[str]], right: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import images
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..video import overlay, sources
 from ..video.sinks import open_sink
 from ..video.sources import IMAGES, Frame, Size, Source
@@ -170,7 +170,7 @@ class _Run:
         if (facts["source"], label) != self._best:
             self._best = (facts["source"], label)
             text = _text(best) if best else label
-            console.write(console.printable(f"{facts['source']}, frame {facts['frame']}: {text}"))
+            console.write(one_line(f"{facts['source']}, frame {facts['frame']}: {text}"))
 
 
 def _still(path: str) -> Frame:

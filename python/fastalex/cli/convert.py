@@ -69,6 +69,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         console.write(
             "%(output)s: variant %(variant)s (%(how)s), %(num_classes)d classes, %(arrays)d arrays, %(bytes)d bytes"
-            % {key: console.printable(value) if isinstance(value, str) else value for key, value in facts.items()}
+            % facts
         )
     return 0

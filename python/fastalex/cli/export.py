@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(facts)
     else:
         console.write(
-            f"{console.printable(options.output)}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
+            f"{options.output}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
             f"{facts['bytes']} bytes; {facts['note']}"
         )
     return 0

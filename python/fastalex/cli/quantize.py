@@ -159,10 +159,7 @@ def _print_result(options: argparse.Namespace, variant: Any, calibrated: Optiona
     if options.json:
         console.write_json(facts)
         return
-    line = (
-        f"{console.printable(options.output)}: variant {variant.name}, fc weights {options.fc_weights}, "
-        f"{facts['bytes']} bytes"
-    )
+    line = f"{options.output}: variant {variant.name}, fc weights {options.fc_weights}, {facts['bytes']} bytes"
     if calibrated is None:
         console.write(line + ", no calibration (precision int8 needs --calibrate DIR)")
         return

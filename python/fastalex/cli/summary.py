@@ -205,7 +205,7 @@ def _print_kernels(facts: Dict[str, Any]) -> None:
         title, ("layers", "chosen", "split", "kernel", "grid", "threads", "shared B"), cells, right=("split",)
     )
     if facts["tuning"]:
-        console.write(f"tuning: {console.printable(facts['tuning'])}")
+        console.write(f"tuning: {facts['tuning']}")
 
 
 def _kernel(step: Dict[str, Any], index: int) -> Any:

@@ -72,6 +72,7 @@ def add_parser(commands: Any) -> None:
         help="write a checkpoint every N steps (default: only after each epoch)",
     )
     add("--resume", action="store_true", help="resume from the checkpoint in --out")
+    add("--trust", action="store_true", help="resume with PyTorch 2.5.1 or older too, from a checkpoint of your own")
     add("--bad-limit", type=int, default=100, metavar="N", help="number of unreadable images to accept (default: 100)")
     add("--no-tensorboard", action="store_true", help="do not write TensorBoard events")
 
@@ -97,6 +98,7 @@ def run(options: argparse.Namespace) -> int:
         amp=options.amp,
         save_every=options.save_every,
         resume=options.resume,
+        trust=options.trust,
         bad_limit=not_negative("--bad-limit", options.bad_limit),
         tensorboard=not options.no_tensorboard,
         finetune=options.finetune,

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, Dict, List
 
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from .options import add_command
 
 
@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
         if options.json:
             console.write_json(paths)
         else:
-            console.write("\n".join(console.printable(path) for path in paths.values()))
+            console.write("\n".join(one_line(path) for path in paths.values()))
         return 0
     rows = registry.listing()
     if options.json:

@@ -18,6 +18,13 @@ Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes],
 #: The largest image that is decoded, in pixels (width x height): Pillow's own limit for its warning of a
 #: decompression bomb, a quarter of a gigabyte as RGB.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
+#: An image of more pixels than the first may have so many for each byte of its file. Photographs have 30 at most; but a
+#: few bytes of WebP, JPEG 2000, AVIF or TIFF can stand for all that MAX_PIXELS allows, and take a gigabyte and more.
+DENSE_PIXELS, MAX_PIXELS_A_BYTE = 1 << 24, 1000
+#: Pixels times scans of a progressive JPEG, of which each goes over the whole image: 24 scans of the largest, where
+#: common encoders write 10. They take one or two seconds, and 30 bytes of a file are enough for a scan.
+MAX_SCANNED = 24 * MAX_PIXELS
+_START_OF_SCAN = b"\xff\xda"  # never in a scan's own data, by ITU T.81 B.1.1.5
 _ORIENTATION = 0x0112  # the EXIF tag
 # EXIF orientation -> the operation that turns the image upright.
 _UPRIGHT = {
@@ -46,7 +53,8 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
         array ``[H, W]`` (gray), ``[H, W, 1]``, ``[H, W, 3]`` (RGB) or ``[H, W, 4]`` (RGBA). Formats: JPEG, PNG, WebP,
         BMP, GIF, TIFF, PPM, and where this Pillow has them JPEG 2000 and AVIF; of several frames or pages the first.
     :param bgr: the channels of an array are blue, green, red, as in frames of OpenCV and JetBot.
-    :param max_pixels: limit on the size of a file or bytes, in pixels.
+    :param max_pixels: limit on the size of a file or bytes, in pixels. Above :data:`DENSE_PIXELS` an image must also
+        have a byte for each :data:`MAX_PIXELS_A_BYTE`, and a progressive JPEG at most :data:`MAX_SCANNED`.
     :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large, or its
         address cannot be read. Nothing else is raised for a bad image.
     """
@@ -132,23 +140,50 @@ def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
         raise UserError(f"{name} is a Git LFS pointer, not the image itself; run 'git lfs pull' in its repository")
     if kind is None:
         raise UserError(f"{name} is not a {formats.NAMES} image; convert it, or pass it as a PIL image")
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     if kind.name == "WebP":  # the one reader that allocates the pixels on opening
-        _check_size(formats.webp_size(start), name, max_pixels)
+        _check_size(formats.webp_size(start), length, name, max_pixels)
     try:
         image = kind.open(stream)
     except ImportError:
         raise UserError(f"{name} is a {kind.name} image, which this Pillow cannot read; convert it") from None
     except Exception as error:  # noqa: BLE001 (see _decoded)
         raise _unreadable(name, error) from None
-    _check_size(image.size, name, max_pixels)
+    _check_size(image.size, length, name, max_pixels)
+    if kind.name == "JPEG" and image.info.get("progressive"):
+        _check_scans(image.size, stream, name)
     return _decoded(image, name)
 
 
-def _check_size(size: Tuple[int, int], name: str, max_pixels: int) -> None:
-    if size[0] * size[1] > max_pixels:
+def _check_size(size: Tuple[int, int], length: int, name: str, max_pixels: int) -> None:
+    """Check the size that a header states against the limits, for a file of ``length`` bytes.
+
+    :raises UserError: if it is larger.
+    """
+    pixels = size[0] * size[1]
+    if pixels > max_pixels:
         raise UserError(
             "%s has %d x %d pixels, more than the limit of %d; make it smaller first" % (name, *size, max_pixels)
         )
+    if pixels > max(DENSE_PIXELS, MAX_PIXELS_A_BYTE * length):
+        raise UserError(
+            "%s has %d x %d pixels in %d bytes, more than the limit of %d a byte; make it smaller first"
+            % (name, *size, length, MAX_PIXELS_A_BYTE)
+        )
+
+
+def _check_scans(size: Tuple[int, int], stream: IO[bytes], name: str) -> None:
+    """Check the number of scans of a progressive JPEG, and keep the position in ``stream``.
+
+    :raises UserError: if they are too many for its size.
+    """
+    position = stream.tell()
+    stream.seek(0)
+    scans = stream.read().count(_START_OF_SCAN)
+    stream.seek(position)
+    if scans * size[0] * size[1] > MAX_SCANNED:
+        raise UserError("%s has %d scans of %d x %d pixels; save it as a plain JPEG first" % (name, scans, *size))
 
 
 def _decoded(image: Image.Image, name: str) -> Image.Image:

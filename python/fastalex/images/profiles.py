@@ -283,6 +283,7 @@ def get(profile: Union[str, Profile]) -> Profile:
         return profile
     if isinstance(profile, str) and profile in PROFILES:
         return PROFILES[profile]
-    close = difflib.get_close_matches(str(profile), PROFILES, 1)
+    word = str(profile)[:100]
+    close = difflib.get_close_matches(word, PROFILES, 1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    raise UserError(f"there is no preprocessing profile '{profile}'{hint} (there are: {', '.join(PROFILES)})")
+    raise UserError(f"there is no preprocessing profile '{word}'{hint} (there are: {', '.join(PROFILES)})")

@@ -16,9 +16,8 @@ import urllib.request
 from typing import Any, Callable, List, NoReturn, Tuple, TypeVar
 
 from .._util import connections
-from .._util.console import printable
 from .._version import __version__
-from ..errors import UserError
+from ..errors import UserError, printable
 from . import formats
 
 MAX_BYTES = 32 << 20

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any, Dict, Sequence, Tuple, Union
 
+from .._util.arguments import brief
 from ..errors import UserError
 
 #: Ops of the layer table (``csrc/include/fastalex.h``).
@@ -32,9 +33,9 @@ def parse(word: Any) -> Tuple[str, Dict[str, float]]:
             slope = math.nan
         if math.isfinite(slope):
             return "leaky_relu", {"alpha": slope}
-    elif word in OPS:
+    elif isinstance(word, str) and word in OPS:
         return word, {}
-    raise UserError(f"activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not '{word!s:.40}'")
+    raise UserError(f"activation must be one of relu, tanh, sigmoid and leaky_relu(0.01), not {brief(word)}")
 
 
 def leaky_relu(slope: float) -> str:

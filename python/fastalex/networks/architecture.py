@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 from .. import _core
-from .._util.arguments import positive_int
+from .._util.arguments import at_least, boolean, brief, finite, one_of, positive_int, short_text
 from ..errors import UserError
 from . import activations
 from .layers import Layer, Shape, first_fc_input, layer_table
@@ -20,6 +20,10 @@ ROUNDINGS = ("floor", "ceil")
 OUTPUTS = ("logits", "softmax", "sigmoid")
 BLOCK_OPS = ("conv", "act", "lrn", "spatial_norm", "pool")
 PROBABILITY = "prob"  # name of the softmax or sigmoid at the end of a network whose output is not its logits
+MAX_NAME, MAX_SUMMARY = 100, 1000  # characters
+MAX_OPS = 16  # of a block
+MAX_SIDE = 1 << 24  # of anything; kMaxSide of csrc/core/plan.cpp
+MAX_INPUT_SIZE = 4096  # pixels; a network takes memory and time by the square of it
 OVERLAPPING = 3  # side of the window of an overlapping pool, whose stride is 2 [paper] section 3.4
 
 
@@ -40,6 +44,11 @@ class LRN:
     k: float = 2.0
     crosses_columns: bool = False
 
+    def __post_init__(self) -> None:
+        _check_constants("LRN", self)
+        boolean("alpha_divided of LRN", self.alpha_divided)
+        boolean("crosses_columns of LRN", self.crosses_columns)
+
     @property
     def effective_alpha(self) -> float:
         """The factor in front of the sum of squares."""
@@ -58,6 +67,9 @@ class SpatialNorm:
     alpha: float = 1e-3
     beta: float = 0.75
     k: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_constants("spatial normalization", self)
 
     @property
     def effective_alpha(self) -> float:
@@ -160,43 +172,44 @@ class Variant:
         return values
 
 
+def _check_constants(what: str, norm: Union[LRN, SpatialNorm]) -> None:
+    _side(f"size of {what}", norm.size)
+    for name in ("alpha", "beta", "k"):
+        finite(f"{name} of {what}", getattr(norm, name))
+
+
+def _side(name: str, value: Any, largest: int = MAX_SIDE) -> None:
+    if positive_int(name, value) > largest:
+        raise UserError(f"{name} must be at most {largest}, not {brief(value)}")
+
+
 def _check(row: Variant) -> None:
-    """Check that ``row`` describes a network.
+    """Check that ``row`` describes a network: every field, since it may come from a file.
 
     :raises UserError: naming the first field that is wrong.
     """
-
-    def positive(name: str, *values: Any) -> None:
-        for value in values:
-            positive_int(f"{name} of {row.name}", value)
-
-    if len(row.widths) != 7:
-        raise UserError(f"widths of {row.name} must be seven numbers (conv1-5, fc6, fc7), not {len(row.widths)}")
-    positive("widths", *row.widths)
-    positive("num_classes", row.num_classes)
-    positive("columns", row.columns)
-    positive("input_size", row.input_size)
-    positive("channels", row.channels)
-    positive("pool_kernel", row.pool_kernel)
-    positive("conv1_pad", row.conv1_pad if row.conv1_pad != 0 else 1)
-    positive("adaptive_pool", 1 if row.adaptive_pool is None else row.adaptive_pool)
-    if row.output not in OUTPUTS:
-        raise UserError(f"output must be one of {', '.join(OUTPUTS)}, not '{row.output}'")
+    short_text("the name of a variant", row.name, MAX_NAME)
+    short_text(f"summary of {row.name}", row.summary, MAX_SUMMARY)
+    short_text(f"profile of {row.name}", row.profile, MAX_NAME)
+    if not isinstance(row.widths, tuple) or len(row.widths) != 7:
+        count = len(row.widths) if isinstance(row.widths, tuple) else brief(row.widths)
+        raise UserError(f"widths of {row.name} must be seven numbers (conv1-5, fc6, fc7), not {count}")
+    for width in row.widths:
+        _side(f"widths of {row.name}", width)
+    for name in ("num_classes", "columns", "channels", "pool_kernel"):
+        _side(f"{name} of {row.name}", getattr(row, name))
+    _side(f"input_size of {row.name}", row.input_size, MAX_INPUT_SIZE)
+    _side(f"conv1_pad of {row.name}", at_least(f"conv1_pad of {row.name}", row.conv1_pad, 0) or 1)
+    _side(f"adaptive_pool of {row.name}", 1 if row.adaptive_pool is None else row.adaptive_pool)
+    boolean(f"dropout_first of {row.name}", row.dropout_first)
+    one_of("output", row.output, OUTPUTS)
     for rounding in (row.conv_rounding, row.pool_rounding):
-        if rounding not in ROUNDINGS:
-            raise UserError(f"rounding must be one of {', '.join(ROUNDINGS)}, not '{rounding}'")
-    if row.naming not in ("caffe", "torchvision"):
-        raise UserError(f"naming must be caffe or torchvision, not '{row.naming}'")
-    if len(row.blocks) != 5:
-        raise UserError(f"{row.name} must have five convolutional blocks, not {len(row.blocks)}")
-    for block in row.blocks:
-        words = block.split()
-        if words[:1] != ["conv"] or words.count("conv") != 1 or not set(words) <= set(BLOCK_OPS):
-            raise UserError(f"'{block}' is not a block: start with conv, then any of {', '.join(BLOCK_OPS[1:])}")
-        if "lrn" in words and row.lrn is None:
-            raise UserError(f"{row.name} has a block with lrn but no lrn constants")
-        if "spatial_norm" in words and row.spatial_norm is None:
-            raise UserError(f"{row.name} has a block with spatial_norm but no spatial_norm constants")
+        one_of("rounding", rounding, ROUNDINGS)
+    one_of("naming", row.naming, ("caffe", "torchvision"))
+    for name, kind in (("lrn", LRN), ("spatial_norm", SpatialNorm)):
+        if not isinstance(getattr(row, name), (kind, type(None))):
+            raise UserError(f"{name} of {row.name} must be {kind.__name__} or None, not {brief(getattr(row, name))}")
+    _check_blocks(row)
     activations.check(row.activation, row.blocks)
     for index, grouped in enumerate(GROUPED):
         reads = row.channels if index == 0 else row.widths[index - 1]
@@ -207,6 +220,22 @@ def _check(row: Variant) -> None:
             )
     if row.lrn is not None and not row.lrn.crosses_columns and row.widths[0] % row.columns:
         raise UserError(f"norm1 of {row.name} cannot be split into {row.columns} columns")
+
+
+def _check_blocks(row: Variant) -> None:
+    if not isinstance(row.blocks, tuple) or len(row.blocks) != 5:
+        count = len(row.blocks) if isinstance(row.blocks, tuple) else brief(row.blocks)
+        raise UserError(f"{row.name} must have five convolutional blocks, not {count}")
+    for block in row.blocks:
+        words = block.split(maxsplit=MAX_OPS) if isinstance(block, str) else []
+        if len(words) > MAX_OPS:
+            raise UserError(f"{row.name} has a block of more than {MAX_OPS} words")
+        if words[:1] != ["conv"] or words.count("conv") != 1 or not set(words) <= set(BLOCK_OPS):
+            raise UserError(f"{brief(block)} is not a block: start with conv, then any of {', '.join(BLOCK_OPS[1:])}")
+        if "lrn" in words and row.lrn is None:
+            raise UserError(f"{row.name} has a block with lrn but no lrn constants")
+        if "spatial_norm" in words and row.spatial_norm is None:
+            raise UserError(f"{row.name} has a block with spatial_norm but no spatial_norm constants")
 
 
 _SIDES = ((11, 4), (5, 1), (3, 1), (3, 1), (3, 1))  # kernel and stride of conv1 to conv5 [paper] section 3.5

@@ -22,6 +22,7 @@ import dataclasses
 import difflib
 from typing import Any, Dict, Mapping, Union
 
+from .._util import arguments
 from ..errors import UserError
 from .architecture import LRN, SpatialNorm, Variant
 
@@ -156,9 +157,10 @@ def get(variant: Union[str, Variant], **overrides: Any) -> Variant:
     elif variant in VARIANTS:
         row = VARIANTS[variant]
     else:
-        close = difflib.get_close_matches(str(variant), VARIANTS, 1)
+        word = str(variant)[:100]
+        close = difflib.get_close_matches(word, VARIANTS, 1)
         hint = f"; did you mean '{close[0]}'?" if close else ""
-        raise UserError(f"there is no variant '{variant}'{hint} (there are: {', '.join(VARIANTS)})")
+        raise UserError(f"there is no variant '{word}'{hint} (there are: {', '.join(VARIANTS)})")
     overrides = {key: value for key, value in overrides.items() if value is not None}
     if "lrn_alpha_divided" in overrides:
         divided = overrides.pop("lrn_alpha_divided")
@@ -179,10 +181,15 @@ def from_dict(values: Mapping[str, Any]) -> Variant:
     :raises UserError: if a field is missing, unknown or of the wrong kind.
     """
     fields = dict(values)
+    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(Variant)})
     try:
-        fields["widths"], fields["blocks"] = tuple(fields["widths"]), tuple(fields["blocks"])
-        fields["lrn"] = LRN(**fields["lrn"]) if fields.get("lrn") else None
-        fields["spatial_norm"] = SpatialNorm(**fields["spatial_norm"]) if fields.get("spatial_norm") else None
+        if unknown:
+            raise UserError(f"it has no field {arguments.brief(unknown[0])}")
+        for name in ("widths", "blocks", "activation"):
+            if isinstance(fields.get(name), list):
+                fields[name] = tuple(fields[name])
+        for name, kind in (("lrn", LRN), ("spatial_norm", SpatialNorm)):
+            fields[name] = kind(**fields[name]) if fields.get(name) else None
         return Variant(**fields)
-    except (KeyError, TypeError, ValueError) as error:
+    except (TypeError, UserError) as error:  # TypeError: a field is missing, or the constants are not a dict
         raise UserError(f"the variant row is not valid: {error}") from None

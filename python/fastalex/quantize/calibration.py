@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Dict, Mapping, Optional
 
+from .._util import arguments, bounded_json
 from ..errors import UserError
 from ..networks.architecture import Variant
 
 METHODS = ("percentile", "entropy", "max")
+GIVEN = "given"  # the method of scales from elsewhere
+MAX_TEXT, MAX_LAYERS = 1 << 16, 1000  # characters, and commas, of a calibration's text
 QMAX_SIGNED, QMAX_UNSIGNED = 127, 255  # largest quantized value of an input that can be negative, and that cannot
 
 
@@ -20,7 +23,7 @@ class Calibration:
 
     * ``scales``: name of each conv and fc layer -> scale, above 0. Its input x is quantized to ``round(x / scale)``,
       clipped to -127 to 127 if x can be negative (:func:`fastalex.networks.layers.signed_inputs`), else to 0 to 255.
-    * ``method``: one of :data:`METHODS`, or ``given`` for scales from elsewhere.
+    * ``method``: one of :data:`METHODS`, or :data:`GIVEN`.
     * ``images``: number of images that were used.
     * ``percentile``: None for the other methods.
     """
@@ -41,14 +44,17 @@ def from_json(text: str) -> Calibration:
     :raises UserError: if the text is not a calibration.
     """
     try:
-        calibration = Calibration(**json.loads(text))
-    except (ValueError, TypeError, RecursionError):
+        values = bounded_json.loads(text, MAX_TEXT, MAX_LAYERS)
+        calibration = Calibration(**values)
+        arguments.one_of("method", calibration.method, (*METHODS, GIVEN))
+        arguments.at_least("images", calibration.images, 0)
+        if calibration.percentile is not None:
+            arguments.finite("percentile", calibration.percentile)
+        return dataclasses.replace(calibration, scales=_scales(calibration.scales))
+    except UserError as error:
+        raise UserError(f"the calibration is not valid: {error}") from None
+    except (ValueError, TypeError):
         raise UserError("the calibration is not valid") from None
-    scales, percentile = calibration.scales, calibration.percentile
-    valid = isinstance(scales, dict) and isinstance(calibration.method, str) and type(calibration.images) is int
-    if not valid or not (percentile is None or _is_number(percentile)):
-        raise UserError("the calibration is not valid")
-    return Calibration(_scales(scales), calibration.method, calibration.images, percentile)
 
 
 def as_calibration(value: Any) -> Optional[Calibration]:
@@ -61,7 +67,7 @@ def as_calibration(value: Any) -> Optional[Calibration]:
         return value
     if not isinstance(value, Mapping):
         raise UserError(f"calibration must be a Calibration or a mapping of layer name to scale, not {value!r:.80}")
-    return Calibration(_scales(value), "given", 0)
+    return Calibration(_scales(value), GIVEN, 0)
 
 
 def scales_for(variant: Variant, calibration: Optional[Calibration]) -> Dict[str, float]:
@@ -83,15 +89,14 @@ def scales_for(variant: Variant, calibration: Optional[Calibration]) -> Dict[str
     return {name: calibration.scales[name] for name in names}
 
 
-def _scales(scales: Mapping[Any, Any]) -> Dict[str, float]:
+def _scales(scales: Any) -> Dict[str, float]:
+    if not isinstance(scales, Mapping):
+        raise UserError(f"scales must be a mapping of layer name to scale, not {arguments.brief(scales)}")
     return {str(name): _scale(name, scale) for name, scale in scales.items()}
 
 
 def _scale(name: Any, scale: Any) -> float:
-    if not _is_number(scale) or scale <= 0:
-        raise UserError(f"the calibration's scale of layer {name!r:.40} must be a number above 0, not {scale!r:.40}")
+    what = f"the calibration's scale of layer {arguments.brief(name)}"
+    if arguments.finite(what, scale) <= 0:
+        raise UserError(f"{what} must be a number above 0, not {arguments.brief(scale)}")
     return float(scale)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

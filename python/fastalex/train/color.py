@@ -99,12 +99,15 @@ def save(stream: Any, statistics: Statistics, key: str) -> None:
 
 
 def load(path: str, key: str) -> Optional[Statistics]:
-    """Read statistics written by :func:`save` with the same ``key``; return None if there are none."""
+    """Read statistics written by :func:`save` with the same ``key``; return None if there are none, or damaged ones."""
     try:
         with np.load(path, allow_pickle=False) as file:
             if str(file["key"]) != key:
                 return None
             mean, eigenvalues, eigenvectors, count = (file[name] for name in Statistics._fields)
-    except (OSError, ValueError, KeyError):
+        sides = mean.shape[1:]
+        if mean.shape != (3, *sides[:1] * 2) or eigenvalues.shape != (3,) or eigenvectors.shape != (3, 3):
+            return None
+        return Statistics(mean.astype(np.float32), eigenvalues.astype(float), eigenvectors.astype(float), int(count))
+    except Exception:  # noqa: BLE001 - zipfile, zlib and numpy raise a dozen kinds on damaged bytes
         return None
-    return Statistics(mean, eigenvalues, eigenvectors, int(count))

@@ -28,9 +28,10 @@ class Table:
 
     def __init__(self, path: str, columns: Sequence[str], after: str, last: Optional[int]) -> None:
         self.path, self.columns = path, list(columns)
-        previous = [row for row in read(path) if int(row[after]) <= last] if last is not None else []
+        rows = [row for row in read(path) if _are_numbers(row, self.columns)] if last is not None else []
+        previous = [row for row in rows if last is not None and float(row[after]) <= last]
         text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(previous)
         with replacing(path) as stream:
@@ -52,10 +53,18 @@ def read(path: str) -> List[Dict[str, str]]:
     """Read the rows of a CSV file written by :class:`Table`, without a last row that was cut off by a crash."""
     if not os.path.exists(path):
         return []
-    with open(path, encoding="utf-8", newline="") as stream:
+    with open(path, encoding="utf-8", errors="replace", newline="") as stream:
         text = stream.read()
     whole = text[: text.rfind("\n") + 1]
     return [row for row in csv.DictReader(io.StringIO(whole)) if None not in row.values()]
+
+
+def _are_numbers(row: Dict[str, str], columns: Sequence[str]) -> bool:
+    """Whether a row is one of :class:`Table`, and not of a file that was damaged or changed."""
+    try:
+        return all(float(row[column]) is not None for column in columns)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 class Logs:

@@ -332,8 +332,8 @@ class Run:
                     f"{self.settings.out} has a checkpoint: add --resume to continue, or choose another --out"
                 )
             return None
-        state = checkpoint.load(path)
-        checkpoint.check(path, state, self.training.classes, self._facts())
+        state = checkpoint.load(path, self.settings.trust)
+        checkpoint.check(path, state, self.training.classes, self._facts(), self.row.parameter_shapes())
         return state
 
     def _load(self, state: Optional[Dict[str, Any]]) -> None:
@@ -347,7 +347,8 @@ class Run:
         self.scheme.load(state["parameters"])
         checkpoint.restore_momenta(self.scheme, self.optimizer, state["momenta"])
         self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        if set(state["scaler"]) == set(self.scaler.state_dict()):  # else it ran with another --amp
+            self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
         self.sums, self.best = Sums(*state["sums"]), state["best"]
         self.bad.seen = dict(state["bad"])

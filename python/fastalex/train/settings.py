@@ -13,6 +13,7 @@ class Settings:
     :ivar accumulate: number of parts that the batch of an update is split into.
     :ivar amp: mixed precision, ``bf16``, or ``fp16`` with a scaled loss on a GPU.
     :ivar save_every: number of steps between checkpoints, in addition to those after each epoch; 0: none.
+    :ivar trust: resume with a PyTorch that may run code in the checkpoint, see :func:`.checkpoint.load`.
     :ivar bad_limit: number of unreadable images to accept.
     """
 
@@ -28,6 +29,7 @@ class Settings:
     amp: Optional[str] = None
     save_every: int = 0
     resume: bool = False
+    trust: bool = False
     bad_limit: int = 100
     tensorboard: bool = True
     finetune: Optional[str] = None

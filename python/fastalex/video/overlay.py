@@ -11,18 +11,24 @@ from typing import Any, Optional, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..errors import printable
+
 LINES_A_FRAME = 24  # the height of a frame in lines of text
 SMALLEST = 11  # font size in pixels
+LONGEST = 200  # characters of a line; a frame of any shape is hardly wider
 BRIGHTNESS_BEHIND = 0.35  # factor for the picture behind the text
 
 
 def draw(frame: np.ndarray, lines: Sequence[str], fps: Optional[float] = None) -> None:
-    """Draw ``lines`` and the rate on ``frame`` in place, uint8 ``[H, W, 3]`` in any color order."""
+    """Draw ``lines`` and the rate on ``frame`` in place, uint8 ``[H, W, 3]`` in any color order.
+
+    Of a line the first :data:`LONGEST` characters are drawn, those that do not print as escapes.
+    """
     size = max(SMALLEST, frame.shape[0] // LINES_A_FRAME)
     gap = size // 4
     top = gap
     for line in lines:
-        top += _put(frame, line, size, top, gap) + gap
+        top += _put(frame, printable(line[:LONGEST]), size, top, gap) + gap
     if fps is not None:
         text = f"{fps:.1f} FPS"
         _put(frame, text, size, gap, frame.shape[1] - _letters(text, size).shape[1] - gap)

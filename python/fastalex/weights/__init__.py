@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Dict, Iterator, List, Mapping, NamedTuple, Opt
 
 import numpy as np
 
+from .._util import bounded_json
 from .._util.files import replacing
 from ..errors import UserError
 from ..networks.architecture import Variant
@@ -44,6 +45,14 @@ CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 SHOWN_MEMBER = 100  # characters of the name of a member
+MAX_CLASSES = 100_000
+MAX_LABEL = 1000  # characters
+# The longest text, and the most parts, of each kind of metadata.
+_LIMITS = {
+    VARIANT_KEY: (1 << 16, 1000),
+    LABELS_KEY: (16 << 20, 2 * MAX_CLASSES),
+    MEAN_IMAGE_KEY: (128 << 20, 100),
+}
 SHOWN_PATH = 1000  # characters of a path
 
 
@@ -88,16 +97,20 @@ class Weights:
         :raises UserError: if the description is not that of a network.
         """
         values = self._json(VARIANT_KEY, dict)
-        return None if values is None else from_dict(values)
+        with self._named():
+            return None if values is None else from_dict(values)
 
     def labels(self) -> Optional[List[str]]:
         """Return the names of the classes, or None if the file has none.
 
-        :raises UserError: if they are not a list of text.
+        :raises UserError: if they are not a list of text, or one of them has more than :data:`MAX_LABEL` characters.
         """
         names: Optional[List[str]] = self._json(LABELS_KEY, list)
         if names is not None and not all(isinstance(name, str) for name in names):
             raise UserError(f"{self.path} has class names that are not text")
+        longest = max(map(len, names or [""]))
+        if longest > MAX_LABEL:
+            raise UserError(f"{self.path} has a class name of {longest} characters, more than {MAX_LABEL}")
         return names
 
     def calibration(self) -> Optional[Calibration]:
@@ -107,10 +120,8 @@ class Weights:
         """
         if CALIBRATION_KEY not in self.metadata:
             return None
-        try:
+        with self._named():
             return calibration_from(self.metadata[CALIBRATION_KEY])
-        except UserError as error:
-            raise UserError(f"{self.path} cannot be used: {error}") from None
 
     def mean_image(self) -> Optional[np.ndarray]:
         """Return the mean image that was subtracted in training, or None if the file has none.
@@ -122,20 +133,30 @@ class Weights:
         values = self._json(MEAN_IMAGE_KEY, dict)
         if values is None:
             return None
+        from .readers import mapped  # few files have a mean image
+
         try:
             flat = np.frombuffer(base64.b64decode(values["float32"], validate=True), "<f4")
-            mean: np.ndarray = flat.reshape(values["shape"]).astype(np.float32)
-            return mean
-        except (KeyError, TypeError, ValueError):
+            mean = mapped.shaped("the mean image", flat, tuple(values["shape"]))
+        except (KeyError, TypeError, ValueError, FormatError):
             raise UserError(f"the mean image of {self.path} is not valid") from None
+        return mean.astype(np.float32)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Put the file before the errors of its metadata."""
+        try:
+            yield
+        except UserError as error:
+            raise UserError(f"{self.path} cannot be used: {error}") from None
 
     def _json(self, key: str, kind: type) -> Any:
         if key not in self.metadata:
             return None
         try:
-            value = json.loads(self.metadata[key])
-        except (ValueError, RecursionError):
-            value = None
+            value = bounded_json.loads(self.metadata[key], *_LIMITS[key])
+        except ValueError as error:
+            raise UserError(f"the metadata '{key}' of {self.path} {error}") from None
         if not isinstance(value, kind):
             raise UserError(f"the metadata '{key}' of {self.path} is not valid")
         return value

@@ -14,8 +14,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tup
 
 import numpy as np
 
-from .._util.console import printable
-from ..errors import UserError
+from ..errors import UserError, printable
 from . import Weights, load_network
 
 _BLOCK = 1 << 20  # bytes that are read at once

@@ -130,6 +130,7 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
     """Join each quantized weight in the ``arrays`` of a file with its scale to a :class:`QuantizedWeight`.
 
     :param named: returns the variant that the metadata names.
+    :raises UserError: if the variant is not valid.
     :raises FormatError: if the metadata says that the file is quantized, but it is not in the format of this module.
     """
     if FORMAT_KEY not in metadata and STORAGE_KEY not in metadata:
@@ -142,13 +143,13 @@ def read(arrays: Dict[str, Any], metadata: Mapping[str, str], named: Callable[[]
     storage = metadata.get(STORAGE_KEY)
     if storage not in STORAGES:
         raise FormatError(f"its weights are stored as {storage!r:.20}, not as {' or '.join(STORAGES)}")
-    try:
-        variant = named()
-        shapes = variant.parameter_shapes() if variant else {}
-    except UserError as error:
-        raise FormatError(str(error)) from None
+    variant = named()
     if variant is None:
         raise FormatError("it is quantized, but names no variant")
+    try:
+        shapes = variant.parameter_shapes()
+    except UserError as error:
+        raise FormatError(str(error)) from None
     joined = dict(arrays)
     for name, channels in fc_channels(variant).items():
         shape = (shapes[name][0], shapes[name][1])
@@ -190,7 +191,7 @@ def _checked(arrays: Mapping[str, Any], name: str, shape: Tuple[int, ...], dtype
         raise FormatError(f"it is quantized, but lacks the array '{name}'")
     if array.dtype != dtype or array.shape != shape:
         raise FormatError(f"its array '{name}' is {array.dtype} {array.shape}, but should be {dtype} {shape}")
-    return array
+    return np.require(array, requirements="C")  # numpy writes a transposed array in the order of Fortran
 
 
 def _row_blocks(out: int, inputs: int) -> Iterator[slice]:

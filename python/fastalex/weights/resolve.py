@@ -6,7 +6,7 @@ import os
 import warnings
 from typing import Any, List, Mapping, Optional, Union
 
-from ..errors import UserError
+from ..errors import UserError, one_line
 from ..networks import imagenet_labels, variants
 from ..networks.architecture import Variant
 from . import PathLike, Weights, adapt, load_named, selection
@@ -56,7 +56,8 @@ def chosen(loaded: Weights, requested: Union[str, Variant, None], stacklevel: in
     :raises UserError: if the weights fit none.
     """
     if loaded.notes:
-        warnings.warn(f"{loaded.path or 'weights'}: {'; '.join(loaded.notes)}", stacklevel=stacklevel + 1)
+        text = one_line(f"{loaded.path or 'weights'}: {'; '.join(loaded.notes)}")
+        warnings.warn(text, stacklevel=stacklevel + 1)
     if requested is not None:
         return requested
     match = adapt.find(loaded)

@@ -156,7 +156,7 @@ def _request(url: str, have: int, tag: str, watch: Watch) -> Any:
     headers = {"User-Agent": "fastalex/" + __version__, "Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
-        if tag:
+        if _TAG.fullmatch(tag):
             headers["If-Range"] = tag
     opener, address = connections.opener(watch.cut), url
     for _ in range(MAX_REDIRECTS + 1):

@@ -19,6 +19,7 @@ from .pickle_machine import Function
 MAX_ARRAYS = 1000
 MAX_ENTRIES = 100_000  # of all dicts, those that are at several places counted there
 MAX_DEPTH = 4  # dicts within dicts
+MAX_KEY = 200  # bytes or characters of a key that go into a name
 _ALONE = ("weight", "bias")  # of a layer that is a list
 
 
@@ -43,10 +44,7 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
 
 def _start_of_pickle(stream: BinaryIO) -> int:
     """Return the position after the header, which must be that of a pickled object."""
-    try:
-        _, _, dtype, length = npz.any_npy_header(stream, "the dict")
-    except (FormatError, ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        raise FormatError("its npy header is not valid") from None
+    _, _, dtype, length = npz.any_npy_header(stream, "the dict")
     if not dtype.hasobject:
         raise FormatError(
             "it holds a single array, a network has one for each parameter; save them with numpy.savez, or as a dict"
@@ -77,5 +75,5 @@ def _collect(content: Any, path: List[str], arrays: Dict[str, np.ndarray], count
         entries = zip(_ALONE, content)
     if len(path) < MAX_DEPTH:
         for key, value in entries:
-            text = key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
-            _collect(value, [*path, text[:200]], arrays, count)
+            text = key[:MAX_KEY].decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+            _collect(value, [*path, text[:MAX_KEY]], arrays, count)

@@ -13,12 +13,15 @@ from typing import Any, BinaryIO, Dict, Mapping, Tuple
 import numpy as np
 from numpy.lib import format as npy
 
+from ..._util import bounded_json
 from ..errors import FormatError
 
 # Limits of the unpacked size, so that a zip bomb is refused before a byte of it is unpacked. Deflate reaches a factor
 # of about 1000 on zeros; trained weights stay below 2, and even quantized ones well below the factor here.
 MAX_FACTOR = 32  # sizes of the file
 MIN_LIMIT = 64 << 20  # bytes that are always allowed
+MAX_METADATA = 128 << 20  # characters; nearly all are a mean image
+MAX_METADATA_PARTS = 1_000_000  # lists, objects and commas, with those inside of the values
 MAX_NPY_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 120 bytes for plain numbers
 
 _METADATA = "__metadata__"
@@ -104,13 +107,21 @@ def npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype,
 
 
 def any_npy_header(member: Any, name: str) -> Tuple[Tuple[int, ...], bool, np.dtype, int]:
-    """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header)."""
+    """Read the header of the ``.npy`` file ``member``: (shape, Fortran order, dtype, bytes of the header).
+
+    :raises FormatError: if it is not valid.
+    """
     counted = _Counted(member)
-    version = npy.read_magic(counted)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    if version not in readers:
-        raise FormatError(f"the array {name!r:.100} has the npy version {version[0]}.{version[1]}")
-    shape, fortran, dtype = readers[version](counted)
+    try:
+        version = npy.read_magic(counted)
+        if version not in readers:
+            raise FormatError(f"the array {name!r:.100} has the npy version {version[0]}.{version[1]}")
+        shape, fortran, dtype = readers[version](counted)
+    except FormatError:
+        raise
+    except Exception:  # noqa: BLE001 - numpy and Python's parser raise a dozen kinds, MemoryError for many brackets
+        raise FormatError(f"the array {name!r:.100} has no valid npy header") from None
     return shape, fortran, dtype, counted.count
 
 
@@ -132,9 +143,9 @@ def _metadata(array: Any) -> Dict[str, str]:
     if array is None:
         return {}
     try:
-        metadata = json.loads(array.tobytes().decode("utf-8"))
-    except (ValueError, RecursionError):
-        raise FormatError("its metadata is not valid JSON") from None
+        metadata = bounded_json.loads(array.tobytes().decode("utf-8"), MAX_METADATA, MAX_METADATA_PARTS)
+    except ValueError:
+        raise FormatError("its metadata is not valid JSON, or too long") from None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise FormatError("its metadata is not text")
     return metadata

@@ -43,7 +43,10 @@ class StoredType:
 
 
 class StoredArray:
-    """An array of numpy. ``data`` is bytes, or a list of the elements of an array of objects."""
+    """An array of numpy. ``data`` is bytes or a view of them, or a list of the elements of an array of objects.
+
+    Text is converted once, when it is given: the same array may be at many places.
+    """
 
     __slots__ = ("data", "fortran", "shape", "type")
 
@@ -54,7 +57,8 @@ class StoredArray:
         """Take the state of a pickled array: version, shape, dtype, whether in Fortran's order, values."""
         if type(state) is not tuple or len(state) != 5 or type(state[1]) is not tuple:
             raise FormatError("its pickle has an invalid array of numpy")
-        self.shape, self.type, self.fortran, self.data = state[1], state[2], bool(state[3]), state[4]
+        self.shape, self.type, self.fortran = state[1], state[2], bool(state[3])
+        self.data = _converted(state[4])
 
     def array(self, name: str) -> np.ndarray:
         """Return the array, a view of the file if its values are stored there in one piece.
@@ -77,12 +81,17 @@ class StoredArray:
         return self.data[0] if self.shape == () and type(self.data) is list and len(self.data) == 1 else None
 
 
+def _converted(data: Any) -> Any:
+    """Return ``data``, or its bytes if it is a str of Python 2."""
+    if not isinstance(data, str):
+        return data
+    try:
+        return data.encode("latin-1")
+    except UnicodeEncodeError:
+        raise FormatError("its pickle has an array of text") from None
+
+
 def _bytes(data: Any) -> Any:
-    if isinstance(data, str):  # a str of Python 2
-        try:
-            return data.encode("latin-1")
-        except UnicodeEncodeError:
-            raise FormatError("its pickle has an array of text") from None
     if not isinstance(data, (bytes, memoryview)):
         raise FormatError("its pickle has an array without values")
     return data
@@ -93,7 +102,7 @@ def _reconstruct(*_: Any) -> StoredArray:
 
 
 def _from_buffer(data: Any, kind: Any, shape: Any, order: Any = "C", *_: Any) -> StoredArray:
-    return StoredArray(shape if type(shape) is tuple else (), kind, data, order == "F")
+    return StoredArray(shape if type(shape) is tuple else (), kind, _converted(data), order == "F")
 
 
 def _dtype(code: Any = "", *_: Any) -> StoredType:
@@ -108,8 +117,7 @@ def _encode(text: Any = "", encoding: Any = "", *_: Any) -> bytes:
     """Return the bytes that protocol 2 writes as text."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise FormatError("its pickle encodes something that is not text")
-    raw = _bytes(text)
-    assert isinstance(raw, bytes)  # text is a str
+    raw: bytes = _converted(text)
     return raw
 
 

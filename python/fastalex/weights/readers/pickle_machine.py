@@ -5,8 +5,9 @@ can restrict which globals a pickle names, but not how many instructions it exec
 memory its strings, numbers and memo take. PyTorch's ``torch/_weights_only_unpickler.py`` is a hand-written machine as
 well.
 
-Here instructions, marks, memo, text and numbers are all bounded, for a whole file together (:class:`Budget`), and
-nothing recurses, so that a hostile file costs a second and a few megabytes at most. An instruction that is not in the
+Here instructions, marks, memo, text and numbers are all bounded, for a whole file together (:class:`Budget`), no dict
+has keys whose hashes a file could make equal, and nothing recurses, so that a hostile file costs about a second and 200
+MB at most. An instruction that is not in the
 table below is refused; a global is looked up in the caller's table and never imported; REDUCE calls only a
 :class:`Function` of that table. Objects of other classes become a :class:`~.placeholders.Placeholder`, if the caller
 allows it.
@@ -19,23 +20,22 @@ from __future__ import annotations
 
 import struct
 from collections import OrderedDict
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..errors import FormatError
 from .numpy_pickles import StoredArray, StoredType
 from .placeholders import ClassName, Placeholder, class_named
 
 MAX_STEPS = 300_000  # instructions of a file's pickles; a checkpoint with its optimizer has a few thousand
-MAX_TEXT = 16 << 20  # bytes of all strings of a file's pickles
+MAX_TEXT = 16 << 20  # bytes of all strings and names of a file's pickles, and again of those that functions convert
 MAX_LINE = 512  # bytes of the name of a module or of a global
 MAX_NUMBER = 32  # bytes of an integer; the state of numpy's random generator has seventeen
 MAX_DEPTH = 1000  # marks that are open at once
 MAX_PROTOCOL = 5
-MAX_KEY_PARTS = 8  # of a tuple that is a key; tuples of more could be made to have equal hashes
 LARGE = 1 << 16  # bytes; longer ones are views of the file, and no text
 
-_KEYS = (str, int, float, bool, bytes, type(None), Placeholder)  # types of a dict's keys
-_HASH_MODULUS = 2**61 - 1  # Python's sys.hash_info.modulus: its multiples have equal hashes, and make a dict slow
+_KEYS = (str, bytes, bool, type(None), Placeholder)  # types of keys whose hashes are seeded, or a few, or of identities
+_UNSEEDED = (int, float, tuple)  # hashes that a file can choose, and make equal, so that a dict takes minutes
 
 
 class Function(NamedTuple):
@@ -52,10 +52,10 @@ class Name(NamedTuple):
 
 
 class Budget:
-    """The instructions and the bytes of text that the pickles of a file may still have."""
+    """The instructions and the bytes of text that the pickles of a file may still have, and the text they may make."""
 
     def __init__(self) -> None:
-        self.steps, self.text = MAX_STEPS, MAX_TEXT
+        self.steps, self.text, self.made = MAX_STEPS, MAX_TEXT, MAX_TEXT
 
     def spend_steps(self, count: int = 1) -> None:
         """Count ``count`` instructions, or elements that a function goes through.
@@ -74,6 +74,19 @@ class Budget:
         self.text -= count
         if count < 0 or self.text < 0:
             raise FormatError(f"its pickle has more than {MAX_TEXT} bytes of text")
+
+    def spend_arguments(self, arguments: Sequence[Any]) -> None:
+        """Count the arguments of a function, their elements as instructions, and the text that it may convert.
+
+        The same object may be the argument of many calls.
+
+        :raises FormatError: if there are too many.
+        """
+        self.spend_steps(len(arguments))
+        self.spend_steps(sum(len(part) for part in arguments if type(part) in (list, tuple)))
+        self.made -= sum(len(part) for part in arguments if type(part) is str)
+        if self.made < 0:
+            raise FormatError(f"its pickle converts more than {MAX_TEXT} characters of text")
 
 
 def load(
@@ -225,7 +238,7 @@ class _Machine:
         if type(target) not in (dict, OrderedDict) or len(values) % 2:
             raise FormatError("its pickle sets an item of something that is not a dict")
         for key, value in zip(values[::2], values[1::2]):
-            target[plain_key(key)] = value
+            target[safe_key(key)] = value
 
     def set_item(self) -> None:
         value, key = self.pop(), self.pop()
@@ -244,6 +257,7 @@ class _Machine:
     def find(self, module: Any, name: Any) -> None:
         if type(module) is not str or type(name) is not str or len(module) + len(name) > MAX_LINE:
             raise FormatError("its pickle names something that is not text, or too long")
+        self.budget.spend_text(len(module) + len(name))
         full = f"{module}.{name}"
         if full in self.names:
             self.push(self.names[full])
@@ -271,7 +285,7 @@ class _Machine:
     def called(self, function: Any, arguments: Any) -> Any:
         """Call a function of the table, or make a placeholder."""
         if type(arguments) is tuple and type(function) is Function:
-            self.budget.spend_steps(sum(len(part) for part in arguments if type(part) in (list, tuple)))
+            self.budget.spend_arguments(arguments)
             return function.call(*arguments)
         if type(arguments) is tuple and type(function) in (ClassName, Placeholder):
             return Placeholder(function.name, arguments)
@@ -281,6 +295,7 @@ class _Machine:
         """Keep the state of an array or a placeholder; drop the attributes of a dict, which hold no tensors."""
         state, target = self.pop(), self.top()
         if type(target) in (StoredArray, StoredType):
+            self.budget.spend_arguments(state if type(state) is tuple else ())
             target.build(state)
         elif type(target) is Placeholder:
             target.state = state
@@ -304,17 +319,18 @@ class _Machine:
         self.push(self.persistent(key))
 
 
-def plain_key(key: Any) -> Any:
-    """Return ``key`` after checking that it can be one of a dict: a plain value, or a short tuple of plain values.
+def safe_key(key: Any) -> Any:
+    """Return ``key``, or a placeholder in the place of a tuple, a float or a large number.
 
-    :raises FormatError: if it cannot.
+    A placeholder is equal to nothing but itself. No name of a tensor is lost by that.
+
+    :raises FormatError: if Python would not take it as a key, or only by a method of its class.
     """
-    parts = key if type(key) is tuple else (key,)
-    if len(parts) > MAX_KEY_PARTS or any(type(part) not in _KEYS for part in parts):
+    if type(key) in _KEYS or (type(key) is int and abs(key) <= MAX_STEPS):
+        return key
+    if type(key) not in _UNSEEDED:
         raise FormatError("its pickle has a key that is not a plain value")
-    if any(type(part) is int and abs(part) >= _HASH_MODULUS for part in parts):
-        raise FormatError("its pickle has a key that is too large a number")
-    return key
+    return Placeholder(type(key).__name__, (key,))
 
 
 _STOP = ord(".")

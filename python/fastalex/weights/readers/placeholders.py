@@ -43,6 +43,9 @@ class Placeholder:
         self.entries: Optional[Dict[Any, Any]] = None
         self.elements: Optional[List[Any]] = None
 
+    def __str__(self) -> str:
+        return self.class_name
+
     @property
     def class_name(self) -> str:
         """The name of the class without its module."""

@@ -101,7 +101,8 @@ class _Arrays:
             raise FormatError(f"{name!r:.100} reaches element {last} of a storage of {flat.size}")
         if count > max(flat.size, MAX_REPEATED):
             raise FormatError(f"{name!r:.100} has {count} elements of a storage of {flat.size}")
-        steps = [step * flat.itemsize for step in stride]
+        # The step along a side of 1 is never taken, and may be any number.
+        steps = [step * flat.itemsize if side > 1 else flat.itemsize for side, step in zip(shape, stride)]
         return np.lib.stride_tricks.as_strided(flat[offset:], shape, steps, writeable=False)
 
 

@@ -15,6 +15,7 @@ from .tensors import MAX_TENSORS, Tensor
 
 MAX_DEPTH = 32  # modules within modules
 MAX_LOOKS = 2_000_000  # entries of a file's dicts and modules that are looked at, about a second
+MAX_NAMES = 32 << 20  # characters of the names of their modules and tensors, with those of the modules around them
 _SCRIPTED = "__torch__."
 _GROUPS = ("_parameters", "_buffers", "_modules")
 #: Layers without weights that the names of a state dict imply; any other may compute something else.
@@ -39,7 +40,7 @@ class Looks:
     """The entries of dicts and modules that may still be looked at in a file."""
 
     def __init__(self) -> None:
-        self._left = MAX_LOOKS
+        self._left, self._names = MAX_LOOKS, MAX_NAMES
 
     def spend(self, count: int) -> None:
         """Count ``count`` entries.
@@ -49,6 +50,15 @@ class Looks:
         self._left -= count
         if self._left < 0:
             raise FormatError(f"more than {MAX_LOOKS} entries would have to be looked at for its tensors")
+
+    def spend_names(self, count: int) -> None:
+        """Count ``count`` characters of names.
+
+        :raises FormatError: if there are too many.
+        """
+        self._names -= count
+        if self._names < 0:
+            raise FormatError(f"the names of its modules would have more than {MAX_NAMES} characters")
 
 
 def is_module(content: Any) -> bool:
@@ -122,6 +132,7 @@ def _walk(module: Placeholder, looks: Looks) -> Iterator[Tuple[str, Placeholder]
             raise FormatError("its modules are nested too deep, or are too many")
         attributes = _attributes(part)
         looks.spend(1 + len(attributes))
+        looks.spend_names(sum(len(prefix) + len(name) for name, _ in attributes))
         yield prefix, part
         children = [(name, value) for name, value in attributes if is_module(value)]
         waiting += [(f"{prefix}{name}.", child, depth + 1) for name, child in reversed(children)]

@@ -146,5 +146,4 @@ def _nothing_in(content: Any, parts: Dict[Any, Any]) -> str:
 
 
 def _keys(parts: Dict[Any, Any]) -> str:
-    keys = [key.class_name if isinstance(key, Placeholder) else key for key in list(parts)[:SHOWN_KEYS]]
-    return ", ".join(repr(shown(str(key))) for key in keys)
+    return ", ".join(repr(shown(str(key))) for key in list(parts)[:SHOWN_KEYS])

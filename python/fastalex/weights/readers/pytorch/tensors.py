@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import FormatError
 from ...graph import shown
 from .. import numpy_pickles
-from ..pickle_machine import Function, Name, plain_key
+from ..pickle_machine import Function, Name, safe_key
 from ..placeholders import ClassName
 
 ByteOrder = Literal["<", ">"]
@@ -99,7 +99,7 @@ def _ordered(pairs: Any = (), *rest: Any) -> Dict[Any, Any]:
     for pair in pairs:
         if type(pair) not in (tuple, list) or len(pair) != 2:
             raise FormatError("its pickle makes a dict of something else")
-        result[plain_key(pair[0])] = pair[1]
+        result[safe_key(pair[0])] = pair[1]
     return result
 
 
