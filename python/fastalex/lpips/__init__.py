@@ -11,9 +11,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .conventions import CONVENTIONS
 from .features import Features
 from .metric import LPIPS
-from .torchmetrics_style import LearnedPerceptualImagePatchSimilarity
+
+if TYPE_CHECKING:
+    from .torchmetrics_style import LearnedPerceptualImagePatchSimilarity
 
 __all__ = ["CONVENTIONS", "LPIPS", "Features", "LearnedPerceptualImagePatchSimilarity"]
+
+
+def __getattr__(name: str) -> Any:
+    """Choose torchmetrics' class at its first use, so that nothing else imports torchmetrics."""
+    if name != "LearnedPerceptualImagePatchSimilarity":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    from . import torchmetrics_style
+
+    return torchmetrics_style.metric_class()
