@@ -24,9 +24,13 @@ __all__ = ["CONVENTIONS", "LPIPS", "Features", "LearnedPerceptualImagePatchSimil
 
 
 def __getattr__(name: str) -> Any:
-    """Choose torchmetrics' class at its first use, so that nothing else imports torchmetrics."""
+    """Choose the class at its first use: a metric of torchmetrics, whose import takes long, where that is installed."""
     if name != "LearnedPerceptualImagePatchSimilarity":
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    from . import torchmetrics_style
+    try:
+        from . import torchmetrics_metric
+    except ImportError:
+        from . import torchmetrics_style
 
-    return torchmetrics_style.metric_class()
+        return torchmetrics_style.LearnedPerceptualImagePatchSimilarity
+    return torchmetrics_metric.LearnedPerceptualImagePatchSimilarity

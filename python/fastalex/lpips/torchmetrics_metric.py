@@ -11,7 +11,7 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from . import inputs
 from .metric import LPIPS
-from .torchmetrics_style import Scores, check_any, checked_reduction, reduced
+from .scores import Scores, check_any, checked_reduction, reduced
 
 _OWN_OPTIONS = tuple(inspect.signature(LPIPS).parameters)
 
