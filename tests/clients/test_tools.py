@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -140,3 +142,23 @@ def test_thingsvision_itself(original, net, batch, flat, tmp_path):
         made.append([one.numpy(), inside.numpy(), stored, *several.values(), *both.values()])
     for expected, got in zip(*made):
         close(got, expected)
+
+
+@pytest.mark.parametrize("profile", ["brainscore", "caffe"])
+def test_the_command_sees_a_turned_picture_alike_with_frames_and_without(tmp_path, capsys, profile):
+    exif, path = Image.Exif(), tmp_path / "turned.png"
+    exif[ORIENTATION] = 6
+    frame = jetbot_original.frames(1, 131, 131)[0]
+    Image.fromarray(frame).save(path, exif=exif)
+    words = ["classify", str(path), "--weights", "digits", "--device", "cpu", "--profile", profile, "--json"]
+    assert main(words) == 0
+    table = json.loads(capsys.readouterr().out)["images"][0]["predictions"]
+    assert main([*words, "--headless"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (shown,) = (line["predictions"] for line in lines if "predictions" in line)
+    assert [row["label"] for row in shown] == [row["label"] for row in table]
+    np.testing.assert_allclose(*([row["probability"] for row in rows] for rows in (shown, table)), rtol=1e-6)
+    net = AlexNet(weights="digits", device="cpu")
+    turned = frame if profile == "brainscore" else np.rot90(frame, -1)
+    expected = net.predict_proba(net.preprocess(np.ascontiguousarray(turned), profile)).max()
+    assert table[0]["probability"] == pytest.approx(float(expected), rel=1e-4)
