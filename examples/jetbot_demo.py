@@ -21,9 +21,12 @@ SIDE = 224  # side of the frames from JetBot's camera
 
 
 def frame_of(path: str) -> np.ndarray:
-    """A picture as JetBot's camera would deliver it: uint8 ``[224, 224, 3]``, blue, green, red."""
-    picture = images.open_image(path).resize((SIDE, SIDE))
-    return np.ascontiguousarray(np.asarray(picture)[..., ::-1])
+    """A picture as JetBot's camera would deliver it: uint8 ``[224, 224, 3]``, blue, green, red.
+
+    Others are stretched, as by the ``cv2.resize`` of notebooks/object_following/live_demo.ipynb.
+    """
+    picture = np.rint(images.linear_resize(np.asarray(images.open_image(path)), SIDE, SIDE)).astype(np.uint8)
+    return np.ascontiguousarray(picture[..., ::-1])
 
 
 def original(model: Any, frame: np.ndarray) -> float:

@@ -30,7 +30,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--check", action="store_true", help="compare with hooks in PyTorch")
     options = parser.parse_args(argv)
     try:
-        extractor = get_extractor("alexnet", "torchvision", "cpu", True, model_path=options.weights)
+        extractor = get_extractor("alexnet", True, "cpu", "torchvision", model_path=options.weights)
         batches = extractor.batches(options.folder, batch_size=8)
         features = extractor.extract_features(batches, module_names=options.modules)
     except UserError as error:

@@ -10,12 +10,14 @@ every fastalex network.
 from __future__ import annotations
 
 import os
+import re
 from typing import Any, Mapping, Union
 
 import numpy as np
 
 from .errors import UserError
 from .model import AlexNet
+from .weights import resolve
 
 #: The classes in the order of torchvision's ImageFolder, which sorts the folders ``blocked`` and ``free`` by name.
 LABELS = ("blocked", "free")
@@ -37,7 +39,10 @@ class CollisionAvoidance:
     def __init__(self, weights: Union[str, os.PathLike[str], Mapping[str, Any]], **options: Any) -> None:
         if weights is None or (isinstance(weights, str) and weights == "random"):
             raise UserError("pass the best_model.pth that JetBot's training notebook saved")
-        self.net = AlexNet("torchvision", weights=weights, profile="jetbot", **options)
+        try:
+            self.net = AlexNet("torchvision", weights=weights, profile="jetbot", **options)
+        except UserError as error:
+            raise _explained(error, weights) from None
         classes = self.net.variant.num_classes
         if classes != len(LABELS):
             raise UserError(f"collision avoidance has the classes {' and '.join(LABELS)}; these weights have {classes}")
@@ -56,3 +61,23 @@ class CollisionAvoidance:
             frame, order, softmax=True, out=np.empty((1, len(LABELS)), np.float32), stream=stream
         )
         return float(probabilities[0, BLOCKED])
+
+
+def _explained(error: UserError, weights: Union[str, os.PathLike[str], Mapping[str, Any]]) -> UserError:
+    """Return a sentence that names the network if ``weights`` are of a ResNet, otherwise ``error``."""
+    try:
+        loaded = resolve.load(weights)
+    except UserError:
+        return error
+    # torchvision/models/resnet.py: ResNet-18 has two blocks in each layer, and only deeper networks have a conv3
+    arrays = loaded.arrays if loaded else {}
+    blocks = {name for name in arrays if re.fullmatch(r"layer[1-4]\.\d+\.conv1\.weight", name)}
+    if "layer1.0.conv1.weight" not in blocks:
+        return error
+    two_each = {f"layer{layer}.{block}.conv1.weight" for layer in (1, 2, 3, 4) for block in (0, 1)}
+    name = "ResNet-18" if blocks == two_each and "layer1.0.conv3.weight" not in arrays else "a ResNet"
+    return UserError(
+        f"{(loaded and loaded.path) or 'the mapping'} holds the weights of {name}, as JetBot's road following and its "
+        "notebooks with resnet18 in their names train it; pass the best_model.pth of an AlexNet, from "
+        "notebooks/collision_avoidance/train_model.ipynb"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from . import weights as weights_files
 from ._util import arguments, pickles
 from .errors import UserError
 from .networks import taps
-from .networks.architecture import Variant
+from .networks.architecture import Variant, module_paths
 from .networks.layers import label_fused_steps, layer_table
 from .quantize.calibration import Calibration, as_calibration, scales_for
 from .runtime import arrays, device_spec, execution, native, precisions
@@ -240,6 +240,28 @@ class Network:
         """
         shapes = self.variant.parameter_shapes()
         return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
+
+    def named_modules(self) -> Iterator[Tuple[str, Any]]:
+        """Iterate over the names of the modules, in the order of a PyTorch module's ``named_modules()``.
+
+        >>> from fastalex import AlexNet
+        >>> [name for name, _ in AlexNet(weights="digits", device="cpu").named_modules()][:4]
+        ['', 'conv1', 'relu1', 'norm1']
+
+        Those of ``torchvision`` are torchvision's, ``features.0`` and so on; other networks have their layers'. ``""``
+        comes with this network, ``features`` and ``classifier`` with lists of layers, and every other name with its
+        :class:`~fastalex.networks.layers.Layer`.
+        """
+        yield "", self
+        paths = module_paths(self.variant)
+        blocks: Dict[str, List[Any]] = {}
+        for path, layer in paths:
+            blocks.setdefault(path.split(".")[0], []).append(layer)
+        for path, layer in paths:
+            block = path.split(".")[0]
+            if block != path and block in blocks:
+                yield block, blocks.pop(block)
+            yield path, layer
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the names, shapes and float32 values of the parameters, as 64 hexadecimal digits."""

@@ -20,7 +20,7 @@ import json
 import os
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -44,7 +44,7 @@ def read_out(
     net: Any,
     folder: str,
     output: str,
-    layers: Sequence[str],
+    layers: Union[Sequence[str], Mapping[str, str]],
     profile: Any = None,
     batch: int = BATCH,
     dtype: str = "float32",
@@ -58,7 +58,8 @@ def read_out(
     :param net: an :class:`~fastalex.AlexNet`.
     :param output: the folder for the results, which is created if necessary. An interrupted run with the same images,
         network and settings is resumed; a complete one is not repeated.
-    :param layers: layer names as in :mod:`fastalex.networks.taps`.
+    :param layers: layer names as in :mod:`fastalex.networks.taps`; or a mapping of the names under which results are
+        stored to those of the layers that they are of, such as :meth:`fastalex.networks.taps.Tool.reads` returns.
     :param profile: preprocessing profile; default: the variant's own. It must take ``net.mean_image``, if there is one.
     :param batch: number of images per batch.
     :param dtype: of the files, ``"float32"`` or ``"float16"``; values out of the range of float16 become infinite.
@@ -71,7 +72,8 @@ def read_out(
     names = list(dict.fromkeys(layers))
     if isinstance(layers, str) or not names:
         raise UserError(f"layers must be a list of one or more layer names, not {layers!r}")
-    taps.resolve(net.variant, names)
+    reads = dict(layers) if isinstance(layers, Mapping) else {name: name for name in names}
+    taps.resolve(net.variant, list(reads.values()))
     if dtype not in DTYPES:
         raise UserError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
     positive_int("batch", batch)
@@ -91,6 +93,7 @@ def read_out(
         "mean_image": None if net.mean_image is None else hashlib.sha256(net.mean_image.tobytes()).hexdigest(),
         "dtype": dtype,
         "layers": names,
+        "reads": reads,
     }
     settings.update(images=len(paths), images_sha256=_digest(folder, paths))
     run = _Run(output, settings, paths, restart)
@@ -118,10 +121,16 @@ def _work(
             good = [path for path, image in prepared if not isinstance(image, UserError)]
             bad = {path: str(image) for path, image in prepared if isinstance(image, UserError)}
             inputs = [image for _, image in prepared if not isinstance(image, UserError)]
-            results = net.taps(np.concatenate(inputs), run.settings["layers"]) if inputs else {}
+            results = _read(net, np.concatenate(inputs), run.settings["reads"]) if inputs else {}
             run.add(good, results, bad)
             if report is not None:
                 report(run.done)
+
+
+def _read(net: Any, x: np.ndarray, reads: Mapping[str, str]) -> Dict[str, np.ndarray]:
+    """Return the results of one batch by the names under which they are stored."""
+    results = net.taps(x, list(reads.values()))
+    return {name: results[layer] for name, layer in reads.items()}
 
 
 def _prepared(

@@ -81,6 +81,44 @@ def test_what_is_no_frame_is_one_sentence(best_model, frame):
         CollisionAvoidance(best_model, device="cpu")(frame)
 
 
+def resnet(blocks):
+    """The names of the state dict of torchvision's ResNet (torchvision/models/resnet.py), with few channels."""
+
+    class Block(torch.nn.Module):
+        def __init__(self, strides):
+            super().__init__()
+            self.conv1, self.bn1 = torch.nn.Conv2d(4, 4, 3, bias=False), torch.nn.BatchNorm2d(4)
+            self.conv2, self.bn2 = torch.nn.Conv2d(4, 4, 3, bias=False), torch.nn.BatchNorm2d(4)
+            if strides:
+                self.downsample = torch.nn.Sequential(torch.nn.Conv2d(4, 4, 1, bias=False), torch.nn.BatchNorm2d(4))
+
+    model = torch.nn.Module()
+    model.conv1, model.bn1 = torch.nn.Conv2d(3, 4, 7, bias=False), torch.nn.BatchNorm2d(4)
+    for number, count in enumerate(blocks, start=1):
+        model.add_module(f"layer{number}", torch.nn.Sequential(*(Block(number > 1 and not i) for i in range(count))))
+    model.fc = torch.nn.Linear(4, 2)
+    return model.state_dict()
+
+
+SIZES = [(1, 1), (1, 500), (2, 3), (112, 224), (223, 225), (300, 300), (448, 448), (448, 300), (480, 640), (720, 1280)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_frames_are_resized_as_opencv_does_within_one_gray_level(size):
+    """object_following's ``cv2.resize(image, (224, 224))``, which rounds its weights to 11 bits."""
+    rng = np.random.default_rng(4)
+    mean, std = (np.reshape(values, (3, 1, 1)) for values in (PROFILES["jetbot"].mean, PROFILES["jetbot"].std))
+    steps = np.indices(size).sum(0) % 2 * 255  # a chessboard
+    ramp = np.indices(size)[1] % 256
+    pictures = [rng.integers(0, 256, (*size, 3)), rng.integers(0, 2, (*size, 3)) * 255, np.full((*size, 3), 255)]
+    for picture in (*pictures, *(np.repeat(one[..., None], 3, 2) for one in (steps, ramp))):
+        frame = picture.astype(np.uint8)
+        seen = prepare_frame(frame, "jetbot", 224, True)[0].astype(np.float64) * std + mean
+        levels = np.rint(seen).transpose(1, 2, 0)[..., ::-1]
+        assert np.abs(seen - np.rint(seen)).max() < 1e-3  # whole gray levels
+        assert np.abs(levels - cv2.resize(frame, (224, 224))).max() <= 1
+
+
 def test_wrong_weights_are_one_sentence(original, tmp_path):
     with pytest.raises(UserError, match=r"pass the best_model.pth"):
         CollisionAvoidance(None)
@@ -88,6 +126,13 @@ def test_wrong_weights_are_one_sentence(original, tmp_path):
         CollisionAvoidance("digits")
     with pytest.raises(UserError, match=r"there is no|cannot be read|no such file"):
         CollisionAvoidance(tmp_path / "best_model.pth")
+    for blocks, name in (((2, 2, 2, 2), "of ResNet-18, as JetBot's road following"), ((3, 4, 6, 3), "of a ResNet, ")):
+        torch.save(resnet(blocks), tmp_path / "best_steering_model_xy.pth")
+        for weights in (resnet(blocks), tmp_path / "best_steering_model_xy.pth"):
+            with pytest.raises(UserError, match=name) as error:
+                CollisionAvoidance(weights)
+            assert "\n" not in str(error.value) and "train_model.ipynb" in str(error.value)
+        assert "best_steering_model_xy.pth" in str(error.value)
     three = {name: value.numpy() for name, value in original.state_dict().items()}
     for name in ("classifier.6.weight", "classifier.6.bias"):
         three[name] = np.concatenate((three[name], three[name][:1]))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fastalex import AlexNet, UserError, images, readout
 from fastalex.cli.main import main
-from fastalex.extractor import Extractor, get_extractor
+from fastalex.extractor import Extractor, get_extractor, get_extractor_from_model
 from fastalex.networks import taps
 from tests.support import jetbot_original, tool_layers
 
@@ -278,18 +278,19 @@ def torchvision_net(original):
     return AlexNet(weights=arrays, device="cpu", exact=True)
 
 
-def hooked(model, x, names):
-    """Clones of each module's output, as thingsvision's hooks keep them (thingsvision/core/extraction/torch.py)."""
+def hooked(model, x, names, clone=True):
+    """Each module's output, as hooks keep it: thingsvision's with a clone (thingsvision/core/extraction/torch.py, line
+    71), those of Net2Brain's torchextractor without (torchextractor/extractor.py, line 37, of version 0.3.0)."""
     kept, handles = {}, []
     for name, module in model.named_modules():
         if name in names:
-            keep = lambda _, __, output, name=name: kept.__setitem__(name, output.clone().detach())  # noqa: E731
+            keep = lambda _, __, output, name=name: kept.__setitem__(name, output.clone() if clone else output)  # noqa: E731
             handles.append(module.register_forward_hook(keep))
     with torch.no_grad():
         model(x)
     for handle in handles:
         handle.remove()
-    return {name: value.double().numpy() for name, value in kept.items()}
+    return {name: value.detach().double().numpy() for name, value in kept.items()}
 
 
 def photos(count=3, height=300, width=260):
@@ -307,15 +308,19 @@ def assert_close(got, exact, single, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("tool", list(taps.TOOLS))
 def test_a_folder_read_out_as_a_tool_does_it_is_torch_with_hooks(torchvision_net, original, tmp_path, tool):
-    layers, profile = taps.TOOLS[tool]
+    layers, profile, in_place = taps.TOOLS[tool]
     folder = tmp_path / "images"
     folder.mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a turned camera, which none of the tools heeds
     for number, photo in enumerate(photos()):
-        photo.save(folder / (f"{number}.png"))
-    readout.read_out(torchvision_net, str(folder), str(tmp_path / "out"), layers, profile)
+        photo.save(folder / (f"{number}.png"), exif=exif)
+    reads = taps.TOOLS[tool].reads(torchvision_net.variant, layers)
+    result = readout.read_out(torchvision_net, str(folder), str(tmp_path / "out"), reads, profile)
+    assert result["settings"]["layers"] == list(layers) and result["settings"]["reads"] == reads
     x = images.preprocess(photos(), profile)
-    single = hooked(original, torch.from_numpy(x), layers)
-    exact = hooked(original.double(), torch.from_numpy(x).double(), layers)
+    single = hooked(original, torch.from_numpy(x), layers, clone=not in_place)
+    exact = hooked(original.double(), torch.from_numpy(x).double(), layers, clone=not in_place)
     original.float()
     for layer in layers:
         assert_close(np.load(tmp_path / "out" / (layer + ".npy")), exact[layer], single[layer], layer)
@@ -364,10 +369,11 @@ def test_the_extractor_is_thingsvision_in_torch(torchvision_net, original, tmp_p
         np.testing.assert_array_equal(flat.numpy(), features.reshape(3, -1))
     both = extractor.extract_features([batch.numpy() for batch in batches], module_names=names[:2])
     assert list(both) == names[:2] and both["features.10"].shape == (3, 256, 13, 13)
-    one = extractor.extract_batch(batches[0], "features.10", flatten_acts=True)
+    one = extractor.extract_batch(batches[0], True, "features.10")
     np.testing.assert_array_equal(one, both["features.10"][:2].reshape(2, -1))
-    modules = [name for name, _ in original.named_modules() if name]
-    assert set(modules) <= set(extractor.get_module_names())
+    modules = [name for name, _ in original.named_modules()]
+    assert extractor.get_module_names() == modules[1:]
+    assert [name for name, _ in extractor.model.named_modules()] == modules
     assert extractor.get_backend() == "pt" and extractor.get_output_types() == ["ndarray", "tensor"]
     assert extractor.show_model() is torchvision_net
 
@@ -397,13 +403,56 @@ def test_get_extractor(tmp_path, monkeypatch, net):
     extractor = get_extractor(model_name="alexnet", source="torchvision", device="cpu", pretrained=False)
     assert extractor.model.variant.name == "torchvision" and extractor.device == "cpu"
     net.save(tmp_path / "w.safetensors")
-    found = get_extractor("alexnet", "torchvision", "cpu", True, model_path=str(tmp_path / "w.safetensors"))
+    found = get_extractor("alexnet", True, "cpu", "torchvision", model_path=str(tmp_path / "w.safetensors"))
     assert found.model.variant.name == "alexnet-digits"
     asked = []
     monkeypatch.setattr(AlexNet, "from_pretrained", lambda name, **options: asked.append((name, options)) or net)
     parameters = {"weights": "IMAGENET1K_V1"}
     assert get_extractor(device="cpu", model_parameters=parameters, precision="bf16").model is net
     assert asked == [("torchvision", {"device": "cpu", "precision": "bf16"})]
+
+
+def test_an_extractor_around_a_network(net, original):
+    assert get_extractor_from_model(net, "cpu", "pt").model is net
+    made = get_extractor_from_model(original, "cpu", "pt", threads=1)
+    for name, array in made.model.state_dict().items():
+        np.testing.assert_array_equal(array, original.state_dict()[name].numpy())
+    assert made.model.variant.name == "torchvision" and made.model.threads == 1
+    prepare = lambda image: torch.full((3, 9, 9), float(np.asarray(image)[0, 0, 0]))  # noqa: E731
+    own = get_extractor_from_model(model=net, device="cpu", backend="pt", preprocess=prepare)
+    assert own.get_transformations() is prepare
+    first = next(iter(own.batches(str(ROOT / "examples/digits"), batch_size=2)))
+    assert first.shape == (2, 3, 9, 9) and first.dtype == np.float32
+
+
+def test_batches_of_images_and_labels_are_read_for_the_images(net):
+    x = images.preprocess([str(path) for path in DIGITS[:5]], "digits")
+    extractor = Extractor(net)
+    expected = extractor.extract_features([x[:2], x[2:4], x[4:]], "fc7")
+    labeled = torch.utils.data.TensorDataset(torch.from_numpy(x), torch.arange(5))
+    loader = torch.utils.data.DataLoader(labeled, batch_size=2)  # which makes lists of images and labels
+    np.testing.assert_array_equal(extractor.extract_features(loader, "fc7"), expected)
+    np.testing.assert_array_equal(extractor.extract_batch((x[:2], [0, 1]), module_name="fc7"), expected[:2])
+    np.testing.assert_array_equal(extractor.extract_batch(list(x[:2]), module_name="fc7"), expected[:2])
+
+
+def test_extracting_in_a_context(net):
+    x = images.preprocess([str(path) for path in DIGITS[:2]], "digits")
+    extractor = Extractor(net)
+    expected = net.taps(x, ["conv5", "fc7"])
+    with extractor.batch_extraction("conv5", output_type="tensor") as e:
+        assert e is extractor
+        got = e.extract_batch(torch.from_numpy(x), True)
+        assert isinstance(got, torch.Tensor)
+        np.testing.assert_array_equal(got.numpy(), expected["conv5"].reshape(2, -1))
+        with extractor.batch_extraction(module_names=["fc7", "conv5"]) as inner:
+            both = inner.extract_batch(batch=x, flatten_acts=False)
+            assert list(both) == ["fc7", "conv5"]
+            np.testing.assert_array_equal(both["conv5"], expected["conv5"])
+        np.testing.assert_array_equal(e.extract_batch(x, module_name="fc7").numpy(), expected["fc7"])
+        np.testing.assert_array_equal(e.extract_batch(x).numpy(), expected["conv5"])
+    with pytest.raises(UserError, match="pass either"):
+        extractor.extract_batch(x)
 
 
 def test_transformations(torchvision_net):
@@ -418,6 +467,34 @@ def test_transformations(torchvision_net):
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     np.testing.assert_array_equal(smaller.numpy(), (crop - mean[:, None, None]) / std[:, None, None])
     assert repr(extractor.get_transformations()) == "Transformation('torchvision', size=224)"
+    whole = extractor.get_transformations(resize_dim=128, apply_center_crop=False)(photo)
+    crop = np.asarray(resized, np.float32).transpose(2, 0, 1) / np.float32(255)
+    np.testing.assert_array_equal(whole.numpy(), (crop - mean[:, None, None]) / std[:, None, None])
+    uncropped = extractor.get_transformations(apply_center_crop=False, output_type="ndarray")
+    turned = photo.transpose(Image.Transpose.ROTATE_90)
+    assert uncropped.batch([photo, photo]).shape == (2, 3, 295, 256)
+    with pytest.raises(UserError, match="make no batch"):
+        uncropped.batch([photo, turned])
+    wide = extractor.extract_batch(uncropped.batch(turned), module_name="features.2")
+    assert wide.shape == (1, 64, 31, 36)  # of 256 x 295 pixels
+
+
+def test_the_transformation_of_pretrained_weights_is_fixed_as_in_thingsvision(net, monkeypatch):
+    """thingsvision/core/extraction/extractors.py, lines 99 to 114: the weights' own transformation, and a warning."""
+    monkeypatch.setattr(AlexNet, "from_pretrained", lambda *_, **__: net)
+    photo = photos(1)[0]
+    extractor = get_extractor("alexnet", True, "cpu", "torchvision")
+    usual = extractor.get_transformations()(photo)
+    with pytest.warns(UserWarning, match="apply_center_crop are ignored"):
+        other = extractor.get_transformations(128, 100, False)
+    np.testing.assert_array_equal(other(photo).numpy(), usual.numpy())
+
+
+def test_a_mean_image_cannot_be_subtracted_from_a_whole_image():
+    mean = np.full((3, 256, 256), 100, np.float32)
+    extractor = Extractor(AlexNet("caffenet", weights="random", device="cpu", mean_image=mean, widths=(8,) * 7))
+    with pytest.raises(UserError, match="leave out apply_center_crop=False"):
+        extractor.get_transformations(apply_center_crop=False)
 
 
 @pytest.mark.parametrize(
@@ -426,15 +503,27 @@ def test_transformations(torchvision_net):
         (lambda e: e.extract_features([], "fc7"), "there are no batches"),
         (lambda e: e.extract_features([1], "fc7", module_names=["fc7"]), "pass either module_name or module_names"),
         (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32)), "pass either module_name or module_names"),
-        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32), "fc9"), "did you mean 'fc"),
-        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131)), "fc7"), "must be float32"),
-        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32), "fc7", output_type="list"), "output_type"),
-        (lambda e: e.get_transformations(apply_center_crop=False), "apply_center_crop=True"),
+        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32), "fc7"), "name a module as module_name="),
+        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131), np.float32), module_name="fc9"), "did you mean 'fc"),
+        (lambda e: e.extract_batch(np.zeros((1, 3, 131, 131)), module_name="fc7"), "must be float32"),
+        (
+            lambda e: e.extract_batch(np.zeros((1, 3, 9, 9), np.float32), False, "fc7", output_type="list"),
+            "output_type",
+        ),
+        (lambda e: e.batch_extraction(), "pass either module_name or module_names"),
+        (lambda e: e.batch_extraction("fc9"), "did you mean 'fc"),
+        (lambda e: e.batch_extraction("fc7", output_type="list"), "output_type"),
+        (lambda e: e.get_transformations(apply_center_crop=False), "profile digits does not crop"),
         (lambda e: e.get_transformations(resize_dim=300), "profile digits does not crop"),
         (lambda e: e.batches("nowhere"), "is not a folder"),
         (lambda e: e.batches(str(ROOT / "examples/digits"), 0), "batch_size"),
         (lambda e: get_extractor("resnet18"), "fastalex has model_name='alexnet' of source='torchvision'"),
         (lambda e: get_extractor(model_parameters={"weights": "V2"}), "model_parameters"),
+        (lambda e: get_extractor("alexnet", "torchvision", "cpu", True), "the order of the arguments is model_name"),
+        (lambda e: get_extractor_from_model(e.model, "cpu", "tf"), "backend must be 'pt', not 'tf'"),
+        (lambda e: get_extractor_from_model(e.model, "cpu", "pt", None, len), "forward_fn"),
+        (lambda e: get_extractor_from_model("alexnet", "cpu", "pt"), "must be an AlexNet or a PyTorch module, not str"),
+        (lambda e: get_extractor_from_model(torch.nn.Linear(2, 2), "cpu", "pt"), "no place in a network of the family"),
     ],
 )
 def test_mistakes_with_the_extractor_are_one_sentence(net, call, sentence):

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.peers
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BGR_MEAN = (104.0069879317889, 116.66876761696767, 122.6789143406786)
-CROPPERS = ("torchvision", "caffe", "paper-227", "paper-224", "net2brain")
+CROPPERS = ("torchvision", "caffe", "paper-227", "paper-224", "thingsvision", "net2brain")
 
 
 def photo(height, width, seed=0, channels=3):
@@ -192,6 +192,11 @@ def test_brainscore_and_net2brain():
     np.testing.assert_array_equal(preprocess(array, "brainscore")[0], torch_normalize(direct, MEAN, STD))
     warped = np.asarray(Image.fromarray(array).resize((256, 256), Image.BILINEAR))[16:240, 16:240]
     np.testing.assert_array_equal(preprocess(array, "net2brain")[0], torch_normalize(warped, MEAN, STD))
+
+
+def test_thingsvision_is_torchvision_but_for_the_orientation():
+    row, other = PROFILES["thingsvision"], PROFILES["torchvision"]
+    assert dataclasses.replace(row, name=other.name, source=other.source, upright=True) == other
 
 
 def test_digits():
@@ -424,6 +429,28 @@ def test_exif_orientation(kind, options, orientation):
     assert (
         given_open.size == (40, 24) and given_open.getexif()[0x0112] == orientation
     )  # the caller's image is unchanged
+
+
+@pytest.mark.parametrize("profile", list(PROFILES))
+@pytest.mark.parametrize("kind", ["path", "bytes", "file", "PIL", "converted PIL"])
+def test_tools_that_ignore_the_exif_orientation_have_profiles_that_do(tmp_path, profile, kind):
+    """Brain-Score's load_image (brainscore_vision/model_helpers/activations/pytorch.py, line 123), thingsvision's
+    ImageDataset (thingsvision/utils/data/dataset.py, line 123) and Net2Brain's load_image_data
+    (net2brain/architectures/netsetbase.py, line 275) read ``Image.open(path).convert("RGB")`` and no more."""
+    path = tmp_path / "turned.png"
+    path.write_bytes(encoded(Image.fromarray(photo(240, 400)), "PNG", exif=exif_orientation(6)))
+    source = {
+        "path": lambda: str(path),
+        "bytes": path.read_bytes,
+        "file": lambda: BytesIO(path.read_bytes()),
+        "PIL": lambda: Image.open(path),
+        "converted PIL": lambda: Image.open(path).convert("RGB"),  # keeps the EXIF data
+    }[kind]()
+    stored = np.asarray(Image.open(path).convert("RGB"))
+    ignores = profile in ("brainscore", "thingsvision", "net2brain")
+    expected = stored if ignores else UPRIGHT[6](stored)
+    np.testing.assert_array_equal(preprocess(source, profile), preprocess(expected, profile))
+    assert PROFILES[profile].upright != ignores
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def made(number, folder):
     if kind[0] == "extractor":
         extractor = Extractor(network(number, folder, "fp32", "fp32", kind[1]))
         layers = [name for name in taps.names(extractor.model.variant) if name != taps.SOFTMAX]
-        return extractor, [images(generator, SIZE), layers[generator.integers(len(layers))]]
+        return extractor, [images(generator, SIZE), False, layers[generator.integers(len(layers))]]
     return network(number, folder, *kind), [images(generator, SIZE)]
 
 

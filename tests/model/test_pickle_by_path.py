@@ -162,7 +162,9 @@ def test_what_holds_a_network_follows(file, tmp_path):
     assert len(text) < SMALL
     x = images(extractor.model)
     name = "features.10"
-    np.testing.assert_array_equal(pickle.loads(text).extract_batch(x, name), extractor.extract_batch(x, name))
+    np.testing.assert_array_equal(
+        pickle.loads(text).extract_batch(x, module_name=name), extractor.extract_batch(x, module_name=name)
+    )
     row = variants.get("torchvision", widths=(8, 16, 12, 12, 8, 24, 20), num_classes=2)
     path = tmp_path / "jetbot.npz"
     weights.save(path, initial.random_weights(row))

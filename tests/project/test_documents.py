@@ -80,13 +80,13 @@ def test_code_compiles(name):
 
 def test_the_page_of_readouts_has_the_layers_of_each_tool():
     text = (DOCS / "readouts.md").read_text(encoding="utf-8")
-    for tool, (layers, _) in taps.TOOLS.items():
+    for tool, row_of_tool in taps.TOOLS.items():
         row = re.search(rf"`{tool}`: ([^|]+)\|", text).group(1)
         block, found = "", []
         for word in row.replace(",", " ").split():
             block = word.split(".")[0] or block
             found.append(f"{block}.{word.split('.')[1]}")
-        assert tuple(found) == layers
+        assert tuple(found) == row_of_tool.layers
 
 
 def test_the_picture_of_the_overlay_is_what_the_program_draws(tmp_path):

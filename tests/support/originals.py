@@ -1,6 +1,7 @@
-"""The original packages for LPIPS, unchanged, with supplied convolutions instead of downloaded ones.
+"""The original packages, unchanged: those for LPIPS with supplied convolutions instead of downloaded ones.
 
 They take AlexNet from torchvision. Where that is not installed, a stand-in module gives them the family's reference.
+Of thingsvision the extractor alone is run, without the packages that its other parts need.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ import importlib.machinery
 import importlib.util
 import sys
 import types
+import typing
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,6 +104,30 @@ def torchmetrics(arrays, **options):
     metric = lpip.LearnedPerceptualImagePatchSimilarity(net_type="alex", **options)
     _load_slices(metric.net.net, arrays)
     return metric
+
+
+def thingsvision_extractor(model, **options):
+    """thingsvision's extractor of a PyTorch ``model``: thingsvision/core/extraction/torch.py, without TensorFlow.
+
+    Its module imports the extractor's own alignment and torchvision's transforms, which nothing here calls, and
+    torchtyping for annotations: placeholders stand in for the three while it is imported.
+    """
+    folder = Path(importlib.util.find_spec("thingsvision").origin).parent / "core" / "extraction"
+    names = ("torchtyping", "torchvision", "thingsvision", "thingsvision.utils", "thingsvision.utils.alignment")
+    placeholders = {name: types.ModuleType(name) for name in (*names, "thingsvision_extraction")}
+    placeholders["torchtyping"].TensorType = typing.Tuple  # subscripted with names
+    placeholders["torchvision"].transforms = placeholders["thingsvision.utils.alignment"].gLocal = None
+    placeholders["thingsvision_extraction"].__path__ = [str(folder)]
+    before = {name: sys.modules.get(name) for name in placeholders}
+    sys.modules.update(placeholders)
+    try:
+        module = importlib.import_module("thingsvision_extraction.torch")
+    finally:
+        for name, value in before.items():
+            sys.modules.pop(name)
+            if value is not None:
+                sys.modules[name] = value
+    return module.PyTorchExtractor("custom", True, "cpu", model=model, **options)
 
 
 def piq(arrays, heads):

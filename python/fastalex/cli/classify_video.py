@@ -12,6 +12,7 @@ import numpy as np
 from .. import images
 from .._util import console
 from ..errors import UserError, one_line
+from ..images import profiles
 from ..video import overlay, sources
 from ..video.sinks import open_sink
 from ..video.sources import IMAGES, Frame, Size, Source
@@ -96,7 +97,7 @@ class _Run:
             if error is not None:
                 raise error
             if kind == IMAGES:
-                return self._frames(path, iter([_still(path)]), None)
+                return self._frames(path, iter([_still(path, profiles.get(self.net.variant.profile).upright)]), None)
             options = self.options
             size = Size(options.input_width, options.input_height, options.input_rate)
             with sources.open_source(kind, path, size) as source:
@@ -173,8 +174,8 @@ class _Run:
             console.write(one_line(f"{facts['source']}, frame {facts['frame']}: {text}"))
 
 
-def _still(path: str) -> Frame:
-    return Frame(np.asarray(images.open_image(path))[..., ::-1], 0, 0.0)
+def _still(path: str, upright: bool) -> Frame:
+    return Frame(np.asarray(images.open_image(path, upright=upright))[..., ::-1], 0, 0.0)
 
 
 def _text(row: Dict[str, Any]) -> str:

@@ -48,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("readout needs trained weights: use --weights FILE, or the built-in --weights digits")
     if options.batch > MAX_BATCH:
         raise UserError(f"--batch must be at most {MAX_BATCH}, not {options.batch}")
+    tool = None
     if options.tool is not None:
         arguments.one_of("--tool", options.tool, tuple(taps.TOOLS))
         tool = taps.TOOLS[options.tool]
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
             net,
             options.images,
             options.output,
-            options.layers,
+            tool.reads(net.variant, options.layers) if tool else options.layers,
             options.profile,
             options.batch,
             options.dtype,

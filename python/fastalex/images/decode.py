@@ -1,4 +1,4 @@
-"""Decoding of files, bytes, PIL images and arrays to upright 8-bit RGB images."""
+"""Decoding of files, bytes, PIL images and arrays to 8-bit RGB images."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UPRIGHT = {
 }
 
 
-def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS, upright: bool = True) -> Image.Image:
     """Open an image as an upright 8-bit RGB image that shares no memory with ``source``.
 
     * EXIF orientation is applied, and absent from the result; unreadable EXIF data is ignored.
@@ -55,6 +55,7 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
     :param bgr: the channels of an array are blue, green, red, as in frames of OpenCV and JetBot.
     :param max_pixels: limit on the size of a file or bytes, in pixels. Above :data:`DENSE_PIXELS` an image must also
         have a byte for each :data:`MAX_PIXELS_A_BYTE`, and a progressive JPEG at most :data:`MAX_SCANNED`.
+    :param upright: False: do not apply the EXIF orientation, as ``Image.open(path).convert("RGB")`` does not.
     :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large, or its
         address cannot be read. Nothing else is raised for a bad image.
     """
@@ -63,26 +64,26 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS) 
     if bgr:
         raise UserError("bgr=True is for arrays; files and PIL images say themselves what their channels are")
     if isinstance(source, Image.Image):
-        return _decoded(source, "the PIL image")
+        return _decoded(source, "the PIL image", upright)
     if isinstance(source, (bytes, bytearray, memoryview)):
         with BytesIO(bytes(source)) as stream:
-            return _read(stream, "the image given as bytes", max_pixels)
+            return _read(stream, "the image given as bytes", max_pixels, upright)
     if hasattr(source, "read"):
-        return _read_open(source, max_pixels)
+        return _read_open(source, max_pixels, upright)
     if not isinstance(source, (str, os.PathLike)):
         raise UserError(
             "an image is a path, the bytes of a file, an open file, a PIL image or a uint8 array, "
             f"not {type(source).__name__}"
         )
     if isinstance(source, str) and formats.is_url(source):
-        return _read_url(source, max_pixels)
+        return _read_url(source, max_pixels, upright)
     path = os.fsdecode(source)
     name = f"'{path.encode('utf-8', 'backslashreplace').decode('utf-8')}'"
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # a directory or a device would fail later, a pipe might hang
             raise UserError(f"{name} is not a file; give the path of an image")
         with open(path, "rb") as stream:
-            return _read(stream, name, max_pixels)
+            return _read(stream, name, max_pixels, upright)
     except UserError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the path
@@ -107,7 +108,7 @@ def _array_rgb(array: np.ndarray, bgr: bool) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., 2::-1] if bgr else pixels[..., :3])
 
 
-def _read_open(stream: Any, max_pixels: int) -> Image.Image:
+def _read_open(stream: Any, max_pixels: int, upright: bool) -> Image.Image:
     """Decode what an open file holds, from its start if it can be rewound; it stays open."""
     name = f"the open file {getattr(stream, 'name', '')!r}" if getattr(stream, "name", "") else "the open file"
     try:
@@ -119,17 +120,17 @@ def _read_open(stream: Any, max_pixels: int) -> Image.Image:
     if not isinstance(content, bytes):
         raise UserError(f"{name} is open as text; open it with mode 'rb'")
     with BytesIO(content) as copy:
-        return _read(copy, name, max_pixels)
+        return _read(copy, name, max_pixels, upright)
 
 
-def _read_url(url: str, max_pixels: int) -> Image.Image:
+def _read_url(url: str, max_pixels: int, upright: bool) -> Image.Image:
     from . import remote  # loads urllib, which local images do not need
 
     with BytesIO(remote.fetch(url)) as stream:
-        return _read(stream, remote.name_of(url), max_pixels)
+        return _read(stream, remote.name_of(url), max_pixels, upright)
 
 
-def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
+def _read(stream: IO[bytes], name: str, max_pixels: int, upright: bool) -> Image.Image:
     """Decode an open file, called ``name`` in errors."""
     start = stream.read(formats.HEAD)
     stream.seek(0)
@@ -153,7 +154,7 @@ def _read(stream: IO[bytes], name: str, max_pixels: int) -> Image.Image:
     _check_size(image.size, length, name, max_pixels)
     if kind.name == "JPEG" and image.info.get("progressive"):
         _check_scans(image.size, stream, name)
-    return _decoded(image, name)
+    return _decoded(image, name, upright)
 
 
 def _check_size(size: Tuple[int, int], length: int, name: str, max_pixels: int) -> None:
@@ -186,11 +187,11 @@ def _check_scans(size: Tuple[int, int], stream: IO[bytes], name: str) -> None:
         raise UserError("%s has %d scans of %d x %d pixels; save it as a plain JPEG first" % (name, scans, *size))
 
 
-def _decoded(image: Image.Image, name: str) -> Image.Image:
-    """Decode a (lazy) PIL image and return it upright in RGB, without metadata, which would turn it a second time."""
+def _decoded(image: Image.Image, name: str, upright: bool) -> Image.Image:
+    """Decode a (lazy) PIL image and return it in RGB, without metadata, which would turn it a second time."""
     try:
         image.load()
-        orientation = _orientation(image)
+        orientation = _orientation(image) if upright else None
         rgb = _rgb(image, name)
         if orientation in _UPRIGHT:
             rgb = rgb.transpose(_UPRIGHT[orientation])

@@ -48,14 +48,14 @@ def preprocess(
         to be resized.
     """
     row, size = _row_and_size(profile, size)
-    sources = _as_list(images)
+    sources = as_list(images)
     if not sources:
         raise UserError("there are no images to preprocess; give at least one")
     mean = Mean(row, size, mean_image, channels)
     batch = np.empty((len(sources), channels, size, size), np.float32)
     for index, (out, source) in enumerate(zip(batch, sources)):
         try:
-            canvas = canvas_of(_open(source, bgr, channels), row, size)
+            canvas = canvas_of(_open(source, bgr, channels, row), row, size)
         except UserError as error:
             if len(sources) == 1 or isinstance(source, (str, os.PathLike)):  # whose name the sentence has
                 raise
@@ -87,7 +87,7 @@ def ten_crop(
         croppers = ", ".join(name for name, other in PROFILES.items() if other.crops)
         raise UserError(f"profile {row.name} does not crop, so it has no ten views (these do: {croppers})")
     mean = Mean(row, size, mean_image, channels)
-    canvas = canvas_of(_open(image, bgr, channels), row, size)
+    canvas = canvas_of(_open(image, bgr, channels, row), row, size)
     bottom, right = canvas.shape[0] - size, canvas.shape[1] - size
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), _center(canvas.shape, size, row)]
     views = np.empty((10, channels, size, size), np.float32)
@@ -95,6 +95,18 @@ def ten_crop(
         normalize(views[index], canvas, top, left, row, mean)
         normalize(views[index + 5], canvas, top, left, row, mean, mirror=True)
     return views
+
+
+def uncropped(image: Source, profile: Union[str, Profile], channels: int = 3) -> np.ndarray:
+    """Resize and normalize one image without cropping it, float32 ``[channels, H, W]``.
+
+    :raises UserError: as :func:`preprocess` does.
+    """
+    row = profiles.get(profile)
+    canvas = canvas_of(_open(image, False, channels, row), row, row.size)
+    out = np.empty((channels, *canvas.shape[:2]), np.float32)
+    normalize(out, canvas, 0, 0, row, Mean(row, row.size, None, channels))
+    return out
 
 
 def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Profile, int]:
@@ -106,14 +118,15 @@ def _row_and_size(profile: Union[str, Profile], size: Optional[int]) -> Tuple[Pr
     return row, int(size)
 
 
-def _as_list(images: Any) -> List[Source]:
+def as_list(images: Any) -> List[Source]:
+    """Return images as a list: one image, or several in a list, a tuple or a uint8 array ``[N, H, W, C]``."""
     several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
     return list(images) if several else [images]
 
 
-def _open(source: Source, bgr: bool, channels: int) -> Image.Image:
-    """Open an image upright, in RGB for three channels, in gray values for one."""
-    image = open_image(source, bgr=bgr)
+def _open(source: Source, bgr: bool, channels: int, row: Profile) -> Image.Image:
+    """Open an image as the profile ``row`` turns it, in RGB for three channels, in gray values for one."""
+    image = open_image(source, bgr=bgr, upright=row.upright)
     return image.convert("L") if channels == 1 else image
 
 
@@ -268,9 +281,9 @@ class Mean:
 def normalize(
     out: np.ndarray, canvas: np.ndarray, top: int, left: int, row: Profile, mean: Mean, mirror: bool = False
 ) -> None:
-    """Normalize one crop of ``canvas`` into ``out`` [C, size, size], in float32 and in torchvision's order of steps."""
-    channels, size = len(out), out.shape[-1]
-    crop = canvas[top : top + size, left : left + size]
+    """Normalize one crop of ``canvas`` into ``out`` [C, H, W], in float32 and in torchvision's order of steps."""
+    channels, height, width = out.shape
+    crop = canvas[top : top + height, left : left + width]
     planes = crop[..., ::-1] if row.order == "BGR" else crop
     values = mean.at(top, left)
     if mirror:

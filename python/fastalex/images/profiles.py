@@ -17,8 +17,12 @@ Sources of the constants, named in the rows:
   ``c/tensorConvert.cu`` (``gpuTensorMean``, ``gpuTensorNormMean``).
 * [jetbot] github.com/NVIDIA-AI-IOT/jetbot: ``notebooks/collision_avoidance/live_demo.ipynb``,
   ``notebooks/object_following/live_demo.ipynb``.
-* [brainscore] github.com/brain-score/vision: ``brainscore_vision/models/alexnet/model.py``.
-* [net2brain] github.com/cvai-roig-lab/Net2Brain.
+* [brainscore] github.com/brain-score/vision: ``brainscore_vision/models/alexnet/model.py``,
+  ``brainscore_vision/model_helpers/activations/pytorch.py`` (``load_image``, ``torchvision_preprocess_input``).
+* [thingsvision] github.com/ViCCo-Group/thingsvision: ``thingsvision/core/extraction/torch.py``
+  (``get_default_transformation``), ``thingsvision/utils/data/dataset.py`` (``ImageDataset.__getitem__``).
+* [net2brain] github.com/cvai-roig-lab/Net2Brain: ``net2brain/architectures/netsetbase.py`` (``image_preprocessing``,
+  ``load_image_data``).
 """
 
 from __future__ import annotations
@@ -67,8 +71,9 @@ class Profile:
     * ``reciprocal``: multiply by the float32 ``1 / divisor``, as some CUDA sources do, instead of dividing.
     * ``mean_image``: use of a caller's mean image: ``crop`` (the part under each crop), ``center`` (the central part,
       for every crop), ``average`` (its channel means), or None (not accepted).
+    * ``upright``: turn an image as its EXIF orientation says; False: leave the pixels as they are stored.
 
-    A network of one channel sees gray values, 0 to 255: Pillow's ``convert("L")`` of the upright RGB image, the luma of
+    A network of one channel sees gray values, 0 to 255: Pillow's ``convert("L")`` of the RGB image, the luma of
     ITU-R 601, ``(299 R + 587 G + 114 B) / 1000``. They are resized and cropped as the profile says, and normalized with
     the averages of its three means and of its three standard deviations (:meth:`mean_and_std`).
 
@@ -89,6 +94,7 @@ class Profile:
     square: bool = False
     center: str = "floor"
     mean_image: Optional[str] = None
+    upright: bool = True
 
     def __post_init__(self) -> None:
         _one_of(self, "resize", RESIZES)
@@ -235,7 +241,7 @@ PROFILES: Dict[str, Profile] = {
         ),
         Profile(
             name="brainscore",
-            source="[brainscore] Resize((224, 224)), ToTensor, Normalize",
+            source="[brainscore] Resize((224, 224)), ToTensor, Normalize on what Image.open reads",
             size=224,
             resize="stretch",
             side=224,
@@ -244,10 +250,25 @@ PROFILES: Dict[str, Profile] = {
             divisor=255.0,
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
+            upright=False,
+        ),
+        Profile(
+            name="thingsvision",
+            source="[thingsvision] Resize(256), CenterCrop(224), ToTensor, Normalize on what Image.open reads",
+            size=224,
+            resize="shorter",
+            side=256,
+            resample="antialias",
+            order="RGB",
+            divisor=255.0,
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            center="half-even",
+            upright=False,
         ),
         Profile(
             name="net2brain",
-            source="[net2brain] Resize((256, 256)), CenterCrop(224), ToTensor, Normalize",
+            source="[net2brain] Resize((256, 256)), CenterCrop(224), ToTensor, Normalize on what Image.open reads",
             size=224,
             resize="stretch",
             side=256,
@@ -257,6 +278,7 @@ PROFILES: Dict[str, Profile] = {
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
             center="half-even",
+            upright=False,
         ),
         Profile(
             name="digits",

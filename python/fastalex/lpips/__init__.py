@@ -11,9 +11,26 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from .conventions import CONVENTIONS
 from .features import Features
 from .metric import LPIPS
-from .torchmetrics_style import LearnedPerceptualImagePatchSimilarity
+
+if TYPE_CHECKING:
+    from .torchmetrics_style import LearnedPerceptualImagePatchSimilarity
 
 __all__ = ["CONVENTIONS", "LPIPS", "Features", "LearnedPerceptualImagePatchSimilarity"]
+
+
+def __getattr__(name: str) -> Any:
+    """Choose the class at its first use: a metric of torchmetrics, whose import takes long, where that is installed."""
+    if name != "LearnedPerceptualImagePatchSimilarity":
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    try:
+        from . import torchmetrics_metric
+    except ImportError:
+        from . import torchmetrics_style
+
+        return torchmetrics_style.LearnedPerceptualImagePatchSimilarity
+    return torchmetrics_metric.LearnedPerceptualImagePatchSimilarity

@@ -108,13 +108,13 @@ def guard(extremes: Optional[Tuple[float, float]], unit_range: bool, mode: str) 
     if text and mode == "raise":
         raise UserError(text)
     if text:
-        warnings.warn(text, stacklevel=_callers_level())
+        warnings.warn(text, stacklevel=callers_level())
 
 
-def _callers_level() -> int:
-    """Return the ``stacklevel``, as seen from :func:`guard`, of the first frame outside fastalex and PyTorch."""
+def callers_level() -> int:
+    """Return the ``stacklevel``, as seen from this function's caller, of the first frame outside the libraries."""
     level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("fastalex", "torch"):
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] in ("fastalex", "torch", "torchmetrics"):
         level, frame = level + 1, frame.f_back
     return level
 

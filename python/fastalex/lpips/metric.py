@@ -9,6 +9,7 @@ import numpy as np
 
 from .._util import arguments, pickles
 from ..errors import UserError
+from ..networks import torch_reference
 from ..runtime import device_spec
 from . import conventions, heads, inputs
 from .cache import FeatureCache
@@ -190,17 +191,20 @@ class LPIPS:
     def module(self) -> Any:
         """Return the metric as a ``torch.nn.Module``, which is differentiable with respect to its images.
 
-        It has the same weights as this metric but no trainable parameters, moves with ``.to(device)``, and takes the
-        arguments of :meth:`__call__`.
+        It has copies of this metric's weights and takes the arguments of :meth:`__call__`. Its submodules, parameters,
+        buffers and ``state_dict()`` have the names of those of ``lpips.LPIPS``. Two things differ: no parameter
+        requires a gradient until ``requires_grad_()`` is called, and there is no dropout in training mode. Features are
+        normalized and summed up in float32, also after ``half()``, and in float64 after ``double()``.
 
         :raises UserError: if PyTorch is not installed.
         """
+        torch_reference.pytorch()
         from . import differentiable
 
         spec = differentiable.Spec(
-            self.version, self.convention, self.spatial, self.reduction, self.range_check, self.precision
+            self.version, self.convention, self.spatial, self.reduction, self.range_check, self.precision, self.lpips
         )
-        return differentiable.build(spec, self._trunk, self.heads, self._engine.fingerprint)
+        return differentiable.Module(spec, self._trunk, self.heads, self._engine.fingerprint)
 
     def to(self, device: Any) -> LPIPS:
         """Move this metric to ``device`` and return it.

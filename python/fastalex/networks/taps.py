@@ -12,7 +12,7 @@ Also accepted:
   are also the names of thingsvision and Net2Brain, and of Brain-Score's ``LAYERS`` (``features.2`` to
   ``classifier.5``), which :data:`TOOLS` lists. ``features`` and ``classifier`` are the results of the last module in
   each. A name stands for the module's own result, as a hook that clones it would see, although torchvision's ReLU
-  then works on it in place.
+  then works on it in place; :meth:`Tool.reads` has the names of what a hook without a clone sees.
 * ``prob``: the softmax, or the sigmoid of a network that ends in one. ``logits``: the last fully connected layer.
 """
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from typing import Dict, List, Mapping, NamedTuple, Tuple
+from typing import Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -31,10 +31,23 @@ from .layers import Layer
 
 
 class Tool(NamedTuple):
-    """The layers of torchvision's AlexNet that a tool reads out, and the preprocessing profile that it uses."""
+    """The layers of torchvision's AlexNet that a tool reads out, and the preprocessing profile that it uses.
+
+    :ivar in_place: the tool keeps a module's tensor without a copy until the network has run. torchvision's ReLU has
+        then worked on the tensor in place, so that ``features.0`` has the values of ``features.1``.
+    """
 
     layers: Tuple[str, ...]
     profile: str
+    in_place: bool = False
+
+    def reads(self, variant: Variant, layers: Sequence[str]) -> Dict[str, str]:
+        """Return, for each of ``layers``, the name of the layer whose result the tool stores for it.
+
+        These are the same, unless the tool works :attr:`in_place` and a ReLU follows.
+        """
+        changed = _before_relus(variant) if self.in_place else {}
+        return {name: changed.get(name, name) for name in layers}
 
 
 #: The tools by name. Sources:
@@ -42,7 +55,10 @@ class Tool(NamedTuple):
 #: * brain-score: github.com/brain-score/vision, ``brainscore_vision/models/alexnet/model.py`` (``LAYERS``).
 #: * brain-score-convs: ``alexnet_7be5be79_convs`` of the same project, before the ReLUs.
 #: * thingsvision: github.com/ViCCo-Group/thingsvision, the modules of its README and its tests.
-#: * net2brain: github.com/cvai-roig-lab/Net2Brain, ``net2brain/architectures/configs/pytorch.json``.
+#: * net2brain: github.com/cvai-roig-lab/Net2Brain, ``net2brain/architectures/configs/pytorch.json`` (``AlexNet``).
+#:   ``extraction_function`` (``net2brain/architectures/pytorch_models.py``, lines 73 to 76) uses the package
+#:   torchextractor, whose hook keeps the output itself (``torchextractor/extractor.py``, line 37 of version 0.3.0);
+#:   ``extract`` (``net2brain/feature_extraction.py``, line 252) detaches it after the network has run.
 TOOLS: Dict[str, Tool] = {
     "brain-score": Tool(
         ("features.2", "features.5", "features.7", "features.9", "features.12", "classifier.2", "classifier.5"),
@@ -51,8 +67,10 @@ TOOLS: Dict[str, Tool] = {
     "brain-score-convs": Tool(
         ("features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4"), "brainscore"
     ),
-    "thingsvision": Tool(("features.10", "classifier.4"), "torchvision"),
-    "net2brain": Tool(("features.0", "features.3", "features.6", "features.8", "features.10"), "net2brain"),
+    "thingsvision": Tool(("features.10", "classifier.4"), "thingsvision"),
+    "net2brain": Tool(
+        ("features.0", "features.3", "features.6", "features.8", "features.10"), "net2brain", in_place=True
+    ),
 }
 
 SOFTMAX = "softmax"  # the engine's name for the softmax that it appends to a network
@@ -99,6 +117,14 @@ def resolve(variant: Variant, taps: List[str]) -> List[str]:
 def shaped(name: str, result: np.ndarray) -> np.ndarray:
     """Return ``result`` ``[N, ...]`` in the shape of the module ``name``: ``[N, features]`` in a ``classifier``."""
     return result.reshape(len(result), -1) if name.split(".")[0] == "classifier" else result
+
+
+def _before_relus(variant: Variant) -> Dict[str, str]:
+    """Return torchvision's names of the modules that a ReLU follows, each with the name of that ReLU."""
+    if variant.naming == "caffe":
+        return {}
+    paths = module_paths(variant)
+    return {path: after for (path, _), (after, layer) in zip(paths, paths[1:]) if layer.op == "relu"}
 
 
 def _around_activations(table: List[Layer]) -> Dict[str, str]:
