@@ -13,14 +13,12 @@ import pytest
 from fastalex._util import signals
 from fastalex.cli import main, summary
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 @pytest.fixture(autouse=True)
 def harmless():
     """A fault of the code must not end the tests; returns the signals that came through."""
     came = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in ENDING}
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in signals.ENDING}
     yield came
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -54,10 +52,10 @@ def test_a_later_ctrl_c_does_not_wait(monkeypatch):
 
 def test_what_is_ignored_stays_ignored():
     """nohup; jobs in the background of scripts."""
-    for number in ENDING:
+    for number in signals.ENDING:
         signal.signal(number, signal.SIG_IGN)
     with signals.raised(), signals.held() as hold:
-        for number in ENDING:
+        for number in signals.ENDING:
             os.kill(os.getpid(), number)
         hold.check()
 

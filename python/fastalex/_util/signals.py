@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any, Callable, Iterator, List, Optional, Sequence
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 AGAIN_S = 1.0  # a later Ctrl-C is one more wish of the user; an earlier one may be the same, forwarded by torchrun
 
 
@@ -73,7 +74,7 @@ def held() -> Iterator[Hold]:
     hold = Hold()
     # SIG_IGN: nohup, or a job in the background of a script. None: a handler that is not of Python.
     ignored = (signal.SIG_IGN, None)
-    with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), hold.note, lambda handler: handler not in ignored):
+    with _handling(ENDING, hold.note, lambda handler: handler not in ignored):
         yield hold
 
 

@@ -67,6 +67,7 @@ def _main(argv: List[str]) -> int:
         return OK
     if unknown:  # argparse itself would point to the help of the whole program
         raise UserError(f"unknown arguments: {' '.join(unknown)} (see: fastalex {options.command} --help)")
+    options.words = argv
     code: int = options.run(options)
     return code
 
