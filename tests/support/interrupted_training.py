@@ -102,7 +102,10 @@ def ended(number):
 
 def moment(out):
     """Where a killed run was."""
-    if list(out.glob(".*.tmp")):
+    unfinished = list(out.glob(".*.tmp"))
+    for path in unfinished:
+        path.unlink()
+    if unfinished:
         return "writing a file"
     path = out / "checkpoint.pt"
     if not path.exists():
