@@ -87,8 +87,7 @@ def test_killed_at_random_moments_it_goes_on_as_if_nothing_had_been(request, tmp
         assert told["different"] == [] and told["step"] >= interrupted.STEP, kind
 
 
-@pytest.mark.parametrize("epoch", [2, 3])
-@pytest.mark.parametrize("iterations", [None, 3 * UPDATES])
+@pytest.mark.parametrize(("epoch", "iterations"), [(2, None), (3, None), (3, 3 * UPDATES)])
 def test_a_run_that_ended_before_the_validation_of_an_epoch_goes_on(images, tmp_path, monkeypatch, epoch, iterations):
     """All updates of the epoch are in the checkpoint of --save-every."""
     recipe = dataclasses.replace(interrupted.RECIPE, epochs=3, iterations=iterations)

@@ -80,6 +80,7 @@ for output in outputs:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_completes_the_output(video, tmp_path, name, code):
     """Sent twice, as timeout and closing terminals do; the exit code is 128 and its number."""
