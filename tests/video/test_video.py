@@ -21,13 +21,11 @@ from fastalex import AlexNet, UserError, images
 from fastalex.cli import classify_video, main
 from fastalex.cli.common import read_labels
 from fastalex.video import gstreamer, overlay, sinks, sources
+from tests.support.videos import DIGITS, FRAME_COUNT, decoded, write_video
 
 pytestmark = pytest.mark.peers
 
 ROOT = Path(__file__).resolve().parents[2]
-DIGITS = sorted((ROOT / "examples" / "digits").glob("*.png"))
-SHOWN = [DIGITS[6], DIGITS[7], DIGITS[14], DIGITS[15]]  # two 3s, two 7s
-FRAME_COUNT = 12
 
 
 def run(capfd, *arguments):
@@ -44,32 +42,9 @@ def run_lines(capfd, *arguments):
     return code, first, lines, err
 
 
-def digit(path, height=120, width=160):
-    """A picture in BGR, as from a camera."""
-    return cv2.resize(cv2.imread(str(path)), (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def write_video(path, codec="MJPG", count=FRAME_COUNT):
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 10, (160, 120))
-    assert writer.isOpened()
-    for number in range(count):
-        writer.write(digit(SHOWN[number * len(SHOWN) // count]))
-    writer.release()
-    return path
-
-
 @pytest.fixture(scope="module")
 def video(tmp_path_factory):
     return write_video(tmp_path_factory.mktemp("video") / "digits.avi")
-
-
-def decoded(path):
-    capture, found = cv2.VideoCapture(str(path)), []
-    while True:
-        good, frame = capture.read()
-        if not good:
-            return found
-        found.append(frame)
 
 
 # videos
@@ -260,33 +235,6 @@ def test_a_video_that_cannot_get_its_name_is_one_sentence(capfd, video, tmp_path
     code, _, err = run(capfd, video, "--output", out)
     assert code == 2 and err.count("\n") == 1 and "out.avi" in err and "No space left" in err
     assert os.listdir(tmp_path) == ["out.avi"] and out.read_bytes() == b"an older one"
-
-
-def test_nothing_half_written_is_left(capfd, video, tmp_path, monkeypatch):
-    """An interrupt ends a camera: the video so far is kept and complete. After a failure no file is left."""
-    out = tmp_path / "out.avi"
-
-    def after_five(raised):
-        count = [0]
-        compute = AlexNet.classify_frame
-
-        def classify_frame(self, *arguments):
-            count[0] += 1
-            if count[0] == 6:
-                raise raised
-            return compute(self, *arguments)
-
-        return classify_frame
-
-    with monkeypatch.context() as patch:
-        patch.setattr(AlexNet, "classify_frame", after_five(KeyboardInterrupt()))
-        assert run(capfd, video, "--output", out)[0] == 130
-    assert os.listdir(tmp_path) == ["out.avi"] and len(decoded(out)) == 5
-    out.unlink()
-    with monkeypatch.context() as patch:
-        patch.setattr(AlexNet, "classify_frame", after_five(MemoryError()))
-        assert run(capfd, video, "--output", out)[0] == 2
-    assert os.listdir(tmp_path) == []
 
 
 def test_a_window_needs_a_display_and_says_so(capfd, video, monkeypatch):

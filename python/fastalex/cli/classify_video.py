@@ -10,7 +10,7 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy as np
 
 from .. import images
-from .._util import console
+from .._util import console, signals
 from ..errors import UserError, one_line
 from ..images import profiles
 from ..video import overlay, sources
@@ -32,11 +32,13 @@ def classify(options: argparse.Namespace, net: Any, items: List[Item]) -> int:
             if not run.source(kind, path, error):
                 break
         whole = True
-    except KeyboardInterrupt:  # the usual way to stop a camera: the output is kept
+    except KeyboardInterrupt:  # the usual way to stop a camera
         whole = True
         raise
     finally:
-        run.end(whole)
+        with signals.held() as stop:
+            run.end(whole)
+        stop.check()
     return USAGE_ERROR if run.failed else OK
 
 
@@ -87,7 +89,7 @@ class _Run:
             console.write(f"{line}, variant {facts['variant']}, profile {facts['profile']}")
 
     def end(self, whole: bool) -> None:
-        """Close the sink; ``whole`` says that its output is complete."""
+        """Complete the output; ``whole`` says that no error ended the run."""
         if self.sink is not None:
             self.sink.close(whole)
 

@@ -9,7 +9,7 @@ from typing import Any, Dict, List, Optional
 from .._version import __version__
 from ..errors import UserError
 
-OK, BROKEN, USAGE_ERROR, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141  # exit codes
+OK, BROKEN, USAGE_ERROR, PIPE_CLOSED = 0, 1, 2, 141  # exit codes; those of signals: signals.exit_code
 MAX_BATCH = 4096
 
 _SYNSET = re.compile(r"n\d{8} ")  # WordNet identifier

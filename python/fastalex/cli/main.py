@@ -1,7 +1,8 @@
 """Entry point of the command line: parses the arguments, runs one command, and reports its errors.
 
 Exit codes: 0 on success; 1 if ``info`` finds a problem; 2, with one sentence on standard error, for an error that the
-caller can fix; 130 if interrupted; 141 if the reader of the output went away (as after SIGPIPE).
+caller can fix; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP; 141 if the reader of the output went away (as
+after SIGPIPE).
 Modules that are slow to load are imported inside the commands.
 """
 
@@ -11,7 +12,7 @@ import argparse
 import sys
 from typing import Any, List, NoReturn, Optional, Sequence
 
-from .._util import console
+from .._util import console, signals
 from .._version import __version__
 from ..errors import BackendError, UserError
 from . import (
@@ -28,7 +29,7 @@ from . import (
     tune,
     weights,
 )
-from .common import INTERRUPTED, OK, PIPE_CLOSED, USAGE_ERROR
+from .common import OK, PIPE_CLOSED, USAGE_ERROR
 
 # In the order of --help.
 COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, train, evaluate)
@@ -37,9 +38,10 @@ COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, wei
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command line ``argv`` (default: that of the process) and return the exit code. Never exits."""
     try:
-        return _main(sys.argv[1:] if argv is None else list(argv))
-    except KeyboardInterrupt:
-        return INTERRUPTED
+        with signals.raised():
+            return _main(sys.argv[1:] if argv is None else list(argv))
+    except KeyboardInterrupt as stop:
+        return signals.exit_code(stop)
     except BrokenPipeError:
         console.discard_output()
         return PIPE_CLOSED
@@ -65,6 +67,7 @@ def _main(argv: List[str]) -> int:
         return OK
     if unknown:  # argparse itself would point to the help of the whole program
         raise UserError(f"unknown arguments: {' '.join(unknown)} (see: fastalex {options.command} --help)")
+    options.words = argv
     code: int = options.run(options)
     return code
 

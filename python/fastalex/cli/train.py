@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any, Dict
+import shlex
+from typing import Any, Dict, List
 
 from .._util import console
 from .common import not_negative
@@ -118,10 +119,25 @@ def run(options: argparse.Namespace) -> int:
     with loop.processes():
         run = loop.Run(settings, recipe, variant)
         _print_start(run, settings)
-        facts = run.run()
+        try:
+            facts = run.run()
+        except KeyboardInterrupt:
+            if run.first:
+                console.error(_where_it_stopped(run, options.words[1:]))
+            raise
         if run.first:
             _print_end(facts, options.json)
     return 0
+
+
+def _where_it_stopped(run: Any, words: List[str]) -> str:
+    if run.saved is None:
+        return "stopped before the first checkpoint; nothing is saved"
+    program = ["fastalex", "train"]
+    if run.scheme.world > 1:
+        program = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "-m", "fastalex.train"]
+    resume = [] if "--resume" in words else ["--resume"]
+    return f"stopped; the checkpoint is of step {run.saved}; go on with: {shlex.join([*program, *words, *resume])}"
 
 
 def _print_start(run: Any, settings: Any) -> None:

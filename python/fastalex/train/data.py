@@ -10,11 +10,13 @@ import glob
 import hashlib
 import json
 import os
+import signal
 import tarfile
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from .._util import signals
 from ..errors import UserError
 from ..images import listing
 from ..networks.torch_reference import pytorch
@@ -244,12 +246,14 @@ def loader(dataset: Dataset, batches: Batches, workers: int, pin: bool = False) 
         num_workers=workers,
         collate_fn=collate,
         pin_memory=pin,
-        worker_init_fn=_one_thread,
+        worker_init_fn=_begin_worker,
     )
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
     pytorch().set_num_threads(1)
+    for number in signals.ENDING:  # sent to a whole group; the main process decides when to do without its workers
+        signal.signal(number, signal.SIG_IGN)
 
 
 class BadImages:
@@ -258,6 +262,13 @@ class BadImages:
     def __init__(self, path: Optional[str], limit: int) -> None:
         self.path, self.limit = path, limit
         self.seen: Dict[str, str] = {}
+
+    def begin(self, seen: Dict[str, str]) -> None:
+        """Begin with the images ``seen`` before a checkpoint; a run that went on from there may have found more."""
+        self.seen = {}
+        if self.path and os.path.exists(self.path):
+            os.unlink(self.path)
+        self.add(list(seen.items()))
 
     def add(self, bad: Sequence[Tuple[str, str]]) -> None:
         """Add images, as ``(where, why)``; those added before are ignored."""

@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 import numpy as np
 
 from .. import weights
-from .._util import console
+from .._util import console, signals
 from ..errors import UserError
 from ..networks import torch_reference, variants
 from ..networks.architecture import Variant
@@ -44,6 +44,7 @@ class Run:
     :param variant: name or row of a network; default: that of the weights to fine-tune, or of the recipe.
     :param training: training set; default: found in the folders of ``settings``.
     :param validation: validation set; default: likewise.
+    :ivar saved: the step of the last checkpoint; None before there is one.
     :raises UserError: for settings that do not fit together, before anything is written.
     """
 
@@ -75,6 +76,8 @@ class Run:
         self.scaler = getattr(self.torch.amp, "GradScaler", older.GradScaler)(enabled=settings.amp == "fp16")
         self.schedule, self.epoch, self.step, self.done, self.sums = Schedule(recipe), 0, 0, 0, Sums()
         self.best = -1.0
+        self.saved: Optional[int] = None
+        self.hold = signals.Hold()
         self.bytes_a_step: Dict[str, int] = {}
         self.last_row: Dict[str, Any] = {}
         self.bad = data.BadImages(self.path("bad-images.jsonl") if self.first else None, settings.bad_limit)
@@ -117,12 +120,15 @@ class Run:
     def run(self) -> Dict[str, Any]:
         """Train the network and return a summary of the run.
 
-        :raises UserError: for a checkpoint that does not fit, too many unreadable images, or a full disk.
+        :raises UserError: for a checkpoint that does not fit, too many unreadable images, a full disk, or a network
+            that diverged.
+        :raises KeyboardInterrupt: at Ctrl-C, SIGTERM and SIGHUP, after the running step, when a checkpoint is saved.
         """
         settings, torch = self.settings, self.torch
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         os.makedirs(settings.out, exist_ok=True)
         state = self._resumed()
+        self.bad.begin(state["bad"] if state else {})
         self.statistics = statistics.of_training_set(
             self.recipe, self.row, self.training, self.scheme, settings, self.found_bad
         )
@@ -132,19 +138,20 @@ class Run:
         )
         self._load(state)
         self.logs = Logs(settings.out, self.first, settings.tensorboard, self.step, self.epoch, state is not None)
-        with contextlib.closing(self.logs):
+        with signals.held() as self.hold, contextlib.closing(self.logs):
             self._epochs()
         return self._summary()
 
     def _epochs(self) -> None:
         recipe, going = self.recipe, True
         began, at = time.perf_counter(), self.epoch + self.done / self.updates
-        while going and self.epoch < recipe.epochs and not self._ended():
+        while going and self.epoch < recipe.epochs and (self.done or not self._ended()):
             began_epoch, before = time.perf_counter(), self.sums.images
             self._one_epoch(began, at)
             rate = (self.sums.images - before) / (time.perf_counter() - began_epoch)
             going = self._finish_epoch(rate)
-            left = (time.perf_counter() - began) / (self.epoch - at) * (recipe.epochs - self.epoch)
+            trained = self.epoch - at  # 0 for a run that was resumed before the validation of its epoch
+            left = (time.perf_counter() - began) / trained * (recipe.epochs - self.epoch) if trained else 0.0
             if self.first and not self.settings.quiet:
                 report.epoch(self.epoch, recipe.epochs, self.last_row, rate, left if going else 0)
 
@@ -178,6 +185,14 @@ class Run:
                 show(self.done, f"loss {loss:.4f}, {rate:.0f} images/s, {report.clock(left)} left in total")
                 if settings.save_every and self.step % settings.save_every == 0:
                     self._save()
+                self._check_stop()
+
+    def _check_stop(self) -> None:
+        """End the run with a checkpoint if a signal came to any of its processes. A collective call."""
+        number = self.scheme.largest(self.hold.number or 0)
+        if number:
+            self._save()
+            raise signals.Stopped(number)
 
     def _update(self, parts: List[data.Batch], micro: int) -> None:
         """Run one step of the optimizer on the ``parts`` of a batch, of up to ``micro`` images each."""
@@ -206,9 +221,14 @@ class Run:
         sent = self.scheme.traffic.take()
         self.bytes_a_step = max(self.bytes_a_step, sent, key=lambda count: sum(count.values()))  # of a full batch
         if not np.isfinite(loss):
-            raise UserError(f"the loss is not finite at step {self.step}; try a smaller --lr")
+            raise self._diverged("the loss is")
         rate = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         self.logs.step({"step": self.step, "epoch": self.epoch, "loss": loss / max(images, 1), "lr": rate})
+
+    def _diverged(self, what: str) -> UserError:
+        best = self.path("best.safetensors")
+        start = f", for example with --finetune {best}" if os.path.exists(best) else ""
+        return UserError(f"{what} not finite at step {self.step}; start a new run with a smaller --lr{start}")
 
     def found_bad(self, own: List[Tuple[str, str]], shares: Optional[int] = None) -> None:
         """Collect the unreadable images of all processes; ``own`` are those of this one. A collective call.
@@ -244,8 +264,13 @@ class Run:
         return torch.autocast(self.scheme.device.type, kinds[amp]) if amp else contextlib.nullcontext()
 
     def _finish_epoch(self, rate: float) -> bool:
-        """Validate, log, and save everything; return False if the schedule has ended."""
+        """Validate, log, and save everything; return False if the schedule has ended.
+
+        :raises UserError: if the last update spoiled the network; earlier files stay.
+        """
         scores = self.validate()
+        if not np.isfinite(scores["val_loss"]):
+            raise self._diverged("the validation loss is")
         lr = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         going = self.schedule.validated(1 - scores["top1"])
         images = max(1, self.sums.images)
@@ -270,6 +295,7 @@ class Run:
         bad: List[Tuple[str, str]] = []
         with torch.no_grad():
             for part in batches:
+                self._check_stop()
                 bad += part.bad
                 targets = scheme.targets(part.labels.to(scheme.device))
                 with self._autocast():
@@ -350,13 +376,18 @@ class Run:
         if set(state["scaler"]) == set(self.scaler.state_dict()):  # else it ran with another --amp
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
-        self.sums, self.best = Sums(*state["sums"]), state["best"]
-        self.bad.seen = dict(state["bad"])
+        self.sums, self.best, self.saved = Sums(*state["sums"]), state["best"], state["step"]
 
     def _save(self) -> None:
+        """Write a checkpoint, unless the network has diverged. A collective call.
+
+        :raises UserError: if it has, or if the file cannot be written.
+        """
         parameters = self.scheme.assemble(lambda tensor: tensor)
         momenta = checkpoint.momenta(self.scheme, self.optimizer)
         self.scheme.traffic.take()
+        if not all(bool(tensor.isfinite().all()) for tensor in (*parameters.values(), *momenta.values())):
+            raise self._diverged("the weights or their updates are")
         if not self.first:
             return
         state = {
@@ -374,6 +405,7 @@ class Run:
             "bad": self.bad.seen,
         }
         checkpoint.save(self.path("checkpoint.pt"), state)
+        self.saved = self.step
 
     def _export(self, names: Sequence[str]) -> None:
         """Write the weights to the files ``names``, for the native engine and other programs."""

@@ -118,8 +118,8 @@ class Recipe:
             _one_of(name, getattr(self, name), allowed)
         _one_of("crop", self.augmentation.crop, CROPS)
         _one_of("color", self.augmentation.color, COLORS)
-        if not self.lr > 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
-            raise UserError("lr must be above 0, momentum at least 0 and below 1, and weight_decay at least 0")
+        if not 0 < self.lr < 1e38 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
+            raise UserError("lr must be above 0 and below 1e38, momentum from 0 to below 1, weight_decay at least 0")
 
 
 def _one_of(name: str, value: Any, allowed: Tuple[str, ...]) -> None:

@@ -15,11 +15,15 @@ from PIL import Image
 from .._util import console
 from .._util.files import Replacement, replacing
 from ..errors import UserError
+from .room import Room
 from .sources import DEFAULT_RATE, VIDEO_SUFFIXES, opencv
 
 #: Suffix -> a codec that every build of OpenCV can write into such a file.
 CODECS = {".avi": "MJPG", ".mkv": "MJPG", ".mp4": "mp4v"}
 _STEM = 80  # longest part of a source's name in the names of its pictures; a source may be a whole pipeline
+# Bytes that the end of a video may need: FFmpeg's buffers, frames that are still in the encoder or in a buffer of the
+# container, and an entry of the index for each frame. Encoded frames are smaller than the pixels they come from.
+_BUFFERED, _FRAMES_AHEAD, _INDEX_ENTRY = 1 << 20, 4, 64
 _QUIT = (ord("q"), ord("Q"), 27)  # 27: escape
 
 
@@ -67,7 +71,7 @@ class Window:
         return visible >= 1  # 0: the window was closed
 
     def close(self, whole: bool) -> None:
-        """Close the sink; ``whole`` says that all frames were output."""
+        """Close the sink; ``whole`` says that no error ended the run."""
         self._cv2.destroyAllWindows()
 
 
@@ -84,12 +88,17 @@ class VideoFile:
             raise UserError(f"there is no folder '{folder}' for the video")
         self._file = Replacement(path, os.path.splitext(path)[1], tidy=True)
         self._writer: Any = None
+        self._backend = ""
+        self._room: Optional[Room] = None
         self._size = (0, 0)
         self._rate = 0.0
         self._source, self._began, self._written = "", 0, 0
 
     def put(self, frame: np.ndarray, time_s: float, rate: float, name: str) -> bool:
-        """Write one frame; return True."""
+        """Write one frame; return True.
+
+        :raises UserError: if there is no room for it; :meth:`close` then completes the video with those before it.
+        """
         if self._writer is None:
             self._start(frame, rate or DEFAULT_RATE)
         if name != self._source:
@@ -99,6 +108,7 @@ class VideoFile:
             frame = self._cv2.resize(frame, self._size)
         due = self._began + round(time_s * self._rate) + 1
         for _ in range(max(1, due - self._written)):
+            self._check_room()
             self._writer.write(frame)
             self._written += 1
         return True
@@ -111,21 +121,53 @@ class VideoFile:
         if not writer.isOpened():
             raise UserError(f"the video '{self._path}' cannot be written")
         self._file.hold()
-        self._writer = writer
+        self._writer, self._backend = writer, writer.getBackendName()
+
+    def _check_room(self) -> None:
+        width, height = self._size
+        try:
+            self._room = self._room or Room(self._file.temporary)
+            self._room.ensure(_BUFFERED + _FRAMES_AHEAD * 3 * width * height + _INDEX_ENTRY * self._written)
+        except OSError as error:
+            what = f"ends after {self._written} frames" if self._written else "cannot be written"
+            raise UserError(f"the video '{self._path}' {what}: {error.strerror}") from None
 
     def close(self, whole: bool) -> None:
-        """Keep the video if it is ``whole``, which includes one that the user stopped; otherwise delete it."""
+        """Complete the video, also one that the user or an error stopped. Without frames there is none.
+
+        :raises UserError: if frames are missing in the file.
+        """
         if self._writer is not None:
             self._writer.release()
-        if whole and self._writer is not None:
-            if not os.path.getsize(self._file.temporary):
-                self._file.drop()
-                raise UserError(f"the video '{self._path}' cannot be written; the disk may be full")
-            self._file.keep()
+        with self._file.writing():
+            if self._room is not None:
+                self._room.close()
+        if self._written:
+            self._keep()
             return
         self._file.drop()
         if whole:
             console.error(f"there were no frames, so '{self._path}' is not written")
+
+    def _keep(self) -> None:
+        """Read the video back, because OpenCV's writer does not report errors, and give the file its name."""
+        capture = self._cv2.VideoCapture(self._file.temporary)
+        # FFmpeg writes this number, or the duration that it comes from, last, and nothing after an error.
+        stated = capture.get(self._cv2.CAP_PROP_FRAME_COUNT) if self._backend == "FFMPEG" else None
+        if not capture.grab():
+            self._file.drop()
+            raise UserError(f"the video '{self._path}' cannot be written; the disk may be full")
+        self._file.keep()
+        if stated == self._written:
+            return
+        found = 1
+        while capture.grab():  # every frame, which takes a while: the file has its name already
+            found += 1
+        if found < self._written:
+            raise UserError(
+                f"the video '{self._path}' has only {found} of {self._written} frames; the disk may be full, or the "
+                "encoder failed"
+            )
 
 
 class Pictures:

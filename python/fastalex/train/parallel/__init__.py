@@ -27,6 +27,9 @@ from .link import Devices, Processes, Traffic
 from .networks import Own, classes, column_error, pieces
 
 SCHEMES = ("none", "data", "columns", "hybrid")
+# The process group, kept until the process ends. If a DistributedDataParallel were the last to refer to it, the group
+# would be freed under the GIL, and wait for threads of gloo that need the GIL to free tensors.
+_group: List[Any] = []
 
 
 class Scheme:
@@ -120,6 +123,10 @@ class Scheme:
         """Add sums over the rows that each process loaded."""
         return self.processes.added(values) if self.shares > 1 else values
 
+    def largest(self, number: int) -> int:
+        """Return the largest ``number`` of all processes. A collective call."""
+        return self.processes.largest(number) if self._several else number
+
     def listed(self, own: List[Any], shares: int) -> List[Any]:
         """Concatenate the lists of all processes, if each of ``shares`` processes has its own."""
         if shares == 1:
@@ -193,6 +200,7 @@ def start(kind: str, device: str) -> List[Any]:
         if devices[0].type == "cuda":
             torch.cuda.set_device(devices[0])
         torch.distributed.init_process_group("nccl" if devices[0].type == "cuda" else "gloo")
+        _group[:] = [torch.distributed.group.WORLD]
     return devices
 
 

@@ -74,6 +74,12 @@ class Processes:
         self.count_all_reduce(value)
         return value
 
+    def largest(self, number: int) -> int:
+        """Return the largest ``number`` of all processes; its few bytes are not counted."""
+        value = pytorch().tensor(number, device=self.devices[0])
+        self.distributed.all_reduce(value, self.distributed.ReduceOp.MAX)
+        return int(value)
+
     def count_all_reduce(self, value: Any) -> None:
         """Count the bytes of an all-reduce of ``value``."""
         self.traffic.add("all_reduce", 2 * value.numel() * value.element_size() * (self.size - 1) / self.size)

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Training killed at 200 random moments and resumed, sixty-six times as often as in the suite.
+# shellcheck source=.ci/lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
+test_venv
+suite "$clone/.venv/bin/python" -s --kills 200 tests/train/test_interruptions.py
