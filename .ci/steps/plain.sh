@@ -27,6 +27,21 @@ check_isa_symbols() { # FOLDER NM
   ((count > 0))
 }
 
+# The machine may lack AMX, so the kernels that use it may have been tested by their twin alone: its instructions are
+# there at least, unless the compiler does not know them.
+check_tiles() { # FOLDER
+  local object instructions name
+  object=$(find "$1/CMakeFiles" -path '*fastalex_isa_v4amx*' -name 'isa_kernels*.o')
+  if [[ -z $object ]]; then return 0; fi
+  instructions=$(objdump -d --no-show-raw-insn "$object")
+  for name in ldtilecfg tileloadd tdpbusd tdpbf16ps tilestored tilerelease; do
+    if ! grep -qw "$name" <<<"$instructions"; then
+      printf '%s has no %s\n' "$object" "$name" >&2
+      return 1
+    fi
+  done
+}
+
 build_wheel
 venv tools cmake ninja
 venv cases "$wheel"
@@ -39,6 +54,7 @@ refused 'developer.nvidia.com/tensorrt' "$scratch/tools/bin/cmake" -S "$clone" -
 
 configure_and_build "$native"
 check_isa_symbols "$native" nm
+check_tiles "$native"
 "$native/check_ops" "$cases"
 "$python" "$clone/examples/cpp/export.py" --weights digits "$clone/examples/digits/digit-3-sample-0003.png" \
   --output "$scratch/exported"
