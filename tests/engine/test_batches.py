@@ -38,7 +38,7 @@ def check(row, precision, storage):
         np.testing.assert_array_equal(net(x[:size]), singles[:size], err_msg=str(size))
     np.testing.assert_array_equal(net(x[::-1]), singles[::-1])
     other_threads = made(row, x, precision, storage, threads=3)
-    np.testing.assert_array_equal(other_threads(x[:4]), singles[:4])
+    np.testing.assert_array_equal(other_threads(x[:13]), singles[:13])  # whole networks: chunks of 5, 5 and 3 images
 
 
 @pytest.mark.parametrize(("precision", "storage"), COMBINATIONS)
@@ -62,3 +62,14 @@ def test_neighbors_that_are_nan_change_nothing():
     alone = net(x[1:2])
     x[[0, 2]] = np.nan
     np.testing.assert_array_equal(net(x)[1:2], alone)
+
+
+@pytest.mark.parametrize("name", ["torchvision", "bvlc_alexnet"])
+def test_a_convolution_read_before_its_activation_has_the_same_bits(name):
+    row = ROWS[name]
+    x = np.random.default_rng(8).standard_normal((3, row.channels, row.input_size, row.input_size), np.float32)
+    net = made(row, x, "fp32", "fp32")
+    for index in range(1, 6):
+        before, after = (net.taps(x, [f"{layer}{index}"])[f"{layer}{index}"] for layer in ("conv", "relu"))
+        assert (before < 0).any()
+        np.testing.assert_array_equal(np.maximum(before, 0), after, err_msg=str(index))

@@ -147,39 +147,62 @@ struct FcBlock {
 template <class Weights, int ROWS, int PANELS>
 inline __attribute__((always_inline)) void fc_tile(const fastalex::FcArgs& task, int panel, const FcPart& part,
                                                    const FcBlock& block, int row, Fetch* fetch, int lines = 0) {
-  enum { kSums = PANELS * kVectors };
+  enum {
+    kSums = PANELS * kVectors,
+    kBases = (ROWS + 3) / 4
+  };  // of rows at equal distances, every fourth has a pointer
+  const int64_t stride = task.in_stride, stride2 = 2 * stride, stride3 = 3 * stride;
   Vec sum[ROWS][kSums];
-  // Rows at equal distances need an address register for every fourth only.
-  const int64_t stride = task.in_stride;
-  const float* in[(ROWS + 3) / 4];
+  const float* in[kBases];
 #pragma GCC unroll 14
   for (int i = 0; i < ROWS; ++i) {
     if (i % 4 == 0) in[i / 4] = task.in + (row + i) * stride;
     for (int j = 0; j < kSums; ++j) sum[i][j] = Vec{};
   }
-  for (int k = 0; k < part.count; ++k) {
-    const int64_t at = part.row(k);
-    const char* w = block.weights + (block.dense ? k : at) * block.pitch;
+  // Adds the products of input `at`, whose weights lie at w.
+  const auto add = [&](int64_t at, const char* w) __attribute__((always_inline)) {
     if (ROWS == 1 && fetch) fetch->rows(1);
     if (ROWS > 1)
       for (int i = 0; i < lines; ++i) fetch->line();
+    const float* base[kBases];
+#pragma GCC unroll 4
+    for (int b = 0; b < kBases; ++b) {
+      base[b] = in[b] + at;
+      __asm__("" : "+r"(base[b]));  // otherwise the compiler makes a pointer of each row again
+    }
 #pragma GCC unroll 8
     for (int p = 0; p < PANELS; ++p) {
       Vec weight[kVectors];
       for (int j = 0; j < kVectors; ++j) weight[j] = Weights::at(w + p * block.panel_bytes, j);
 #pragma GCC unroll 14
       for (int i = 0; i < ROWS; ++i) {
-        const Vec value = splat(in[i / 4][at + i % 4 * stride]);
+        const Vec value = splat(base[i / 4][i % 4 == 0 ? 0 : i % 4 == 1 ? stride : i % 4 == 2 ? stride2 : stride3]);
         for (int j = 0; j < kVectors; ++j) sum[i][p * kVectors + j] += value * weight[j];
       }
     }
+  };
+  if (part.active) {
+    for (int k = 0; k < part.count; ++k)
+      add(part.active[k], block.weights + (block.dense ? k : part.active[k]) * block.pitch);
+  } else {  // with a pointer that runs along
+    const char* w = block.weights + (block.dense ? 0 : part.begin * block.pitch);
+    for (int k = 0; k < part.count; ++k, w += block.pitch) add(part.begin + k, w);
+  }
+  float* first = task.out + static_cast<int64_t>(row) * task.out_stride + static_cast<int64_t>(panel) * kPanel;
+  if (!part.last && task.form != fastalex::kFcNibbles) {  // what joined() does then, from the registers
+#pragma GCC unroll 14
+    for (int i = 0; i < ROWS; ++i) {
+      float* out = first + static_cast<int64_t>(i) * task.out_stride;
+#pragma GCC unroll 16
+      for (int j = 0; j < kSums; ++j)
+        store(out + j * kLanes, part.first ? sum[i][j] : sum[i][j] + load(out + j * kLanes));
+    }
+    return;
   }
   for (int i = 0; i < ROWS; ++i)
-    for (int p = 0; p < PANELS; ++p) {
-      float* out =
-          task.out + static_cast<int64_t>(row + i) * task.out_stride + static_cast<int64_t>(panel + p) * kPanel;
-      for (int j = 0; j < kVectors; ++j)
-        store(out + j * kLanes, joined(task, panel + p, j, part, out, sum[i][p * kVectors + j]));
+    for (int j = 0; j < kSums; ++j) {
+      float* out = first + static_cast<int64_t>(i) * task.out_stride + j / kVectors * kPanel;
+      store(out + j % kVectors * kLanes, joined(task, panel + j / kVectors, j % kVectors, part, out, sum[i][j]));
     }
 }
 
