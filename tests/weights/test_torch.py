@@ -444,6 +444,8 @@ def keys_of_one_hash(count):
 
 def bombs():
     """Pickles of at most two megabytes that would take minutes or gigabytes, and what refuses them."""
+    subclass = b"ctorch._tensor\n_rebuild_from_type_v2\nq\x01"
+    within = b"h\x01N" + long_text(1 << 20) + b"X\x06\x00\x00\x00latin1\x86\x87q\x02"
     device, repeat = b"ctorch\ndevice\nq\x010", b"h\x01h\x00R0"
     many = b"(" + b"K\x00K\x00\x86" * 50_000 + b"lq\x00"
     ordered = many + b"ccollections\nOrderedDict\nq\x01" + b"h\x01h\x00\x85R" * 20_000
@@ -463,6 +465,14 @@ def bombs():
         "arrays of one text": (
             long_text(1 << 20) + b"q\x00(" + (array + b"h\x00tb") * 20_000 + b"l",
             "characters of text",
+        ),
+        "calls within calls": (
+            subclass + b"0h\x01N)\x87" + b"q\x020" + b"h\x01Nh\x02\x87q\x020" * 5000 + b"h\x01h\x02R",
+            "of something else",
+        ),
+        "text that calls within calls encode": (
+            b"](" + subclass + b"0c_codecs\nencode\n" + within[2:] + b"h\x01h\x02R" * 3000 + b"e",
+            "of something else",
         ),
         "long names of globals": (names + b"e", "bytes of text"),
         "long lines of globals": (b"(" + line * 40_000 + b"l", "bytes of text"),

@@ -18,7 +18,7 @@ Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes],
 #: The largest image that is decoded, in pixels (width x height): Pillow's own limit for its warning of a
 #: decompression bomb, a quarter of a gigabyte as RGB.
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
-#: An image of more pixels than the first may have so many for each byte of its file. Photographs have 30 at most; but a
+#: An image of more pixels than the first may have so many for each byte of its file. Photographs have some tens; but a
 #: few bytes of WebP, JPEG 2000, AVIF or TIFF can stand for all that MAX_PIXELS allows, and take a gigabyte and more.
 DENSE_PIXELS, MAX_PIXELS_A_BYTE = 1 << 24, 1000
 #: Pixels times scans of a progressive JPEG, of which each goes over the whole image: 24 scans of the largest, where

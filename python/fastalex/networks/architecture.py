@@ -179,6 +179,7 @@ def _check_constants(what: str, norm: Union[LRN, SpatialNorm]) -> None:
 
 
 def _side(name: str, value: Any, largest: int = MAX_SIDE) -> None:
+    """Check that a field is a whole number from 1 to ``largest``."""
     if positive_int(name, value) > largest:
         raise UserError(f"{name} must be at most {largest}, not {brief(value)}")
 

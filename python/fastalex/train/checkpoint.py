@@ -84,7 +84,7 @@ def load(path: str, trust: bool = False) -> Dict[str, Any]:
 
 
 def _runs_code(version: str) -> bool:
-    """Whether a release of PyTorch has CVE-2025-32434; that of 2.6.0 was fixed after its alpha versions."""
+    """Whether a release of PyTorch has CVE-2025-32434; alpha versions of 2.6.0 may be from before it was mended."""
     found = re.match(r"(\d+)\.(\d+)(\.0a)?", version)
     return not found or (int(found[1]), int(found[2]), not found[3]) < (2, 6, True)
 

@@ -46,6 +46,7 @@ _NEW_DTYPES = {  # torch.<name> of an untyped storage
     "bool": "?",
 }
 _UNTYPED = "u1"  # an untyped storage counts bytes
+_REBUILD = "torch._utils._rebuild_"  # start of the names of functions that make tensors
 
 
 class Storage(NamedTuple):
@@ -109,8 +110,11 @@ def _default_dict(*_: Any) -> Dict[Any, Any]:
 
 
 def _rebuild_subclass(function: Any = None, kind: Any = None, arguments: Any = None, *_: Any) -> Any:
-    """Make the plain tensor of a subclass of ``torch.Tensor``."""
-    if type(function) is not Function or type(arguments) is not tuple:
+    """Make the plain tensor of a subclass of ``torch.Tensor``.
+
+    Only functions that make tensors may be called so: others, and this one, could be called over and over uncounted.
+    """
+    if type(function) is not Function or not function.name.startswith(_REBUILD) or type(arguments) is not tuple:
         raise FormatError("its pickle makes a tensor of something else")
     return function.call(*arguments)
 
