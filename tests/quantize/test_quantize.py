@@ -441,19 +441,19 @@ def test_the_engine_returns_the_values_it_was_given(storage, layout, last):
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("device", ["emulated", emulated.TENSORRT])
+@pytest.mark.usefixtures("emulated_tensorrt")
+@pytest.mark.parametrize("device", [emulated.BACKEND, emulated.TENSORRT])
 @pytest.mark.parametrize("storage", ["int8", "int4"])
 @pytest.mark.parametrize("channels", [16, 12])
 def test_gpus_return_the_values_they_were_given(device, storage, channels):
     """Unless pixels are padded, whose int4 groups are others in memory: those are quantized once more."""
-    emulated.load() if device == "emulated" else emulated.load_tensorrt()
     row = variants.get("alexnet2012", **dict(NARROW, widths=(8, 16, 24, 16, channels, 35, 29)))
     arrays = any_values(row, storage)
     net = AlexNet(row, weights=arrays, device=device, fc_weights=storage)
     kept = net._parameters_for(storage)
     for name, inputs in quantized.fc_channels(row).items():
         expected = arrays[name]
-        if (storage, inputs, device) == ("int4", 12, "emulated"):
+        if (storage, inputs, device) == ("int4", 12, emulated.BACKEND):
             expected = quantized.quantize(net.state_dict()[name], storage, inputs)
         np.testing.assert_array_equal(kept[name].quantized, expected.quantized)
         assert kept[name].scale.tobytes() == expected.scale.tobytes()
