@@ -196,9 +196,13 @@ def _decoded(image: Image.Image, name: str) -> Image.Image:
             rgb = rgb.transpose(_UPRIGHT[orientation])
     except UserError:
         raise
+    except MemoryError:  # also Pillow's word for a row of more bytes than it takes
+        raise UserError(
+            "%s has %d x %d pixels, which need more memory than there is; make it smaller first" % (name, *image.size)
+        ) from None
     except Exception as error:  # noqa: BLE001
         # On bad data, Pillow's decoders raise OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error,
-        # OverflowError, MemoryError, KeyError, ...: no shorter list is complete.
+        # OverflowError, KeyError, ...: no shorter list is complete.
         raise _unreadable(name, error) from None
     if 0 in rgb.size:
         raise UserError(f"{name} has no pixels")
