@@ -30,7 +30,7 @@ class _OneLineError(Exception):
     """An exception whose message is one printable line, whatever names from files are in it."""
 
     def __init__(self, *arguments: Any) -> None:
-        super().__init__(*(one_line(part) if isinstance(part, str) else part for part in arguments))
+        super().__init__(*(one_line(str(part)) for part in arguments))
 
 
 class UserError(_OneLineError, ValueError):

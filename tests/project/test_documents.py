@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 from pathlib import Path
@@ -16,7 +17,7 @@ from fastalex.networks import taps
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-NAMES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md"))]
+NAMES = ["README.md", "SECURITY.md", *sorted(path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md"))]
 DOCKERFILE = ROOT / "docker" / "jetson.Dockerfile"
 
 
@@ -169,3 +170,13 @@ def test_what_docker_leaves_out_is_nothing_that_is_built():
         "NOTICE",
     ):
         assert needed not in ignored and (ROOT / needed).exists()
+
+
+def test_the_limits_in_security_are_those_of_the_code():
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|[^|]+\| ([\d,]+)([^|]*)\| `([\w.]+)\.(\w+)` \|$", page, re.M)
+    assert len(rows) == page.count("\n| ") - 2  # but the head of the table
+    for number, unit, module, name in rows:
+        scale = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit.strip(), 1)
+        value = getattr(importlib.import_module(f"fastalex.{module}"), name)
+        assert int(number.replace(",", "")) * scale == value, name

@@ -550,6 +550,23 @@ def test_a_sound_handmade_tensor(tmp_path):
     assert weights.load(tensor_zip(tmp_path)).arrays["a"].tolist() == [0.0] * 4
 
 
+def test_the_stride_along_a_side_of_1_may_be_any_number(tmp_path):
+    path = tensor_zip(tmp_path, shape=(1, 4, 1), stride=(2**70, 1, 2**62))
+    array = weights.load(path).arrays["a"]
+    assert array.shape == (1, 4, 1)
+    assert np.ascontiguousarray(array).tolist() == [[[0.0]] * 4]
+
+
+@pytest.mark.parametrize(
+    "items", [b"K\x00G" + bytes(8) + b"s", b"(K\x00G" + bytes(8) + b"u"], ids=["SETITEM", "SETITEMS"]
+)
+def test_items_of_a_tensor_are_not_set(tmp_path, items):
+    """As CVE-2026-24747 has PyTorch do; the other half of it is a storage of another size, below."""
+    path = tmp_path / "items.pth"
+    path.write_bytes(in_zip(tensor_pickle()[: -len(b"s.")] + items + b"s."))
+    refused(path, "sets an item of something that is not a dict")
+
+
 @pytest.mark.parametrize(
     ("options", "match"),
     [

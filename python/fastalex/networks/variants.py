@@ -180,16 +180,32 @@ def from_dict(values: Mapping[str, Any]) -> Variant:
 
     :raises UserError: if a field is missing, unknown or of the wrong kind.
     """
-    fields = dict(values)
-    unknown = sorted(set(fields) - {field.name for field in dataclasses.fields(Variant)})
+    fields = {"lrn": None, **values}
     try:
-        if unknown:
-            raise UserError(f"it has no field {arguments.brief(unknown[0])}")
         for name in ("widths", "blocks", "activation"):
             if isinstance(fields.get(name), list):
                 fields[name] = tuple(fields[name])
         for name, kind in (("lrn", LRN), ("spatial_norm", SpatialNorm)):
-            fields[name] = kind(**fields[name]) if fields.get(name) else None
-        return Variant(**fields)
-    except (TypeError, UserError) as error:  # TypeError: a field is missing, or the constants are not a dict
+            if fields.get(name) is not None:
+                fields[name] = _made(kind, fields[name], name)
+        row: Variant = _made(Variant, fields, "it")
+        return row
+    except UserError as error:
         raise UserError(f"the variant row is not valid: {error}") from None
+
+
+def _made(kind: Any, values: Any, what: str) -> Any:
+    """Make an object of the dataclass ``kind``; messages call ``values`` ``what``.
+
+    :raises UserError: if a field is missing, unknown or wrong.
+    """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{what} must have fields, and is {arguments.brief(values)}")
+    known = {field.name: field.default is dataclasses.MISSING for field in dataclasses.fields(kind)}
+    for name in values:
+        if name not in known:
+            raise UserError(f"{what} has no field {arguments.brief(name)}")
+    for name, needed in known.items():
+        if needed and name not in values:
+            raise UserError(f"{what} lacks the field '{name}'")
+    return kind(**values)

@@ -13,7 +13,7 @@ from ..networks.architecture import Variant
 
 METHODS = ("percentile", "entropy", "max")
 GIVEN = "given"  # the method of scales from elsewhere
-MAX_TEXT, MAX_LAYERS = 1 << 16, 1000  # characters, and commas, of a calibration's text
+MAX_TEXT, MAX_PARTS = 1 << 16, 1000  # characters of a calibration's text; its objects and commas
 QMAX_SIGNED, QMAX_UNSIGNED = 127, 255  # largest quantized value of an input that can be negative, and that cannot
 
 
@@ -44,7 +44,7 @@ def from_json(text: str) -> Calibration:
     :raises UserError: if the text is not a calibration.
     """
     try:
-        values = bounded_json.loads(text, MAX_TEXT, MAX_LAYERS)
+        values = bounded_json.loads(text, MAX_TEXT, MAX_PARTS)
         calibration = Calibration(**values)
         arguments.one_of("method", calibration.method, (*METHODS, GIVEN))
         arguments.at_least("images", calibration.images, 0)

@@ -6,7 +6,7 @@ memory its strings, numbers and memo take. PyTorch's ``torch/_weights_only_unpic
 well.
 
 Here instructions, marks, memo, text and numbers are all bounded, for a whole file together (:class:`Budget`), no dict
-has keys whose hashes a file could make equal, and nothing recurses, so that a hostile file costs about a second and 200
+has keys whose hashes a file could make equal, and nothing recurses, so that a hostile file costs about a second and 100
 MB at most. An instruction that is not in the
 table below is refused; a global is looked up in the caller's table and never imported; REDUCE calls only a
 :class:`Function` of that table. Objects of other classes become a :class:`~.placeholders.Placeholder`, if the caller
