@@ -37,7 +37,7 @@ def pytest_addoption(parser):
         "or one with what it names, for example cuda, tensorrt, tensorrt10",
     )
     parser.addoption("--full", action="store_true", help="run whole layers on the CUDA emulator, not blocks of them")
-    parser.addoption("--mutations", type=int, default=400, metavar="N", help="damaged files a format (default: 400)")
+    parser.addoption("--mutations", type=int, default=200, metavar="N", help="damaged files a format (default: 200)")
     parser.addoption("--graphs", type=int, default=68, metavar="N", help="random graphs in all (default: 68)")
     parser.addoption("--kills", type=int, default=3, metavar="N", help="kills of training (default: 3)")
     parser.addoption("--pickles", type=int, default=26, metavar="N", help="pickles for spawned workers (default: 26)")

@@ -9,6 +9,7 @@ import pytest
 
 from fastalex import AlexNet, variants, weights
 from fastalex.cli.main import main
+from fastalex.errors import UserError
 from fastalex.weights import initial
 
 pytest.importorskip("torch")
@@ -125,3 +126,9 @@ def test_converting_a_file_onto_itself(capsys, tmp_path):
     assert after.metadata == before.metadata == weights.load(weights.bundled("digits")).metadata
     for name, array in before.arrays.items():
         assert np.array_equal(after.arrays[name], array)
+
+
+def test_an_onnx_file_has_a_name_for_each_layer():
+    row = variants.get("caffenet", blocks=("conv act pool act", *variants.get("caffenet").blocks[1:]))
+    with pytest.raises(UserError, match="two layers named relu1"):
+        graph_of(row, {})

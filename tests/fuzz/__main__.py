@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import sys
@@ -19,17 +20,19 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=200, metavar="N", help="of each format (default: 200)")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="the number of the first case (default: 0)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes (default: all cores)")
-    parser.add_argument("--keep", metavar="DIR", help="folder for bad cases (default: a new one among temporary files)")
+    parser.add_argument("--seconds", type=float, default=math.inf, metavar="S", help="stop then (default: never)")
+    folder = os.path.join(tempfile.gettempdir(), "fastalex-fuzz-faults")
+    parser.add_argument("--keep", default=folder, metavar="DIR", help=f"folder for bad cases (default: {folder})")
     options = parser.parse_args()
     unknown = set(options.formats) - set(corpus.FORMATS)
     if unknown:
         parser.error(f"there is no format {', '.join(sorted(unknown))}")
-    keep = options.keep or os.path.join(tempfile.gettempdir(), "fastalex-fuzz-faults")
     names = options.formats or list(corpus.FORMATS)
     numbers = range(options.first, options.first + options.cases)
     start = time.monotonic()
+    cases = [(name, number) for number in numbers for name in names]
     results = []
-    for one in pool.run(((name, number) for name in names for number in numbers), keep, options.jobs):
+    for one in pool.run(cases, options.keep, options.jobs, seconds=options.seconds):
         results.append(one)
         if one.verdict.kind not in pool.GOOD:
             print(f"{one.name} {one.number} {one.verdict.kind}: {one.verdict.reason[:150]}", file=sys.stderr)

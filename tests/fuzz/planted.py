@@ -45,9 +45,9 @@ FAULTS: Dict[Callable[[], Seen], str] = {
     lambda: _hold(worker.MEMORY + (100 << 20)): worker.OVER,
     lambda: _hold(worker.MEMORY // 2): worker.LOADED,
     lambda: Seen(str(np.ones(1 << 37, np.uint8))): worker.OVER,
-    lambda: _raise(UserError("two\nlines")): worker.MESSAGE,
-    lambda: _raise(UserError("\x1b[31mred")): worker.MESSAGE,
-    lambda: _raise(UserError("long" * 1000)): worker.MESSAGE,
+    lambda: Seen("two\nlines"): worker.MESSAGE,
+    lambda: Seen("\x1b[31mred"): worker.MESSAGE,
+    lambda: Seen("long" * 1000): worker.MESSAGE,
     lambda: Seen(output="\x1b[31mred"): worker.MESSAGE,
     lambda: _warn("two\nlines"): worker.MESSAGE,
 }

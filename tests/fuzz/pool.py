@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pickle
 import queue
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -41,9 +43,14 @@ class Result(NamedTuple):
 
 
 def run(
-    cases: Iterable[Tuple[str, int]], keep: str, jobs: int = 1, module: str = "tests.fuzz.worker"
+    cases: Iterable[Tuple[str, int]],
+    keep: str,
+    jobs: int = 1,
+    module: str = "tests.fuzz.worker",
+    seconds: float = math.inf,
 ) -> Iterator[Result]:
-    """Run cases in ``jobs`` processes of ``module``; the files of bad ones are kept in the folder ``keep``."""
+    """Run cases in ``jobs`` processes of ``module``, for so many ``seconds``; the files of bad ones go to ``keep``."""
+    end = time.monotonic() + seconds
     waiting: queue.Queue[Tuple[str, int]] = queue.Queue()
     done: queue.Queue[Optional[Result]] = queue.Queue()
     for one in cases:
@@ -52,7 +59,9 @@ def run(
         for name in {name for name, _ in waiting.queue}:
             with open(os.path.join(folder, name + ".pickle"), "wb") as stream:
                 pickle.dump(corpus.FORMATS[name].make(), stream)
-        threads = [threading.Thread(target=_serve, args=(module, folder, waiting, done, keep)) for _ in range(jobs)]
+        threads = [
+            threading.Thread(target=_serve, args=(module, folder, waiting, done, keep, end)) for _ in range(jobs)
+        ]
         for thread in threads:
             thread.start()
         for _ in threads:
@@ -61,11 +70,11 @@ def run(
             thread.join()
 
 
-def _serve(module: str, folder: str, waiting: Any, done: Any, keep: str) -> None:
+def _serve(module: str, folder: str, waiting: Any, done: Any, keep: str, end: float) -> None:
     """Hand cases to a worker, and to a new one when that ends."""
     process: Optional[_Process] = None
     try:
-        while True:
+        while time.monotonic() < end:
             name, number = waiting.get_nowait()
             process = process or _Process(module, folder)
             verdict = process.judge(name, number)

@@ -34,6 +34,7 @@ def test_sound_files_are_used(name, tmp_path):
         for number in range(uses) if index == 0 else (index,):  # every use of the first file, one of the others
             seen = targets.use(target, worker.place(files, str(tmp_path / "case")), number)
             assert not seen.refusal or "needs the ranges of the activations" in seen.refusal, (list(files), number)
+            assert name != "tuning" or not seen.notes, "a sound cache was read as a broken one"
 
 
 @pytest.mark.slow
@@ -44,3 +45,14 @@ def test_planted_faults_are_noticed(tmp_path, monkeypatch):
     found = {result.number: result for result in pool.run(cases, str(tmp_path), module="tests.fuzz.planted")}
     for number, kind in enumerate(planted.FAULTS.values()):
         assert found[number].verdict.kind == kind, found[number]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", corpus.FORMATS)
+def test_damaged_files_do_no_harm(name, tmp_path, request):
+    count = request.config.getoption("--mutations")
+    results = list(pool.run(((name, number) for number in range(count)), str(tmp_path)))
+    bad = pool.faults(results)
+    assert len(results) == count and not bad, f"{len(bad)} of {count}; {bad[0].replay}: {bad[0].verdict}"
+    kinds = {result.verdict.kind for result in results}
+    assert kinds == ({pool.LOADED} if name == "tuning" else set(pool.GOOD))  # a cache is never refused

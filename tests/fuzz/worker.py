@@ -21,8 +21,11 @@ import time
 import traceback
 from typing import Any, Dict, List, NamedTuple
 
+from fastalex.images import decode
+
 SECONDS = 5.0  # of the processor, a case
 MEMORY = 500 << 20  # bytes, a case
+IMAGE_MEMORY = 1600 << 20  # bytes, of a file that has enough bytes for the largest image: SECURITY.md
 GUARD = 4 * MEMORY  # bytes of data that the process may have more than before; beyond it allocations fail
 SENTENCE = 1000  # characters of a message besides the names in it that are the user's own
 LOADED, REFUSED, TRACEBACK, OVER, MESSAGE = "loaded", "refused", "traceback", "memory", "message"
@@ -63,9 +66,15 @@ def run(target: str, path: str, number: int, raising: bool = False) -> Verdict:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     seconds, taken = time.process_time() - start, _peak() - before
-    if taken > MEMORY:
+    if taken > _allowed(target, path):
         kind, reason = OVER, f"{taken >> 20} MB, then: {kind} {reason}"
     return Verdict(kind, reason[:2000], seconds, taken / (1 << 20))
+
+
+def _allowed(target: str, path: str) -> int:
+    """The bytes of memory that a case may take."""
+    few = decode.DENSE_PIXELS // decode.MAX_PIXELS_A_BYTE
+    return MEMORY if target != "image" or os.path.getsize(path) <= few else IMAGE_MEMORY
 
 
 def _wrong_text(seen: Any, path: str) -> str:

@@ -679,6 +679,15 @@ def test_a_progressive_jpeg_has_so_many_scans_as_its_size_allows():
     assert open_image(with_scans(small, most + 1)).size == (17, 24)
 
 
+def test_a_row_that_pillow_has_no_memory_for_is_one_sentence():
+    """Pillow raises MemoryError for a row of 2^31 bits and more."""
+    size = struct.pack(">IIBBBBB", 80_000_000, 1, 16, 4, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", size), (b"IDAT", bytes(80_000)), (b"IEND", b"")):
+        data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    refusal(data, "the image given as bytes", "it needs more memory than there is")
+
+
 def test_limit_is_exact_and_adjustable():
     data = encoded(Image.fromarray(photo(20, 30)), "PNG")
     assert open_image(data, max_pixels=600).size == (30, 20)

@@ -6,8 +6,11 @@ import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -336,6 +339,22 @@ def test_a_damaged_entry_of_a_checkpoint_is_named(tmp_path, name):
     del state[name]
     with pytest.raises(UserError, match=name):
         checked(path, state)
+
+
+def test_a_checkpoint_that_is_a_bomb_is_refused(tmp_path):
+    """2,000 copies of a dict of 20,000 pairs, which PyTorch would make of a file of 0.2 MB."""
+    pairs = b"](" + b"".join(b"(J" + struct.pack("<i", index) + b"Nt" for index in range(20_000)) + b"eq\x00"
+    copies = b"](" + b"ccollections\nOrderedDict\nh\x00\x85R" * 2000 + b"e."
+    path = tmp_path / "checkpoint.pt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + pairs + copies)
+        archive.writestr("archive/version", "3\n")
+    tracemalloc.start()
+    with pytest.raises(UserError, match="not a checkpoint"):
+        checkpoint.load(str(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 << 20
 
 
 @pytest.mark.parametrize(

@@ -393,6 +393,12 @@ def examples(suffix):
     return [stream.getvalue()]
 
 
+def test_a_long_name_in_an_archive_is_cut_in_the_message(tmp_path):
+    path = archive(tmp_path, [("a" * 20_000 + ".npy", npy_bytes(np.ones(3)))])
+    path.write_bytes(path.read_bytes().replace(b"aa", b"bb", 1))  # in the member, not in the directory
+    assert len(refused(path, "valid npz archive")) < 1000
+
+
 def mutations(suffix):
     """Edits of a sound file: (which file, [(position, bytes there, bytes instead)], cut at)."""
     edit = st.tuples(st.floats(0, 1), st.integers(0, 9), st.binary(max_size=9))

@@ -25,6 +25,7 @@ DENSE_PIXELS, MAX_PIXELS_A_BYTE = 1 << 24, 1000
 #: common encoders write 10. They take one or two seconds, and 30 bytes of a file are enough for a scan.
 MAX_SCANNED = 24 * MAX_PIXELS
 _START_OF_SCAN = b"\xff\xda"  # never in a scan's own data, by ITU T.81 B.1.1.5
+_BLOCK = 1 << 20  # pixels that are scaled at once
 _ORIENTATION = 0x0112  # the EXIF tag
 # EXIF orientation -> the operation that turns the image upright.
 _UPRIGHT = {
@@ -208,6 +209,8 @@ def _decoded(image: Image.Image, name: str, upright: bool) -> Image.Image:
 
 
 def _unreadable(name: str, error: Exception) -> UserError:
+    if isinstance(error, MemoryError):  # also Pillow's word for a row of more bytes than it takes
+        return UserError(f"cannot decode {name}, it needs more memory than there is; make it smaller first")
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(f"cannot decode {name}, it is truncated or corrupt: {reason}")
 
@@ -224,8 +227,7 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     """Convert a decoded PIL image of any mode to a new RGB image."""
     # Pillow before 10.3 or so opens a 16-bit gray PNG as 32-bit "I"; every version does so with a 16-bit PGM.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
-        gray = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((gray + 128) // 257).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
     if image.mode in ("I", "F"):
         raise UserError(f"{name} has 32-bit pixels of unknown range (mode {image.mode}); scale it to 8 bits")
     if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
@@ -234,3 +236,12 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in ("RGBa", "La"):  # premultiplied alpha, which Pillow cannot convert in one step
         image = image.convert({"RGBa": "RGBA", "La": "LA"}[image.mode])
     return image.convert("RGB")
+
+
+def _eight_bits(gray: np.ndarray) -> np.ndarray:
+    """Scale 16-bit values ``[H, W]`` to 8 bits, in blocks of rows, which bounds the memory."""
+    scaled = np.empty(gray.shape, np.uint8)
+    rows = max(1, _BLOCK // max(1, gray.shape[1]))
+    for first in range(0, len(gray), rows):
+        scaled[first : first + rows] = (gray[first : first + rows].astype(np.uint32) + 128) // 257
+    return scaled

@@ -33,10 +33,15 @@ def graph_of(
     :param batch: the size of a batch; None for any size, named :data:`BATCH`.
     :param softmax: make the output probabilities, named ``prob``.
     :param metadata: text to text, for the model's ``metadata_props``.
-    :raises UserError: if ``onnx`` is not installed.
+    :raises UserError: if ``onnx`` is not installed, or two layers have one name.
     """
     onnx = _onnx()
     from onnx import TensorProto, helper, numpy_helper
+
+    names = [layer.name for layer in row.layers()]
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"{row.name} has two layers named {name}, and an ONNX file needs a name for each")
 
     builder = _Builder()
     value = "x"

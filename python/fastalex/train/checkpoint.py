@@ -17,6 +17,8 @@ from .._util.files import replacing
 from ..errors import UserError
 from ..networks.layers import Shape
 from ..networks.torch_reference import pytorch
+from ..weights.readers import mapped
+from ..weights.readers.pytorch import zip_container
 from .parallel import Scheme
 
 FORMAT = 1
@@ -77,10 +79,20 @@ def load(path: str, trust: bool = False) -> Dict[str, Any]:
             "2.6 or newer, or add --trust if you made the checkpoint yourself"
         )
     with contextlib.suppress(Exception):  # pickle and zip raise many kinds of exceptions for a damaged file
+        _check_cost(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of this version of fastalex")
     return state
+
+
+def _check_cost(path: str) -> None:
+    """Read the pickle within the limits of weights files, since PyTorch has none of time and memory.
+
+    :raises FormatError: if it is above them, or no pickle.
+    """
+    with open(path, "rb") as stream:
+        zip_container.read(mapped.view_of(stream, os.fstat(stream.fileno()).st_size), stream)
 
 
 def _runs_code(version: str) -> bool:

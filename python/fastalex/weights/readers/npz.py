@@ -22,6 +22,7 @@ MAX_FACTOR = 32  # sizes of the file
 MIN_LIMIT = 64 << 20  # bytes that are always allowed
 MAX_METADATA = 128 << 20  # characters; nearly all are a mean image
 MAX_METADATA_PARTS = 1_000_000  # lists, objects and commas, with those inside of the values
+SHOWN_REASON = 200  # characters of zipfile's reason, which may repeat a name of the archive
 MAX_NPY_HEADER = 1024  # bytes; numpy evaluates a header as a Python literal, of about 120 bytes for plain numbers
 
 _METADATA = "__metadata__"
@@ -42,7 +43,8 @@ def read(stream: BinaryIO, size: int) -> Tuple[Dict[str, np.ndarray], Dict[str, 
     except FormatError:
         raise
     except Exception as error:  # noqa: BLE001 - zipfile, zlib and numpy raise a dozen kinds on damaged bytes
-        raise FormatError(f"it is not a valid npz archive ({str(error) or type(error).__name__})") from None
+        reason = (str(error) or type(error).__name__)[:SHOWN_REASON]
+        raise FormatError(f"it is not a valid npz archive ({reason})") from None
     return arrays, _metadata(arrays.pop(_METADATA, None))
 
 
