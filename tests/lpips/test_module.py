@@ -49,6 +49,12 @@ def names(found):
     return [name for name, _ in found]
 
 
+def test_making_a_module_draws_no_random_numbers():
+    metric, before = make(), torch.get_rng_state()
+    metric.module()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_state_has_the_names_of_the_package(module):
     assert list(module.state_dict()) == NAMES
     assert names(module.named_buffers()) == NAMES[:2]
@@ -165,6 +171,7 @@ def test_features_of_other_convolutions_are_refused():
     module.load_state_dict(state)  # the same
     module.load_state_dict({name: 2 * value if name.startswith("lin") else value for name, value in state.items()})
     assert float(module(a, features)) == pytest.approx(2 * expected, rel=64 * U)
+    assert float(metric(a, b)) == pytest.approx(expected, rel=64 * U)  # the module's weights are copies
     holder = torch.nn.ModuleList([module])
     holder.load_state_dict({"0." + name: 2 * value if "net" in name else value for name, value in state.items()})
     with pytest.raises(UserError, match="another metric"):
