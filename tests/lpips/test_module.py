@@ -62,6 +62,7 @@ def test_the_state_has_the_names_of_the_package(module):
     assert "lin0.model.1.weight" not in make(lpips=False).module().state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"lpips": False}, {"version": "0.0"}] if HAVE else [])
 def test_the_modules_are_those_of_the_package_and_take_its_state(options):
     theirs = originals.lpips(ARRAYS, **options)
@@ -86,6 +87,7 @@ def test_the_modules_are_those_of_the_package_and_take_its_state(options):
     theirs.load_state_dict(module.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trains", [True] if HAVE else [])
 def test_gradients_of_weights_are_those_of_the_package(theirs, trains):
     module = make(heads=None, exact=True).module().double().requires_grad_(trains)
@@ -100,6 +102,7 @@ def test_gradients_of_weights_are_those_of_the_package(theirs, trains):
         torch.testing.assert_close(parameter.grad, right[name].grad, rtol=0, atol=1e-9 * float(scale))
 
 
+@pytest.mark.slow
 def test_in_a_model_it_is_a_part_that_is_not_trained(module):
     model = torch.nn.ModuleList([torch.nn.Linear(2, 2), module]).train()
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["0.weight", "0.bias"]
