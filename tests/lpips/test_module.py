@@ -49,6 +49,12 @@ def names(found):
     return [name for name, _ in found]
 
 
+def test_making_a_module_draws_no_random_numbers():
+    metric, before = make(), torch.get_rng_state()
+    metric.module()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_the_state_has_the_names_of_the_package(module):
     assert list(module.state_dict()) == NAMES
     assert names(module.named_buffers()) == NAMES[:2]
@@ -56,6 +62,7 @@ def test_the_state_has_the_names_of_the_package(module):
     assert "lin0.model.1.weight" not in make(lpips=False).module().state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"lpips": False}, {"version": "0.0"}] if HAVE else [])
 def test_the_modules_are_those_of_the_package_and_take_its_state(options):
     theirs = originals.lpips(ARRAYS, **options)
@@ -80,6 +87,7 @@ def test_the_modules_are_those_of_the_package_and_take_its_state(options):
     theirs.load_state_dict(module.state_dict())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trains", [True] if HAVE else [])
 def test_gradients_of_weights_are_those_of_the_package(theirs, trains):
     module = make(heads=None, exact=True).module().double().requires_grad_(trains)
@@ -94,6 +102,7 @@ def test_gradients_of_weights_are_those_of_the_package(theirs, trains):
         torch.testing.assert_close(parameter.grad, right[name].grad, rtol=0, atol=1e-9 * float(scale))
 
 
+@pytest.mark.slow
 def test_in_a_model_it_is_a_part_that_is_not_trained(module):
     model = torch.nn.ModuleList([torch.nn.Linear(2, 2), module]).train()
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["0.weight", "0.bias"]
@@ -165,6 +174,7 @@ def test_features_of_other_convolutions_are_refused():
     module.load_state_dict(state)  # the same
     module.load_state_dict({name: 2 * value if name.startswith("lin") else value for name, value in state.items()})
     assert float(module(a, features)) == pytest.approx(2 * expected, rel=64 * U)
+    assert float(metric(a, b)) == pytest.approx(expected, rel=64 * U)  # the module's weights are copies
     holder = torch.nn.ModuleList([module])
     holder.load_state_dict({"0." + name: 2 * value if "net" in name else value for name, value in state.items()})
     with pytest.raises(UserError, match="another metric"):

@@ -111,7 +111,7 @@ class Weighting(nn.Conv2d):  # type: ignore[misc, unused-ignore]
 
     def __init__(self, head: np.ndarray) -> None:
         super().__init__(len(head), 1, 1, bias=False)
-        self.weight = nn.Parameter(torch.from_numpy(head).reshape(1, -1, 1, 1))
+        self.weight = nn.Parameter(torch.tensor(head).reshape(1, -1, 1, 1))  # a copy
 
     def forward(self, x: Tensor) -> Tensor:
         """Sum up the weighted channels of ``[N, C, h, w]``."""
@@ -144,9 +144,10 @@ class Module(_Base):
         self.convention, self.version, self.lpips = spec.convention, spec.version, spec.lpips
         self.spatial, self.reduction, self.range_check = spec.spatial, spec.reduction, spec.range_check
         self.scaling_layer = ScalingLayer()
-        self.net = Net(trunk).to(DTYPES[spec.precision])
+        with torch.random.fork_rng(devices=()):  # PyTorch's layers draw random weights, which are replaced
+            self.net = Net(trunk).to(DTYPES[spec.precision])
+            layers = [NetLinLayer(head) for head in heads] if spec.lpips else []
         if spec.lpips:
-            layers = [NetLinLayer(head) for head in heads]
             for index, layer in enumerate(layers):
                 self.add_module(f"lin{index}", layer)
             self.lins = nn.ModuleList(layers)  # the same under a second name, as in lpips/lpips.py
