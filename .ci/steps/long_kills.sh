@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Training killed at 200 random moments and resumed, sixty-six times as often as in the suite.
+# Training killed at 200 random moments and resumed, where the suite has three, with all schemes of several processes.
 # shellcheck source=.ci/lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
