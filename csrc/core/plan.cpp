@@ -13,7 +13,7 @@ namespace {
 
 const int kMaxValues = std::numeric_limits<int>::max();  // of one image, and of one layer's weights: ints index them
 const long long kMaxBatchValues = 1LL << 40;
-const int kMaxSide = 1 << 24;
+const int kMaxSide = 1 << 24;  // of an image, a window or a batch
 
 struct Shape {
   int n, c, h, w;
@@ -177,7 +177,7 @@ class Builder {
     if (shape_.n < 1 || shape_.c < 1 || shape_.h < 1 || shape_.w < 1)
       invalid(what, " must have at least one image, channel, row and column");
     const double image = 1.0 * shape_.c * shape_.h * shape_.w;  // a double does not overflow
-    if (image > kMaxValues || image * shape_.n > kMaxBatchValues) invalid(what, " is too large");
+    if (shape_.n > kMaxSide || image > kMaxValues || image * shape_.n > kMaxBatchValues) invalid(what, " is too large");
   }
 
   void add_params(const LayerRow& row, fastalex_step* step, double weights) {
