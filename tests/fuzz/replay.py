@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--keep", metavar="DIR", help="write the files of the case to this folder")
     options = parser.parse_args()
     target = corpus.FORMATS[options.format].target
-    numbers = [int(options.case)] if options.case.isdigit() else list(range(targets.USES.get(target, 1)))
+    numbers = [int(options.case)] if options.case.isdigit() else list(targets.USES.get(target, (0,)))
     targets.prepare(target)
     with tempfile.TemporaryDirectory(prefix="fastalex-fuzz-") as folder:
         for number in numbers:
