@@ -342,7 +342,7 @@ void byte_rows(const fastalex::FcArgs& task, const BytePanel& panel, const ByteP
 // int8 in 16 bits: a part's inputs are widened once for the strip, its weights once for all images.
 struct ShortPart {
   int32_t* in;      // [row of the batch][kBytePartRows / 2]: pairs of inputs
-  IntVec* weights;  // [half panel][pair][kVectors]
+  IntVec* weights;  // [every kVectors vectors of the panel][pair][kVectors]
 };
 
 void widen_inputs(const fastalex::FcArgs& task, const BytePart& part, const ShortPart& to) {
