@@ -16,8 +16,9 @@ const int kPositionsPerUnit = 384;
 const int kBlockTiles = 28;
 // For large weights, which are read again for every block: as many tiles as a cache of 1 MiB allows.
 const int kLargeBlockTiles = 128;
-// More of either gain nothing from a cache of 2 MiB, since the next operands are fetched ahead: blocks of 28 to 56 tiles
-// of small weights are within 3%, of 70 to 140 tiles of large ones within 2%, as are two or three panels at a time.
+// More of either gain nothing from a cache of 2 MiB, since the next operands are fetched ahead: blocks of 28 to 56
+// tiles of small weights are within 3%, of 70 to 140 tiles of large ones within 2%, as are two or three panels at a
+// time.
 
 // Bytes of transformed inputs of a block of 16-bit tiles, which stay in an L2 cache while large weights are read.
 const int64_t kIntegerBlockBytes = 1 << 20;
