@@ -36,7 +36,7 @@
 #define FASTALEX_USE_VNNI 1
 #endif
 // The fully connected layers of byte planes: of one where their products cost more.
-#if defined(FASTALEX_USE_AVX512) || defined(FASTALEX_USE_AVX2) || defined(FASTALEX_ISA_wide)
+#if defined(FASTALEX_USE_AVX512) || defined(FASTALEX_USE_AVX2) || defined(FASTALEX_USE_WIDE)
 #define FASTALEX_USE_BYTES 1
 #endif
 
