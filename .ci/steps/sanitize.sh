@@ -17,12 +17,15 @@ say "sanitized, isa of this machine"
 LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 parallel_suite "$scratch/sanitized/bin/python" -m "not peers" \
   tests/engine/test_ops.py tests/engine/test_engine.py tests/engine/test_arguments.py tests/engine/test_quantize_rows.py \
   tests/engine/test_distance.py tests/engine/test_zeros.py tests/engine/test_levels.py tests/model/test_model.py
-if [[ $x86 == yes ]]; then isas=(v2 v3 wide v3twin amxtwin); fi
+if [[ $x86 == yes ]]; then isas=(v2 v3 wide v3twin); fi
 for isa in "${isas[@]}"; do
   say "sanitized, isa $isa"
-  more=()
-  if [[ $isa == amxtwin ]]; then more=(tests/engine/test_tiles.py tests/engine/test_precisions.py); fi
   FASTALEX_CPU_ISA=$isa LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 parallel_suite "$scratch/sanitized/bin/python" \
     -m "not peers and not whole_layer" tests/engine/test_ops.py tests/engine/test_integers.py tests/engine/test_zeros.py \
-    tests/engine/test_distance.py "${more[@]}"
+    tests/engine/test_distance.py
 done
+if [[ $x86 == yes ]]; then
+  say "sanitized, isa amxtwin"
+  FASTALEX_CPU_ISA=amxtwin LD_PRELOAD=$preload ASAN_OPTIONS=detect_leaks=0 parallel_suite "$scratch/sanitized/bin/python" \
+    tests/engine/test_tiles.py
+fi

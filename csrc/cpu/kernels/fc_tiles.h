@@ -39,8 +39,8 @@ inline void for_tile_rows(int images, int rows_of_image, const Body& body) {
 // Products of bytes ------------------------------------------------------------------------------------------------
 
 // Whether tiles are faster than vectors. A step of 16 units and 32 outputs takes tiles two instructions of 16 cycles,
-// however many of 16 rows they have; vectors take 32 instructions a row, two a cycle. So they are even at two rows, where
-// reading the weights takes longer than either. Sums are exact: which of them adds changes no bit.
+// however many of 16 rows they have; vectors take 32 instructions a row, two a cycle. So they are even at two rows,
+// where reading the weights takes longer than either. Sums are exact: which of them adds changes no bit.
 inline bool bytes_by_tiles(const fastalex::FcArgs& task) { return task.n * task.byte_planes >= 4; }
 
 // Calls finish(image, vector, sums of its byte planes) for all images and two vectors of outputs.
