@@ -3,9 +3,9 @@
 A large file is mapped: its arrays are views of it, and a program needs no memory for those that it does not use. A
 mapping shows the file as it is at any time. If another program cuts the file short, reading what is gone gives zeros up
 to the end of its page, and ends this process by a signal after it, so a mapping is checked just before its arrays are
-used (:func:`check_whole`); a file that is cut short in that very moment cannot be noticed in time. A file that is replaced, as :func:`fastalex.weights.save` does,
-keeps its mapping. Files of up to :data:`SMALL` bytes, the arrays of up to :data:`SMALL_ARRAY` bytes of larger ones, and
-all files within :func:`reading` are read instead.
+used (:func:`check_whole`); a file that is cut short in that very moment cannot be noticed in time. A file that is
+replaced, as :func:`fastalex.weights.save` does, keeps its mapping. Files of up to :data:`SMALL` bytes, the arrays of up
+to :data:`SMALL_ARRAY` bytes of larger ones, and all files within :func:`reading` are read instead.
 """
 
 from __future__ import annotations
