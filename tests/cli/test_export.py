@@ -13,6 +13,7 @@ from fastalex import AlexNet, variants, weights
 from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.weights import adapt, initial
+from tests.support import left
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -140,6 +141,13 @@ def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, word
     assert word in said
     assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    target = tmp_path / "net.onnx"
+    left.beside(target)
+    assert main(["export", "digits", str(target)]) == 0
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_failure_leaves_the_file_that_was_there(tmp_path):
