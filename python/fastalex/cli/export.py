@@ -7,7 +7,7 @@ import os
 from typing import Any, Dict
 
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from .common import check_file, read_labels
 from .options import add_check, add_command, add_engine, add_labels, add_variant, add_weights, positive
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(facts)
     else:
         console.write(
-            f"{options.output}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
+            f"{one_line(options.output)}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
             f"{facts['bytes']} bytes; {facts['note']}"
         )
     return 0
