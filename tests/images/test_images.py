@@ -657,7 +657,7 @@ def test_a_few_bytes_that_stand_for_many_pixels_are_refused(kind, monkeypatch):
     """Decoding them would take up to 1.3 gigabytes; a picture of this size with a photograph's bytes is read."""
     side = int(decode.DENSE_PIXELS**0.5) + 1
     data = encoded(Image.new("RGB" if kind == "WEBP" else "1", (side, side), 0), kind, **DENSE[kind])
-    monkeypatch.setattr(decode, "_decoded", lambda image, name: image)  # what would decode
+    monkeypatch.setattr(decode, "_decoded", lambda image, *_: image)  # what would decode
     message = refusal(data, "the image given as bytes", f"limit of {decode.MAX_PIXELS_A_BYTE} a byte")
     assert f"in {len(data)} bytes" in message
     if kind != "WEBP":  # whose header states the bytes
