@@ -656,7 +656,7 @@ def test_a_few_bytes_that_stand_for_many_pixels_are_refused(kind, monkeypatch):
     """Decoding them would take up to 1.3 gigabytes; a picture of this size with a photograph's bytes is read."""
     side = int(decode.DENSE_PIXELS**0.5) + 1
     data = encoded(Image.new("RGB" if kind == "WEBP" else "1", (side, side), 0), kind, **DENSE[kind])
-    monkeypatch.setattr(decode, "_decoded", lambda image, name: image)  # what would decode
+    monkeypatch.setattr(decode, "_decoded", lambda image, *_: image)  # what would decode
     message = refusal(data, "the image given as bytes", f"limit of {decode.MAX_PIXELS_A_BYTE} a byte")
     assert f"in {len(data)} bytes" in message
     if kind != "WEBP":  # whose header states the bytes
@@ -683,7 +683,7 @@ def test_a_row_that_pillow_has_no_memory_for_is_one_sentence():
     """Pillow raises MemoryError for a row of 2^31 bits and more."""
     size = struct.pack(">IIBBBBB", 80_000_000, 1, 16, 4, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", size), (b"IDAT", bytes(80_000)), (b"IEND", b"")):
+    for kind, body in ((b"IHDR", size), (b"IDAT", bytes(800_000)), (b"IEND", b"")):
         data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     refusal(data, "the image given as bytes", "it needs more memory than there is")
 
