@@ -170,6 +170,21 @@ def test_before_the_first_step_nothing_is_saved(images, tmp_path, monkeypatch, c
     assert capsys.readouterr().err == "fastalex: stopped before the first checkpoint; nothing is saved\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "function", "known"),
+    [(checkpoint, "load", ""), (loop.statistics, "of_training_set", "the checkpoint is of step 18; ")],
+)
+def test_before_a_resumed_run_trains_its_checkpoint_is_there(
+    images, whole, monkeypatch, capsys, module, function, known
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, function, stopped)
+    assert main(["train", str(images), *OPTIONS, "--out", str(whole), "--resume"]) == 130
+    assert f"fastalex: stopped; {known}go on with: fastalex train " in capsys.readouterr().err
+
+
 # Diverged
 
 

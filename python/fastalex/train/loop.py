@@ -44,7 +44,7 @@ class Run:
     :param variant: name or row of a network; default: that of the weights to fine-tune, or of the recipe.
     :param training: training set; default: found in the folders of ``settings``.
     :param validation: validation set; default: likewise.
-    :ivar saved: the step of the last checkpoint; None before there is one.
+    :ivar saved: the step of the last checkpoint; None before there is one, or before an existing one is read.
     :raises UserError: for settings that do not fit together, before anything is written.
     """
 
@@ -372,6 +372,7 @@ class Run:
             return None
         state = checkpoint.load(path, self.settings.trust)
         checkpoint.check(path, state, self.training.classes, self._facts(), self.row.parameter_shapes())
+        self.saved = state["step"]
         return state
 
     def _load(self, state: Optional[Dict[str, Any]]) -> None:
@@ -388,7 +389,7 @@ class Run:
         if set(state["scaler"]) == set(self.scaler.state_dict()):  # else it ran with another --amp
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
-        self.sums, self.best, self.saved = Sums(*state["sums"]), state["best"], state["step"]
+        self.sums, self.best = Sums(*state["sums"]), state["best"]
 
     def _save(self) -> None:
         """Write a checkpoint, unless the network has diverged. A collective call.
