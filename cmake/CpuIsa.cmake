@@ -14,9 +14,10 @@ if(processor MATCHES "^(x86_64|amd64)$")
   set(FASTALEX_ISA_FLAGS_v3vnni ${FASTALEX_ISA_FLAGS_v3} -mavxvnni)
   set(FASTALEX_ISA_FLAGS_v4vnni ${FASTALEX_ISA_FLAGS_v4} -mavx512vnni)
   set(FASTALEX_ISA_FLAGS_v4bf16 ${FASTALEX_ISA_FLAGS_v4vnni} -mavx512bf16)
-  # Tiles (Sapphire Rapids and newer), which the assembler must know too.
+  # Tiles (Sapphire Rapids and newer). The assembler must know the instructions of these two, too.
   set(FASTALEX_ISA_FLAGS_v4amx ${FASTALEX_ISA_FLAGS_v4bf16} -mamx-tile -mamx-int8 -mamx-bf16)
   set(use_of_v4amx "_tile_release()")
+  set(use_of_v3vnni "__m256i v = _mm256_setzero_si256(); return _mm256_extract_epi32(_mm256_dpbusd_avx_epi32(v, v, v), 0)")
   foreach(isa v3vnni v4vnni v4bf16 v4amx)
     string(REPLACE ";" " " CMAKE_REQUIRED_FLAGS "${FASTALEX_ISA_FLAGS_${isa}}")
     check_cxx_source_compiles("#include <immintrin.h>

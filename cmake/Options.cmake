@@ -27,7 +27,7 @@ if(FASTALEX_DEVICE AND NOT FASTALEX_DEVICE IN_LIST FASTALEX_DEVICES)
 endif()
 
 set(FASTALEX_SANITIZE "" CACHE STRING "Sanitizers for a test build, for example address,undefined")
-option(FASTALEX_TEST_ISA "Also build the kernels of AVX-512 and of byte products for AVX2 processors, to test them without one" OFF)
+option(FASTALEX_TEST_ISA "Also build the kernels of AVX-512 of byte products and of tiles for AVX2 processors, to test them without one" OFF)
 
 if(NOT CMAKE_BUILD_TYPE)
   set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)

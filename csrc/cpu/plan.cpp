@@ -167,6 +167,11 @@ void Network::size_batch_part() {
   }
 }
 
+size_t Network::interleaved_bytes() const {
+  const size_t rows = kBytePartRows, panel = kBytePanel;
+  return model->kernels->byte_planes == kMaxBytePlanes ? rows * panel : 2 * rows * (panel + batch());
+}
+
 NetworkContext::NetworkContext(const Network& network) {
   const size_t n = network.batch(), concurrent = network.parallel_over_chunks ? network.model->threads : 1;
   for (size_t i = 0; i < concurrent; ++i) {

@@ -23,7 +23,7 @@ struct Network {
 
   bool has_fc_part() const { return per_image_steps < steps.size(); }
   int batch() const { return steps[0].n; }
-  size_t interleaved_bytes() const { return 2 * size_t(kBytePartRows) * (kBytePanel + batch()); }
+  size_t interleaved_bytes() const;  // FcArgs::scratch_bytes
   int chunks() const { return (batch() + chunk_images - 1) / chunk_images; }
 
   const Model* model;

@@ -400,22 +400,30 @@ def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
 
 def _images(batch: Any) -> Any:
     """Return the images of a batch, which a ``DataLoader`` of images and labels delivers as a list of both."""
-    if isinstance(batch, (list, tuple)) and batch and np.ndim(batch[0]) == 4:
+    if isinstance(batch, (list, tuple)) and batch and getattr(batch[0], "ndim", 0) == 4:
         return batch[0]
     return batch
 
 
 def _names(module_name: Optional[str], module_names: Optional[Sequence[str]]) -> List[str]:
+    if module_name is not None and not isinstance(module_name, str):
+        raise UserError(f"module_name must be a name, not {module_name!r}; pass several as module_names")
     if bool(module_name) == bool(module_names) or isinstance(module_names, str):
         raise UserError("pass either module_name or module_names, a list")
-    return [module_name] if module_name else list(module_names or ())
+    names = [module_name] if module_name else list(module_names or ())
+    if not all(isinstance(name, str) for name in names):
+        raise UserError(f"module_names must be a list of names, not {module_names!r}")
+    return names
 
 
 def _host(batch: Any) -> np.ndarray:
     """Return the batch as a numpy array in host memory, so that the results are, as in thingsvision."""
     if hasattr(batch, "detach"):
         batch = batch.detach().cpu().numpy()
-    return np.asarray(batch)
+    try:
+        return np.asarray(batch)
+    except ValueError:  # lists of several lengths
+        raise UserError("the images of a batch must have one shape; crop them, or pass one at a time") from None
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

@@ -444,6 +444,23 @@ def test_batches_of_images_and_labels_are_read_for_the_images(net):
     np.testing.assert_array_equal(extractor.extract_batch(list(x[:2]), module_name="fc7"), expected[:2])
 
 
+@pytest.mark.parametrize(
+    ("batch", "names", "match"),
+    [
+        ([[1], [1, 2]], {"module_name": "fc7"}, "must have one shape"),
+        ([[[[0.0]], [[0.0], [1.0]]]], {"module_name": "fc7"}, "must have one shape"),
+        ([np.zeros((1, 9, 9)), np.zeros((1, 8, 9))], {"module_name": "fc7"}, "must have one shape"),
+        (np.zeros((1, 1, 8, 8)), {"module_name": ["fc7"]}, "a name, not .'fc7'.; pass several as module_names"),
+        (np.zeros((1, 1, 8, 8)), {"module_names": [["fc7"]]}, "must be a list of names"),
+    ],
+)
+def test_what_an_extractor_does_not_take_is_one_sentence(net, batch, names, match):
+    for extract in (Extractor(net).extract_batch, lambda x, **names: Extractor(net).extract_features([x], **names)):
+        with pytest.raises(UserError, match=match) as found:
+            extract(batch, **names)
+        assert "\n" not in str(found.value)
+
+
 def test_extracting_in_a_context(net):
     x = images.preprocess([str(path) for path in DIGITS[:2]], "digits")
     extractor = Extractor(net)

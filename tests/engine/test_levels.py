@@ -50,7 +50,8 @@ def test_int8_has_the_same_bits_with_every_instruction_set():
     for isa in levels():
         done = run_with(isa, NETS)
         if done.returncode:
-            assert f"FASTALEX_CPU_ISA={isa}: this processor does not have it; unset the variable" in done.stderr
+            assert f"FASTALEX_CPU_ISA={isa}: " in done.stderr  # this processor, or its system, lacks it
+            assert done.stderr.rstrip().endswith("unset the variable")
         elif isa != "v2":
             answers[isa] = json.loads(done.stdout)
             assert answers[isa]["isa"] == isa

@@ -733,7 +733,7 @@ def test_a_row_that_pillow_has_no_memory_for_is_one_sentence():
     """Pillow raises MemoryError for a row of 2^31 bits and more."""
     size = struct.pack(">IIBBBBB", 80_000_000, 1, 16, 4, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", size), (b"IDAT", bytes(80_000)), (b"IEND", b"")):
+    for kind, body in ((b"IHDR", size), (b"IDAT", bytes(800_000)), (b"IEND", b"")):
         data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
     refusal(data, "the image given as bytes", "it needs more memory than there is")
 

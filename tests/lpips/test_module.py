@@ -181,6 +181,13 @@ def test_features_of_other_convolutions_are_refused():
         module(a, features)
 
 
+@pytest.mark.parametrize("entry", [[0.0], np.zeros(64, np.float32)])
+def test_an_entry_that_is_no_tensor_gives_pytorchs_own_message(module, entry):
+    name = "net.slice1.0.bias"
+    with pytest.raises(RuntimeError, match=f'"{name}", expected torch.Tensor or Tensor-like object'):
+        module.load_state_dict({**module.state_dict(), name: entry})
+
+
 def test_gray_images_and_bytes(module):
     bytes_ = [torch.from_numpy(np.random.default_rng(s).integers(0, 256, (1, 3, *SIZE), np.uint8)) for s in (0, 1)]
     a, b = (x / 127.5 - 1 for x in bytes_)

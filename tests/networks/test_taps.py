@@ -140,6 +140,7 @@ def test_images_and_tensors():
         (["features.0"], r"'features\.0'"),
         ([], r"names.*\[\]"),
         ("conv1", "names.*'conv1'"),
+        ([["fc7"]], "has no layer"),
     ],
 )
 def test_a_wrong_name_is_one_sentence(names, match):

@@ -153,7 +153,7 @@ def test_readme_says_measured_where_there_is_a_result():
         if not record["quick"]:
             isas.add(record["machine"]["isa"])
     names = {"x86-64-v2": "v2", "x86-64-v3": "v3", "x86-64-v4": "v4", "aarch64": "neon"}
-    names.update({"x86-64-v4vnni": "v4vnni", "x86-64-v4bf16": "v4bf16"})
+    names.update({f"x86-64-{isa}": isa for isa in ("v3vnni", "v4vnni", "v4bf16", "v4amx")})
     rows = table("README.md", "What is measured")
     assert {row[3] for row in rows} <= {"yes", "no"}
     said = {names[row[0].split()[0]] for row in rows if row[1] == "cpu" and row[3] == "yes"}

@@ -170,6 +170,21 @@ def test_before_the_first_step_nothing_is_saved(images, tmp_path, monkeypatch, c
     assert capsys.readouterr().err == "fastalex: stopped before the first checkpoint; nothing is saved\n"
 
 
+@pytest.mark.parametrize(
+    ("module", "function", "known"),
+    [(checkpoint, "load", ""), (loop.statistics, "of_training_set", "the checkpoint is of step 18; ")],
+)
+def test_before_a_resumed_run_trains_its_checkpoint_is_there(
+    images, whole, monkeypatch, capsys, module, function, known
+):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, function, stopped)
+    assert main(["train", str(images), *OPTIONS, "--out", str(whole), "--resume"]) == 130
+    assert f"fastalex: stopped; {known}go on with: fastalex train " in capsys.readouterr().err
+
+
 # Diverged
 
 
@@ -216,3 +231,35 @@ def test_a_checkpoint_never_holds_what_is_not_finite(images, tmp_path, monkeypat
     with pytest.raises(UserError, match="the weights or their updates are not finite at step 3; start a new run"):
         run.run()
     assert checkpoint.load(str(tmp_path / "checkpoint.pt"))["step"] == 2
+
+
+@pytest.mark.parametrize("spoils", ["weights", "momenta"])
+def test_an_epoch_with_finite_losses_writes_nothing_that_is_not_finite(images, tmp_path, monkeypatch, spoils):
+    """The ReLU after a bias of -inf gives 0, and the velocity is not used before the next update."""
+    settings = Settings(str(images), str(tmp_path), workers=0, device="cpu", tensorboard=False, quiet=True)
+    run = loop.Run(settings, interrupted.RECIPE, interrupted.ROW)
+    update, validate, losses = run._update, run.validate, []
+
+    def spoiled(*arguments):
+        update(*arguments)
+        if run.step == 2 * UPDATES:
+            bias = next(own.tensor for own in run.scheme.owned() if own.name.endswith(".bias"))
+            where = bias.data if spoils == "weights" else run.optimizer.state[bias]["momentum_buffer"]
+            where[0] = -np.inf
+
+    def validated():
+        scores = validate()
+        losses.append(scores["val_loss"])
+        return scores
+
+    monkeypatch.setattr(run, "_update", spoiled)
+    monkeypatch.setattr(run, "validate", validated)
+    with pytest.raises(UserError, match="the weights or their updates are not finite at step 12; start a new run"):
+        run.run()
+    assert len(losses) == 2 and np.isfinite(losses).all()
+    assert checkpoint.load(str(tmp_path / "checkpoint.pt"))["step"] == UPDATES
+    assert [row["epoch"] for row in logs.read(str(tmp_path / "epochs.csv"))] == ["0"]
+    for name in ("best", "last"):
+        found = weights.load(tmp_path / f"{name}.safetensors")
+        assert ", 1 epochs, " in found.metadata["training"]
+        assert all(np.isfinite(array).all() for array in found.arrays.values())

@@ -267,6 +267,18 @@ def test_file_systems_that_cannot_allocate_ahead(tmp_path, monkeypatch):
     assert path.read_bytes() == b"x"
 
 
+def test_room_that_cannot_be_given_back_leaves_the_video(tmp_path, monkeypatch):
+    def failing(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    (tmp_path / "videos").mkdir()
+    out = tmp_path / "videos" / "out.avi"
+    sink, count, _ = written_until_full(out, 3)
+    monkeypatch.setattr(room.os, "ftruncate", failing)
+    sink.close(True)
+    assert len(shapes(out)) == count == 3
+
+
 def ctypes_error(code):
     import ctypes
 

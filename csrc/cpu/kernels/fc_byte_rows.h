@@ -101,7 +101,8 @@ inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
 
 // One image ---------------------------------------------------------------------------------------------------------
 //
-// Whole rows of the strip are read one after the other, and the sums of its panels lie in the L1 cache.
+// int8: whole rows of the strip are read one after the other, and the sums of its panels lie in the L1 cache. int4 goes
+// panel by panel through the rows of a group, whose sums stay in registers.
 
 enum { kStripPanels = fastalex::kRowBytes / kBytes, kAhead = 16 };  // most panels of a strip; rows to fetch ahead
 

@@ -3,7 +3,7 @@
 // Products of bytes: each value of the input is split into byte planes of 8 bits, x = scale * sum_d plane[d] 256^d, and
 // sum_k w[k] x[k] = scale * sum_d 256^d (sum_k w[k] plane[d][k]), where every inner sum is exact. Three byte planes
 // keep 24 bits of a row's largest value, as fp32 does, at three quarters of an instruction for 16 products; the weights
-// are never widened. Only for processors with products of bytes (VNNI).
+// are never widened. Processors without products of bytes (VNNI) take one plane, or none.
 #ifndef FASTALEX_CPU_KERNELS_FC_PREPARE_H
 #define FASTALEX_CPU_KERNELS_FC_PREPARE_H
 
@@ -91,7 +91,7 @@ void prepare_planes(const fastalex::FcArgs& task, int row) {
     sum_planes(task, planes, task.plane_sums + static_cast<int64_t>(row) * groups * task.byte_planes);
 }
 
-// int8 precision without products of bytes: replaces a row by the values that its quantized values stand for.
+// int8 precision without byte planes: replaces a row by the values that its quantized values stand for.
 void round_to_quantized(const fastalex::FcArgs& task, float* in) {
   const fastalex::Activations to = quantized_row(task, {task.fixed_scale, task.fixed_zero});
   for (int k = 0; k < task.k; k += kLanes)

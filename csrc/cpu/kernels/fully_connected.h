@@ -98,7 +98,7 @@ class Fetch {
   Fetch(const FcStrip& strip, const FcPart& next) : strip_(strip), next_(next), done_(0), at_(nullptr), end_(nullptr) {}
   // One cache line, for a loop that does more meanwhile: many at once would hold up its loads.
   void line() {
-    if (at_ == end_) {
+    if (at_ >= end_) {
       if (done_ == next_.count) return;
       at_ = strip_.weights + next_.row(done_++) * strip_.pitch;
       end_ = at_ + strip_.pitch;
@@ -209,8 +209,8 @@ inline __attribute__((always_inline)) void fc_tile(const fastalex::FcArgs& task,
 // The tiles of ROWS rows for as many of a strip's panels, from `p` on, as tiles of PANELS panels cover. share: cache
 // lines of a row of weights, of those of the next part, that a panel's tile is to fetch for each of its own rows.
 template <int ROWS, int PANELS>
-int fc_tiles(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row, int share,
-             Fetch* fetch) {
+int float_tiles(const fastalex::FcArgs& task, const FcStrip& strip, const FcPart& part, int p, int row, int share,
+                Fetch* fetch) {
   for (; p + PANELS <= strip.panels; p += PANELS) {
     const FcBlock block = {strip.weights + p * static_cast<int64_t>(task.panel_bytes), strip.pitch, task.panel_bytes,
                            false};
@@ -288,11 +288,11 @@ void fc_float_part(const fastalex::FcArgs& task, const FcStrip& strip, const FcP
   const int tiles = (many + (rest + kBatchRows - 1) / kBatchRows) * strip.panels;
   const int share = (static_cast<int>(strip.pitch / 64) + tiles - 1) / tiles;
   if (kManyRows > kBatchRows)
-    for (int i = 0; i < many; ++i) fc_tiles<kManyRows, 1>(task, strip, part, 0, i * kManyRows, share, fetch);
+    for (int i = 0; i < many; ++i) float_tiles<kManyRows, 1>(task, strip, part, 0, i * kManyRows, share, fetch);
   const auto few = [&](auto rows, int row) {
     enum { kTile = decltype(rows)::kCount, kMost = kAccumulators / kVectors / kTile };
-    const int p = fc_tiles<kTile, (kMost > 1 ? kMost : 1)>(task, strip, part, 0, row, share, fetch);
-    if (kMost > 1) fc_tiles<kTile, 1>(task, strip, part, p, row, share, fetch);
+    const int p = float_tiles<kTile, (kMost > 1 ? kMost : 1)>(task, strip, part, 0, row, share, fetch);
+    if (kMost > 1) float_tiles<kTile, 1>(task, strip, part, p, row, share, fetch);
   };
   for_batch_rows(task.n, few, kManyRows > kBatchRows ? many * kManyRows : 0);
 }

@@ -137,7 +137,8 @@ struct FcArgs {
   const uint8_t* listed;  // [n][byte_planes][listed_plane]: the byte planes in the order of `active`, 0 for padding
   int64_t listed_plane;
   int32_t* totals;  // kFcByteRows: [n][byte_planes][out_stride], the sums so far
-  // [worker][2 kBytePartRows (kBytePanel + n)], for more than one image: a panel's weights and the inputs in 16 bits.
+  // [worker][scratch_bytes], for more than one image: kBytePartRows kBytePanel bytes of a panel's weights; without
+  // products of bytes twice as many, in 16 bits, and 2 kBytePartRows of each image's inputs.
   char* scratch;
   int64_t scratch_bytes;
   // [panel index][panel] for int8; [panel index][group][panel] for int4, a sixteenth for the second half of the panels
@@ -236,7 +237,7 @@ struct CpuKernels {
   int32_t rows;             // output positions a tile computes at once
   int32_t quantized_bytes;  // of an activation in int8 precision: 1 or 2
   int32_t byte_planes;      // most that the forms of byte planes take
-  int32_t bf16;             // bf16 products are as fast as two of fp32
+  int32_t bf16;             // two bf16 products take the time of one of fp32, or less
   int32_t step_units;       // most units of a step of int8 or bf16 products; 1: without tiles
   WinogradForm winograd[kWinogradForms];
   UnitFn import_image;

@@ -46,9 +46,9 @@ enum { kIntoSecondLevel = 2 };  // of __builtin_prefetch
 inline Vec multiply_add(Vec a, float b, Vec c) {
 #if defined(FASTALEX_USE_AVX512)
   return _mm512_fmadd_ps(a, splat(b), c);
-#elif defined(FASTALEX_ISA_v3)
+#elif defined(FASTALEX_USE_AVX2)
   return _mm256_fmadd_ps(a, splat(b), c);
-#elif defined(FASTALEX_ISA_wide)
+#elif defined(FASTALEX_USE_WIDE)
   const Halves<__m256> as = split<__m256>(a), cs = split<__m256>(c);
   return join<Vec>(_mm256_fmadd_ps(as.low, _mm256_set1_ps(b), cs.low),
                    _mm256_fmadd_ps(as.high, _mm256_set1_ps(b), cs.high));
@@ -75,7 +75,7 @@ inline __attribute__((always_inline)) void transform_line(const float (&matrix)[
       const Vec v = from[k * step];
       if (terms == 0) {
         first = k;
-        sum = v;
+        sum = factor == 1 ? v : v * splat(factor);
       } else if (terms == 1 && matrix[i][first] != 1) {
         sum = multiply_add(from[first * step], matrix[i][first], factor == 1 ? v : v * splat(factor));
       } else {

@@ -132,13 +132,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _where_it_stopped(run: Any, words: List[str]) -> str:
-    if run.saved is None:
+    if run.saved is None and not run.settings.resume:
         return "stopped before the first checkpoint; nothing is saved"
     program = ["fastalex", "train"]
     if run.scheme.world > 1:
         program = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "-m", "fastalex.train"]
     resume = [] if "--resume" in words else ["--resume"]
-    return f"stopped; the checkpoint is of step {run.saved}; go on with: {shlex.join([*program, *words, *resume])}"
+    checkpoint = "" if run.saved is None else f"the checkpoint is of step {run.saved}; "
+    return f"stopped; {checkpoint}go on with: {shlex.join([*program, *words, *resume])}"
 
 
 def _print_start(run: Any, settings: Any) -> None:

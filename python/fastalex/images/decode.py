@@ -20,7 +20,7 @@ Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes],
 MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 #: An image of more pixels than the first may have so many for each byte of its file. Photographs have some tens; but a
 #: few bytes of WebP, JPEG 2000, AVIF or TIFF can stand for all that MAX_PIXELS allows, and take a gigabyte and more.
-DENSE_PIXELS, MAX_PIXELS_A_BYTE = 1 << 24, 1000
+DENSE_PIXELS, MAX_PIXELS_A_BYTE = 1 << 24, 100
 #: Pixels times scans of a JPEG of several, of which each goes over the whole image: 24 scans of the largest, where
 #: common encoders write 10. They take one or two seconds, and 12 bytes of a file are enough for a scan.
 MAX_SCANNED = 24 * MAX_PIXELS

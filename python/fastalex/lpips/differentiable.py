@@ -232,7 +232,7 @@ class Module(_Base):
         """Refuse features of the convolutions before, when others are loaded."""
         for name, tensor in self.net.state_dict(prefix=f"{prefix}net.").items():
             loaded = state_dict.get(name)
-            if loaded is not None and not (
+            if isinstance(loaded, Tensor) and not (  # PyTorch refuses everything else
                 loaded.shape == tensor.shape and torch.equal(loaded.to(tensor.device, tensor.dtype), tensor)
             ):
                 self.fingerprint = None

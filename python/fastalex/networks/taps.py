@@ -107,7 +107,7 @@ def resolve(variant: Variant, taps: List[str]) -> List[str]:
     """
     known = _names(variant)
     for name in taps:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             close = difflib.get_close_matches(str(name), known, 1)
             hint = f"; did you mean '{close[0]}'?" if close else ""
             raise UserError(f"{variant.name} has no layer '{name}'{hint} (there are: {', '.join(known)})")

@@ -24,13 +24,18 @@ from .parallel import Scheme
 FORMAT = 1
 
 
+def velocity(optimizer: Any, tensor: Any) -> Any:
+    """Return the velocity of a parameter's tensor; None before the first step."""
+    return optimizer.state[tensor].get("momentum_buffer") if tensor in optimizer.state else None
+
+
 def momenta(scheme: Scheme, optimizer: Any) -> Dict[str, Any]:
     """Return the velocity of each parameter by name; zeros before the first step. A collective call."""
     torch = pytorch()
 
     def buffer(tensor: Any) -> Any:
-        velocity = optimizer.state[tensor].get("momentum_buffer") if tensor in optimizer.state else None
-        return torch.zeros_like(tensor) if velocity is None else velocity
+        found = velocity(optimizer, tensor)
+        return torch.zeros_like(tensor) if found is None else found
 
     return scheme.assemble(buffer)
 

@@ -44,7 +44,7 @@ class Run:
     :param variant: name or row of a network; default: that of the weights to fine-tune, or of the recipe.
     :param training: training set; default: found in the folders of ``settings``.
     :param validation: validation set; default: likewise.
-    :ivar saved: the step of the last checkpoint; None before there is one.
+    :ivar saved: the step of the last checkpoint; None before there is one, or before an existing one is read.
     :raises UserError: for settings that do not fit together, before anything is written.
     """
 
@@ -271,6 +271,7 @@ class Run:
         scores = self.validate()
         if not np.isfinite(scores["val_loss"]):
             raise self._diverged("the validation loss is")
+        self._check_finite()
         lr = self.schedule.rate("fc8", False, self.epoch, self.step - 1)
         going = self.schedule.validated(1 - scores["top1"])
         images = max(1, self.sums.images)
@@ -283,6 +284,17 @@ class Run:
         self._export(["last.safetensors", "best.safetensors"] if improved else ["last.safetensors"])
         self._save()
         return going
+
+    def _check_finite(self) -> None:
+        """Check the weights and momenta, which can be infinite while the losses are finite. A collective call.
+
+        :raises UserError: if the network has diverged.
+        """
+        tensors = [own.tensor for own in self.scheme.owned()]
+        velocities = [checkpoint.velocity(self.optimizer, tensor) for tensor in tensors]
+        present = [*tensors, *(velocity for velocity in velocities if velocity is not None)]
+        if self.scheme.largest(int(not all(bool(tensor.isfinite().all()) for tensor in present))):
+            raise self._diverged("the weights or their updates are")
 
     def validate(self) -> Dict[str, float]:
         """Return loss, top-1 and top-5 on central crops of the validation set, computed on the training devices."""
@@ -360,6 +372,7 @@ class Run:
             return None
         state = checkpoint.load(path, self.settings.trust)
         checkpoint.check(path, state, self.training.classes, self._facts(), self.row.parameter_shapes())
+        self.saved = state["step"]
         return state
 
     def _load(self, state: Optional[Dict[str, Any]]) -> None:
@@ -376,18 +389,17 @@ class Run:
         if set(state["scaler"]) == set(self.scaler.state_dict()):  # else it ran with another --amp
             self.scaler.load_state_dict(state["scaler"])
         self.epoch, self.step, self.done = state["epoch"], state["step"], state["done"]
-        self.sums, self.best, self.saved = Sums(*state["sums"]), state["best"], state["step"]
+        self.sums, self.best = Sums(*state["sums"]), state["best"]
 
     def _save(self) -> None:
         """Write a checkpoint, unless the network has diverged. A collective call.
 
         :raises UserError: if it has, or if the file cannot be written.
         """
+        self._check_finite()
         parameters = self.scheme.assemble(lambda tensor: tensor)
         momenta = checkpoint.momenta(self.scheme, self.optimizer)
         self.scheme.traffic.take()
-        if not all(bool(tensor.isfinite().all()) for tensor in (*parameters.values(), *momenta.values())):
-            raise self._diverged("the weights or their updates are")
         if not self.first:
             return
         state = {

@@ -5,6 +5,7 @@ Every sink has the methods of :class:`Window`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from typing import Any, Optional
@@ -141,7 +142,8 @@ class VideoFile:
             self._writer.release()
         with self._file.writing():
             if self._room is not None:
-                self._room.close()
+                with contextlib.suppress(OSError):  # the video is written; only spare blocks stay
+                    self._room.close()
         if self._written:
             self._keep()
             return
