@@ -375,7 +375,7 @@ class _Files:
             except OSError as error:
                 raise UserError(f"the folder '{folder}' cannot be created: {error.strerror}") from None
             ending = ".npy" if self._output_type == "ndarray" else ".pt"
-            with replacing(os.path.join(folder, f"features{self._suffix}{part}{ending}")) as stream:
+            with replacing(os.path.join(folder, f"features{self._suffix}{part}{ending}"), tidy=True) as stream:
                 values = np.concatenate(arrays)
                 if self._output_type == "ndarray":
                     np.save(stream, values)

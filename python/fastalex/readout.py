@@ -254,7 +254,7 @@ class _Run:
         return {"settings": self.settings, "done": self.done, "left_out": self.left_out}
 
     def _write(self, name: str, content: Any) -> None:
-        with replacing(self.path(name)) as stream:
+        with replacing(self.path(name), tidy=True) as stream:
             stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
 
     def finish(self) -> Dict[str, Any]:
@@ -272,7 +272,7 @@ class _Run:
         for layer in self.settings["layers"]:
             with _writing(self.path(self.file(layer))):
                 layers[layer] = {"file": self.file(layer), "shape": self._keep(layer)}
-        with replacing(self.path(NAMES)) as stream:
+        with replacing(self.path(NAMES), tidy=True) as stream:
             stream.write("".join(name + "\n" for name in self.rows).encode("utf-8", "surrogateescape"))
         result = dict(self._state(), layers=layers)
         self._write(RESULT, result)

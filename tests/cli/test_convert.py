@@ -58,6 +58,37 @@ def run(capsys, *arguments):
     return code, out, err
 
 
+def test_a_class_name_that_no_load_would_take(tmp_path, capsys):
+    """Up to the limit it is written, and read again."""
+    path, row, _ = inputs(tmp_path)[".safetensors"]
+    names, out = tmp_path / "names.txt", tmp_path / "out.safetensors"
+    for length in (weights.MAX_LABEL, weights.MAX_LABEL + 1):
+        names.write_text(f"cat\n{'x' * length}\nbird\n")
+        code, _, err = run(capsys, "convert", path, out, "--labels", names)
+        if length == weights.MAX_LABEL:
+            assert code == 0
+            assert weights.load(out).labels() == ["cat", "x" * length, "bird"]
+            out.unlink()
+    assert code == 2
+    assert f"line 2 of '{names}' has 1001 characters, more than 1000; shorten it" in err
+    assert err.count("\n") == 1
+    assert not out.exists()
+    with pytest.raises(UserError, match="the network has a class name of 1001 characters, more than 1000; shorten it"):
+        weights.metadata_for(row, ["x" * 1001])
+    with pytest.raises(UserError, match="the network has class names that are not text"):
+        weights.metadata_for(row, [1])
+
+
+@pytest.mark.parametrize("command", ["convert", "quantize", "export"])
+def test_the_name_of_the_output_is_one_line(tmp_path, capsys, command):
+    path, _, _ = inputs(tmp_path)[".safetensors"]
+    (tmp_path / "a\nb").mkdir()
+    code, said, err = run(capsys, command, path, tmp_path / "a\nb" / ("out.onnx" if command == "export" else "out.npz"))
+    assert (code, err) == (0, "")
+    assert said.splitlines()[0].startswith(f"{tmp_path}/a b/out.")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".tar", ".caffemodel", ".onnx", ".npz", ".safetensors"])
 @pytest.mark.parametrize("target", [".safetensors", ".npz"])
 def test_every_format(tmp_path, capsys, suffix, target):

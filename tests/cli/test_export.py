@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from fastalex import AlexNet, variants, weights
 from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.weights import adapt, initial
+from tests.support import left
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -140,6 +143,13 @@ def test_mistakes_are_one_sentence_and_no_file(tmp_path, capsys, arguments, word
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    target = tmp_path / "net.onnx"
+    left.beside(target)
+    assert main(["export", "digits", str(target)]) == 0
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_a_failure_leaves_the_file_that_was_there(tmp_path):
     from fastalex._util import files
 
@@ -155,6 +165,30 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path):
         write()
     assert target.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("harm", ["cut", "cut within the last page", "overwrite"])
+def test_a_file_that_is_harmed_during_the_export(tmp_path, harm):
+    """In a process of its own: it ended by a signal, or exported other weights."""
+    path, target = tmp_path / "net.safetensors", tmp_path / "net.onnx"
+    AlexNet(variants.get("caffenet", **NARROW), device="naive").save(path)
+    code = (
+        "import os, sys\nfrom fastalex.cli import main\nfrom fastalex.weights import adapt\n"
+        "from fastalex.weights.readers import mapped\nmapped.SMALL = mapped.SMALL_ARRAY = 0\n"
+        "path, target, harm = sys.argv[1:]\nfit = adapt.fit\n"
+        "def harmed(*given):\n"
+        "    found = fit(*given)\n"
+        "    size = {'cut': 100, 'overwrite': None}.get(harm, os.path.getsize(path) - 1)\n"
+        "    if size is None:\n"
+        "        with open(path, 'r+b') as stream: stream.seek(-1, 2); stream.write(b'x')\n"
+        "    else:\n        os.truncate(path, size)\n"
+        "    return found\n"
+        "adapt.fit = harmed\nsys.exit(main.main(['export', path, target]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path, target, harm], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "net.safetensors was " + ("changed" if harm == "overwrite" else "cut short") in done.stderr
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_an_engine_for_other_programs(tmp_path, emulated_tensorrt, monkeypatch, capsys):

@@ -18,7 +18,7 @@ from fastalex import AlexNet, UserError, images, readout
 from fastalex.cli.main import main
 from fastalex.extractor import Extractor, get_extractor, get_extractor_from_model
 from fastalex.networks import taps
-from tests.support import jetbot_original, tool_layers
+from tests.support import jetbot_original, left, tool_layers
 
 pytestmark = pytest.mark.peers
 
@@ -72,6 +72,13 @@ def test_the_files_hold_what_taps_gives_image_by_image(net, folder, tmp_path):
         assert result["layers"][layer] == {"file": file, "shape": list(got.shape)}
     assert json.loads((output / readout.RESULT).read_text()) == result
     assert result["settings"]["weights"] == net.fingerprint() and result["left_out"] == {}
+
+
+def test_what_killed_readouts_left_is_removed(net, folder, tmp_path):
+    output = tmp_path / "out"
+    remains = [left.beside(output / name) for name in (readout.STATE, readout.NAMES, readout.RESULT)]
+    readout.read_out(net, str(folder), str(output), ["fc7"])
+    assert not any(path.exists() for path in remains)
 
 
 def test_a_complete_readout_is_not_repeated(net, folder, tmp_path, monkeypatch):
@@ -385,6 +392,7 @@ def test_the_extractor_writes_files_as_thingsvision_names_them(net, tmp_path):
     whole = extractor.extract_features(batches, module_names=["fc7", "conv5"])
     assert whole["fc7"].shape == (20, 192)
     options = {"module_names": ["fc7", "conv5"], "output_dir": str(tmp_path / "a"), "step_size": 2}
+    left.beside(tmp_path / "a/fc7/features_0-16.npy")  # which is removed
     assert extractor.extract_features(batches, **options) is None
     for name in ("fc7", "conv5"):
         assert sorted(os.listdir(tmp_path / "a" / name)) == ["features_0-16.npy", "features_16-20.npy"]

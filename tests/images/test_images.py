@@ -25,6 +25,7 @@ from fastalex.images import (
     MAX_PIXELS,
     PROFILES,
     decode,
+    jpeg,
     linear_resize,
     listing,
     nearest_resize,
@@ -677,6 +678,55 @@ def test_a_progressive_jpeg_has_so_many_scans_as_its_size_allows():
     refusal(with_scans(data, most + 1), "the image given as bytes", "scans of 2000 x 2000 pixels")
     small = encoded(Image.fromarray(photo(24, 17)), "JPEG", progressive=True)
     assert open_image(with_scans(small, most + 1)).size == (17, 24)
+
+
+def of_separate_scans(side, count):
+    """A JPEG that is sequential, with scans of one component each, of which decoders take what is missing as zeros."""
+    data = encoded(Image.new("RGB", (side, side), 77), "JPEG", quality=1)
+    scans = (b"\xff\xda\0\x08\1" + bytes((1 + index % 3,)) + b"\0\0\x3f\0\0\0" for index in range(count))
+    return data[: data.rindex(b"\xff\xda")] + b"".join(scans) + b"\xff\xd9"
+
+
+def test_a_sequential_jpeg_has_so_many_scans_as_its_size_allows():
+    """One of 8 kilobytes with 700 scans took more than a second."""
+    most = decode.MAX_SCANNED // 4096**2
+    refusal(of_separate_scans(4096, most + 1), "the image given as bytes", f"more than {most} scans of 4096 x 4096")
+    monochrome = of_separate_scans(64, most + 1)
+    assert open_image(monochrome).size == (64, 64)
+    assert jpeg.has_more_scans(BytesIO(monochrome), most)
+    assert not jpeg.has_more_scans(BytesIO(monochrome), most + 1)
+
+
+@pytest.mark.parametrize("shift", [*range(14), 100])
+def test_scans_are_counted_across_blocks(shift):
+    """A marker, or what belongs to it, may lie across the border of two; so may a segment that is passed over."""
+    data = of_separate_scans(64, 5)
+    filled = jpeg._BLOCK - data.index(b"\xff\xda") - 24 + shift
+    comments = b"".join(
+        b"\xff\xfe" + struct.pack(">H", size + 2) + b"\xff\xda" * (size // 2) + bytes(size % 2)
+        for size in (filled // 2, filled - filled // 2)
+    )
+    data = data[:2] + comments + data[2:]
+    assert [jpeg.has_more_scans(BytesIO(data), most) for most in (4, 5)] == [True, False]
+
+
+@pytest.mark.parametrize("whole", ["baseline", "progressive"])
+def test_scans_of_other_images_do_not_count(whole):
+    """That of a preview in EXIF, and those of what follows the image."""
+    preview = of_separate_scans(16, 30)
+    data = encoded(Image.fromarray(photo(24, 17)), "JPEG", exif=b"Exif\0\0" + preview, progressive=whole != "baseline")
+    assert preview in data
+    own = 0 if whole == "baseline" else data.count(b"\xff\xda") - 30
+    assert not jpeg.has_more_scans(BytesIO(data + preview), own)
+    assert not own or jpeg.has_more_scans(BytesIO(data), own - 1)
+
+
+def test_a_jpeg_with_terabytes_of_nothing_behind_it(tmp_path):
+    """Of a sparse file no more is read than the decoder needs."""
+    path = tmp_path / "large.jpg"
+    path.write_bytes(encoded(Image.fromarray(photo(24, 17)), "JPEG", progressive=True))
+    os.truncate(path, 8 << 40)
+    assert open_image(path).size == (17, 24)
 
 
 def test_a_row_that_pillow_has_no_memory_for_is_one_sentence():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastalex import UserError
+from fastalex import UserError, weights
 from fastalex.cli import main
 from fastalex.networks import taps
 
@@ -177,6 +177,19 @@ def test_the_limits_in_security_are_those_of_the_code():
     rows = re.findall(r"^\|[^|]+\| ([\d,]+)([^|]*)\| `([\w.]+)\.(\w+)` \|$", page, re.M)
     assert len(rows) == page.count("\n| ") - 2  # but the head of the table
     for number, unit, module, name in rows:
-        scale = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit.strip(), 1)
+        scale = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "hours": 3600}.get(unit.strip(), 1)
         value = getattr(importlib.import_module(f"fastalex.{module}"), name)
         assert int(number.replace(",", "")) * scale == value, name
+    listed = {(module, name) for _, _, module, name in rows}
+    for module in ("weights", "weights.mean_image", "weights.transfer", "images.decode", "images.remote"):
+        limits = (name for name in vars(importlib.import_module(f"fastalex.{module}")) if name.startswith("MAX_"))
+        assert {(module, name) for name in limits} <= listed
+
+
+def test_every_text_of_the_metadata_has_its_limit():
+    limits = {key: characters for key, (characters, _) in weights._LIMITS.items()}
+    assert limits == {
+        weights.VARIANT_KEY: weights.MAX_VARIANT_TEXT,
+        weights.LABELS_KEY: weights.MAX_LABELS_TEXT,
+        weights.MEAN_IMAGE_KEY: weights.MAX_MEAN_TEXT,
+    }

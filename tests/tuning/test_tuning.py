@@ -26,6 +26,7 @@ from fastalex.tuning import measure, rules, user_cache
 from fastalex.tuning import trials as trials_of
 from fastalex.variants import get
 from fastalex.weights import initial
+from tests.support import left
 from tests.support.small_net import GPU, OPTIONS, PLACE, batch_of, small
 
 LINES = {  # lines of layer tables, by the op of a rule's key
@@ -199,6 +200,7 @@ def test_the_cache_is_for_one_gpu_driver_and_version(monkeypatch):
     assert user_cache.read_cache(PLACE) == ([], [], [])
     winners = measure.rules([trial(), trial(8), trial(key="softmax", verdict=measure.SLOWER)])
     assert winners == [Rule("fp32", "lrn", 1, 1, "lrn_b", 1), Rule("fp32", "lrn", 8, 8, "lrn_b", 1)]
+    left.beside(user_cache.cache_path(PLACE))  # which is removed
     path = user_cache.write_cache(PLACE, winners, [trial(), trial(8)])
     assert path.startswith(os.environ["XDG_CACHE_HOME"])
     name = "emulated-nvidia-geforce-rtx-3090.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 
@@ -103,6 +104,42 @@ def test_a_file_that_is_read(path):
         np.testing.assert_array_equal(np.asarray(array), before[name])
 
 
+def test_a_file_that_is_cut_within_its_last_page(path, tmp_path, monkeypatch):
+    """What is missing of that page reads as zeros. A file that was replaced is still mapped, whatever its new size."""
+    monkeypatch.chdir(tmp_path)
+    loaded = weights.load(path.name)
+    monkeypatch.chdir("/")
+    original = path.read_bytes()
+    path.with_suffix(".new").write_bytes(original[:100])
+    path.rename(path.with_suffix(".old"))
+    weights.save(tmp_path / "without.npz", loaded.arrays)
+    path.with_suffix(".new").rename(path)
+    weights.save(tmp_path / "replaced.npz", loaded.arrays)
+    path.with_suffix(".old").rename(path)
+    with open(path, "ab") as stream:
+        stream.write(b"more")
+    weights.save(tmp_path / "longer.npz", loaded.arrays)
+    cut(path, len(original) - 1)
+    with pytest.raises(UserError, match=r"net\.safetensors was cut short while it was in use; load it again"):
+        weights.save(tmp_path / "cut.npz", loaded.arrays)
+    assert not (tmp_path / "cut.npz").exists()
+
+
+def test_no_descriptor_for_the_check_is_one_sentence(path):
+    loaded = weights.load(path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = max(int(name) for name in os.listdir("/proc/self/fd"))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(most + 3)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (held[-1] + 1, limits[1]))
+        with pytest.raises(UserError, match=r"net\.safetensors cannot be checked .*: Too many open files; close some"):
+            mapped.check_whole(loaded.arrays.values())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in held:
+            os.close(descriptor)
+
+
 def test_small_arrays_are_read(path):
     loaded = weights.load(path).arrays
     assert {name for name, array in loaded.items() if mapped._mapping(array) is None} == {
@@ -176,13 +213,13 @@ def test_a_file_that_is_written_to_while_it_is_loaded(path, monkeypatch):
 
 def test_the_commands_can_read_instead(path, tmp_path, monkeypatch, capsys):
     made = []
-    real = _core.Mapping
-    monkeypatch.setattr(_core, "Mapping", lambda *given: made.append(given) or real(*given))
+    real = mapped._MappedFile.__init__
+    monkeypatch.setattr(mapped._MappedFile, "__init__", lambda *given: made.append(given) or real(*given))
     for arguments in (["convert", path, tmp_path / "a.npz"], ["quantize", path, tmp_path / "b.npz"]):
-        with monkeypatch.context() as patch:
-            patch.setattr(mapped, "_mapping", lambda _: None)  # which knows the class by its name
-            assert main([str(each) for each in [*arguments, "--no-mmap"]]) == 0
+        assert main([str(each) for each in [*arguments, "--no-mmap"]]) == 0
         assert not made
+    assert main(["convert", str(path), str(tmp_path / "c.npz")]) == 0
+    assert made
     capsys.readouterr()
 
 

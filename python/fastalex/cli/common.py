@@ -92,8 +92,10 @@ def read_labels(path: str, count: int) -> List[str]:
 
     WordNet identifiers in front of the names, as in ``ilsvrc12_synset_words.txt``, are removed.
 
-    :raises UserError: if the file cannot be read or does not have ``count`` names.
+    :raises UserError: if the file cannot be read, does not have ``count`` names, or one is longer than a label may be.
     """
+    from ..weights import MAX_LABEL
+
     try:
         with open(path, encoding="utf-8-sig") as stream:
             labels = [_SYNSET.sub("", line) for line in stream.read().splitlines()]
@@ -103,6 +105,9 @@ def read_labels(path: str, count: int) -> List[str]:
         labels.pop()
     if len(labels) != count:
         raise UserError(f"'{path}' has {len(labels)} labels, but the network has {count} classes")
+    for number, label in enumerate(labels, 1):
+        if len(label) > MAX_LABEL:
+            raise UserError(f"line {number} of '{path}' has {len(label)} characters, more than {MAX_LABEL}; shorten it")
     return labels
 
 

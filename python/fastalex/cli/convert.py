@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from .common import check_file, read_labels
 from .options import add_check, add_command, add_labels, add_mean, add_variant, add_weights, positive
 
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(facts)
     else:
         console.write(
-            "%(output)s: variant %(variant)s (%(how)s), %(num_classes)d classes, %(arrays)d arrays, %(bytes)d bytes"
-            % facts
+            "%(shown)s: variant %(variant)s (%(how)s), %(num_classes)d classes, %(arrays)d arrays, %(bytes)d bytes"
+            % dict(facts, shown=one_line(options.output))
         )
     return 0

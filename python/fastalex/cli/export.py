@@ -7,7 +7,7 @@ import os
 from typing import Any, Dict
 
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from .common import check_file, read_labels
 from .options import add_check, add_command, add_engine, add_labels, add_variant, add_weights, positive
 
@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
         console.write_json(facts)
     else:
         console.write(
-            f"{options.output}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
+            f"{one_line(options.output)}: {kind}, variant {facts['variant']}, batch {facts['batch']}, "
             f"{facts['bytes']} bytes; {facts['note']}"
         )
     return 0
@@ -76,6 +76,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     from .._util.files import replacing
     from ..networks import onnx_export
     from ..weights import adapt, initial, registry, resolve
+    from ..weights.readers import mapped
 
     for name, value in (
         ("precision", options.precision),
@@ -86,13 +87,18 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
             raise UserError(f"an ONNX file is always written in float32; leave out --{name}")
     loaded = weights.load_network(registry.locate(options.weights), mmap=not options.no_mmap)
     row = adapt.row_for(loaded, resolve.chosen(loaded, options.variant, 1), input_size=options.input_size)
-    arrays = dict(zip(row.parameter_shapes(), initial.check(row, adapt.fit(loaded, row))))
-    check_file(options, loaded, row, arrays)
     labels = read_labels(options.labels, row.num_classes) if options.labels else loaded.labels()
     known = labels if labels and len(labels) == row.num_classes else None
     batch = None if options.batch == ANY_BATCH else options.batch
-    model = onnx_export.graph_of(row, arrays, batch, options.softmax, weights.metadata_for(row, known))
-    with replacing(options.output) as stream:
+    metadata = weights.metadata_for(row, known)
+    fitted = adapt.fit(loaded, row)
+    with mapped.reading_once(loaded.arrays.values()):
+        arrays = dict(zip(row.parameter_shapes(), initial.check(row, fitted)))
+        check_file(options, loaded, row, arrays)
+    with mapped.reading_once(loaded.arrays.values()):  # which looks once more, after seconds
+        model = onnx_export.graph_of(row, arrays, batch, options.softmax, metadata)
+    loaded.check_unchanged()  # after the last look at its arrays, of which the model has copies
+    with replacing(options.output, tidy=True) as stream:
         stream.write(model.SerializeToString())
     note = f"input x, output {model.graph.output[0].name}"
     return {"variant": row.name, "batch": options.batch, "note": note}

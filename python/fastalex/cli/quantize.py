@@ -7,7 +7,7 @@ import os
 from typing import Any, Iterator, List, Optional
 
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from .common import check_file, profile_name
 from .options import add_check, add_command, add_mean, add_profile, add_threads, add_variant, add_weights, positive
 
@@ -159,7 +159,9 @@ def _print_result(options: argparse.Namespace, variant: Any, calibrated: Optiona
     if options.json:
         console.write_json(facts)
         return
-    line = f"{options.output}: variant {variant.name}, fc weights {options.fc_weights}, {facts['bytes']} bytes"
+    line = (
+        f"{one_line(options.output)}: variant {variant.name}, fc weights {options.fc_weights}, {facts['bytes']} bytes"
+    )
     if calibrated is None:
         console.write(line + ", no calibration (precision int8 needs --calibrate DIR)")
         return

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .._util import console
-from ..errors import UserError
+from ..errors import UserError, one_line
 from .common import MAX_BATCH, OK, USAGE_ERROR, net_facts, net_from, profile_name
 from .options import add_command, add_mean, add_precision, add_profile, positive
 
@@ -205,7 +205,7 @@ def _print_kernels(facts: Dict[str, Any]) -> None:
         title, ("layers", "chosen", "split", "kernel", "grid", "threads", "shared B"), cells, right=("split",)
     )
     if facts["tuning"]:
-        console.write(f"tuning: {facts['tuning']}")
+        console.write(one_line(f"tuning: {facts['tuning']}"))
 
 
 def _kernel(step: Dict[str, Any], index: int) -> Any:

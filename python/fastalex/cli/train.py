@@ -8,6 +8,7 @@ import shlex
 from typing import Any, Dict, List
 
 from .._util import console
+from ..errors import one_line
 from .common import not_negative
 from .options import add_command, add_profile, add_variant, positive
 
@@ -166,4 +167,5 @@ def _print_end(facts: Dict[str, Any], as_json: bool) -> None:
         console.write(f"bytes sent per step by each process: {sum(sent.values()):,} ({parts})")
     if facts["bad_images"]:
         console.error(f"{facts['bad_images']} images could not be read; see bad-images.jsonl in {facts['out']}")
-    console.write(f"best top-1 {100 * facts['best_top1']:.2f}%: {os.path.join(facts['out'], 'best.safetensors')}")
+    best = one_line(os.path.join(facts["out"], "best.safetensors"))
+    console.write(f"best top-1 {100 * facts['best_top1']:.2f}%: {best}")

@@ -12,7 +12,7 @@ from PIL import Image
 
 from .._util.files import GIT_LFS
 from ..errors import UserError
-from . import formats
+from . import formats, jpeg
 
 Source = Union[str, "os.PathLike[str]", bytes, bytearray, memoryview, IO[bytes], Image.Image, np.ndarray]
 #: The largest image that is decoded, in pixels (width x height): Pillow's own limit for its warning of a
@@ -21,10 +21,9 @@ MAX_PIXELS = 1024 * 1024 * 1024 // 4 // 3
 #: An image of more pixels than the first may have so many for each byte of its file. Photographs have some tens; but a
 #: few bytes of WebP, JPEG 2000, AVIF or TIFF can stand for all that MAX_PIXELS allows, and take a gigabyte and more.
 DENSE_PIXELS, MAX_PIXELS_A_BYTE = 1 << 24, 100
-#: Pixels times scans of a progressive JPEG, of which each goes over the whole image: 24 scans of the largest, where
-#: common encoders write 10. They take one or two seconds, and 30 bytes of a file are enough for a scan.
+#: Pixels times scans of a JPEG of several, of which each goes over the whole image: 24 scans of the largest, where
+#: common encoders write 10. They take one or two seconds, and 12 bytes of a file are enough for a scan.
 MAX_SCANNED = 24 * MAX_PIXELS
-_START_OF_SCAN = b"\xff\xda"  # never in a scan's own data, by ITU T.81 B.1.1.5
 _BLOCK = 1 << 20  # pixels that are scaled at once
 _ORIENTATION = 0x0112  # the EXIF tag
 # EXIF orientation -> the operation that turns the image upright.
@@ -55,7 +54,7 @@ def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS, 
         BMP, GIF, TIFF, PPM, and where this Pillow has them JPEG 2000 and AVIF; of several frames or pages the first.
     :param bgr: the channels of an array are blue, green, red, as in frames of OpenCV and JetBot.
     :param max_pixels: limit on the size of a file or bytes, in pixels. Above :data:`DENSE_PIXELS` an image must also
-        have a byte for each :data:`MAX_PIXELS_A_BYTE`, and a progressive JPEG at most :data:`MAX_SCANNED`.
+        have a byte for each :data:`MAX_PIXELS_A_BYTE`, and a JPEG of several scans at most :data:`MAX_SCANNED`.
     :param upright: False: do not apply the EXIF orientation, as ``Image.open(path).convert("RGB")`` does not.
     :raises UserError: if the image is missing, truncated, corrupt, of another format or type, or too large, or its
         address cannot be read. Nothing else is raised for a bad image.
@@ -153,7 +152,7 @@ def _read(stream: IO[bytes], name: str, max_pixels: int, upright: bool) -> Image
     except Exception as error:  # noqa: BLE001 (see _decoded)
         raise _unreadable(name, error) from None
     _check_size(image.size, length, name, max_pixels)
-    if kind.name == "JPEG" and image.info.get("progressive"):
+    if kind.name == "JPEG":
         _check_scans(image.size, stream, name)
     return _decoded(image, name, upright)
 
@@ -176,16 +175,16 @@ def _check_size(size: Tuple[int, int], length: int, name: str, max_pixels: int) 
 
 
 def _check_scans(size: Tuple[int, int], stream: IO[bytes], name: str) -> None:
-    """Check the number of scans of a progressive JPEG, and keep the position in ``stream``.
+    """Check the number of scans of a JPEG, and keep the position in ``stream``.
 
     :raises UserError: if they are too many for its size.
     """
+    most = MAX_SCANNED // max(1, size[0] * size[1])
     position = stream.tell()
-    stream.seek(0)
-    scans = stream.read().count(_START_OF_SCAN)
+    many = jpeg.has_more_scans(stream, most)
     stream.seek(position)
-    if scans * size[0] * size[1] > MAX_SCANNED:
-        raise UserError("%s has %d scans of %d x %d pixels; save it as a plain JPEG first" % (name, scans, *size))
+    if many:
+        raise UserError("%s has more than %d scans of %d x %d pixels; save it as a plain JPEG" % (name, most, *size))
 
 
 def _decoded(image: Image.Image, name: str, upright: bool) -> Image.Image:

@@ -92,7 +92,7 @@ def write_cache(device: DeviceSpec, rules: Sequence[Rule], trials: Sequence[Tria
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path + ".lock", "ab") as lock, locked(lock):
             content = _merged(device, rules, trials)
-            with replacing(path) as stream:
+            with replacing(path, tidy=True) as stream:
                 stream.write((json.dumps(content, indent=1) + "\n").encode("utf-8"))
     except (OSError, UserError) as error:
         raise UserError(f"the tuning cannot be kept in {path}: {getattr(error, 'strerror', None) or error}") from None

@@ -46,11 +46,12 @@ MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 value
 BUNDLED = {"digits": "alexnet-digits.safetensors"}
 SHOWN_MEMBER = 100  # characters of the name of a member
 MAX_LABEL = 1000  # characters
+MAX_VARIANT_TEXT, MAX_LABELS_TEXT, MAX_MEAN_TEXT = 1 << 16, 16 << 20, 128 << 20  # characters of the metadata
 # The longest text of each kind of metadata, and the most lists, objects and commas; class names have commas, too.
 _LIMITS = {
-    VARIANT_KEY: (1 << 16, 1000),
-    LABELS_KEY: (16 << 20, 1_000_000),
-    MEAN_IMAGE_KEY: (128 << 20, 100),
+    VARIANT_KEY: (MAX_VARIANT_TEXT, 1000),
+    LABELS_KEY: (MAX_LABELS_TEXT, 1_000_000),
+    MEAN_IMAGE_KEY: (MAX_MEAN_TEXT, 100),
 }
 SHOWN_PATH = 1000  # characters of a path
 
@@ -105,11 +106,7 @@ class Weights:
         :raises UserError: if they are not a list of text, or one of them has more than :data:`MAX_LABEL` characters.
         """
         names: Optional[List[str]] = self._json(LABELS_KEY, list)
-        if names is not None and not all(isinstance(name, str) for name in names):
-            raise UserError(f"{self.path} has class names that are not text")
-        longest = max(map(len, names or [""]))
-        if longest > MAX_LABEL:
-            raise UserError(f"{self.path} has a class name of {longest} characters, more than {MAX_LABEL}")
+        _check_labels(names or (), self.path)
         return names
 
     def calibration(self) -> Optional[Calibration]:
@@ -132,8 +129,6 @@ class Weights:
         values = self._json(MEAN_IMAGE_KEY, dict)
         if values is None:
             return None
-        from .readers import mapped  # few files have a mean image
-
         try:
             flat = np.frombuffer(base64.b64decode(values["float32"], validate=True), "<f4")
             mean = mapped.shaped("the mean image", flat, tuple(values["shape"]))
@@ -241,9 +236,11 @@ def metadata_for(
     """Return the metadata of a file for the network ``variant``: the keys that :class:`Weights` reads.
 
     :param mean_image: ``[C, side, side]``, see :meth:`Weights.mean_image`.
+    :raises UserError: if the labels are such that :meth:`Weights.labels` would refuse them.
     """
     metadata = {VARIANT_KEY: json.dumps(variant.to_dict())}
     if labels:
+        _check_labels(labels, "the network")
         metadata[LABELS_KEY] = json.dumps(list(labels))
     if calibration is not None:
         metadata[CALIBRATION_KEY] = calibration.to_json()
@@ -252,6 +249,14 @@ def metadata_for(
         text = base64.b64encode(values.tobytes()).decode("ascii")
         metadata[MEAN_IMAGE_KEY] = json.dumps({"shape": values.shape, "float32": text})
     return metadata
+
+
+def _check_labels(labels: Sequence[Any], owner: str) -> None:
+    if not all(isinstance(label, str) for label in labels):
+        raise UserError(f"{owner} has class names that are not text")
+    longest = max(map(len, labels), default=0)
+    if longest > MAX_LABEL:
+        raise UserError(f"{owner} has a class name of {longest} characters, more than {MAX_LABEL}; shorten it")
 
 
 def load_network(path: PathLike, mmap: bool = True) -> Weights:

@@ -14,8 +14,8 @@ import urllib.request
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
 
 from .._util import connections
-from .._util.console import printable
 from .._version import __version__
+from ..errors import printable
 
 TIMEOUT_S = 30.0  # seconds without a byte
 STALL_S = 60.0  # seconds in which at least LEAST_BYTES must arrive

@@ -30,6 +30,8 @@ def mutated(name: str, data: bytes, chance: Random) -> bytes:
         return _with_chunk(data, chance) if chance.random() < 0.7 else _large_png(data, chance)
     if suffix == "webp" and b"VP8L" in data[:20] and chance.random() < 0.1:
         return _large_webp(data, chance)
+    if suffix == "jpg" and chance.random() < 0.1:
+        return _of_many_scans(data, chance)
     if suffix in ("jpg", "png", "webp") and chance.random() < 0.1:
         return _with_exif(suffix, data, chance)
     return fields.mutated(data, layout(data), chance, mend)
@@ -177,6 +179,20 @@ def _jpeg(data: bytes) -> Layout:
             break
         at = end
     return Layout(numbers, pieces, sides)
+
+
+def _of_many_scans(data: bytes, chance: Random) -> bytes:
+    """A large picture whose scans, of one component or as they were, are repeated."""
+    pieces = _jpeg(data).pieces
+    headers = [start for start, _ in pieces if data[start : start + 2] == b"\xff\xda"]
+    frames = [start for start, _ in pieces if data[start : start + 1] == b"\xff" and data[start + 1] in (0xC0, 0xC2)]
+    if not headers or not frames:
+        return data
+    height, width = chance.choice(((4096, 4096), (9000, 9000), (64, 64)))
+    sized = data[: frames[0] + 5] + struct.pack(">HH", height, width) + data[frames[0] + 9 : headers[0]]
+    scan = b"\xff\xda\0\x08\1" + bytes((chance.choice((1, 1, 2, 3)),)) + b"\0\0" + chance.choice((b"\x3f\0", b"\0\0"))
+    scan = chance.choice((scan + b"\0\0", scan, data[headers[0] : -2]))
+    return sized + scan * chance.choice((1, 5, 30, 100, 130, 700, 5000)) + chance.choice((b"\xff\xd9", b""))
 
 
 _BMP_SIDES = [((18, 4, "little"), (22, 4, "little"))]

@@ -1,16 +1,17 @@
 """The bytes of a file, mapped or read, and arrays of a checked shape over parts of them, for all readers.
 
 A large file is mapped: its arrays are views of it, and a program needs no memory for those that it does not use. A
-mapping shows the file as it is at any time. If another program cuts the file short, reading what is gone would end this
-process by a signal, so a mapping is checked just before its arrays are used (:func:`check_whole`); a file that is cut
-short in that very moment cannot be noticed in time. A file that is replaced, as :func:`fastalex.weights.save` does,
-keeps its mapping. Files of up to :data:`SMALL` bytes, the arrays of up to :data:`SMALL_ARRAY` bytes of larger ones, and
-all files within :func:`reading` are read instead.
+mapping shows the file as it is at any time. If another program cuts the file short, reading what is gone gives zeros up
+to the end of its page, and ends this process by a signal after it, so a mapping is checked just before its arrays are
+used (:func:`check_whole`); a file that is cut short in that very moment cannot be noticed in time. A file that is
+replaced, as :func:`fastalex.weights.save` does, keeps its mapping. Files of up to :data:`SMALL` bytes, the arrays of up
+to :data:`SMALL_ARRAY` bytes of larger ones, and all files within :func:`reading` are read instead.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from typing import Any, BinaryIO, Dict, Iterable, Iterator, Mapping, Optional, Sequence, Tuple
 
@@ -31,6 +32,29 @@ MAX_ELEMENTS = 2**62  # numpy refuses an empty array whose other sides overflow
 
 
 _here = threading.local()
+
+
+class _MappedFile(_core.Mapping):
+    """A mapping that can tell whether the file of its path is still the one that was mapped."""
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        super().__init__(stream.fileno(), size, _name_of(stream))
+        name = getattr(stream, "name", None)
+        self._path = name if isinstance(name, (str, bytes)) else None  # a number, if it is a temporary file
+        with contextlib.suppress(OSError):  # the working folder is gone
+            self._path = self._path and os.path.abspath(self._path)
+        self._status = os.fstat(stream.fileno())
+
+    def is_cut(self) -> bool:
+        """Return whether the file has become shorter; False if it is no longer at its path.
+
+        The probe of :meth:`is_whole` knows nothing of the bytes that are missing from a last page.
+        """
+        try:
+            now = os.stat(self._path) if self._path else None
+        except OSError:
+            return False
+        return now is not None and os.path.samestat(now, self._status) and now.st_size < len(self)
 
 
 @contextlib.contextmanager
@@ -59,7 +83,7 @@ def view_of(stream: BinaryIO, size: int) -> memoryview:
         raise FormatError("it is empty")
     if size > SMALL and not _is_reading():
         try:
-            return memoryview(_core.Mapping(stream.fileno(), size, _name_of(stream)))
+            return memoryview(_MappedFile(stream, size))
         except ValueError:
             raise FormatError("it " + _CUT_SHORT) from None
     position = stream.tell()
@@ -83,11 +107,16 @@ def without_small(arrays: Mapping[str, Any]) -> Dict[str, Any]:
 def check_whole(arrays: Iterable[Any]) -> None:
     """Check that the files that ``arrays`` are mapped from still have all their bytes.
 
-    :raises UserError: if one has not.
+    :raises UserError: if one has not, or too many files are open to find out.
     """
     for mapping in _mappings(arrays):
-        if not mapping.is_whole():
-            raise UserError(f"{shown(mapping.name, _SHOWN_NAME) or 'the file of the weights'} {_CUT_SHORT}")
+        name = shown(mapping.name, _SHOWN_NAME) or "the file of the weights"
+        try:
+            whole = mapping.is_whole() and not mapping.is_cut()
+        except OSError as error:  # the probe needs two descriptors
+            raise UserError(f"{name} cannot be checked before it is used: {error.strerror}; close some files") from None
+        if not whole:
+            raise UserError(f"{name} {_CUT_SHORT}")
 
 
 def _name_of(stream: BinaryIO) -> str:
@@ -141,15 +170,15 @@ def reading_once(arrays: Iterable[Any]) -> Iterator[None]:
         release()
 
 
-def _mappings(arrays: Iterable[Any]) -> Iterable[_core.Mapping]:
+def _mappings(arrays: Iterable[Any]) -> Iterable[_MappedFile]:
     """Return the mappings of files that ``arrays`` are views of, each once."""
     return {id(whole): whole for whole in map(_mapping, arrays) if whole is not None}.values()
 
 
-def _mapping(array: Any) -> Optional[_core.Mapping]:
+def _mapping(array: Any) -> Optional[_MappedFile]:
     """Return the mapping of a file that ``array`` is a view of, or None."""
     base = getattr(array, "quantized", array)
-    while base is not None and not isinstance(base, _core.Mapping):
+    while base is not None and not isinstance(base, _MappedFile):
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)  # of numpy's as_strided too
     return base
 
