@@ -216,13 +216,16 @@ void int4_one(const ByteStrip<PLANES>& strip) {
     StripFetch fetch(task, strip.of, group + 1);
     for (int p = 0; p < strip.of.panels; ++p) {
       const BytePanel panel(strip.of, p);
+      const int64_t scale = (static_cast<int64_t>(panel.index) * groups + group) * 2 * kBytes;
+      // The scales come from memory, too, and are needed when the rows are done.
+      for (int i = 0; i < 2 * kBytes; i += kLanes) __builtin_prefetch(task.scale + scale + i);
       IntVec sum[2][kByteVectors][PLANES] = {}, ones[2][kByteVectors] = {};
       add_int4_rows<PLANES, SHIFTED>(strip, panel, group, &fetch, sum, ones);
       for (int high = 0; high < 2; ++high)
         for (int v = 0; v < kByteVectors; ++v) {
           const int64_t within = high * kBytes + v * kLanes;
-          join_int4<PLANES>(task, group, (static_cast<int64_t>(panel.index) * groups + group) * 2 * kBytes + within,
-                            static_cast<int64_t>(panel.index) * 2 * kBytes + within, 0, sum[high][v], ones[high][v]);
+          join_int4<PLANES>(task, group, scale + within, static_cast<int64_t>(panel.index) * 2 * kBytes + within, 0,
+                            sum[high][v], ones[high][v]);
         }
     }
   }
