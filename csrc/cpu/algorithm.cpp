@@ -93,6 +93,10 @@ double products_of(const fastalex_step& step, const ConvChoice& choice, const Cp
   return winograd_products(step, kernels.winograd[choice.form], choice.block);
 }
 
+int tile_edge(const ConvChoice& choice, const CpuKernels& kernels) {
+  return choice.form == kIntegerForm ? static_cast<int>(kIntegerOut) : kernels.winograd[choice.form].out;
+}
+
 int value_bytes(int dtype, const CpuKernels& kernels) {
   return dtype == kFloat32 ? 4 : dtype == kBfloat16 ? 2 : kernels.quantized_bytes;
 }

@@ -24,6 +24,9 @@ double products_of(const fastalex_step& step, const ConvChoice& choice, const Cp
 ConvChoice choose_conv(const fastalex_step& step, const CpuKernels& kernels, const fastalex_model_options& options,
                        bool first);
 
+// Edge of a tile's outputs in Winograd's algorithm, of floats or of integers.
+int tile_edge(const ConvChoice& choice, const CpuKernels& kernels);
+
 // Bytes of a value of `dtype`.
 int value_bytes(int dtype, const CpuKernels& kernels);
 

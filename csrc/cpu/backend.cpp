@@ -17,11 +17,7 @@ const char* name_of(int dtype) { return dtype == kFloat32 ? "fp32" : dtype == kB
 std::string format_of(const ConvChoice& choice, const CpuKernels& kernels) {
   if (choice.form < 0) return "direct";
   std::ostringstream text;
-  text << "winograd ";
-  if (choice.form == kIntegerForm)
-    text << kIntegerOut << "x" << choice.kernel;
-  else
-    text << kernels.winograd[choice.form].out << "x" << kernels.winograd[choice.form].kernel;
+  text << "winograd " << tile_edge(choice, kernels) << "x" << choice.kernel;
   if (choice.block > 1) text << " of blocks " << choice.block;
   return text.str();
 }

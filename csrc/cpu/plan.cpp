@@ -28,8 +28,8 @@ Tensor tensor_for(int c, int h, int w, const fastalex_step* reader, const ConvLa
   const ConvChoice& choice = conv->choice;
   if (choice.form >= 0) {
     const bool integer = choice.form == kIntegerForm;
-    const int out = integer ? static_cast<int>(kIntegerOut) : kernels.winograd[choice.form].out;
-    const int margin = choice.kernel - 1;  // integer tiles read whole pieces of the kernel
+    const int out = tile_edge(choice, kernels), margin = choice.kernel - 1;
+    // Integer tiles read whole pieces of the kernel.
     const int read = integer ? KernelPieces(choice.kernel).edge * kPieceEdge - 1 : margin;
     if (choice.block > 1) {
       tensor = plain_tensor(c * choice.block * choice.block, reader->out_h + margin, reader->out_w + margin);

@@ -100,7 +100,7 @@ class WinogradConv final : public Stage {
       : ends_(parts, index, index), kernels_(*parts.kernels), task_() {
     const fastalex_step& step = parts.steps[index];
     const bool integer = layer.choice.form == kIntegerForm;
-    const int out = integer ? static_cast<int>(kIntegerOut) : kernels_.winograd[layer.choice.form].out;
+    const int out = tile_edge(layer.choice, kernels_);
     const int in = integer ? static_cast<int>(kIntegerIn) : out + layer.choice.kernel - 1, positions = in * in;
     const KernelPieces pieces(layer.choice.kernel);
     task_.form = layer.choice.form;
