@@ -6,11 +6,14 @@ import contextlib
 import functools
 import http.client
 import socket
+import string
 import threading
+import urllib.parse
 import urllib.request
 from typing import Any, Callable, List
 
 Watch = Callable[[socket.socket], None]
+REDIRECTS = (301, 302, 303, 307, 308)  # statuses
 
 
 class Cut:
@@ -84,3 +87,8 @@ def opener(cut: Cut) -> urllib.request.OpenerDirector:
     for handler in (urllib.request.ProxyHandler(), urllib.request.UnknownHandler(), _Handler(cut.watch)):
         made.add_handler(handler)
     return made
+
+
+def redirected(address: str, target: str) -> str:
+    """Return the address that the header ``Location: target`` of ``address`` leads to; headers are in Latin-1."""
+    return urllib.parse.urljoin(address, urllib.parse.quote(target, safe=string.punctuation, encoding="iso-8859-1"))

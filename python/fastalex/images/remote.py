@@ -26,7 +26,6 @@ MAX_REDIRECTS = 3
 _CHUNK = 1 << 16  # bytes
 _SHOWN = 200  # characters of an address or of a reason
 _SCHEMES = ("http", "https")
-_REDIRECTS = (301, 302, 303, 307, 308)
 _STREAMS = ("multipart/", "video/", "audio/")  # types of bodies that may never end
 _PAGES = ("text/html", "application/xhtml+xml")
 
@@ -137,7 +136,7 @@ def _open(url: str, opener: urllib.request.OpenerDirector) -> Any:
             return response
         with response:
             target = response.headers.get("Location")
-            if response.status not in _REDIRECTS or not target:
+            if response.status not in connections.REDIRECTS or not target:
                 raise _Problem(
                     f"the server answers {response.status} {printable(str(response.reason)[:_SHOWN])}".rstrip()
                 )
@@ -156,8 +155,8 @@ def _check(address: str) -> Tuple[str, str]:
 
 
 def _redirected(address: str, target: str) -> str:
-    """Return the address that a redirect leads to; headers are in Latin-1."""
-    new = urllib.parse.urljoin(address, urllib.parse.quote(target, safe=string.punctuation, encoding="iso-8859-1"))
+    """Return the address that a redirect leads to, if it may be followed."""
+    new = connections.redirected(address, target)
     scheme = urllib.parse.urlsplit(new).scheme.lower()
     if scheme not in _SCHEMES:
         raise _Problem(f"it redirects to {name_of(new)}, which is neither http nor https")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import string
 import threading
 import time
 import urllib.error
@@ -25,7 +24,6 @@ MAX_BYTES = 2 << 30  # limit for a file whose size is not registered
 MAX_REDIRECTS = 10
 _CHUNK = 1 << 20  # bytes
 _SHOWN = 200  # characters of what a server says
-_REDIRECTS = (301, 302, 303, 307, 308)
 _WHOLE, _PART, _NOT_SATISFIABLE = 200, 206, 416  # statuses
 _LENGTH = re.compile(r"[0-9]{1,15}")
 _RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)")
@@ -162,11 +160,10 @@ def _request(url: str, have: int, tag: str, watch: Watch) -> Any:
     for _ in range(MAX_REDIRECTS + 1):
         response = opener.open(urllib.request.Request(address, headers=headers), timeout=TIMEOUT_S)
         target = response.headers.get("Location")
-        if response.status not in _REDIRECTS or not target:
+        if response.status not in connections.REDIRECTS or not target:
             return response
         response.close()
-        quoted = urllib.parse.quote(target, safe=string.punctuation, encoding="iso-8859-1")
-        address = urllib.parse.urljoin(address, quoted)
+        address = connections.redirected(address, target)
         if urllib.parse.urlsplit(address).scheme.lower() not in ("http", "https"):
             raise UnreachableError(f"it redirects to {_clean(address)}, which is neither http nor https")
     raise UnreachableError(f"it redirects more than {MAX_REDIRECTS} times")
