@@ -28,7 +28,7 @@ Sources of the constants, named in the rows:
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Dict, Optional, Tuple, Union
 
 from ..errors import UserError
@@ -139,22 +139,24 @@ def _one_of(row: Profile, field: str, allowed: Tuple[Optional[str], ...]) -> Non
         raise UserError(f"{field} of profile {row.name} must be one of {choices}, not '{getattr(row, field)}'")
 
 
+_TORCHVISION = Profile(
+    name="torchvision",
+    source="[torchvision] Resize(256), CenterCrop(224), ToTensor, Normalize on a PIL image",
+    size=224,
+    resize="shorter",
+    side=256,
+    resample="antialias",
+    order="RGB",
+    divisor=255.0,
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    center="half-even",
+)
+
 PROFILES: Dict[str, Profile] = {
     row.name: row
     for row in (
-        Profile(
-            name="torchvision",
-            source="[torchvision] Resize(256), CenterCrop(224), ToTensor, Normalize on a PIL image",
-            size=224,
-            resize="shorter",
-            side=256,
-            resample="antialias",
-            order="RGB",
-            divisor=255.0,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            center="half-even",
-        ),
+        _TORCHVISION,
         Profile(
             name="caffe",
             source="[caffe] test phase: images stored as 256 x 256 by cv::resize, crop 227 at (256 - 227) / 2 = 14",
@@ -239,45 +241,26 @@ PROFILES: Dict[str, Profile] = {
             mean=CAFFE_MEAN_RGB,
             mean_image="center",
         ),
-        Profile(
+        replace(
+            _TORCHVISION,
             name="brainscore",
             source="[brainscore] Resize((224, 224)), ToTensor, Normalize on what Image.open reads",
-            size=224,
             resize="stretch",
             side=224,
-            resample="antialias",
-            order="RGB",
-            divisor=255.0,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
+            center="floor",
             upright=False,
         ),
-        Profile(
+        replace(
+            _TORCHVISION,
             name="thingsvision",
             source="[thingsvision] Resize(256), CenterCrop(224), ToTensor, Normalize on what Image.open reads",
-            size=224,
-            resize="shorter",
-            side=256,
-            resample="antialias",
-            order="RGB",
-            divisor=255.0,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            center="half-even",
             upright=False,
         ),
-        Profile(
+        replace(
+            _TORCHVISION,
             name="net2brain",
             source="[net2brain] Resize((256, 256)), CenterCrop(224), ToTensor, Normalize on what Image.open reads",
-            size=224,
             resize="stretch",
-            side=256,
-            resample="antialias",
-            order="RGB",
-            divisor=255.0,
-            mean=IMAGENET_MEAN,
-            std=IMAGENET_STD,
-            center="half-even",
             upright=False,
         ),
         Profile(
