@@ -32,7 +32,6 @@ class Engine:
     slow: bool = False
 
 
-_TORCH = {"peer": "torch", "modules": ("torch",), "distributions": ("torch",), "files": ("torch",)}
 _NCNN = {"peer": "ncnn", "modules": ("ncnn", "pnnx", "torch"), "distributions": ("ncnn",), "files": ("torch", "ncnn")}
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless")
 
@@ -49,6 +48,11 @@ def _own(precision: str, fc_weights: str) -> Engine:
         distributions=("fastalex",),
         files=() if file == WEIGHTS else (file,),
     )
+
+
+def _torch(name: str, numeric_class: str, mode: str, slow: bool = False, **options: Any) -> Engine:
+    torch = ("torch",)
+    return Engine(name, "torch", numeric_class, runtimes.Torch, {"mode": mode, **options}, torch, torch, torch, slow)
 
 
 def _onnxruntime(name: str, numeric_class: str, graph: str, *modules: str, slow: bool = False) -> Engine:
@@ -70,29 +74,11 @@ ENGINES: Dict[str, Engine] = {
     engine.name: engine
     for engine in (
         *(_own(*mode) for mode, numeric_class in MODES.items() if numeric_class != FC16),
-        Engine("torch eager", numeric_class=FP32, make=runtimes.Torch, options={"mode": "eager"}, **_TORCH),
-        Engine(
-            "torch channels_last", numeric_class=FP32, make=runtimes.Torch, options={"mode": "channels_last"}, **_TORCH
-        ),
-        Engine(
-            "torch compile", numeric_class=FP32, make=runtimes.Torch, options={"mode": "compile"}, slow=True, **_TORCH
-        ),
-        Engine(
-            "torch compile bf16",
-            numeric_class=BITS16,
-            make=runtimes.Torch,
-            options={"mode": "compile", "dtype": "bfloat16"},
-            slow=True,
-            **_TORCH,
-        ),
-        Engine(
-            "torch channels_last bf16",
-            numeric_class=BITS16,
-            make=runtimes.Torch,
-            options={"mode": "channels_last", "dtype": "bfloat16"},
-            slow=True,
-            **_TORCH,
-        ),
+        _torch("torch eager", FP32, "eager"),
+        _torch("torch channels_last", FP32, "channels_last"),
+        _torch("torch compile", FP32, "compile", slow=True),
+        _torch("torch compile bf16", BITS16, "compile", slow=True, dtype="bfloat16"),
+        _torch("torch channels_last bf16", BITS16, "channels_last", slow=True, dtype="bfloat16"),
         _onnxruntime("onnxruntime", FP32, "onnx"),
         _onnxruntime("onnxruntime dynamic int8 fc", FC8, "onnx dynamic"),
         _onnxruntime("onnxruntime MatMulNBits 8", FC8, "onnx nbits", "onnx_ir"),
