@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 import socketserver
-import threading
 import time
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 
 from fastalex.errors import UserError
 from fastalex.weights import download, registry, transfer
+from tests.support import servers
 
 BODY = bytes(np.random.default_rng(0).integers(0, 256, 50_000, dtype=np.uint8))
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
@@ -50,20 +50,15 @@ def server():
     made = Server(("127.0.0.1", 0), Handler)
     made.answers, made.requests = {"/good": GOOD}, []
     made.url = f"http://127.0.0.1:{made.server_address[1]}"
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join()
+    with servers.serving(made):
+        yield made
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTALEX_WEIGHTS_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    (tmp_path / "cache").mkdir()
-    return tmp_path / "cache"
+    made = servers.use_cache(monkeypatch, tmp_path)
+    made.mkdir()
+    return made
 
 
 @pytest.fixture

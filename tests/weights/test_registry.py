@@ -21,6 +21,7 @@ from fastalex.cli.main import main
 from fastalex.errors import UserError
 from fastalex.weights import download, initial, registry, transfer
 from fastalex.weights.readers import safetensors
+from tests.support import servers
 
 BODY = bytes(np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8))
 
@@ -73,19 +74,13 @@ def server():
     made.handle_error = lambda *_: None  # clients that disconnect are part of the test
     made.body, made.tag, made.modes, made.requests, made.pause = BODY, '"one"', [], [], 0
     made.url = f"http://127.0.0.1:{made.server_address[1]}/net.safetensors"
-    thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield made
-    made.shutdown()
-    made.server_close()
-    thread.join()
+    with servers.serving(made):
+        yield made
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("FASTALEX_WEIGHTS_DIR", str(tmp_path / "cache"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return tmp_path / "cache"
+    return servers.use_cache(monkeypatch, tmp_path)
 
 
 @pytest.fixture
