@@ -1,0 +1,53 @@
+"""The settings of the service: all that the command line says, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from .._util import arguments
+from ..errors import UserError
+from .specs import LpipsSpec, ModelSpec
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that the command line said; every default has its reason beside it.
+
+    :raises UserError: for a value out of range, or two models of one name.
+    """
+
+    models: Tuple[ModelSpec, ...] = ()
+    lpips: Optional[LpipsSpec] = None
+    host: str = "127.0.0.1"  # nobody else reaches a server that nobody meant to publish
+    port: int = 8000  # Triton's and KServe's
+    token: Optional[str] = None
+    allow_control: bool = False
+    allowed_hosts: Tuple[str, ...] = ()  # besides the addresses of this machine
+    allowed_origins: Tuple[str, ...] = ()
+
+    max_batch: int = 32  # images in a call of the engine; above, AlexNet's time for an image hardly falls on a CPU
+    max_delay_us: int = 2000  # a tenth of what a call saves that reads the fully connected weights once less
+    queue_per_client: int = 256  # images a client address may have waiting, eight full batches
+    queue_total: int = 1024  # images of all clients
+    decoders: int = 0  # threads that decode images; 0: as many as the processors that this process may run on
+    threads: Optional[int] = None  # of the engine, for models that do not say their own
+
+    max_body_bytes: int = 64 << 20  # 106 float32 images of 3 x 224 x 224
+    max_pixels: int = 50_000_000  # of an image; cameras have up to 50 million, and decoding takes 150 MB
+    request_timeout_s: float = 30.0  # the longest deadline, and that of requests without one
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    max_connections: int = 1024
+    max_connections_per_client: int = 256
+    drain_s: float = 30.0  # Kubernetes' own patience with a container that it stops
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch", "queue_per_client", "queue_total", "max_body_bytes", "max_pixels"):
+            arguments.positive_int(name, getattr(self, name))
+        for name in ("max_delay_us", "decoders", "port"):
+            arguments.at_least(name, getattr(self, name), 0)
+        names = [model.name for model in self.models]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"two models are called '{twice}'; give each its own name, --model NAME=FILE")
