@@ -8,13 +8,14 @@ sentence, for a layer, unit or class that does not exist, an image or a folder t
 not finite. Pictures are uint8: ``[H, W]`` gray, ``[H, W, 3]`` RGB.
 
 * :mod:`.pictures`: ``input_picture(net, image, profile=None) -> [S, S, 3]``, the part of an image that the network
-  sees. ``tiles(cells [N, h, w(, 3)], columns=None, gap=1) -> one picture``. ``enlarged(picture, side)``.
-  ``overlay(picture, heat [h, w] of 0 to 1) -> [S, S, 3]``, a heat map over a picture.
+  sees. ``tiles(cells [N, h, w(, 3)], columns=None, gap=1) -> one picture``. ``enlarged(picture, side, smooth=False)``.
+  ``colored(heat [h, w] of 0 to 1) -> [h, w, 3]``. ``overlay(picture, heat) -> [S, S, 3]``, a heat map over a picture.
+  ``grid_shape(count) -> (rows, columns)`` of tiles.
 * :mod:`.filters`: ``filters(net, scale="filter") -> [uint8 [K, 11, 11, 3] for each column]``, conv1's kernels.
   ``filter_grid(net, scale="filter") -> [H, W, 3]``, figure 3 of the paper: the columns one below the other.
 * :mod:`.maps`: ``layers(variant) -> [Shown(name, op, shape)]``, what can be looked at. ``values(net, image, layer,
-  profile=None) -> float32 [C, H, W] or [features]``. ``map_grid(values, scale="layer") -> uint8 [H, W]``, a cell a unit.
-  ``one_map(values, unit, side=None) -> uint8 [side, side]``. ``grid_shape(count) -> (rows, columns)`` of the cells.
+  profile=None) -> float32 [C, H, W] or [features]``. ``map_grid(values, scale="layer") -> uint8 [H, W]``, a cell for
+  each unit. ``one_map(values, unit, side=None) -> uint8 [side, side]``.
 * :mod:`.top5`: ``predictions(net, images, count=5, profile=None) -> [[Prediction(label, probability, index)]]``.
 * :mod:`.neighbors`: ``build(net, folder, layer=None, profile=None, cache=None, batch=16, report=None) -> Index``;
   ``Index.nearest(net, image, count=6) -> [Neighbor(path, distance)]``, ``Index.paths``, ``Index.left_out`` {path:
@@ -26,8 +27,8 @@ not finite. Pictures are uint8: ``[H, W]`` gray, ``[H, W, 3]`` RGB.
   Occlusion(probability [places, places], whole, index, patch)``; ``Occlusion.heat`` of 0 to 1.
 * :mod:`.gradcam`: ``gradcam(net, image, index=None, layer=None, profile=None, parameters=None) -> Cam(heat [h, w] of 0
   to 1, raw [h, w], index, layer)``. ``parameters``: a kept ``net.state_dict()``. ``layers(variant) -> [name]``.
-* :mod:`.confusion`: ``confusion(net, folder, profile=None, batch=32, bad_limit=100, report=None) -> Confusion(counts
-  [true, predicted], labels, left_out)``.
+* :mod:`.confusion`: ``confusion(net, folder, ten_crop=False, batch=32, bad_limit=100, report=None) ->
+  Confusion(counts [true, predicted], labels, scores, left_out)``.
 * :mod:`.zeros`: ``zeros(net, images, profile=None) -> {layer: share of zeros, 0 to 1}``.
 * :mod:`.roofline`: ``card(net, name=None) -> Ceiling(card, basis)``; ``measure(net, batch=1, repeat=10, ceiling=None)
   -> Times(rows=[StepTime(layers, ms, floor_ms, bound, flop, bytes)], batch, card, basis)``, a row a step of the engine.
