@@ -27,11 +27,11 @@ def through(layer: Layer, gradient: np.ndarray, x: np.ndarray, parameters: Array
 
 
 def _relu(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    return gradient * (x > 0)
+    return np.asarray(gradient * (x > 0))
 
 
 def _leaky_relu(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    return gradient * np.where(x > 0, np.float32(1), np.float32(options["alpha"]))
+    return np.asarray(gradient * np.where(x > 0, np.float32(1), np.float32(options["alpha"])))
 
 
 def _tanh(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
@@ -57,7 +57,8 @@ def _maxpool(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) ->
 
 def _adaptive_avgpool(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
     rows, columns = (_averaged(x.shape[axis], gradient.shape[axis]) for axis in (1, 2))
-    return np.einsum("ih,cij,jw->chw", rows, gradient, columns).astype(np.float32)
+    spread: np.ndarray = np.einsum("ih,cij,jw->chw", rows, gradient, columns).astype(np.float32)
+    return spread
 
 
 def _averaged(size: int, count: int) -> np.ndarray:
@@ -93,7 +94,8 @@ def _normalized(
     wide = x.astype(np.float64)
     base = options["k"] + alpha * sums(wide**2)
     shared = sums(gradient * wide * base ** (-beta - 1))
-    return (gradient * base**-beta - 2 * alpha * beta * wide * shared).astype(np.float32)
+    result: np.ndarray = (gradient * base**-beta - 2 * alpha * beta * wide * shared).astype(np.float32)
+    return result
 
 
 def _window_sums(values: np.ndarray, size: int, axis: int) -> np.ndarray:

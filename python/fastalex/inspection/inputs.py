@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
 from .._util.arguments import brief, is_int
 from ..errors import UserError
+from ..networks import taps
 from ..networks.architecture import Variant
 from ..networks.layers import Layer
 
@@ -79,3 +80,14 @@ def hidden(variant: Variant) -> str:
     """Return the name of the last hidden layer: fc7 after its activation, if it has one."""
     names = [layer.name for layer in computed(variant).values()]
     return names[names.index("fc8") - 1]
+
+
+def shape_of(variant: Variant, layer: str) -> Tuple[int, int, int]:
+    """Return (units, height, width) of the result of a layer; a vector has one place.
+
+    :raises UserError: for a layer that does not exist.
+    """
+    row = computed(variant).get(taps.resolve(variant, [layer])[0])
+    shape = row.out_shape if row is not None else (variant.num_classes,)  # the softmax behind the last layer
+    units, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
+    return units, height, width

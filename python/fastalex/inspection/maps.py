@@ -33,7 +33,8 @@ def values(net: Any, image: Any, layer: str, profile: Any = None) -> np.ndarray:
     :param layer: a name as for :meth:`fastalex.AlexNet.taps`.
     :raises UserError: for a layer that does not exist, an image that cannot be read, or results that are not finite.
     """
-    return tapped(net, one(net, image, profile), [layer])[layer][0]
+    result: np.ndarray = tapped(net, one(net, image, profile), [layer])[layer][0]
+    return result
 
 
 def map_grid(

@@ -51,7 +51,7 @@ def tiles(cells: np.ndarray, columns: Optional[int] = None, gap: int = 1, backgr
     for index in range(count):
         page[index // columns, :height, index % columns, :width] = cells[index]
     page = page.reshape(rows * (height + gap), columns * (width + gap), *cells.shape[3:])
-    return page[: len(page) - gap, : page.shape[1] - gap]
+    return np.asarray(page[: len(page) - gap, : page.shape[1] - gap])
 
 
 def enlarged(picture: np.ndarray, side: int, smooth: bool = False) -> np.ndarray:
@@ -69,14 +69,16 @@ def gray_levels(values: np.ndarray, low: Any, high: Any) -> np.ndarray:
     """Spread ``values`` from ``low`` (black) to ``high`` (white) over uint8; all are black if those are equal."""
     span = np.asarray(high, np.float64) - low
     share = np.divide(values - np.asarray(low, np.float64), span, out=np.zeros(values.shape), where=span > 0)
-    return np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+    levels: np.ndarray = np.rint(255 * share.clip(0, 1)).astype(np.uint8)
+    return levels
 
 
 def colored(heat: np.ndarray) -> np.ndarray:
     """Color values of 0 to 1 from dark blue over green to yellow: ``[h, w]`` -> uint8 ``[h, w, 3]``."""
     stops = np.linspace(0, 1, len(VIRIDIS))
     planes = [np.interp(heat, stops, plane) for plane in np.array(VIRIDIS, np.float64).T]
-    return np.rint(np.stack(planes, -1)).astype(np.uint8)
+    colors: np.ndarray = np.rint(np.stack(planes, -1)).astype(np.uint8)
+    return colors
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray, strength: float = 0.6) -> np.ndarray:
@@ -89,9 +91,11 @@ def overlay(picture: np.ndarray, heat: np.ndarray, strength: float = 0.6) -> np.
     """
     gray = picture.mean(axis=2, keepdims=True)
     hot = colored(stretched(heat, picture.shape[:2]))
-    return np.rint((1 - strength) * gray + strength * hot).astype(np.uint8)
+    mixed: np.ndarray = np.rint((1 - strength) * gray + strength * hot).astype(np.uint8)
+    return mixed
 
 
 def stretched(heat: np.ndarray, shape: Tuple[int, ...]) -> np.ndarray:
     """Stretch a map ``[h, w]`` to ``shape`` (height, width), with interpolation between the centers of its places."""
-    return images.linear_resize(np.asarray(heat, np.float32)[..., None], shape[0], shape[1])[..., 0].clip(0, 1)
+    smooth = images.linear_resize(np.asarray(heat, np.float32)[..., None], shape[0], shape[1])
+    return np.asarray(smooth[..., 0].clip(0, 1))
