@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Callable
+
 from ..errors import UserError
 
 # Seconds: a call of a small network takes under a millisecond, one that waited for a full queue tens of seconds.
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class ModelMetrics:
+    """The instruments of one model, looked up once."""
+
+    def __init__(self, metrics: Metrics, model: str) -> None:
+        self.queue_seconds = metrics.queue_seconds.labels(model)
+        self.batch_images = metrics.batch_images.labels(model)
+        self.decode_seconds = metrics.decode_seconds.labels(model)
+        self.engine_seconds = metrics.engine_seconds.labels(model)
+        self._length = metrics.queue_length.labels(model)
+
+    def follow_queue(self, length: Callable[[], float]) -> None:
+        """Read the length of the queue when the metrics are asked for."""
+        self._length.set_function(length)
 
 
 class Metrics:
@@ -50,10 +67,16 @@ class Metrics:
             "fastalex_batch_images", "Images in a call of the engine.", ["model"], buckets=_IMAGES, registry=registry
         )
         self.decode_seconds = counter(
-            "fastalex_decode_seconds", "Decoding and preprocessing.", ["model"], registry=registry
+            "fastalex_decode_seconds", "Processor time of decoding and preprocessing.", ["model"], registry=registry
         )
-        self.engine_seconds = counter("fastalex_engine_seconds", "Calls of the engine.", ["model"], registry=registry)
+        self.engine_seconds = counter(
+            "fastalex_engine_seconds", "In calls of the engine.", ["model"], registry=registry
+        )
         self.encode_seconds = counter("fastalex_encode_seconds", "Writing of answers.", ["model"], registry=registry)
+
+    def of_model(self, name: str) -> ModelMetrics:
+        """Return the instruments of the model ``name``."""
+        return ModelMetrics(self, name)
 
     content_type = "text/plain; version=0.0.4; charset=utf-8"
 
