@@ -1,0 +1,51 @@
+"""The log: a line of JSON on standard error for each request and each event.
+
+JSON escapes every control character, so that nothing a client sends can pass for a line of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from typing import Any, Dict
+
+MAX_PATH = 200  # characters
+
+
+class Log:
+    """Writes lines to ``stream`` (default: standard error); ``requests`` says whether requests are among them."""
+
+    def __init__(self, stream: Any = None, requests: bool = True) -> None:
+        self._stream, self.requests = stream, requests
+
+    def request(self, scope: Any, status: int, seconds: float, sent: int, facts: Dict[str, Any]) -> None:
+        """Write the line of a request.
+
+        :param sent: bytes of the answer's body.
+        :param facts: what the routes noted about it.
+        """
+        if not self.requests:
+            return
+        client = scope.get("client") or ("", 0)
+        self.event(
+            client=f"{client[0]}:{client[1]}",
+            method=scope["method"][:20],
+            path=scope["path"][:MAX_PATH],
+            status=status,
+            ms=round(1e3 * seconds, 3),
+            bytes=sent,
+            model=facts.get("model"),
+            batch=facts.get("batch"),
+        )
+
+    def event(self, **fields: Any) -> None:
+        """Write a line with these fields and the time."""
+        now = time.time()
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03d}Z"
+        line = json.dumps({"time": stamp, **fields}, separators=(",", ":")) + "\n"
+        stream = self._stream or sys.stderr
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a server outlives the reader of its log
+            stream.write(line)
+            stream.flush()

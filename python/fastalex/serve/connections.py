@@ -1,0 +1,204 @@
+"""Connections within limits that uvicorn lacks: their number, the time and length of a head, the end of a refused body.
+
+:func:`protocol_class` adds them to uvicorn's class of a connection, the one on httptools if that is installed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from http import HTTPStatus
+from typing import Any, Callable, Dict, Optional, Type
+
+from .settings import Settings
+
+KEEP_ALIVE_S = 30  # of a connection without a request; browsers and clients open another
+MAX_HEAD_BYTES = 64 << 10  # of a request's first line and headers
+MAX_PIPELINED = 8  # requests that a client sends before it has the answer to the first
+LINGER_S = 2.0  # in which a client that is still sending may read why it was refused
+LINGER_BYTES = 64 << 20
+
+
+class Limits:
+    """The connections of one server, counted in all and for each address.
+
+    :param refused: called with the client's address, a status and a sentence when a connection is refused.
+    """
+
+    def __init__(self, settings: Settings, refused: Callable[[str, int, str], None]) -> None:
+        self.settings, self.refused = settings, refused
+        self._clients: Dict[str, int] = {}
+        self._all = 0
+
+    def enter(self, address: str) -> Optional[str]:
+        """Count a connection; return why it is one too many, or None."""
+        self._all += 1
+        self._clients[address] = self._clients.get(address, 0) + 1
+        if self._all > self.settings.max_connections:
+            return "the server has too many connections; try again later"
+        if self._clients[address] > self.settings.max_connections_per_client:
+            return "this address has too many connections to the server; close some"
+        return None
+
+    def leave(self, address: str) -> None:
+        """Count the end of a connection."""
+        self._all -= 1
+        self._clients[address] -= 1
+        if not self._clients[address]:
+            del self._clients[address]
+
+
+class Lingering:
+    """A transport that ends its side and drops what still arrives, before it closes on a client that is sending.
+
+    Closing at once would reset the connection, and the client would lose the answer that says why.
+    """
+
+    def __init__(self, transport: Any, sending: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._sending, self._loop = transport, sending, loop
+        self.lingers = False
+        self._left = LINGER_BYTES
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is ending."""
+        return self.lingers or self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``."""
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """End the connection after what was written."""
+        if self.lingers or self._transport.is_closing():
+            return
+        if not self._sending():
+            self._transport.close()
+            return
+        self.lingers = True
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._transport.resume_reading()
+        self._loop.call_later(LINGER_S, self._transport.close)
+
+    def drop(self, data: bytes) -> None:
+        """Drop what a client sends after the answer, and close on one that does not end."""
+        self._left -= len(data)
+        if self._left < 0:
+            self._transport.abort()
+
+
+class _Limited:
+    """What is added to uvicorn's class, of which it uses ``transport``, ``loop``, ``cycle`` and ``client``."""
+
+    limits: Limits
+    transport: Any
+    loop: asyncio.AbstractEventLoop
+    cycle: Any
+    client: Any
+
+    def connection_made(self, transport: Any) -> None:
+        self._head_timer: Optional[asyncio.TimerHandle] = None
+        self._head_bytes = 0
+        self._broken = False
+        lingering = Lingering(transport, self._sending, self.loop)
+        super().connection_made(lingering)  # type: ignore[misc]
+        peer = transport.get_extra_info("peername")
+        self._address = str(peer[0]) if isinstance(peer, tuple) else ""
+        reason = self.limits.enter(self._address)
+        if reason is not None:
+            self._refuse(503, reason)
+            return
+        self._expect_head()
+
+    def connection_lost(self, error: Optional[Exception]) -> None:
+        self.limits.leave(self._address)
+        self._forget_head()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            task = cycle.scope.get("fastalex.task")
+            if task is not None:
+                task.cancel()  # nobody waits for the result
+        for waiting in getattr(self, "pipeline", ()):
+            waiting[0].disconnected = True
+        super().connection_lost(error)  # type: ignore[misc]
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.lingers or self._broken:
+            self.transport.drop(data)
+            return
+        if self._idle():
+            self._head_bytes += len(data)
+            self._expect_head()
+        super().data_received(data)  # type: ignore[misc]
+        if not self._idle():
+            self._forget_head()
+        elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, f"the head of a request may have {MAX_HEAD_BYTES} bytes")
+
+    def eof_received(self) -> bool:
+        """Keep the connection for the answer, if the client has ended its side after a whole request."""
+        if self._idle() or self.cycle.more_body or self.transport.lingers:
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def on_headers_complete(self) -> None:
+        """Turn away a client that sends ever more requests without reading the answers (httptools only)."""
+        if len(self.pipeline) >= MAX_PIPELINED:  # type: ignore[attr-defined]
+            raise ValueError("too many requests in a row")
+        super().on_headers_complete()  # type: ignore[misc]
+
+    def send_400_response(self, _: str) -> None:
+        """Answer what is no HTTP."""
+        self._refuse(400, "this is not a valid HTTP request")
+
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _sending(self) -> bool:
+        """Whether the client may be sending: the rest of a body, or what is no request."""
+        return self._broken or (self.cycle is not None and self.cycle.more_body)
+
+    def _expect_head(self) -> None:
+        """Give the client its time for a head, which begins with the connection or the first byte."""
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.settings.header_timeout_s, self._late)
+
+    def _forget_head(self) -> None:
+        self._head_bytes = 0
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing() and self._idle():
+            self._refuse(408, "the head of the request did not arrive in time; send it faster")
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Answer without a request, and end the connection."""
+        self.limits.refused(self._address, status, sentence)
+        body = json.dumps({"error": sentence}).encode()
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self._broken = True
+        self._forget_head()
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+
+def protocol_class(limits: Limits) -> Type[asyncio.Protocol]:
+    """Return uvicorn's class of a connection within ``limits``."""
+    try:
+        from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Base
+    except ImportError:
+        from uvicorn.protocols.http.h11_impl import H11Protocol as Base
+    methods = {"limits": limits}
+    if not hasattr(Base, "on_headers_complete"):
+        methods["on_headers_complete"] = None  # type: ignore[assignment]
+    return type("Connection", (_Limited, Base), methods)

@@ -1,0 +1,183 @@
+"""Requests and answers of HTTP as the routes use them: headers, bodies within their limits, JSON, errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any, Dict, Optional, Tuple
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from .._util.console import _jsonable
+from ..errors import BackendError, UserError, one_line
+from .errors import ServiceError
+from .settings import Settings
+
+JSON = "application/json"
+BINARY = "application/octet-stream"
+
+_LONGEST_NUMBER = 15  # digits of a number in a header
+_AGAIN_S = 1  # Retry-After where memory was short
+_FACTS = "fastalex"
+
+
+def facts(scope: Any) -> Dict[str, Any]:
+    """Return what the routes note about a request for the log and the metrics: ``model``, ``batch``, ``read``."""
+    noted: Dict[str, Any] = scope.setdefault(_FACTS, {})
+    return noted
+
+
+def header(scope: Any, name: bytes) -> Optional[str]:
+    """Return the first header ``name``, in lower case, of a request; None if it has no such header."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def whole_header(scope: Any, name: bytes) -> Optional[int]:
+    """Return the header ``name`` as a whole number from 0 on; None if it is missing.
+
+    :raises ServiceError: if it is not such a number.
+    """
+    text = header(scope, name)
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > _LONGEST_NUMBER:
+        raise ServiceError(400, f"the header {name.decode()} must be a whole number from 0 on")
+    return int(text)
+
+
+def has_body(scope: Any) -> bool:
+    """Whether a request announces a body."""
+    return any(
+        (key == b"content-length" and value != b"0") or key == b"transfer-encoding" for key, value in scope["headers"]
+    )
+
+
+def client_of(scope: Any) -> str:
+    """Return the address of the client."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def deadline_of(scope: Any, settings: Settings, timeout_us: Optional[int] = None) -> float:
+    """Return the deadline of a request, which ``X-Request-Timeout-Ms`` or ``timeout_us`` may bring forward.
+
+    :returns: seconds of ``time.monotonic()``.
+    """
+    seconds = settings.request_timeout_s
+    milliseconds = whole_header(scope, b"x-request-timeout-ms")
+    if milliseconds is not None:
+        seconds = min(seconds, milliseconds / 1e3)
+    if timeout_us is not None:
+        seconds = min(seconds, timeout_us / 1e6)
+    return time.monotonic() + seconds
+
+
+async def read_body(scope: Any, receive: Any, settings: Settings) -> bytes:
+    """Return the body of a request, of which no more than ``max_body_bytes`` are ever kept.
+
+    :raises ServiceError: if it is longer, is compressed, or does not arrive within ``body_timeout_s``.
+    """
+    announced = whole_header(scope, b"content-length")
+    if announced is not None and announced > settings.max_body_bytes:
+        raise _too_large(settings)
+    if header(scope, b"content-encoding") not in (None, "identity"):
+        raise ServiceError(415, "compressed bodies are not served; send the body without Content-Encoding")
+    late = _Late(settings.body_timeout_s)
+    try:
+        body = await _whole(receive, settings)
+    except asyncio.CancelledError:
+        if late.happened:
+            raise ServiceError(408, "the body of the request did not arrive in time; send it faster") from None
+        raise
+    finally:
+        late.timer.cancel()
+    facts(scope)["read"] = True
+    return body
+
+
+class _Late:
+    """A timer that cancels the task which made it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.happened = False
+        self._task = asyncio.current_task()
+        self.timer = asyncio.get_running_loop().call_later(seconds, self._cancel)
+
+    def _cancel(self) -> None:
+        self.happened = True
+        if self._task is not None:
+            self._task.cancel()
+
+
+async def _whole(receive: Any, settings: Settings) -> bytes:
+    message = await receive()
+    first = _checked(message, settings)
+    if not message.get("more_body"):
+        return first
+    body = bytearray(first)
+    while message.get("more_body"):
+        message = await receive()
+        body += _checked(message, settings)
+        if len(body) > settings.max_body_bytes:
+            raise _too_large(settings)
+    return bytes(body)
+
+
+def _checked(message: Any, settings: Settings) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ServiceError(400, "the client ended the connection before the request was whole")
+    chunk: bytes = message.get("body", b"")
+    if len(chunk) > settings.max_body_bytes:
+        raise _too_large(settings)
+    return chunk
+
+
+def _too_large(settings: Settings) -> ServiceError:
+    return ServiceError(413, f"the body is longer than {settings.max_body_bytes} bytes, the limit of this server")
+
+
+def json_response(value: Any, status: int = 200, headers: Optional[Dict[str, str]] = None) -> Response:
+    """Return ``value`` as JSON; NaN and infinity, which JSON lacks, become null."""
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(_jsonable(value), separators=(",", ":"))
+    return Response(text, status, headers, JSON)
+
+
+def describe(error: BaseException) -> Tuple[int, str, Optional[int]]:
+    """Return status, sentence and seconds of Retry-After for an error."""
+    if isinstance(error, ServiceError):
+        return error.status, str(error), error.retry_after
+    if isinstance(error, HTTPException):
+        return (
+            error.status_code,
+            {404: "there is no such route; GET / names them"}.get(error.status_code, one_line(str(error.detail))),
+            None,
+        )
+    if isinstance(error, UserError):
+        return 422, str(error), None
+    if isinstance(error, MemoryError):
+        return 503, "the server has too little memory for this request; try fewer or smaller images", _AGAIN_S
+    if isinstance(error, BackendError):
+        return 503, str(error), None
+    return 500, "the server failed at this request; its log has the reason", None
+
+
+def error_response(error: BaseException) -> Response:
+    """Return the answer to a request that failed: ``{"error": "one sentence"}``."""
+    status, sentence, retry_after = describe(error)
+    headers = {} if retry_after is None else {"retry-after": str(retry_after)}
+    if status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, HTTPException) and error.headers:
+        headers.update(error.headers)
+        if status == 405 and "Allow" in error.headers:
+            sentence = f"this route takes {error.headers['Allow']} only"
+    return json_response({"error": sentence}, status, headers)
