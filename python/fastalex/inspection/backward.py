@@ -35,7 +35,7 @@ def _leaky_relu(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any])
 
 
 def _tanh(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:
-    return gradient * (1 - np.tanh(x) ** 2)
+    return np.asarray(gradient * (1 - np.tanh(x) ** 2))
 
 
 def _sigmoid(gradient: np.ndarray, x: np.ndarray, options: Mapping[str, Any]) -> np.ndarray:

@@ -30,14 +30,21 @@ def measure(net: Any, batch: int = 1, repeat: int = 10) -> List[Step]:
     :param repeat: runs.
     :raises UserError: for a batch or a number of runs that is not a whole number above 0, or too large.
     """
-    row = net.variant
     if positive_int("batch", batch) > MAX_BATCH:
         raise UserError(f"batch must be at most {MAX_BATCH}, not {batch}")
     positive_int("repeat", repeat)
-    shape = (batch, row.channels, row.input_size, row.input_size)
-    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    x = images(net, batch)
     runs = [net.profile(x) for _ in range(WARM_UP + repeat)][WARM_UP:]
-    return _joined(list(computed(row)), [name for name, _ in runs[0]], [[time for _, time in run] for run in runs])
+    return _joined(
+        list(computed(net.variant)), [name for name, _ in runs[0]], [[time for _, time in run] for run in runs]
+    )
+
+
+def images(net: Any, batch: int) -> np.ndarray:
+    """Draw the images, float32 ``[batch, C, S, S]``; the first of a batch are those of a smaller one."""
+    row = net.variant
+    shape = (batch, row.channels, row.input_size, row.input_size)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
 def _joined(layers: List[str], ends: List[str], runs: List[List[float]]) -> List[Step]:
