@@ -75,7 +75,8 @@ def evaluate(
             best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
             ranked = best == np.array(targets)[:, None]
             if confusion is not None:
-                np.add.at(confusion, (targets, best[:, 0]), 1)
+                for place in zip(targets, best[:, 0]):
+                    confusion[place] += 1
             counted, right, among = counted + len(targets), right + ranked[:, 0].sum(), among + ranked.sum()
         report(min(len(dataset.samples), start + batch))
     if not counted:
