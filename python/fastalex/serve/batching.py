@@ -14,6 +14,13 @@ from .request import Request, settle
 from .turns import Turns
 
 
+class ClosedError(ServiceError):
+    """A request that came after its model was closed, and of which nothing was queued."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(503, f"model '{name}' is not available: it is being unloaded")
+
+
 class Part(NamedTuple):
     """The rows ``[first, last)`` of a request, which a call computes."""
 
@@ -71,19 +78,18 @@ class Batcher:
         self._thread = threading.Thread(target=self._run, name=f"fastalex-{name}", daemon=True)
         self._thread.start()
 
-    @property
-    def length(self) -> int:
-        """Images accepted and not taken by the engine."""
+    def __len__(self) -> int:
+        """Return the number of rows that were accepted and not taken yet."""
         return self._waiting + self._coming
 
     def expect(self, rows: int) -> None:
         """Accept rows, which :meth:`put` or :meth:`forget` follows.
 
-        :raises ServiceError: 503 after :meth:`close`.
+        :raises ClosedError: after :meth:`close`.
         """
         with self._changed:
             if self._closing:
-                raise ServiceError(503, f"model '{self._name}' is being unloaded")
+                raise ClosedError(self._name)
             self._coming += rows
 
     def put(self, request: Request, first: int, last: int) -> None:
@@ -102,23 +108,12 @@ class Batcher:
             self._changed.notify()
 
     def close(self, timeout: Optional[float] = None) -> bool:
-        """Accept nothing more, compute what was accepted, and return whether that took less than ``timeout``."""
+        """Accept nothing more and compute what was accepted; return whether that took no longer than ``timeout``."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(timeout)
         return not self._thread.is_alive()
-
-    def abandon(self) -> None:
-        """Answer what waits with an error instead of computing it."""
-        with self._changed:
-            self._closing = True
-            left = []
-            while self._turns:
-                left.append(self._turns.pop().request)
-            self._waiting = 0
-            self._changed.notify()
-        settle(left, ServiceError(503, "the server stops before the answer was computed; try again", 1))
 
     def _run(self) -> None:
         while True:

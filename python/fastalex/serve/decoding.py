@@ -26,13 +26,9 @@ class Decoders:
         """Add a lane whose images may be up to ``ahead`` ahead of the engine."""
         lane = Lane(self, ahead)
         with self.changed:
+            self._lanes = [other for other in self._lanes if not other.over]
             self._lanes.append(lane)
         return lane
-
-    def remove(self, lane: Lane) -> None:
-        """Remove a lane, which has no tasks left."""
-        with self.changed:
-            self._lanes.remove(lane)
 
     def start(self) -> None:
         """Start the threads, unless they run. The lock is held."""
@@ -69,12 +65,18 @@ class Lane:
 
     def __init__(self, decoders: Decoders, ahead: int) -> None:
         self._decoders, self._room = decoders, ahead
+        self._closed = False
         self._turns: Turns[Task] = Turns()
 
     @property
     def ready(self) -> bool:
         """Whether there is an image to decode, and room for it."""
         return self._room > 0 and bool(self._turns)
+
+    @property
+    def over(self) -> bool:
+        """Whether the lane is closed and has no tasks left."""
+        return self._closed and not self._turns
 
     def put(self, client: str, tasks: List[Task]) -> None:
         """Queue tasks of ``client``."""
@@ -99,5 +101,5 @@ class Lane:
                 changed.notify(images)
 
     def close(self) -> None:
-        """Remove the lane, which has no tasks left."""
-        self._decoders.remove(self)
+        """Say that no more tasks come."""
+        self._closed = True

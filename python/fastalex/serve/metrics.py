@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Optional, Sized
 
 from ..errors import UserError
 
@@ -21,9 +21,9 @@ class ModelMetrics:
         self.engine_seconds = metrics.engine_seconds.labels(model)
         self._length = metrics.queue_length.labels(model)
 
-    def follow_queue(self, length: Callable[[], float]) -> None:
-        """Read the length of the queue when the metrics are asked for."""
-        self._length.set_function(length)
+    def follow_queue(self, queue: Callable[[], Optional[Sized]]) -> None:
+        """Ask for the length of a queue when the metrics are read; ``queue`` returns None once it is gone."""
+        self._length.set_function(lambda: len(queue() or ()))
 
 
 class Metrics:

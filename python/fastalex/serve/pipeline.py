@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Callable, List, NamedTuple, Optional, Sequence
+import weakref
+from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Set
 
 import numpy as np
 
@@ -45,22 +46,26 @@ class Pipeline:
         self._admission = shared.admission
         self._lane = shared.decoders.lane(_AHEAD * max_batch)
         self._batcher = Batcher(name, self._timed, max_batch, max_delay, self._observe, self._lane.give_room)
-        metrics.follow_queue(lambda: self._batcher.length)
+        self._accepted: Set[Request] = set()  # without an answer yet
+        metrics.follow_queue(weakref.ref(self._batcher))
 
     async def answer(self, request: Request) -> List[np.ndarray]:
         """Return the results of a request, an array ``[request.count, ...]`` for each of its outputs.
 
-        :raises ServiceError: 413, 429 and 503 if it is not accepted, 504 at its deadline, or what went wrong.
+        :raises ServiceError: 413, 429 and 503 if it is not accepted, 504 at its deadline, or what went wrong;
+            :class:`.ClosedError` after :meth:`close`.
         """
         self._admission.enter(request.client, request.count)
         try:
             self._batcher.expect(request.count)
+            self._accepted.add(request)
             if request.decoded:
                 self._lane.put(request.client, [self._task(request, index) for index in range(request.count)])
             else:
                 self._batcher.put(request, 0, request.count)
             return await request.answer()
         finally:
+            self._accepted.discard(request)
             self._admission.leave(request.client, request.count)
 
     def _task(self, request: Request, index: int) -> Task:
@@ -98,7 +103,7 @@ class Pipeline:
     def close(self, timeout: Optional[float] = None) -> None:
         """Accept no more requests and wait for those accepted; those left after ``timeout`` seconds get an error."""
         if not self._batcher.close(timeout):
-            self._batcher.abandon()
+            settle(list(self._accepted), ServiceError(503, "the server stops before this was computed; try again", 1))
         self._lane.close()
 
 

@@ -37,7 +37,7 @@ class _Slot(Generic[Loaded]):
     """The place of a model: whether it is loaded, and why not."""
 
     def __init__(self, make: Callable[[], Loaded]) -> None:
-        self.make = make
+        self.make: Callable[[], Loaded] = make
         self.loaded: Optional[Loaded] = None
         self.state, self.reason = UNAVAILABLE, "it was not loaded yet"
         self.changing = threading.Lock()  # held by the one who loads or unloads
@@ -142,6 +142,7 @@ class Repository:
                 return False
             slot.state = READY
             if before is not None:
+                before.successor = slot.loaded
                 before.close()
             return True
 

@@ -12,7 +12,8 @@ from ..model import AlexNet
 from ..networks import taps
 from ..networks.architecture import PROBABILITY
 from ..weights import registry
-from .batching import Part
+from . import memory
+from .batching import ClosedError, Part
 from .errors import ServiceError
 from .metrics import Metrics
 from .pipeline import Pipeline, Shared
@@ -41,15 +42,18 @@ class Served:
     :ivar version: ``"1"``.
     :ivar net: the :class:`~fastalex.AlexNet`.
     :ivar labels: its class names, or None.
+    :ivar successor: the model of the same name that was loaded in the place of this one, and gets its late requests.
     :raises UserError: if the model cannot be loaded, or its options do not fit it.
     :raises BackendError: if its device does not work here.
     """
 
     def __init__(self, spec: ModelSpec, settings: Settings, metrics: Metrics, shared: Shared) -> None:
         self.spec, self.name, self.version = spec, spec.name, VERSION
+        weights = spec.file if spec.file == "random" else registry.locate(spec.file)
+        memory.check(weights)
         self.net = AlexNet(
             spec.variant,
-            weights="random" if spec.file == "random" else registry.locate(spec.file),
+            weights=weights,
             device=spec.device,
             precision=spec.precision,
             fc_weights=spec.fc_weights,
@@ -57,6 +61,7 @@ class Served:
             threads=spec.threads or settings.threads,
         )
         self.labels = self.net.labels
+        self.successor: Optional[Served] = None
         row = self.net.variant
         self._shape = (row.channels, row.input_size, row.input_size)
         self._prepare: Any = None
@@ -106,8 +111,13 @@ class Served:
             raise ServiceError(422, f"model '{self.name}' takes a batch [N, {expected}], not {list(x.shape)}")
         if x.dtype not in (np.float32, np.float16):
             raise ServiceError(422, f"a prepared batch is FP32 or FP16, not {x.dtype}; images are 'image' or 'pixels'")
-        rows = np.ascontiguousarray(x, np.float32)
-        return await self._answer(Request(rows, self._resolved(outputs), client, deadline))
+        rows: Any = np.ascontiguousarray(x, np.float32)
+        try:
+            return await self._answer(Request(rows, self._resolved(outputs), client, deadline))
+        except ClosedError:
+            if self.successor is None:
+                raise
+            return await self.successor.infer(x, outputs, client, deadline)
 
     async def infer_images(
         self, images: Sequence[Encoded], outputs: Sequence[str] = (), client: str = "", deadline: Optional[float] = None
@@ -122,7 +132,12 @@ class Served:
             raise ServiceError(422, f"model '{self.name}' has {channels} channels and takes no images; send 'input'")
         if not len(images):
             raise ServiceError(422, "there are no images; send at least one")
-        return await self._answer(Request(list(images), self._resolved(outputs), client, deadline, decoded=True))
+        try:
+            return await self._answer(Request(list(images), self._resolved(outputs), client, deadline, decoded=True))
+        except ClosedError:
+            if self.successor is None:
+                raise
+            return await self.successor.infer_images(images, outputs, client, deadline)
 
     async def _answer(self, request: Request) -> Dict[str, np.ndarray]:
         return dict(zip(request.outputs, await self._pipeline.answer(request)))
