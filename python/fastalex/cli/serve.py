@@ -149,6 +149,7 @@ def run(options: argparse.Namespace) -> int:
         failed = [row for row in repository.index() if row.state != READY]
         if failed:
             raise UserError(f"model '{failed[0].name}' cannot be loaded: {failed[0].reason}")
+        repository.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
         front = build(settings, repository, metrics, log=Log(requests=not options.no_access_log))
         address = _address(settings, bound.getsockname()[1])
         whole = server.run(front, settings, bound, lambda: _announce(options, settings, repository, address))

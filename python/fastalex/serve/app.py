@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
+from http import HTTPStatus
 from typing import Any, Dict, Optional, Sequence, Tuple
 
 from starlette.applications import Starlette
@@ -16,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 from ..errors import BackendError, UserError
 from .access_log import Log
 from .errors import ServiceError
+from .lifecycle import State
 from .messages import error_response, facts, has_body
 from .metrics import Metrics
 from .repository import Repository
@@ -47,6 +49,7 @@ def build(
     """
     guard = Guard(settings, public)
     front = Front(guard, metrics, log or Log())
+    state = front.state
     failures = (HTTPException, UserError, BackendError, MemoryError, Exception)
     handlers: Dict[Any, Any] = dict.fromkeys(failures, _answer)
 
@@ -59,7 +62,7 @@ def build(
     front.app = Starlette(
         routes=[
             *V1(settings, repository, metrics).routes(),
-            *V2(settings, repository, metrics, lambda: front.draining).routes(),
+            *V2(settings, repository, metrics, state).routes(),
             *Control(settings, repository, guard).routes(),
             *routes,
             Route("/metrics", values),
@@ -79,15 +82,13 @@ class Front:
     """The ASGI application of a server.
 
     :ivar app: what answers requests that pass the checks.
-    :ivar draining: whether new requests are turned away, because the server is stopping.
-    :ivar in_flight: the number of requests that are being answered.
+    :ivar state: what the server is doing.
     """
 
     def __init__(self, guard: Guard, metrics: Metrics, log: Log) -> None:
         self.app: Any = None
         self.guard, self.metrics, self.log = guard, metrics, log
-        self.draining = False
-        self.in_flight = 0
+        self.state = State()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request; the answer to an error is JSON with one sentence."""
@@ -96,7 +97,7 @@ class Front:
             return
         exchange = _Exchange(scope, send, self.guard.cors(scope))
         scope["fastalex.task"] = asyncio.current_task()  # for the connection, to cancel it when the client has gone
-        self.in_flight += 1
+        self.state.in_flight += 1
         self.metrics.in_flight.inc()
         try:
             await self._checked(scope, receive, exchange)
@@ -108,12 +109,12 @@ class Front:
             self.log.event(event="fault", error=repr(error)[:500], trace=traceback.format_exc()[-4000:])
             await exchange.answer(error_response(error), receive)
         finally:
-            self.in_flight -= 1
+            self.state.in_flight -= 1
             self.metrics.in_flight.dec()
             self._note(exchange)
 
     async def _checked(self, scope: Any, receive: Any, exchange: _Exchange) -> None:
-        if self.draining:
+        if self.state.draining:
             exchange.close = True
             raise ServiceError(503, "the server is stopping; ask another, or again when it is back", _RETRY_S)
         preflight = self.guard.preflight(scope) if scope["method"] == "OPTIONS" else None
@@ -128,6 +129,8 @@ class Front:
         seconds = time.perf_counter() - exchange.began
         route = getattr(scope.get("endpoint"), "__name__", "none")
         model = noted.get("model", "")
+        if "batch" in noted and exchange.status == HTTPStatus.OK:
+            self.state.last[model] = time.time()
         self.metrics.requests.labels(model, route, str(exchange.status)).inc()
         self.metrics.latency.labels(model, route).observe(seconds)
         self.log.request(scope, exchange.status, seconds, exchange.sent, noted)

@@ -7,9 +7,22 @@ import contextlib
 import os
 import signal
 import socket
-from typing import Any, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+class State:
+    """What a server is doing.
+
+    :ivar draining: whether new requests are turned away, because the server is stopping.
+    :ivar in_flight: the number of requests that are being answered.
+    :ivar last: model -> the time of its last answer, in seconds since the epoch.
+    """
+
+    def __init__(self) -> None:
+        self.draining, self.in_flight = False, 0
+        self.last: Dict[str, float] = {}
 
 
 class Notifier:

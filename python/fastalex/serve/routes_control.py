@@ -12,7 +12,7 @@ from starlette.routing import Route
 from .._util import bounded_json
 from .errors import ServiceError
 from .messages import json_response, read_body
-from .repository import Repository
+from .repository import READY, Repository
 from .security import Guard
 from .settings import Settings
 
@@ -37,7 +37,7 @@ class Control:
         """List the models; with ``{"ready": true}`` those that can be used."""
         ready = (await self._document(http)).get("ready", False)
         rows = self._repository.index()
-        return json_response([row._asdict() for row in rows if row.state == "READY" or not ready])
+        return json_response([row._asdict() for row in rows if row.state == READY or not ready])
 
     async def load(self, http: Request) -> Response:
         """Load a model of the command line, again if it is loaded."""
@@ -54,12 +54,7 @@ class Control:
         if refused:
             raise ServiceError(400, "models and their options come from the command line; load takes no parameters")
         name = http.path_params["name"]
-        if name not in self._repository.names():
-            raise ServiceError(404, "there is no such model; POST /v2/repository/index lists them")
         await asyncio.get_running_loop().run_in_executor(None, change, name)
-        row = next(row for row in self._repository.index() if row.name == name)
-        if change == self._repository.load and row.state != "READY":
-            raise ServiceError(503, f"model '{name}' is not loaded: {row.reason}")
         return Response(b"{}", media_type="application/json")
 
     async def _document(self, http: Request) -> Dict[str, Any]:

@@ -12,11 +12,12 @@ from starlette.routing import Route
 
 from . import statistics
 from .errors import ServiceError
+from .lifecycle import State
 from .messages import BINARY, JSON, client_of, deadline_of, facts, json_response, read_body, whole_header
 from .metrics import Metrics
 from .protocol import metadata, request, response
 from .protocol.tensors import BYTES, Tensor
-from .repository import READY, Repository
+from .repository import Repository
 from .served import DEFAULT_OUTPUTS, Served
 from .settings import Settings
 
@@ -32,9 +33,8 @@ _LACKING = {
 class V2:
     """The routes of one server."""
 
-    def __init__(self, settings: Settings, repository: Repository, metrics: Metrics, draining: Any) -> None:
-        self._settings, self._repository, self._metrics, self._draining = settings, repository, metrics, draining
-        self._last: Dict[str, float] = {}  # seconds since the epoch of a model's last request
+    def __init__(self, settings: Settings, repository: Repository, metrics: Metrics, state: State) -> None:
+        self._settings, self._repository, self._metrics, self._state = settings, repository, metrics, state
 
     def routes(self) -> List[Route]:
         """Return the routes."""
@@ -70,12 +70,11 @@ class V2:
         return json_response({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        """Say whether every model that is to be loaded can be used."""
-        if self._draining():
-            raise ServiceError(503, "the server is stopping")
-        missing = [row for row in self._repository.index() if row.state != READY and row.reason != UNLOADED]
-        if missing:
-            raise ServiceError(503, f"model '{missing[0].name}' is {missing[0].state.lower()}: {missing[0].reason}")
+        """Say whether all models can be used."""
+        for name in self._repository.names() if not self._repository.ready else ():
+            self._repository.get(name)  # the first that is missing says why
+        if not self._repository.ready:
+            raise ServiceError(503, "the distance is not available")
         return json_response({"ready": True})
 
     def _served(self, http: Request) -> Served:
@@ -112,7 +111,7 @@ class V2:
 
     def _statistics(self, name: str, version: str) -> Dict[str, Any]:
         counts = statistics.of_model(self._metrics, name)
-        counts["last_ms"] = 1e3 * self._last.get(name, 0.0)
+        counts["last_ms"] = 1e3 * self._state.last.get(name, 0.0)
         return metadata.statistics(name, version, counts)
 
     async def lacking(self, http: Request) -> Response:
@@ -131,7 +130,6 @@ class V2:
         deadline = deadline_of(scope, self._settings, asked.timeout_us)
         facts(scope)["batch"] = tensor.shape[0]
         results = await _computed(served, tensor, [output.name for output in outputs], client_of(scope), deadline)
-        self._last[served.name] = time.time()
         began = time.perf_counter()
         length, answer = response.write(asked, outputs, (served.name, served.version), results, served.labels)
         self._metrics.encode_seconds.labels(served.name).inc(time.perf_counter() - began)
@@ -139,7 +137,6 @@ class V2:
 
 
 _MODEL, _VERSIONS = "/v2/models/{name}", ("", "/versions/{version}")
-UNLOADED = "unloaded"
 
 
 async def _computed(
@@ -148,7 +145,7 @@ async def _computed(
     values: Any = tensor.values
     if tensor.datatype == BYTES or tensor.datatype == "UINT8":
         return await served.infer_images(list(values), outputs, client, deadline)
-    return await served.infer(np.asarray(values, np.float32), outputs, client, deadline)
+    return await served.infer(values, outputs, client, deadline)
 
 
 def _answer(length: Optional[int], body: bytes) -> Response:

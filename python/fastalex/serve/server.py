@@ -126,11 +126,11 @@ class Server:
 
     async def _drain(self, listener: Any, state: Any) -> bool:
         """Answer what was accepted and turn away what comes now, until nothing is left or the time is over."""
-        self._front.draining = True
+        self._front.state.draining = True
         end = time.monotonic() + self._settings.drain_s
-        while self._front.in_flight and time.monotonic() < end:
+        while self._front.state.in_flight and time.monotonic() < end:
             await asyncio.sleep(_POLL_S)
-        whole = not self._front.in_flight
+        whole = not self._front.state.in_flight
         listener.close()
         for connection in list(state.connections):
             connection.shutdown()
@@ -138,7 +138,7 @@ class Server:
             await asyncio.sleep(_POLL_S)
         for connection in list(state.connections):
             connection.transport.abort()
-        self._front.log.event(event="stopped", unanswered=self._front.in_flight)
+        self._front.log.event(event="stopped", unanswered=self._front.state.in_flight)
         return whole
 
 
