@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from .._util import console
 from ..errors import UserError
@@ -33,13 +33,14 @@ def add_parser(commands: Any) -> None:
         help="offer the perceptual distance with these weights, and heads, version, device, precision or threads",
     )
     parser.add_argument("--host", help="address to listen on (default: 127.0.0.1, this machine alone)")
-    parser.add_argument("--port", type=_port, metavar="N", help="port; 0 for any that is free (default: 8000)")
-    _add_security(parser)
+    parser.add_argument("--port", type=parse_port, metavar="N", help="port; 0 for any that is free (default: 8000)")
+    add_security(parser)
     _add_limits(parser)
     parser.add_argument("--no-access-log", action="store_true", help="do not log each request on standard error")
 
 
-def _add_security(parser: argparse.ArgumentParser) -> None:
+def add_security(parser: argparse.ArgumentParser) -> None:
+    """Add the options of who may ask."""
     parser.add_argument(
         "--token",
         metavar="T",
@@ -113,7 +114,8 @@ class _WithDefaults(argparse.HelpFormatter):
         )
 
 
-def _port(text: str) -> int:
+def parse_port(text: str) -> int:
+    """Parse a port."""
     if not text.isascii() or not text.isdigit() or not 0 <= int(text[:6]) <= 65535:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, not '{text}'")
     return int(text)
@@ -132,15 +134,35 @@ def _seconds(text: str) -> float:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C; return 0 if every request that was accepted has its answer, otherwise 1."""
-    _check_installed()
+    check_installed()
+    settings = settings_from(options)
+
+    def ready(repository: Any, address: str) -> None:
+        _announce(options, settings, repository, address)
+
+    return serve(settings, ready, log_requests=not options.no_access_log)
+
+
+def serve(
+    settings: Any,
+    ready: Callable[[Any, str], None],
+    routes: Callable[[Any], Sequence[Any]] = lambda repository: (),
+    public: Sequence[str] = (),
+    log_requests: bool = True,
+) -> int:
+    """Load the models of ``settings`` and serve them, as :func:`run` says.
+
+    :param ready: called with the repository and the address when connections are taken.
+    :param routes: makes further routes for the repository, as :func:`fastalex.serve.app.build` takes them.
+    :param public: their paths that need no token.
+    """
     from ..serve import server
     from ..serve.access_log import Log
     from ..serve.app import build
     from ..serve.metrics import Metrics
     from ..serve.repository import READY, Repository
 
-    settings = _settings(options)
-    _warn(settings)
+    warn_open(settings)
     metrics = Metrics()
     bound = server.bind(settings)
     repository = Repository(settings, metrics)
@@ -150,16 +172,20 @@ def run(options: argparse.Namespace) -> int:
         if failed:
             raise UserError(f"model '{failed[0].name}' cannot be loaded: {failed[0].reason}")
         repository.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
-        front = build(settings, repository, metrics, log=Log(requests=not options.no_access_log))
-        address = _address(settings, bound.getsockname()[1])
-        whole = server.run(front, settings, bound, lambda: _announce(options, settings, repository, address))
+        front = build(settings, repository, metrics, routes(repository), public, Log(requests=log_requests))
+        address = address_of(settings, bound.getsockname()[1])
+        whole = server.run(front, settings, bound, lambda: ready(repository, address))
     finally:
         bound.close()
         repository.close(settings.drain_s)
     return OK if whole else BROKEN
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Check that the packages of the service are there.
+
+    :raises UserError: if one is missing.
+    """
     from importlib.util import find_spec
 
     missing = [
@@ -169,7 +195,7 @@ def _check_installed() -> None:
         raise UserError(f"the service needs {', '.join(missing)}: pip install 'fastalex[serve]'")
 
 
-def _settings(options: argparse.Namespace) -> Any:
+def settings_from(options: argparse.Namespace) -> Any:
     """Return the settings that ``options`` say; what they do not say has the settings' own default."""
     from dataclasses import fields
 
@@ -208,14 +234,16 @@ def _token(options: argparse.Namespace) -> Optional[str]:
     return str(token)
 
 
-def _warn(settings: Any) -> None:
+def warn_open(settings: Any) -> None:
+    """Say on standard error that everybody can use a server without a token that others reach."""
     if settings.host not in LOCAL and settings.token is None:
         console.error(
             f"everybody who reaches {settings.host} can use this server: set {TOKEN_VARIABLE}, or serve on 127.0.0.1"
         )
 
 
-def _address(settings: Any, port: int) -> str:
+def address_of(settings: Any, port: int) -> str:
+    """Return the address of the server as others write it."""
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"http://{host}:{port}"
 
