@@ -22,6 +22,7 @@ from . import (
     evaluate,
     export,
     info,
+    plot,
     quantize,
     readout,
     serve,
@@ -33,7 +34,22 @@ from . import (
 from .common import OK, PIPE_CLOSED, USAGE_ERROR
 
 # In the order of --help.
-COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, serve, train, evaluate)
+COMMANDS = (
+    classify,
+    info,
+    summary,
+    bench,
+    tune,
+    convert,
+    export,
+    quantize,
+    weights,
+    readout,
+    plot,
+    serve,
+    train,
+    evaluate,
+)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

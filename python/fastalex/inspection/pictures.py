@@ -38,7 +38,7 @@ def grid_shape(count: int, columns: Optional[int] = None) -> Tuple[int, int]:
     return max(1, math.ceil(count / columns)), columns
 
 
-def tiles(cells: np.ndarray, columns: Optional[int] = None, gap: int = 1, background: int = WHITE) -> np.ndarray:
+def tiles(cells: np.ndarray, columns: Optional[int] = None, gap: int = 1, background: float = WHITE) -> np.ndarray:
     """Put pictures side by side, row by row, ``gap`` pixels apart.
 
     :param cells: ``[N, h, w]`` or ``[N, h, w, 3]``, of any type.
