@@ -29,6 +29,7 @@ from . import (
     summary,
     train,
     tune,
+    ui,
     weights,
 )
 from .common import OK, PIPE_CLOSED, USAGE_ERROR
@@ -47,6 +48,7 @@ COMMANDS = (
     readout,
     plot,
     serve,
+    ui,
     train,
     evaluate,
 )
