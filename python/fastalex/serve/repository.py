@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Generic, List, NamedTuple, Optional, TypeVar
 
-from ..errors import BackendError, UserError
+from ..errors import BackendError, UserError, one_line
 from ..runtime import device_spec
 from .decoding import Decoders
 from .distance import Distance
@@ -193,4 +193,4 @@ def _why(error: Exception) -> str:
         return "there is not enough memory for it"
     if isinstance(error, (UserError, BackendError)):
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return one_line(f"{type(error).__name__}: {error}")

@@ -28,7 +28,6 @@ class ModelSpec:
     fc_weights: Optional[str] = None
     fc_layout: Optional[str] = None
     profile: Optional[str] = None
-    labels: Optional[str] = None
     threads: Optional[int] = None
 
     @classmethod
