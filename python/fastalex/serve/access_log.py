@@ -12,6 +12,7 @@ import time
 from typing import Any, Dict
 
 MAX_PATH = 200  # characters
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Log:
@@ -19,6 +20,7 @@ class Log:
 
     def __init__(self, stream: Any = None, requests: bool = True) -> None:
         self._stream, self.requests = stream, requests
+        self._second, self._stamp = -1, ""
 
     def request(self, scope: Any, status: int, seconds: float, sent: int, facts: Dict[str, Any]) -> None:
         """Write the line of a request.
@@ -43,8 +45,10 @@ class Log:
     def event(self, **fields: Any) -> None:
         """Write a line with these fields and the time."""
         now = time.time()
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1e3):03d}Z"
-        line = json.dumps({"time": stamp, **fields}, separators=(",", ":")) + "\n"
+        second = int(now)
+        if second != self._second:
+            self._second, self._stamp = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        line = _encode({"time": f"{self._stamp}.{int((now - second) * 1e3):03d}Z", **fields}) + "\n"
         stream = self._stream or sys.stderr
         with contextlib.suppress(OSError, ValueError, AttributeError):  # a server outlives the reader of its log
             stream.write(line)

@@ -61,8 +61,8 @@ def build(
 
     front.app = Starlette(
         routes=[
-            *V1(settings, repository, metrics).routes(),
             *V2(settings, repository, metrics, state).routes(),
+            *V1(settings, repository, metrics).routes(),
             *Control(settings, repository, guard).routes(),
             *routes,
             Route("/metrics", values),
@@ -89,6 +89,7 @@ class Front:
         self.app: Any = None
         self.guard, self.metrics, self.log = guard, metrics, log
         self.state = State()
+        self._instruments: Dict[Tuple[str, str, int], Tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer a request; the answer to an error is JSON with one sentence."""
@@ -131,9 +132,20 @@ class Front:
         model = noted.get("model", "")
         if "batch" in noted and exchange.status == HTTPStatus.OK:
             self.state.last[model] = time.time()
-        self.metrics.requests.labels(model, route, str(exchange.status)).inc()
-        self.metrics.latency.labels(model, route).observe(seconds)
+        count, latency = self._instruments_of(model, route, exchange.status)
+        count.inc()
+        latency.observe(seconds)
         self.log.request(scope, exchange.status, seconds, exchange.sent, noted)
+
+    def _instruments_of(self, model: str, route: str, status: int) -> Tuple[Any, Any]:
+        """Return the counter and the histogram, which take a while to find by their labels."""
+        key = (model, route, status)
+        if key not in self._instruments:
+            self._instruments[key] = (
+                self.metrics.requests.labels(model, route, str(status)),
+                self.metrics.latency.labels(model, route),
+            )
+        return self._instruments[key]
 
 
 class _Exchange:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from http import HTTPStatus
-from typing import Any, Callable, Dict, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Type
 
 from .settings import Settings
 
@@ -49,15 +49,17 @@ class Limits:
 
 
 class Lingering:
-    """A transport that ends its side and drops what still arrives, before it closes on a client that is sending.
+    """A transport that joins small writes, and closes gently on a client that is still sending.
 
-    Closing at once would reset the connection, and the client would lose the answer that says why.
+    It ends its own side and drops what arrives. Closing at once would reset the connection, and the client would lose
+    the answer that says why.
     """
 
     def __init__(self, transport: Any, sending: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._sending, self._loop = transport, sending, loop
         self.lingers = False
         self._left = LINGER_BYTES
+        self._written: List[bytes] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -67,13 +69,26 @@ class Lingering:
         return self.lingers or self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Write ``data``."""
-        self._transport.write(data)
+        """Write ``data``, together with what else is written in this turn of the event loop.
+
+        uvicorn writes the head of an answer and its body apart; a system call for each takes 80 us more.
+        """
+        if self.lingers:
+            return
+        if not self._written:
+            self._loop.call_soon(self._flush)
+        self._written.append(data)
+
+    def _flush(self) -> None:
+        if self._written:
+            data, self._written = b"".join(self._written), []
+            self._transport.write(data)
 
     def close(self) -> None:
         """End the connection after what was written."""
         if self.lingers or self._transport.is_closing():
             return
+        self._flush()
         if not self._sending():
             self._transport.close()
             return
@@ -103,6 +118,7 @@ class _Limited:
         self._head_timer: Optional[asyncio.TimerHandle] = None
         self._head_bytes = 0
         self._broken = False
+        self._running: Any = None
         lingering = Lingering(transport, self._sending, self.loop)
         super().connection_made(lingering)  # type: ignore[misc]
         peer = transport.get_extra_info("peername")
@@ -116,13 +132,12 @@ class _Limited:
     def connection_lost(self, error: Optional[Exception]) -> None:
         self.limits.leave(self._address)
         self._forget_head()
-        cycle = self.cycle
+        cycle = self._running or self.cycle
         if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
             task = cycle.scope.get("fastalex.task")
             if task is not None:
                 task.cancel()  # nobody waits for the result
-        for waiting in getattr(self, "pipeline", ()):
-            waiting[0].disconnected = True
         super().connection_lost(error)  # type: ignore[misc]
 
     def data_received(self, data: bytes) -> None:
@@ -150,6 +165,11 @@ class _Limited:
         if len(self.pipeline) >= MAX_PIPELINED:  # type: ignore[attr-defined]
             raise ValueError("too many requests in a row")
         super().on_headers_complete()  # type: ignore[misc]
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Note which request is being answered: the newest is another, if the client sends several in a row."""
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)  # type: ignore[misc]
 
     def send_400_response(self, _: str) -> None:
         """Answer what is no HTTP."""
@@ -198,7 +218,4 @@ def protocol_class(limits: Limits) -> Type[asyncio.Protocol]:
         from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol as Base
     except ImportError:
         from uvicorn.protocols.http.h11_impl import H11Protocol as Base
-    methods = {"limits": limits}
-    if not hasattr(Base, "on_headers_complete"):
-        methods["on_headers_complete"] = None  # type: ignore[assignment]
-    return type("Connection", (_Limited, Base), methods)
+    return type("Connection", (_Limited, Base), {"limits": limits})

@@ -21,6 +21,7 @@ BINARY = "application/octet-stream"
 _LONGEST_NUMBER = 15  # digits of a number in a header
 _AGAIN_S = 1  # Retry-After where memory was short
 _FACTS = "fastalex"
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def facts(scope: Any) -> Dict[str, Any]:
@@ -145,9 +146,9 @@ def _too_large(settings: Settings) -> ServiceError:
 def json_response(value: Any, status: int = 200, headers: Optional[Dict[str, str]] = None) -> Response:
     """Return ``value`` as JSON; NaN and infinity, which JSON lacks, become null."""
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        text = _encode(value)
     except ValueError:
-        text = json.dumps(_jsonable(value), separators=(",", ":"))
+        text = _encode(_jsonable(value))
     return Response(text, status, headers, JSON)
 
 

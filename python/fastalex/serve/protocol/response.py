@@ -12,6 +12,7 @@ from .request import InferRequest, Output
 
 # What is as long as the list of class names is the scores of the classes.
 CLASS_OUTPUTS = ("probabilities", "logits")
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def outputs_of(request: InferRequest, defaults: Sequence[str]) -> List[Output]:
@@ -44,14 +45,15 @@ def write(
     answer: Dict[str, Any] = {"model_name": model[0], "model_version": model[1], "outputs": rows}
     if request.id:
         answer["id"] = request.id
-    head = json.dumps(answer, separators=(",", ":"), allow_nan=False).encode()
+    head = _encode(answer).encode()
     return (len(head), b"".join((head, *binary))) if binary else (None, head)
 
 
 def _row(output: Output, values: np.ndarray, labels: Optional[Sequence[str]]) -> Tuple[Dict[str, Any], Optional[bytes]]:
     """Return the JSON of one output, and its binary data if it has such."""
     shape: Tuple[int, ...] = values.shape
-    datatype, data = "FP32", values  # type: str, tensors.Values
+    datatype = "FP32"
+    data: tensors.Values = values
     if output.classes:
         shape, data = tensors.classify(values, output.classes, labels if output.name in CLASS_OUTPUTS else None)
         datatype = tensors.BYTES
