@@ -43,7 +43,7 @@ def add_parser(commands: Any) -> None:
     times = _add(kinds, "roofline", _roofline, "draw the time of each step beside the least possible")
     times.add_argument("--batch", type=positive, default=1, metavar="N", help="batch size (default: 1)")
     times.add_argument("--repeat", type=positive, default=10, metavar="N", help="timed runs (default: 10)")
-    times.add_argument("--card", metavar="D", help="ceilings of another device, such as gtx1650 or 'rtx30:RTX 3090'")
+    times.add_argument("--card", metavar="D", help="ceilings of another device, such as nano or 'rtx30:RTX 3090'")
     _add(kinds, "density", _density, "draw the share of each layer's values that is not zero", "IMAGE", "+")
 
 

@@ -114,7 +114,7 @@ def _rows(
         rows = np.load(os.path.join(source.place, result["layers"][layer]["file"]), mmap_mode="r")
         if len(rows) + len(result["left_out"]) == total:
             return result, rows
-    except (OSError, ValueError, KeyError, TypeError):  # the file is damaged
+    except (OSError, ValueError, KeyError, TypeError, EOFError):  # the file is damaged
         pass
     if fresh:
         raise UserError(f"the index in {source.place} does not fit '{source.root}', which changed meanwhile; try again")
