@@ -27,7 +27,7 @@ PREFLIGHT_S = "600"
 class Guard:
     """The checks of one server.
 
-    :param public: paths that need no token; one that ends in ``/`` stands for all that begin with it.
+    :param public: paths that need no token; one that ends in ``/`` stands for all that begin with it, save ``/`` itself.
     """
 
     def __init__(self, settings: Settings, public: Sequence[str] = ()) -> None:
@@ -36,7 +36,7 @@ class Guard:
         self._hosts = {_plain(name) for name in (*LOCAL_NAMES, settings.host, *settings.allowed_hosts)}
         self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
         self._public = frozenset((*PUBLIC, *public))
-        self._public_folders = tuple(path for path in self._public if path.endswith("/"))
+        self._public_folders = tuple(path for path in self._public if path.endswith("/") and path != "/")
         self._known: Dict[Tuple[str, Any], bool] = {}
 
     def check(self, scope: Any) -> None:
