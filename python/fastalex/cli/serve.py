@@ -162,9 +162,9 @@ def serve(
     from ..serve.metrics import Metrics
     from ..serve.repository import READY, Repository
 
-    warn_open(settings)
     metrics = Metrics()
     bound = server.bind(settings)
+    warn_open(settings)
     repository = Repository(settings, metrics)
     try:
         repository.start(wait=True)

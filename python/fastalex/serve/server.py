@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import logging
 import socket
 import threading
@@ -37,8 +39,10 @@ def bind(settings: Settings) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         bound.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise UserError(f"the host '{host}' is no address of this machine; try --host 127.0.0.1") from None
         raise UserError(f"port {port} of {host} cannot be used ({_reason(error)}); try another --port") from None
     return bound
 
@@ -72,6 +76,12 @@ class Server:
     async def serve(self, ready: Callable[[], None] = lambda: None) -> bool:
         """Serve until :meth:`stop`, or a signal in the main thread; see :func:`run`."""
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        in_main = threading.current_thread() is threading.main_thread()
+        with stopped_by_signals(self._loop, self._stop) if in_main else contextlib.nullcontext():
+            return await self._serve(ready)
+
+    async def _serve(self, ready: Callable[[], None]) -> bool:
+        assert self._loop is not None and self._stop is not None
         notifier = Notifier()
         state = self._state()
         listener = await self._loop.create_server(self._connections(state), sock=self._bound, backlog=BACKLOG)
@@ -79,21 +89,13 @@ class Server:
         try:
             notifier.send("READY=1")
             ready()
-            await self._until_stopped()
+            await self._stop.wait()
             notifier.send("STOPPING=1")
             return await self._drain(listener, state)
         finally:
             for chore in chores:
                 chore.cancel()
             listener.close()
-
-    async def _until_stopped(self) -> None:
-        assert self._loop is not None and self._stop is not None
-        if threading.current_thread() is not threading.main_thread():
-            await self._stop.wait()
-            return
-        with stopped_by_signals(self._loop, self._stop):
-            await self._stop.wait()
 
     def _state(self) -> Any:
         from uvicorn.server import ServerState
