@@ -145,7 +145,7 @@ STARTS = [
     (["--model", "digits,device=tpu"], "model 'digits' cannot be loaded"),
     (["--model", "digits,device=cpu", "--lpips", "/does/not/exist.pth"], "the distance"),
     (["--model", "digits", "--host", "no such host"], "the host 'no such host' is not known here"),
-    (["--model", "digits", "--host", "192.0.2.1"], "of 192.0.2.1 cannot be used"),
+    (["--model", "digits", "--host", "192.0.2.1"], "'192.0.2.1' is no address of this machine"),
     (["--model", "digits", "--port", "65536"], "--port: must be a whole number from 0 to 65535"),
     (["--model", "digits", "--drain", "0"], "--drain: must be a number of seconds above 0"),
     (["--model", "digits", "--max-delay-us", "-1"], "--max-delay-us: must be a number of microseconds"),

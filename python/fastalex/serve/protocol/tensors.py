@@ -10,7 +10,7 @@ import base64
 import binascii
 import math
 import struct
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from ..._util.arguments import brief, is_int
 from .errors import malformed, unusable
 
 BYTES = "BYTES"
-DTYPES = {"FP32": np.dtype("<f4"), "FP16": np.dtype("<f2"), "UINT8": np.dtype("u1")}
+DTYPES: Dict[str, np.dtype[Any]] = {"FP32": np.dtype("<f4"), "FP16": np.dtype("<f2"), "UINT8": np.dtype("u1")}
 DATATYPES = (*DTYPES, BYTES)
 
 MAX_DIMS = 8
@@ -172,7 +172,7 @@ def classify(values: np.ndarray, count: int, labels: Optional[Sequence[str]]) ->
         for row, indices in zip(rows, best)
         for index in indices.tolist()
     ]
-    return best.shape, elements  # type: ignore[return-value]
+    return best.shape, elements
 
 
 def largest(rows: np.ndarray, count: int) -> np.ndarray:
