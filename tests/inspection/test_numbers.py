@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -181,6 +182,11 @@ def test_a_processor_is_measured(net, monkeypatch):
     ceiling = roofline.card(net)
     assert ceiling.basis == "measured" and ceiling.card.name == devices.cpu().model
     assert ceiling.card.peak_tflops("fp32") > 0.001 and ceiling.card.bandwidth_gb_s > 0.1
+    slow = dataclasses.replace(ceiling.card, clock_mhz=1.0, bandwidth_gb_s=1e-3)
+    times = roofline.measure(net, 2, 1, roofline.Ceiling(slow, "measured"))
+    assert all(row.floor_ms <= row.ms * 1.000001 for row in times.rows), "no step is faster than a ceiling"
+    assert times.peak_tflops == pytest.approx(max(row.flop / row.ms for row in times.rows) / 1e9)
+    assert times.bandwidth_gb_s == pytest.approx(max(row.bytes / row.ms for row in times.rows) / 1e6)
 
 
 def test_a_network_without_a_model_has_no_floor(net):

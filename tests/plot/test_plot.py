@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from fastalex import AlexNet, UserError
+from fastalex.cli import plot
 from fastalex.cli.main import main
 from fastalex.inspection import confusion, gradcam, occlusion, pictures, roofline
 from fastalex.model import Prediction
@@ -200,6 +201,19 @@ def test_mistakes_are_one_sentence(arguments, sentence, tmp_path, monkeypatch, c
     message = capsys.readouterr().err
     assert message.startswith("fastalex: ") and sentence in message and message.count("\n") == 1
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
+
+
+def test_a_class_is_named_by_a_part_of_its_label_or_a_number():
+    class Net:
+        labels = ("crane, bird", "crane", "tabby, tabby cat", "7", "kite, bird")
+        variant = AlexNet(weights="digits", device="cpu").variant
+
+    names = ("tabby cat", "crane", "kite", "7", "2", None)
+    assert [plot._class(Net, name) for name in names] == [2, 1, 4, 3, 2, None]
+    with pytest.raises(UserError, match="several classes are called 'bird'; give the number: 0, 4"):
+        plot._class(Net, "bird")
+    with pytest.raises(UserError, match="no class 'cat'; give a name, or a number below 10"):
+        plot._class(Net, "cat")
 
 
 def test_random_weights_have_nothing_to_show_but_their_time(tmp_path, capsys):

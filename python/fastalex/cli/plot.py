@@ -100,14 +100,20 @@ def _label(net: Any, index: int) -> str:
 
 
 def _class(net: Any, text: Optional[str]) -> Optional[int]:
-    """Return the number of the class that ``text`` names; None for no text.
+    """Return the number of the class that ``text`` names: its label, one of the names in it, or its number.
 
-    :raises UserError: if there is no such class.
+    :returns: None for no text.
+    :raises UserError: if there is no such class, or there are several.
     """
     if text is None:
         return None
-    if net.labels and text in net.labels:
-        return int(net.labels.index(text))
+    labels = list(net.labels or ())
+    named = [index for index, label in enumerate(labels) if text == label]
+    named = named or [index for index, label in enumerate(labels) if text in label.split(", ")]
+    if len(named) > 1:
+        raise UserError(f"several classes are called {text!r:.80}; give the number: {', '.join(map(str, named[:9]))}")
+    if named:
+        return named[0]
     if text.isascii() and text.isdigit() and int(text[:9]) < net.variant.num_classes:
         return int(text[:9])
     raise UserError(f"the network has no class {text!r:.80}; give a name, or a number below {net.variant.num_classes}")

@@ -2,12 +2,13 @@
 
 The floors are those of :mod:`fastalex.hardware.roofline`, which says what they leave out. For a GPU they follow from
 its data in ``devices/``. A processor has no such file: its two ceilings are measured, by numpy's matrix product and by
-a pass over an array. A floor that is measured so can be beaten by narrower arithmetic (AMX, byte products), and that of
-a convolution by Winograd's algorithm, which multiplies less.
+a pass over an array, and are raised to the highest rates of the network's own steps: narrower arithmetic, and
+Winograd's algorithm, which multiplies less, are faster than numpy.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -22,6 +23,7 @@ from ..runtime import device_spec
 from ..tuning import rules
 from . import steps
 
+DATA_SHEET, MEASURED = "data sheet", "measured"
 _SIDE = 768  # of the matrices whose product gives the peak: 0.9 GFLOP, a few milliseconds
 _VALUES = 1 << 26  # float32 values that are read for the bandwidth, 256 MiB: more than caches hold
 _TRIALS_S = 0.3  # of each of the two; the fastest trial counts, since other programs may slow the others down
@@ -31,7 +33,7 @@ _SIZES = {"fp32": "fp32", "fp16": "fp16", "bf16": "fp16", "int8": "int8", "int4"
 
 
 class Ceiling(NamedTuple):
-    """The peak and the bandwidth of a device, and what they are known from: ``"data sheet"`` or ``"measured"``."""
+    """The peak and the bandwidth of a device, and what they are known from: :data:`DATA_SHEET` or :data:`MEASURED`."""
 
     card: devices.Card
     basis: str
@@ -74,12 +76,12 @@ def card(net: Any, name: Optional[str] = None) -> Optional[Ceiling]:
     :raises UserError: for a name that does not exist, or does not say which card.
     """
     if name is not None:
-        return Ceiling(_named(name), "data sheet")
+        return Ceiling(_named(name), DATA_SHEET)
     gpu = device_spec.choose(net.device).gpu
     if gpu is None:
-        return Ceiling(_measured(net.threads), "measured")
+        return Ceiling(_measured(net.threads), MEASURED)
     found = rules.known_as(gpu).card
-    return None if found is None else Ceiling(found, "data sheet")
+    return None if found is None else Ceiling(found, DATA_SHEET)
 
 
 def measure(net: Any, batch: int = 1, repeat: int = 10, ceiling: Optional[Ceiling] = None) -> Times:
@@ -93,25 +95,37 @@ def measure(net: Any, batch: int = 1, repeat: int = 10, ceiling: Optional[Ceilin
     """
     measured = steps.measure(net, batch, repeat)
     ceiling = card(net) if ceiling is None else ceiling
-    known = ceiling is not None and net.precision != "int8"
-    top = ceiling.card if known and ceiling is not None else _unit_card()
-    layers = _layers(net, top, batch)
-    rows = []
-    for step in measured:
-        parts = [layers[name] for name in step.layers if name in layers]
-        floor = sum(part.ms for part in parts) if known else None
-        bound = max(parts, key=lambda part: part.ms).bound if known and parts else None
-        flop, moved = sum(part.flop for part in parts), sum(part.bytes for part in parts)
-        rows.append(StepTime(step.layers, 1e3 * float(np.median(step.seconds)), floor, bound, flop, moved))
-    if not known or ceiling is None:
+    shares = _density(net) if batch == 1 else None
+    counted = _rows(measured, _layers(net, _unit_card(), batch, shares))
+    if ceiling is None or net.precision == "int8":
+        rows = [row._replace(floor_ms=None, bound=None) for row in counted]
         return Times(rows, batch, None, None, None, None)
+    top = _raised(ceiling.card, counted) if ceiling.basis == MEASURED else ceiling.card
+    rows = _rows(measured, _layers(net, top, batch, shares))
     peak = model.math_peak_tflops(top, _SIZES[net.precision])
     return Times(rows, batch, top.name, ceiling.basis, peak, top.bandwidth_gb_s)
 
 
-def _layers(net: Any, top: devices.Card, batch: int) -> Dict[str, model.LayerTime]:
+def _rows(measured: List[steps.Step], layers: Dict[str, model.LayerTime]) -> List[StepTime]:
+    rows = []
+    for step in measured:
+        parts = [layers[name] for name in step.layers if name in layers]
+        floor, flop, moved = (sum(getattr(part, key) for part in parts) for key in ("ms", "flop", "bytes"))
+        bound = max(parts, key=lambda part: part.ms).bound if parts else None
+        rows.append(StepTime(step.layers, 1e3 * float(np.median(step.seconds)), floor, bound, flop, moved))
+    return rows
+
+
+def _raised(top: devices.Card, rows: List[StepTime]) -> devices.Card:
+    """Raise the measured ceilings of a processor to the highest rates of the steps."""
+    timed = [row for row in rows if row.ms]
+    clock = max([top.clock_mhz, *(row.flop / 2 / row.ms / 1e3 for row in timed)])
+    bandwidth = max([top.bandwidth_gb_s, *(row.bytes / row.ms / 1e6 for row in timed)])
+    return dataclasses.replace(top, clock_mhz=clock, bandwidth_gb_s=bandwidth)
+
+
+def _layers(net: Any, top: devices.Card, batch: int, shares: Optional[List[float]]) -> Dict[str, model.LayerTime]:
     """Return the floors of the layers with weights; convolutions are in the network's precision, others in theirs."""
-    shares = _density(net) if batch == 1 else None
     wide = model.roofline(net.variant, top, _SIZES[net.precision], batch, shares)
     stored = model.roofline(net.variant, top, _SIZES[net.fc_weights], batch, shares)
     return {a.name: a if a.op == "conv" else b for a, b in zip(wide.layers, stored.layers)}
