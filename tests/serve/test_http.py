@@ -12,9 +12,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 
-from fastalex import AlexNet
+from fastalex import LPIPS, AlexNet
+from fastalex.lpips import heads
 from fastalex.serve import connections, forms
+from fastalex.serve.specs import LpipsSpec
 from tests.support import service
 
 DIGITS = Path(__file__).resolve().parents[2] / "examples" / "digits"
@@ -67,6 +70,12 @@ def split(data):
         answers.append((int(first.split()[1]), headers, data[:length]))
         data = data[length:]
     return answers
+
+
+def png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
 
 
 def until(condition):
@@ -182,6 +191,31 @@ def test_embeddings_need_a_layer_that_exists(client, layer, status):
     params = {"layer": layer} if layer else {}
     answer = client.post("/v1/embeddings", params=params, content=PNG, headers={"Content-Type": "image/png"})
     assert "layer" in error_of(answer, status)
+
+
+def test_embeddings_in_json_are_bounded(client, monkeypatch):
+    monkeypatch.setattr("fastalex.serve.routes_v1.MAX_JSON_VALUES", 191)
+    for accept, status in (("*/*", 413), ("application/x-npy", 200)):
+        headers = {"Content-Type": "image/png", "Accept": accept}
+        assert client.post("/v1/embeddings?layer=fc7", content=PNG, headers=headers).status_code == status
+
+
+def test_the_distance_is_that_of_the_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(heads, "_check_hash", lambda path, version: None)  # random ones are not the published ones
+    generator = np.random.default_rng(5)
+    channels = (64, 192, 384, 256, 256)
+    file = tmp_path / "heads.npz"
+    np.savez(file, **{heads.NAME % k: generator.random((1, n, 1, 1), np.float32) for k, n in enumerate(channels)})
+    pictures = [generator.integers(0, 256, (70, 80, 3), np.uint8) for _ in range(2)]
+    metric = LPIPS(weights="random", heads=str(file), device="cpu")
+    expected = float(metric(*(picture.transpose(2, 0, 1)[None] for picture in pictures))[0, 0, 0, 0])
+    spec = LpipsSpec.parse(f"random,heads={file},device=cpu,threads=1")
+    with service.running(lpips=spec) as running, httpx.Client(base_url=running.url) as client:
+        upload = [("image", (f"{k}.png", png(picture))) for k, picture in enumerate(pictures)]
+        assert client.post("/v1/distance", files=upload).json() == {"distance": expected}
+        assert "of two images" in error_of(client.post("/v1/distance", files=upload[:1]), 400)
+        upload[1] = ("image", ("small.png", png(pictures[1][1:])))
+        assert "same size" in error_of(client.post("/v1/distance", files=upload), 422)
 
 
 def test_without_lpips_there_is_no_distance(client):

@@ -35,6 +35,7 @@ class Service:
 
     def lines(self):
         """The lines of the log so far."""
+        self.front.log.flush()
         return [json.loads(line) for line in self._log.getvalue().splitlines()]
 
     def connect(self, timeout=10):

@@ -1,4 +1,6 @@
-"""Connections within limits that uvicorn lacks: their number, the time and length of a head, the end of a refused body.
+"""Connections within limits that uvicorn lacks.
+
+These are their number, the time and length of a head, the end of a refused body, and the time to read an answer.
 
 :func:`protocol_class` adds them to uvicorn's class of a connection, the one on httptools if that is installed.
 """
@@ -119,6 +121,8 @@ class _Limited:
         self._head_bytes = 0
         self._broken = False
         self._running: Any = None
+        self._read_timer: Optional[asyncio.TimerHandle] = None
+        self._unread = 0
         lingering = Lingering(transport, self._sending, self.loop)
         super().connection_made(lingering)  # type: ignore[misc]
         peer = transport.get_extra_info("peername")
@@ -132,6 +136,7 @@ class _Limited:
     def connection_lost(self, error: Optional[Exception]) -> None:
         self.limits.leave(self._address)
         self._forget_head()
+        self._forget_unread()
         cycle = self._running or self.cycle
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -146,12 +151,13 @@ class _Limited:
             return
         if self._idle():
             self._head_bytes += len(data)
-            self._expect_head()
         super().data_received(data)  # type: ignore[misc]
         if not self._idle():
             self._forget_head()
-        elif self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self._refuse(431, f"the head of a request may have {MAX_HEAD_BYTES} bytes")
+        elif not self.transport.is_closing():
+            self._expect_head()
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._refuse(431, f"the head of a request may have {MAX_HEAD_BYTES} bytes")
 
     def eof_received(self) -> bool:
         """Keep the connection for the answer, if the client has ended its side after a whole request."""
@@ -159,6 +165,32 @@ class _Limited:
             return False
         self.cycle.keep_alive = False
         return True
+
+    def pause_writing(self) -> None:
+        """Give the client its time to read some of an answer."""
+        super().pause_writing()  # type: ignore[misc]
+        self._expect_reading()
+
+    def resume_writing(self) -> None:
+        """Go on: the client has read."""
+        self._forget_unread()
+        super().resume_writing()  # type: ignore[misc]
+
+    def _expect_reading(self) -> None:
+        self._unread = self.transport.get_write_buffer_size()
+        self._read_timer = self.loop.call_later(self.limits.settings.body_timeout_s, self._unread_still)
+
+    def _forget_unread(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+
+    def _unread_still(self) -> None:
+        """Drop a client that reads nothing, whose answer would stay in memory."""
+        if self.transport.get_write_buffer_size() >= self._unread:
+            self.transport.abort()
+        else:
+            self._expect_reading()
 
     def on_headers_complete(self) -> None:
         """Turn away a client that sends ever more requests without reading the answers (httptools only)."""

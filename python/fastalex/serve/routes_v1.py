@@ -15,6 +15,7 @@ from . import forms
 from .errors import ServiceError
 from .messages import BINARY, client_of, deadline_of, facts, header, json_response
 from .metrics import Metrics
+from .protocol.response import MAX_JSON_VALUES
 from .protocol.tensors import largest
 from .repository import Repository
 from .served import Served
@@ -122,6 +123,12 @@ def _accepted(accept: Any) -> str:
 
 def _embeddings(accept: str, served: Served, layer: str, form: forms.Form, values: np.ndarray) -> Response:
     if accept == "json":
+        if values.size > MAX_JSON_VALUES:
+            raise ServiceError(
+                413,
+                f"the answer has {values.size} values, and JSON may have {MAX_JSON_VALUES}; ask for it with the header "
+                f"Accept: {NPY}",
+            )
         images = [{"name": upload.name, "embedding": row.tolist()} for upload, row in zip(form.images, values)]
         return json_response({"model": served.name, "layer": layer, "shape": list(values.shape[1:]), "images": images})
     if accept == BINARY:

@@ -27,7 +27,7 @@ PREFLIGHT_S = "600"
 class Guard:
     """The checks of one server.
 
-    :param public: paths that need no token; one that ends in ``/`` stands for all that begin with it, save ``/`` itself.
+    :param public: paths that need no token; one that ends in ``/``, save ``/`` itself, stands for all below it.
     """
 
     def __init__(self, settings: Settings, public: Sequence[str] = ()) -> None:

@@ -96,6 +96,7 @@ class Server:
             for chore in chores:
                 chore.cancel()
             listener.close()
+            self._front.log.flush()
 
     def _state(self) -> Any:
         from uvicorn.server import ServerState

@@ -183,13 +183,13 @@ def choose_input(request: InferRequest, specs: Sequence[TensorSpec], model: str)
 
     :raises ServiceError: if there is not exactly one, or its datatype or shape is another.
     """
-    names = ", ".join(spec.name for spec in specs)
     if len(request.inputs) != 1:
-        raise malformed(f"a request to '{model}' has exactly one input, one of {names}; this has {len(request.inputs)}")
+        count = len(request.inputs)
+        raise malformed(f"a request to '{model}' has exactly one input, one of {_names(specs)}; this has {count}")
     tensor = request.inputs[0]
     spec = next((spec for spec in specs if spec.name == tensor.name), None)
     if spec is None:
-        raise malformed(f"'{model}' has no input '{tensor.name}', only {names}")
+        raise malformed(f"'{model}' has no input '{tensor.name}', only {_names(specs)}")
     half = (spec.datatype, tensor.datatype) == ("FP32", "FP16")  # every model takes both
     if tensor.datatype != spec.datatype and not half:
         raise malformed(f"input '{tensor.name}' of '{model}' is {spec.datatype}, not {tensor.datatype}")
@@ -202,6 +202,10 @@ def choose_input(request: InferRequest, specs: Sequence[TensorSpec], model: str)
     if 0 in shape:
         raise unusable(f"input '{tensor.name}' is empty: its shape is {list(tensor.shape)}")
     return tensor._replace(shape=shape)
+
+
+def _names(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(spec.name for spec in specs)
 
 
 def _fits(shape: Tuple[int, ...], wanted: Tuple[int, ...]) -> bool:

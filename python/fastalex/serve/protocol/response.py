@@ -7,11 +7,15 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..errors import ServiceError
 from . import tensors
+from .errors import TOO_LARGE
 from .request import InferRequest, Output
 
 # What is as long as the list of class names is the scores of the classes.
 CLASS_OUTPUTS = ("probabilities", "logits")
+# Nothing else is answered while JSON is written, about 0.5 s for so many.
+MAX_JSON_VALUES = 1 << 20
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -59,6 +63,12 @@ def _row(output: Output, values: np.ndarray, labels: Optional[Sequence[str]]) ->
         datatype = tensors.BYTES
     row: Dict[str, Any] = {"name": output.name, "datatype": datatype, "shape": list(shape)}
     if not output.binary:
+        if isinstance(data, np.ndarray) and data.size > MAX_JSON_VALUES:
+            raise ServiceError(
+                TOO_LARGE,
+                f"output '{output.name}' has {data.size} values, and JSON may have {MAX_JSON_VALUES}; ask for it with "
+                "the parameter binary_data, or for fewer images at a time",
+            )
         row["data"] = tensors.to_json(output.name, data)
         return row, None
     encoded = tensors.to_binary(data)
