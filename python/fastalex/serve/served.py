@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -64,6 +65,8 @@ class Served:
         self.successor: Optional[Served] = None
         row = self.net.variant
         self._shape = (row.channels, row.input_size, row.input_size)
+        self._values = {layer.name: math.prod(layer.out_shape) for layer in row.layers()}  # of one image
+        self._most_bytes = settings.max_body_bytes
         self._prepare: Any = None
         if row.channels in CHANNELS:
             self._prepare = Preparation(self.net, spec.profile, settings.max_pixels)
@@ -113,7 +116,7 @@ class Served:
             raise ServiceError(422, f"a prepared batch is FP32 or FP16, not {x.dtype}; images are 'image' or 'pixels'")
         rows: Any = np.ascontiguousarray(x, np.float32)
         try:
-            return await self._answer(Request(rows, self._resolved(outputs), client, deadline))
+            return await self._answer(Request(rows, self._resolved(outputs, len(x)), client, deadline))
         except ClosedError:
             if self.successor is None:
                 raise
@@ -133,7 +136,9 @@ class Served:
         if not len(images):
             raise ServiceError(422, "there are no images; send at least one")
         try:
-            return await self._answer(Request(list(images), self._resolved(outputs), client, deadline, decoded=True))
+            return await self._answer(
+                Request(list(images), self._resolved(outputs, len(images)), client, deadline, decoded=True)
+            )
         except ClosedError:
             if self.successor is None:
                 raise
@@ -142,12 +147,20 @@ class Served:
     async def _answer(self, request: Request) -> Dict[str, np.ndarray]:
         return dict(zip(request.outputs, await self._pipeline.answer(request)))
 
-    def _resolved(self, outputs: Sequence[str]) -> Tuple[str, ...]:
+    def _resolved(self, outputs: Sequence[str], images: int) -> Tuple[str, ...]:
+        """Return the outputs of a request of ``images``, whose answer may be as large as a request."""
         names = tuple(dict.fromkeys(outputs)) or DEFAULT_OUTPUTS
         try:
-            taps.resolve(self.net.variant, [_TAPS.get(name, name) for name in names])
+            layers = taps.resolve(self.net.variant, [_TAPS.get(name, name) for name in names])
         except UserError as error:
             raise ServiceError(404, str(error)) from None
+        size = 4 * images * sum(self._values.get(layer, self.net.variant.num_classes) for layer in layers)
+        if size > self._most_bytes:
+            raise ServiceError(
+                413,
+                f"the answer would have {size} bytes, and this server allows {self._most_bytes}; ask for fewer images "
+                "or layers at a time",
+            )
         return names
 
     def _compute(self, parts: Sequence[Part]) -> List[np.ndarray]:
