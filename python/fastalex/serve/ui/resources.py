@@ -82,10 +82,11 @@ class Resources:
         served = self._repository.get(model)
         return _json(**insights.model_facts(served))
 
-    async def filters(self, client: str, model: str) -> Resource:
+    async def filters(self, client: str, model: str) -> Answer:
         """Return conv1's filters, all in one picture; the page sets the columns apart."""
-        net = self._repository.get(model).net
-        return Resource(await run_in_threadpool(insights.filters, net), PNG)
+        served = self._repository.get(model)
+        found = await self.jobs.result((self._number(served), "filters"), lambda report: insights.filters(served.net))
+        return found if isinstance(found, Progress) else Resource(found, PNG)
 
     async def likes(self, client: str, model: str, layer: str) -> Answer:
         """Return, for each unit of a layer, the pictures of the searched folder that excite it most."""

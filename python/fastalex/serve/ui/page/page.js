@@ -108,27 +108,29 @@ async function ask(parts, options = {}) {
   throw new Sentence(sentence ? sentence[0].toUpperCase() + sentence.slice(1) + "." : `The server answered ${answer.status}.`);
 }
 
-// A document. While the server still computes it, `progress(done, total)` is told how far it is.
-async function document_(parts, progress, turn = state.turn) {
-  if (saved) {
-    const found = saved[parts.join("/")];
-    if (!found) throw new Sentence("This saved page does not have that; run 'fastalex ui' for the rest.");
-    return found;
-  }
+// An answer. While the server still computes it, `progress(done, total)` is told how far it is.
+async function answerTo(parts, progress, turn) {
   for (let pause = 60; ; pause = Math.min(500, pause * 1.5)) {
     const answer = await ask(parts);
+    if (answer.status !== 202) return answer;
+    if (turn !== state.turn) throw new Stale();
     const found = await answer.json();
-    if (turn !== state.turn && progress) throw new Stale();
-    if (answer.status !== 202) return found;
     if (progress) progress(found.done, found.total);
     await new Promise((resolve) => { setTimeout(resolve, pause); });
   }
 }
 
-async function image(parts) { // a decoded picture
+async function load(parts, progress, turn = state.turn) { // a document
+  if (!saved) return (await answerTo(parts, progress, turn)).json();
+  const found = saved[parts.join("/")];
+  if (!found) throw new Sentence("This saved page does not have that; run 'fastalex ui' for the rest.");
+  return found;
+}
+
+async function image(parts, turn = state.turn) { // a decoded picture
   const element = new Image();
   if (saved) element.src = "ui/" + parts.map(encodeURIComponent).join("/");
-  else element.src = URL.createObjectURL(await (await ask(parts)).blob());
+  else element.src = URL.createObjectURL(await (await answerTo(parts, null, turn)).blob());
   try {
     await element.decode();
   } catch {
@@ -139,8 +141,9 @@ async function image(parts) { // a decoded picture
   return element;
 }
 
+let asking = null; // the dialog for all requests that wait
 function askToken() {
-  return new Promise((resolve) => {
+  asking = asking || new Promise((resolve) => {
     const field = h("input", { type: "password", id: "token", autocomplete: "off", required: true });
     const box = h("dialog", { "aria-labelledby": "token-title" },
       h("form", { method: "dialog" },
@@ -152,15 +155,17 @@ function askToken() {
       state.token = field.value.trim();
       remember("token", state.token);
       box.remove();
+      asking = null;
       resolve();
     });
     document.body.append(box);
     box.showModal();
   });
+  return asking;
 }
 
 async function factsOf(model) {
-  if (!state.facts.has(model)) state.facts.set(model, await document_(["models", model, "model.json"]));
+  if (!state.facts.has(model)) state.facts.set(model, await load(["models", model, "model.json"]));
   return state.facts.get(model);
 }
 
@@ -466,7 +471,7 @@ const views = {};
 views[""] = async (facts) => {
   const bars = h("ol", { class: "bars best", id: "bars", "aria-label": "The most probable classes" });
   const top = later("Classifying", async () => {
-    const found = await document_(inPicture("top.json"));
+    const found = await load(inPicture("top.json"));
     setBars(bars, found.top);
     say(`${found.top[0].label}, ${percent(found.top[0].probability, 0)}`);
     return bars;
@@ -508,7 +513,7 @@ views.filters = async (facts) => {
 
 views.layers = async (facts) => {
   const list = later("Computing all layers", async () => {
-    const found = await document_(inPicture("layers.json"));
+    const found = await load(inPicture("layers.json"));
     const known = new Map(found.layers.map((row) => [row.name, row]));
     return h("ul", { class: "layers" }, facts.layers.map((row) => {
       const numbers = known.get(row.name);
@@ -558,7 +563,7 @@ async function layerView(facts, name) {
   const row = layerOf(facts, name);
   const dense = row.shape[1] * row.shape[2] === 1;
   const body = h("div", { class: "wait" });
-  const numbers = await document_(inPicture("maps", name + ".json"));
+  const numbers = await load(inPicture("maps", name + ".json"));
   let order = "number";
   let page = 0;
   let kind = "maps";
@@ -612,7 +617,7 @@ async function unitView(facts, name, text) {
     throw new Sentence(`${name} has units 0 to ${row.shape[0] - 1}, not '${text.slice(0, 40)}'.`);
   }
   const [numbers, sprite, seen] = await Promise.all([
-    document_(inPicture("maps", name + ".json")), image(inPicture("maps", name + ".png")), image(inPicture("seen.png"))]);
+    load(inPicture("maps", name + ".json")), image(inPicture("maps", name + ".png")), image(inPicture("seen.png"))]);
   const map = unitOf(sprite, row, unit);
   map.className = "large pixels";
   map.setAttribute("role", "img");
@@ -640,7 +645,7 @@ async function unitView(facts, name, text) {
       dense ? null : h("figure", { class: "wait" }, over, h("figcaption", { class: "caption" }, "Over what the network sees")),
       first ? h("figure", { class: "wait" }, later("Reading the filter", () => filterOf(facts, unit)), h("figcaption", { class: "caption" }, "Its filter")) : null),
     h("section", { class: "card" }, h("h2", {}, "What excites it most"), later("Computing the pictures of the folder", async (progress) => {
-      const found = await document_(inModel("likes", name + ".json"), progress);
+      const found = await load(inModel("likes", name + ".json"), progress);
       const liked = found.units[unit].filter(([, strength]) => strength > 0);
       if (!liked.length) return h("p", { class: "soft" }, "None of the pictures excites it.");
       return photos(liked.map(([index, strength]) => ({ ...found.pictures[index], text: short(strength) })));
@@ -665,7 +670,7 @@ function photos(rows) {
 }
 
 views.why = async (facts) => {
-  const top = await document_(inPicture("top.json"));
+  const top = await load(inPicture("top.json"));
   const best = top.top[0].index;
   const turn = state.turn;
   const body = h("div", { class: "pair" });
@@ -673,11 +678,11 @@ views.why = async (facts) => {
     const label = facts.labels[index];
     body.replaceChildren(
       h("section", { class: "card wait" }, h("h2", {}, "Grad-CAM"), later("Computing Grad-CAM", async (progress) => {
-        const [found, seen] = await Promise.all([document_(inPicture("gradcam", index + ".json"), progress, turn), image(inPicture("seen.png"))]);
+        const [found, seen] = await Promise.all([load(inPicture("gradcam", index + ".json"), progress, turn), image(inPicture("seen.png"))]);
         return [heated(seen, found.grid, `Grad-CAM of ${label}`), h("p", { class: "caption" }, `Where ${found.layer} speaks for \u201c${label}\u201d`)];
       })),
       h("section", { class: "card wait" }, h("h2", {}, "Occlusion"), later("Covering one place after the other", async (progress) => {
-        const [found, seen] = await Promise.all([document_(inPicture("occlusion", index + ".json"), progress, turn), image(inPicture("seen.png"))]);
+        const [found, seen] = await Promise.all([load(inPicture("occlusion", index + ".json"), progress, turn), image(inPicture("seen.png"))]);
         const falls = found.grid.map((line) => line.map((value) => Math.max(0, found.whole - value)));
         const most = Math.max(...falls.flat());
         const lowest = Math.min(...found.grid.flat());
@@ -697,7 +702,7 @@ views.why = async (facts) => {
 views.neighbors = async () => {
   const folder = state.about.own_folder ? "the folder" : "the examples";
   const list = later(`Reading ${folder}`, async (progress) => {
-    const found = await document_(inPicture("neighbors.json"), progress);
+    const found = await load(inPicture("neighbors.json"), progress);
     const left = found.left_out.length ? h("p", { class: "small soft" }, `${found.left_out.length} could not be read, the first one: ${found.left_out[0]}`) : null;
     return [photos(found.near.map((row) => ({ ...row, text: "distance " + short(row.distance) }))), ...[left].filter(Boolean)];
   });
@@ -713,11 +718,11 @@ views.compare = async (facts) => {
       h("pre", {}, "fastalex ui --model digits --model small=digits,fc_weights=int4"))];
   }
   let other = others.includes(recall("other")) ? recall("other") : others[0];
-  const body = h("div", { class: "wait" });
+  const body = h("div", { class: "stack" });
   const turn = state.turn;
   const draw = async () => {
     remember("other", other);
-    const [found, second] = await Promise.all([document_(inPicture("compare", other + ".json")), factsOf(other)]);
+    const [found, second] = await Promise.all([load(inPicture("compare", other + ".json")), factsOf(other)]);
     if (turn !== state.turn) throw new Stale();
     body.replaceChildren(
       h("section", { class: "card" }, h("h2", {}, "Classes"), h("div", { class: "scroll" }, classTable(found.classes, other))),
@@ -772,7 +777,7 @@ function layerTable(facts, rows, other) {
 
 views.time = async (facts) => {
   const table = later("Measuring", async (progress) => {
-    const found = await document_(inModel("times.json"), progress);
+    const found = await load(inModel("times.json"), progress);
     const all = found.rows.reduce((sum, row) => sum + row.ms, 0);
     const floors = found.rows.reduce((sum, row) => sum + (row.floor_ms || 0), 0);
     const longest = Math.max(...found.rows.map((row) => row.ms));
@@ -790,7 +795,7 @@ views.time = async (facts) => {
     ];
   });
   const zeros = later("Counting zeros", async () => {
-    const found = await document_(inPicture("layers.json"));
+    const found = await load(inPicture("layers.json"));
     return h("ul", { class: "bars" }, found.layers.map((row) => h("li", {}, h("a", { class: "label", href: address(row.name) }, row.name),
       h("span", { class: "percent" }, percent(row.zeros)), h("span", { class: "track", "aria-hidden": "true" }, h("i", { "--share": row.zeros })))));
   });
@@ -803,7 +808,7 @@ views.time = async (facts) => {
 };
 
 async function saveTrace() {
-  const found = await document_(inModel("trace.json"));
+  const found = await load(inModel("trace.json"));
   const link = h("a", { download: `${state.model}-trace.json`, href: URL.createObjectURL(new Blob([JSON.stringify(found)], { type: "application/json" })) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -815,7 +820,7 @@ views.collect = async () => {
     return [heading("Collect", "Camera frames as pictures to train on, in a folder for each class."), h("section", { class: "card wait" },
       h("p", {}, "Start with a folder and the classes, for example:"), h("pre", {}, "fastalex ui --collect dataset --classes free,blocked"))];
   }
-  const first = await document_(["collect.json"]);
+  const first = await load(["collect.json"]);
   const off = () => h("p", {}, "The camera is off");
   const stage = h("div", { class: "stage" }, off());
   const classes = h("ul", { class: "classes", "aria-label": "Save a frame as" });
@@ -983,7 +988,7 @@ function listenForPictures() {
 async function main() {
   start();
   try {
-    state.about = await busy(document_(["about.json"]));
+    state.about = await busy(load(["about.json"]));
   } catch (problem) {
     tell(problem);
     return;
