@@ -50,7 +50,7 @@ class Measurement:
         self.rows: List[Dict[str, Any]] = []
         self.open: List[Any] = []
         self.taken: Dict[str, List[Dict[str, Any]]] = {}
-        self.seconds = 1.0 if quick else SECONDS
+        self.seconds = 2.0 if quick else SECONDS
 
     def run(self) -> Dict[str, Any]:
         images = serve_files.write_images(self.folder / "images")
@@ -114,7 +114,7 @@ class Measurement:
     def turn(self, server: subjects.Server, **how: Any) -> Callable[[], Dict[str, Any]]:
         def take() -> Dict[str, Any]:
             with server.running():
-                return server.measure(0.5 if self.quick else WARMUP_S, self.seconds, **how)
+                return server.measure(WARMUP_S, self.seconds, **how)
 
         return take
 
