@@ -278,6 +278,11 @@ def test_a_picture_is_brought_and_forgotten(client, page, monkeypatch):
     assert "choose it again" in sentence(client.get("/ui/pictures/" + found["id"]), 404)
 
 
+def test_a_picture_of_too_many_pixels_is_refused():
+    with pages.running(max_pixels=63) as page, httpx.Client(base_url=page.url) as client:
+        assert "limit of 63" in sentence(client.post("/ui/pictures", content=DIGITS[0].read_bytes()), 422)
+
+
 def test_a_frame_has_a_limit(client):
     assert "at most" in sentence(client.post("/ui/models/digits/frame", content=bytes((8 << 20) + 1)), 413)
 
@@ -359,6 +364,24 @@ def test_jobs_that_wait_are_bounded():
 
     asyncio.run(asked())
     several.close()
+
+
+def test_a_job_that_runs_ends_with_the_server():
+    several, begun, ended = Jobs(), threading.Event(), threading.Event()
+
+    def work(report):
+        begun.set()
+        try:
+            while True:
+                report(0, 1)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    asyncio.run(several.result(("a",), work, 0))
+    assert begun.wait(10)
+    several.close()
+    assert ended.wait(10)
 
 
 # Collecting -----------------------------------------------------------------------------------------------------------

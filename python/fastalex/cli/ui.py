@@ -50,8 +50,11 @@ def run(options: argparse.Namespace) -> int:
     from ..serve.ui.collect import Collection
     from ..serve.ui.resources import Resources
 
+    opened: List[Any] = []
+
     def routes(repository: Any) -> List[Any]:
         resources = Resources(repository, settings, page)
+        opened.append(resources)
         collection = Collection(page, settings.models[0].file) if page.collect is not None else None
         found: List[Any] = page_routes.routes(resources, settings, collection)
         return found
@@ -62,7 +65,11 @@ def run(options: argparse.Namespace) -> int:
         else:
             console.write(f"look into {', '.join(repository.names())} at {address}")
 
-    return serve(settings, ready, routes, page_routes.PUBLIC, log_requests=options.access_log)
+    try:
+        return serve(settings, ready, routes, page_routes.PUBLIC, log_requests=options.access_log)
+    finally:
+        for resources in opened:
+            resources.close()
 
 
 def _page_settings(options: argparse.Namespace) -> Any:

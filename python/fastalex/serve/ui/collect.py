@@ -9,7 +9,7 @@ from typing import Any, Dict, List
 
 from ..._util import files
 from ...errors import UserError, printable
-from ...images import listing
+from ...images import listing, open_image
 from ..errors import ServiceError
 from .settings import PageSettings
 
@@ -57,8 +57,6 @@ class Collection:
         suffix = next((suffix for start, suffix in SUFFIXES.items() if content.startswith(start)), None)
         if suffix is None:
             raise ServiceError(415, "a frame must be a JPEG or a PNG")
-        from ...images import open_image
-
         open_image(content)
         name = self.classes[number]
         self._count(name)  # a folder that is gone is not made again: its disk may be, too

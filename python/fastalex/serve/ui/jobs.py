@@ -26,11 +26,13 @@ class Progress(NamedTuple):
 
 
 class _Job:
-    def __init__(self) -> None:
-        self.progress = Progress(0, 0)
+    def __init__(self, closed: threading.Event) -> None:
+        self.progress, self._closed = Progress(0, 0), closed
         self.future: Future[Any] = Future()
 
     def report(self, done: int, total: int) -> None:
+        if self._closed.is_set():  # the work ends here, however much of it is left
+            raise ServiceError(503, "the server is stopping; ask again when it is back", 5)
         self.progress = Progress(done, total)
 
 
@@ -39,7 +41,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[Tuple[Any, ...], _Job] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock, self._closed = threading.Lock(), threading.Event()
         self._pool = ThreadPoolExecutor(1, "fastalex-page")
 
     async def result(self, key: Tuple[Any, ...], work: Callable[[Report], Any], wait_s: float = WAIT_S) -> Any:
@@ -61,7 +63,8 @@ class Jobs:
         return job.future.result()
 
     def close(self) -> None:
-        """Drop the jobs that wait; the one that runs ends by itself."""
+        """Drop the jobs that wait, and end the one that runs when it next reports."""
+        self._closed.set()
         with self._lock:
             for job in self._jobs.values():
                 job.future.cancel()
@@ -75,7 +78,7 @@ class Jobs:
             waiting = sum(not job.future.done() for job in self._jobs.values())
             if waiting >= MAX_WAITING:
                 raise ServiceError(503, f"{waiting} computations are waiting already; try again when some are done", 5)
-            job = _Job()
+            job = _Job(self._closed)
             job.future = self._pool.submit(work, job.report)
             self._jobs[key] = job
             done = [name for name, one in self._jobs.items() if one.future.done()]

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ...errors import printable
-from ...images import listing
+from ...images import MAX_PIXELS, listing, open_image
 from ..errors import ServiceError
 from . import sprites
 from .settings import PageSettings
@@ -51,10 +51,12 @@ class Picture(NamedTuple):
 class Pictures:
     """All pictures of a server.
 
+    :param max_pixels: of a picture that is brought.
     :raises UserError: if a folder of the settings cannot be read or has no pictures.
     """
 
-    def __init__(self, settings: PageSettings) -> None:
+    def __init__(self, settings: PageSettings, max_pixels: int = MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
         examples = os.path.abspath(settings.examples or BUNDLED)
         self.searched = os.path.abspath(settings.folder or examples)  # the folder that neighbors are looked for in
         self.examples = _listed(examples, "example")
@@ -91,7 +93,7 @@ class Pictures:
 
         :raises UserError: if it is not one that can be decoded.
         """
-        _opened(content)
+        open_image(content, max_pixels=self._max_pixels)
         picture = Picture("upload-" + hashlib.sha256(content).hexdigest()[:20], "your picture", content=content)
         with self._lock:
             self._kept[picture.id] = picture
@@ -106,7 +108,7 @@ def shown(picture: Picture) -> Tuple[bytes, str]:
 
     :raises UserError: if it cannot be decoded.
     """
-    image = _opened(picture.read())
+    image = open_image(picture.read())
     if max(image.size) <= PIXEL_ART:
         return sprites.encoded(image), "png"
     image.thumbnail((MAX_SIDE, MAX_SIDE))
@@ -118,12 +120,6 @@ def shown(picture: Picture) -> Tuple[bytes, str]:
 def facts(picture: Picture) -> Dict[str, Any]:
     """Return what the page has to know of a picture: its id and its name, which is text of a file system."""
     return {"id": picture.id, "name": picture.name}
-
-
-def _opened(content: bytes) -> Any:
-    from ...images import open_image
-
-    return open_image(content)
 
 
 def _listed(folder: str, kind: str) -> List[Picture]:

@@ -45,7 +45,7 @@ class Resources:
     """The data of the page. Methods that are addresses are in :data:`ADDRESSES`; ``client`` is who asks."""
 
     def __init__(self, repository: Repository, settings: Settings, page: PageSettings) -> None:
-        self.pictures = pictures.Pictures(page)
+        self.pictures = pictures.Pictures(page, settings.max_pixels)
         self.jobs = Jobs()
         self.page = page
         self._repository, self._settings = repository, settings
