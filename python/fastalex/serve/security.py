@@ -7,7 +7,7 @@ machine (DNS rebinding) shows in the Host; one that simply sends here shows in t
 from __future__ import annotations
 
 import hmac
-from typing import Any, Dict, Optional, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
@@ -37,7 +37,6 @@ class Guard:
         self._origins = {origin.rstrip("/").lower() for origin in settings.allowed_origins}
         self._public = frozenset((*PUBLIC, *public))
         self._public_folders = tuple(path for path in self._public if path.endswith("/") and path != "/")
-        self._known: Dict[Tuple[str, Any], bool] = {}
 
     def check(self, scope: Any) -> None:
         """Check a request.

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from email.utils import formatdate
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Dict, Optional
 
 from ..errors import UserError
 from .app import Front
@@ -21,6 +21,7 @@ from .settings import Settings
 BACKLOG = 1024  # connections that the system keeps for a server that is busy
 _POLL_S = 0.02
 _DATE_S = 1.0
+_OTHER_FILES = 256  # besides connections: weights, libraries, devices
 
 
 def bind(settings: Settings) -> socket.socket:
@@ -57,7 +58,18 @@ def run(front: Front, settings: Settings, bound: socket.socket, ready: Callable[
     :param ready: called when connections are taken.
     :returns: whether every request was answered within ``drain_s``.
     """
+    _allow_files(settings.max_connections + _OTHER_FILES)
     return asyncio.run(Server(front, settings, bound).serve(ready))
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have ``count`` open files, as far as the system allows it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if hard == resource.RLIM_INFINITY else min(count, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class Server:
@@ -82,6 +94,7 @@ class Server:
 
     async def _serve(self, ready: Callable[[], None]) -> bool:
         assert self._loop is not None and self._stop is not None
+        self._loop.set_exception_handler(self._fault)
         notifier = Notifier()
         state = self._state()
         listener = await self._loop.create_server(self._connections(state), sock=self._bound, backlog=BACKLOG)
@@ -98,6 +111,11 @@ class Server:
             listener.close()
             self._front.log.flush()
 
+    def _fault(self, _: Any, context: Dict[str, Any]) -> None:
+        """Log what went wrong outside requests, such as a connection that could not be taken."""
+        error = context.get("exception")
+        self._front.log.event(event="fault", error=f"{context.get('message', '')}: {error!r}"[:500])
+
     def _state(self) -> Any:
         from uvicorn.server import ServerState
 
@@ -106,7 +124,8 @@ class Server:
     def _connections(self, state: Any) -> Callable[[], asyncio.Protocol]:
         from uvicorn import Config
 
-        logging.getLogger("uvicorn.error").disabled = True  # the server has its own log
+        for name in ("uvicorn.error", "python_multipart.multipart"):
+            logging.getLogger(name).disabled = True  # the server has its own log
         log = self._front.log
         limits = Limits(
             self._settings,
