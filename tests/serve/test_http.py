@@ -296,6 +296,21 @@ def test_bodies_have_a_limit(either):
         assert split(running.raw(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")))[0][0] == 200
 
 
+def test_all_bodies_together_have_a_limit(either):
+    with service.running(max_bodies_bytes=200_000) as running:
+        with running.connect() as held:
+            held.sendall(POST + b"Content-Length: 90000\r\n\r\n" + bytes(80_000))
+            small = POST + f"Content-Length: {len(PNG)}\r\nConnection: close\r\n\r\n".encode() + PNG
+            until(lambda: running.front.room.used == 80_000)
+            assert split(running.raw(small))[0][0] == 200
+            only(running.raw(POST + b"Content-Length: 30000\r\n\r\n" + bytes(30_000)), 503)  # half is for others
+            assert running.front.room.used == 80_000
+        until(lambda: running.front.room.used == 0)
+        # One request that is alone may have all of it.
+        answer = running.raw(POST + b"Content-Length: 150000\r\nConnection: close\r\n\r\n" + bytes(150_000))
+        assert split(answer)[0][0] == 422
+
+
 def test_slow_heads_and_bodies_end(either):
     with service.running(header_timeout_s=0.2, body_timeout_s=0.3) as running:
         began = time.monotonic()

@@ -75,6 +75,7 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         "decoders": "threads that decode images (default: all processors)",
         "threads": "CPU threads of a network, for models that do not say their own (default: all available)",
         "max_body_bytes": "bytes of a request",
+        "max_bodies_bytes": "bytes of all requests that are being read or answered",
         "max_pixels": "pixels of an image",
         "max_connections": "connections in all",
         "max_connections_per_client": "connections of a client address",

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 
 from ..errors import BackendError, UserError
 from .access_log import Log
+from .bodies import Room
 from .errors import ServiceError
 from .lifecycle import State
 from .messages import error_response, facts, has_body
@@ -48,7 +49,7 @@ def build(
     :param log: the log; default: on standard error.
     """
     guard = Guard(settings, public)
-    front = Front(guard, metrics, log or Log())
+    front = Front(guard, metrics, log or Log(), Room(settings.max_bodies_bytes))
     state = front.state
     failures = (HTTPException, UserError, BackendError, MemoryError, Exception)
     handlers: Dict[Any, Any] = dict.fromkeys(failures, _answer)
@@ -85,9 +86,9 @@ class Front:
     :ivar state: what the server is doing.
     """
 
-    def __init__(self, guard: Guard, metrics: Metrics, log: Log) -> None:
+    def __init__(self, guard: Guard, metrics: Metrics, log: Log, room: Room) -> None:
         self.app: Any = None
-        self.guard, self.metrics, self.log = guard, metrics, log
+        self.guard, self.metrics, self.log, self.room = guard, metrics, log, room
         self.state = State()
         self._instruments: Dict[Tuple[str, str, int], Tuple[Any, Any]] = {}
 
@@ -97,6 +98,7 @@ class Front:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, self.guard.cors(scope))
+        facts(scope)["room"] = self.room
         scope["fastalex.task"] = asyncio.current_task()  # for the connection, to cancel it when the client has gone
         self.state.in_flight += 1
         self.metrics.in_flight.inc()
@@ -111,6 +113,7 @@ class Front:
             await exchange.answer(error_response(error), receive)
         finally:
             self.state.in_flight -= 1
+            self.room.give_back(scope)
             self.metrics.in_flight.dec()
             self._note(exchange)
 

@@ -6,8 +6,9 @@ from typing import Any, Dict, List, NamedTuple
 from urllib.parse import parse_qsl
 
 from ..errors import printable
+from .bodies import read_body
 from .errors import ServiceError
-from .messages import header, read_body
+from .messages import header
 from .settings import Settings
 
 IMAGE_FIELDS = ("image", "images", "file")  # of a form

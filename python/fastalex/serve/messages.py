@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from typing import Any, Dict, Optional, Tuple
@@ -77,70 +76,6 @@ def deadline_of(scope: Any, settings: Settings, timeout_us: Optional[int] = None
     if timeout_us is not None:
         seconds = min(seconds, timeout_us / 1e6)
     return time.monotonic() + seconds
-
-
-async def read_body(scope: Any, receive: Any, settings: Settings) -> bytes:
-    """Return the body of a request, of which no more than ``max_body_bytes`` are ever kept.
-
-    :raises ServiceError: if it is longer, is compressed, or does not arrive within ``body_timeout_s``.
-    """
-    announced = whole_header(scope, b"content-length")
-    if announced is not None and announced > settings.max_body_bytes:
-        raise _too_large(settings)
-    if header(scope, b"content-encoding") not in (None, "identity"):
-        raise ServiceError(415, "compressed bodies are not served; send the body without Content-Encoding")
-    late = _Late(settings.body_timeout_s)
-    try:
-        body = await _whole(receive, settings)
-    except asyncio.CancelledError:
-        if late.happened:
-            raise ServiceError(408, "the body of the request did not arrive in time; send it faster") from None
-        raise
-    finally:
-        late.timer.cancel()
-    facts(scope)["read"] = True
-    return body
-
-
-class _Late:
-    """A timer that cancels the task which made it."""
-
-    def __init__(self, seconds: float) -> None:
-        self.happened = False
-        self._task = asyncio.current_task()
-        self.timer = asyncio.get_running_loop().call_later(seconds, self._cancel)
-
-    def _cancel(self) -> None:
-        self.happened = True
-        if self._task is not None:
-            self._task.cancel()
-
-
-async def _whole(receive: Any, settings: Settings) -> bytes:
-    message = await receive()
-    first = _checked(message, settings)
-    if not message.get("more_body"):
-        return first
-    body = bytearray(first)
-    while message.get("more_body"):
-        message = await receive()
-        body += _checked(message, settings)
-        if len(body) > settings.max_body_bytes:
-            raise _too_large(settings)
-    return bytes(body)
-
-
-def _checked(message: Any, settings: Settings) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ServiceError(400, "the client ended the connection before the request was whole")
-    chunk: bytes = message.get("body", b"")
-    if len(chunk) > settings.max_body_bytes:
-        raise _too_large(settings)
-    return chunk
-
-
-def _too_large(settings: Settings) -> ServiceError:
-    return ServiceError(413, f"the body is longer than {settings.max_body_bytes} bytes, the limit of this server")
 
 
 def json_response(value: Any, status: int = 200, headers: Optional[Dict[str, str]] = None) -> Response:

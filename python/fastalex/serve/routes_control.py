@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from .._util import bounded_json
+from .bodies import read_body
 from .errors import ServiceError
-from .messages import json_response, read_body
+from .messages import json_response
 from .repository import READY, Repository
 from .security import Guard
 from .settings import Settings

@@ -11,9 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from . import statistics
+from .bodies import read_body
 from .errors import ServiceError
 from .lifecycle import State
-from .messages import BINARY, JSON, client_of, deadline_of, facts, json_response, read_body, whole_header
+from .messages import BINARY, JSON, client_of, deadline_of, facts, json_response, whole_header
 from .metrics import Metrics
 from .protocol import metadata, request, response
 from .protocol.tensors import BYTES, Tensor

@@ -35,6 +35,7 @@ class Settings:
 
     max_body_bytes: int = 64 << 20  # 106 float32 images of 3 x 224 x 224
     max_pixels: int = 50_000_000  # of an image; cameras have up to 50 million, and decoding takes 150 MB
+    max_bodies_bytes: int = 512 << 20  # of all requests that are read or answered, eight of the largest
     request_timeout_s: float = 30.0  # the longest deadline, and that of requests without one
     header_timeout_s: float = 10.0
     body_timeout_s: float = 30.0
@@ -43,7 +44,8 @@ class Settings:
     drain_s: float = 30.0  # Kubernetes' own patience with a container that it stops
 
     def __post_init__(self) -> None:
-        for name in ("max_batch", "queue_per_client", "queue_total", "max_body_bytes", "max_pixels"):
+        memory = ("max_body_bytes", "max_bodies_bytes", "max_pixels")
+        for name in ("max_batch", "queue_per_client", "queue_total", *memory):
             arguments.positive_int(name, getattr(self, name))
         for name in ("max_delay_us", "decoders", "port"):
             arguments.at_least(name, getattr(self, name), 0)

@@ -11,8 +11,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ...errors import BackendError, UserError
+from ..bodies import read_body
 from ..errors import ServiceError
-from ..messages import client_of, error_response, facts, json_response, read_body, whole_header
+from ..messages import client_of, error_response, facts, json_response, whole_header
 from ..settings import Settings
 from . import files, pictures
 from .collect import Collection
