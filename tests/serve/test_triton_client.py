@@ -136,6 +136,7 @@ def test_statistics_count_images_and_requests(client):
     assert 1 <= after["execution_count"] - before["execution_count"] <= len(FILES)
     for part, count in (("success", 1), ("fail", 1)):
         assert after["inference_stats"][part]["count"] - before["inference_stats"][part]["count"] == count
+        assert after["inference_stats"][part]["ns"] > before["inference_stats"][part]["ns"]
     assert after["inference_stats"]["compute_infer"]["ns"] > before["inference_stats"]["compute_infer"]["ns"]
     assert after["last_inference"] > 1e12, "milliseconds since the epoch"
 

@@ -29,6 +29,7 @@ from .security import Guard
 from .settings import Settings
 
 ROUTES = "fastalex: POST /v1/classify, /v1/embeddings, /v1/distance; the Open Inference Protocol at /v2; GET /metrics\n"
+INFERENCE = ("infer", "classify", "embeddings")  # the routes of Triton's statistics
 _CLOSE = (b"connection", b"close")
 _GONE = 499  # as nginx logs it: the client went away before the answer
 _RETRY_S = 5
@@ -44,8 +45,8 @@ def build(
 ) -> Front:
     """Build the application of a server.
 
-    :param routes: further routes, which come before the service's own.
-    :param public: their paths that need no token; one that ends in ``/`` stands for all below it.
+    :param routes: further routes, which come before ``/`` and ``/metrics``.
+    :param public: their paths that need no token; as :class:`.Guard` takes them.
     :param log: the log; default: on standard error.
     """
     guard = Guard(settings, public)
@@ -133,8 +134,8 @@ class Front:
         seconds = time.perf_counter() - exchange.began
         route = getattr(scope.get("endpoint"), "__name__", "none")
         model = noted.get("model", "")
-        if "batch" in noted and exchange.status == HTTPStatus.OK:
-            self.state.last[model] = time.time()
+        if model and route in INFERENCE:
+            self.state.note(model, exchange.status == HTTPStatus.OK, seconds)
         count, latency = self._instruments_of(model, route, exchange.status)
         count.inc()
         latency.observe(seconds)

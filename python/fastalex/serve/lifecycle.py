@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import socket
-from typing import Any, Dict, Iterator, Optional
+import time
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -17,12 +18,21 @@ class State:
 
     :ivar draining: whether new requests are turned away, because the server is stopping.
     :ivar in_flight: the number of requests that are being answered.
+    :ivar tallies: model and whether requests were answered with 200 -> their number and seconds.
     :ivar last: model -> the time of its last answer, in seconds since the epoch.
     """
 
     def __init__(self) -> None:
         self.draining, self.in_flight = False, 0
+        self.tallies: Dict[Tuple[str, bool], Tuple[int, float]] = {}
         self.last: Dict[str, float] = {}
+
+    def note(self, model: str, good: bool, seconds: float) -> None:
+        """Count a request for inference."""
+        count, total = self.tallies.get((model, good), (0, 0.0))
+        self.tallies[model, good] = (count + 1, total + seconds)
+        if good:
+            self.last[model] = time.time()
 
 
 class Notifier:

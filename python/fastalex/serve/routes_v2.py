@@ -111,9 +111,7 @@ class V2:
         )
 
     def _statistics(self, name: str, version: str) -> Dict[str, Any]:
-        counts = statistics.of_model(self._metrics, name)
-        counts["last_ms"] = 1e3 * self._state.last.get(name, 0.0)
-        return metadata.statistics(name, version, counts)
+        return metadata.statistics(name, version, statistics.of_model(self._metrics, self._state, name))
 
     async def lacking(self, http: Request) -> Response:
         """Refuse what Triton has and this server has not."""
