@@ -26,11 +26,11 @@ class Settings:
     allowed_hosts: Tuple[str, ...] = ()  # besides the addresses of this machine
     allowed_origins: Tuple[str, ...] = ()
 
-    max_batch: int = 32  # images in a call of the engine; above, AlexNet's time for an image hardly falls on a CPU
-    max_delay_us: int = 2000  # a tenth of what a call saves that reads the fully connected weights once less
+    max_batch: int = 32  # images in a call of the engine: three times the rate of one, and 20 MB of images
+    max_delay_us: int = 2000  # a quarter of AlexNet's time for one image alone, on two cores of a server
     queue_per_client: int = 256  # images a client address may have waiting, eight full batches
     queue_total: int = 1024  # images of all clients
-    decoders: int = 0  # threads that decode images; 0: as many as the processors that this process may run on
+    decoders: int = 0  # threads that decode images; 0: one a processor, as fewer leave the engine to small batches
     threads: Optional[int] = None  # of the engine, for models that do not say their own
 
     max_body_bytes: int = 64 << 20  # 106 float32 images of 3 x 224 x 224
