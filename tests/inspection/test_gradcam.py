@@ -105,6 +105,24 @@ def test_an_adaptive_pool_spreads_the_gradient_over_its_windows(sides):
     np.testing.assert_allclose(backward.through(layer, gradient, x, {}), tensor.grad.numpy(), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("op", "options"),
+    [
+        ("lrn", {"size": 5, "alpha": 0.3, "beta": 0.75, "k": 2.0, "groups": 1}),
+        ("lrn", {"size": 3, "alpha": 0.3, "beta": 1.5, "k": 1.0, "groups": 2}),
+        ("spatial_norm", {"size": 3, "alpha": 0.3, "beta": 0.75, "k": 1.0}),
+    ],
+)
+def test_normalization_spreads_the_gradient_over_its_neighbors(op, options):
+    """With constants far larger than the family's, whose terms between neighbors would hide in the rounding."""
+    generator = np.random.default_rng(4)
+    x, gradient = (generator.standard_normal((8, 5, 6)).astype(np.float32) for _ in range(2))
+    tensor = torch.from_numpy(x).double()[None].requires_grad_()
+    getattr(torch_reference, op)(tensor, **options).backward(torch.from_numpy(gradient).double()[None])
+    found = backward.through(Layer(op, "norm", x.shape, x.shape, options), gradient, x, {})
+    np.testing.assert_allclose(found, tensor.grad[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_nothing_that_speaks_for_a_class_is_a_map_of_zeros():
     assert gradcam.Cam(np.full((2, 2), -1, np.float32), 0, "relu5").heat.tolist() == [[0, 0], [0, 0]]
 

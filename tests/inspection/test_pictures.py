@@ -133,12 +133,13 @@ def test_mistakes_are_one_sentence(digits):
 def test_the_picture_is_what_the_input_was_made_of(profile):
     """Undoing the normalization of the network's own input gives the same pixels."""
     net = AlexNet("torchvision", device="cpu", input_size=96, **NARROW)
-    pixels = np.random.default_rng(3).integers(0, 256, (120, 190, 3), np.uint8)
+    wide = np.random.default_rng(3).integers(0, 256, (120, 190, 3), np.uint8)
     row = profiles.get(profile)
     mean, std = (np.array(values).reshape(3, 1, 1) for values in row.mean_and_std(3))
-    planes = (net.preprocess(pixels, profile)[0] * std + mean) * row.divisor
-    picture = planes[:: -1 if row.order == "BGR" else 1].transpose(1, 2, 0)
-    np.testing.assert_array_equal(pictures.input_picture(net, pixels, profile), np.rint(picture))
+    for pixels in (wide, wide.transpose(1, 0, 2)):
+        planes = (net.preprocess(pixels, profile)[0] * std + mean) * row.divisor
+        picture = planes[:: -1 if row.order == "BGR" else 1].transpose(1, 2, 0)
+        np.testing.assert_array_equal(pictures.input_picture(net, pixels, profile), np.rint(picture))
 
 
 def test_a_network_of_one_channel_sees_gray(tmp_path):
