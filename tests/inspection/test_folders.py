@@ -24,13 +24,14 @@ def net():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Ten pictures, two of them one folder below, and two that cannot be read."""
+    """Ten pictures, two of them one folder below; two files that cannot be read, and a link to nothing."""
     place = tmp_path / "images"
     (place / "more").mkdir(parents=True)
     for number, path in enumerate(DIGITS[:10]):
         shutil.copy(path, place / ("more" if number > 7 else ".") / f"{number}.png")
     (place / "bad.png").write_bytes(b"no image")
     (place / "empty.jpg").touch()
+    (place / "gone.png").symlink_to("nowhere")
     return place
 
 
@@ -86,7 +87,7 @@ def test_neighbors_are_those_of_a_search_over_all_vectors(net, builds, folder, l
 
 def test_images_that_cannot_be_read_are_left_out_with_a_sentence(builds):
     for found in (builds.neighbors(), builds.units()):
-        assert sorted(found.left_out) == ["bad.png", "empty.jpg"]
+        assert sorted(found.left_out) == ["bad.png", "empty.jpg", "gone.png"]
         assert "is empty" in found.left_out["empty.jpg"]
 
 
@@ -94,22 +95,22 @@ def test_images_that_cannot_be_read_are_left_out_with_a_sentence(builds):
 def test_it_is_kept_until_something_changes(builds, folder, kind):
     build = getattr(builds, kind)
     build()
-    assert builds.read[-1] == 12
+    assert builds.read[-1] == 13
     build()
     assert builds.read == [0], "kept"
     os.utime(folder / "3.png", (1e9, 1e9))
     build()
-    assert builds.read[-1] == 12, "an image changed"
+    assert builds.read[-1] == 13, "an image changed"
     shutil.copy(DIGITS[19], folder / "new.png")
-    assert len(getattr(build(), "paths", range(11))) == 11 and builds.read[-1] == 13
+    assert len(getattr(build(), "paths", range(11))) == 11 and builds.read[-1] == 14
     build(profile="torchvision")
-    assert builds.read[-1] == 13, "other preprocessing"
+    assert builds.read[-1] == 14, "other preprocessing"
     build()
-    assert builds.read[-1] == 13
+    assert builds.read[-1] == 14
     arrays = builds.net.state_dict()
     arrays["conv1.bias"][0] += 1
     build(net=AlexNet("alexnet-digits", weights=arrays, device="cpu"))
-    assert builds.read[-1] == 13, "another network"
+    assert builds.read[-1] == 14, "another network"
     build()
     assert builds.read == [0], "whose index lies beside this one"
 
@@ -121,7 +122,7 @@ def test_an_interrupted_index_is_resumed(net, builds):
     with pytest.raises(KeyboardInterrupt):
         builds.neighbors(report=stop)
     resumed = builds.neighbors()
-    assert builds.read == [0, 8, 12]
+    assert builds.read == [0, 8, 12, 13]
     np.testing.assert_array_equal(resumed._rows, vectors(net, resumed.paths, "relu7"))
 
 
@@ -136,7 +137,7 @@ def test_a_damaged_file_is_made_anew(net, builds, kind, tmp_path):
     for damaged in (b"", content[:100], content[:-64], b"\x93NUMPY garbage" + content):
         file.write_bytes(damaged)
         assert answer(getattr(builds, kind)()) == before
-        assert builds.read[-1] == 12
+        assert builds.read[-1] == 13
 
 
 @pytest.mark.parametrize("kind", ["neighbors", "units"])
@@ -150,7 +151,7 @@ def test_a_folder_that_vanishes_is_one_sentence_and_comes_back(builds, folder, k
     with pytest.raises(UserError, match=r"png' vanished while its folder was read; try again"):
         getattr(builds, kind)(report=vanish)
     away.rename(folder)
-    assert sorted(getattr(builds, kind)().left_out) == ["bad.png", "empty.jpg"]
+    assert sorted(getattr(builds, kind)().left_out) == ["bad.png", "empty.jpg", "gone.png"]
 
 
 def test_mistakes_are_one_sentence(net, builds, folder, tmp_path):
@@ -168,9 +169,9 @@ def test_mistakes_are_one_sentence(net, builds, folder, tmp_path):
             build(net, str(folder), wrap("conv1"), cache=str(file))
     for path in folder.rglob("[0-9].png"):
         path.write_bytes(b"damaged")
-    with pytest.raises(UserError, match="none of the 12 images can be read; the first"):
+    with pytest.raises(UserError, match="none of the 13 images can be read; the first"):
         builds.neighbors()
-    with pytest.raises(UserError, match="none of the 12 images can be used; the first"):
+    with pytest.raises(UserError, match="none of the 13 images can be used; the first"):
         builds.units()
 
 

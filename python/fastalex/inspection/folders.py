@@ -38,11 +38,10 @@ class Folder:
         mean_image.check(net.mean_image, net.variant, self.profile)
         try:
             paths = listing.below(self.root)
-            facts = [os.stat(path) for path in paths]
         except OSError as error:
             raise UserError(f"the folder '{printable(folder)}' changed while it was read: {error.strerror}") from None
         self.names = [os.path.relpath(path, self.root) for path in paths]
-        images = [(name, fact.st_size, fact.st_mtime_ns) for name, fact in zip(self.names, facts)]
+        images = [(name, *_size_and_time(path)) for name, path in zip(self.names, paths)]
         mean = None if net.mean_image is None else hashlib.sha256(net.mean_image.tobytes()).hexdigest()
         self.digest = _digest(images, repr(self.profile), mean, __version__)
         options = (net.variant.name, net.fingerprint(), net.device, net.precision, net.fc_weights, net.exact)
@@ -132,6 +131,15 @@ class Folder:
                     x = np.concatenate([x for _, x in good]) if good else np.empty(0, np.float32)
                     yield [number for number, _ in good], x, bad
                 before = after
+
+
+def _size_and_time(path: str) -> Tuple[int, int]:
+    """Return the size and the time of change of a file; zeros for a link to nothing, which is left out later."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
 
 
 def _digest(*facts: Any) -> str:
