@@ -113,7 +113,9 @@ def test_pages_of_the_server_and_of_allowed_origins_may_use_it(client):
     assert ask(client, path="/unknown", Origin=ORIGIN).headers["access-control-allow-origin"] == ORIGIN
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "", "http://localhost", "https://lab.example.evil"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "", "http://localhost", "https://lab.example.evil", "http://["]
+)
 def test_pages_of_other_origins_may_not(client, origin):
     answer = ask(client, "POST", "/v1/classify", Origin=origin)
     assert answer.status_code == 403 and "origin" in answer.json()["error"]

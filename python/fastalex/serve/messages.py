@@ -1,4 +1,4 @@
-"""Requests and answers of HTTP as the routes use them: headers, bodies within their limits, JSON, errors."""
+"""Requests and answers of HTTP as the routes use them: headers, JSON, errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Dict, Optional, Tuple
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from .._util.console import _jsonable
+from .._util.console import jsonable
 from ..errors import BackendError, UserError, one_line
 from .errors import ServiceError
 from .settings import Settings
@@ -24,7 +24,11 @@ _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def facts(scope: Any) -> Dict[str, Any]:
-    """Return what the routes note about a request for the log and the metrics: ``model``, ``batch``, ``read``."""
+    """Return what is noted about a request.
+
+    The log and the metrics want ``model`` and ``batch``; ``read`` says that the body was read, ``held`` how much of
+    ``room`` it takes.
+    """
     noted: Dict[str, Any] = scope.setdefault(_FACTS, {})
     return noted
 
@@ -83,7 +87,7 @@ def json_response(value: Any, status: int = 200, headers: Optional[Dict[str, str
     try:
         text = _encode(value)
     except ValueError:
-        text = _encode(_jsonable(value))
+        text = _encode(jsonable(value))
     return Response(text, status, headers, JSON)
 
 
