@@ -129,6 +129,7 @@ def hostility(found: Sequence[Mapping[str, Any]]) -> str:
             [
                 f"{one['hostile']} for {one['seconds']:g} s",
                 *(f"{honest[key]}" for key in ("sent", "answered", "refused", "wrong", "lost")),
+                *(digits(honest[key]) for key in ("p50_ms", "p99_ms")),
                 f"{sum(one['statuses'].values())}",
                 f"{server['before_mib']:.0f}",
                 f"{server['peak_mib']:.0f}",
@@ -136,8 +137,8 @@ def hostility(found: Sequence[Mapping[str, Any]]) -> str:
                 f"{server['bound_mib']:.0f}",
             ]
         )
-    head = ["hostile clients", "honest requests", "answered", "refused", "wrong", "lost", "answers to hostile ones"]
-    head += ["MiB before", "peak", "after", "may be"]
+    head = ["hostile clients", "honest requests", "answered", "refused", "wrong", "lost", "p50, ms", "p99, ms"]
+    head += ["answers to hostile ones", "MiB before", "peak", "after", "may be"]
     return table(head, lines)
 
 
