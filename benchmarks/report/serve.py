@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -15,6 +16,7 @@ HOSTILITY = records.RESULTS / "serve" / "hostility"
 REPORT = records.DOCS / "serving.md"
 OWN = "fastalex"
 LOOP = "no server"
+WIDTH = 120
 Verdict = Tuple[str, float, float, bool]  # what, the figure, its target, whether it is met
 
 
@@ -101,13 +103,14 @@ def heading(one: Mapping[str, Any]) -> str:
     names = ("fastalex", "fastapi", "litserve", "onnxruntime", "uvicorn")
     versions = ", ".join(f"{name} {one['versions'][name]}" for name in names)
     files_are = "{count} JPEG files of {width} x {height}, {mean_kb:.0f} kB on average".format(**images)
-    return (
-        f"### {one['title']} ({machine['isa']}), {machine['threads']} threads\n\n"
-        f"{measured(one).capitalize()}; {versions}. {files_are}; {how['clients']} clients over loopback, one image a\n"
+    text = (
+        f"{measured(one).capitalize()}; {versions}. {files_are}; {how['clients']} clients over loopback, one image a "
         f"request. Median of {one['rows'][0]['turns']} turns (lowest to highest). The client runs on the same "
-        f"{machine['cores']} processors: its\ntime, at most {client_share(one):.0f} % of a row's, is not counted as "
-        "the server's.\n"
+        f"{machine['cores']} processors: its time, at most {client_share(one):.0f} % of a row's, is not counted as the "
+        "server's."
     )
+    title = f"### {one['title']} ({machine['isa']}), {machine['threads']} threads"
+    return f"{title}\n\n{textwrap.fill(text, WIDTH)}\n"
 
 
 def render(found: Sequence[Mapping[str, Any]]) -> str:
