@@ -192,6 +192,9 @@ def test_maps_are_drawn_in_the_order_of_their_units():
         (["neighbors", "figure.png", SEVEN, "--folder", "nowhere"], "'nowhere' is not a folder"),
         (["confusion", "figure.png", "nowhere"], "'nowhere' is not a folder"),
         (["roofline", "figure.png", "--card", "gtx1060"], "there is no device 'gtx1060'"),
+        (["top5", "figure.png", *49 * ["a.png"]], "the number of images must be at most 48"),
+        (["top5", "figure.png", SEVEN, "--topk", "21"], "--topk must be at most 20"),
+        (["neighbors", "figure.png", SEVEN, "--folder", ".", "--count", "21"], "--count must be at most 20"),
         (["pie", "figure.png"], "invalid choice: 'pie'"),
     ],
 )

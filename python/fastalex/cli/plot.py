@@ -13,6 +13,7 @@ from .options import add_command, add_labels, add_mean, add_net, add_profile, ad
 Facts = Dict[str, Any]
 TOP = 5
 NEAREST = 6
+MOST_IMAGES, MOST_BESIDE = 48, 20  # of a figure; classes or neighbors of an image
 
 
 def add_parser(commands: Any) -> None:
@@ -95,6 +96,11 @@ def _title(options: argparse.Namespace, text: str) -> Optional[str]:
     return None if options.no_title else text if given is None else given
 
 
+def _check_most(what: str, count: int, most: int) -> None:
+    if count > most:
+        raise UserError(f"{what} must be at most {most}, which a figure has room for, not {count}")
+
+
 def _label(net: Any, index: int) -> str:
     return str(net.labels[index] if net.labels else index)
 
@@ -152,6 +158,8 @@ def _top5(options: argparse.Namespace, net: Any) -> Facts:
     from ..inspection import pictures, top5
     from ..plot import charts, figure
 
+    _check_most("the number of images", len(options.source), MOST_IMAGES)
+    _check_most("--topk", options.topk, MOST_BESIDE)
     ranked = top5.predictions(net, options.source, options.topk)
     rows = [(path, pictures.input_picture(net, path), row) for path, row in zip(options.source, ranked)]
     title = _title(options, f"{net.variant.name}: most probable classes")
@@ -167,6 +175,8 @@ def _neighbors(options: argparse.Namespace, net: Any) -> Facts:
     from ..inspection import neighbors, pictures
     from ..plot import figure, maps
 
+    _check_most("the number of images", len(options.source), MOST_IMAGES)
+    _check_most("--count", options.count, MOST_BESIDE)
     count = len(listing.below(options.folder, console.error))
     with console.progress("reading the folder", count, options.json) as report:
         index = neighbors.build(net, options.folder, options.layer, report=lambda done, total: report(done))
