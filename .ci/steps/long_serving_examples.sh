@@ -24,7 +24,11 @@ say "KServe"
 venv kserve "$wheel" kserve
 "$scratch/kserve/bin/python" "$clone/examples/kserve_model.py" --model_name digits --http_port 8091 --grpc_port 8092 &
 server=$!
-trap 'code=$?; kill "$server" 2>/dev/null; finish "$code"' EXIT
+stop() { # EXIT_CODE
+  kill "$server" 2>/dev/null || true
+  finish "$1"
+}
+trap 'stop $?' EXIT
 infer() { # IMAGE: a request with an image as a BYTES tensor, in base64
   printf '{"inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": ["%s"]}]}' "$(base64 -w 0 "$1")"
 }
