@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -148,6 +149,9 @@ BROKEN = [
     (one_input(data=["a", "b"]), "must be numbers"),
     (one_input(data=[[1.0], [2.0, 3.0]]), "must be numbers"),
     (one_input(data=[1.0, None]), "must be numbers"),
+    (one_input(data=[1.0, True]), "must be numbers"),
+    (one_input(data=[1.0, [2.0]]), "must be numbers"),
+    (one_input(data=[[[[[[[[[1.0, 2.0]]]]]]]]]), "must be numbers"),
     (one_input(data="12"), "must be a list"),
     (one_input(data=None), "must be a list"),
     (one_input(datatype="UINT8", data=[1, 256]), "from 0 to 255"),
@@ -175,6 +179,17 @@ def test_broken_requests_get_one_sentence(document, sentence):
     with pytest.raises(ServiceError) as caught:
         read(document)
     assert sentence in str(caught.value) and caught.value.status == 400
+
+
+def test_a_long_text_among_the_numbers_does_not_multiply():
+    data = ["x" * 100_000] + ["a"] * 5000  # as an array of texts 2 GB
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServiceError, match="must be numbers"):
+            tensors.from_json("input", "FP32", (5001,), data)
+        assert tracemalloc.get_traced_memory()[1] < 1e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"inputs": NaN}', b"[" * 100_000, b"1" * 5000])

@@ -112,7 +112,7 @@ def _check_count(name: str, shape: Tuple[int, ...], count: int) -> None:
 
 def _numbers(name: str, datatype: str, data: List[Any]) -> np.ndarray:
     try:
-        values = np.array(data)
+        values = np.array(data if _are_numbers(data) else None)
     except (ValueError, OverflowError):  # rows of different lengths
         values = np.array(None)
     whole = values.size == 0 or values.dtype.kind in "iu"
@@ -123,6 +123,14 @@ def _numbers(name: str, datatype: str, data: List[Any]) -> np.ndarray:
         raise malformed(f"'data' of '{name}' must be numbers, flat or nested as its shape")
     with np.errstate(over="ignore"):
         return values.astype(DTYPES[datatype])
+
+
+def _are_numbers(data: List[Any], depth: int = MAX_DIMS) -> bool:
+    """Whether nested lists hold numbers alone. Of texts numpy would make an array as wide as the longest of them."""
+    kinds = set(map(type, data))
+    if kinds <= {int, float}:
+        return True
+    return depth > 1 and kinds == {list} and all(_are_numbers(row, depth - 1) for row in data)
 
 
 def _base64(name: str, index: int, text: Any) -> bytes:
