@@ -399,6 +399,16 @@ def test_heads_have_a_limit(either):
             assert status in (400, 431)
 
 
+def test_the_next_head_has_a_limit_too():  # of httptools; h11 reads nothing before its answer
+    async def endless(*_):
+        await asyncio.sleep(60)
+
+    with service.running() as running:
+        running.front.app = endless
+        only(running.raw(POST + b"Content-Length: 3\r\n\r\nabc" + GET[:-2] + b"a: b\r\n" * 100_000), 431)
+        until(lambda: running.front.state.in_flight == 0)
+
+
 GARBAGE = [
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
     b"\x00" * 1000,

@@ -119,6 +119,7 @@ class _Limited:
     def connection_made(self, transport: Any) -> None:
         self._head_timer: Optional[asyncio.TimerHandle] = None
         self._head_bytes = 0
+        self._in_head = False  # of a request, as httptools sees it; h11 has a limit of its own
         self._broken = False
         self._running: Any = None
         self._read_timer: Optional[asyncio.TimerHandle] = None
@@ -149,10 +150,10 @@ class _Limited:
         if self.transport.lingers or self._broken:
             self.transport.drop(data)
             return
-        if self._idle():
+        if self._idle() or self._in_head:
             self._head_bytes += len(data)
         super().data_received(data)  # type: ignore[misc]
-        if not self._idle():
+        if not (self._idle() or self._in_head):
             self._forget_head()
         elif not self.transport.is_closing():
             self._expect_head()
@@ -192,10 +193,18 @@ class _Limited:
         else:
             self._expect_reading()
 
+    def on_message_begin(self) -> None:
+        """Note that a head begins, which may be that of the next request while one is answered (httptools only)."""
+        self._in_head = True
+        if not self._idle():
+            self._head_bytes = 0
+        super().on_message_begin()  # type: ignore[misc]
+
     def on_headers_complete(self) -> None:
         """Turn away a client that sends ever more requests without reading the answers (httptools only)."""
         if len(self.pipeline) >= MAX_PIPELINED:  # type: ignore[attr-defined]
             raise ValueError("too many requests in a row")
+        self._in_head = False
         super().on_headers_complete()  # type: ignore[misc]
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
