@@ -49,7 +49,7 @@ def _window(browser, url: str, view: str, example: int, size, scheme: str) -> Im
     tab.evaluate("id => sessionStorage.setItem('fastalex.picture', id)", f"example-{example}")
     tab.goto(f"{url}/?{view}")  # another address, so that the page starts anew
     tab.wait_for_selector("main h1")
-    tab.wait_for_function("() => !document.querySelector('main progress')")
+    tab.wait_for_function("() => !document.querySelector('main [aria-busy]')")
     tab.wait_for_timeout(SETTLED_MS)  # small pictures, which come one by one
     shot = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     context.close()

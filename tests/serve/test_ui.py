@@ -287,10 +287,13 @@ def test_a_frame_has_a_limit(client):
     assert "at most" in sentence(client.post("/ui/models/digits/frame", content=bytes((8 << 20) + 1)), 413)
 
 
-def test_a_token_is_asked_for_everything_but_the_page_itself():
-    with pages.running(token="secret") as page, httpx.Client(base_url=page.url) as client:
+def test_a_token_is_asked_for_everything_but_the_page_itself(tmp_path, example):
+    settings = PageSettings(collect=str(tmp_path), classes=("a", "b"))
+    with pages.running(page=settings, token="secret") as page, httpx.Client(base_url=page.url) as client:
         assert [client.get(path).status_code for path in ("/", "/page.js", "/page.css")] == [200] * 3
         assert client.get("/ui/about.json").status_code == 401
+        assert collect(client, page, 0, example).status_code == 401 and saved_in(page, "a") == []
+        assert collect(client, page, 0, example, authorization="Bearer secret").status_code == 200
         assert client.get("/ui/about.json", headers={"authorization": "Bearer secret"}).status_code == 200
 
 

@@ -173,7 +173,7 @@ async function factsOf(model) {
 function later(label, work, turn = state.turn) {
   const bar = h("progress", { "aria-label": label });
   const text = h("p", { class: "small soft" }, label);
-  const place = h("div", { class: "wait" });
+  const place = h("div", { class: "wait", "aria-busy": "true" });
   const timer = setTimeout(() => place.append(text, bar), 250);
   const progress = (done, total) => {
     if (!total) return;
@@ -183,11 +183,14 @@ function later(label, work, turn = state.turn) {
   };
   work(progress).then((element) => {
     clearTimeout(timer);
-    if (turn === state.turn) place.replaceWith(...[element].flat());
+    place.className = "came"; // it stays, because the view may not have it yet
+    place.removeAttribute("aria-busy");
+    place.replaceChildren(...[element].flat());
   }, (problem) => {
     clearTimeout(timer);
     if (problem instanceof Stale || turn !== state.turn) return;
     if (!(problem instanceof Sentence)) console.error(problem);
+    place.removeAttribute("aria-busy");
     place.replaceChildren(h("p", { class: "small", role: "alert" }, problem.message));
   });
   return place;
