@@ -69,6 +69,7 @@ def save(path, seed):
         ("a=/x/y.npz", ModelSpec("a", "/x/y.npz")),
         ("a=b=c,d.npz,precision=int8", ModelSpec("a", "b=c,d.npz", precision="int8")),
         ("a=b,fc-weights=int4,threads=3", ModelSpec("a", "b", fc_weights="int4", threads=3)),
+        ("a=b,labels=c=d.txt", ModelSpec("a", "b", labels="c=d.txt")),
         ("owt,device=cuda:1,profile=caffe", ModelSpec("owt", "owt", device="cuda:1", profile="caffe")),
     ],
 )
@@ -95,6 +96,19 @@ def test_a_wrong_model_of_the_command_line(text):
     with pytest.raises(UserError) as caught:
         ModelSpec.parse(text)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_has_the_labels_of_its_file(made, tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_text("\n".join(f"digit {k}" for k in range(10)))
+    repository = made(f"digits,device=cpu,labels={file}")
+    repository.start(wait=True)
+    model = repository.get("digits")
+    assert model.labels == model.net.labels == [f"digit {k}" for k in range(10)]
+    file.write_text("one")
+    with pytest.raises(ServiceError, match="has 1 labels, but the network has 10 classes") as caught:
+        repository.load("digits")
+    assert caught.value.status == 503 and repository.get("digits") is model
 
 
 def test_a_distance_of_the_command_line():

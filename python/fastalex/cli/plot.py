@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from .._util import console
 from ..errors import UserError
-from .common import OK, net_from, profile_name, read_labels
+from .common import OK, net_from, profile_name
 from .options import add_command, add_labels, add_mean, add_net, add_profile, add_weights, positive
 
 Facts = Dict[str, Any]
@@ -81,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
         options.weights = registry.locate(options.weights)
     net = net_from(options, profile=profile_name(options.profile))
     if options.labels is not None:
+        from ..weights.class_names import read_labels
+
         net.labels = read_labels(options.labels, net.variant.num_classes)
     facts = options.draw(options, net)
     if options.json:

@@ -13,6 +13,7 @@ from ..model import AlexNet
 from ..networks import taps
 from ..networks.architecture import PROBABILITY
 from ..weights import registry
+from ..weights.class_names import read_labels
 from . import memory
 from .batching import ClosedError, Part
 from .errors import ServiceError
@@ -61,6 +62,8 @@ class Served:
             fc_layout=spec.fc_layout,
             threads=spec.threads or settings.threads,
         )
+        if spec.labels is not None:
+            self.net.labels = read_labels(spec.labels, self.net.variant.num_classes)
         self.labels = self.net.labels
         self.successor: Optional[Served] = None
         row = self.net.variant

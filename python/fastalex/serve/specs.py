@@ -17,7 +17,8 @@ _OPTION = re.compile(r"([a-z_-]+)=(.*)$", re.DOTALL)
 class ModelSpec:
     """A model that the server may load: ``NAME=FILE,OPTION=VALUE,...``, or the name of published weights alone.
 
-    The options are arguments of :class:`fastalex.AlexNet`; ``profile`` is the preprocessing of its images.
+    The options are arguments of :class:`fastalex.AlexNet`; ``profile`` is the preprocessing of its images,
+    ``labels`` a file of its class names.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelSpec:
     fc_weights: Optional[str] = None
     fc_layout: Optional[str] = None
     profile: Optional[str] = None
+    labels: Optional[str] = None
     threads: Optional[int] = None
 
     @classmethod
