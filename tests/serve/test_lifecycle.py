@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from fastalex.cli.main import main
+from fastalex.serve import server
+from fastalex.serve.settings import Settings
 from tests.support import service
 
 PNG = next((Path(__file__).resolve().parents[2] / "examples" / "digits").glob("*.png")).read_bytes()
@@ -137,6 +139,21 @@ def test_a_port_in_use_is_refused(capsys):
         )
 
 
+def test_of_two_servers_that_start_at_once_on_a_port_one_says_so(capsys, monkeypatch):
+    first = server.bind(Settings(port=0))
+    port = first.getsockname()[1]
+    run = server.run
+
+    def late(*arguments):
+        first.listen()
+        return run(*arguments)
+
+    monkeypatch.setattr(server, "run", late)
+    with first:
+        sentence = failed(capsys, *MODEL, "--port", str(port))
+    assert f"port {port} of 127.0.0.1 cannot be used (Address already in use); try another --port" in sentence
+
+
 STARTS = [
     (["--model", "m=/does/not/exist.safetensors,device=cpu"], "model 'm' cannot be loaded"),
     (["--model", "m=" + __file__ + ",device=cpu"], "model 'm' cannot be loaded"),
@@ -147,6 +164,7 @@ STARTS = [
     (["--model", "digits", "--host", "no such host"], "the host 'no such host' is not known here"),
     (["--model", "digits", "--host", "192.0.2.1"], "'192.0.2.1' is no address of this machine"),
     (["--model", "digits", "--port", "65536"], "--port: must be a whole number from 0 to 65535"),
+    (["--model", "digits", "--port", "0655350"], "--port: must be a whole number from 0 to 65535"),
     (["--model", "digits", "--drain", "0"], "--drain: must be a number of seconds above 0"),
     (["--model", "digits", "--max-delay-us", "-1"], "--max-delay-us: must be a number of microseconds"),
     ([], "required: --model"),

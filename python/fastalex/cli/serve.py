@@ -117,7 +117,7 @@ class _WithDefaults(argparse.HelpFormatter):
 
 def parse_port(text: str) -> int:
     """Parse a port."""
-    if not text.isascii() or not text.isdigit() or not 0 <= int(text[:6]) <= 65535:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, not '{text}'")
     return int(text)
 

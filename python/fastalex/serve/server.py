@@ -44,8 +44,12 @@ def bind(settings: Settings) -> socket.socket:
         bound.close()
         if error.errno == errno.EADDRNOTAVAIL:
             raise UserError(f"the host '{host}' is no address of this machine; try --host 127.0.0.1") from None
-        raise UserError(f"port {port} of {host} cannot be used ({_reason(error)}); try another --port") from None
+        raise _port_error(error, host, port) from None
     return bound
+
+
+def _port_error(error: OSError, host: str, port: int) -> UserError:
+    return UserError(f"port {port} of {host} cannot be used ({_reason(error)}); try another --port")
 
 
 def _reason(error: Exception) -> str:
@@ -57,6 +61,7 @@ def run(front: Front, settings: Settings, bound: socket.socket, ready: Callable[
 
     :param ready: called when connections are taken.
     :returns: whether every request was answered within ``drain_s``.
+    :raises UserError: if another server listens on the port by now.
     """
     _allow_files(settings.max_connections + _OTHER_FILES)
     return asyncio.run(Server(front, settings, bound).serve(ready))
@@ -97,7 +102,11 @@ class Server:
         self._loop.set_exception_handler(self._fault)
         notifier = Notifier()
         state = self._state()
-        listener = await self._loop.create_server(self._connections(state), sock=self._bound, backlog=BACKLOG)
+        port = self._bound.getsockname()[1]
+        try:
+            listener = await self._loop.create_server(self._connections(state), sock=self._bound, backlog=BACKLOG)
+        except OSError as error:  # another that was bound to the port at the same time listens already
+            raise _port_error(error, self._settings.host, port) from None
         chores = [asyncio.ensure_future(chore) for chore in (_dates(state), notifier.watchdog())]
         try:
             notifier.send("READY=1")
