@@ -120,6 +120,13 @@ def test_outputs_ids_and_parameters_are_read():
     assert default.outputs[0].binary, "binary_data_output is for outputs that do not say"
 
 
+@pytest.mark.parametrize("text", ["7", "a\nb\u2028\x1b[0m", "\ud800"])
+def test_an_id_comes_back_as_it_was(text):
+    asked = read({**one_input(), "id": text})
+    _, body = response.write(asked, [], ("m", "1"), {}, None)
+    assert json.loads(body)["id"] == text and b"\n" not in body
+
+
 PARAMETERS = [
     ({"sequence_id": 5}, "does not have sequences"),
     ({"priority": 1}, "does not have priorities"),

@@ -91,7 +91,7 @@ def _parse(body: bytes) -> Dict[str, Any]:
 def _id(value: Any) -> str:
     if value is None or value == "":
         return ""
-    return printable(text("'id'", value))
+    return text("'id'", value)
 
 
 def _parameters(where: str, row: Dict[str, Any], allowed: Tuple[str, ...]) -> Dict[str, Any]:
