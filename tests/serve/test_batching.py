@@ -288,7 +288,7 @@ def test_an_image_that_cannot_be_prepared_ends_its_request():
     async def scenario(engine):
         good = engine.send(3.0, decoded=True)
         task = engine.send(1.0, "no number", 2.0, decoded=True)
-        with pytest.raises(ServiceError, match="image 1 of the 3 given: "):
+        with pytest.raises(ServiceError, match="image 2 of 3: "):
             await task
         assert await good == [6.0]
         await engine.queued(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import io
 import json
@@ -106,6 +107,14 @@ def test_a_form_of_files_has_the_predictions_of_the_library(client, net):
     assert answer.json() == {"model": "digits", "images": expected_images(net, names, 3)}
 
 
+def test_of_several_images_the_error_says_which_is_bad(client):
+    upload = [("image", ("a.png", PNG)), ("image", ("b.png", b"no image")), ("image", ("c.png", PNG))]
+    assert "image 2 of 3: " in error_of(client.post("/v1/classify", files=upload), 422)
+    elements = [base64.b64encode(data).decode() for _, (_, data) in upload]
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [3], "data": elements}
+    assert "image 2 of 3: " in error_of(client.post("/v2/models/digits/infer", json={"inputs": [tensor]}), 422)
+
+
 def test_an_image_may_be_the_body(client, net):
     answer = client.post("/v1/classify?topk=1", content=PNG, headers={"Content-Type": "image/png"})
     assert answer.json()["images"] == expected_images(net, [""], 1)
@@ -131,7 +140,7 @@ WRONG = [
     ({"content": PNG}, 415, "as the body, with its Content-Type"),
     ({"content": PNG, "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 415, "not as application/x-"),
     ({"content": b"", **IMAGE}, 400, "no image, or an empty one"),
-    ({"content": b"no image", **IMAGE}, 422, "not a JPEG, PNG"),
+    ({"content": b"no image", **IMAGE}, 422, "AVIF image; convert it to one of these"),
     ({"content": PNG[:60], **IMAGE}, 422, "image"),
     ({"content": PNG, "params": {"topk": "0"}, **IMAGE}, 400, "topk must be"),
     ({"content": PNG, "params": {"topk": "-1"}, **IMAGE}, 400, "topk must be"),
@@ -264,6 +273,8 @@ def test_the_distance_is_that_of_the_library(tmp_path, monkeypatch):
         upload = [("image", (f"{k}.png", png(picture))) for k, picture in enumerate(pictures)]
         assert client.post("/v1/distance", files=upload).json() == {"distance": expected}
         assert "of two images" in error_of(client.post("/v1/distance", files=upload[:1]), 400)
+        wrong = client.post("/v1/distance", files=upload, data={"topk": "1"})
+        assert error_of(wrong, 400) == "there is no field 'topk', only image"
         upload[1] = ("image", ("small.png", png(pictures[1][1:])))
         assert "same size" in error_of(client.post("/v1/distance", files=upload), 422)
 

@@ -144,7 +144,7 @@ def _read(stream: IO[bytes], name: str, max_pixels: int, upright: bool) -> Image
     if kind is None and len(start) == formats.HEAD and GIT_LFS.startswith(start):
         raise UserError(f"{name} is a Git LFS pointer, not the image itself; run 'git lfs pull' in its repository")
     if kind is None:
-        raise UserError(f"{name} is not a {formats.NAMES} image; convert it, or pass it as a PIL image")
+        raise UserError(f"{name} is not a {formats.NAMES} image; convert it to one of these")
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if kind.name == "WebP":  # the one reader that allocates the pixels on opening

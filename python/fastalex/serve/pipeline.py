@@ -111,4 +111,4 @@ def _named(error: ServiceError, index: int, count: int) -> ServiceError:
     """Add to the error of a row which of several it is."""
     if count == 1:
         return error
-    return ServiceError(error.status, f"image {index} of the {count} given: {error}", error.retry_after)
+    return ServiceError(error.status, f"image {index + 1} of {count}: {error}", error.retry_after)
