@@ -763,7 +763,7 @@ function layerTable(facts, rows, other) {
     sheets.replaceChildren(...sprites.map((sprite, index) => h("figure", { class: "wait" },
       sheet(sprite, row, count, Math.ceil(Math.sqrt(count)), { class: "large pixels", role: "img", "aria-label": `${name}: ${parts[index][0]}` }),
       h("figcaption", { class: "caption" }, parts[index][0], index === 2 ? ", on a scale of its own" : ""))));
-    for (const line of body.children) line.setAttribute("aria-selected", String(line.dataset.name === name));
+    for (const line of body.children) line.setAttribute("aria-current", String(line.dataset.name === name));
   };
   const open = (name) => busy(show(name)).catch(tell);
   const worst = Math.max(...rows.map((row) => row.relative || 0), 1e-12);
