@@ -474,6 +474,21 @@ def test_too_many_requests_in_a_row_end_the_connection(server):
     until(lambda: server.front.state.in_flight == 0)
 
 
+@pytest.mark.parametrize("pause", [0, 0.1])
+def test_an_offer_of_another_protocol_is_ignored(either, pause):
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"  # as Java's client
+    head = POST + offer + f"Content-Length: {len(PNG)}\r\n\r\n".encode()
+    chunked = POST + offer + f"Transfer-Encoding: chunked\r\n\r\n{len(PNG):x}\r\n".encode() + PNG + b"\r\n0\r\n\r\n"
+    last = GET.replace(b"\r\n\r\n", b"\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    with service.running() as running, running.connect() as connection:
+        connection.sendall(head)
+        time.sleep(pause)
+        connection.sendall(PNG + chunked + last)
+        answers = split(service.read_all(connection))
+    assert [status for status, _, _ in answers] == [200] * 3
+    assert [b"predictions" in body for _, _, body in answers] == [True, True, False]
+
+
 def test_a_client_that_has_ended_its_side_gets_its_answer(either):
     with service.running() as running, running.connect() as connection:
         connection.sendall(POST + f"Content-Length: {len(PNG)}\r\n\r\n".encode() + PNG)

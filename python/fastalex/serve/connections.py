@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from http import HTTPStatus
-from typing import Any, Callable, Dict, List, Optional, Type
+from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 from .settings import Settings
 
@@ -108,18 +109,26 @@ class Lingering:
 
 
 class _Limited:
-    """What is added to uvicorn's class, of which it uses ``transport``, ``loop``, ``cycle`` and ``client``."""
+    """What is added to uvicorn's class, of which it uses ``transport``, ``loop``, ``cycle`` and ``client``.
+
+    With httptools also ``parser``, ``url`` and ``headers``.
+    """
 
     limits: Limits
     transport: Any
     loop: asyncio.AbstractEventLoop
     cycle: Any
     client: Any
+    parser: Any
+    url: bytes
+    headers: List[Tuple[bytes, bytes]]
 
     def connection_made(self, transport: Any) -> None:
         self._head_timer: Optional[asyncio.TimerHandle] = None
         self._head_bytes = 0
         self._in_head = False  # of a request, as httptools sees it; h11 has a limit of its own
+        self._fed = b""  # what is being parsed
+        self._plain_head: Optional[bytes] = None  # of a request that offers another protocol
         self._broken = False
         self._running: Any = None
         self._read_timer: Optional[asyncio.TimerHandle] = None
@@ -152,13 +161,28 @@ class _Limited:
             return
         if self._idle() or self._in_head:
             self._head_bytes += len(data)
-        super().data_received(data)  # type: ignore[misc]
+        self._feed(data)
         if not (self._idle() or self._in_head):
             self._forget_head()
         elif not self.transport.is_closing():
             self._expect_head()
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(431, f"the head of a request may have {MAX_HEAD_BYTES} bytes")
+
+    def _feed(self, data: bytes) -> None:
+        self._fed = data
+        super().data_received(data)  # type: ignore[misc]
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read a request that offers another protocol, such as h2c of Java's client, as if it did not (httptools only).
+
+        httptools has stopped after the head: it takes what follows, which is the body, for that protocol.
+        """
+        stopped = sys.exc_info()[1]
+        if self._plain_head is not None and stopped is not None:
+            head, self._plain_head = self._plain_head, None
+            self.parser = type(self.parser)(self)
+            self._feed(head + self._fed[stopped.args[0] :])
 
     def eof_received(self) -> bool:
         """Keep the connection for the answer, if the client has ended its side after a whole request."""
@@ -204,8 +228,16 @@ class _Limited:
         """Turn away a client that sends ever more requests without reading the answers (httptools only)."""
         if len(self.pipeline) >= MAX_PIPELINED:  # type: ignore[attr-defined]
             raise ValueError("too many requests in a row")
+        if any(name == b"upgrade" for name, _ in self.headers) and self.parser.should_upgrade():
+            self._plain_head = _without_upgrade(self.parser, self.url, self.headers)
+            return
         self._in_head = False
         super().on_headers_complete()  # type: ignore[misc]
+
+    def on_message_complete(self) -> None:
+        """Go on, unless the request is only now read as one of HTTP (httptools only)."""
+        if self._plain_head is None:
+            super().on_message_complete()  # type: ignore[misc]
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Note which request is being answered: the newest is another, if the client sends several in a row."""
@@ -251,6 +283,17 @@ class _Limited:
         self._forget_head()
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+def _without_upgrade(parser: Any, url: bytes, headers: List[Tuple[bytes, bytes]]) -> bytes:
+    """Return the head of a request without its offer of another protocol."""
+    lines = [b"%s %s HTTP/%s" % (parser.get_method(), url, parser.get_http_version().encode())]
+    for name, value in headers:
+        if name == b"connection":
+            value = b"close" if b"close" in value.lower().replace(b" ", b"").split(b",") else b"keep-alive"
+        if name != b"upgrade":
+            lines.append(name + b": " + value)
+    return b"\r\n".join((*lines, b"\r\n"))
 
 
 def protocol_class(limits: Limits) -> Type[asyncio.Protocol]:
