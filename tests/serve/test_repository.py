@@ -298,6 +298,24 @@ def test_a_closed_repository_loads_nothing(made):
 # The memory ----------------------------------------------------------------------------------------------------------
 
 
+def test_closing_does_not_wait_for_ever_for_a_model_that_is_being_loaded(made, monkeypatch):
+    go, begun = threading.Event(), threading.Event()
+
+    def slow(*_):
+        begun.set()
+        go.wait(10)
+        raise UserError("late")
+
+    monkeypatch.setattr("fastalex.serve.repository.Served", slow)
+    repository = made("digits", "other=digits")
+    repository.start()
+    assert begun.wait(10)
+    began = time.monotonic()
+    repository.close(0.1)
+    assert time.monotonic() - began < 5
+    go.set()
+
+
 def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "_GROUP", str(tmp_path))
     monkeypatch.setattr(memory, "_MEMINFO", str(tmp_path / "meminfo"))

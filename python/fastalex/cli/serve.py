@@ -167,6 +167,7 @@ def serve(
     bound = server.bind(settings)
     warn_open(settings)
     repository = Repository(settings, metrics)
+    patience = 0.0  # nothing is accepted yet
     try:
         repository.start(wait=True)
         failed = [row for row in repository.index() if row.state != READY]
@@ -175,10 +176,11 @@ def serve(
         repository.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
         front = build(settings, repository, metrics, routes(repository), public, Log(requests=log_requests))
         address = address_of(settings, bound.getsockname()[1])
+        patience = settings.drain_s
         whole = server.run(front, settings, bound, lambda: ready(repository, address))
     finally:
         bound.close()
-        repository.close(settings.drain_s)
+        repository.close(patience)
     return OK if whole else BROKEN
 
 

@@ -164,13 +164,19 @@ class Repository:
         slot.state, slot.reason = UNAVAILABLE, "it was unloaded"
 
     def close(self, timeout: Optional[float] = None) -> None:
-        """Finish what was accepted, for up to ``timeout`` seconds in all, and unload everything."""
+        """Finish what was accepted, for up to ``timeout`` seconds in all, and unload everything.
+
+        A model that is still being loaded then, or unloaded, is left to its thread.
+        """
         self._closed = True
         end = None if timeout is None else time.monotonic() + timeout
         slots: List[Any] = [*self._models.values(), *([self._distance] if self._distance else [])]
         for slot in slots:
-            with slot.changing:
-                self._unload(slot, None if end is None else max(0.0, end - time.monotonic()))
+            if slot.changing.acquire(timeout=-1 if end is None else max(0.0, end - time.monotonic())):
+                try:
+                    self._unload(slot, None if end is None else max(0.0, end - time.monotonic()))
+                finally:
+                    slot.changing.release()
 
     def _slot(self, name: str) -> _Slot[Served]:
         if name not in self._models:
