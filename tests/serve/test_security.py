@@ -5,11 +5,13 @@ from __future__ import annotations
 import httpx
 import pytest
 
+from fastalex import AlexNet
 from fastalex.cli import serve
 from fastalex.cli.main import main
 from fastalex.serve.errors import ServiceError
 from fastalex.serve.security import Guard
 from fastalex.serve.settings import Settings
+from fastalex.serve.specs import ModelSpec
 from tests.support import service
 
 ORIGIN = "https://lab.example"
@@ -150,6 +152,22 @@ def test_control_needs_the_switch_the_token_and_the_origin(client):
         assert ask(fixed, path="/v2/models/digits/ready").status_code == 200
     with service.running(allow_control=True) as running:
         assert httpx.post(running.url + LOAD).status_code == 403, "without a token nothing can be changed"
+
+
+def test_those_without_the_token_are_not_told_of_files(tmp_path):
+    path = tmp_path / "net.npz"
+    AlexNet(weights="digits", device="cpu").save(path)
+    with service.running([ModelSpec.parse(f"net={path},device=cpu")], token="s3cret", allow_control=True) as running:
+        running.repository.unload("net")
+        path.unlink()
+        with pytest.raises(ServiceError, match="net.npz"):
+            running.repository.load("net")
+        answer = httpx.get(running.url + "/v2/health/ready")
+        assert answer.status_code == 503
+        sentence = "model 'net' is not available; POST /v2/repository/index says why"
+        assert answer.json() == {"error": sentence}
+        index = httpx.post(running.url + "/v2/repository/index", headers={"Authorization": "Bearer s3cret"})
+        assert str(path) in index.json()[0]["reason"]
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{", b"\xff", b'{"parameters": 3}', b'{"a": ' + b"[" * 9000])

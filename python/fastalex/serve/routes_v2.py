@@ -18,7 +18,7 @@ from .messages import BINARY, JSON, client_of, deadline_of, facts, json_response
 from .metrics import Metrics
 from .protocol import metadata, request, response
 from .protocol.tensors import BYTES, Tensor
-from .repository import Repository
+from .repository import READY, Repository
 from .served import DEFAULT_OUTPUTS, Served
 from .settings import Settings
 
@@ -71,12 +71,13 @@ class V2:
         return json_response({"live": True})
 
     async def ready(self, _: Request) -> Response:
-        """Say whether all models can be used."""
-        for name in self._repository.names() if not self._repository.ready else ():
-            self._repository.get(name)  # the first that is missing says why
-        if not self._repository.ready:
-            raise ServiceError(503, "the distance is not available")
-        return json_response({"ready": True})
+        """Say whether all models can be used; why not has names of files, and is not for those without the token."""
+        if self._repository.ready:
+            return json_response({"ready": True})
+        missing = next(
+            (f"model '{row.name}'" for row in self._repository.index() if row.state != READY), "the distance"
+        )
+        raise ServiceError(503, f"{missing} is not available; POST /v2/repository/index says why")
 
     def _served(self, http: Request) -> Served:
         served = self._repository.get(http.path_params["name"], http.path_params.get("version"))
