@@ -16,6 +16,7 @@ import pytest
 
 from fastalex.cli.main import main
 from fastalex.serve import server
+from fastalex.serve.repository import Repository
 from fastalex.serve.settings import Settings
 from tests.support import service
 
@@ -154,6 +155,13 @@ def test_of_two_servers_that_start_at_once_on_a_port_one_says_so(capsys, monkeyp
     assert f"port {port} of 127.0.0.1 cannot be used (Address already in use); try another --port" in sentence
 
 
+def test_a_start_that_fails_or_is_interrupted_waits_for_nothing(capsys, monkeypatch):
+    waits = []
+    monkeypatch.setattr(Repository, "close", lambda _, timeout: waits.append(timeout))
+    failed(capsys, "--model", "m=/does/not/exist.safetensors")
+    assert waits == [0]
+
+
 STARTS = [
     (["--model", "m=/does/not/exist.safetensors,device=cpu"], "model 'm' cannot be loaded"),
     (["--model", "m=" + __file__ + ",device=cpu"], "model 'm' cannot be loaded"),
@@ -165,6 +173,9 @@ STARTS = [
     (["--model", "digits", "--host", "192.0.2.1"], "'192.0.2.1' is no address of this machine"),
     (["--model", "digits", "--port", "65536"], "--port: must be a whole number from 0 to 65535"),
     (["--model", "digits", "--port", "0655350"], "--port: must be a whole number from 0 to 65535"),
+    (["--model", "digits", "--allowed-origin", "example.org"], "an allowed origin is as https://example.org"),
+    (["--model", "digits", "--allowed-origin", "https://example.org/page"], "an allowed origin is as"),
+    (["--model", "digits", "--allowed-host", "https://example.org"], "an allowed host is a name or an address"),
     (["--model", "digits", "--drain", "0"], "--drain: must be a number of seconds above 0"),
     (["--model", "digits", "--max-delay-us", "-1"], "--max-delay-us: must be a number of microseconds"),
     ([], "required: --model"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Optional, Tuple
 
@@ -9,12 +10,16 @@ from .._util import arguments
 from ..errors import UserError
 from .specs import LpipsSpec, ModelSpec
 
+# As browsers write Origin and Host, with or without a port; a longer address would never be one.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+/?", re.IGNORECASE)
+_HOST = re.compile(r"[^/\s?#@]+")
+
 
 @dataclass(frozen=True)
 class Settings:
     """All that the command line said; every default has its reason beside it.
 
-    :raises UserError: for a value out of range, or two models of one name.
+    :raises UserError: for a value out of range, an origin or a host that is none, or two models of one name.
     """
 
     models: Tuple[ModelSpec, ...] = ()
@@ -49,6 +54,12 @@ class Settings:
             arguments.positive_int(name, getattr(self, name))
         for name in ("max_delay_us", "decoders", "port"):
             arguments.at_least(name, getattr(self, name), 0)
+        for origin in self.allowed_origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise UserError(f"an allowed origin is as https://example.org or http://localhost:3000, not '{origin}'")
+        for host in self.allowed_hosts:
+            if not _HOST.fullmatch(host):
+                raise UserError(f"an allowed host is a name or an address, such as example.org, not '{host}'")
         names = [model.name for model in self.models]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
