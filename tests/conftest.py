@@ -46,14 +46,27 @@ def pytest_addoption(parser):
 # Markers --------------------------------------------------------------------------------------------------------------
 
 
+APART = ("browser",)  # markers of tests that need a large program: they run only where -m names them
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile."""
+    _leave_out(config, items)
     for item in items:
         if "emulated" in item.fixturenames:
             item.add_marker(pytest.mark.emulator)
         if item.get_closest_marker("emulator") or item.get_closest_marker("whole_layer"):
             item.add_marker(pytest.mark.slow)
+
+
+def _leave_out(config, items):
+    """Deselect the tests with a marker of :data:`APART` that the command line does not name."""
+    markers = [marker for marker in APART if marker not in config.option.markexpr]
+    apart = [item for item in items if any(map(item.get_closest_marker, markers))]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
 
 
 def pytest_runtest_setup(item):

@@ -23,6 +23,7 @@ from benchmarks.commands import (
     profile,
     report,
     rewrite,
+    serve,
     zeros,
 )
 from benchmarks.measure.errors import MeasurementError, StoppedError
@@ -43,6 +44,7 @@ COMMANDS = {
     "lpips": lpips,
     "experiments": experiments,
     "zeros": zeros,
+    "serve": serve,
     "rewrite": rewrite,
 }
 DESCRIPTION = """Measure AlexNet on this machine, or predict it for a device.

@@ -109,8 +109,16 @@ def _digest(folder: str, paths: Sequence[str]) -> str:
     """Return a hash of the names and sizes of the images, to tell sets of images apart."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(os.fsencode(path) + b"\0%d\0" % os.path.getsize(os.path.join(folder, path)))
+        digest.update(os.fsencode(path) + b"\0%d\0" % _size(os.path.join(folder, path)))
     return digest.hexdigest()
+
+
+def _size(path: str) -> int:
+    """Return the size of a file, -1 for a link to nothing: it is left out later, like any image that cannot be read."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return -1
 
 
 def _work(
