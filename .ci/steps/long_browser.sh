@@ -5,5 +5,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 retry sudo apt-get install -yq chromium fonts-liberation
 build_wheel
-venv browser -c "$clone/constraints.txt" "$wheel[serve]" pytest httpx playwright
+venv browser -c "$clone/constraints.txt" "${wheel}[serve]" pytest httpx playwright
 suite "$scratch/browser/bin/python" -m browser tests/serve/test_browser.py

@@ -472,6 +472,17 @@ def test_a_token_is_asked_for_and_kept(browser):
     context.close()
 
 
+def test_a_token_in_the_address_is_taken_from_it(browser):
+    context = browser.new_context()
+    with pages.running(token="secret") as page:
+        seen = Seen(context, page.url)
+        seen.tab.goto(page.url + "/#token=secret")
+        seen.title("What is it?")
+        assert seen.tab.url.endswith("#/")
+        assert seen.tab.query_selector("dialog[open]") is None
+    context.close()
+
+
 def test_a_bar_is_shown_while_something_is_computed(seen):
     tab = seen.open()
     answers = [{"done": 5, "total": 10}] * 40

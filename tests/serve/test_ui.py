@@ -28,7 +28,7 @@ from fastalex.serve.ui import export, files, jobs, pictures, resources, settings
 from fastalex.serve.ui.collect import Collection
 from fastalex.serve.ui.jobs import Jobs, Progress
 from fastalex.serve.ui.settings import PageSettings
-from tests.support import pages
+from tests.support import pages, service
 from tests.support.small_net import DIGITS
 
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -553,3 +553,18 @@ def test_wrong_options_are_a_sentence(words, words_of_it):
 def test_the_command_has_the_options_of_a_server():
     options = main._parser().parse_args(["ui", "--token", "t", "--allowed-host", "robot", "--host", "0.0.0.0"])
     assert isinstance(options, argparse.Namespace) and options.allowed_hosts == ["robot"]
+
+
+@pytest.mark.slow
+def test_what_collects_has_a_token(tmp_path):
+    words = ("--model", "digits", "--collect", str(tmp_path), "--classes", "a,b")
+    with service.process(*words, command="ui") as (_, address):
+        url, token = address.split("/#token=")
+        assert len(token) >= 22  # 128 bits in base64
+        frame = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(frame, "PNG")
+        for given, status in ((token[:-1], 401), (token + "x", 401), (token, 200)):
+            headers = {"Origin": url, "Authorization": "Bearer " + given}
+            answer = httpx.post(url + "/ui/collect/0", content=frame.getvalue(), headers=headers)
+            assert answer.status_code == status, answer.text
+    assert len(list((tmp_path / "a").iterdir())) == 1

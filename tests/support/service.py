@@ -84,9 +84,9 @@ def running(models=(SPEC,), routes=(), **settings):
 
 
 @contextlib.contextmanager
-def process(*arguments, environment=None):
-    """``fastalex serve`` in a process: yields it and its address, and ends it."""
-    words = [sys.executable, "-m", "fastalex", "serve", "--port", "0", "--json", *arguments]
+def process(*arguments, environment=None, command="serve"):
+    """``fastalex serve``, or another command that serves, in a process: yields it and its address, and ends it."""
+    words = [sys.executable, "-m", "fastalex", command, "--port", "0", "--json", *arguments]
     child = subprocess.Popen(
         words,
         stdout=subprocess.PIPE,

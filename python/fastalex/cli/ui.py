@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
+import secrets
 from typing import Any, List
 
 from .._util import console
@@ -13,6 +15,7 @@ from .options import add_command
 from .serve import add_security, check_installed, parse_port, serve, settings_from
 
 DEFAULT_MODEL = "digits"
+TOKEN_BYTES = 16  # as many as a key of AES has
 
 
 def add_parser(commands: Any) -> None:
@@ -44,6 +47,9 @@ def run(options: argparse.Namespace) -> int:
     options.lpips = None
     page = _page_settings(options)
     settings = settings_from(options)
+    made_token = page.collect is not None and settings.token is None
+    if made_token:  # what writes files wants a token, and nobody has to think of one
+        settings = dataclasses.replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
     if options.export is not None:
         return _export(options, settings, page)
     from ..serve.ui import routes as page_routes
@@ -60,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
         return found
 
     def ready(repository: Any, address: str) -> None:
+        if made_token:
+            address += f"/#token={settings.token}"  # which the page keeps, and a browser sends to nobody
         if options.json:
             console.write_json_line({"address": address, "models": repository.names(), "pid": os.getpid()})
         else:

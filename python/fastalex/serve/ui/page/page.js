@@ -952,7 +952,16 @@ function recallTheme() {
   try { return THEMES.find((name) => name === localStorage.getItem("fastalex.theme")) || "auto"; } catch { return "auto"; }
 }
 
+function takeToken() { // of an address that the command printed, so that it is in no history
+  const [, token] = location.hash.match(/^#token=([\w-]+)$/) || [];
+  if (!token) return;
+  state.token = token;
+  remember("token", token);
+  history.replaceState(null, "", "#/");
+}
+
 function start() {
+  takeToken();
   let theme = recallTheme();
   useTheme(theme);
   $("theme").addEventListener("click", () => {
