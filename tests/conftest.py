@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Set
 
@@ -24,6 +25,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # The command line silences OpenCV before loading it; some tests load it directly.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
+APART = ("scale",)  # markers of tests whose packages the suite does not install
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -47,8 +49,16 @@ def pytest_addoption(parser):
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(items):
-    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile."""
+def pytest_collection_modifyitems(config, items):
+    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile.
+
+    Leave out the tests of a marker in APART, unless -m names it.
+    """
+    apart = [name for name in APART if not re.search(rf"\b{name}\b", config.option.markexpr)]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in apart)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     for item in items:
         if "emulated" in item.fixturenames:
             item.add_marker(pytest.mark.emulator)
