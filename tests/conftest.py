@@ -55,9 +55,9 @@ def pytest_collection_modifyitems(config, items):
     Leave out the tests of a marker in APART, unless -m names it.
     """
     apart = [name for name in APART if not re.search(rf"\b{name}\b", config.option.markexpr)]
-    left_out = [item for item in items if any(item.get_closest_marker(name) for name in apart)]
+    left_out = {item for item in items if any(item.get_closest_marker(name) for name in apart)}
     if left_out:
-        config.hook.pytest_deselected(items=left_out)
+        config.hook.pytest_deselected(items=list(left_out))
         items[:] = [item for item in items if item not in left_out]
     for item in items:
         if "emulated" in item.fixturenames:

@@ -23,7 +23,7 @@ from .work import Block
 
 FIT_STATE = "fit.state.npz"
 GROUP_BYTES = 64 << 20  # of the rows that a PCA takes at a time
-GROUP_ROWS = 1024  # at most, unless there are more components
+GROUP_ROWS = 256  # at most, or four for each component
 Arrays = Dict[str, np.ndarray]
 
 
@@ -98,7 +98,7 @@ class Pca:
     def _group_images(self, block: Block) -> int:
         """Return the number of images of a group, by the size of the largest row."""
         widest = max([parts[0].shape[1] for parts in self._rows.values() if parts] or [1])
-        return max(self._count, min(GROUP_ROWS, GROUP_BYTES // (8 * widest)))
+        return max(self._count, min(max(GROUP_ROWS, 4 * self._count), GROUP_BYTES // (8 * widest)))
 
     def _fit(self, rows: int) -> None:
         if rows < self._count and not self._models:
