@@ -122,7 +122,8 @@ def main(words):
     parser.add_argument("folder", type=Path)
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--random", type=int, default=0)
+    parser.add_argument("--random", type=int, default=0, help="seed of the moments of the kills")
+    parser.add_argument("--check", action="store_true", help="fail if anything differs")
     options, more = parser.parse_known_args(words)
     source = write_images(options.folder / "shards", options.images)
     whole, broken = options.folder / "whole", options.folder / "killed"
@@ -138,7 +139,8 @@ def main(words):
     report.update(peak_mib=round(peak), killed_peak_mib=round(max(peaks)), different=differences(whole, broken))
     report["left_out"] = len(readout.Results(str(whole)).manifest["left_out"])
     print(json.dumps(report))
+    return int(options.check and bool(report["different"]))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

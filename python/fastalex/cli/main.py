@@ -23,6 +23,7 @@ from . import (
     export,
     info,
     quantize,
+    rdm,
     readout,
     summary,
     train,
@@ -32,7 +33,7 @@ from . import (
 from .common import OK, PIPE_CLOSED, USAGE_ERROR
 
 # In the order of --help.
-COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, train, evaluate)
+COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, rdm, train, evaluate)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

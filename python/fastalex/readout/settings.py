@@ -42,6 +42,7 @@ _WORDS = {
     "version": "the version of fastalex",
     "scikit_learn": "the version of scikit-learn",
 }
+_PLURAL = ("weights", "reads", "reductions", "fitted")
 
 
 def of_network(net: Any, profile: profiles.Profile) -> Dict[str, Any]:
@@ -95,7 +96,7 @@ def differences(before: Dict[str, Any], now: Dict[str, Any], here: str = "here")
     keys = [key for key in dict.fromkeys([*_WORDS, *now, *before]) if before.get(key) != now.get(key)]
     keys = [key for key in keys if key != "layers" or "reads" not in keys]
     words = [
-        f"{_WORDS.get(key, key)} {'differ' if _WORDS.get(key, '').endswith('s') else 'differs'}: "
+        f"{_WORDS.get(key, key)} {'differ' if key in _PLURAL else 'differs'}: "
         f"{_shown(key, before.get(key))} there, {_shown(key, now.get(key))} {here}"
         for key in keys[:_SHOWN]
     ]

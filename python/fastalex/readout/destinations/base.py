@@ -103,12 +103,12 @@ def writing(path: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # libraries put it into their own, many words
+        if any(mark % number in text for mark in ("errno = %d,", "[Errno %d]", "[errno %d]")):
+            return os.strerror(number)
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    text = " ".join(str(error).split())
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # libraries put it into their own words
-        if f"errno = {number}," in text or f"[Errno {number}]" in text or f"[errno {number}]" in text:
-            return os.strerror(number)
     return printable(text[:_SHOWN]) or type(error).__name__
 
 

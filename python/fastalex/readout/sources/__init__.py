@@ -37,6 +37,8 @@ def open_source(address: str, column: Optional[str] = None, tell: Callable[[str]
     if not (store.is_folder() or glob.has_magic(address)):
         if address.lower().endswith(SUFFIXES):
             return _containers(store, store.files(SUFFIXES), column)
+        if isinstance(store, Remote):
+            raise UserError(f"there is no folder, and no file of {', '.join(SUFFIXES)}, at '{address}'")
         return folder.Folder(address, tell)  # which says that it is none
     if isinstance(store, Remote):
         images = folder.images_of(store)

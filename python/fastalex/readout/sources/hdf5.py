@@ -39,7 +39,7 @@ class Hdf5(Containers):
     def _dataset(self, file: File) -> Iterator[Any]:
         h5py = packages.needed("h5py", "a source in HDF5")
         try:
-            with h5py.File(self.store.copy_of(file), "r") as opened:
+            with self.store.opened(file) as stream, h5py.File(stream, "r") as opened:
                 yield _find(h5py, opened, file, self.column)
         except (OSError, RuntimeError, KeyError) as error:
             reason = shown(" ".join(str(error).split()), 200)

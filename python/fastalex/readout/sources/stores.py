@@ -63,7 +63,7 @@ class Store:
         return file.path
 
     def opened(self, file: File) -> IO[bytes]:
-        """Open a file for reading parts of it.
+        """Open a file for reading parts of it, which a remote one fetches as they are asked for.
 
         :raises UserError: if it cannot be opened.
         """
@@ -121,11 +121,14 @@ class Remote(Store):
         """Return what is in the files, read side by side where the file system can."""
         paths = [file.path for file in files]
         try:
-            found = self._fs.cat(paths, on_error="raise")
+            # cat would take a bracket in a name for a pattern
+            found: List[bytes] = self._fs.cat_ranges(paths, None, None, on_error="raise")
+        except FileNotFoundError as error:
+            raise UserError(f"a file of '{self.address}' is gone: {printable(str(error)[:_SHOWN])}") from None
         except Exception as error:  # noqa: BLE001
             self._refuse(self.address, error)
         self.used = time.monotonic()
-        return [found[paths[0]]] if len(paths) == 1 and isinstance(found, dict) else [found[path] for path in paths]
+        return found
 
     def copy_of(self, file: File) -> str:
         """Return the path of a copy on this machine, which is there until the next is asked for."""
