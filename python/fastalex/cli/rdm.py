@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
         commands, "rdm", run, "compute the dissimilarities of all pairs of stimuli, or compare two such matrices"
     )
     parser.add_argument(
-        "words",
+        "paths",
         nargs="+",
         metavar="ACTIVATIONS | compare A B",
         help="folder of a read-out, or a .npy, .zarr, .h5 or .parquet of one layer; or the word compare and two RDMs",
@@ -41,13 +41,13 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compute an RDM, or compare two."""
-    comparing = options.words[0] == _COMPARE
+    comparing = options.paths[0] == _COMPARE
     names = (
         ("layer", "metric", "out", "condensed", "memory")
         if comparing
         else ("method", "bootstrap", "confidence", "seed")
     )
-    wrong = [name for name in names if getattr(options, name) not in (None, False)]
+    wrong = [name for name in names if getattr(options, name) is not None and getattr(options, name) is not False]
     if wrong:
         raise UserError(f"--{wrong[0]} is for {'computing' if comparing else 'comparing'} RDMs; leave it out")
     return _compare(options) if comparing else _compute(options)
@@ -62,10 +62,10 @@ def _compute(options: argparse.Namespace) -> int:
     from .. import rdm
     from ..rdm import files
 
-    if len(options.words) > 1 or options.out is None:
+    if len(options.paths) > 1 or options.out is None:
         raise UserError("name the activations and the file to write: fastalex rdm ACTIVATIONS --out rdm.npy")
     files.check_target(options.out)
-    activations = rdm.open_activations(options.words[0], options.layer)
+    activations = rdm.open_activations(options.paths[0], options.layer)
     metric = options.metric or "pearson"
     total = activations.count * (activations.count - 1) // 2
     memory = {} if options.memory is None else {"memory": options.memory * 10**6}
@@ -82,9 +82,9 @@ def _compute(options: argparse.Namespace) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from .. import rdm
 
-    if len(options.words) != 3:
+    if len(options.paths) != 3:
         raise UserError("name two RDMs: fastalex rdm compare A.npy B.npy")
-    a, b = (rdm.load(path) for path in options.words[1:])
+    a, b = (rdm.load(path) for path in options.paths[1:])
     settings = _given(options, "method", "bootstrap", "confidence", "seed")
     with console.progress("drawing samples", options.bootstrap or 1, options.json) as report:
         result = rdm.compare(a, b, report=report, **settings)

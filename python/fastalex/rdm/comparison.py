@@ -55,13 +55,13 @@ def compare(
             raise UserError(f"all dissimilarities in '{rdm.path}' are equal, so there is nothing to compare")
     similarity = _SIMILARITIES[method](a.values, b.values)
     value = similarity(np.ones(len(a.values), np.int64))
-    result: Dict[str, Any] = {"method": method, "stimuli": a.count, "similarity": value}
+    result: Dict[str, Any] = {"method": method, "stimuli": a.stimuli, "similarity": value}
     if not bootstrap:
         return result
     generator = np.random.default_rng(seed)
     samples: List[float] = []
     for done in range(1, bootstrap + 1):
-        counts = np.bincount(generator.integers(0, a.count, a.count), minlength=a.count)
+        counts = np.bincount(generator.integers(0, a.stimuli, a.stimuli), minlength=a.stimuli)
         enough = np.count_nonzero(counts) >= _LEAST
         samples.append(similarity(pair_weights(counts)) if enough else float("nan"))
         if report is not None:
@@ -84,9 +84,9 @@ def _interval(samples: np.ndarray, confidence: float) -> Dict[str, Any]:
 
 
 def _check_stimuli(a: Rdm, b: Rdm) -> None:
-    if a.count != b.count:
+    if a.stimuli != b.stimuli:
         raise UserError(
-            f"'{a.path}' has {a.count} stimuli and '{b.path}' has {b.count}; RDMs are compared of the same stimuli"
+            f"'{a.path}' has {a.stimuli} stimuli and '{b.path}' has {b.stimuli}; RDMs are compared of the same stimuli"
         )
     if a.names is not None and b.names is not None and a.names != b.names:
         row = next(i for i, (x, y) in enumerate(zip(a.names, b.names)) if x != y)

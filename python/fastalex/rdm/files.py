@@ -20,11 +20,11 @@ _SYMMETRIC = 1e-5  # of the largest, what two halves of a matrix may differ by: 
 
 
 class Rdm(NamedTuple):
-    """An RDM that was read: the pairs i < j, float64 ``[count (count - 1) / 2]``, and what its manifest says."""
+    """An RDM that was read: the pairs i < j, float64 ``[N (N - 1) / 2]``, and what its manifest says."""
 
     path: str
     values: np.ndarray
-    count: int
+    stimuli: int
     names: Optional[List[str]]
     manifest: Dict[str, Any]
 
