@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
 import shutil
 import sys
 import tarfile
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from fastalex import UserError, readout
-from fastalex.readout import packages, pool, sources
-from fastalex.readout.sources import stores
+from fastalex.readout import lock, packages, pool, sources
+from fastalex.readout.sources import base, stores
+from fastalex.readout.work import spans
 from tests.readout import stimuli
 
 NUMBERS = range(11)
@@ -267,6 +269,38 @@ def test_images_that_cannot_be_decoded_are_left_out_by_name(net, expected, memor
     assert [len(result["left_out"]), result["rows"]] == [3, 8]
     assert all(name in reason for name, reason in result["left_out"].items())
     assert not set(result["left_out"]) & set(readout.Results(str(tmp_path / "out")).names())
+
+
+@pytest.mark.parametrize("kind", [tars, memory_folder])
+def test_images_of_too_many_bytes_are_not_read(net, memory, tmp_path, monkeypatch, kind):
+    sizes = [len(stimuli.png(number)) for number in NUMBERS]
+    most = max(sizes) - 1
+    monkeypatch.setattr(base, "MAX_BYTES", most)
+    result = readout.read_out(net, str(kind(tmp_path, memory)[0]), str(tmp_path / "out"), ["fc7"], batch=4)
+    assert result["rows"] == sum(size <= most for size in sizes) < 11
+    assert all(f"more than {most}; save it in another" in reason for reason in result["left_out"].values())
+
+
+# other processes
+
+
+@pytest.mark.parametrize("kind", [folder, tars, arrays, memory_folder, memory_tars])
+def test_pickled_work_computes_any_block_of_a_pickled_source(net, expected, memory, tmp_path, kind):
+    """All that another scheduler needs of it."""
+    job = readout.Job(net, str(kind(tmp_path, memory)[0]), str(tmp_path / "out"), ["fc7"], batch=4, dtype="float16")
+    with lock.exclusive(job.folder):
+        run = job.opened()
+        job.prepare(run)
+        work, source = pickle.loads(pickle.dumps((job.work, job.source)))
+        for start, stop in spans(run.done, job.stop, job.batch):
+            block = work.block(source, start, stop)
+            assert (block.start, block.stop, block.reasons) == (start, stop, [None] * (stop - start))
+            run.add(block)
+        run.end()
+        run.close()
+        run.finish()
+    stored = np.load(tmp_path / "out" / "fc7.npy")
+    np.testing.assert_array_equal(stored, expected("fc7", NUMBERS).astype(np.float16))
 
 
 # stores that fail

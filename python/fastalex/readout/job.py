@@ -121,7 +121,7 @@ class Job:
 
         :returns: the number of images that were gone through for them.
         """
-        done = 0
+        done, self.work.encoder = 0, Encoder("float32")
         for name in self.settings["layers"]:
             self.work.steps[name] = self._first_steps(name)
         for kind in self._fits():

@@ -44,6 +44,8 @@ class Work:
 
     def input_of(self, item: Item) -> Any:
         """Decode and prepare one image, float32 ``[1, C, S, S]``; return the error if it cannot be."""
+        if isinstance(item.data, UserError):
+            return item.data
         try:
             return self.net.preprocess(item.data, self.profile)
         except UserError as error:

@@ -15,10 +15,11 @@ from ...errors import UserError, printable
 from .stores import File, Store
 
 CATALOG = "readout.catalog.json"
+MAX_BYTES = 256 << 20  # of an encoded image: that of the largest that is decoded, not compressed
 
 
 class Item(NamedTuple):
-    """One image: its ``name``, and its ``data``, as :meth:`fastalex.AlexNet.preprocess` takes it."""
+    """One image: its ``name``, and its ``data``, as :meth:`fastalex.AlexNet.preprocess` takes it, or a UserError."""
 
     name: str
     data: Any
@@ -153,6 +154,13 @@ class Containers(Source):
     def alive(self) -> float:
         """Return the time of the last sign of life of the store."""
         return self.store.used
+
+
+def too_large(name: str, size: int) -> Optional[Item]:
+    """Return an item without the image if that has more than :data:`MAX_BYTES`, which are not read."""
+    if size <= MAX_BYTES:
+        return None
+    return Item(name, UserError(f"'{name}' has {size} bytes, more than {MAX_BYTES}; save it in another format"))
 
 
 def line(name: str) -> str:

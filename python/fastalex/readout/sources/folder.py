@@ -7,7 +7,7 @@ from typing import Callable, List, Sequence
 
 from ...images import listing
 from ...images.formats import SUFFIXES
-from .base import Digest, Item, Source
+from .base import Digest, Item, Source, too_large
 from .stores import File, Remote
 
 
@@ -58,7 +58,9 @@ class RemoteFolder(Source):
     def read(self, start: int, stop: int) -> List[Item]:
         """Return the contents of the files."""
         files = self._files[start:stop]
-        return [Item(file.name, content) for file, content in zip(files, self._store.contents(files))]
+        refused = [too_large(file.name, file.size) for file in files]
+        contents = iter(self._store.contents([file for file, item in zip(files, refused) if item is None]))
+        return [item or Item(file.name, next(contents)) for file, item in zip(files, refused)]
 
     def alive(self) -> float:
         """Return the time of the last sign of life of the store."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...errors import UserError
 from ...images import listing
-from .base import Containers, Digest, Item, line
+from .base import Containers, Digest, Item, line, too_large
 from .stores import File, Store
 
 SUFFIXES = (".tar",)
@@ -58,8 +58,9 @@ class Tar(Containers):
         try:
             with open(path, "rb") as stream:
                 for row in range(first, last):
-                    content = os.pread(stream.fileno(), int(index.sizes[row]), int(index.offsets[row]))
-                    items.append(Item(f"{file.name}/{index.names[row]}", content))
+                    name, size = f"{file.name}/{index.names[row]}", int(index.sizes[row])
+                    refused = too_large(name, size)
+                    items.append(refused or Item(name, os.pread(stream.fileno(), size, int(index.offsets[row]))))
         except (OSError, IndexError) as error:
             reason = getattr(error, "strerror", None) or "it was changed meanwhile"
             raise UserError(f"cannot read '{file.path}': {reason}") from None
