@@ -162,7 +162,7 @@ def test_what_differs_is_said(net, source, tmp_path):
     weights = f"the weights differ: {net.fingerprint()[:12]} there, {other.fingerprint()[:12]} here"
     for arguments, options, words in (
         ((other,), {}, weights),
-        ((net,), {"profile": "thingsvision"}, f"the profile differs: {net.variant.profile} there, thingsvision here"),
+        ((net,), {"profile": "thingsvision"}, f"(the profile differs: {net.variant.profile} there, thingsvision here)"),
         ((net,), {"dtype": "float16"}, "the dtype differs: float32 there, float16 here"),
         ((net,), {"batch": 8}, "the batch differs: 16 there, 8 here"),
         ((net,), {"format": "zarr"}, "the format differs: npy there, zarr here"),

@@ -94,7 +94,8 @@ def machine(net: Any) -> Dict[str, Any]:
 def differences(before: Dict[str, Any], now: Dict[str, Any], here: str = "here") -> str:
     """Say in half a sentence where two runs differ: "the profile differs: brainscore there, thingsvision here"."""
     keys = [key for key in dict.fromkeys([*_WORDS, *now, *before]) if before.get(key) != now.get(key)]
-    keys = [key for key in keys if key != "layers" or "reads" not in keys]
+    said_before = {"layers": "reads", "profile_sha256": "profile"}
+    keys = [key for key in keys if said_before.get(key) not in keys]
     words = [
         f"{_WORDS.get(key, key)} {'differ' if key in _PLURAL else 'differs'}: "
         f"{_shown(key, before.get(key))} there, {_shown(key, now.get(key))} {here}"
