@@ -25,7 +25,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # The command line silences OpenCV before loading it; some tests load it directly.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
-APART = ("scale",)  # markers of tests whose packages the suite does not install
+APART = ("scale", "ray", "spark")  # markers of tests whose packages the suite does not install
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict
+from typing import Any, Dict, Optional
 
 from .._util import console
 from ..errors import UserError
@@ -36,6 +36,12 @@ def add_parser(commands: Any) -> None:
     _add_storage(parser)
     parser.add_argument("--shard", metavar="I/N", help="do only the I-th of N parts, counted from 1; see docs/scale.md")
     parser.add_argument("--merge", metavar="DEST", help="join the shards in DEST, and do nothing else")
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="compute by the actors of a Ray cluster, each with --threads threads (default: 1) on as many CPUs; local "
+        "starts one on this machine",
+    )
     parser.add_argument("--restart", action="store_true", help="discard the results of an earlier run in DEST")
     add_net(parser, "that of the weights")
 
@@ -72,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     else:
         job = _job(options)
         with console.progress("reading out", job.total, options.json) as report:
-            result = job.run(report)
+            result = _carried_out(job, options.ray, report)
         output = job.folder
     for reason in result["left_out"].values():
         console.error(reason)
@@ -84,6 +90,16 @@ def run(options: argparse.Namespace) -> int:
         rows = [(name, " x ".join(map(str, row["shape"])), row["file"]) for name, row in result["layers"].items()]
         console.table(f"Activations in {output}", ("layer", "shape", "file"), rows)
     return USAGE_ERROR if result["left_out"] else OK
+
+
+def _carried_out(job: Any, ray: Optional[str], report: Any) -> Dict[str, Any]:
+    """Run a job in this process, or by a Ray cluster."""
+    if ray is None:
+        return dict(job.run(report))
+    from ..readout import ray_data
+
+    with ray_data.Cluster(ray) as cluster:
+        return dict(job.run(report, cluster.blocks))
 
 
 def _merge(options: argparse.Namespace) -> Dict[str, Any]:
@@ -115,6 +131,8 @@ def _job(options: argparse.Namespace) -> Any:
     if not options.layers:
         raise UserError("name the layers to read out: --layers conv5 fc7, or --tool thingsvision")
     options.weights = registry.locate(options.weights)
+    if options.ray is not None:
+        options.threads = options.threads or 1  # an actor decodes with one
     net = net_from(options)
     return readout.Job(
         net,

@@ -21,7 +21,7 @@ from .lock import exclusive
 from .reductions import Reductions
 from .shards import parse
 from .sources import Source, open_source
-from .work import Block, Work, blocks
+from .work import Block, Compute, Work, blocks
 
 BATCH = 16
 _MAX_SEED = (1 << 32) - 1  # scikit-learn's
@@ -91,19 +91,20 @@ class Job:
         passes = 1 + (0 if self._fitted else len(self._fits()))
         return passes * (self.stop - self.start)
 
-    def run(self, report: Optional[Callable[[int], None]] = None) -> Dict[str, Any]:
+    def run(self, report: Optional[Callable[[int], None]] = None, compute: Compute = blocks) -> Dict[str, Any]:
         """Compute what is missing, and return the content of ``readout.json``.
 
         :param report: called after each batch with the number of images done.
+        :param compute: computes the blocks, such as :meth:`fastalex.readout.ray_data.Cluster.blocks`.
         :raises UserError: as :func:`fastalex.readout.read_out` does.
         """
         with exclusive(self.folder):
             opened = self.opened()
             if opened.complete is not None:
                 return opened.complete
-            before = self.prepare(opened, report)
+            before = self.prepare(opened, report, compute)
             try:
-                for block in blocks(self.work, self.source, opened.done, self.stop, self.batch):
+                for block in compute(self.work, self.source, opened.done, self.stop, self.batch):
                     opened.add(block)
                     if report is not None:
                         report(before + opened.next - self.start)
@@ -116,7 +117,9 @@ class Job:
         """Open the results for adding blocks; the caller holds the lock of :attr:`folder`."""
         return running.Run(self.folder, self.settings, self.start, self.stop, self.restart, self._facts)
 
-    def prepare(self, opened: running.Run, report: Optional[Callable[[int], None]] = None) -> int:
+    def prepare(
+        self, opened: running.Run, report: Optional[Callable[[int], None]] = None, compute: Compute = blocks
+    ) -> int:
         """Complete :attr:`work`: find or compute the components and scales that it needs.
 
         :returns: the number of images that were gone through for them.
@@ -127,7 +130,7 @@ class Job:
         for kind in self._fits():
             if self._fitted is None and not self._is_fitted(self.folder, kind):
                 opened.save()  # the folder is now that of these settings
-                self._pass(kind, done, report)
+                self._pass(kind, done, report, compute)
             found = {layer: kind.load(path) for layer, path in self._paths(self._fitted or self.folder, kind).items()}
             if kind is fitting.Pca:
                 for layer, components in found.items():
@@ -153,17 +156,17 @@ class Job:
             chosen.append(steps.Projection(layer, self.reductions.project, self.reductions.seed))
         return chosen
 
-    def _pass(self, kind: Any, before: int, report: Optional[Callable[[int], None]]) -> None:
+    def _pass(self, kind: Any, before: int, report: Optional[Callable[[int], None]], compute: Compute) -> None:
         layers = self.settings["layers"]
         options = (self.reductions.pca,) if kind is fitting.Pca else ()
         fit = kind(layers, self.start, self.stop, *options)
         state = fitting.State(self.folder, [kind.what, self.settings], running.SAVE_EVERY_S)
 
-        def compute(done: int) -> Iterator[Block]:
-            return blocks(self.work, self.source, done, self.stop, self.batch)
+        def blocks_from(done: int) -> Iterator[Block]:
+            return compute(self.work, self.source, done, self.stop, self.batch)
 
         tell = report and (lambda done: report(before + done - self.start))
-        fitting.run(fit, state, self.folder, layers, compute, tell)
+        fitting.run(fit, state, self.folder, layers, blocks_from, tell)
 
     def _paths(self, folder: str, kind: Any) -> Dict[str, str]:
         layers = self.work.reads

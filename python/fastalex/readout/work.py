@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from typing import Any, Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -71,6 +71,9 @@ class Work:
         """Compute the block of the images ``start`` to ``stop``, in this thread."""
         items = source.read(start, stop)
         return self.block_of(start, items, [self.input_of(item) for item in items])
+
+
+Compute = Callable[[Work, Source, int, int, int], Iterator[Block]]  # start, stop, batch: as :func:`blocks`
 
 
 def spans(start: int, stop: int, batch: int) -> Iterator[Tuple[int, int]]:
