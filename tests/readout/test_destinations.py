@@ -48,6 +48,8 @@ def test_the_values_are_those_of_npy(net, folder, tmp_path, small_chunks, format
         np.testing.assert_array_equal(stored[:, 2], want[:, 2])
         np.testing.assert_array_equal(results.rows(layer, 3, 9), plain.rows(layer, 3, 9))
     kinds = {"zarr": ".zarr", "hdf5": ".h5", "parquet": ".parquet"}
+    os.unlink(tmp_path / format / readout.RESULT)  # then everything is computed again, and replaced
+    readout.read_out(net, str(folder), str(tmp_path / format), LAYERS, batch=3, dtype=dtype, format=format)
     assert not [name for name in os.listdir(tmp_path / format) if name.endswith((".part", ".short"))]
     assert (tmp_path / format / f"conv5{kinds[format]}").exists()
 

@@ -190,7 +190,7 @@ def test_shards_with_what_was_fitted_to_a_sample(net, source, tmp_path):
     assert np.count_nonzero(np.abs(np.asarray(whole.stored("fc7")).astype(int)) == 127) >= clipped
     with pytest.raises(
         UserError,
-        match="was computed for other values .the profile's content differs: [0-9a-f]{12} there, [0-9a-f]{12} here",
+        match=r"was computed for other values .the profile's content differs: \w{12} there",
     ):
         read(net, source, tmp_path / "x", ("fc7",), **OPTIONS, fitted=str(tmp_path / "sample"), profile="thingsvision")
     os.unlink(tmp_path / "sample" / "fc7.pca.npz")

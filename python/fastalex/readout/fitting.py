@@ -182,7 +182,7 @@ def run(
     compute: Callable[[int], Iterable[Block]],
     report: Optional[Callable[[int], None]],
 ) -> None:
-    """Go through the images and write a file for each layer, the last of them when all are there.
+    """Go through the images and write a file for each layer. The state stays until the last pass is over.
 
     :param compute: yields the blocks from an image on.
     """
@@ -201,8 +201,6 @@ def run(
         path = path_of(folder, layer, fit)
         with writing(path), replacing(path, tidy=True) as stream:
             fit.write(layer, stream)
-    with writing(folder):
-        os.unlink(os.path.join(folder, FIT_STATE))
 
 
 def path_of(folder: str, layer: str, fit: Any) -> str:

@@ -140,6 +140,8 @@ class Job:
             done += 0 if self._fitted else self.stop - self.start
             if self._fitted:
                 self._copy_fits(kind)
+        with destinations.writing(self.folder):
+            destinations.remove(os.path.join(self.folder, fitting.FIT_STATE))
         if self.dtype != "int8":
             self.work.encoder = Encoder(self.dtype)
         return done

@@ -58,6 +58,7 @@ class Parquet(Destination):
             for name in os.listdir(part):
                 if name.startswith("."):  # of a process that was killed
                     os.unlink(os.path.join(part, name))
+            remove(target)
             os.rename(part, target)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Sequence
 import numpy as np
 
 from .. import packages
-from .base import Destination, chunk_shape
+from .base import Destination, chunk_shape, remove
 
 _WHO = "a destination in Zarr"
 
@@ -41,6 +41,7 @@ class Zarr(Destination):
             array = packages.needed("zarr", _WHO).open_array(part, mode="r+")
             if rows < array.shape[0]:
                 array.resize((rows, *array.shape[1:]))
+            remove(target)
             os.rename(part, target)
 
 
