@@ -23,6 +23,7 @@ from benchmarks.commands import (
     profile,
     report,
     rewrite,
+    scale,
     zeros,
 )
 from benchmarks.measure.errors import MeasurementError, StoppedError
@@ -41,6 +42,7 @@ COMMANDS = {
     "accuracy": accuracy,
     "clients": clients,
     "lpips": lpips,
+    "scale": scale,
     "experiments": experiments,
     "zeros": zeros,
     "rewrite": rewrite,

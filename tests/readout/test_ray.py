@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import random
 import signal
 import sys
+import time
 import types
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from fastalex import AlexNet, UserError, readout
 from fastalex.cli.main import main
 from fastalex.readout import ray_data
+from fastalex.readout.sources import Source
 from tests.readout import killed, stimuli
 
 IMAGES, BATCH = 90, 4
@@ -26,14 +29,38 @@ def folder(tmp_path_factory):
     base = tmp_path_factory.mktemp("ray")
     images = stimuli.write_folder(base / "images", range(IMAGES))
     (images / f"{BAD:06d}.png").write_bytes(b"no image")
-    one_thread_less = AlexNet(weights="digits", device="cpu")
-    readout.read_out(one_thread_less, str(images), str(base / "plain"), ["conv5"], batch=BATCH, dtype="int8")
+    net = AlexNet(weights="digits", device="cpu")
+    readout.read_out(net, str(images), str(base / "plain"), ["conv5"], batch=BATCH, dtype="int8")
     return base
 
 
-def job(folder, out, **options):
+class Slow(Source):
+    """A folder whose every block takes a while, and is written down when it is begun."""
+
+    def __init__(self, folder, log):
+        self.folder, self.log = folder, str(log)
+        self.address, self.where = folder.address, folder.where
+
+    def prepare(self, folder=None):
+        self.folder.prepare(folder)
+
+    def __len__(self):
+        return len(self.folder)
+
+    @property
+    def sha256(self):
+        return self.folder.sha256
+
+    def read(self, start, stop):
+        with open(self.log, "a") as log:
+            log.write(f"{start}\n")
+        time.sleep(0.2)
+        return self.folder.read(start, stop)
+
+
+def job(folder, out, source=None):
     net = AlexNet(weights="digits", device="cpu", threads=1)
-    return readout.Job(net, str(folder / "images"), str(out), ["conv5"], batch=BATCH, dtype="int8", **options)
+    return readout.Job(net, source or str(folder / "images"), str(out), ["conv5"], batch=BATCH, dtype="int8")
 
 
 # Without Ray ----------------------------------------------------------------------------------------------------------
@@ -111,15 +138,23 @@ def cluster():
 
 @pytest.mark.ray
 def test_an_actor_killed_in_the_middle_changes_no_bit(folder, tmp_path, cluster):
-    victims = []
+    victims, before = [], set()
 
     def report(done):
-        if done >= 3 * IMAGES // 2 and not victims:  # in the second pass, which stores
-            victims.extend(process for process in cluster.processes if os.path.exists(f"/proc/{process.split()[1]}"))
+        if done <= IMAGES:  # the pass that finds the scales
+            before.update(cluster.processes)
+        elif not victims:
+            victims.extend(cluster.processes - before)
             os.kill(int(victims[0].split()[1]), signal.SIGKILL)
 
-    job(folder, tmp_path / "out").run(report, compute=cluster.blocks)
-    assert not os.path.exists(f"/proc/{victims[0].split()[1]}")
+    source = Slow(readout.open_source(str(folder / "images")), tmp_path / "log")
+    job(folder, tmp_path / "out", source=source).run(report, compute=cluster.blocks)
+    assert victims and not os.path.exists(f"/proc/{victims[0].split()[1]}")
+    times_read = collections.Counter((tmp_path / "log").read_text().split())
+    assert set(times_read) == {str(start) for start in range(0, IMAGES, BATCH)}
+    assert (
+        min(times_read.values()) == 2 < max(times_read.values())
+    )  # passes; what the killed one had begun is done again
     assert killed.differences(folder / "plain", tmp_path / "out") == []
 
 

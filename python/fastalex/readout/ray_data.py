@@ -25,8 +25,13 @@ LOCAL = "local"
 _TASK_IMAGES = 64  # that are lost with a process, at most, if that leaves each actor a few tasks
 _TASKS = 4  # for each actor, at least
 _MAX_BYTES = (1 << 31) - 1  # of one result: the offsets of Arrow's binary columns
-# A cluster of ours reports nothing to Ray's makers, and its processes log to their files what concerns nobody here.
-_ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+#: For a cluster of ours: it reports nothing to Ray's makers, has 2 minutes to start on a busy machine, and its
+#: processes do not warn here.
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "120",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 _SHOWN = 300  # characters of an error of Ray
 
 
@@ -89,7 +94,7 @@ class Cluster:
         self.sent = self.received = 0
 
     def __enter__(self) -> Cluster:
-        for name, value in _ENVIRONMENT.items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
             import ray
