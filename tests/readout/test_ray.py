@@ -89,6 +89,18 @@ def test_rows_have_the_order_of_the_source_whatever_arrives_first(folder, tmp_pa
     assert list(left_out) == [f"{BAD:06d}.png"]
 
 
+def test_a_shard_can_be_computed_so(folder, tmp_path, monkeypatch, net):
+    for out, compute in (("plain", readout.work.blocks), ("by-actors", Shuffled(monkeypatch).blocks)):
+        half = readout.Job(net, str(folder / "images"), str(tmp_path / out), ["conv5"], batch=BATCH, shard="2/2")
+        half.run(compute=compute)
+    assert (
+        killed.differences(
+            tmp_path / "plain" / os.path.basename(half.folder), tmp_path / "by-actors" / os.path.basename(half.folder)
+        )
+        == []
+    )
+
+
 def test_what_is_wrong_in_an_actor_is_one_sentence_here(folder, tmp_path, monkeypatch):
     def refused(sentence, **options):
         with pytest.raises(UserError, match=sentence):

@@ -112,7 +112,7 @@ class Cluster:
         options: Dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
         if self._address == LOCAL:
             options["include_dashboard"] = False
-        with _kept_handlers():
+        with _kept_handlers(), _silence():
             try:
                 self._ray.init(**options)
             except Exception as error:  # noqa: BLE001 (of many kinds, by what is wrong with the address)
@@ -195,6 +195,23 @@ def _kept_handlers() -> Iterator[None]:
         if main:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what Ray's libraries write to standard error as they start, past Python: the level of their log."""
+    try:
+        kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    except OSError:  # it is closed
+        yield
+        return
+    os.dup2(null, 2)
+    os.close(null)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _reason(error: BaseException) -> str:
