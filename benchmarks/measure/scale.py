@@ -1,20 +1,22 @@
 """Read-outs by one process, by two with a shard each, and by Ray's actors, on this machine; the parts of the work.
 
 Every process and actor has one CPU, as a job of a cluster would. What they wrote is compared, to the bit, before it
-counts. Rates are from the first block to the last: the start of a process, which a large read-out pays once, has a
-column of its own.
+counts. Rates are from when all workers have begun to the last block: their start, which a large read-out pays once, has
+a column of its own.
 """
 
 from __future__ import annotations
 
 import filecmp
 import json
+import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Sequence
 
+from benchmarks import records
 from benchmarks.measure import machine, processes, timing
 from benchmarks.measure.errors import ChildError, WrongResultError
 from fastalex.errors import UserError
@@ -30,7 +32,12 @@ CHILD_S = 120
 
 def start(task: str, spec: Dict[str, Any]) -> subprocess.Popen:
     command = processes.command("measure.scale_worker", task, json.dumps(spec))
-    return subprocess.Popen(command, stdout=subprocess.PIPE, env=processes.environment(1))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, env=environment())
+
+
+def environment() -> Dict[str, str]:
+    """One thread for libraries; Ray's processes find this package, too."""
+    return dict(processes.environment(1), PYTHONPATH=os.pathsep.join([str(records.ROOT), *sys.path[1:]]))
 
 
 def end(task: str, process: subprocess.Popen) -> Dict[str, Any]:
@@ -83,8 +90,8 @@ def row(name: str, found: Sequence[Dict[str, Any]]) -> Dict[str, Any]:
 
 
 def ray_row(actors: int, found: Dict[str, Any]) -> Dict[str, Any]:
-    if found["actors"] != actors:
-        raise WrongResultError(f"{found['actors']} actors computed, not {actors}")
+    if found["workers"] != actors:
+        raise WrongResultError(f"{found['workers']} actors computed, not {actors}")
     keys = ("cluster_s", "driver_peak_mib", "driver_s", "sent", "received")
     name = f"Ray, {actors} actor{'s' if actors > 1 else ''}"
     return dict(row(name, [found]), workers=actors, ray=True, **{key: found[key] for key in keys})

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence
 
 import numpy as np
 
 from benchmarks.measure import timing
 
 BATCH = 16
-BEGAN = time.perf_counter()  # near enough to the start of the process
+BEGAN = time.time()  # near enough to the start of the process
 
 
 def task_images(spec: Dict[str, Any]) -> Dict[str, Any]:
@@ -45,12 +46,29 @@ def job_of(spec: Dict[str, Any]) -> Any:
     return readout.Job(net, spec["images"], spec["output"], [spec["layer"]], batch=BATCH, shard=spec.get("shard"))
 
 
+class Clocked:
+    """A source that writes down when each block is begun, in a file for each process."""
+
+    def __init__(self, source: Any, folder: str) -> None:
+        self.source, self.folder, self.address = source, folder, source.address
+        self.alive = source.alive
+
+    def read(self, start: int, stop: int) -> Any:
+        with open(f"{self.folder}/{os.getpid()}", "a") as log:
+            log.write(f"{time.time()} {stop - start}\n")
+        return self.source.read(start, stop)
+
+
 def timed(job: Any, *compute: Any) -> Dict[str, Any]:
-    """Run a job; return the seconds to its first block and from there to the end, and the images of the latter."""
-    moments: List[Tuple[float, int]] = []
-    job.run(lambda done: moments.append((time.perf_counter(), done)), *compute)
-    (first, start), (last, stop) = moments[0], moments[-1]
-    return {"first_s": first - BEGAN, "steady_s": last - first, "images": stop - start}
+    """Run a job; return when its first block came, and the images and seconds from when all workers had begun."""
+    moments: List[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        job.source = Clocked(job.source, folder)
+        job.run(lambda done: moments.append(time.time()), *compute)
+        logs = [[line.split() for line in path.read_text().splitlines()] for path in Path(folder).iterdir()]
+    begun = max(float(log[0][0]) for log in logs)
+    images = sum(int(count) for log in logs for moment, count in log if float(moment) >= begun)
+    return {"first_s": moments[0] - BEGAN, "steady_s": moments[-1] - begun, "images": images, "workers": len(logs)}
 
 
 def task_plain(spec: Dict[str, Any]) -> Dict[str, Any]:
@@ -115,13 +133,13 @@ def task_ray(spec: Dict[str, Any]) -> Dict[str, Any]:
     ray.init(
         address="local", num_cpus=spec["cpus"], include_dashboard=False, log_to_driver=False, logging_level="ERROR"
     )
-    began = time.perf_counter()
+    began = time.time()
     with ray_data.Cluster(ray_data.LOCAL) as cluster:
         metered = Metered(cluster)
         result = timed(job_of(spec), metered.blocks)
         numbers = [process.split()[1] for process in cluster.processes]
         peaks = [timing.peak_rss_mib(f"/proc/{number}/status") for number in numbers]
-    result.update(cluster_s=began - BEGAN, actors=len(peaks), driver_peak_mib=timing.peak_rss_mib())
+    result.update(cluster_s=began - BEGAN, driver_peak_mib=timing.peak_rss_mib())
     result.update(peak_mib=max(peaks), sent=cluster.sent, received=cluster.received / spec["count"])
     ray.shutdown()
     return dict(result, driver_s=metered.driver_s / max(1, metered.images))

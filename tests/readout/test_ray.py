@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sys
 import time
 import types
@@ -137,6 +138,22 @@ def test_ray_that_is_not_installed(folder, tmp_path, monkeypatch, capsys):
     ]
     assert main([*words, "--ray", "local"]) == 2
     assert capsys.readouterr().err == "fastalex: --ray needs the package ray: pip install 'fastalex[ray]'\n"
+
+
+@pytest.mark.parametrize("address", ["", "somewhere", "ray://head:10001", "head:port", "a b:1"])
+def test_what_is_no_address(address):
+    with pytest.raises(UserError, match="--ray takes local, auto or HOST:PORT, not '"):
+        ray_data.Cluster(address)
+
+
+def test_a_cluster_that_is_not_there():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))  # not listening, so that connecting to it is refused
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"the Ray cluster '{address}' cannot be reached: Connection refused"):
+            ray_data.Cluster(address).__enter__()
+    with pytest.raises(UserError, match="cannot be reached: "):
+        ray_data.Cluster("127.0.0.1:99999").__enter__()
 
 
 # With Ray -------------------------------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ import logging
 import os
 import pickle
 import platform
+import re
 import signal
+import socket
 import threading
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, NoReturn, Set, Tuple
 
 from .. import _core
 from ..errors import UserError
@@ -22,6 +24,8 @@ from .sources import Source
 from .work import Block, Work, spans
 
 LOCAL = "local"
+_ADDRESS = re.compile(r"([\w.-]{1,253}):(\d{1,5})", re.ASCII)
+_CONNECT_S = 10.0
 _TASK_IMAGES = 64  # that are lost with a process, at most, if that leaves each actor a few tasks
 _TASKS = 4  # for each actor, at least
 _MAX_BYTES = (1 << 31) - 1  # of one result: the offsets of Arrow's binary columns
@@ -80,20 +84,24 @@ class Actor:
 class Cluster:
     """A connection to a Ray cluster, as a context manager.
 
-    :param address: ``"local"`` for one on this machine, which ends with the connection; or the address of another.
+    :param address: ``"local"`` for one on this machine, which ends with the connection; ``"auto"`` for the one that
+        this machine is a node of; or the ``"host:port"`` of another, on which all nodes see the same files.
 
     * ``processes``: those that results came from, each as ``"<node> <number>"``;
     * ``sent``, ``received``: bytes of results and of the rest that went through the object store.
 
-    :raises UserError: if Ray is not installed, or the cluster cannot be reached.
+    :raises UserError: for an address of another form, if Ray is not installed, or the cluster cannot be reached.
     """
 
     def __init__(self, address: str) -> None:
+        if address not in (LOCAL, "auto") and not _ADDRESS.fullmatch(address):
+            raise UserError(f"--ray takes local, auto or HOST:PORT, not '{address[:80]}'")
         self._address, self._ours = address, False
         self.processes: Set[str] = set()
         self.sent = self.received = 0
 
     def __enter__(self) -> Cluster:
+        self._check_port()
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
         try:
@@ -108,6 +116,18 @@ class Cluster:
             self._ours = True
         return self
 
+    def _check_port(self) -> None:
+        """Ray itself would try for many minutes."""
+        named = _ADDRESS.fullmatch(self._address)
+        if named:
+            try:
+                socket.create_connection((named.group(1), int(named.group(2))), _CONNECT_S).close()
+            except (OSError, OverflowError) as error:
+                self._unreachable(getattr(error, "strerror", None) or str(error))
+
+    def _unreachable(self, reason: str) -> NoReturn:
+        raise UserError(f"the Ray cluster '{self._address}' cannot be reached: {reason}") from None
+
     def _connect(self) -> None:
         options: Dict[str, Any] = {"address": self._address, "log_to_driver": False, "logging_level": "ERROR"}
         if self._address == LOCAL:
@@ -116,7 +136,7 @@ class Cluster:
             try:
                 self._ray.init(**options)
             except Exception as error:  # noqa: BLE001 (of many kinds, by what is wrong with the address)
-                raise UserError(f"the Ray cluster '{self._address}' cannot be reached: {_reason(error)}") from None
+                self._unreachable(_reason(error))
 
     def __exit__(self, *error: Any) -> None:
         if self._ours:
