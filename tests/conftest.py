@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Set
 
@@ -24,6 +25,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # The command line silences OpenCV before loading it; some tests load it directly.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
+#: Markers of tests that need a large package or program, which the suite does not install.
+APART = ("browser", "scale", "ray", "spark")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -46,9 +49,6 @@ def pytest_addoption(parser):
 # Markers --------------------------------------------------------------------------------------------------------------
 
 
-APART = ("browser",)  # markers of tests that need a large program: they run only where -m names them
-
-
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config, items):
     """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile."""
@@ -61,8 +61,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _leave_out(config, items):
-    """Deselect the tests with a marker of :data:`APART` that the command line does not name."""
-    markers = [marker for marker in APART if marker not in config.option.markexpr]
+    """Deselect the tests with a marker of :data:`APART`, unless -m names it."""
+    markers = [marker for marker in APART if not re.search(rf"\b{marker}\b", config.option.markexpr)]
     apart = [item for item in items if any(map(item.get_closest_marker, markers))]
     if apart:
         config.hook.pytest_deselected(items=apart)

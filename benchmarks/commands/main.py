@@ -23,6 +23,7 @@ from benchmarks.commands import (
     profile,
     report,
     rewrite,
+    scale,
     serve,
     zeros,
 )
@@ -42,6 +43,7 @@ COMMANDS = {
     "accuracy": accuracy,
     "clients": clients,
     "lpips": lpips,
+    "scale": scale,
     "experiments": experiments,
     "zeros": zeros,
     "serve": serve,

@@ -76,7 +76,7 @@ def test_the_files_hold_what_taps_gives_image_by_image(net, folder, tmp_path):
 
 def test_what_killed_readouts_left_is_removed(net, folder, tmp_path):
     output = tmp_path / "out"
-    remains = [left.beside(output / name) for name in (readout.STATE, readout.NAMES, readout.RESULT)]
+    remains = [left.beside(output / name) for name in (readout.STATE, readout.RESULT)]
     readout.read_out(net, str(folder), str(output), ["fc7"])
     assert not any(path.exists() for path in remains)
 
@@ -109,7 +109,8 @@ def test_an_interrupted_readout_goes_on(net, folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         readout.read_out(net, str(folder), str(output), ["conv5", "fc7"], batch=2)
     left = sorted(os.listdir(output))
-    assert left == ["conv5.npy.part", "fc7.npy.part", readout.STATE]  # no file has its final name yet
+    # no file has its final name yet
+    assert left == ["conv5.npy.part", "fc7.npy.part", readout.NAMES + ".part", readout.STATE]
     batches.append(None)
     readout.read_out(net, str(folder), str(output), ["conv5", "fc7"], batch=2)
     assert batches == [2, 2, 2, None, 2, 1]
@@ -124,7 +125,7 @@ def test_a_killed_readout_goes_on(folder, tmp_path):
     program = """
 import os, signal, sys
 from fastalex import AlexNet, readout
-readout.SAVE_EVERY_S = 0.0
+readout.run.SAVE_EVERY_S = 0.0
 net = AlexNet(weights="digits", device="cpu")
 def report(done):
     if done >= 4:
@@ -143,7 +144,7 @@ readout.read_out(net, sys.argv[1], sys.argv[2], ["fc7"], batch=2, report=report)
 
 def test_a_readout_that_stopped_while_it_named_its_files_goes_on(net, folder, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    keep = readout._Run._keep
+    keep = readout.run.Run._keep
 
     def once(self, layer):
         if layer == "fc7":
@@ -151,10 +152,11 @@ def test_a_readout_that_stopped_while_it_named_its_files_goes_on(net, folder, tm
         return keep(self, layer)
 
     with monkeypatch.context() as patch:
-        patch.setattr(readout._Run, "_keep", once)
+        patch.setattr(readout.run.Run, "_keep", once)
         with pytest.raises(KeyboardInterrupt):
             readout.read_out(net, str(folder), str(output), ["conv5", "fc7"])
-    assert sorted(os.listdir(output)) == ["conv5.npy", "fc7.npy.part", readout.STATE]
+    left = ["conv5.npy", "fc7.npy.part", readout.NAMES + ".part", readout.STATE]
+    assert sorted(os.listdir(output)) == left
     monkeypatch.setattr(AlexNet, "taps", None)  # everything has been computed
     readout.read_out(net, str(folder), str(output), ["conv5", "fc7"])
     assert sorted(os.listdir(output)) == ["conv5.npy", "fc7.npy", readout.NAMES, readout.RESULT]
@@ -187,9 +189,16 @@ def test_an_image_that_is_corrupt_is_left_out(net, folder, tmp_path, bad):
     assert sorted(os.listdir(output)) == ["conv1.npy", readout.NAMES, readout.RESULT]
 
 
+def test_a_link_to_nothing_is_left_out(net, folder, tmp_path):
+    (folder / "0.png").unlink()
+    (folder / "0.png").symlink_to("nowhere")
+    result = readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"])
+    assert list(result["left_out"]) == ["0.png"] and names_in(tmp_path / "out") == NAMES[1:]
+
+
 def test_the_command_says_what_was_left_out(capsys, folder, tmp_path):
     (folder / "2.png").write_bytes(b"")
-    words = ["readout", str(folder), str(tmp_path / "out"), "--weights", "digits", "--layers", "fc7", "conv5"]
+    words = ["readout", str(folder), "--out", str(tmp_path / "out"), "--weights", "digits", "--layers", "fc7", "conv5"]
     for _ in range(2):
         code = main([*words, "--json"])
         out, err = capsys.readouterr()
@@ -260,12 +269,12 @@ print(*seen)
         ("--weights digits --tool brainscore", "--tool must be one of brain-score, brain-score-convs, thingsvision"),
         ("--weights digits --tool thingsvision", "alexnet-digits has no layer 'features.10'"),
         ("--weights digits --layers conv9", "did you mean 'conv"),
-        ("--weights digits --layers fc7 --dtype int8", "dtype must be one of float32, float16"),
+        ("--weights digits --layers fc7 --dtype int4", "dtype must be one of float32, float16, int8"),
         ("--weights none.pth --layers fc7", "there is no weights file none.pth"),
     ],
 )
 def test_mistakes_are_one_sentence(capsys, folder, tmp_path, words, sentence):
-    code = main(["readout", str(folder), str(tmp_path / "out"), *words.split()])
+    code = main(["readout", str(folder), "--out", str(tmp_path / "out"), *words.split()])
     out, err = capsys.readouterr()
     assert (code, out) == (2, "") and err.count("\n") == 1 and sentence in err
     assert not (tmp_path / "out").exists()

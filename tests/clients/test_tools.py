@@ -88,7 +88,7 @@ def test_the_command_stores_what_net2brain_does(original, net, tmp_path, capsys)
         planes = np.asarray(square, np.float32).transpose(2, 0, 1) / 255
         mean, std = (np.float32(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
         pictures.append((planes - mean) / std)
-    words = ["readout", str(folder), str(tmp_path / "out"), "--weights", str(file), "--tool", "net2brain"]
+    words = ["readout", str(folder), "--out", str(tmp_path / "out"), "--weights", str(file), "--tool", "net2brain"]
     assert main([*words, "--device", "cpu"]) == 0
     capsys.readouterr()
     layers = taps.TOOLS["net2brain"].layers

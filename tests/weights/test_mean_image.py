@@ -109,10 +109,14 @@ def test_every_command_takes_it(files, tmp_path, capsys):
 
     assert best("--weights", file, *given) == pytest.approx(want.max(), rel=1e-6)
 
-    code, _, err = run(capsys, "readout", photos / "0", tmp_path / "out", "--weights", file, "--layers", "prob", *given)
+    code, _, err = run(
+        capsys, "readout", photos / "0", "--out", tmp_path / "out", "--weights", file, "--layers", "prob", *given
+    )
     assert (code, err) == (0, "")
     np.testing.assert_allclose(np.load(tmp_path / "out" / "prob.npy")[0], want, rtol=1e-5)
-    code, _, err = run(capsys, "readout", photos / "0", tmp_path / "out", "--weights", file, "--layers", "prob")
+    code, _, err = run(
+        capsys, "readout", photos / "0", "--out", tmp_path / "out", "--weights", file, "--layers", "prob"
+    )
     assert code == 2 and "other settings" in err  # results with and without a mean do not mix
 
     first, others = (net.predict_proba(by_hand(picture))[0].argmax() for picture in (PICTURE, 255 - PICTURE))
@@ -223,7 +227,7 @@ def test_a_mean_that_does_not_suit_is_one_sentence(files, tmp_path, capsys, valu
     file, photos = files / "net.safetensors", files / "images"
     for command in (
         ("classify", photos / "0" / "a.png", "--weights", file),
-        ("readout", photos, tmp_path / "out", "--weights", file, "--layers", "prob"),
+        ("readout", photos, "--out", tmp_path / "out", "--weights", file, "--layers", "prob"),
         ("evaluate", photos, "--weights", file),
         ("convert", file, tmp_path / "out.npz"),
         ("quantize", file, tmp_path / "out.npz", "--calibrate", photos),
@@ -240,6 +244,7 @@ def test_a_profile_without_a_mean_image_refuses_it(files, tmp_path, capsys):
     command = (
         "readout",
         files / "images",
+        "--out",
         tmp_path / "out",
         "--weights",
         files / "net.safetensors",
