@@ -167,7 +167,7 @@ def serve(
     bound = server.bind(settings)
     warn_open(settings)
     repository = Repository(settings, metrics)
-    patience = 0.0  # nothing is accepted yet
+    patience = 0.0  # while nothing is accepted, and when the time of the drain is over
     try:
         repository.start(wait=True)
         failed = [row for row in repository.index() if row.state != READY]
@@ -176,8 +176,8 @@ def serve(
         repository.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
         front = build(settings, repository, metrics, routes(repository), public, Log(requests=log_requests))
         address = address_of(settings, bound.getsockname()[1])
-        patience = settings.drain_s
         whole = server.run(front, settings, bound, lambda: ready(repository, address))
+        patience = settings.drain_s if whole else 0.0
     finally:
         bound.close()
         repository.close(patience)
