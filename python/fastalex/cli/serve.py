@@ -12,6 +12,7 @@ from .common import BROKEN, OK
 from .options import add_command, number, positive
 
 TOKEN_VARIABLE = "FASTALEX_TOKEN"
+LONGEST_TOKEN = 1000  # characters
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -226,14 +227,14 @@ def _token(options: argparse.Namespace) -> Optional[str]:
     if options.token_file is not None:
         try:
             with open(options.token_file, encoding="utf-8") as stream:
-                token = stream.readline(1000).strip()
+                token = stream.readline(2 * LONGEST_TOKEN).strip()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"the token file '{options.token_file}' cannot be read: {reason}") from None
     if token is None:
         return None
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError("the token must be printable ASCII characters without spaces")
+    if not 0 < len(token) <= LONGEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"the token must be 1 to {LONGEST_TOKEN} printable ASCII characters without spaces")
     return str(token)
 
 
