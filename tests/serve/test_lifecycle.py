@@ -162,6 +162,15 @@ def test_a_start_that_fails_or_is_interrupted_waits_for_nothing(capsys, monkeypa
     assert waits == [0]
 
 
+@pytest.mark.parametrize(("whole", "seconds"), [(True, 7), (False, 0)])
+def test_the_time_of_the_drain_is_given_once(whole, seconds, monkeypatch):
+    waits = []
+    monkeypatch.setattr(Repository, "close", lambda _, timeout: waits.append(timeout))
+    monkeypatch.setattr(server, "run", lambda *_: whole)
+    assert main(["serve", "--port", "0", *MODEL, "--drain", "7"]) == (0 if whole else 1)
+    assert waits == [seconds]
+
+
 STARTS = [
     (["--model", "m=/does/not/exist.safetensors,device=cpu"], "model 'm' cannot be loaded"),
     (["--model", "m=" + __file__ + ",device=cpu"], "model 'm' cannot be loaded"),

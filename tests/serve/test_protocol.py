@@ -199,6 +199,22 @@ def test_a_long_text_among_the_numbers_does_not_multiply():
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("datatype", "shape", "size"), [("BYTES", [1, 1 << 20], 4 << 20), ("UINT8", [1 << 20, 1, 1, 3], 3 << 20)]
+)
+def test_a_million_tiny_images_are_refused_before_they_are_objects(datatype, shape, size):
+    row = {"name": "image", "datatype": datatype, "shape": shape, "parameters": {"binary_data_size": size}}
+    head = json.dumps({"inputs": [row]}).encode()
+    body = head + bytes(size)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServiceError, match="has 1048576 images, more than 65536; send several requests") as caught:
+            request.read(body, len(head))
+        assert tracemalloc.get_traced_memory()[1] < 1e6 and caught.value.status == 413
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"inputs": NaN}', b"[" * 100_000, b"1" * 5000])
 def test_what_is_no_json_gets_one_sentence(body):
     with pytest.raises(ServiceError, match="JSON") as caught:

@@ -198,6 +198,13 @@ TOKENS = [
 ]
 
 
+def test_a_token_of_a_file_is_not_cut(tmp_path, capsys):
+    file = tmp_path / "token"
+    file.write_text("x" * 1001)
+    assert main(["serve", "--model", "digits", "--token-file", str(file)]) == 2
+    assert "1 to 1000 printable ASCII" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "sentence"), TOKENS)
 def test_tokens_that_cannot_be_are_refused(arguments, sentence, capsys, monkeypatch):
     monkeypatch.delenv("FASTALEX_TOKEN", raising=False)

@@ -12,6 +12,7 @@ from .common import BROKEN, OK
 from .options import add_command, number, positive
 
 TOKEN_VARIABLE = "FASTALEX_TOKEN"
+LONGEST_TOKEN = 1000  # characters
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -167,7 +168,7 @@ def serve(
     bound = server.bind(settings)
     warn_open(settings)
     repository = Repository(settings, metrics)
-    patience = 0.0  # nothing is accepted yet
+    patience = 0.0  # while nothing is accepted, and when the time of the drain is over
     try:
         repository.start(wait=True)
         failed = [row for row in repository.index() if row.state != READY]
@@ -176,8 +177,8 @@ def serve(
         repository.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
         front = build(settings, repository, metrics, routes(repository), public, Log(requests=log_requests))
         address = address_of(settings, bound.getsockname()[1])
-        patience = settings.drain_s
         whole = server.run(front, settings, bound, lambda: ready(repository, address))
+        patience = settings.drain_s if whole else 0.0
     finally:
         bound.close()
         repository.close(patience)
@@ -226,14 +227,14 @@ def _token(options: argparse.Namespace) -> Optional[str]:
     if options.token_file is not None:
         try:
             with open(options.token_file, encoding="utf-8") as stream:
-                token = stream.readline(1000).strip()
+                token = stream.readline(2 * LONGEST_TOKEN).strip()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise UserError(f"the token file '{options.token_file}' cannot be read: {reason}") from None
     if token is None:
         return None
-    if not token or not token.isascii() or not token.isprintable() or " " in token:
-        raise UserError("the token must be printable ASCII characters without spaces")
+    if not 0 < len(token) <= LONGEST_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+        raise UserError(f"the token must be 1 to {LONGEST_TOKEN} printable ASCII characters without spaces")
     return str(token)
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..._util import bounded_json
 from ..._util.arguments import brief, is_int
 from ...errors import printable
+from ..errors import ServiceError
 from ..served import TensorSpec
 from . import tensors
-from .errors import malformed, text, unusable
+from .errors import TOO_LARGE, malformed, text, unusable
 from .tensors import BYTES, Tensor
 
 # Parsing takes all of the interpreter: 2 million numbers, 13 images of 3 x 224 x 224, keep it for 0.2 s.
 MAX_JSON_BYTES = 32 << 20
 MAX_JSON_PARTS = 2_000_000
+MAX_IMAGES = 1 << 16  # far more than a client may have waiting
 MAX_OUTPUTS = 64
 MAX_CLASSES = 1_000_000
 
@@ -151,6 +154,7 @@ def _input(row: Dict[str, Any], data: Optional[memoryview]) -> Tuple[Tensor, Opt
     if datatype not in tensors.DATATYPES:
         raise malformed(f"'datatype' of '{name}' must be one of {', '.join(tensors.DATATYPES)}, not {brief(datatype)}")
     shape = tensors.read_shape(name, row.get("shape"))
+    _check_images(name, datatype, shape)
     parameters = _parameters(f"input '{name}'", row, ("binary_data_size",))
     if "binary_data_size" not in parameters:
         return Tensor(name, datatype, shape, tensors.from_json(name, datatype, shape, row.get("data"))), data
@@ -162,6 +166,16 @@ def _input(row: Dict[str, Any], data: Optional[memoryview]) -> Tuple[Tensor, Opt
     if size > len(data):
         raise malformed(f"'binary_data_size' of '{name}' is {size}, but {len(data)} bytes of binary data follow")
     return Tensor(name, datatype, shape, tensors.from_binary(name, datatype, shape, data[:size])), data[size:]
+
+
+def _check_images(name: str, datatype: Any, shape: Tuple[int, ...]) -> None:
+    """Check the number of images, of which each becomes an object of some hundred bytes, however small it is.
+
+    :raises ServiceError: if there are more than :data:`MAX_IMAGES`.
+    """
+    images = math.prod(shape) if datatype == BYTES else shape[0] if datatype == "UINT8" and shape else 0
+    if images > MAX_IMAGES:
+        raise ServiceError(TOO_LARGE, f"'{name}' has {images} images, more than {MAX_IMAGES}; send several requests")
 
 
 def _outputs(value: Any, binary: bool) -> List[Output]:
