@@ -24,7 +24,7 @@ from fastalex.errors import UserError
 # Name of a network -> its weights, the layer, the size of the images, their number.
 NETWORKS: Dict[str, Dict[str, Any]] = {
     "digits": {"weights": "digits", "layer": "fc7", "size": [64, 64], "count": 3200},
-    "torchvision": {"weights": "torchvision.safetensors", "layer": "features.10", "size": [500, 375], "count": 480},
+    "torchvision": {"weights": "torchvision.safetensors", "layer": "features.10", "size": [500, 375], "count": 1600},
 }
 TITLES = {"digits": "the bundled digits network", "torchvision": "torchvision's AlexNet, random weights"}
 CHILD_S = 120
