@@ -5,5 +5,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 
 test_venv
 retry sudo apt-get install -yq default-jre-headless
-retry "$clone/.venv/bin/pip" install -q -c "$clone/constraints.txt" "$clone[ray]" 'pyspark>=3.4' 'pandas<3' pyarrow
+retry "$clone/.venv/bin/pip" install -q -c "$clone/constraints.txt" "${clone}[ray]" 'pyspark>=3.4' 'pandas<3' pyarrow
 suite "$clone/.venv/bin/python" -m 'ray or spark' tests/readout
