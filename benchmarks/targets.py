@@ -48,6 +48,11 @@ COLD_TOTAL_MS, COLD_PEAK_MIB = 250.0, 150e6 / 2**20
 INSTALLED_MB = 30.0
 #: Case of LPIPS -> times as fast as the package lpips, on a CPU.
 LPIPS = {"batch 1": 2.0, "batch 16": 2.0, "50 x 50 matrix": 10.0}
+#: The HTTP service. Images a processor second: at least this share of a loop without a server, and this many times as
+#: many as the best other server. Images a second: this many times as many with batching as without.
+SERVE_OF_LOOP, SERVE_OF_PEERS, SERVE_BATCHING = 0.85, 1.5, 2.0
+#: At half load the 99th percentile of the latency is at most this many times the median.
+SERVE_P99 = 5.0
 
 
 def kind_of(record: Mapping[str, Any]) -> Optional[str]:

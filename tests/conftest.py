@@ -25,7 +25,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # The command line silences OpenCV before loading it; some tests load it directly.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
-APART = ("scale", "ray", "spark")  # markers of tests whose packages the suite does not install
+#: Markers of tests that need a large package or program, which the suite does not install.
+APART = ("browser", "scale", "ray", "spark")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 
@@ -50,20 +51,22 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
 def pytest_collection_modifyitems(config, items):
-    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile.
-
-    Leave out the tests of a marker in APART, unless -m names it.
-    """
-    apart = [name for name in APART if not re.search(rf"\b{name}\b", config.option.markexpr)]
-    left_out = {item for item in items if any(item.get_closest_marker(name) for name in apart)}
-    if left_out:
-        config.hook.pytest_deselected(items=list(left_out))
-        items[:] = [item for item in items if item not in left_out]
+    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile."""
+    _leave_out(config, items)
     for item in items:
         if "emulated" in item.fixturenames:
             item.add_marker(pytest.mark.emulator)
         if item.get_closest_marker("emulator") or item.get_closest_marker("whole_layer"):
             item.add_marker(pytest.mark.slow)
+
+
+def _leave_out(config, items):
+    """Deselect the tests with a marker of :data:`APART`, unless -m names it."""
+    markers = [marker for marker in APART if not re.search(rf"\b{marker}\b", config.option.markexpr)]
+    apart = [item for item in items if any(map(item.get_closest_marker, markers))]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
 
 
 def pytest_runtest_setup(item):

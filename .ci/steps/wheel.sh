@@ -18,6 +18,7 @@ echo "$(basename "$wheel"): $size bytes, at most $WHEEL_LIMIT"
 listing=$(python3 -m zipfile -l "$wheel")
 grep -q 'dist-info/.*LICENSE' <<<"$listing"
 grep -q 'dist-info/.*NOTICE' <<<"$listing"
+for file in index.html page.js page.css; do grep -q "fastalex/serve/ui/page/$file" <<<"$listing"; done
 "$scratch/tools/bin/auditwheel" show "$wheel" || echo "auditwheel has no answer (informational)"
 
 python3 -m venv "$scratch/clean"

@@ -24,6 +24,7 @@ from benchmarks.commands import (
     report,
     rewrite,
     scale,
+    serve,
     zeros,
 )
 from benchmarks.measure.errors import MeasurementError, StoppedError
@@ -45,6 +46,7 @@ COMMANDS = {
     "scale": scale,
     "experiments": experiments,
     "zeros": zeros,
+    "serve": serve,
     "rewrite": rewrite,
 }
 DESCRIPTION = """Measure AlexNet on this machine, or predict it for a device.

@@ -6,10 +6,10 @@ import argparse
 
 from benchmarks import records
 from benchmarks.commands.options import to_stderr
-from benchmarks.report import accuracy, charts, clients, compose, lpips, scale
+from benchmarks.report import accuracy, charts, clients, compose, lpips, scale, serve
 
 HELP = "write RESULTS.md, its pages and its charts from the committed results, or the document of another command"
-DOCUMENTS = ("results", "accuracy", "clients", "lpips", "scale", "experiments")
+DOCUMENTS = ("results", "accuracy", "clients", "lpips", "scale", "serve", "experiments")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -28,5 +28,6 @@ def run(options: argparse.Namespace) -> int:
 
         report.write()
     else:
-        {"accuracy": accuracy, "clients": clients, "lpips": lpips, "scale": scale}[options.document].write()
+        pages = {"accuracy": accuracy, "clients": clients, "lpips": lpips, "scale": scale, "serve": serve}
+        pages[options.document].write()
     return 0

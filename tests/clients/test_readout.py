@@ -189,6 +189,13 @@ def test_an_image_that_is_corrupt_is_left_out(net, folder, tmp_path, bad):
     assert sorted(os.listdir(output)) == ["conv1.npy", readout.NAMES, readout.RESULT]
 
 
+def test_a_link_to_nothing_is_left_out(net, folder, tmp_path):
+    (folder / "0.png").unlink()
+    (folder / "0.png").symlink_to("nowhere")
+    result = readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"])
+    assert list(result["left_out"]) == ["0.png"] and names_in(tmp_path / "out") == NAMES[1:]
+
+
 def test_the_command_says_what_was_left_out(capsys, folder, tmp_path):
     (folder / "2.png").write_bytes(b"")
     words = ["readout", str(folder), "--out", str(tmp_path / "out"), "--weights", "digits", "--layers", "fc7", "conv5"]

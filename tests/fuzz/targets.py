@@ -159,7 +159,7 @@ def _labels(path: str, number: int) -> Seen:
 
     seen = command("classify", "--weights", _network_file(), "--device", "cpu", "--labels", path, _picture())
     if not seen.refusal:
-        from fastalex.cli.common import read_labels
+        from fastalex.weights.class_names import read_labels
 
         overlay.draw(np.zeros((120, 160, 3), np.uint8), read_labels(path, 2), 30.0)
     return seen

@@ -120,7 +120,9 @@ def test_the_commands(net, tmp_path, capsys):
     assert f"{net.predict_proba(want).max() * 100:.2f}" in capsys.readouterr().out
     assert main(["classify", "--weights", weights, "--headless", str(folder)]) == 0
     assert f'"index": {net(want).argmax()}' in capsys.readouterr().out
-    assert main(["readout", str(folder), "--out", str(tmp_path / "out"), "--weights", weights, "--layers", "conv1"]) == 0
+    assert (
+        main(["readout", str(folder), "--out", str(tmp_path / "out"), "--weights", weights, "--layers", "conv1"]) == 0
+    )
     np.testing.assert_array_equal(np.load(tmp_path / "out" / "conv1.npy"), net.taps(want, ["conv1"])["conv1"])
     small = str(tmp_path / "int8.safetensors")
     assert main(["quantize", weights, small, "--calibrate", str(folder), "--method", "max"]) == 0

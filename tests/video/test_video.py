@@ -19,8 +19,8 @@ from PIL import Image
 
 from fastalex import AlexNet, UserError, images
 from fastalex.cli import classify_video, main
-from fastalex.cli.common import read_labels
 from fastalex.video import gstreamer, overlay, sinks, sources
+from fastalex.weights.class_names import read_labels
 from tests.support.videos import DIGITS, FRAME_COUNT, decoded, write_video
 
 pytestmark = pytest.mark.peers

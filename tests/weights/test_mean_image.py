@@ -109,10 +109,14 @@ def test_every_command_takes_it(files, tmp_path, capsys):
 
     assert best("--weights", file, *given) == pytest.approx(want.max(), rel=1e-6)
 
-    code, _, err = run(capsys, "readout", photos / "0", "--out", tmp_path / "out", "--weights", file, "--layers", "prob", *given)
+    code, _, err = run(
+        capsys, "readout", photos / "0", "--out", tmp_path / "out", "--weights", file, "--layers", "prob", *given
+    )
     assert (code, err) == (0, "")
     np.testing.assert_allclose(np.load(tmp_path / "out" / "prob.npy")[0], want, rtol=1e-5)
-    code, _, err = run(capsys, "readout", photos / "0", "--out", tmp_path / "out", "--weights", file, "--layers", "prob")
+    code, _, err = run(
+        capsys, "readout", photos / "0", "--out", tmp_path / "out", "--weights", file, "--layers", "prob"
+    )
     assert code == 2 and "other settings" in err  # results with and without a mean do not mix
 
     first, others = (net.predict_proba(by_hand(picture))[0].argmax() for picture in (PICTURE, 255 - PICTURE))

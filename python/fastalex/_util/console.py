@@ -47,12 +47,12 @@ def _write_raw(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write ``value`` as one JSON document; NaN and infinity, which JSON lacks, become null."""
-    _write_raw(json.dumps(_jsonable(value), indent=2, allow_nan=False))
+    _write_raw(json.dumps(jsonable(value), indent=2, allow_nan=False))
 
 
 def write_json_line(value: Any) -> None:
     """Write ``value`` as JSON on one line; NaN and infinity become null."""
-    _write_raw(json.dumps(_jsonable(value), allow_nan=False))
+    _write_raw(json.dumps(jsonable(value), allow_nan=False))
 
 
 def error(sentence: str) -> None:
@@ -154,11 +154,12 @@ def _rich_table(title: str, columns: Sequence[str], rows: List[List[str]], right
     return "\n".join(line.rstrip() for line in page.getvalue().splitlines()) + "\n"
 
 
-def _jsonable(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
+    """Return ``value`` as JSON can hold it: NaN and infinity, which JSON lacks, become None."""
     if isinstance(value, dict):
-        return {str(key): _jsonable(item) for key, item in value.items()}
+        return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_jsonable(item) for item in value]
+        return [jsonable(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -30,6 +30,11 @@ def add_parser(commands: Any) -> None:
         help="share of the inputs of fc6, fc7 and fc8 that is not zero, above 0 and at most 1, or three such numbers "
         "(0.35,0.35,0.375); shifts biases of random weights until the smallest batch has it (default: as drawn)",
     )
+    parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="also write the steps of three runs of the first batch size to a JSON file that ui.perfetto.dev opens",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -43,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     if largest > MAX_BATCH:
         raise UserError(f"--batch must be at most {MAX_BATCH}, not {largest}")
     net = net_from(options) if options.density is None else _net_of_density(options)
+    if options.trace is not None:
+        _write_trace(options.trace, net, options.batch[0])
     rows = [_measure(net, batch, options.repeat) for batch in options.batch]
     counted = _counted(net)
     for row in rows:
@@ -66,6 +73,17 @@ def run(options: argparse.Namespace) -> int:
     ]
     console.table("", columns, cells, right=columns)
     return OK
+
+
+def _write_trace(path: str, net: Any, batch: int) -> None:
+    """Write a trace of the engine's steps; before everything is timed, so that a wrong path is found at once."""
+    import json
+
+    from .._util.files import replacing
+    from ..inspection import timeline
+
+    with replacing(path) as stream:
+        stream.write(json.dumps(timeline.trace(net, batch)).encode("ascii"))
 
 
 def _images(row: Any, batch: int) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from .._util import console
 from ..errors import UserError
-from .common import OK, USAGE_ERROR, device_line, net_facts, net_from, profile_name, read_labels
+from .common import OK, USAGE_ERROR, device_line, net_facts, net_from, profile_name
 from .options import add_command, add_labels, add_mean, add_net, add_profile, add_weights, number, positive
 from .predictions import Item, filter_by_threshold
 
@@ -104,6 +104,8 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("--smoothing works only for videos and cameras")
     net = net_from(options, profile=profile_name(options.profile))
     if options.labels is not None:
+        from ..weights.class_names import read_labels
+
         net.labels = read_labels(options.labels, net.variant.num_classes)
     if frames:
         from . import classify_video

@@ -8,7 +8,7 @@ from typing import Any
 
 from .._util import console
 from ..errors import UserError, one_line
-from .common import check_file, read_labels
+from .common import check_file
 from .options import add_check, add_command, add_labels, add_mean, add_variant, add_weights, positive
 
 
@@ -31,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Write the weights ``options.input`` in another format, with their variant in the metadata."""
     from .. import weights
     from ..weights import adapt, initial, mean_image, quantized, registry
+    from ..weights.class_names import read_labels
 
     if os.path.splitext(options.output)[1].lower() not in weights.FORMATS:
         raise UserError(f"{options.output} must end in {' or '.join(weights.FORMATS)}")

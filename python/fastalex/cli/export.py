@@ -8,7 +8,7 @@ from typing import Any, Dict
 
 from .._util import console
 from ..errors import UserError, one_line
-from .common import check_file, read_labels
+from .common import check_file
 from .options import add_check, add_command, add_engine, add_labels, add_variant, add_weights, positive
 
 ANY_BATCH = "any"
@@ -76,6 +76,7 @@ def _onnx(options: argparse.Namespace) -> Dict[str, Any]:
     from .._util.files import replacing
     from ..networks import onnx_export
     from ..weights import adapt, initial, registry, resolve
+    from ..weights.class_names import read_labels
     from ..weights.readers import mapped
 
     for name, value in (

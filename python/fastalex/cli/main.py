@@ -22,18 +22,38 @@ from . import (
     evaluate,
     export,
     info,
+    plot,
     quantize,
     rdm,
     readout,
+    serve,
     summary,
     train,
     tune,
+    ui,
     weights,
 )
 from .common import OK, PIPE_CLOSED, USAGE_ERROR
 
 # In the order of --help.
-COMMANDS = (classify, info, summary, bench, tune, convert, export, quantize, weights, readout, rdm, train, evaluate)
+COMMANDS = (
+    classify,
+    info,
+    summary,
+    bench,
+    tune,
+    convert,
+    export,
+    quantize,
+    weights,
+    readout,
+    rdm,
+    plot,
+    serve,
+    ui,
+    train,
+    evaluate,
+)
 
 
 def main(argv: Optional[Sequence[str]] = None) -> int:

@@ -38,6 +38,10 @@ _UPRIGHT = {
 }
 
 
+class TooLargeError(UserError):
+    """An image that has more pixels, or for its size more scans, than the limit."""
+
+
 def open_image(source: Source, bgr: bool = False, max_pixels: int = MAX_PIXELS, upright: bool = True) -> Image.Image:
     """Open an image as an upright 8-bit RGB image that shares no memory with ``source``.
 
@@ -140,7 +144,7 @@ def _read(stream: IO[bytes], name: str, max_pixels: int, upright: bool) -> Image
     if kind is None and len(start) == formats.HEAD and GIT_LFS.startswith(start):
         raise UserError(f"{name} is a Git LFS pointer, not the image itself; run 'git lfs pull' in its repository")
     if kind is None:
-        raise UserError(f"{name} is not a {formats.NAMES} image; convert it, or pass it as a PIL image")
+        raise UserError(f"{name} is not a {formats.NAMES} image; convert it to one of these")
     length = stream.seek(0, os.SEEK_END)
     stream.seek(0)
     if kind.name == "WebP":  # the one reader that allocates the pixels on opening
@@ -160,15 +164,15 @@ def _read(stream: IO[bytes], name: str, max_pixels: int, upright: bool) -> Image
 def _check_size(size: Tuple[int, int], length: int, name: str, max_pixels: int) -> None:
     """Check the size that a header states against the limits, for a file of ``length`` bytes.
 
-    :raises UserError: if it is larger.
+    :raises TooLargeError: if it is larger.
     """
     pixels = size[0] * size[1]
     if pixels > max_pixels:
-        raise UserError(
+        raise TooLargeError(
             "%s has %d x %d pixels, more than the limit of %d; make it smaller first" % (name, *size, max_pixels)
         )
     if pixels > max(DENSE_PIXELS, MAX_PIXELS_A_BYTE * length):
-        raise UserError(
+        raise TooLargeError(
             "%s has %d x %d pixels in %d bytes, more than the limit of %d a byte; make it smaller first"
             % (name, *size, length, MAX_PIXELS_A_BYTE)
         )
@@ -177,14 +181,16 @@ def _check_size(size: Tuple[int, int], length: int, name: str, max_pixels: int) 
 def _check_scans(size: Tuple[int, int], stream: IO[bytes], name: str) -> None:
     """Check the number of scans of a JPEG, and keep the position in ``stream``.
 
-    :raises UserError: if they are too many for its size.
+    :raises TooLargeError: if they are too many for its size.
     """
     most = MAX_SCANNED // max(1, size[0] * size[1])
     position = stream.tell()
     many = jpeg.has_more_scans(stream, most)
     stream.seek(position)
     if many:
-        raise UserError("%s has more than %d scans of %d x %d pixels; save it as a plain JPEG" % (name, most, *size))
+        raise TooLargeError(
+            "%s has more than %d scans of %d x %d pixels; save it as a plain JPEG" % (name, most, *size)
+        )
 
 
 def _decoded(image: Image.Image, name: str, upright: bool) -> Image.Image:

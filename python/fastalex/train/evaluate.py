@@ -40,6 +40,7 @@ def evaluate(
     batch: int = 32,
     bad: Optional[data.BadImages] = None,
     report: Callable[[int], None] = lambda done: None,
+    confusion: Optional[np.ndarray] = None,
 ) -> Dict[str, Any]:
     """Evaluate an :class:`~fastalex.AlexNet` on ``dataset``; return ``{"images", "bad", "top1", "top5"}``.
 
@@ -49,6 +50,7 @@ def evaluate(
     :param batch: number of views per batch.
     :param bad: collects the unreadable images; default: none is accepted.
     :param report: called after each batch with the number of images done.
+    :param confusion: whole numbers ``[classes, classes]``; each image adds 1 at its class and the one found for it.
     :raises UserError: if classes do not match, too many images cannot be read, or the profile does not crop.
     """
     numbers = class_numbers(dataset.classes, net.labels, net.variant.num_classes)
@@ -70,7 +72,11 @@ def evaluate(
             targets.append(numbers[sample.label])
         if targets:
             probabilities = net.predict_proba(np.concatenate(views)).reshape(len(targets), len(views[0]), -1).mean(1)
-            ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP] == np.array(targets)[:, None]
+            best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+            ranked = best == np.array(targets)[:, None]
+            if confusion is not None:
+                for place in zip(targets, best[:, 0]):
+                    confusion[place] += 1
             counted, right, among = counted + len(targets), right + ranked[:, 0].sum(), among + ranked.sum()
         report(min(len(dataset.samples), start + batch))
     if not counted:

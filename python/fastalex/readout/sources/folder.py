@@ -26,7 +26,7 @@ class Folder(Source):
         """The hash of the list of images, as 64 hexadecimal digits."""
         digest = Digest()
         for name in self._names:
-            digest.add(name, os.path.getsize(os.path.join(self.address, name)))
+            digest.add(name, _size(os.path.join(self.address, name)))
         return digest.hexdigest()
 
     def __len__(self) -> int:
@@ -35,6 +35,14 @@ class Folder(Source):
     def read(self, start: int, stop: int) -> List[Item]:
         """Return names and paths; the files are read where they are decoded, side by side."""
         return [Item(name, os.path.join(self.address, name)) for name in self._names[start:stop]]
+
+
+def _size(path: str) -> int:
+    """Return the size of a file, -1 for a link to nothing: it is left out later, like any image that cannot be read."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return -1
 
 
 class RemoteFolder(Source):
