@@ -40,13 +40,14 @@ def compute(
 ) -> np.ndarray:
     """Compute the RDM of all rows.
 
-    Beside the result, which takes 4 N^2 bytes for N stimuli, or half of them condensed, it holds about ``memory``. The
-    rows are read ``N / (2 R)`` times in all, R being the rows that 5/8 of ``memory`` holds in float64.
+    Beside the result, which takes 4 N^2 bytes for N stimuli, or half of them condensed, it holds about ``memory``, and
+    the chunks that are being read. The rows are read about ``N / (2 R)`` times, and at least once, R being the rows
+    that 5/8 of ``memory`` holds in float64; Euclidean distances take a pass more.
 
     :param activations: ``[N, ...]``, an array or :class:`Activations`.
     :param metric: one of :data:`METRICS`.
     :param condensed: return only the pairs i < j, in the order of ``scipy.spatial.distance.squareform``.
-    :param memory: bytes for blocks of rows; at least two rows are held, and those of one chunk.
+    :param memory: bytes for blocks of rows; at least two rows are held.
     :param report: called with the number of pairs done.
     :returns: float32 ``[N, N]``, symmetric with zeros on its diagonal; or ``[N (N - 1) / 2]``.
     :raises UserError: for an unknown metric, fewer than 3 stimuli, a row that is not finite or has no such
