@@ -238,8 +238,22 @@ class Network:
         >>> AlexNet(weights="digits", device="cpu").state_dict()["conv1.weight"].shape
         (24, 3, 11, 11)
         """
+        return {name: self.get_parameter(name) for name in self.variant.parameter_shapes()}
+
+    def get_parameter(self, target: str) -> np.ndarray:
+        """Return one parameter as :meth:`state_dict` does, a new array, without copying the others.
+
+        >>> from fastalex import AlexNet
+        >>> AlexNet(weights="digits", device="cpu").get_parameter("fc8.bias").shape
+        (10,)
+
+        :raises UserError: for a name that is not in :meth:`state_dict`.
+        """
         shapes = self.variant.parameter_shapes()
-        return {name: self._net.param(i).reshape(shape) for i, (name, shape) in enumerate(shapes.items())}
+        if target not in shapes:
+            raise UserError(f"there is no parameter {target!r:.80}; there are: {', '.join(shapes)}")
+        values: np.ndarray = self._net.param(list(shapes).index(target)).reshape(shapes[target])
+        return values
 
     def named_modules(self) -> Iterator[Tuple[str, Any]]:
         """Iterate over the names of the modules, in the order of a PyTorch module's ``named_modules()``.

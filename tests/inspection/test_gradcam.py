@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -59,11 +61,11 @@ def by_autograd(net, x, layers, index):
 @pytest.mark.parametrize(("name", "changes"), CASES)
 def test_the_gradient_is_that_of_autograd(name, changes):
     net = AlexNet(name, device="cpu", **{**NARROW, **changes})
-    x, parameters = picture_for(net), net.state_dict()
+    x = picture_for(net)
     layers = gradcam.layers(net.variant)
     assert layers[0] == "conv5" and len(layers) >= 3
     for layer, (expected, values) in by_autograd(net, x, layers, 3).items():
-        gradient, maps, _, _ = gradcam.gradient_of(net, x, 3, layer, parameters=parameters)
+        gradient, maps, _, _ = gradcam.gradient_of(net, x, 3, layer)
         # The engine's forward results differ from PyTorch's by rounding, which the gradient's factors pass on.
         assert np.abs(maps - values).max() <= 1e-4 * np.abs(values).max()
         assert np.abs(gradient - expected).max() <= 1e-4 * np.abs(expected).max()
@@ -80,6 +82,18 @@ def test_the_map_is_the_weighted_sum_that_the_paper_defines():
     np.testing.assert_allclose(found.raw, expected, atol=1e-4 * np.abs(expected).max())
     assert found.heat.min() == 0 and found.heat.max() == 1
     np.testing.assert_allclose(found.heat, expected.clip(0) / expected.max(), atol=1e-3)
+
+
+def test_the_network_is_not_copied():
+    net = AlexNet(weights="digits", device="cpu")
+    x = picture_for(net)
+    gradcam.gradcam(net, x)  # what is made once
+    whole = sum(array.nbytes for array in net.state_dict().values())
+    tracemalloc.start()
+    gradcam.gradcam(net, x)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < whole, (most, whole)
 
 
 @pytest.mark.parametrize(("kernel", "side", "ceil"), [(3, 9, False), (3, 8, False), (3, 8, True), (2, 7, True)])

@@ -374,6 +374,17 @@ def test_save_and_load(digits, tmp_path, suffix, fc_weights):
 
 
 @pytest.mark.peers
+def test_one_parameter_is_that_of_the_state_dict():
+    net = AlexNet(weights="digits", device="cpu", fc_weights="int4")
+    for name, array in net.state_dict().items():
+        one = net.get_parameter(name)
+        np.testing.assert_array_equal(one, array)
+        one[...] = np.nan  # a copy
+        np.testing.assert_array_equal(net.get_parameter(name), array)
+    with pytest.raises(UserError, match="no parameter 'fc9.weight'; there are: conv1.weight, "):
+        net.get_parameter("fc9.weight")
+
+
 def test_state_dict_is_torchvisions(tmp_path):
     torch = pytest.importorskip("torch")
     net = AlexNet("torchvision", widths=(8, 16, 24, 16, 16, 32, 32), num_classes=4)

@@ -213,6 +213,9 @@ def test_a_class_is_named_by_a_part_of_its_label_or_a_number():
 
     names = ("tabby cat", "crane", "kite", "7", "2", None)
     assert [plot._class(Net, name) for name in names] == [2, 1, 4, 3, 2, None]
+    assert plot._class(Net, "0000000000005") == 5
+    with pytest.raises(UserError, match="no class '0000000000010'"):
+        plot._class(Net, "0000000000010")
     with pytest.raises(UserError, match="several classes are called 'bird'; give the number: 0, 4"):
         plot._class(Net, "bird")
     with pytest.raises(UserError, match="no class 'cat'; give a name, or a number below 10"):

@@ -154,3 +154,25 @@ def test_results_that_are_not_there(net, folder, tmp_path):
     (tmp_path / "out" / readout.RESULT).write_text(json.dumps([]))
     with pytest.raises(UserError, match="there are no complete results in"):
         readout.Results(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize("format", ["npy", "hdf5"])
+def test_rows_are_on_the_disk_before_the_state_counts_them(net, folder, tmp_path, monkeypatch, format):
+    """Also after a crash of the machine: each file is forced there."""
+    forced, fsync = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: forced.append(os.fstat(handle).st_ino) or fsync(handle))
+    readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"], format=format)
+    results = readout.Results(str(tmp_path / "out"))
+    for name in (results.manifest["layers"]["fc7"]["file"], readout.NAMES):
+        assert os.stat(tmp_path / "out" / name).st_ino in forced
+
+
+def test_no_room_for_the_names_of_images(net, folder, tmp_path):
+    """Rows have their room from the beginning, so that this is what a full disk stops."""
+    out = tmp_path / "out"
+    out.mkdir()
+    os.symlink("/dev/full", out / f"{readout.NAMES}.part")
+    with pytest.raises(UserError, match=f"{readout.NAMES} cannot be written: No space left on device"):
+        readout.read_out(net, str(folder), str(out), ["fc7"], batch=4)
+    os.unlink(out / f"{readout.NAMES}.part")
+    assert readout.read_out(net, str(folder), str(out), ["fc7"], batch=4)["rows"] == len(NUMBERS)

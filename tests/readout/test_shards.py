@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -14,6 +17,7 @@ from fastalex import AlexNet, UserError, readout
 from fastalex.cli.main import main
 from fastalex.readout import lock, shards
 from fastalex.readout.run import Run
+from fastalex.readout.sources import base
 from tests.readout import killed, stimuli
 
 COUNT = 23
@@ -259,3 +263,75 @@ def test_shards_of_one_source_count_it_once(net, source, tmp_path, monkeypatch):
     for index in (1, 2, 3):
         readout.read_out(net, source, str(tmp_path / "out"), ["fc7"], batch=3, shard=f"{index}/3")
     assert len(scanned) == 4
+
+
+def test_a_shard_without_an_image_that_can_be_read(net, tmp_path, capsys):
+    """It is complete, and merged like any other; the whole is what one process writes."""
+
+    def encode(number):
+        return b"no image" if 3 <= number < 6 else stimuli.png(number)
+
+    folder = str(stimuli.write_folder(tmp_path / "images", range(9), encode))
+    whole, parts = both(net, folder, tmp_path, 3)
+    assert killed.differences(whole, parts) == []
+    empty = readout.Results(str(parts / shards.Shard(2, 3).folder))
+    assert (empty.layers, list(empty.names()), empty.manifest["rows"]) == ([], [], 0)
+    words = ["readout", folder, "--out", str(parts), "--weights", "digits", "--device", "cpu", "--layers", *LAYERS]
+    assert main([*words, "--batch", "3", "--shard", "2/3"]) == 2  # is there, and says the same again
+    assert capsys.readouterr().err.count("\n") == 3
+    assert main(["rdm", empty.folder, "--out", str(tmp_path / "a.npy")]) == 2
+    assert "has no rows: none of its images can be read" in capsys.readouterr().err
+
+
+def test_shards_that_are_copies_are_not_merged(net, source, tmp_path):
+    out = tmp_path / "out"
+    first, second = (out / shards.Shard(index, 2).folder for index in (1, 2))
+    readout.read_out(net, source, str(out), ["fc7"], batch=3, shard="1/2")
+    shutil.copytree(first, second)
+    with pytest.raises(UserError, match="00002-of-00002' are of shard 1/2, not of the one that its name says"):
+        readout.merge(str(out))
+    shutil.rmtree(second)
+    readout.read_out(net, source, str(second), ["fc7"], batch=3)
+    with pytest.raises(UserError, match="00002-of-00002' are of no shard, not of"):
+        readout.merge(str(out))
+
+
+def test_images_of_one_name_are_all_counted(net, tmp_path):
+    path = tmp_path / "twice.tar"
+    with tarfile.open(path, "w") as tar:
+        for content in (stimuli.png(0), b"no image", stimuli.png(1), b"none", stimuli.png(2), b"none either"):
+            stimuli.add(tar, "a.png", content)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    manifest = readout.read_out(net, str(path), str(whole), ["fc7"], batch=2)
+    for index in (1, 2, 3):
+        readout.read_out(net, str(path), str(parts), ["fc7"], batch=2, shard=f"{index}/3")
+    readout.merge(str(parts))
+    assert killed.differences(whole, parts) == []
+    name = "twice.tar/a.png"
+    assert list(manifest["left_out"]) == [name, f"{name} (again)", f"{name} (again) (again)"]
+    assert (manifest["rows"], manifest["done"]) == (3, 6)
+
+
+def test_a_lock_needs_no_room_on_the_disk(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with lock.exclusive(str(tmp_path)) as held:
+        assert held
+        with pytest.raises(UserError, match="another process writes to"), lock.exclusive(str(tmp_path)):
+            pass
+
+
+def test_the_count_is_in_its_file_before_another_process_may_read_it(source, tmp_path, monkeypatch):
+    seen, held = [], base.locked
+
+    @contextlib.contextmanager
+    def locked(stream):
+        with held(stream):
+            yield
+            seen.append((tmp_path / base.CATALOG).read_bytes())
+
+    monkeypatch.setattr(base, "locked", locked)
+    readout.open_source(source).prepare(str(tmp_path))
+    assert [rows[0] for rows in json.loads(seen[0])["images"]] == [6, 6, 6, 5]

@@ -254,6 +254,33 @@ def test_order_and_scale_of_maps(seen):
     seen.check()
 
 
+def test_an_answer_that_comes_late_does_not_replace_a_newer_one(seen):
+    held = []
+
+    def late(route):
+        held.append(route)
+
+    tab = seen.open("#/compare")
+    tab.route("**/maps/relu3.png", late)
+    tab.click("main tbody button >> text=relu3")
+    tab.wait_for_timeout(100)
+    tab.click("main tbody button >> text=relu4")
+    tab.wait_for_function("() => document.querySelector('main tr[aria-current=true]')?.dataset.name === 'relu4'")
+    for route in held:
+        route.continue_()
+    tab.wait_for_timeout(500)
+    assert len(held) == 2  # of both networks
+    assert tab.get_attribute("main tr[aria-current=true]", "data-name") == "relu4"
+    seen.check()
+
+
+def test_what_differs_is_shown_first(seen):
+    tab = seen.open("#/compare")
+    tab.wait_for_selector("main tr[aria-current=true]")
+    name = tab.get_attribute("main tr[aria-current=true]", "data-name")
+    assert name == "fc6"  # int4 changes nothing before it
+
+
 # The keyboard ---------------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +330,32 @@ def test_examples_are_chosen_by_keyboard(seen):
     tab.keyboard.press("Enter")
     tab.wait_for_function("() => document.querySelector('.examples [aria-pressed=true]')?.dataset.id === 'example-1'")
     assert tab.evaluate("document.activeElement.dataset.id") == "example-1"  # the focus stays where it was
+
+
+def test_a_large_folder_of_examples_is_asked_for_as_it_is_seen(browser, tmp_path):
+    for number in range(150):
+        shutil.copy(DIGITS[number % 10], tmp_path / f"{number:03}.png")
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    with pages.running(page=PageSettings(str(tmp_path))) as page:
+        seen = Seen(context, page.url)
+
+        def asked():
+            return [url.rsplit("-", 1)[1] for url in seen.requests if "/pictures/example-" in url]
+
+        tab = seen.open()
+        tab.wait_for_selector("aside li:nth-child(11) img")
+        assert 10 < len(asked()) < 60
+        tab.locator("aside li >> nth=149").scroll_into_view_if_needed()
+        tab.wait_for_selector("aside li:nth-child(150) img")
+        tab.click("aside li:nth-child(150) button")
+        tab.wait_for_selector("aside li:nth-child(150) [aria-pressed=true]")
+        assert tab.evaluate("document.querySelector('.examples').scrollTop") > 0  # the list stays where it was
+        before = len(asked())
+        tab.click("#nav [data-view=layers]")
+        seen.title("Layers")
+        assert asked()[before:] in ([], ["149"])  # but for the chosen one, which is shown large
+        seen.check()
+    context.close()
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------
@@ -480,6 +533,9 @@ def test_a_token_in_the_address_is_taken_from_it(browser):
         seen.title("What is it?")
         assert seen.tab.url.endswith("#/")
         assert seen.tab.query_selector("dialog[open]") is None
+        seen.tab.evaluate("location.hash = '#token=newer'")  # of another start, in the same tab
+        seen.tab.wait_for_function("() => sessionStorage.getItem('fastalex.token') === 'newer'")
+        assert seen.tab.url.endswith("#/")
     context.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import io
 import json
 import os
@@ -24,6 +25,7 @@ from PIL import Image
 from fastalex import AlexNet, UserError
 from fastalex.cli import main, ui
 from fastalex.serve.errors import ServiceError
+from fastalex.serve.settings import Settings
 from fastalex.serve.ui import export, files, jobs, pictures, resources, settings, sprites
 from fastalex.serve.ui.collect import Collection
 from fastalex.serve.ui.jobs import Jobs, Progress
@@ -369,6 +371,44 @@ def test_jobs_that_wait_are_bounded():
     several.close()
 
 
+def test_a_long_search_holds_up_nothing_else(page, monkeypatch):
+    begun, going = threading.Event(), threading.Event()
+
+    def slow(served, report, known):
+        begun.set()
+        going.wait(120)
+
+    monkeypatch.setattr(resources.insights, "ranking_of", slow)
+    several = resources.Resources(page.repository, Settings(models=(pages.SPEC,)), PageSettings())
+    try:
+        asyncio.run(several.likes("", "digits", "conv1"))
+        assert begun.is_set()
+        for _ in range(50):  # each waits a while
+            found = asyncio.run(several.gradcam("", "digits", "example-3", "3"))
+            if not isinstance(found, Progress):
+                break
+        assert json.loads(found.content)["index"] == 3
+    finally:
+        going.set()
+        several.close()
+
+
+def test_a_model_that_is_loaded_anew_has_no_results_of_the_old_one(page):
+    class Loaded:
+        pass
+
+    several = resources.Resources(page.repository, Settings(models=(pages.SPEC,)), PageSettings())
+    numbers = set()
+    for _ in range(3):
+        served = Loaded()
+        numbers.add(several._number(served))
+        assert several._number(served) in numbers
+        del served  # unloaded
+        gc.collect()
+    several.close()
+    assert len(numbers) == 3
+
+
 def test_a_job_that_runs_ends_with_the_server():
     several, begun, ended = Jobs(), threading.Event(), threading.Event()
 
@@ -520,8 +560,21 @@ def test_an_export_replaces_an_earlier_one_only(page, tmp_path, monkeypatch):
     (folder / "thesis.txt").write_text("mine")
     with pytest.raises(UserError, match="holds other files"):
         exported(page, folder)
-    (folder / "thesis.txt").rename(folder / "data.js")
+    (folder / "thesis.txt").rename(folder / "data.js")  # a name that others use, too
+    with pytest.raises(UserError, match="holds other files"):
+        exported(page, folder)
+    assert (folder / "data.js").read_text() == "mine"
+    (folder / "data.js").unlink()
     exported(page, folder)
+    (folder / "CNAME").write_text("example.org")  # added by hand for a web server
+    with pytest.raises(UserError, match="holds other files"):
+        exported(page, folder)
+    (folder / "CNAME").unlink()
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    export.write(page.resources, export.plan(page.resources, page.repository)[:1], str(link), print)
+    assert link.is_symlink() and documents(folder)["about.json"]["saved"]
+    link.unlink()
     before = (folder / "data.js").read_bytes()
 
     def full(*arguments, **options):

@@ -14,6 +14,7 @@ Facts = Dict[str, Any]
 TOP = 5
 NEAREST = 6
 MOST_IMAGES, MOST_BESIDE = 48, 20  # of a figure; classes or neighbors of an image
+MOST_DIGITS = 9  # of a class's number
 
 
 def add_parser(commands: Any) -> None:
@@ -122,8 +123,9 @@ def _class(net: Any, text: Optional[str]) -> Optional[int]:
         raise UserError(f"several classes are called {text!r:.80}; give the number: {', '.join(map(str, named[:9]))}")
     if named:
         return named[0]
-    if text.isascii() and text.isdigit() and int(text[:9]) < net.variant.num_classes:
-        return int(text[:9])
+    digits = text.lstrip("0") or "0"
+    if text.isascii() and text.isdigit() and len(digits) <= MOST_DIGITS and int(digits) < net.variant.num_classes:
+        return int(digits)
     raise UserError(f"the network has no class {text!r:.80}; give a name, or a number below {net.variant.num_classes}")
 
 

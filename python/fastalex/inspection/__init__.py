@@ -25,8 +25,8 @@ not finite. Pictures are uint8: ``[H, W]`` gray, ``[H, W, 3]`` RGB.
   ``field(variant, layer, row, column) -> (left, top, right, bottom)``, the pixels that the input picture needs for it.
 * :mod:`.occlusion`: ``occlusion(net, image, index=None, places=13, patch=None, profile=None, batch=16, report=None) ->
   Occlusion(probability [places, places], whole, index, patch)``; ``Occlusion.heat`` of 0 to 1.
-* :mod:`.gradcam`: ``gradcam(net, image, index=None, layer=None, profile=None, parameters=None) -> Cam(raw [h, w],
-  index, layer)``; ``Cam.heat`` of 0 to 1. ``parameters``: a kept ``net.state_dict()``. ``layers(variant) -> [name]``.
+* :mod:`.gradcam`: ``gradcam(net, image, index=None, layer=None, profile=None) -> Cam(raw [h, w],
+  index, layer)``; ``Cam.heat`` of 0 to 1. ``layers(variant) -> [name]``.
 * :mod:`.confusion`: ``confusion(net, folder, ten_crop=False, batch=32, bad_limit=100, report=None) ->
   Confusion(counts [true, predicted], labels, scores, left_out)``.
 * :mod:`.zeros`: ``zeros(net, images, profile=None) -> {layer: share of zeros, 0 to 1}``.

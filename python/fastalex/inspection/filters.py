@@ -34,7 +34,7 @@ def filters(net: Any, scale: str = "filter") -> List[np.ndarray]:
     if row.channels not in profiles.CHANNELS:
         raise UserError(f"conv1 of {row.name} reads {row.channels} channels, which are not colors; 3 or 1 can be shown")
     first = next(layer for layer in row.layers() if layer.op == "conv")
-    weights = check_finite(net.state_dict()[first.param + ".weight"], f"the weights of {first.name}")
+    weights = check_finite(net.get_parameter(first.param + ".weight"), f"the weights of {first.name}")
     if profiles.get(row.profile).order == "BGR":
         weights = weights[:, ::-1]
     largest = np.abs(weights).max(axis=(1, 2, 3) if scale == "filter" else None, keepdims=True)

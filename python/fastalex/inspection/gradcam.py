@@ -7,7 +7,7 @@ zero is cut off. Between the last convolution and the logits there is little to 
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -45,17 +45,15 @@ def gradcam(
     index: Optional[int] = None,
     layer: Optional[str] = None,
     profile: Any = None,
-    parameters: Optional[Mapping[str, np.ndarray]] = None,
 ) -> Cam:
     """Compute the Grad-CAM of a class for an image.
 
     :param index: the class; default: the one with the highest logit.
     :param layer: one of :func:`layers`; default: the result of the activation behind conv5, or of conv5 without one.
-    :param parameters: ``net.state_dict()``, for callers who keep it: it takes as much memory as the network.
     :raises UserError: for an image that cannot be read, a class or layer that does not exist, or results that are not
         finite.
     """
-    gradient, maps, chosen, name = gradient_of(net, image, index, layer, profile, parameters)
+    gradient, maps, chosen, name = gradient_of(net, image, index, layer, profile)
     weights = gradient.mean(axis=(1, 2))
     return Cam(np.tensordot(weights, maps, 1).astype(np.float32), chosen, name)
 
@@ -66,7 +64,6 @@ def gradient_of(
     index: Optional[int] = None,
     layer: Optional[str] = None,
     profile: Any = None,
-    parameters: Optional[Mapping[str, np.ndarray]] = None,
 ) -> Tuple[np.ndarray, np.ndarray, int, str]:
     """Return the gradient of a class's logit with respect to a layer's maps, and the maps, both ``[C, h, w]``.
 
@@ -81,13 +78,18 @@ def gradient_of(
     last = next(position for position, row in enumerate(tail) if row.name == "fc8")
     results = tapped(net, one(net, image, profile), [row.name for row in tail[first : last + 1]])
     chosen = class_of(net, index, results["fc8"][0])
-    parameters = net.state_dict() if parameters is None else parameters
     gradient = np.zeros(net.variant.num_classes, np.float32)
     gradient[chosen] = 1
     for before, row in zip(tail[first:last][::-1], tail[first + 1 : last + 1][::-1]):
         x = results[before.name][0].reshape(row.in_shape)
-        gradient = backward.through(row, gradient, x, parameters)
+        gradient = backward.through(row, gradient, x, _weights(net, row))
     return check_finite(gradient, "the gradients"), results[name][0], chosen, name
+
+
+def _weights(net: Any, row: Layer) -> Dict[str, np.ndarray]:
+    """Return what :func:`.backward.through` needs of a layer: one matrix at a time, since those of all are large."""
+    name = f"{row.param}.weight"
+    return {name: net.get_parameter(name)} if row.op == "fc" else {}
 
 
 def _tail(variant: Variant) -> List[Layer]:

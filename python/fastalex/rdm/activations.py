@@ -92,6 +92,8 @@ def open_activations(path: str, layer: Optional[str] = None) -> Activations:
 
 
 def _of_results(results: Results, layer: Optional[str]) -> Activations:
+    if not results.layers:
+        raise UserError(f"'{results.folder}' has no rows: none of its images can be read")
     if layer is None:
         if len(results.layers) > 1:
             names = ", ".join(results.layers[:_LAYERS]) + (", ..." if len(results.layers) > _LAYERS else "")

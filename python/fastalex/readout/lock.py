@@ -55,8 +55,9 @@ def _acquire(folder: str, fcntl: object) -> tuple[int, bool]:
         except OSError:  # a network file system without locks
             return handle, False
         if _is(handle, path):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            with contextlib.suppress(OSError):  # on a full disk it has no name
+                os.ftruncate(handle, 0)
+                os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
             return handle, True
         os.close(handle)  # its owner has removed it since it was opened
 

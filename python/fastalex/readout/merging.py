@@ -32,6 +32,8 @@ def merge(output: str, restart: bool = False, report: Optional[Callable[[int], N
     """
     folders = shards.folders(output)
     parts = [result_of(folder) for folder in folders]
+    for folder, part in zip(folders, parts):
+        shards.check(folder, part["settings"].get("shard"))
     problem = settings_of.shards_differ(folders, [part["settings"] for part in parts])
     if problem:
         raise UserError(f"{problem}; make one of them again")
@@ -64,7 +66,7 @@ def _blocks(folder: str, part: Dict[str, Any]) -> Iterator[Block]:
     start, rows, left_out = part["settings"]["shard"]["start"], part["rows"], part["left_out"]
     readers = {name: destinations.reader(os.path.join(folder, row["file"])) for name, row in part["layers"].items()}
     row_bytes = sum(reader[:1].nbytes for reader in readers.values())
-    step = max(1, min(_ROWS, _BYTES // row_bytes))
+    step = max(1, min(_ROWS, _BYTES // max(1, row_bytes)))
     with open(os.path.join(folder, NAMES), encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
         for first in range(0, rows, step):
             last = min(first + step, rows)

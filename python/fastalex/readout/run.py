@@ -109,8 +109,8 @@ class Run:
         for previous in (complete, started):
             if previous is not None:
                 settings_of.refuse_other(self.folder, previous["settings"], self.settings)
-        layers = self.settings["layers"]
-        if complete is not None and all(os.path.exists(self.path(self.file(layer))) for layer in layers):
+        files = [row["file"] for row in complete.get("layers", {}).values()] if complete else []
+        if complete is not None and all(os.path.exists(self.path(file)) for file in files):
             self.complete = complete
         elif started is not None and self._is_there(started):
             self._safe = _Safe(*(started[key] for key in _Safe._fields))
@@ -203,6 +203,7 @@ class Run:
         """Count images whose ``count`` rows were written, and those without rows behind them, as done."""
         done, rows, names_bytes, clipped = self._safe
         clipped, taken = dict(clipped), 0
+        left_out: Dict[str, str] = {}
         lines: List[str] = []
         for position, name, reason, beyond in self._pending:
             if reason is None and len(lines) == count:
@@ -210,7 +211,9 @@ class Run:
             if reason is None:
                 lines.append(name + "\n")
             else:
-                self.left_out[name] = reason
+                while name in left_out or name in self.left_out:  # a tar file may have members of one name
+                    name += " (again)"
+                left_out[name] = reason
             for layer, number in beyond.items():
                 clipped[layer] = clipped.get(layer, 0) + number
             done, taken = position + 1, taken + 1
@@ -218,6 +221,7 @@ class Run:
         if content:
             with writing(self.path(NAMES)):
                 self._names_file().write(content)
+        self.left_out.update(left_out)
         self._safe = _Safe(done, rows + len(lines), names_bytes + len(content), clipped)
         for _ in range(taken):
             self._pending.popleft()
@@ -264,22 +268,26 @@ class Run:
                     destination.close()
             self._open.clear()
             if self._names is not None:
-                self._names.close()
+                with contextlib.suppress(OSError):  # what is not in the file yet could not be saved either
+                    self._names.close()
 
     def finish(self) -> Dict[str, Any]:
         """Rename the files; write readout.json last, so that it describes only complete files.
 
-        :raises UserError: if no image could be read.
+        :raises UserError: if no image could be read. A shard may have none: then it has no layers.
         """
         if self.complete is not None:
             return self.complete
-        if not self._safe.rows:
+        if not self._safe.rows and self.settings["shard"] is None:
             first = next(iter(self.left_out.values()))
             raise UserError(f"none of the {self.stop - self.start} images can be read; the first: {first}")
         layers = {}
-        for layer in self.settings["layers"]:
+        for layer in self.settings["layers"] if self._safe.rows else ():
             with writing(self.path(self.file(layer))):
                 layers[layer] = {"file": self.file(layer), "shape": self._keep(layer)}
+        if not self._safe.rows:
+            with writing(self.path(NAMES)):
+                self._names_file().close()
         with writing(self.path(NAMES)), contextlib.suppress(FileNotFoundError):
             os.replace(self.path(NAMES + PART), self.path(NAMES))
         result = dict(self._state(), layers=layers, machine=self._facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import List, Tuple
+from typing import Any, List, Tuple
 
 from ..errors import UserError
 
@@ -51,6 +51,18 @@ def parse(text: str) -> Shard:
         if 1 <= shard.index <= shard.count <= MAX_SHARDS:
             return shard
     raise UserError(f"a shard is I/N, the I-th of N from 1/N to N/N, such as 3/8, not '{text[:40]}'")
+
+
+def check(folder: str, place: Any) -> None:
+    """Check that the results in a folder are those of the shard that it is named after, and not a copy of others.
+
+    :param place: what their manifest says about their shard.
+    :raises UserError: if they are not.
+    """
+    found = Shard(place["index"], place["count"]) if place else None
+    if found is None or found.folder != os.path.basename(folder):
+        whose = f"shard {found.index}/{found.count}" if found else "no shard"
+        raise UserError(f"the results in '{folder}' are of {whose}, not of the one that its name says; make it again")
 
 
 def folders(output: str) -> List[str]:

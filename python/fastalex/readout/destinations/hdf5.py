@@ -53,6 +53,7 @@ class Hdf5(Destination):
     def flush(self) -> None:
         """Write the rows to the disk."""
         self._file.flush()
+        os.fsync(self._file.id.get_vfd_handle())  # HDF5 leaves them to the system
 
     def close(self) -> None:
         """Close the file."""
@@ -70,6 +71,7 @@ class Hdf5(Destination):
                 shorter = cls(target + ".short", (rows, *dataset.shape[1:]), dataset.dtype.name, min(step, rows))
                 for first in range(0, rows, step):
                     shorter.write(first, dataset[first : min(first + step, rows)], ())
+                shorter.flush()
                 shorter.close()
         os.replace(part if whole else target + ".short", target)
         remove(part)

@@ -127,6 +127,7 @@ class Containers(Source):
                 rows = self._scanned()
                 stream.truncate(0)
                 stream.write(json.dumps({"of": known, "images": rows}).encode())
+                stream.flush()  # before the next process may read it
                 return rows
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from None

@@ -20,6 +20,8 @@ from .jobs import Progress
 from .resources import ADDRESSES, JSON, Resource, Resources
 
 DATA = "data.js"
+START = "globalThis.fastalexSaved = "  # of DATA
+UI = "ui"  # the folder of the pictures
 MARK = "<!-- saved data -->"  # where the page loads it
 PAUSE_S = 0.05
 MAX_PICTURES = 24  # of the examples: each takes about a megabyte in the largest networks
@@ -46,7 +48,7 @@ def write(resources: Resources, parts: Sequence[Part], folder: str, report: Call
     :param report: is told how many of them are done.
     :raises UserError: if the folder is another one or cannot be written, or a part cannot be computed.
     """
-    with _replaced(os.path.abspath(folder)) as place:
+    with _replaced(os.path.realpath(folder)) as place:
         writer = _Writer(resources, place)
         asyncio.run(writer.all(parts, report))
         return writer.finish()
@@ -116,7 +118,7 @@ class _Writer:
 
     async def _file(self, address: str, **names: str) -> None:
         found = await self._resource(address, names)
-        path = os.path.join(self._place, "ui", address.format(**names))
+        path = os.path.join(self._place, UI, address.format(**names))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as stream:
             stream.write(found.content)
@@ -135,7 +137,7 @@ class _Writer:
             if name == files.PAGE:
                 content = content.replace(MARK, f'<script src="{DATA}"></script>')
             self._write(name, content)
-        self._write(DATA, f"globalThis.fastalexSaved = {json.dumps(self._documents, separators=(',', ':'))};\n")
+        self._write(DATA, f"{START}{json.dumps(self._documents, separators=(',', ':'))};\n")
         sizes = [
             os.path.getsize(os.path.join(parent, name)) for parent, _, names in os.walk(self._place) for name in names
         ]
@@ -172,4 +174,13 @@ def _replaced(folder: str) -> Iterator[str]:
 
 
 def _may_go(folder: str) -> bool:
-    return os.path.isdir(folder) and (not os.listdir(folder) or os.path.isfile(os.path.join(folder, DATA)))
+    """Whether ``folder`` is empty, or an earlier export to which nobody has added a file."""
+    if not os.path.isdir(folder):
+        return False
+    names = set(os.listdir(folder))
+    if not names:
+        return True
+    if DATA not in names or not names <= {DATA, UI, *files.MEDIA_TYPES}:
+        return False
+    with open(os.path.join(folder, DATA), "rb") as stream:
+        return stream.read(len(START)) == START.encode("ascii")

@@ -5,6 +5,7 @@ Addresses are relative to ``ui/``. The server answers them (:mod:`.routes`), and
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections import OrderedDict
@@ -46,11 +47,12 @@ class Resources:
 
     def __init__(self, repository: Repository, settings: Settings, page: PageSettings) -> None:
         self.pictures = pictures.Pictures(page, settings.max_pixels)
-        self.jobs = Jobs()
+        self.jobs, self.searches = Jobs(), Jobs()  # a search may take hours, and nothing else is to wait for it
         self.page = page
         self._repository, self._settings = repository, settings
         self._layers: OrderedDict[Tuple[int, str], Layers] = OrderedDict()
         self._numbers: WeakKeyDictionary[Served, int] = WeakKeyDictionary()  # of models, which may be loaded anew
+        self._next = itertools.count()  # a number is never used again: results are kept under it
 
     # The whole -------------------------------------------------------------------------------------------------------
 
@@ -188,6 +190,7 @@ class Resources:
     def close(self) -> None:
         """Drop the computations that wait."""
         self.jobs.close()
+        self.searches.close()
 
     def _deadline(self) -> float:
         return time.monotonic() + self._settings.request_timeout_s
@@ -233,7 +236,9 @@ class Resources:
         return self._layers[key]
 
     def _number(self, served: Served) -> int:
-        return self._numbers.setdefault(served, len(self._numbers) and max(self._numbers.values()) + 1)
+        if served not in self._numbers:
+            self._numbers[served] = next(self._next)
+        return self._numbers[served]
 
     async def _job(self, served: Served, key: Tuple[Any, ...], work: Callable[..., Any], *arguments: Any) -> Answer:
         found = await self.jobs.result((self._number(served), *key), lambda report: work(served, report, *arguments))
@@ -241,7 +246,9 @@ class Resources:
 
     async def _folder_job(self, served: Served, key: str, work: Callable[..., Any]) -> Any:
         """Return what a model makes of the searched folder, or its progress."""
-        return await self.jobs.result((self._number(served), key), lambda report: work(served, report, self.pictures))
+        return await self.searches.result(
+            (self._number(served), key), lambda report: work(served, report, self.pictures)
+        )
 
 
 #: The addresses and the methods that answer them. A name in braces is one segment of the address.

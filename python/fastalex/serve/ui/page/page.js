@@ -148,7 +148,7 @@ function askToken() {
     const box = h("dialog", { "aria-labelledby": "token-title" },
       h("form", { method: "dialog" },
         h("h2", { id: "token-title" }, "This server asks for its token"),
-        h("label", { for: "token", class: "soft" }, "The word after --token, where the server was started"), field,
+        h("label", { for: "token", class: "soft" }, "Its --token, or what follows #token= in the address that it printed"), field,
         h("button", { class: "main" }, "Go on")));
     box.addEventListener("cancel", (event) => event.preventDefault());
     box.addEventListener("close", () => {
@@ -243,9 +243,9 @@ function heated(picture, grid, label) {
 }
 
 // One place in the order of Tab for many links; the arrows move within.
-function roving(grid, start = 0) {
+function roving(grid) {
   const items = [...grid.querySelectorAll("a, button")];
-  items.forEach((item, index) => { item.tabIndex = index === start ? 0 : -1; });
+  items.forEach((item, index) => { item.tabIndex = index ? -1 : 0; });
   const across = () => {
     const top = items[0].getBoundingClientRect().top;
     const first = items.findIndex((item) => Math.abs(item.getBoundingClientRect().top - top) > 2);
@@ -378,22 +378,36 @@ function showPicture() {
   const buttons = saved ? null : h("div", { class: "row" },
     h("button", { type: "button", onclick: () => file.click() }, "Choose a picture"),
     h("button", { type: "button", id: "camera", onclick: () => live() }, "Camera"), file);
-  const examples = h("ul", { class: "examples", "aria-label": "Examples" }, state.about.examples.map((picture) => {
-    const button = h("button", {
-      type: "button", "aria-label": picture.name, title: picture.name, "aria-pressed": String(picture.id === state.picture),
-      onclick: () => { refocus = picture.id; choose(picture.id); }, "data-id": picture.id });
-    photo(picture.id, "").then((element) => button.append(element), () => button.append("?"));
+  const list = side.querySelector(".examples") || side.appendChild(exampleList()); // it stays, with focus and place
+  while (side.firstChild !== list) side.firstChild.remove();
+  list.before(stage, h("div", { class: "wait" }, caption, ...[buttons].filter(Boolean)));
+  markExample(list);
+}
+
+function exampleList() { // of a folder, which may be large: a picture is asked for when its place is first seen
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      photo(target.dataset.id, "").then((element) => target.append(element), () => target.append("?"));
+    }
+  });
+  return roving(h("ul", { class: "examples", "aria-label": "Examples" }, state.about.examples.map(({ id, name }) => {
+    const button = h("button", { type: "button", "aria-label": name, title: name, "data-id": id, onclick: () => choose(id) });
+    seen.observe(button);
     return h("li", {}, button);
-  }));
-  const start = Math.max(0, state.about.examples.findIndex((picture) => picture.id === state.picture));
-  side.replaceChildren(stage, h("div", { class: "wait" }, caption, ...[buttons].filter(Boolean)), roving(examples, start));
-  if (refocus) {
-    const again = [...examples.querySelectorAll("button")].find((button) => button.dataset.id === refocus);
-    if (again) again.focus();
-    refocus = null;
+  })));
+}
+
+function markExample(list) { // the chosen one, which is also the one that Tab reaches
+  const buttons = [...list.querySelectorAll("button")];
+  const known = buttons.some((button) => button.dataset.id === state.picture);
+  for (const button of buttons) {
+    const chosen = button.dataset.id === state.picture;
+    button.setAttribute("aria-pressed", String(chosen));
+    if (known) button.tabIndex = chosen ? 0 : -1;
   }
 }
-let refocus = null; // the example that was chosen by keyboard, when its list is drawn anew
 
 async function live() {
   if (place().view !== "") {
@@ -570,8 +584,11 @@ async function layerView(facts, name) {
   let order = "number";
   let page = 0;
   let kind = "maps";
+  let draws = 0;
   const draw = async () => {
+    const own = ++draws;
     const sprite = await image(inPicture(kind, name + ".png"));
+    if (own !== draws) return; // something else was chosen meanwhile
     const units = [...Array(row.shape[0]).keys()];
     if (order === "strength") units.sort((a, b) => Math.abs(numbers.peaks[b]) - Math.abs(numbers.peaks[a]));
     const shown = units.slice(page * PAGE_OF_DOTS, (page + 1) * PAGE_OF_DOTS);
@@ -724,9 +741,10 @@ views.compare = async (facts) => {
   const body = h("div", { class: "stack" });
   const turn = state.turn;
   const draw = async () => {
-    remember("other", other);
-    const [found, second] = await Promise.all([load(inPicture("compare", other + ".json")), factsOf(other)]);
-    if (turn !== state.turn) throw new Stale();
+    const own = other;
+    remember("other", own);
+    const [found, second] = await Promise.all([load(inPicture("compare", own + ".json")), factsOf(own)]);
+    if (turn !== state.turn || own !== other) throw new Stale();
     body.replaceChildren(
       h("section", { class: "card" }, h("h2", {}, "Classes"), h("div", { class: "scroll" }, classTable(found.classes, other))),
       h("section", { class: "card" }, h("h2", {}, "Layers"), layerTable(facts, found.layers, other),
@@ -744,20 +762,23 @@ function twoBars(values) {
 
 function classTable(rows, other) {
   return h("table", {}, h("thead", {}, h("tr", {}, ["Class", "", state.model, other, "Difference"].map((text, index) =>
-    h("th", { scope: "col", class: index > 1 ? "number" : index ? "narrow-hide" : null }, text)))),
+    h("th", { scope: "col", class: ["", "narrow-hide", "number", "number", "number narrow-hide"][index] }, text)))),
   h("tbody", {}, rows.map(({ label, probabilities: [one, two] }) => h("tr", {},
     h("th", { scope: "row" }, label), h("td", { class: "narrow-hide wide-cell" }, twoBars([one, two])),
     h("td", { class: "number" }, percent(one, 2)), h("td", { class: "number" }, percent(two, 2)),
-    h("td", { class: "number" }, (two < one ? "\u2212" : "+") + percent(Math.abs(two - one), 2))))));
+    h("td", { class: "number narrow-hide" }, (two < one ? "\u2212" : "+") + percent(Math.abs(two - one), 2))))));
 }
 
 function layerTable(facts, rows, other) {
   const sheets = h("div", { class: "pair" });
+  let wanted = "";
   const show = async (name) => {
+    wanted = name;
     const row = layerOf(facts, name);
     const parts = [[state.model, inPicture("maps", name + ".png")], [other, ["models", other, state.picture, "maps", name + ".png"]],
       ["difference", inPicture("compare", other, name + ".png")]];
     const sprites = await Promise.all(parts.map(([, where]) => image(where)));
+    if (name !== wanted) return; // another layer was chosen meanwhile
     const dense = row.shape[1] === 1;
     const count = Math.min(row.shape[0], dense ? 1024 : 64);
     sheets.replaceChildren(...sprites.map((sprite, index) => h("figure", { class: "wait" },
@@ -771,7 +792,7 @@ function layerTable(facts, rows, other) {
     h("th", { scope: "row" }, h("button", { type: "button", class: "quiet", onclick: () => open(row.name) }, row.name)),
     h("td", { class: "wide-cell narrow-hide" }, h("span", { class: "track", "aria-hidden": "true" }, h("i", { class: "hot", "--share": (row.relative || 0) / worst }))),
     h("td", { class: "number" }, row.relative === null ? "\u2013" : percent(row.relative, 2)), h("td", { class: "number" }, short(row.largest)))));
-  const preferred = rows.find((row) => row.name === "conv5") || rows[0];
+  const preferred = rows.find((row) => row.name === "conv5" && row.largest) || rows.find((row) => row.largest) || rows[0];
   if (preferred) open(preferred.name);
   return h("div", { class: "columns" }, h("div", { class: "scroll" }, h("table", {},
     h("caption", {}, "Root mean square of the difference, in percent of the layer\u2019s own"),
@@ -971,7 +992,7 @@ function start() {
   });
   $("notice").lastElementChild.addEventListener("click", hush);
   document.querySelector(".skip").addEventListener("click", (event) => { event.preventDefault(); $("view").focus(); });
-  addEventListener("hashchange", () => { hush(); render(); });
+  addEventListener("hashchange", () => { takeToken(); hush(); render(); });
   addEventListener("keydown", (event) => {
     if (shortcuts && !event.ctrlKey && !event.altKey && !event.metaKey && !/^(INPUT|SELECT)$/.test(event.target.tagName)) shortcuts(event);
   });
