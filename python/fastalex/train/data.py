@@ -1,4 +1,4 @@
-"""Labeled images in class folders or tar shards, and the batches of images that a process works on.
+"""Labeled images in class folders, tar shards or idx files, and the batches of images that a process works on.
 
 All random numbers of an image depend only on the seed, the epoch, and the position of the image in the epoch. The
 result is therefore the same for any number of workers and processes, and for a run that is resumed in mid-epoch.
@@ -20,6 +20,7 @@ from .._util import signals
 from ..errors import UserError
 from ..images import listing
 from ..networks.torch_reference import pytorch
+from . import idx
 
 IGNORED = -100  # the target of a row without an image; torch.nn.functional.cross_entropy ignores it
 _LABEL_SUFFIX = ".cls"  # as in WebDataset: a class number as text
@@ -55,13 +56,15 @@ class Images(NamedTuple):
 
 
 def find(path: str, classes: Optional[Sequence[str]] = None) -> Images:
-    """Find the images in a folder of class folders or of ``.tar`` shards, or in the shards of a pattern with ``*``.
+    """Find the images in a folder of class folders, of ``.tar`` shards or of the idx files of one set.
+
+    ``path`` may also be the idx file with the images of a set, or a pattern of shards with ``*``.
 
     :param classes: for a validation set, the classes of the training set in their order.
     :raises UserError: if there are no images, a class folder is empty, or a class is not in ``classes``.
     """
-    shards = _shards(path)
-    images = _from_shards(shards, path) if shards else _from_folders(path)
+    shards, pixels = _shards(path), idx.images_file(path)
+    images = _from_shards(shards, path) if shards else _from_idx(pixels) if pixels else _from_folders(path)
     if classes is None or images.classes == list(classes):
         return images
     unknown = [name for name in images.classes if name not in classes]
@@ -74,14 +77,17 @@ def find(path: str, classes: Optional[Sequence[str]] = None) -> Images:
 def train_and_validation(folder: str, validation: Optional[str], holdout: float, seed: int) -> Tuple[Images, Images]:
     """Return the training set and the validation set.
 
-    These are ``folder`` and ``validation``; without the latter, ``folder/train`` and ``folder/val`` if both exist;
-    otherwise the fraction ``holdout`` of each class, chosen by ``seed``, becomes the validation set.
+    These are ``folder`` and ``validation``; without the latter, ``folder/train`` and ``folder/val`` if both exist, or
+    the training and the test set of idx files in ``folder``; otherwise the fraction ``holdout`` of each class,
+    chosen by ``seed``, becomes the validation set.
 
     :raises UserError: if there are no images, the classes differ, or a class has too few images.
     """
     inner = [os.path.join(folder, name) for name in ("train", "val")]
     if validation is None and all(map(os.path.isdir, inner)):
         folder, validation = inner
+    elif validation is None:
+        folder, validation = idx.both_sets(folder) or (folder, None)
     training = find(folder)
     if validation is not None:
         return training, find(validation, training.classes)
@@ -122,26 +128,33 @@ def _shards(path: str) -> List[str]:
 
 
 def _from_shards(shards: Sequence[str], path: str) -> Images:
-    """Find samples in the format of WebDataset: an image, and a ``.cls`` file of the same name with the class number.
-
-    The class names are the lines of ``classes.txt`` in the folder of the shards; without it, the class numbers.
-    """
+    """Find samples in the format of WebDataset: an image, and a ``.cls`` file of its name with the class number."""
     samples: List[Sample] = []
     for shard in shards:
         samples += _read_shard(shard)
     if not samples:
         raise UserError(f"the shards in '{path}' have no image with a .cls file of the same name")
+    return Images(samples, _class_names(samples, shards[0], "shards"))
+
+
+def _from_idx(path: str) -> Images:
+    samples = idx.read(path)
+    return Images(samples, _class_names(samples, path, "labels"))
+
+
+def _class_names(samples: Sequence[Any], path: str, what: str) -> List[str]:
+    """Return the lines of ``classes.txt`` in the folder of the file ``path``; without it, the class numbers."""
     count = max(sample.label for sample in samples) + 1
-    names = os.path.join(os.path.dirname(shards[0]), "classes.txt")
-    classes = [str(number) for number in range(count)]
-    if os.path.exists(names):
-        with open(names, encoding="utf-8") as stream:
-            classes = stream.read().split("\n")
-        while classes and not classes[-1].strip():
-            classes.pop()
-        if len(classes) < count:
-            raise UserError(f"{names} has {len(classes)} names, but the shards have the class {count - 1}")
-    return Images(samples, classes)
+    names = os.path.join(os.path.dirname(path), "classes.txt")
+    if not os.path.exists(names):
+        return [str(number) for number in range(count)]
+    with open(names, encoding="utf-8") as stream:
+        classes = stream.read().split("\n")
+    while classes and not classes[-1].strip():
+        classes.pop()
+    if len(classes) < count:
+        raise UserError(f"{names} has {len(classes)} names, but the {what} have the class {count - 1}")
+    return classes
 
 
 def _read_shard(path: str) -> List[Sample]:
