@@ -76,6 +76,7 @@ def add_parser(commands: Any) -> None:
     add("--resume", action="store_true", help="resume from the checkpoint in --out")
     add("--trust", action="store_true", help="resume with PyTorch 2.5.1 or older too, from a checkpoint of your own")
     add("--bad-limit", type=int, default=100, metavar="N", help="number of unreadable images to accept (default: 100)")
+    add("--timings", action="store_true", help="print where the time goes: data, forward, backward, update, ...")
     add("--no-tensorboard", action="store_true", help="do not write TensorBoard events")
 
 
@@ -83,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     """Train a network; see :mod:`fastalex.train`."""
     from ..images import profiles
     from ..networks import variants
-    from ..train import loop, recipes
+    from ..train import loop, recipes, timings
     from ..train.settings import Settings
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -118,7 +119,7 @@ def run(options: argparse.Namespace) -> int:
     if options.input_size is not None:
         variant = variants.get(variant or recipe.variant, input_size=options.input_size)
     with loop.processes():
-        run = loop.Run(settings, recipe, variant)
+        run = (timings.TimedRun if options.timings else loop.Run)(settings, recipe, variant)
         _print_start(run, settings)
         try:
             facts = run.run()
@@ -128,6 +129,8 @@ def run(options: argparse.Namespace) -> int:
             raise
         if run.first:
             _print_end(facts, options.json)
+            if options.timings and not options.json:
+                timings.show(run)
     return 0
 
 
