@@ -13,6 +13,7 @@ import functools
 import os
 import shlex
 import socket
+import threading
 import time
 from typing import Any, Iterator, List, Optional, Sequence
 
@@ -22,6 +23,7 @@ from ..networks.torch_reference import pytorch
 
 BEGUN, MISTAKE = "fastalex-begun", "fastalex-mistake"  # names of the notes
 STORE_S = 10  # seconds to reach the store
+WATCH_S = 0.2  # seconds between two looks into it
 SAID_S = 20  # seconds that a process waits for the first one to print its mistake, before it does so itself
 _KEY = "fastalex/"  # of entries of the store
 _MODULE = "fastalex.train"
@@ -89,10 +91,11 @@ def say(sentence: str) -> None:
             _count(store)
         elif is_first_of_host():  # the first process is gone, or in the middle of something long
             _print(store, sentence)
-    elif store is None or not _is_set(store, "said"):
+        return
+    if store is None or not _is_set(store, "said"):
         _print(store, sentence)
-        if store is not None and _hosts_store():
-            _linger(store)
+    if store is not None and _hosts_store():
+        _linger(store)
 
 
 def _print(store: Any, sentence: str) -> None:
@@ -131,10 +134,9 @@ def together() -> Iterator[None]:
     :raises UserError: the mistake of another process that ended for it.
     :raises LostError: if another process is gone for another reason.
     """
-    if _several() and _hosts_store():
-        _store()
     try:
-        yield
+        with _watched():
+            yield
     except (UserError, BackendError, OSError, MemoryError) as error:
         tell(str(error) or type(error).__name__)
         raise
@@ -142,15 +144,40 @@ def together() -> Iterator[None]:
         if not _several() or not _is_of_exchange(error):
             raise
         with signals.held():  # torchrun may end this process because the other one is gone
-            mistake = _mistake()
+            mistake = _mistake(_store(0))
         if mistake:
             raise UserError(mistake) from None
         raise LostError(_reason(error)) from error
 
 
-def _mistake() -> str:
-    """Return what another process said with :func:`tell`; "" for nothing."""
-    store = _store(0)
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """In the first process, print what others tell at once: it may be waiting for them."""
+    ended = threading.Event()
+    thread = threading.Thread(target=_watch, args=(ended,), daemon=True)
+    if not _several() or _rank():
+        yield
+        return
+    _store()
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _watch(ended: threading.Event) -> None:
+    store = _store.__wrapped__()  # a connection of its own
+    while not ended.wait(WATCH_S):
+        mistake = _mistake(store)
+        if mistake:
+            _print(store, mistake)
+            return
+
+
+def _mistake(store: Any) -> str:
+    """Return what a process said with :func:`tell`; "" for nothing."""
     if store is None or not _is_set(store, "mistake"):
         return ""
     return str(store.get(_KEY + "mistake").decode("utf-8", "replace"))
@@ -166,7 +193,7 @@ def meet(seconds: float) -> None:
         return
     world, here = int(os.environ["WORLD_SIZE"]), int(store.add(_KEY + "here", 1))
     while here < world and time.monotonic() < until:
-        mistake = _mistake()
+        mistake = _mistake(store)
         if mistake:
             raise UserError(mistake)
         time.sleep(0.02)
@@ -174,8 +201,8 @@ def meet(seconds: float) -> None:
 
 
 def _is_of_exchange(error: RuntimeError) -> bool:
-    kinds = tuple(filter(None, (getattr(pytorch().distributed, name, None) for name in ("DistError",))))
-    return "gloo" in str(error) or isinstance(error, kinds)
+    kind = getattr(pytorch().distributed, "DistError", ())  # since PyTorch 2.1
+    return "gloo" in str(error) or isinstance(error, kind)
 
 
 def _reason(error: RuntimeError) -> str:

@@ -128,7 +128,9 @@ class Run:
         settings = self.settings
         hosts.check_clocks(self.scheme)
         facts = {**hosts.contents(self.training, "training"), **hosts.contents(self.validation, "validation")}
-        facts.update(self._facts(), recipe=json.dumps(dataclasses.asdict(self.recipe), sort_keys=True))
+        facts.update({name: fact for name, fact in self._facts().items() if name != "recipe"})
+        for name, value in dataclasses.asdict(self.recipe).items():
+            facts[f"{name} of the recipe"] = json.dumps(value, sort_keys=True)
         for name in ("parallel", "accumulate", "amp", "save_every", "dtype", "finetune", "resume"):
             facts[f"--{name.replace('_', '-')}"] = str(getattr(settings, name))
         hosts.check_same(self.scheme, facts)
