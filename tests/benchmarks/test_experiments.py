@@ -68,6 +68,11 @@ def test_the_document_has_the_bytes_that_were_counted():
         assert float(cells[2]) == pytest.approx(sum(case["sent"].values()) / 1e6, abs=0.05)
 
 
+def test_the_document_has_the_throughput_that_was_measured():
+    found = json.loads((RESULTS / "throughput.json").read_text(encoding="utf-8"))
+    assert between("throughput") == throughput.table(found).strip()
+
+
 def test_the_two_loops_train_the_same_network():
     expected = {name: list(shape) for name, shape in throughput.ROW.parameter_shapes().items()}
     plain = throughput.plain_network(throughput.ROW).state_dict()
