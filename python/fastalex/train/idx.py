@@ -26,21 +26,21 @@ MAX_BYTES = 1 << 33  # of the values of one file; the 8.1 million images of infi
 
 
 class Sample(NamedTuple):
-    """Image ``index`` of the idx file ``path``, and its class; ``images`` are all of its pixels, ``[N, H, W]``."""
+    """Image ``number`` of the idx file ``path``, and its class; ``images`` are all of its pixels, ``[N, H, W]``."""
 
     images: np.ndarray
-    index: int
+    number: int
     label: int
     path: str
 
     def source(self) -> np.ndarray:
         """Return the pixels, uint8 ``[H, W]``, for :func:`fastalex.images.open_image`."""
-        pixels: np.ndarray = self.images[self.index]
+        pixels: np.ndarray = self.images[self.number]
         return pixels
 
     def where(self) -> str:
         """Return the name of the image for messages."""
-        return f"image {self.index} of {self.path}"
+        return f"image {self.number} of {self.path}"
 
 
 def both_sets(folder: str) -> Optional[Tuple[str, str]]:
@@ -77,7 +77,7 @@ def read(path: str) -> List[Sample]:
     labels = _values(beside, 1)
     if len(images) != len(labels) or not len(images):
         raise UserError(f"{path} has {len(images)} images, but {beside} has {len(labels)} labels")
-    return [Sample(images, index, int(label), path) for index, label in enumerate(labels)]
+    return [Sample(images, number, int(label), path) for number, label in enumerate(labels)]
 
 
 def _name(path: str) -> str:
