@@ -47,8 +47,16 @@ def pytest_addoption(parser):
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
-def pytest_collection_modifyitems(items):
-    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile."""
+def pytest_collection_modifyitems(config, items):
+    """Mark as slow: whole layers, and everything on the emulator, which takes a minute to compile.
+
+    Leave out the tests of killed hosts, which take minutes, unless ``-m`` names their marker.
+    """
+    if "cluster" not in config.option.markexpr:
+        left_out = [item for item in items if item.get_closest_marker("cluster")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+            items[:] = [item for item in items if item not in left_out]
     for item in items:
         if "emulated" in item.fixturenames:
             item.add_marker(pytest.mark.emulator)
