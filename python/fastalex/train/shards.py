@@ -168,9 +168,7 @@ def _system(path: str) -> Tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
     except ImportError:
-        raise UserError(
-            f"'{path}' needs the package fsspec: pip install fsspec"
-        ) from None
+        raise UserError(f"'{path}' needs the package fsspec: pip install fsspec") from None
     try:
         system, root = url_to_fs(path.rstrip("/"))
     except ImportError as error:  # its words name the package
