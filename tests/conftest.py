@@ -25,8 +25,8 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 # The command line silences OpenCV before loading it; some tests load it directly.
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
-#: Markers of tests that need a large package or program, which the suite does not install.
-APART = ("browser", "scale", "ray", "spark")
+#: Markers of tests that need a large package or program, which the suite does not install, or take minutes.
+APART = ("browser", "cluster", "ray", "scale", "spark")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, List, NoReturn, Optional, Sequence
 
 from .._util import console, signals
 from .._version import __version__
@@ -56,8 +56,11 @@ COMMANDS = (
 )
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Run the command line ``argv`` (default: that of the process) and return the exit code. Never exits."""
+def main(argv: Optional[Sequence[str]] = None, say: Callable[[str], None] = console.error) -> int:
+    """Run the command line ``argv`` (default: that of the process) and return the exit code. Never exits.
+
+    :param say: prints the sentence about an error.
+    """
     try:
         with signals.raised():
             return _main(sys.argv[1:] if argv is None else list(argv))
@@ -68,16 +71,16 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         return PIPE_CLOSED
     except console.OutputError as error:
         console.discard_output()
-        console.error(f"the output cannot be written: {error}")
+        say(f"the output cannot be written: {error}")
     except (UserError, BackendError) as error:
-        console.error(str(error))
+        say(str(error))
     except MemoryError:
-        console.error("there is not enough memory; try a smaller batch or network")
+        say("there is not enough memory; try a smaller batch or network")
     except ImportError as error:
-        console.error(f"the installation is incomplete ({error}); install fastalex again")
+        say(f"the installation is incomplete ({error}); install fastalex again")
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
-        console.error(f"{error.strerror or error}{where}")
+        say(f"{error.strerror or error}{where}")
     return USAGE_ERROR
 
 

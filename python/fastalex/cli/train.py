@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from typing import Any, Dict, List
 
 from .._util import console
 from ..errors import one_line
-from .common import not_negative
+from .common import BROKEN, OK, not_negative
 from .options import add_command, add_profile, add_variant, positive
 
 
@@ -65,6 +64,14 @@ def add_parser(commands: Any) -> None:
         metavar="N",
         help="split each batch into N parts and accumulate their gradients (default: 1)",
     )
+    add(
+        "--timeout",
+        type=positive,
+        default=600,
+        metavar="S",
+        help="seconds without an answer after which another process counts as gone (default: 600)",
+    )
+    add("--dtype", default="float32", metavar="T", help="float32, or float64 to compare runs (default: float32)")
     add("--amp", metavar="T", help="mixed precision: bf16, or fp16 on a GPU (default: off)")
     add(
         "--save-every",
@@ -76,6 +83,7 @@ def add_parser(commands: Any) -> None:
     add("--resume", action="store_true", help="resume from the checkpoint in --out")
     add("--trust", action="store_true", help="resume with PyTorch 2.5.1 or older too, from a checkpoint of your own")
     add("--bad-limit", type=int, default=100, metavar="N", help="number of unreadable images to accept (default: 100)")
+    add("--timings", action="store_true", help="print where the time goes: data, forward, backward, update, ...")
     add("--no-tensorboard", action="store_true", help="do not write TensorBoard events")
 
 
@@ -83,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     """Train a network; see :mod:`fastalex.train`."""
     from ..images import profiles
     from ..networks import variants
-    from ..train import loop, recipes
+    from ..train import elastic, loop, recipes, timings
     from ..train.settings import Settings
 
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -106,6 +114,8 @@ def run(options: argparse.Namespace) -> int:
         finetune=options.finetune,
         classes=options.classes,
         quiet=options.json,
+        timeout=options.timeout,
+        dtype=options.dtype,
     )
     names = ("epochs", "batch", "lr", "momentum", "weight_decay", "init", "dropout", "crop", "color", "profile")
     overrides = {name: getattr(options, name) for name in names}
@@ -117,29 +127,48 @@ def run(options: argparse.Namespace) -> int:
     variant: Any = options.variant
     if options.input_size is not None:
         variant = variants.get(variant or recipe.variant, input_size=options.input_size)
-    with loop.processes():
-        run = loop.Run(settings, recipe, variant)
-        _print_start(run, settings)
-        try:
-            facts = run.run()
-        except KeyboardInterrupt:
+    run: Any = None
+    try:
+        with loop.processes():
+            run = (timings.TimedRun if options.timings else loop.Run)(settings, recipe, variant)
+            _print_start(run, settings)
+            try:
+                facts = run.run()
+            except KeyboardInterrupt:
+                if run.first:
+                    console.error(_where_it_stopped(run, options.words[1:]))
+                raise
             if run.first:
-                console.error(_where_it_stopped(run, options.words[1:]))
-            raise
-        if run.first:
-            _print_end(facts, options.json)
-    return 0
+                _print_end(facts, options.json)
+            if options.timings and not options.json:
+                timings.show(run)
+    except elastic.LostError as lost:
+        if elastic.is_first_of_host():
+            console.error(_where_it_was_lost(lost, run, options.words[1:]))
+        return BROKEN
+    return OK
 
 
 def _where_it_stopped(run: Any, words: List[str]) -> str:
+    from ..train import elastic
+
     if run.saved is None and not run.settings.resume:
         return "stopped before the first checkpoint; nothing is saved"
-    program = ["fastalex", "train"]
-    if run.scheme.world > 1:
-        program = ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "N"), "-m", "fastalex.train"]
-    resume = [] if "--resume" in words else ["--resume"]
-    checkpoint = "" if run.saved is None else f"the checkpoint is of step {run.saved}; "
-    return f"stopped; {checkpoint}go on with: {shlex.join([*program, *words, *resume])}"
+    again = "unless torchrun starts the processes again, " if elastic.is_elastic() else ""
+    return f"stopped; {_checkpoint(run)}{again}go on with: {elastic.command(words)}"
+
+
+def _where_it_was_lost(lost: Exception, run: Any, words: List[str]) -> str:
+    from ..train import elastic
+
+    again = f"{lost}; {_checkpoint(run)}unless torchrun starts the processes again, "
+    if run is None or (run.saved is None and not run.settings.resume):
+        return f"{again}start the run again: nothing is saved"
+    return f"{again}go on with: {elastic.command(words)}"
+
+
+def _checkpoint(run: Any) -> str:
+    return "" if run is None or run.saved is None else f"the checkpoint is of step {run.saved}; "
 
 
 def _print_start(run: Any, settings: Any) -> None:

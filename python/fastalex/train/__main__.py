@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 
 from ..cli.main import main
+from . import elastic
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    if elastic.noted(elastic.MISTAKE):  # torchrun starts again what cannot succeed
+        sys.exit(2)
+    sys.exit(main(["train", *sys.argv[1:]], elastic.say))

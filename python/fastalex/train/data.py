@@ -1,4 +1,4 @@
-"""Labeled images in class folders or tar shards, and the batches of images that a process works on.
+"""Labeled images in class folders, tar shards or idx files, and the batches of images that a process works on.
 
 All random numbers of an image depend only on the seed, the epoch, and the position of the image in the epoch. The
 result is therefore the same for any number of workers and processes, and for a run that is resumed in mid-epoch.
@@ -6,12 +6,10 @@ result is therefore the same for any number of workers and processes, and for a 
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
 import signal
-import tarfile
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -20,9 +18,11 @@ from .._util import signals
 from ..errors import UserError
 from ..images import listing
 from ..networks.torch_reference import pytorch
+from . import idx, shards
 
 IGNORED = -100  # the target of a row without an image; torch.nn.functional.cross_entropy ignores it
-_LABEL_SUFFIX = ".cls"  # as in WebDataset: a class number as text
+#: Calls a function with each of some arguments, perhaps in several processes, and returns what it gave.
+Divide = Callable[[Callable[[str], Any], Sequence[str]], List[Any]]
 
 
 class Sample(NamedTuple):
@@ -38,9 +38,7 @@ class Sample(NamedTuple):
         """Return the image as a path or bytes, for :func:`fastalex.images.open_image`."""
         if self.offset < 0:
             return self.path
-        with open(self.path, "rb") as stream:
-            stream.seek(self.offset)
-            return stream.read(self.size)
+        return shards.part(self.path, self.offset, self.size)
 
     def where(self) -> str:
         """Return the name of the image for messages."""
@@ -54,14 +52,17 @@ class Images(NamedTuple):
     classes: List[str]
 
 
-def find(path: str, classes: Optional[Sequence[str]] = None) -> Images:
-    """Find the images in a folder of class folders or of ``.tar`` shards, or in the shards of a pattern with ``*``.
+def find(path: str, classes: Optional[Sequence[str]] = None, divide: Optional[Divide] = None) -> Images:
+    """Find the images in a folder of class folders, of ``.tar`` shards or of the idx files of one set.
+
+    ``path`` may also be the idx file with the images of a set, or a pattern of shards with ``*``; that of shards may
+    have a scheme, such as ``s3://``.
 
     :param classes: for a validation set, the classes of the training set in their order.
+    :param divide: reads the shards at an address; default: one after the other.
     :raises UserError: if there are no images, a class folder is empty, or a class is not in ``classes``.
     """
-    shards = _shards(path)
-    images = _from_shards(shards, path) if shards else _from_folders(path)
+    images = _found(path, divide)
     if classes is None or images.classes == list(classes):
         return images
     unknown = [name for name in images.classes if name not in classes]
@@ -71,20 +72,33 @@ def find(path: str, classes: Optional[Sequence[str]] = None) -> Images:
     return Images([sample._replace(label=numbers[sample.label]) for sample in images.samples], list(classes))
 
 
-def train_and_validation(folder: str, validation: Optional[str], holdout: float, seed: int) -> Tuple[Images, Images]:
+def _found(path: str, divide: Optional[Divide]) -> Images:
+    files = shards.find(path)
+    if files:
+        return _from_shards(files, path, divide)
+    pixels = idx.images_file(path)
+    return _from_idx(pixels) if pixels else _from_folders(path)
+
+
+def train_and_validation(
+    folder: str, validation: Optional[str], holdout: float, seed: int, divide: Optional[Divide] = None
+) -> Tuple[Images, Images]:
     """Return the training set and the validation set.
 
-    These are ``folder`` and ``validation``; without the latter, ``folder/train`` and ``folder/val`` if both exist;
-    otherwise the fraction ``holdout`` of each class, chosen by ``seed``, becomes the validation set.
+    These are ``folder`` and ``validation``; without the latter, ``folder/train`` and ``folder/val`` if both exist, or
+    the training and the test set of idx files in ``folder``; otherwise the fraction ``holdout`` of each class,
+    chosen by ``seed``, becomes the validation set.
 
     :raises UserError: if there are no images, the classes differ, or a class has too few images.
     """
-    inner = [os.path.join(folder, name) for name in ("train", "val")]
-    if validation is None and all(map(os.path.isdir, inner)):
+    inner = [shards.join(folder, name) for name in ("train", "val")]
+    if validation is None and all(map(shards.is_folder, inner)):
         folder, validation = inner
-    training = find(folder)
+    elif validation is None and not shards.is_address(folder):
+        folder, validation = idx.both_sets(folder) or (folder, None)
+    training = find(folder, divide=divide)
     if validation is not None:
-        return training, find(validation, training.classes)
+        return training, find(validation, training.classes, divide)
     if not 0 < holdout < 1:
         raise UserError(f"--holdout must be a fraction between 0 and 1, not {holdout:g}")
     generator = np.random.default_rng(seed)
@@ -115,59 +129,34 @@ def _from_folders(folder: str) -> Images:
     return Images(samples, classes)
 
 
-def _shards(path: str) -> List[str]:
-    if os.path.isdir(path):
-        return sorted(glob.glob(os.path.join(glob.escape(path), "*.tar")))
-    return sorted(glob.glob(path)) if "*" in path else [path] if path.endswith(".tar") else []
-
-
-def _from_shards(shards: Sequence[str], path: str) -> Images:
-    """Find samples in the format of WebDataset: an image, and a ``.cls`` file of the same name with the class number.
-
-    The class names are the lines of ``classes.txt`` in the folder of the shards; without it, the class numbers.
-    """
-    samples: List[Sample] = []
-    for shard in shards:
-        samples += _read_shard(shard)
+def _from_shards(files: Sequence[str], path: str, divide: Optional[Divide]) -> Images:
+    """Find samples in the format of WebDataset: an image, and a ``.cls`` file of its name with the class number."""
+    # The shards at an address are the same for all processes; those on a machine may not be.
+    rows = divide(shards.read, files) if divide and shards.is_address(path) else map(shards.read, files)
+    samples = [Sample(file, *row) for file, found in zip(files, rows) for row in found]
     if not samples:
         raise UserError(f"the shards in '{path}' have no image with a .cls file of the same name")
+    return Images(samples, _class_names(samples, files[0], "shards"))
+
+
+def _from_idx(path: str) -> Images:
+    samples = idx.read(path)
+    return Images(samples, _class_names(samples, path, "labels"))
+
+
+def _class_names(samples: Sequence[Any], path: str, what: str) -> List[str]:
+    """Return the lines of ``classes.txt`` in the folder of the file ``path``; without it, the class numbers."""
     count = max(sample.label for sample in samples) + 1
-    names = os.path.join(os.path.dirname(shards[0]), "classes.txt")
-    classes = [str(number) for number in range(count)]
-    if os.path.exists(names):
-        with open(names, encoding="utf-8") as stream:
-            classes = stream.read().split("\n")
-        while classes and not classes[-1].strip():
-            classes.pop()
-        if len(classes) < count:
-            raise UserError(f"{names} has {len(classes)} names, but the shards have the class {count - 1}")
-    return Images(samples, classes)
-
-
-def _read_shard(path: str) -> List[Sample]:
-    """List the samples of one shard from its headers; images are read later, when they are needed."""
-    pictures: Dict[str, Tuple[int, int, str]] = {}
-    labels: Dict[str, int] = {}
-    try:
-        with tarfile.open(path, "r:") as archive:
-            for member in archive:
-                folder, _, base = member.name.rpartition("/")
-                stem, dot, suffix = base.partition(".")  # WebDataset's key ends at the first dot
-                key = folder + "/" + stem
-                if not member.isfile():
-                    continue
-                if dot + suffix == _LABEL_SUFFIX:
-                    content = archive.extractfile(member)
-                    assert content is not None  # a regular file
-                    labels[key] = int(content.read(32))
-                elif listing.is_image(base):
-                    pictures[key] = (member.offset_data, member.size, member.name)
-    except (OSError, tarfile.TarError, ValueError) as error:
-        raise UserError(f"the shard {path} cannot be read: {error}") from None
-    negative = [key for key, label in labels.items() if label < 0]
-    if negative:
-        raise UserError(f"the class of '{negative[0]}' in {path} is negative")
-    return [Sample(path, labels[key], *picture) for key, picture in pictures.items() if key in labels]
+    names = shards.join(shards.parent(path), "classes.txt")
+    text = shards.text(names)
+    if text is None:
+        return [str(number) for number in range(count)]
+    classes = text.split("\n")
+    while classes and not classes[-1].strip():
+        classes.pop()
+    if len(classes) < count:
+        raise UserError(f"{names} has {len(classes)} names, but the {what} have the class {count - 1}")
+    return classes
 
 
 class Batch(NamedTuple):

@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..networks import torch_reference, variants
 from ..networks.architecture import Variant
 from ..weights import registry, resolve
-from . import checkpoint, data, initial, parallel, report, statistics, update
+from . import checkpoint, data, elastic, hosts, initial, parallel, report, statistics, update
 from .augmentation import Evaluation, Training, mean_image
 from .dropout import Masks
 from .evaluate import TOP
@@ -58,17 +58,18 @@ class Run:
     ) -> None:
         self.settings, self.recipe = settings, recipe
         self.torch = torch_reference.pytorch()
-        devices = parallel.start(settings.parallel, settings.device)
+        kind = parallel.remaining(settings.parallel)
+        devices = parallel.start(kind, settings.device, settings.timeout)
         if training is None or validation is None:
             training, validation = data.train_and_validation(
-                settings.data, settings.validation, settings.holdout, settings.seed
+                settings.data, settings.validation, settings.holdout, settings.seed, parallel.divided
             )
         self.training, self.validation = training, validation
         self._check_classes()
         self.start = _weights(settings.finetune)
         self.row = self._variant(variant)
         self.masks = Masks(settings.seed)
-        self.scheme = parallel.Scheme(settings.parallel, self.row, devices, self.masks, recipe.dropout)
+        self.scheme = parallel.Scheme(kind, self.row, devices, self.masks, recipe.dropout)
         self.first = self.scheme.rank == 0
         self._check_batch()
         self._check_amp()
@@ -80,7 +81,7 @@ class Run:
         self.hold = signals.Hold()
         self.bytes_a_step: Dict[str, int] = {}
         self.last_row: Dict[str, Any] = {}
-        self.bad = data.BadImages(self.path("bad-images.jsonl") if self.first else None, settings.bad_limit)
+        self.bad = data.BadImages(None, settings.bad_limit)
 
     # Checks of the settings ------------------------------------------------------------------------------------------
 
@@ -97,14 +98,19 @@ class Run:
 
     def _check_batch(self) -> None:
         shares, parts = self.scheme.shares, self.settings.accumulate
-        if self.recipe.batch % (shares * parts):
+        batch = self.recipe.batch
+        if batch % (shares * parts):
+            fit = [str(number) for number in range(1, min(batch, 2 * shares) + 1) if batch % (number * parts) == 0]
+            processes = f", or {fit[-1]} processes" if shares > 1 and fit else ""
             raise UserError(
-                f"a batch of {self.recipe.batch} cannot be split equally over {shares} processes in {parts} parts; "
-                "choose another --batch"
+                f"a batch of {batch} cannot be split equally over {shares} processes in {parts} parts; "
+                f"choose another --batch{processes}"
             )
 
     def _check_amp(self) -> None:
         amp, device = self.settings.amp, self.scheme.device
+        if self.settings.dtype not in ("float32", "float64"):
+            raise UserError(f"--dtype must be float32 or float64, not '{self.settings.dtype}'")
         if amp not in (None, "bf16", "fp16"):
             raise UserError(f"--amp must be bf16 or fp16, not '{amp}'")
         if amp == "fp16" and device.type != "cuda":
@@ -114,6 +120,20 @@ class Run:
                 f"--amp fp16 scales the loss in each process separately; with --parallel {self.scheme.kind} use "
                 "--amp bf16"
             )
+
+    def _check_hosts(self) -> None:
+        """Check that all hosts train the same network on the same data. A collective call."""
+        if self.scheme.world == 1:
+            return
+        settings = self.settings
+        hosts.check_clocks(self.scheme)
+        facts = {**hosts.contents(self.training, "training"), **hosts.contents(self.validation, "validation")}
+        facts.update({name: fact for name, fact in self._facts().items() if name != "recipe"})
+        for name, value in dataclasses.asdict(self.recipe).items():
+            facts[f"{name} of the recipe"] = json.dumps(value, sort_keys=True)
+        for name in ("parallel", "accumulate", "amp", "save_every", "dtype", "finetune", "resume"):
+            facts[f"--{name.replace('_', '-')}"] = str(getattr(settings, name))
+        hosts.check_same(self.scheme, facts)
 
     # The run ---------------------------------------------------------------------------------------------------------
 
@@ -126,18 +146,21 @@ class Run:
         """
         settings, torch = self.settings, self.torch
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        os.makedirs(settings.out, exist_ok=True)
+        self._check_hosts()
+        #: Whether this process writes the files of the run.
+        self.writes = hosts.writes(self.scheme, settings.out)
         state = self._resumed()
+        self.bad.path = self.path("bad-images.jsonl") if self.writes else None
         self.bad.begin(state["bad"] if state else {})
         self.statistics = statistics.of_training_set(
-            self.recipe, self.row, self.training, self.scheme, settings, self.found_bad
+            self.recipe, self.row, self.training, self.scheme, settings, self.found_bad, self.writes
         )
-        self.scheme.prepare()
+        self.scheme.prepare(torch.float64 if settings.dtype == "float64" else None)
         self.optimizer = update.optimizer(
             self.recipe, self.row, [(own.name, own.tensor) for own in self.scheme.owned()]
         )
         self._load(state)
-        self.logs = Logs(settings.out, self.first, settings.tensorboard, self.step, self.epoch, state is not None)
+        self.logs = Logs(settings.out, self.writes, settings.tensorboard, self.step, self.epoch, state is not None)
         with signals.held() as self.hold, contextlib.closing(self.logs):
             self._epochs()
         return self._summary()
@@ -245,17 +268,22 @@ class Run:
         :param more: further parts of the batch follow.
         """
         torch, device = self.torch, self.scheme.device
-        x = part.images.to(device, non_blocking=True)
+        x = part.images.to(device, self.dtype, non_blocking=True)
         targets = self.scheme.targets(part.labels.to(device, non_blocking=True))
         with self.scheme.hold(more):
             with self._autocast():
                 logits = self.scheme.logits(x)
             loss = torch.nn.functional.cross_entropy(
-                logits.float(), targets, reduction="sum", ignore_index=data.IGNORED
+                logits.to(self.dtype), targets, reduction="sum", ignore_index=data.IGNORED
             )
             self.scaler.scale(loss / images).backward()
         wrong = ((logits.argmax(1) != targets) & (targets != data.IGNORED)).sum()
         return torch.stack([loss.detach().double(), wrong.double()])
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype of inputs and losses."""
+        return getattr(self.torch, self.settings.dtype)
 
     def _autocast(self) -> Any:
         torch = self.torch
@@ -311,7 +339,7 @@ class Run:
                 bad += part.bad
                 targets = scheme.targets(part.labels.to(scheme.device))
                 with self._autocast():
-                    logits = scheme.logits(part.images.to(scheme.device), train=False).float()
+                    logits = scheme.logits(part.images.to(scheme.device, self.dtype), train=False).to(self.dtype)
                 sums += _scores(torch, logits, targets)
         self.found_bad(bad)
         count, loss, top1, top5 = scheme.added(sums).tolist()
@@ -363,14 +391,19 @@ class Run:
         }
 
     def _resumed(self) -> Optional[Dict[str, Any]]:
-        path = self.path("checkpoint.pt")
-        if not self.settings.resume:
+        path, resume = self.path("checkpoint.pt"), self.settings.resume
+        again = self.scheme.largest(int(elastic.noted(elastic.BEGUN)))  # torchrun has started the processes again
+        if not resume and not again:
             if os.path.exists(path):
                 raise UserError(
                     f"{self.settings.out} has a checkpoint: add --resume to continue, or choose another --out"
                 )
+            elastic.leave_note(elastic.BEGUN)
             return None
-        state = checkpoint.load(path, self.settings.trust)
+        state = hosts.newest(self.scheme, path, lambda path: checkpoint.load(path, self.settings.trust), resume)
+        elastic.leave_note(elastic.BEGUN)
+        if state is None:  # it was lost before the first checkpoint
+            return None
         checkpoint.check(path, state, self.training.classes, self._facts(), self.row.parameter_shapes())
         self.saved = state["step"]
         return state
@@ -400,7 +433,8 @@ class Run:
         parameters = self.scheme.assemble(lambda tensor: tensor)
         momenta = checkpoint.momenta(self.scheme, self.optimizer)
         self.scheme.traffic.take()
-        if not self.first:
+        if not self.writes:
+            self.saved = self.step
             return
         state = {
             "classes": list(self.training.classes),
@@ -423,7 +457,7 @@ class Run:
         """Write the weights to the files ``names``, for the native engine and other programs."""
         arrays = {name: tensor.float().numpy() for name, tensor in self.scheme.assemble(lambda t: t).items()}
         self.scheme.traffic.take()
-        if not self.first:
+        if not self.writes:
             return
         arrays = initial.scale(self.row, arrays, self.recipe, initial.KEEP)
         mean = mean_image(self.row, self.recipe, self.statistics)
@@ -451,8 +485,13 @@ def _weights(name: Optional[str]) -> Optional[weights.Weights]:
 
 @contextlib.contextmanager
 def processes() -> Iterator[None]:
-    """Return a context that leaves torchrun's process group at its end, also after an error."""
+    """Return a context that leaves torchrun's process group at its end, also after an error.
+
+    :raises UserError: a mistake of another process that ended it.
+    :raises LostError: if another process is gone.
+    """
     try:
-        yield
+        with elastic.together():
+            yield
     finally:
         parallel.finish()

@@ -13,6 +13,8 @@ class Settings:
     :ivar accumulate: number of parts that the batch of an update is split into.
     :ivar amp: mixed precision, ``bf16``, or ``fp16`` with a scaled loss on a GPU.
     :ivar save_every: number of steps between checkpoints, in addition to those after each epoch; 0: none.
+    :ivar timeout: seconds that a process waits for the others before they count as gone.
+    :ivar dtype: of the parameters, ``float32``, or ``float64`` to compare runs.
     :ivar trust: resume with a PyTorch that may run code in the checkpoint, see :func:`.checkpoint.load`.
     :ivar bad_limit: number of unreadable images to accept.
     """
@@ -35,3 +37,5 @@ class Settings:
     finetune: Optional[str] = None
     classes: Optional[int] = None
     quiet: bool = False
+    timeout: int = 600
+    dtype: str = "float32"

@@ -22,10 +22,17 @@ TakeBad = Callable[[List[Tuple[str, str]], int], Any]  # (path, reason) of unrea
 
 
 def of_training_set(
-    recipe: Recipe, row: Variant, training: data.Images, scheme: Scheme, settings: Settings, take_bad: TakeBad
+    recipe: Recipe,
+    row: Variant,
+    training: data.Images,
+    scheme: Scheme,
+    settings: Settings,
+    take_bad: TakeBad,
+    writes: bool,
 ) -> Optional[color.Statistics]:
     """Compute the statistics of ``training``; None if the recipe uses neither mean nor colors. A collective call.
 
+    :param writes: whether this process caches them.
     :param take_bad: called with the unreadable images of this process, and the number of processes.
     """
     rules = recipe.augmentation
@@ -35,9 +42,9 @@ def of_training_set(
     path = os.path.join(settings.out, "statistics.npz")
     key = f"{data.fingerprint(training)} {row.input_size}"
     statistics = color.load(path, key)
-    if statistics is None:
+    if scheme.largest(int(statistics is None)):  # a sum of integers, the same however it is divided
         statistics = _gather(row, training, scheme, settings, take_bad)
-        if scheme.rank == 0:
+        if writes:
             with replacing(path) as stream:
                 color.save(stream, statistics, key)
     return statistics

@@ -14,6 +14,7 @@ scheme       each process has               and exchanges
 from __future__ import annotations
 
 import contextlib
+import datetime
 import os
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -22,6 +23,7 @@ import numpy as np
 from ...errors import UserError
 from ...networks.architecture import Variant
 from ...networks.torch_reference import pytorch
+from .. import elastic
 from ..dropout import Masks
 from .link import Devices, Processes, Traffic
 from .networks import Own, classes, column_error, pieces
@@ -129,11 +131,14 @@ class Scheme:
 
     def listed(self, own: List[Any], shares: int) -> List[Any]:
         """Concatenate the lists of all processes, if each of ``shares`` processes has its own."""
-        if shares == 1:
-            return own
-        lists: List[Any] = [None] * self.world
-        pytorch().distributed.all_gather_object(lists, own)
-        return [item for items in lists for item in items]
+        return own if shares == 1 else [item for items in self.gathered(own) for item in items]
+
+    def gathered(self, own: Any) -> List[Any]:
+        """Return the objects of all processes. A collective call."""
+        found: List[Any] = [own] * self.world
+        if self._several:
+            pytorch().distributed.all_gather_object(found, own)
+        return found
 
     def hold(self, later: bool) -> Any:
         """Return a context in which gradients are accumulated without an exchange, if ``later`` ones follow."""
@@ -175,9 +180,16 @@ def _added_up(link: Processes, bucket: Any) -> Any:
     return work.get_future().then(lambda future: future.value()[0])
 
 
-def start(kind: str, device: str) -> List[Any]:
+def remaining(kind: str) -> str:
+    """Return the scheme of this run: ``none`` if all other hosts of ``data`` or ``hybrid`` under torchrun are gone."""
+    alone = os.environ.get("WORLD_SIZE") == "1" and "TORCHELASTIC_RUN_ID" in os.environ
+    return "none" if alone and kind in ("data", "hybrid") else kind
+
+
+def start(kind: str, device: str, timeout: int = 1800) -> List[Any]:
     """Join the process group if torchrun started several processes; return the devices of this process.
 
+    :param timeout: seconds that a process waits for the others before they count as gone.
     :raises UserError: if the scheme does not fit the number of processes or devices.
     """
     torch = pytorch()
@@ -199,9 +211,22 @@ def start(kind: str, device: str) -> List[Any]:
     if world > 1 and not torch.distributed.is_initialized():
         if devices[0].type == "cuda":
             torch.cuda.set_device(devices[0])
-        torch.distributed.init_process_group("nccl" if devices[0].type == "cuda" else "gloo")
+        elastic.meet(timeout)
+        backend, seconds = "nccl" if devices[0].type == "cuda" else "gloo", datetime.timedelta(seconds=timeout)
+        torch.distributed.init_process_group(backend, timeout=seconds)
         _group[:] = [torch.distributed.group.WORLD]
     return devices
+
+
+def divided(function: Callable[[str], Any], arguments: Sequence[str]) -> List[Any]:
+    """Call ``function`` with each argument in one of the processes, and return what it gave. A collective call."""
+    distributed = pytorch().distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return [function(argument) for argument in arguments]
+    world, rank = distributed.get_world_size(), distributed.get_rank()
+    parts: List[Any] = [None] * world
+    distributed.all_gather_object(parts, [function(argument) for argument in arguments[rank::world]])
+    return [parts[number % world][number // world] for number in range(len(arguments))]
 
 
 def finish() -> None:
