@@ -26,7 +26,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 os.environ.update(OPENCV_LOG_LEVEL="SILENT", OPENCV_FFMPEG_LOGLEVEL="-8")
 
 #: Markers of tests that need a large package or program, which the suite does not install, or take minutes.
-APART = ("browser", "cluster", "ray", "scale", "spark")
+APART = ("browser", "cluster", "fashion_mnist", "ray", "scale", "spark")
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
 
 

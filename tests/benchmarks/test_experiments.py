@@ -284,8 +284,6 @@ def test_mistakes_are_one_sentence(tiny, capsys):
 @pytest.mark.fashion_mnist
 def test_the_four_layers_learn_fashion_mnist():
     """An arm of the plan on its real images: relu at 0.01 comes to 25 % training error in its first 150 updates."""
-    if not sources.FASHION_MNIST.is_dir():
-        pytest.skip("needs Debian's package dataset-fashion-mnist")
     found = plan.load("fashion")
     one = found.experiments["relu-tanh"]
     short = {**one, "targets": [0.25], "measured": 400, "recipe": {**one["recipe"], "epochs": 5}}
