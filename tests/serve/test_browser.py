@@ -241,6 +241,17 @@ def test_addresses_of_nothing_are_a_sentence(seen, address, words):
     assert words in seen.notice()
 
 
+def test_a_unit_of_the_last_layer_is_a_class(seen):
+    seen.tab.goto(seen.url + "/#/fc8/unit/0")
+    tab = seen.title("fc8, unit 0")
+    assert HOSTILE in tab.inner_text("main .head p")
+    assert tab.locator("main figure canvas").bounding_box()["width"] < 200  # one value is no map
+    tab.click("main .crumbs a >> text=fc8")
+    seen.title("fc8")
+    assert tab.get_attribute("main .grid a >> nth=0", "aria-label").startswith(f"Unit 0, {HOSTILE}, ")
+    seen.check()
+
+
 def test_order_and_scale_of_maps(seen):
     seen.tab.goto(seen.url + "/#/relu5")
     tab = seen.title("relu5")

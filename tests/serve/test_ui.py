@@ -250,6 +250,8 @@ def test_what_excites_a_unit_is_what_is_computed(client, net, page):
         ("models/digits/example-99/top.json", "choose it again"),
         ("models/digits/example-3/occlusion/10.json", "0 to 9"),
         ("models/digits/example-3/gradcam/%C2%B2.json", "0 to 9"),
+        ("models/digits/likes/conv5.post.json", "does not show conv5.post; it shows conv1"),
+        ("models/digits/example-3/maps/drop6.json", "does not show drop6"),
         ("pictures/..%2F..%2Findex.html", ""),
     ],
 )
@@ -388,6 +390,7 @@ def test_a_long_search_holds_up_nothing_else(page, monkeypatch):
             if not isinstance(found, Progress):
                 break
         assert json.loads(found.content)["index"] == 3
+        assert asyncio.run(several.times("", "digits")) == Progress(0, 0)  # a measurement wants the machine to itself
     finally:
         going.set()
         several.close()
