@@ -343,6 +343,18 @@ def test_examples_are_chosen_by_keyboard(seen):
     assert tab.evaluate("document.activeElement.dataset.id") == "example-1"  # the focus stays where it was
 
 
+@pytest.mark.parametrize("seen", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
+def test_the_chosen_example_is_in_sight_on_a_phone(seen):
+    tab = seen.open()
+    last = tab.get_attribute(".examples li:last-child button", "data-id")
+    tab.evaluate("id => sessionStorage.setItem('fastalex.picture', id)", last)
+    tab.reload()
+    seen.title("What is it?")
+    chosen = tab.locator(".examples [aria-pressed=true]")
+    assert chosen.get_attribute("data-id") == last
+    assert chosen.bounding_box()["x"] + chosen.bounding_box()["width"] <= 390
+
+
 def test_a_large_folder_of_examples_is_asked_for_as_it_is_seen(browser, tmp_path):
     for number in range(150):
         shutil.copy(DIGITS[number % 10], tmp_path / f"{number:03}.png")

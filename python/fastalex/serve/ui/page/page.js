@@ -406,7 +406,14 @@ function markExample(list) { // the chosen one, which is also the one that Tab r
     const chosen = button.dataset.id === state.picture;
     button.setAttribute("aria-pressed", String(chosen));
     if (known) button.tabIndex = chosen ? 0 : -1;
+    if (chosen) reveal(list, button);
   }
+}
+
+function reveal(list, item) { // without scrolling the page, as scrollIntoView does
+  const [outer, inner] = [list, item].map((element) => element.getBoundingClientRect());
+  if (inner.left < outer.left || inner.right > outer.right) list.scrollLeft += inner.left - outer.left;
+  if (inner.top < outer.top || inner.bottom > outer.bottom) list.scrollTop += inner.top - outer.top;
 }
 
 async function live() {
