@@ -241,6 +241,17 @@ def test_addresses_of_nothing_are_a_sentence(seen, address, words):
     assert words in seen.notice()
 
 
+def test_a_unit_of_the_last_layer_is_a_class(seen):
+    seen.tab.goto(seen.url + "/#/fc8/unit/0")
+    tab = seen.title("fc8, unit 0")
+    assert HOSTILE in tab.inner_text("main .head p")
+    assert tab.locator("main figure canvas").bounding_box()["width"] < 200  # one value is no map
+    tab.click("main .crumbs a >> text=fc8")
+    seen.title("fc8")
+    assert tab.get_attribute("main .grid a >> nth=0", "aria-label").startswith(f"Unit 0, {HOSTILE}, ")
+    seen.check()
+
+
 def test_order_and_scale_of_maps(seen):
     seen.tab.goto(seen.url + "/#/relu5")
     tab = seen.title("relu5")
@@ -330,6 +341,18 @@ def test_examples_are_chosen_by_keyboard(seen):
     tab.keyboard.press("Enter")
     tab.wait_for_function("() => document.querySelector('.examples [aria-pressed=true]')?.dataset.id === 'example-1'")
     assert tab.evaluate("document.activeElement.dataset.id") == "example-1"  # the focus stays where it was
+
+
+@pytest.mark.parametrize("seen", [{"viewport": {"width": 390, "height": 844}}], indirect=True)
+def test_the_chosen_example_is_in_sight_on_a_phone(seen):
+    tab = seen.open()
+    last = tab.get_attribute(".examples li:last-child button", "data-id")
+    tab.evaluate("id => sessionStorage.setItem('fastalex.picture', id)", last)
+    tab.reload()
+    seen.title("What is it?")
+    chosen = tab.locator(".examples [aria-pressed=true]")
+    assert chosen.get_attribute("data-id") == last
+    assert chosen.bounding_box()["x"] + chosen.bounding_box()["width"] <= 390
 
 
 def test_a_large_folder_of_examples_is_asked_for_as_it_is_seen(browser, tmp_path):

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -26,7 +27,7 @@ from fastalex import AlexNet, UserError
 from fastalex.cli import main, ui
 from fastalex.serve.errors import ServiceError
 from fastalex.serve.settings import Settings
-from fastalex.serve.ui import export, files, jobs, pictures, resources, settings, sprites
+from fastalex.serve.ui import export, files, insights, jobs, pictures, resources, settings, sprites
 from fastalex.serve.ui.collect import Collection
 from fastalex.serve.ui.jobs import Jobs, Progress
 from fastalex.serve.ui.settings import PageSettings
@@ -218,6 +219,16 @@ def test_two_precisions_are_compared(client, net, example):
     assert found["classes"][0]["label"] == "3"
 
 
+def test_classes_that_are_called_alike_are_compared_apart():
+    labels = ["crane", "cat", "crane", *(f"class {number}" for number in range(20))]
+    one, two = np.full(23, 0.001), np.full(23, 0.002)
+    one[[0, 1]] = 0.7, 0.2
+    two[[2, 20]] = 0.9, 0.05  # the last one is of the best of the second network alone
+    pair = [SimpleNamespace(labels=labels)] * 2
+    rows = [(row["label"], *row["probabilities"]) for row in insights.class_differences(pair, [one, two])]
+    assert {("crane", 0.7, 0.002), ("cat", 0.2, 0.002), ("crane", 0.001, 0.9), ("class 17", 0.001, 0.05)} <= set(rows)
+
+
 def test_each_picture_is_its_own_nearest_neighbor(client):
     found = whole(client, FIRST + "neighbors.json").json()
     assert found["searched"] == 10 and found["near"][0] == {
@@ -250,6 +261,8 @@ def test_what_excites_a_unit_is_what_is_computed(client, net, page):
         ("models/digits/example-99/top.json", "choose it again"),
         ("models/digits/example-3/occlusion/10.json", "0 to 9"),
         ("models/digits/example-3/gradcam/%C2%B2.json", "0 to 9"),
+        ("models/digits/likes/conv5.post.json", "does not show conv5.post; it shows conv1"),
+        ("models/digits/example-3/maps/drop6.json", "does not show drop6"),
         ("pictures/..%2F..%2Findex.html", ""),
     ],
 )
@@ -388,6 +401,7 @@ def test_a_long_search_holds_up_nothing_else(page, monkeypatch):
             if not isinstance(found, Progress):
                 break
         assert json.loads(found.content)["index"] == 3
+        assert asyncio.run(several.times("", "digits")) == Progress(0, 0)  # a measurement wants the machine to itself
     finally:
         going.set()
         several.close()

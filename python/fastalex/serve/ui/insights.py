@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
 
@@ -191,16 +191,27 @@ def differences(one: Dict[str, np.ndarray], two: Dict[str, np.ndarray]) -> List[
 
 
 def class_differences(pair: Sequence[Served], odds: Sequence[np.ndarray]) -> List[Dict[str, Any]]:
-    """Return the probabilities that two models give to their best classes, by label."""
-    rows: Dict[str, List[float]] = {}
-    for place, (served, probabilities) in enumerate(zip(pair, odds)):
+    """Return the probabilities that two models give to the best classes of either, by label."""
+    names = [_distinct(served, len(probabilities)) for served, probabilities in zip(pair, odds)]
+    rows: Dict[Tuple[str, int], List[float]] = {}
+    for known, served, probabilities in zip(names, pair, odds):
         for entry in best(probabilities, served, CHANGED):
-            rows.setdefault(entry["label"], [0.0, 0.0])
-        names = served.labels or [str(number) for number in range(len(probabilities))]
-        for index, name in enumerate(names):
+            rows.setdefault(known[entry["index"]], [0.0, 0.0])
+    for place, (known, probabilities) in enumerate(zip(names, odds)):
+        for name, probability in zip(known, probabilities):
             if name in rows:
-                rows[name][place] = float(probabilities[index])
-    return [{"label": label, "probabilities": both} for label, both in rows.items()]
+                rows[name][place] = float(probability)
+    return [{"label": label, "probabilities": both} for (label, _), both in rows.items()]
+
+
+def _distinct(served: Served, count: int) -> List[Tuple[str, int]]:
+    """Return the labels, each with the number of equal ones before it: ImageNet has two cranes."""
+    met: Dict[str, int] = {}
+    names = []
+    for label in served.labels or map(str, range(count)):
+        names.append((label, met.get(label, 0)))
+        met[label] = met.get(label, 0) + 1
+    return names
 
 
 # Times ----------------------------------------------------------------------------------------------------------------

@@ -47,7 +47,8 @@ class Resources:
 
     def __init__(self, repository: Repository, settings: Settings, page: PageSettings) -> None:
         self.pictures = pictures.Pictures(page, settings.max_pixels)
-        self.jobs, self.searches = Jobs(), Jobs()  # a search may take hours, and nothing else is to wait for it
+        self.jobs = Jobs()
+        self.searches = Jobs()  # which may take hours: what is measured waits for them, nothing else does
         self.page = page
         self._repository, self._settings = repository, settings
         self._layers: OrderedDict[Tuple[int, str], Layers] = OrderedDict()
@@ -100,11 +101,11 @@ class Resources:
 
     async def times(self, client: str, model: str) -> Answer:
         """Return the time of each step of the engine beside its roofline."""
-        return await self._job(self._repository.get(model), ("times",), insights.times)
+        return await self._measured(self._repository.get(model), "times", insights.times)
 
     async def trace(self, client: str, model: str) -> Answer:
         """Return a trace that opens in Perfetto."""
-        return await self._job(self._repository.get(model), ("trace",), insights.trace)
+        return await self._measured(self._repository.get(model), "trace", insights.trace)
 
     # A picture in a model --------------------------------------------------------------------------------------------
 
@@ -196,7 +197,7 @@ class Resources:
         return time.monotonic() + self._settings.request_timeout_s
 
     def _layered(self, model: str, layer: str) -> Served:
-        """Return the model, which must have the layer.
+        """Return the model, which must have the layer by its own name, and show it.
 
         :raises ServiceError: if not.
         """
@@ -205,6 +206,9 @@ class Resources:
             taps.resolve(served.net.variant, [layer])
         except UserError as error:
             raise ServiceError(404, str(error)) from None
+        shown = insights.layer_names(served.net.variant)
+        if layer not in shown:
+            raise ServiceError(404, f"the page does not show {layer}; it shows {', '.join(shown)}")
         return served
 
     async def _read(self, picture: str) -> bytes:
@@ -217,10 +221,7 @@ class Resources:
         return found["probabilities"].reshape(-1)
 
     async def _layer(self, client: str, served: Served, picture: str, layer: str) -> np.ndarray:
-        found = await self._values(client, served, picture)
-        if layer not in found:
-            raise ServiceError(404, f"the page does not show {layer}; it shows {', '.join(found)}")
-        return found[layer]
+        return (await self._values(client, served, picture))[layer]
 
     async def _values(self, client: str, served: Served, picture: str) -> Layers:
         """Return the values ``[units, H, W]`` of all layers; a few pictures' are kept."""
@@ -242,6 +243,11 @@ class Resources:
 
     async def _job(self, served: Served, key: Tuple[Any, ...], work: Callable[..., Any], *arguments: Any) -> Answer:
         found = await self.jobs.result((self._number(served), *key), lambda report: work(served, report, *arguments))
+        return found if isinstance(found, Progress) else _json(**found)
+
+    async def _measured(self, served: Served, key: str, work: Callable[..., Any]) -> Answer:
+        """Return a measurement, which no search of the folder may slow down, or its progress."""
+        found = await self.searches.result((self._number(served), key), lambda report: work(served, report))
         return found if isinstance(found, Progress) else _json(**found)
 
     async def _folder_job(self, served: Served, key: str, work: Callable[..., Any]) -> Any:

@@ -406,7 +406,14 @@ function markExample(list) { // the chosen one, which is also the one that Tab r
     const chosen = button.dataset.id === state.picture;
     button.setAttribute("aria-pressed", String(chosen));
     if (known) button.tabIndex = chosen ? 0 : -1;
+    if (chosen) reveal(list, button);
   }
+}
+
+function reveal(list, item) { // without scrolling the page, as scrollIntoView does
+  const [outer, inner] = [list, item].map((element) => element.getBoundingClientRect());
+  if (inner.left < outer.left || inner.right > outer.right) list.scrollLeft += inner.left - outer.left;
+  if (inner.top < outer.top || inner.bottom > outer.bottom) list.scrollTop += inner.top - outer.top;
 }
 
 async function live() {
@@ -576,6 +583,11 @@ function layerOf(facts, name) {
   return row;
 }
 
+function classOf(facts, row, unit) { // that a unit stands for, from the last fully connected layer on
+  const last = facts.layers.map((one) => one.op).lastIndexOf("fc");
+  return facts.layers.indexOf(row) >= last ? facts.labels[unit] : "";
+}
+
 async function layerView(facts, name) {
   const row = layerOf(facts, name);
   const dense = row.shape[1] * row.shape[2] === 1;
@@ -593,10 +605,12 @@ async function layerView(facts, name) {
     if (order === "strength") units.sort((a, b) => Math.abs(numbers.peaks[b]) - Math.abs(numbers.peaks[a]));
     const shown = units.slice(page * PAGE_OF_DOTS, (page + 1) * PAGE_OF_DOTS);
     const grid = h("div", { class: dense ? "grid dots" : "grid", role: "group", "aria-label": `Units of ${name}, move with the arrow keys` },
-      shown.map((unit) => h("a", {
-        href: address(name, "unit", unit), title: `unit ${unit}: ${short(numbers.peaks[unit])}`,
-        "aria-label": `Unit ${unit}, ${short(numbers.peaks[unit])}` },
-      unitOf(sprite, row, unit), dense ? null : h("span", { "aria-hidden": "true" }, unit))));
+      shown.map((unit) => {
+        const label = classOf(facts, row, unit);
+        const text = `Unit ${unit}, ${label ? label + ", " : ""}${short(numbers.peaks[unit])}`;
+        return h("a", { href: address(name, "unit", unit), title: text, "aria-label": text },
+        unitOf(sprite, row, unit), dense ? null : h("span", { "aria-hidden": "true" }, unit));
+      }));
     body.replaceChildren(roving(grid), ...pager());
   };
   const redraw = () => { const turn = state.turn; busy(draw()).catch((problem) => turn === state.turn && tell(problem)); };
@@ -639,9 +653,10 @@ async function unitView(facts, name, text) {
   const [numbers, sprite, seen] = await Promise.all([
     load(inPicture("maps", name + ".json")), image(inPicture("maps", name + ".png")), image(inPicture("seen.png"))]);
   const map = unitOf(sprite, row, unit);
-  map.className = "large pixels";
+  const dense = row.shape[1] * row.shape[2] === 1;
+  map.className = dense ? "large value" : "large pixels";
   map.setAttribute("role", "img");
-  map.setAttribute("aria-label", `Map of unit ${unit} of ${name}`);
+  map.setAttribute("aria-label", dense ? `Value of unit ${unit} of ${name}` : `Map of unit ${unit} of ${name}`);
   const side = 454;
   const over = h("canvas", { width: side, height: side, class: "large", role: "img", "aria-label": "The map over the picture" });
   const context = over.getContext("2d");
@@ -652,13 +667,14 @@ async function unitView(facts, name, text) {
   context.imageSmoothingEnabled = true;
   context.globalCompositeOperation = "screen";
   context.drawImage(map, 0, 0, side, side);
-  const dense = row.shape[1] * row.shape[2] === 1;
   const value = numbers.peaks[unit];
+  const label = classOf(facts, row, unit);
+  const range = `; the layer goes from ${short(numbers.low)} to ${short(numbers.high)}`;
   const first = name === facts.layers[0].name;
   const step = (to, label) => h("a", { class: "button", href: address(name, "unit", to), "aria-label": `Unit ${to}` }, label);
   return [
     crumbs(["Layers", "#/layers"], [name, address(name)], `unit ${unit}`),
-    heading(`${name}, unit ${unit}`, dense ? `Its value is ${short(value)}` : `Strongest at ${short(value)}; the layer goes from ${short(numbers.low)} to ${short(numbers.high)}`,
+    heading(`${name}, unit ${unit}`, (label ? `The class \u201c${label}\u201d. ` : "") + (dense ? "Its value is " : "Strongest at ") + short(value) + range,
       unit > 0 ? step(unit - 1, "\u2190 " + (unit - 1)) : null, unit + 1 < row.shape[0] ? step(unit + 1, unit + 1 + " \u2192") : null),
     h("div", { class: "pair" },
       h("figure", { class: "wait" }, map, h("figcaption", { class: "caption" }, dense ? "Its value as a color" : `Its map, ${row.shape[1]}${times}${row.shape[2]}`)),
