@@ -351,6 +351,9 @@ def test_a_store_that_stalls(net, memory, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "STALL_S", 0.1)
     monkeypatch.setattr(pool, "_LOOK_S", 0.05)
     assert "gave nothing for 0.1 s; what was done is kept" in said(net, tmp_path, address)
+    job = readout.Job(net, address, str(tmp_path / "other"), ["fc7"])
+    with pytest.raises(UserError, match="gave nothing for 0.1 s"):
+        job.work.block(job.source, 0, 4)  # as an actor computes it
     stalled.set()
 
 

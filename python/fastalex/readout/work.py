@@ -84,9 +84,17 @@ class Work:
         return block
 
     def block(self, source: Source, start: int, stop: int) -> Block:
-        """Compute the block of the images ``start`` to ``stop``, in this thread."""
-        items = source.read(start, stop)
-        return self.block_of(start, items, [self.input_of(item) for item in items])
+        """Compute the block of the images ``start`` to ``stop``, with one thread that reads and decodes.
+
+        :raises UserError: if the source cannot be read, or stalls.
+        """
+        with Pool(1) as thread:
+
+            def done(function: Callable[..., Any], *arguments: Any) -> Any:
+                return result(thread.submit(function, *arguments), source.address, source.alive)
+
+            items = done(source.read, start, stop)
+            return self.block_of(start, items, [done(self.input_of, item) for item in items])
 
 
 def _is_of_store(error: BaseException, path: str) -> bool:
