@@ -219,3 +219,6 @@ def test_rows_in_parquet_are_indexed_as_arrays_are(tmp_path, small_chunks):
         np.testing.assert_array_equal(stored[index], values[index])
     with pytest.raises(IndexError):
         stored[11]
+    (tmp_path / "empty.parquet").mkdir()
+    with pytest.raises(UserError, match="empty.parquet': there are no rows in it"):
+        destinations.reader(str(tmp_path / "empty.parquet"))
