@@ -110,3 +110,9 @@ def test_what_has_no_rdm(values, monkeypatch):
     monkeypatch.setattr("fastalex.rdm.dissimilarities._physical_memory", lambda: 2000.0)
     refused("an RDM of 23 stimuli takes .* GB, more than there is; use --condensed", values)
     rdm.compute(values, condensed=True)
+
+
+def test_squared_distances_beyond_float32(values):
+    with pytest.raises(UserError, match="so large that their squares overflow"):
+        rdm.compute(values * 1e25, "sqeuclidean")
+    assert np.isfinite(rdm.compute(values * 1e25, "euclidean")).all()

@@ -141,3 +141,25 @@ def test_a_full_disk_leaves_nothing(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="rdm.npy cannot be written: No space left on device"):
         rdm.write(str(tmp_path / "rdm.npy"), values, "pearson", activations)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_of_other_things_are_not_replaced(folder, tmp_path, capsys):
+    for name, file in (("readout.npy", "readout.json"), ("conv5.npy", "conv5.npy")):
+        code, _, error = run(capsys, folder / "npy", "--out", folder / "npy" / name)
+        assert code == 2 and f"this would replace '{folder / 'npy' / file}', which is of something else" in error
+    assert len(readout.Results(str(folder / "npy")).stored("conv5")) == len(NUMBERS)
+    (tmp_path / "a.json").write_text('{"shape": 3}')
+    code, _, error = run(capsys, folder / "npy", "--out", tmp_path / "a.npy")
+    assert code == 2 and "a.json', which is of something else; choose another --out" in error
+    assert (tmp_path / "a.json").read_text() == '{"shape": 3}' and not (tmp_path / "a.npy").exists()
+    for place in (tmp_path, folder / "npy") * 2:  # an RDM is replaced by another
+        assert run(capsys, folder / "npy", "--out", place / "b.npy")[0] == 0
+
+
+def test_files_that_hold_no_array_are_one_sentence(tmp_path, capsys):
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file.create_group("activations")
+    zarr.open_group(str(tmp_path / "group.zarr"), mode="w")
+    for name in ("group.h5", "group.zarr"):
+        code, _, error = run(capsys, tmp_path / name, "--out", tmp_path / "a.npy")
+        assert code == 2 and f"cannot read '{tmp_path / name}': " in error and error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -176,3 +177,48 @@ def test_no_room_for_the_names_of_images(net, folder, tmp_path):
         readout.read_out(net, str(folder), str(out), ["fc7"], batch=4)
     os.unlink(out / f"{readout.NAMES}.part")
     assert readout.read_out(net, str(folder), str(out), ["fc7"], batch=4)["rows"] == len(NUMBERS)
+
+
+def test_unused_rows_are_cut_off_in_place(net, expected, folder, tmp_path, monkeypatch):
+    """An image that is left out costs no second copy of the file, and no moment leaves one that cannot be read."""
+    (folder / "000010.png").write_bytes(b"no image")
+    out, want, numbers = tmp_path / "out", io.BytesIO(), []
+    np.save(want, expected("conv5", range(10)))
+    part = out / "conv5.npy.part"
+
+    def stopping(call):
+        def stop(what, *arguments):
+            state = out / readout.STATE
+            if part.exists() and os.path.samestat(os.stat(what), os.stat(part)) and state.exists():
+                numbers.append(part.stat().st_ino)
+                raise KeyboardInterrupt
+            return call(what, *arguments)
+
+        return stop
+
+    for name in ("fsync", "fsync", "replace"):  # behind the header, behind the cut, before the name
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, stopping(getattr(os, name)))
+            with pytest.raises(KeyboardInterrupt):
+                readout.read_out(net, str(folder), str(out), ["conv5"])
+    readout.read_out(net, str(folder), str(out), ["conv5"])
+    assert (out / "conv5.npy").read_bytes() == want.getvalue()
+    assert numbers == [os.stat(out / "conv5.npy").st_ino] * 3
+
+
+@pytest.mark.scale
+def test_rows_in_parquet_are_indexed_as_arrays_are(tmp_path, small_chunks):
+    values = np.arange(11 * 6, dtype=np.float32).reshape(11, 2, 3)
+    path = str(tmp_path / "a.parquet")
+    kept = destinations.FORMATS["parquet"](path, values.shape, "float32", 4)
+    for first in range(0, 11, 4):
+        kept.write(first, values[first : first + 4], [str(row) for row in range(first, min(first + 4, 11))])
+    stored = destinations.reader(path)
+    s = np.s_
+    for index in (s[:], s[3], s[-1], s[::-1], s[9:2:-3], s[2:9:3, 1], s[..., 0], s[:, 1, -1], s[5:5], s[-3, :, 1]):
+        np.testing.assert_array_equal(stored[index], values[index])
+    with pytest.raises(IndexError):
+        stored[11]
+    (tmp_path / "empty.parquet").mkdir()
+    with pytest.raises(UserError, match="empty.parquet': there are no rows in it"):
+        destinations.reader(str(tmp_path / "empty.parquet"))

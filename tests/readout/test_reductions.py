@@ -209,3 +209,22 @@ def test_the_command_line_of_reductions(source, tmp_path, capsys):
         said = json.loads(capsys.readouterr().out)
         assert said["layers"]["conv5"]["shape"] == [COUNT, 64 if name == "mean" else 5]
     assert said["settings"]["reductions"] == {"spatial_mean": False, "project": None, "seed": 0, "pca": 5}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no zip", b"\x93NUMPY"])
+def test_damaged_files_of_a_pass(net, source, tmp_path, content):
+    def run(name, **options):
+        return readout.read_out(net, source, str(tmp_path / name), ["fc7"], **options)
+
+    pca = readout.Reductions(pca=2)
+    for name, options, file, what in (
+        ("int8", {"dtype": "int8"}, "fc7.scales.npy", "scales"),
+        ("pca", {"reductions": pca}, "fc7.pca.npz", "PCA"),
+    ):
+        run(name, **options)
+        (tmp_path / name / file).write_bytes(content)
+        with pytest.raises(UserError, match=f"{file}', the {what} of 'fc7': it is damaged; make it again"):
+            run("out", fitted=str(tmp_path / name), restart=True, **options)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / fitting.FIT_STATE).write_bytes(content)  # is no reason to stop: the pass begins again
+    run("new", dtype="int8")

@@ -146,6 +146,8 @@ def test_the_command_line_of_shards(net, source, tmp_path, capsys):
             ["readout", source, "--weights", "digits", "--layers", "fc7"],
             "name the images and the folder for the results",
         ),
+        (["readout", "--merge", str(out), "--format", "zarr"], "joins shards as they are; leave out --format"),
+        (["readout", "--merge", str(out), "--spatial-mean"], "joins shards as they are; leave out --spatial-mean"),
         ([*words, "--shard", "3/2"], "a shard is I/N"),
         ([*words, "--shard", "1/2", "--dtype", "int8"], "name its folder by --fitted DIR"),
         ([*words, "--format", "csv"], "format must be one of npy, zarr, hdf5, parquet"),

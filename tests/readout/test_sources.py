@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import gzip
 import io
+import os
 import pickle
 import shutil
 import sys
@@ -211,6 +214,8 @@ def test_hdf5_that_is_no_source(net, tmp_path):
         file["a"], file["b"] = (np.zeros((2, 8, 8, 3), np.uint8) for _ in range(2))
         file["floats"] = np.zeros((2, 8, 8, 3), np.float32)
         file["words"] = ["a", "b"]
+        file["table"] = np.zeros(2, [("a", "i4"), ("b", "f4")])
+    assert "has no dataset 'table'" in said(net, tmp_path, path, column="table")
     assert "has 2 datasets of images (/a, /b); choose one: --column NAME" in said(net, tmp_path, path)
     assert "has no dataset 'floats' of uint8 images" in said(net, tmp_path, path, column="floats")
     assert "has no dataset 'words'" in said(net, tmp_path, path, column="words")
@@ -346,6 +351,9 @@ def test_a_store_that_stalls(net, memory, tmp_path, monkeypatch):
     monkeypatch.setattr(pool, "STALL_S", 0.1)
     monkeypatch.setattr(pool, "_LOOK_S", 0.05)
     assert "gave nothing for 0.1 s; what was done is kept" in said(net, tmp_path, address)
+    job = readout.Job(net, address, str(tmp_path / "other"), ["fc7"])
+    with pytest.raises(UserError, match="gave nothing for 0.1 s"):
+        job.work.block(job.source, 0, 4)  # as an actor computes it
     stalled.set()
 
 
@@ -380,3 +388,42 @@ def test_a_shard_that_changed_since_it_was_counted(net, tmp_path):
     shutil.copy(stimuli.write_tar(tmp_path / "x.tar", range(2)), address / "shard-000001.tar")
     with pytest.raises(UserError, match="shard-000001.tar'.*(truncated|changed)"):
         source.read(6, 11)
+
+
+def test_names_with_brackets_are_no_patterns(net, expected, tmp_path):
+    stimuli.write_tar(tmp_path / "a[1].tar", range(2))
+    stimuli.write_tar(tmp_path / "a1.tar", range(2, 5))
+    for scheme in ("", "file://"):
+        for name, numbers in (("a[1].tar", range(2)), ("a[1-3].tar", range(2, 5))):
+            out = str(tmp_path / f"out{len(scheme)}{len(numbers)}")
+            readout.read_out(net, f"{scheme}{tmp_path}/{name}", out, ["fc7"])
+            np.testing.assert_array_equal(readout.Results(out).stored("fc7"), expected("fc7", numbers))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_file_system_that_fails_is_no_image_that_cannot_be_decoded(net, tmp_path, monkeypatch, number):
+    folder, opened = stimuli.write_folder(tmp_path / "images", range(6)), builtins.open
+
+    def failing(path, *arguments, **options):
+        if str(path).endswith("000004.png"):
+            raise OSError(number, os.strerror(number))
+        return opened(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(builtins, "open", failing)
+        sentence = said(net, tmp_path, folder)
+    assert "000004.png': " in sentence and f"{os.strerror(number)}; what was done is kept" in sentence
+    assert readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"], batch=3)["left_out"] == {}
+
+
+def test_a_folder_that_goes_is_no_folder_of_images_that_cannot_be_decoded(net, tmp_path):
+    folder = stimuli.write_folder(tmp_path / "images", range(6))
+
+    def report(done):
+        if folder.exists():
+            folder.rename(tmp_path / "gone")
+
+    with pytest.raises(UserError, match="No such file or directory; what was done is kept"):
+        readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"], batch=1, report=report)
+    (tmp_path / "gone").rename(folder)
+    assert readout.read_out(net, str(folder), str(tmp_path / "out"), ["fc7"], batch=1)["left_out"] == {}

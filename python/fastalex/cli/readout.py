@@ -10,6 +10,12 @@ from ..errors import UserError
 from .common import MAX_BATCH, OK, USAGE_ERROR, net_from
 from .options import add_command, add_mean, add_net, add_profile, add_weights, positive
 
+# Option -> its default; what the shards were made with, and --merge cannot change.
+_OF_SHARDS = {
+    "layers": None, "tool": None, "column": None, "format": "npy", "dtype": "float32", "spatial_mean": False,
+    "project": None, "pca": None, "fitted": None, "shard": None, "ray": None,
+}  # fmt: skip
+
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
@@ -107,6 +113,9 @@ def _merge(options: argparse.Namespace) -> Dict[str, Any]:
 
     if options.source is not None or options.out is not None:
         raise UserError("--merge takes the folder of the shards and no SOURCE or --out: fastalex readout --merge DEST")
+    for name, default in _OF_SHARDS.items():
+        if getattr(options, name) != default:
+            raise UserError(f"--merge joins shards as they are; leave out --{name.replace('_', '-')}")
     return readout.merge(options.merge, options.restart)
 
 

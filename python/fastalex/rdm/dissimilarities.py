@@ -29,6 +29,7 @@ _HELD, _TAKEN = 5 / 8, 1 / 8  # of it: the rows of a block; those it is compared
 # A product of F terms rounds by F * 2^-53 of the lengths at most (Higham, Accuracy and Stability, 2002, section 3.1).
 # A squared distance below F * 2^-29 of them may lose some of the 24 bits that float32 has.
 _NEAR = 2.0**-29
+_TOO_LARGE = "the activations are so large that their squares overflow; scale them down"
 
 
 def compute(
@@ -182,7 +183,7 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         lengths = np.einsum("ij,ij->i", a, a)[:, None] + np.einsum("ij,ij->i", b, b)
         squared = lengths - 2 * (a @ b.T)
     if not np.isfinite(squared).all():
-        raise UserError("the activations are so large that their squares overflow; scale them down")
+        raise UserError(_TOO_LARGE)
     near = squared <= lengths * (a.shape[1] * _NEAR)
     for row in np.flatnonzero(near.any(axis=1)):
         difference = b[near[row]] - a[row]
@@ -192,6 +193,8 @@ def squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _finished(squared: np.ndarray, metric: str) -> Any:
     if metric == "sqeuclidean":
+        if squared.max() > np.finfo(np.float32).max:
+            raise UserError(_TOO_LARGE)
         return squared
     return np.sqrt(squared) if metric == "euclidean" else squared / 2
 

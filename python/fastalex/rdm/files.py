@@ -13,6 +13,7 @@ import numpy as np
 from .._util.files import replacing, write_atomically
 from .._version import __version__
 from ..errors import UserError
+from ..readout import RESULT
 from .activations import Activations
 from .dissimilarities import METRICS
 
@@ -37,13 +38,19 @@ def manifest_path(path: str) -> str:
 def check_target(path: str) -> None:
     """Check the name of an RDM before it is computed.
 
-    :raises UserError: if it does not end in ``.npy``, or its folder does not exist.
+    :raises UserError: if it does not end in ``.npy``, its folder does not exist, or it or its manifest would replace
+        a file of something else.
     """
     if not path.endswith(".npy"):
         raise UserError(f"an RDM is written as .npy, so '{path}' must end in .npy")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder):
         raise UserError(f"the folder '{folder}' does not exist; make it first")
+    beside = manifest_path(path)
+    replaced = [beside, path] if os.path.exists(os.path.join(folder, RESULT)) else [beside]
+    for file in replaced if not _is_manifest(_json(beside)) else ():
+        if os.path.exists(file):
+            raise UserError(f"this would replace '{file}', which is of something else; choose another --out")
 
 
 def write(path: str, values: np.ndarray, metric: str, activations: Activations) -> Dict[str, Any]:
@@ -118,9 +125,17 @@ def _upper(path: str, stored: np.ndarray) -> np.ndarray:
 
 def _manifest(path: str, stored: np.ndarray) -> Dict[str, Any]:
     """Return the manifest, or nothing for a matrix without one, or with that of another."""
+    manifest = _json(manifest_path(path))
+    return dict(manifest) if _is_manifest(manifest) and manifest["shape"] == list(stored.shape) else {}
+
+
+def _is_manifest(content: Any) -> bool:
+    return isinstance(content, dict) and {"metric", "shape"} <= set(content)
+
+
+def _json(path: str) -> Any:
     try:
-        with open(manifest_path(path), encoding="utf-8") as stream:
-            manifest = json.load(stream)
-        return dict(manifest) if manifest["shape"] == list(stored.shape) and "metric" in manifest else {}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
+        with open(path, encoding="utf-8") as stream:
+            return json.load(stream)
+    except (OSError, ValueError):
+        return None

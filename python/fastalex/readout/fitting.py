@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import time
+import zipfile
+import zlib
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 import numpy as np
@@ -25,6 +27,7 @@ FIT_STATE = "fit.state.npz"
 GROUP_BYTES = 64 << 20  # of the rows that a PCA takes at a time
 GROUP_ROWS = 256  # at most, or four for each component
 Arrays = Dict[str, np.ndarray]
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)  # what numpy raises for it
 
 
 class Scales:
@@ -162,7 +165,7 @@ class State:
                     if slash:
                         state.setdefault(layer, {})[key] = arrays[name]
                 fit.resume(int(arrays["done"]), state)
-        except (OSError, ValueError, KeyError, EOFError):  # none, or not whole: everything is computed again
+        except _DAMAGED:  # none, or not whole: everything is computed again
             return
 
     def save(self, fit: Any, now: bool = False) -> None:
@@ -206,6 +209,17 @@ def run(
 def path_of(folder: str, layer: str, fit: Any) -> str:
     """Return the path of what a pass found for a layer."""
     return os.path.join(folder, layer.replace(":", "-") + fit.suffix)
+
+
+def load(path: str, layer: str, kind: Any) -> Any:
+    """Read what a pass of a kind found for a layer.
+
+    :raises UserError: if it cannot be read.
+    """
+    try:
+        return kind.load(path)
+    except _DAMAGED:
+        raise UserError(f"cannot read '{path}', the {kind.what} of '{layer}': it is damaged; make it again") from None
 
 
 def copy(path: str, target: str) -> None:

@@ -131,7 +131,8 @@ class Job:
             if self._fitted is None and not self._is_fitted(self.folder, kind):
                 opened.save()  # the folder is now that of these settings
                 self._pass(kind, done, report, compute)
-            found = {layer: kind.load(path) for layer, path in self._paths(self._fitted or self.folder, kind).items()}
+            paths = self._paths(self._fitted or self.folder, kind)
+            found = {layer: fitting.load(path, layer, kind) for layer, path in paths.items()}
             if kind is fitting.Pca:
                 for layer, components in found.items():
                     self.work.steps[layer].append(steps.Components(components))

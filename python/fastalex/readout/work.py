@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import collections
+import errno
 import itertools
+import os
 from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -14,6 +16,15 @@ from .encoding import Encoder
 from .pool import Pool, result
 from .reductions import Step
 from .sources import Item, Source
+
+# Errors of reading that are the store's, or this process's, and not those of one file.
+_OF_STORE = {
+    getattr(errno, name, None)
+    for name in (
+        "EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ESHUTDOWN", "ENETDOWN", "ENETUNREACH",
+        "EREMOTEIO", "ENODEV", "ENXIO", "EMFILE", "ENFILE",
+    )
+} - {None}  # fmt: skip
 
 
 class Block(NamedTuple):
@@ -43,12 +54,17 @@ class Work:
         self.steps: Dict[str, List[Step]] = {name: [] for name in reads}
 
     def input_of(self, item: Item) -> Any:
-        """Decode and prepare one image, float32 ``[1, C, S, S]``; return the error if it cannot be."""
+        """Decode and prepare one image, float32 ``[1, C, S, S]``; return the error if it cannot be.
+
+        :raises UserError: if the store fails, and not the image.
+        """
         if isinstance(item.data, UserError):
             return item.data
         try:
             return self.net.preprocess(item.data, self.profile)
         except UserError as error:
+            if isinstance(item.data, str) and _is_of_store(error, item.data):
+                raise UserError(f"{error}; what was done is kept, and the same command goes on with it") from None
             return error if isinstance(item.data, str) else UserError(f"{item.name}: {error}")
 
     def block_of(self, start: int, items: Sequence[Item], inputs: Sequence[Any]) -> Block:
@@ -68,9 +84,27 @@ class Work:
         return block
 
     def block(self, source: Source, start: int, stop: int) -> Block:
-        """Compute the block of the images ``start`` to ``stop``, in this thread."""
-        items = source.read(start, stop)
-        return self.block_of(start, items, [self.input_of(item) for item in items])
+        """Compute the block of the images ``start`` to ``stop``, with one thread that reads and decodes.
+
+        :raises UserError: if the source cannot be read, or stalls.
+        """
+        with Pool(1) as thread:
+
+            def done(function: Callable[..., Any], *arguments: Any) -> Any:
+                return result(thread.submit(function, *arguments), source.address, source.alive)
+
+            items = done(source.read, start, stop)
+            return self.block_of(start, items, [done(self.input_of, item) for item in items])
+
+
+def _is_of_store(error: BaseException, path: str) -> bool:
+    """Whether a file could not be read because of an error of its store, or because its whole folder is gone."""
+    cause = error.__context__
+    if cause is None:
+        return False
+    number = getattr(cause, "errno", None)
+    is_gone = number == errno.ENOENT and not os.path.isdir(os.path.dirname(path) or ".")
+    return number in _OF_STORE or is_gone or _is_of_store(cause, path)
 
 
 Compute = Callable[[Work, Source, int, int, int], Iterator[Block]]  # start, stop, batch: as :func:`blocks`

@@ -79,4 +79,8 @@ class Hdf5(Destination):
 
 def reader(path: str) -> Any:
     """Open a complete dataset, which keeps its file open."""
-    return packages.needed("h5py", _WHO).File(path, "r")[DATASET]
+    h5py = packages.needed("h5py", _WHO)
+    dataset = h5py.File(path, "r")[DATASET]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"'{DATASET}' is no dataset in it")
+    return dataset

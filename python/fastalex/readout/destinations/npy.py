@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import Any, BinaryIO, Sequence
 
 import numpy as np
 
-from .base import Destination, allocate, remove
+from .base import Destination, allocate
 
-_COPY_BYTES = 1 << 24
+_TEXT = 10  # bytes of version 1.0's header before its text: a mark, the version, the length in two bytes
 
 
 class Npy(Destination):
@@ -50,16 +51,18 @@ class Npy(Destination):
 
     @classmethod
     def keep(cls, part: str, target: str, rows: int) -> None:
-        """Rename the file, or copy it without the unused rows at its end."""
+        """Cut off the unused rows, and rename the file. The header comes first, so that it can always be read."""
         if os.path.isfile(part):
             array = reader(part)
-            if rows < len(array):
-                _make(target + ".short", (rows, *array.shape[1:]), array.dtype)
-                _copy(part, array.offset, target + ".short", rows * array[:1].nbytes)
-                os.replace(target + ".short", target)
-                remove(part)
-            else:
-                os.replace(part, target)
+            size = array.offset + rows * array[:1].nbytes
+            with open(part, "r+b") as stream:
+                if rows < len(array):
+                    stream.write(_header((rows, *array.shape[1:]), array.dtype, array.offset))
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                stream.truncate(size)
+                os.fsync(stream.fileno())
+            os.replace(part, target)
 
 
 def reader(path: str) -> Any:
@@ -67,18 +70,16 @@ def reader(path: str) -> Any:
     return np.lib.format.open_memmap(path, mode="r")
 
 
+def _header(shape: Sequence[int], dtype: np.dtype, size: int) -> bytes:
+    """Return numpy's header, with as many spaces in it as make it ``size`` bytes long."""
+    content = io.BytesIO()
+    facts = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(content, facts)
+    start, text = content.getvalue()[:_TEXT], content.getvalue()[_TEXT:].rstrip()
+    length = size - _TEXT
+    return start[:-2] + length.to_bytes(2, "little") + text.ljust(length - 1) + b"\n"
+
+
 def _make(path: str, shape: Sequence[int], dtype: np.dtype) -> None:
     """Make a file of zeros, which takes no room yet."""
     np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=tuple(shape))
-
-
-def _copy(path: str, offset: int, target: str, count: int) -> None:
-    """Copy ``count`` bytes of values, a few megabytes at a time."""
-    start = reader(target).offset
-    with open(path, "rb") as source, open(target, "r+b") as copy:
-        source.seek(offset)
-        copy.seek(start)
-        for done in range(0, count, _COPY_BYTES):
-            copy.write(source.read(min(_COPY_BYTES, count - done)))
-        copy.flush()
-        os.fsync(copy.fileno())

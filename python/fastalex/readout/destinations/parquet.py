@@ -68,29 +68,36 @@ class _Files(Reader):
     def __init__(self, path: str) -> None:
         self._parquet = packages.needed("pyarrow.parquet", _WHO)
         names = sorted(name for name in os.listdir(path) if name.endswith(".parquet") and not name.startswith("."))
+        if not names:
+            raise ValueError("there are no rows in it")
         self._files: List[Tuple[int, int, str]] = []
         for name in names:
             first, file = int(name[len("part-") : -len(".parquet")]), os.path.join(path, name)
             self._files.append((first, first + self._parquet.read_metadata(file).num_rows, file))
         schema = self._parquet.read_schema(self._files[0][2])
-        facts = json.loads(schema.metadata[b"fastalex"])
+        facts = json.loads((schema.metadata or {})[b"fastalex"])
         self.dtype = np.dtype(facts["dtype"])
         self.shape = (self._files[-1][1], *facts["shape"])
 
     def __getitem__(self, index: Any) -> np.ndarray:
         rows, *rest = index if isinstance(index, tuple) else (index,)
+        if rows is Ellipsis:
+            rows, rest = slice(None), [Ellipsis, *rest]
         if not isinstance(rows, slice):
-            index = (slice(rows, rows + 1), *rest)
+            row = range(self.shape[0])[rows]
+            index = (slice(row, row + 1), *rest)
             return self[index][0]
-        start, stop, step = rows.indices(self.shape[0])
-        parts = [np.empty((0, *self.shape[1:]), self.dtype)]
+        chosen = range(self.shape[0])[rows]
+        start, stop = (min(chosen[0], chosen[-1]), max(chosen[0], chosen[-1]) + 1) if chosen else (0, 0)
+        index = (slice(None), *rest)
+        parts = [np.empty((0, *self.shape[1:]), self.dtype)[index]]
         for first, last, file in self._files:
             if first < stop and last > start:
                 column = self._parquet.read_table(file, columns=["activations"]).column(0).combine_chunks()
                 values = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, *self.shape[1:])
-                parts.append(values[max(0, start - first) : stop - first])
-        chosen = (slice(None, None, step), *rest)
-        return np.concatenate(parts)[chosen]
+                index = (slice(max(0, start - first), stop - first), *rest)
+                parts.append(values[index].copy())  # so that not the whole rows are kept
+        return np.concatenate(parts)[:: chosen.step]
 
 
 def _name(first: int) -> str:

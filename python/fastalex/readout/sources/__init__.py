@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from typing import Callable, Dict, Optional, Sequence, Type
 
 from ...errors import UserError
@@ -34,7 +33,7 @@ def open_source(address: str, column: Optional[str] = None, tell: Callable[[str]
     :raises UserError: if there is nothing of the kind, or a package is missing.
     """
     store: Store = Remote(address) if "://" in address else Store(address)
-    if not (store.is_folder() or glob.has_magic(address)):
+    if not (store.is_folder() or store.is_pattern()):
         if address.lower().endswith(SUFFIXES):
             return _containers(store, store.files(SUFFIXES), column)
         if isinstance(store, Remote):
@@ -43,10 +42,10 @@ def open_source(address: str, column: Optional[str] = None, tell: Callable[[str]
     if isinstance(store, Remote):
         images = folder.images_of(store)
         return folder.RemoteFolder(store, images) if images else _containers(store, store.files(SUFFIXES), column)
-    containers = store.files(SUFFIXES)
     try:
         return folder.Folder(address, tell)
     except UserError:
+        containers = store.files(SUFFIXES)
         if not containers:
             raise
     return _containers(store, containers, column)

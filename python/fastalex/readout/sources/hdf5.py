@@ -70,5 +70,6 @@ def _find(h5py: Any, opened: Any, file: File, column: Optional[str]) -> Any:
 def _suits(h5py: Any, item: Any) -> bool:
     if item.ndim == 1:
         inner = h5py.check_vlen_dtype(item.dtype)
-        return item.dtype.kind == "V" or (inner is not None and inner == "uint8")
+        is_opaque = item.dtype.kind == "V" and item.dtype.names is None  # a table has fields
+        return is_opaque or (inner is not None and inner == "uint8")
     return bool(item.dtype == "uint8" and (item.ndim == 3 or (item.ndim == 4 and item.shape[3] in (1, 3, 4))))

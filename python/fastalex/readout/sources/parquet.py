@@ -59,7 +59,7 @@ class Parquet(Containers):
                     if row < stop:
                         break
                     start = stop
-                column = opened.read_row_group(index, columns=[name]).column(0).combine_chunks()
+                column = opened.read_row_group(index, columns=[name]).column(0)  # in several pieces above 2 GB
                 self._group = (file, start, stop, column)
         return self._group[1:]
 

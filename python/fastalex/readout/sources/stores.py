@@ -39,6 +39,10 @@ class Store:
         """Whether the address is that of a folder."""
         return os.path.isdir(self.address)
 
+    def is_pattern(self) -> bool:
+        """Whether the address is a pattern, and not the name of something with brackets in it."""
+        return glob.has_magic(self.address) and not os.path.exists(self.address)
+
     def files(self, suffixes: Tuple[str, ...]) -> List[File]:
         """List the files with one of the suffixes: in and below a folder, those of a pattern, or the one named."""
         if self.is_folder():
@@ -46,7 +50,7 @@ class Store:
             found = [os.path.join(parent, name) for parent, _, names in os.walk(root) for name in names]
         else:
             root = os.path.dirname(self.address)
-            found = glob.glob(self.address) if glob.has_magic(self.address) else [self.address]
+            found = glob.glob(self.address) if self.is_pattern() else [self.address]
         found = sorted(path for path in found if path.lower().endswith(suffixes) and os.path.isfile(path))
         return [self._file(path, os.path.relpath(path, root or ".")) for path in found]
 
@@ -95,12 +99,19 @@ class Remote(Store):
         except Exception as error:  # noqa: BLE001 (each file system raises its own)
             self._refuse(self.address, error)
 
+    def is_pattern(self) -> bool:
+        """Whether the address is a pattern, as for this machine."""
+        try:
+            return glob.has_magic(self._root) and not self._fs.exists(self._root)
+        except Exception as error:  # noqa: BLE001
+            self._refuse(self.address, error)
+
     def files(self, suffixes: Tuple[str, ...]) -> List[File]:
         """List the files with one of the suffixes, as for a folder of this machine."""
         fs, root = self._fs, self._root
         try:
             fs.invalidate_cache()
-            if glob.has_magic(root):
+            if self.is_pattern():
                 found, root = fs.glob(root, detail=True), posixpath.dirname(root[: _first_magic(root)] + "x")
             elif self.is_folder():
                 found = fs.find(root, detail=True)
