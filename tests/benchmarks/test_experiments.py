@@ -241,7 +241,7 @@ def test_a_plan_that_is_killed_goes_on_with_its_open_runs(tiny, capsys):
     folder, command = tiny
     path = folder / "results" / "ablations-tiny.json"
     program = [sys.executable, str(ROOT / "benchmarks" / "run.py"), *command]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "python")}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(program, env=environment, stdout=subprocess.DEVNULL, start_new_session=True) as process:
         limit = time.monotonic() + 120
         while not path.exists() and process.poll() is None and time.monotonic() < limit:

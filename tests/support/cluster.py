@@ -76,7 +76,7 @@ class Host:
         command += [f"--max-restarts={cluster.restarts}", "--rdzv-backend=c10d", f"--rdzv-conf={times}"]
         command += [f"--rdzv-endpoint=127.0.0.1:{cluster.port}", f"--local-addr=127.0.0.{number}"]
         command += ["--monitor-interval=0.1", "-m", "fastalex.train", str(data), *NETWORK.split(), *QUIET.split()]
-        environment = dict(os.environ, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo", PYTHONPATH=str(ROOT / "python"))
+        environment = dict(os.environ, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
         environment.update(CLUSTER_HOST=str(number), TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
         with open(self.said_at, "wb") as stream:
             self.agent = subprocess.Popen(

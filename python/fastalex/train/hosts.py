@@ -110,10 +110,7 @@ def newest(scheme: Scheme, path: str, load: Callable[[str], Dict[str, Any]], nee
     :param needed: whether there must be one; ``load`` then says that it is missing.
     """
     state = load(path) if os.path.exists(path) or (needed and scheme.world == 1) else None
-    steps: List[Tuple[int, int]] = [
-        (-1 if step is None else step, -rank)
-        for rank, step in enumerate(scheme.gathered(None if state is None else state.get("step")))
-    ]
+    steps: List[Tuple[int, int]] = [(step, -rank) for rank, step in enumerate(scheme.gathered(_step(state)))]
     step, owner = max(steps)
     if step < 0:
         if needed:
@@ -124,3 +121,9 @@ def newest(scheme: Scheme, path: str, load: Callable[[str], Dict[str, Any]], nee
     box = [state if scheme.rank == -owner else None]
     pytorch().distributed.broadcast_object_list(box, -owner)
     return box[0]
+
+
+def _step(state: Optional[Dict[str, Any]]) -> int:
+    """Return the step of a checkpoint; -1 without one, and for one that is damaged, which its check says later."""
+    step = None if state is None else state.get("step")
+    return step if isinstance(step, int) and not isinstance(step, bool) else -1
