@@ -10,12 +10,13 @@ import os
 import tarfile
 from typing import IO, Any, Dict, List, NamedTuple, NoReturn, Optional, Tuple
 
+from .._util import filesystems
+from .._util.tar_members import DamagedError, members
 from ..errors import UserError, printable
 from ..images import listing
 
 _LABEL_SUFFIX = ".cls"
-_BLOCK = 512  # bytes of tar's unit
-_SHOWN = 300  # characters of a reason
+_SHOWN = 300  # characters of a name
 
 
 class Row(NamedTuple):
@@ -113,13 +114,10 @@ def read(path: str) -> List[Row]:
     """
     pictures: Dict[str, Tuple[int, int, str]] = {}
     labels: Dict[str, int] = {}
-    name = ""
     try:
-        with _opened(path) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
-            for member in iter(archive.next, None):
-                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
-                name = member.name
-                folder, _, base = name.rpartition("/")
+        with _opened(path) as stream:
+            for archive, member in members(stream):
+                folder, _, base = member.name.rpartition("/")
                 stem, dot, suffix = base.partition(".")  # WebDataset's key ends at the first dot
                 key = folder + "/" + stem
                 if not member.isfile():
@@ -127,13 +125,11 @@ def read(path: str) -> List[Row]:
                 if dot + suffix == _LABEL_SUFFIX:
                     labels[key] = _label(archive, member, path)
                 elif listing.is_image(base):
-                    pictures[key] = (member.offset_data, member.size, name)
-            stream.seek(archive.offset)  # tarfile takes anything that is no header for the end
-            if stream.read(_BLOCK) != bytes(_BLOCK):
-                raise tarfile.ReadError("it has no end")
-    except (tarfile.TarError, EOFError) as error:
-        after = f"it is truncated or damaged after '{printable(name[:_SHOWN])}'; copy it again" if name else str(error)
-        raise UserError(f"the shard {path} cannot be read: {after}") from None
+                    pictures[key] = (member.offset_data, member.size, member.name)
+    except DamagedError as error:
+        after = printable(error.after[:_SHOWN])
+        why = f"it is truncated or damaged after '{after}'; copy it again" if after else str(error)
+        raise UserError(f"the shard {path} cannot be read: {why}") from None
     except OSError as error:
         raise UserError(f"the shard {path} cannot be read: {error.strerror or error}") from None
     return [Row(labels[key], *picture) for key, picture in pictures.items() if key in labels]
@@ -164,22 +160,10 @@ def _opened(path: str) -> IO[bytes]:
 
 
 def _system(path: str) -> Tuple[Any, str]:
-    """Return the file system of an address, which fsspec keeps, and the path in it."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise UserError(f"'{path}' needs the package fsspec: pip install fsspec") from None
-    try:
-        system, root = url_to_fs(path.rstrip("/"))
-    except ImportError as error:  # its words name the package
-        raise UserError(f"'{path}' needs another package: {error}") from None
-    except ValueError as error:
-        raise UserError(f"'{path}' is no address that can be read: {error}") from None
-    return system, str(root)
+    return filesystems.open_file_system(path.rstrip("/"))
 
 
 def _refuse(path: str, error: Exception) -> NoReturn:
     if isinstance(error, FileNotFoundError):
         raise UserError(f"there is nothing at '{path}'") from None
-    reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
-    raise UserError(f"'{path}' cannot be read: {printable(reason)}") from None
+    raise UserError(f"'{path}' cannot be read: {filesystems.reason(error)}") from None

@@ -9,11 +9,10 @@ import tempfile
 import time
 from typing import IO, Any, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
-from ...errors import UserError, printable
-from .. import packages
+from ..._util import filesystems
+from ...errors import UserError
 
 _CHUNK = 1 << 20  # bytes
-_SHOWN = 300  # characters of a reason
 
 
 class File(NamedTuple):
@@ -83,7 +82,7 @@ class Remote(Store):
     def __init__(self, address: str) -> None:
         self.address = self.where = address
         self.used = 0.0
-        self._fs, self._root = _file_system(address)
+        self._fs, self._root = filesystems.open_file_system(address)
         self._copy: Optional[Tuple[File, IO[bytes]]] = None
 
     def __getstate__(self) -> Dict[str, Any]:
@@ -135,7 +134,7 @@ class Remote(Store):
             # cat would take a bracket in a name for a pattern
             found: List[bytes] = self._fs.cat_ranges(paths, None, None, on_error="raise")
         except FileNotFoundError as error:
-            raise UserError(f"a file of '{self.address}' is gone: {printable(str(error)[:_SHOWN])}") from None
+            raise UserError(f"a file of '{self.address}' is gone: {filesystems.reason(error)}") from None
         except Exception as error:  # noqa: BLE001
             self._refuse(self.address, error)
         self.used = time.monotonic()
@@ -187,23 +186,12 @@ class Remote(Store):
         return stream
 
     def _refuse(self, what: str, error: Exception) -> NoReturn:
-        reason = " ".join(str(error).split())[:_SHOWN] or type(error).__name__
         if isinstance(error, FileNotFoundError):
             raise UserError(f"there is nothing at '{what}'") from None
         raise UserError(
-            f"cannot read '{what}': {printable(reason)}; what was done is kept, and the same command goes on with it"
+            f"cannot read '{what}': {filesystems.reason(error)}; what was done is kept, and the same command goes on "
+            "with it"
         ) from None
-
-
-def _file_system(address: str) -> Tuple[Any, str]:
-    core = packages.needed("fsspec.core", f"'{address}'")
-    try:
-        fs, root = core.url_to_fs(address)
-    except ImportError as error:  # its words name the package
-        raise UserError(f"'{address}' needs another package ({error}): pip install 'fastalex[scale]'") from None
-    except ValueError as error:
-        raise UserError(f"'{address}' is no address that can be read: {error}") from None
-    return fs, str(root)
 
 
 def _version(facts: Dict[str, Any]) -> str:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import tarfile
-from typing import IO, Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from ..._util.tar_members import DamagedError, members
 from ...errors import UserError
 from ...images import listing
 from .base import Containers, Digest, Item, line, too_large
 from .stores import File, Store
 
 SUFFIXES = (".tar",)
-_BLOCK = 512  # bytes of tar's unit
 
 
 class _Index(NamedTuple):
@@ -78,29 +77,16 @@ def _members(path: str, file: File) -> Iterator[Tuple[str, int, int]]:
 
     :raises UserError: if it is none, is compressed, or ends before its end mark: then images are missing.
     """
-    name = ""
     try:
-        with open(path, "rb") as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
-            for member in iter(tar.next, None):
-                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all
-                name = member.name
-                if member.offset_data + member.size > file.size:
-                    raise tarfile.ReadError
-                if member.isreg() and listing.is_image(os.path.basename(name)):
-                    yield line(name), member.offset_data, member.size
-            if not _ends(stream, tar.offset):  # tarfile takes garbage for the end
-                raise tarfile.ReadError
-    except (tarfile.TarError, EOFError, ValueError, UnicodeError) as error:
-        if not name:
+        with open(path, "rb") as stream:
+            for _, member in members(stream):
+                if member.isreg() and listing.is_image(os.path.basename(member.name)):
+                    yield line(member.name), member.offset_data, member.size
+    except DamagedError as error:
+        if not error.after:
             why = "it is compressed, or no tar file; shards must be plain .tar files"
             raise UserError(f"cannot read '{file.path}': {why}") from None
-        after = f"after '{line(name)}', in {file.size} bytes"
+        after = f"after '{line(error.after)}', in {file.size} bytes"
         raise UserError(f"'{file.path}' is truncated or damaged {after}; copy it again") from error
     except OSError as error:
         raise UserError(f"cannot read '{file.path}': {error.strerror or error}") from None
-
-
-def _ends(stream: IO[bytes], offset: int) -> bool:
-    """Whether a block of zeros, which ends an archive, is at ``offset``."""
-    stream.seek(offset)
-    return stream.read(_BLOCK) == bytes(_BLOCK)
