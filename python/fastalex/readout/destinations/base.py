@@ -35,6 +35,12 @@ class Destination:
     @classmethod
     def reopened(cls, path: str) -> Destination:
         """Open what an earlier process began."""
+        opened = cls.__new__(cls)
+        opened._open(path)
+        return opened
+
+    def _open(self, path: str) -> None:
+        """Open what was made."""
         raise NotImplementedError
 
     def write(self, first: int, values: np.ndarray, names: Sequence[str]) -> None:

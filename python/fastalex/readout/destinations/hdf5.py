@@ -39,13 +39,6 @@ class Hdf5(Destination):
         self._file = packages.needed("h5py", _WHO).File(path, "r+")
         self._dataset = self._file[DATASET]
 
-    @classmethod
-    def reopened(cls, path: str) -> Hdf5:
-        """Open what an earlier process began."""
-        opened = cls.__new__(cls)
-        opened._open(path)
-        return opened
-
     def write(self, first: int, values: np.ndarray, names: Sequence[str]) -> None:
         """Store the rows of one chunk each."""
         self._dataset[first : first + len(values)] = values

@@ -28,13 +28,6 @@ class Npy(Destination):
         self._offset, self._row_bytes = array.offset, array[:1].nbytes
         self._file: BinaryIO = open(path, "r+b")  # noqa: SIM115 - closed by close
 
-    @classmethod
-    def reopened(cls, path: str) -> Npy:
-        """Open what an earlier process began."""
-        opened = cls.__new__(cls)
-        opened._open(path)
-        return opened
-
     def write(self, first: int, values: np.ndarray, names: Sequence[str]) -> None:
         """Store rows."""
         self._file.seek(self._offset + first * self._row_bytes)

@@ -29,12 +29,9 @@ class Parquet(Destination):
         os.makedirs(path)
         self._path, self._shape, self._dtype = path, tuple(shape[1:]), dtype
 
-    @classmethod
-    def reopened(cls, path: str) -> Parquet:
-        """Open what an earlier process began."""
-        opened, before = cls.__new__(cls), reader(path)
-        opened._path, opened._shape, opened._dtype = path, before.shape[1:], before.dtype.name
-        return opened
+    def _open(self, path: str) -> None:
+        before = reader(path)
+        self._path, self._shape, self._dtype = path, before.shape[1:], before.dtype.name
 
     def write(self, first: int, values: np.ndarray, names: Sequence[str]) -> None:
         """Store the rows of one file."""

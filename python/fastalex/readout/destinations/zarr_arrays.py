@@ -23,12 +23,8 @@ class Zarr(Destination):
         chunks = chunk_shape(step, shape[1:], np.dtype(dtype).itemsize)
         self._array = zarr.open_array(path, mode="w", shape=tuple(shape), chunks=chunks, dtype=dtype)
 
-    @classmethod
-    def reopened(cls, path: str) -> Zarr:
-        """Open what an earlier process began."""
-        opened = cls.__new__(cls)
-        opened._array = packages.needed("zarr", _WHO).open_array(path, mode="r+")
-        return opened
+    def _open(self, path: str) -> None:
+        self._array = packages.needed("zarr", _WHO).open_array(path, mode="r+")
 
     def write(self, first: int, values: np.ndarray, names: Sequence[str]) -> None:
         """Store the rows of one chunk each."""
