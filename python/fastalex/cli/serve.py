@@ -162,7 +162,7 @@ def serve(
     from ..serve.access_log import Log
     from ..serve.app import build
     from ..serve.metrics import Metrics
-    from ..serve.repository import READY, Repository
+    from ..serve.repository import Repository
 
     metrics = Metrics()
     bound = server.bind(settings)
@@ -171,10 +171,7 @@ def serve(
     patience = 0.0  # while nothing is accepted, and when the time of the drain is over
     try:
         repository.start(wait=True)
-        failed = [row for row in repository.index() if row.state != READY]
-        if failed:
-            raise UserError(f"model '{failed[0].name}' cannot be loaded: {failed[0].reason}")
-        repository.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
+        repository.check_loaded()
         front = build(settings, repository, metrics, routes(repository), public, Log(requests=log_requests))
         address = address_of(settings, bound.getsockname()[1])
         whole = server.run(front, settings, bound, lambda: ready(repository, address))

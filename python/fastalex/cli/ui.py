@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import os
-import secrets
 from typing import Any, List
 
 from .._util import console
@@ -49,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     made_token = page.collect is not None and settings.token is None
     if made_token:  # what writes files wants a token, and nobody has to think of one
-        settings = dataclasses.replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
+        settings = _with_token(settings)
     if options.export is not None:
         return _export(options, settings, page)
     from ..serve.ui import routes as page_routes
@@ -80,6 +78,13 @@ def run(options: argparse.Namespace) -> int:
             resources.close()
 
 
+def _with_token(settings: Any) -> Any:
+    import dataclasses
+    import secrets
+
+    return dataclasses.replace(settings, token=secrets.token_urlsafe(TOKEN_BYTES))
+
+
 def _page_settings(options: argparse.Namespace) -> Any:
     from ..serve.ui.settings import PageSettings, parse_classes
 
@@ -91,7 +96,7 @@ def _page_settings(options: argparse.Namespace) -> Any:
 
 def _export(options: argparse.Namespace, settings: Any, page: Any) -> int:
     from ..serve.metrics import Metrics
-    from ..serve.repository import READY, Repository
+    from ..serve.repository import Repository
     from ..serve.ui import export
     from ..serve.ui.resources import Resources
 
@@ -100,9 +105,7 @@ def _export(options: argparse.Namespace, settings: Any, page: Any) -> int:
     repository = Repository(settings, Metrics())
     try:
         repository.start(wait=True)
-        failed = [row for row in repository.index() if row.state != READY]
-        if failed:
-            raise UserError(f"model '{failed[0].name}' cannot be loaded: {failed[0].reason}")
+        repository.check_loaded()
         resources = Resources(repository, settings, page)
         parts = export.plan(resources, repository)
         with console.progress("export", len(parts), options.json) as show:

@@ -112,6 +112,16 @@ class Repository:
         if wait:
             self._starter.join()
 
+    def check_loaded(self) -> None:
+        """Check that everything that :meth:`start` was to load is there.
+
+        :raises UserError: with the reason of the first that is not.
+        """
+        failed = next((row for row in self.index() if row.state != READY), None)
+        if failed is not None:
+            raise UserError(f"model '{failed.name}' cannot be loaded: {failed.reason}")
+        self.distance  # noqa: B018  raises the reason if it was asked for and cannot be had
+
     def _load_all(self) -> None:
         for name, slot in self._models.items():
             self._load(slot, f"model '{name}'")

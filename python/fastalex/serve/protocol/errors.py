@@ -7,7 +7,7 @@ from typing import Any
 from ..._util.arguments import brief
 from ..errors import ServiceError
 
-MALFORMED, NOT_FOUND, TOO_LARGE, UNUSABLE = 400, 404, 413, 422
+MALFORMED, TOO_LARGE, UNUSABLE = 400, 413, 422
 
 
 def malformed(sentence: str) -> ServiceError:
