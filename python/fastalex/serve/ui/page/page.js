@@ -14,6 +14,7 @@ const VIEWS = [
 const GONE = "The server does not answer. Is 'fastalex ui' still running? Start it again, then reload this page.";
 const PAGE_OF_DOTS = 512; // units of a fully connected layer at once
 const SLOW_MS = 600; // after which waiting is shown
+const LARGE = 454; // pixels of the side of a large picture
 const FRAME_SIDE = 256; // pixels of the shorter side of a camera frame that is sent: what the networks resize to
 const OPS = {
   conv: "convolution", relu: "ReLU", lrn: "normalization", maxpool: "max pooling", fc: "fully connected",
@@ -222,23 +223,28 @@ function sheet(sprite, row, count, across, properties) {
   return canvas;
 }
 
+// What the network sees, large and under a shade, to have something drawn over it with the context.
+function shaded(picture, shade, label) {
+  const canvas = h("canvas", { width: LARGE, height: LARGE, class: "large", role: "img", "aria-label": label });
+  const context = canvas.getContext("2d");
+  context.imageSmoothingEnabled = picture.width > 160;
+  context.drawImage(picture, 0, 0, LARGE, LARGE);
+  context.fillStyle = `rgb(10 10 14 / ${shade})`;
+  context.fillRect(0, 0, LARGE, LARGE);
+  context.imageSmoothingEnabled = true;
+  return [canvas, context];
+}
+
 // Heat of 0 to 1 over what the network sees.
 function heated(picture, grid, label) {
-  const side = 454;
   const small = h("canvas", { width: grid[0].length, height: grid.length });
   const context = small.getContext("2d");
   const pixels = context.createImageData(small.width, small.height);
   grid.flat().forEach((value, index) => pixels.data.set([255, 140, 40, Math.round(225 * (value || 0))], 4 * index));
   context.putImageData(pixels, 0, 0);
-  const canvas = h("canvas", { width: side, height: side, class: "large", role: "img", "aria-label": label });
-  const whole = canvas.getContext("2d");
-  whole.imageSmoothingEnabled = picture.width > 160;
-  whole.drawImage(picture, 0, 0, side, side);
-  whole.fillStyle = "rgb(10 10 14 / 0.55)";
-  whole.fillRect(0, 0, side, side);
-  whole.imageSmoothingEnabled = true;
+  const [canvas, whole] = shaded(picture, 0.55, label);
   whole.imageSmoothingQuality = "high";
-  whole.drawImage(small, 0, 0, side, side);
+  whole.drawImage(small, 0, 0, LARGE, LARGE);
   return canvas;
 }
 
@@ -657,16 +663,9 @@ async function unitView(facts, name, text) {
   map.className = dense ? "large value" : "large pixels";
   map.setAttribute("role", "img");
   map.setAttribute("aria-label", dense ? `Value of unit ${unit} of ${name}` : `Map of unit ${unit} of ${name}`);
-  const side = 454;
-  const over = h("canvas", { width: side, height: side, class: "large", role: "img", "aria-label": "The map over the picture" });
-  const context = over.getContext("2d");
-  context.imageSmoothingEnabled = seen.width > 160;
-  context.drawImage(seen, 0, 0, side, side);
-  context.fillStyle = "rgb(10 10 14 / 0.45)";
-  context.fillRect(0, 0, side, side);
-  context.imageSmoothingEnabled = true;
+  const [over, context] = shaded(seen, 0.45, "The map over the picture");
   context.globalCompositeOperation = "screen";
-  context.drawImage(map, 0, 0, side, side);
+  context.drawImage(map, 0, 0, LARGE, LARGE);
   const value = numbers.peaks[unit];
   const label = classOf(facts, row, unit);
   const range = `; the layer goes from ${short(numbers.low)} to ${short(numbers.high)}`;
