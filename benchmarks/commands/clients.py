@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import files, records
+from benchmarks.commands.publish import publish_document
 from benchmarks.measure import clients, timing
 from benchmarks.report import clients as text
 
@@ -21,7 +21,5 @@ def run(options: argparse.Namespace) -> int:
     if options.quick:
         print(text.render([record])[len(text.INTRODUCTION) :].strip())
         return 0
-    name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
-    files.write_atomically(text.RESULTS / name, files.as_json(record))
-    text.write()
+    publish_document(record, text)
     return 0

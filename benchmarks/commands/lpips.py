@@ -6,7 +6,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import files, records
+from benchmarks import files
+from benchmarks.commands.publish import publish_document
 from benchmarks.measure import lpips, timing
 from benchmarks.report import lpips as text
 
@@ -29,8 +30,6 @@ def run(options: argparse.Namespace) -> int:
     if options.output:
         files.write_atomically(options.output, files.as_json(record))
     elif not options.quick and list(cases) == list(lpips.CASES):  # a partial run is not a result
-        name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
-        files.write_atomically(text.RESULTS / name, files.as_json(record))
-        text.write()
+        publish_document(record, text)
     print(text.render([record]))
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from types import ModuleType
 from typing import Any, Dict
 
 from benchmarks import files, records
@@ -19,3 +20,10 @@ def publish(record: Dict[str, Any], options: argparse.Namespace, shown: str) -> 
     files.write_atomically(path, text)
     if not options.output:
         compose.write()
+
+
+def publish_document(record: Dict[str, Any], report: ModuleType) -> None:
+    """Write the record of a processor to the results of ``report``, and its document anew from all of them."""
+    name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
+    files.write_atomically(report.RESULTS / name, files.as_json(record))
+    report.write()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks import files, records
+from benchmarks import files
+from benchmarks.commands.publish import publish_document
 from benchmarks.measure import scale
 from benchmarks.report import scale as text
 
@@ -26,8 +27,6 @@ def run(options: argparse.Namespace) -> int:
     if options.output:
         files.write_atomically(options.output, files.as_json(record))
     elif with_ray and not options.quick and names == list(scale.NETWORKS):  # a partial run is not a result
-        name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
-        files.write_atomically(text.RESULTS / name, files.as_json(record))
-        text.write()
+        publish_document(record, text)
     print(text.render([record]))
     return 0

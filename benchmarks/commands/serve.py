@@ -6,7 +6,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from benchmarks import files, records
+from benchmarks.commands.publish import publish_document
 from benchmarks.measure import serve, timing
 from benchmarks.report import serve as text
 
@@ -23,8 +23,6 @@ def run(options: argparse.Namespace) -> int:
         found = serve.Measurement(Path(folder), options.threads, options.quick).run()
     record = serve.record(found, options.threads, options.quick)
     if not options.quick:
-        name = f"{records.slug(record['title'])}-{record['machine']['isa']}.json"
-        files.write_atomically(text.RESULTS / name, files.as_json(record))
-        text.write()
+        publish_document(record, text)
     print(text.render([record]))
     return 0
