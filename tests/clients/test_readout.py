@@ -19,11 +19,11 @@ from fastalex.cli.main import main
 from fastalex.extractor import Extractor, get_extractor, get_extractor_from_model
 from fastalex.networks import taps
 from tests.support import jetbot_original, left, tool_layers
+from tests.support.small_net import DIGITS, digit_folder
 
 pytestmark = pytest.mark.peers
 
 ROOT = Path(__file__).resolve().parents[2]
-DIGITS = sorted((ROOT / "examples" / "digits").glob("*.png"))
 U = 2.0**-24
 
 
@@ -35,11 +35,7 @@ def net():
 @pytest.fixture
 def folder(tmp_path):
     """Pictures in a folder and one below it."""
-    place = tmp_path / "images"
-    (place / "more").mkdir(parents=True)
-    for number, path in enumerate(DIGITS[:7]):
-        shutil.copy(path, place / ("more" if number > 4 else ".") / (f"{number}.png"))
-    return place
+    return digit_folder(tmp_path / "images", 7, below=2)
 
 
 NAMES = ["0.png", "1.png", "2.png", "3.png", "4.png", "more/5.png", "more/6.png"]

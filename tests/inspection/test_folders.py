@@ -13,8 +13,7 @@ from fastalex import AlexNet, UserError
 from fastalex.inspection import neighbors, units
 from fastalex.inspection.inputs import computed
 from fastalex.variants import VARIANTS
-
-DIGITS = sorted((Path(__file__).resolve().parents[2] / "examples" / "digits").glob("*.png"))
+from tests.support.small_net import DIGITS, digit_folder
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +24,7 @@ def net():
 @pytest.fixture
 def folder(tmp_path):
     """Ten pictures, two of them one folder below; two files that cannot be read, and a link to nothing."""
-    place = tmp_path / "images"
-    (place / "more").mkdir(parents=True)
-    for number, path in enumerate(DIGITS[:10]):
-        shutil.copy(path, place / ("more" if number > 7 else ".") / f"{number}.png")
+    place = digit_folder(tmp_path / "images", 10, below=2)
     (place / "bad.png").write_bytes(b"no image")
     (place / "empty.jpg").touch()
     (place / "gone.png").symlink_to("nowhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,14 @@ DIGITS = sorted((Path(__file__).resolve().parents[2] / "examples" / "digits").gl
 OPTIONS = {"widths": (8, 16, 12, 12, 8, 24, 20), "num_classes": 7, "input_size": 63}
 GPU = Gpu(0, "NVIDIA GeForce RTX 3090", 86, 82, 1695000, 6 << 20, 24 << 30, False, True, 12090, 12090)
 PLACE = DeviceSpec("emulated", GPU)
+
+
+def digit_folder(place, count, below):
+    """Make the folder ``place`` with ``count`` digits, ``0.png`` and so on; the last ``below`` of them in ``more/``."""
+    (place / "more").mkdir(parents=True)
+    for number, path in enumerate(DIGITS[:count]):
+        shutil.copy(path, place / ("more" if number >= count - below else ".") / f"{number}.png")
+    return place
 
 
 def random_parameters():
