@@ -385,6 +385,7 @@ def test_one_parameter_is_that_of_the_state_dict():
         net.get_parameter("fc9.weight")
 
 
+@pytest.mark.peers
 def test_state_dict_is_torchvisions(tmp_path):
     torch = pytest.importorskip("torch")
     net = AlexNet("torchvision", widths=(8, 16, 24, 16, 16, 32, 32), num_classes=4)
