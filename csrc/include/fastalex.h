@@ -113,11 +113,13 @@ typedef struct fastalex_options {
  *   graphs on|off                                      launch a plan as one CUDA graph; default: not on Jetson
  *   frames copied|mapped                               on a Jetson, copy a frame to device memory, or read it where the
  *                                                      CPU wrote it (default)
+ *   zeros skipped|read                                 leave out fully connected weights that meet a zero where they lie
+ *                                                      by column (default), or read them all, for comparison
  *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
  * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two
  * fused ops are joined by "+", and the CANDIDATE "separate" keeps them apart. The first rule that fits is followed; if
- * none does, a cost model chooses. If graphs or frames is set more than once, the last line wins.
+ * none does, a cost model chooses. If a setting is given more than once, the last line wins.
  *
  * "tensorrt" also has the following; the rules above then apply to its plugins:
  *

@@ -66,11 +66,15 @@ void meet_warp(const char* name, Place place, void (*compute)(Exchange&));
 
 inline int lane() { return static_cast<int>(indices.thread.x & 31); }
 
+inline void check_mask(const char* name, Place place, unsigned mask) {
+  if (mask != 0xffffffffu)
+    fail("%s at %s:%d with mask 0x%08x: only the full mask is emulated", name, place.file, place.line, mask);
+}
+
 template <typename T>
 T shuffle(const char* name, Place place, unsigned mask, T value, int source) {
   static_assert(sizeof(T) == 4, "32-bit types only");
-  if (mask != 0xffffffffu)
-    fail("%s at %s:%d with mask 0x%08x: only the full mask is emulated", name, place.file, place.line, mask);
+  check_mask(name, place, mask);
   Exchange& exchange = begin_warp_op(name);
   memcpy(exchange.in[lane()], &value, 4);
   meet_warp(name, place, nullptr);
@@ -92,8 +96,7 @@ T shuffle(const char* name, Place place, unsigned mask, T value, int source) {
 static inline void __syncthreads(FASTALEX_EMULATED_PLACE) { fastalex::emulator::block_barrier({file, line}); }
 
 static inline void __syncwarp(unsigned mask = 0xffffffffu, FASTALEX_EMULATED_PLACE) {
-  if (mask != 0xffffffffu)
-    fastalex::emulator::fail("__syncwarp at %s:%d with mask 0x%08x: only the full mask is emulated", file, line, mask);
+  fastalex::emulator::check_mask("__syncwarp", {file, line}, mask);
   fastalex::emulator::warp_barrier({file, line});
 }
 
@@ -118,6 +121,19 @@ T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, FASTALE
   const int own = fastalex::emulator::lane(), first = own & ~(width - 1), from = own - static_cast<int>(delta & 31);
   return fastalex::emulator::shuffle("__shfl_up_sync", {file, line}, mask, value, from >= first ? from : own);
 }
+
+// Bit l: whether the predicate of lane l is not zero.
+static inline unsigned __ballot_sync(unsigned mask, int predicate, FASTALEX_EMULATED_PLACE) {
+  using namespace fastalex::emulator;
+  check_mask("__ballot_sync", {file, line}, mask);
+  Exchange& exchange = begin_warp_op("__ballot_sync");
+  exchange.in[lane()][0] = predicate != 0;
+  meet_warp("__ballot_sync", {file, line}, nullptr);
+  unsigned ballot = 0;
+  for (int i = 0; i < 32; ++i) ballot |= exchange.in[i][0] << i;
+  return ballot;
+}
+static inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 static inline unsigned __float_as_uint(float value) {
   unsigned bits;

@@ -59,6 +59,11 @@ FASTALEX_DEVICE Bits128 load_stream(const void* p) {
   return *static_cast<const Bits128*>(p);
 }
 
+FASTALEX_DEVICE uint2 load_stream_8(const void* p) {
+  if (reinterpret_cast<uintptr_t>(p) % 8) emulator::fail("load_stream_8 from an address that is not 8-byte aligned");
+  return *static_cast<const uint2*>(p);
+}
+
 FASTALEX_DEVICE void copy_async_16(void* to_shared, const void* from, bool valid) {
   emulator::copy_async(to_shared, from, 16, valid);
 }

@@ -23,7 +23,8 @@ enum WeightFormat {
   kWinograd2x3,  // F(2x2, 3x3): [16, groups, w_rows, w_pitch of c], see weights/winograd.h
   kWinograd4x3,  // F(4x4, 3x3): [36, ...]
   kWinograd3x5,  // F(3x3, 5x5): [49, ...]
-  kStreamed      // FullyConnectedArgs::w in the storage's type
+  kStreamed,     // FullyConnectedArgs::w in the storage's type
+  kColumns       // ColumnsArgs::w, the same weights by column
 };
 
 // The number of rows of convolution weights, and the products of each row, are padded to multiples of these.
@@ -36,6 +37,7 @@ struct Problem {
   fastalex_step second;  // the later op of a fused normalization and pool; op -1: none
   Dtype dtype;
   int storage;  // fastalex_storage of a fully connected layer's weights
+  int sms;      // of the device, for grids of blocks that stay resident
 };
 
 // Weights of one layer in one format.
@@ -43,6 +45,7 @@ struct DeviceWeights {
   const void* values;
   const void* scale;
   const float* bias;
+  bool skip_zeros;  // products with zeros may be left out, since no weight is infinite or NaN
 };
 
 struct Buffers {
@@ -100,6 +103,7 @@ const std::vector<Candidate>& conv_simt_candidates();
 const std::vector<Candidate>& conv_mma_candidates();
 const std::vector<Candidate>& conv_winograd_candidates();
 const std::vector<Candidate>& fully_connected_candidates();
+const std::vector<Candidate>& fully_connected_columns_candidates();
 const std::vector<Candidate>& norm_pool_candidates();    // lrn, maxpool, and both fused; spatial_norm, adaptive_avgpool
 const std::vector<Candidate>& elementwise_candidates();  // activation
 const std::vector<Candidate>& softmax_candidates();

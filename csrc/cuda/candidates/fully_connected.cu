@@ -1,6 +1,7 @@
 // Candidates for fully connected layers on few vectors, whose time is that of reading the weights.
 #include <algorithm>
 
+#include "cuda/candidates/bandwidth.h"
 #include "cuda/candidates/candidate_table.h"
 #include "cuda/kernels/fully_connected.cuh"
 #include "cuda/kernels/fully_connected_instances.h"
@@ -52,16 +53,6 @@ bool serves(const Candidate& candidate, const Problem& problem) {
 
 int max_split(const Candidate& candidate, const Problem& problem) {
   return std::min(kLargestSplit, Extent(Table::row_of(candidate), problem.step).segments);
-}
-
-// Memory bandwidth in bytes per microsecond. Few devices report it; these are the lowest values of each generation per
-// multiprocessor.
-double bandwidth(const DeviceFacts& device) {
-  const bool large_memory = device.sm == 80 || device.sm == 90 || device.sm == 100;
-  const double of_one = device.integrated ? (device.sm < 70 ? 25e3 : 8e3)
-                        : large_memory    ? (device.sm == 80 ? 14e3 : 30e3)
-                                          : 9e3;
-  return device.sms * of_one;
 }
 
 // Instructions per lane and weight, from the sm_53 code of the inner loops: to unpack it, and for each vector.

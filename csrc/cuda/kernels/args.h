@@ -60,6 +60,27 @@ struct FullyConnectedArgs {
   int out_c;  // the values out_c .. out_pitch - 1 are the padding
 };
 
+// Weights by column: a tile of neighboring outputs has its weights of one input side by side, the column, which fills
+// so many bytes; the outputs of the last tile are padded with zeros.
+constexpr int kColumnBytes = 512;
+FASTALEX_HOST_DEVICE constexpr int column_outputs(int storage) {  // fastalex_storage: fp16, int8 or int4
+  return storage == 3 ? 2 * kColumnBytes : storage == 2 ? kColumnBytes : kColumnBytes / 2;
+}
+
+// The same y as of FullyConnectedArgs, with the weights by column.
+struct ColumnsArgs {
+  const void* in;     // [n, in_pitch]
+  const void* w;      // [tiles, w_pitch] columns
+  const void* scale;  // int8: float [tiles, column_outputs]; int4: Half [tiles, w_pitch / kQuantGroup, column_outputs]
+  const float* bias;  // [out_pitch]
+  void* out;          // [n, out_pitch]
+  float* partial;     // [split, n, out_pitch] where split > 1
+  int n, in_pitch, out_pitch, w_pitch, tiles;
+  int split, activation;
+  int out_c;
+  int skip;  // 0: a product with zero must be computed, since a scale is not finite
+};
+
 // Normalization across channels and max-pool, either alone or both in either order.
 struct NormPoolArgs {
   const void* in;

@@ -67,8 +67,9 @@ bool parse_setting(const std::vector<std::string>& words, int line, Tuning* tuni
     const char *name, *off, *on;
     int Tuning::* value;
   };
-  for (const Setting& each : {Setting{"graphs", "off", "on", &Tuning::graphs},
-                              Setting{"frames", "mapped", "copied", &Tuning::copied_frames}}) {
+  for (const Setting& each :
+       {Setting{"graphs", "off", "on", &Tuning::graphs}, Setting{"frames", "mapped", "copied", &Tuning::copied_frames},
+        Setting{"zeros", "skipped", "read", &Tuning::read_zeros}}) {
     if (words[0] != each.name) continue;
     if (words.size() != 2 || (words[1] != each.on && words[1] != each.off))
       invalid("line ", line, " of the tuning rules must be: ", each.name, " ", each.on, "|", each.off);
@@ -144,8 +145,9 @@ const std::vector<const Candidate*>& all_candidates() {
   static const std::vector<const Candidate*> all = [] {
     std::vector<const Candidate*> list;
     for (const std::vector<Candidate>* table :
-         {&conv_winograd_candidates(), &conv_mma_candidates(), &conv_simt_candidates(), &fully_connected_candidates(),
-          &gemm_fc_candidates(), &norm_pool_candidates(), &elementwise_candidates(), &softmax_candidates()})
+         {&conv_winograd_candidates(), &conv_mma_candidates(), &conv_simt_candidates(),
+          &fully_connected_columns_candidates(), &fully_connected_candidates(), &gemm_fc_candidates(),
+          &norm_pool_candidates(), &elementwise_candidates(), &softmax_candidates()})
       for (const Candidate& candidate : *table) list.push_back(&candidate);
     return list;
   }();

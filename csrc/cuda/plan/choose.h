@@ -24,6 +24,7 @@ struct Tuning {
   std::vector<TuningRule> rules;
   int graphs = -1;         // 0 or 1; -1: not set
   int copied_frames = -1;  // the same
+  int read_zeros = -1;
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number.

@@ -23,6 +23,8 @@ const char* format_name(WeightFormat format) {
       return "winograd 3x5";
     case kStreamed:
       return "streamed";
+    case kColumns:
+      return "columns";
     default:
       return "none";
   }
@@ -71,7 +73,7 @@ DevicePlan::DevicePlan(const Model* model, const fastalex_step* steps, size_t co
 PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index) {
   const fastalex_step& step = steps[index];
   PlannedStep planned = {};
-  planned.problem = Problem{step, step, model.dtype, model.storage};
+  planned.problem = Problem{step, step, model.dtype, model.storage, model.device.sms};
   planned.problem.second.op = -1;
   planned.first = index;
   planned.count = 1;
@@ -99,6 +101,7 @@ size_t DevicePlan::plan_step(size_t index) {
     const fastalex_step& packed = layer->step();
     if (step.op == FASTALEX_OP_FULLY_CONNECTED) check_same_features(step, packed.in_c, packed.in_h, packed.in_w);
     planned.weights = layer->get(candidate.format);
+    if (model_->tuning.read_zeros > 0) planned.weights.skip_zeros = false;
   }
   planned_.push_back(planned);
   return planned.count;

@@ -61,6 +61,30 @@ DeviceMemory upload(const std::vector<T>& from) {
   return upload(from.data(), from.size() * sizeof(T));
 }
 
+std::vector<char> download(const DeviceMemory& from) {
+  std::vector<char> values(from.size());
+  if (values.empty()) return values;
+  const Stream stream;
+  copy_to_host(values.data(), from.data(), values.size(), stream.handle());
+  synchronize(stream.handle());
+  return values;
+}
+
+// Of the scales of quantized weights; weights of other storages are refused unless they are finite.
+bool all_finite(const StreamedLayout& layout, const std::vector<char>& scale) {
+  const bool halves = layout.storage == FASTALEX_INT4;
+  for (size_t at = 0; at < scale.size(); at += halves ? sizeof(uint16_t) : sizeof(float)) {
+    uint16_t half = 0;
+    float value = 0;
+    if (halves)
+      std::memcpy(&half, scale.data() + at, sizeof half);
+    else
+      std::memcpy(&value, scale.data() + at, sizeof value);
+    if (!std::isfinite(halves ? from_half(half) : value)) return false;
+  }
+  return true;
+}
+
 uint16_t checked_half(float value) {
   if (std::isfinite(value) && std::fabs(value) > kHalfMax)
     invalid("a convolution holds a weight beyond the range of fp16; use fp32 precision");
@@ -108,6 +132,7 @@ void LayerWeights::upload_streamed(const StreamedWeights& packed) {
   values_ = upload(packed.values);
   scale_ = upload(packed.scale);
   bias_ = upload(packed.bias);
+  skip_zeros_ = all_finite(streamed(), packed.scale);
 }
 
 StreamedLayout LayerWeights::streamed() const {
@@ -115,41 +140,67 @@ StreamedLayout LayerWeights::streamed() const {
 }
 
 DeviceWeights LayerWeights::get(WeightFormat format) {
-  DeviceWeights weights = {values_.data(), scale_.data(), reinterpret_cast<const float*>(bias_.data())};
-  if (format == kDirect || format == kStreamed) return weights;
   std::lock_guard<std::mutex> lock(mutex_);
+  DeviceWeights weights = format == kDirect     ? DeviceWeights{values_.data(), nullptr, nullptr, true}
+                          : format == kStreamed ? streamed_form()
+                          : format == kColumns  ? column_form()
+                                                : winograd_form(format);
+  weights.bias = reinterpret_cast<const float*>(bias_.data());
+  return weights;
+}
+
+DeviceWeights LayerWeights::streamed_form() {
+  if (!values_.data()) {
+    const PackedValues packed = rows();
+    DeviceMemory values = upload(packed.values);
+    scale_ = upload(packed.scale);
+    values_ = std::move(values);
+  }
+  streamed_used_ = true;
+  return DeviceWeights{values_.data(), scale_.data(), nullptr, skip_zeros_};
+}
+
+DeviceWeights LayerWeights::column_form() {
+  if (!column_values_.data()) {
+    const PackedValues packed = to_columns(streamed(), rows());
+    DeviceMemory values = upload(packed.values);
+    column_scale_ = upload(packed.scale);
+    column_values_ = std::move(values);
+    if (!streamed_used_) values_ = DeviceMemory(), scale_ = DeviceMemory();
+  }
+  return DeviceWeights{column_values_.data(), column_scale_.data(), nullptr, skip_zeros_};
+}
+
+DeviceWeights LayerWeights::winograd_form(WeightFormat format) {
   auto entry = others_.find(format);
   if (entry == others_.end()) {
     std::vector<float> dense(static_cast<size_t>(step_.out_c) * (step_.in_c / step_.groups) * step_.kernel *
                              step_.kernel);
-    unpack_weight(dense.data());
+    unpack_conv(dense.data());
     const std::vector<char> packed = winograd_weights(step_, format, dtype_, dense.data());
     entry = others_.emplace(format, upload(packed)).first;
   }
-  weights.values = entry->second.data();
-  return weights;
+  return DeviceWeights{entry->second.data(), nullptr, nullptr, true};
 }
 
-std::vector<char> LayerWeights::download(const DeviceMemory& from) const {
-  std::vector<char> values(from.size());
-  if (values.empty()) return values;
-  const Stream stream;
-  copy_to_host(values.data(), from.data(), values.size(), stream.handle());
-  synchronize(stream.handle());
-  return values;
+PackedValues LayerWeights::rows() const {
+  if (values_.data()) return PackedValues{download(values_), download(scale_)};
+  return to_rows(streamed(), PackedValues{download(column_values_), download(column_scale_)});
+}
+
+void LayerWeights::unpack_conv(float* out) const {
+  const std::vector<char> values = download(values_);
+  const ConvLayout layout(step_);
+  const uint16_t* halves = reinterpret_cast<const uint16_t*>(values.data());
+  const float* floats = reinterpret_cast<const float*>(values.data());
+  layout.for_each([&](size_t from, size_t to) { out[to] = dtype_ == kHalf ? from_half(halves[from]) : floats[from]; });
 }
 
 void LayerWeights::unpack_weight(float* out) const {
-  const std::vector<char> values = download(values_);
-  if (step_.op == FASTALEX_OP_CONV) {
-    const ConvLayout layout(step_);
-    const uint16_t* halves = reinterpret_cast<const uint16_t*>(values.data());
-    const float* floats = reinterpret_cast<const float*>(values.data());
-    layout.for_each(
-        [&](size_t from, size_t to) { out[to] = dtype_ == kHalf ? from_half(halves[from]) : floats[from]; });
-    return;
-  }
-  unpack_streamed(streamed(), values.data(), download(scale_).data(), out);
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (step_.op == FASTALEX_OP_CONV) return unpack_conv(out);
+  const PackedValues packed = rows();
+  unpack_streamed(streamed(), packed.values.data(), packed.scale.data(), out);
 }
 
 void LayerWeights::unpack_bias(float* out) const {
@@ -161,14 +212,15 @@ void LayerWeights::unpack_bias(float* out) const {
 }
 
 void LayerWeights::unpack_quantized(void* values, void* scale) const {
-  const std::vector<char> packed = download(values_);
-  fastalex::unpack_quantized(streamed(), packed.data(), download(scale_).data(), static_cast<char*>(values),
+  std::lock_guard<std::mutex> lock(mutex_);
+  const PackedValues packed = rows();
+  fastalex::unpack_quantized(streamed(), packed.values.data(), packed.scale.data(), static_cast<char*>(values),
                              static_cast<char*>(scale));
 }
 
 size_t LayerWeights::bytes() const {
   std::lock_guard<std::mutex> lock(mutex_);
-  size_t total = values_.size() + scale_.size() + bias_.size();
+  size_t total = values_.size() + scale_.size() + column_values_.size() + column_scale_.size() + bias_.size();
   for (const auto& other : others_) total += other.second.size();
   return total;
 }

@@ -1,5 +1,6 @@
 // The parameters of one layer in device memory. The direct or streamed form is made with the layer, and param() reads
-// it back; a Winograd form is made from it when a plan first needs it, and then kept.
+// it back; a Winograd form is made from it when a plan first needs it, and then kept. So is the form by columns, but it
+// takes the place of the streamed one unless a plan has that already; a plan that needs it later has it made again.
 #ifndef FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
 #define FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
 
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "cuda/candidates/candidate.h"
+#include "cuda/weights/columns.h"
 #include "cuda/weights/quantized.h"
 
 namespace fastalex {
@@ -35,14 +37,22 @@ class LayerWeights {
   void pack_conv(const float* weight, const float* bias);
   void upload_streamed(const StreamedWeights& packed);
   StreamedLayout streamed() const;
-  std::vector<char> download(const DeviceMemory& from) const;
+  PackedValues rows() const;  // of a fully connected layer
+  DeviceWeights streamed_form();
+  DeviceWeights column_form();
+  DeviceWeights winograd_form(WeightFormat format);
+  void unpack_conv(float* out) const;
 
   fastalex_step step_;  // of the net's own image size, n = 1
   Dtype dtype_;
   int storage_;
-  DeviceMemory values_, scale_, bias_;
+  DeviceMemory bias_;
+  bool skip_zeros_ = true;
 
-  mutable std::mutex mutex_;  // guards others_
+  mutable std::mutex mutex_;     // guards the members below
+  DeviceMemory values_, scale_;  // direct or streamed; empty while there are columns alone
+  bool streamed_used_ = false;   // by a plan
+  DeviceMemory column_values_, column_scale_;
   std::map<WeightFormat, DeviceMemory> others_;
 };
 
