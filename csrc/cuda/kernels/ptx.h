@@ -122,9 +122,10 @@ FASTALEX_DEVICE u32 float_to_bits(float value) { return __float_as_uint(value); 
 // ---------------------------------------------------------------------------------------------------------------
 
 // 16 bytes that are read once: weights that stream past the caches. p 16-byte aligned, read-only during the kernel.
+// no_allocate needs sm_70 and PTX 7.4, that of CUDA 11.4.
 FASTALEX_DEVICE Bits128 load_stream(const void* p) {
   Bits128 v;
-#if FASTALEX_SM >= 80 && (__CUDACC_VER_MAJOR__ >= 12 || (__CUDACC_VER_MAJOR__ == 11 && __CUDACC_VER_MINOR__ >= 4))
+#if FASTALEX_SM >= 70 && (__CUDACC_VER_MAJOR__ >= 12 || (__CUDACC_VER_MAJOR__ == 11 && __CUDACC_VER_MINOR__ >= 4))
   asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
                : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
                : "l"(p));
