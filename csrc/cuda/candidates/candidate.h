@@ -72,7 +72,8 @@ struct Candidate {
   // Predicted microseconds on a device; only their order matters. For problems that no tuning rule names.
   double (*cost)(const Candidate&, const Problem&, const DeviceFacts&, int split);
   size_t (*workspace)(const Candidate&, const Problem&, int split);  // bytes; null: none
-  void (*launches)(const Candidate&, const Problem&, int split, const Buffers&, std::vector<KernelLaunch>*);
+  void (*launches)(const Candidate&, const Problem&, const DeviceFacts&, int split, const Buffers&,
+                   std::vector<KernelLaunch>*);
 };
 
 // For cost(): microseconds of `blocks` blocks of `macs` multiply-accumulates each, where a multiprocessor does at most

@@ -124,7 +124,7 @@ size_t workspace(const Candidate&, const Problem& problem, int split) {
   return split == 1 ? 0 : sizeof(float) * split * a.groups * pixels_of(a) * a.w_rows;
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const Row& row = Table::row_of(candidate);
   ConvArgs a = args_of(problem.step);

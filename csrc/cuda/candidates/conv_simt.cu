@@ -113,7 +113,7 @@ double cost(const Candidate& candidate, const Problem& problem, const DeviceFact
   return std::max(compute, (weights + input) / bandwidth) + parts / bandwidth + (in_parts(s, split) ? kLaunchUs : 0);
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;

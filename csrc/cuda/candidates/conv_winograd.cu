@@ -191,7 +191,7 @@ WinogradArgs args_of(const Sizes& z, const fastalex_step& s, const Buffers& buff
   return a;
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;

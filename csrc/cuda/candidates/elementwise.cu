@@ -37,7 +37,7 @@ double cost(const Candidate&, const Problem& problem, const DeviceFacts& device,
   return 2.0 * values_of(problem.step) * size_of(problem.dtype) / (device.sms * (device.integrated ? 25e3 : 9e3));
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const fastalex_step& s = problem.step;
   const ActivationArgs a = {buffers.in,

@@ -92,7 +92,7 @@ size_t workspace(const Candidate&, const Problem& problem, int split) {
   return split > 1 ? size_t(split) * problem.step.n * channel_pitch(problem.step.out_c) * sizeof(float) : 0;
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const fastalex_step& s = problem.step;
   const Extent e(Table::row_of(candidate), s);

@@ -90,7 +90,7 @@ size_t workspace(const Candidate&, const Problem& problem, int split) {
   return split > 1 ? sizeof(float) * partial_values(args_of(problem.step), split) : 0;
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int split, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int split, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   FullyConnectedArgs a = args_of(problem.step);
   a.in = buffers.in;

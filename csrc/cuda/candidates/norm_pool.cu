@@ -200,7 +200,7 @@ KernelLaunch average_pool_launch(const Row& row, const KernelInfo& kernel, const
   return KernelLaunch::make(kernel, Grid{s.n * s.out_h, blocks, 1}, a);
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const Row& row = Table::row_of(candidate);
   const KernelInfo& kernel = candidate.kernels[0];

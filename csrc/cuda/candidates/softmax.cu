@@ -32,7 +32,7 @@ double cost(const Candidate&, const Problem& problem, const DeviceFacts& device,
   return rounds * (3 + 3e-3 * problem.step.in_c);
 }
 
-void launches(const Candidate& candidate, const Problem& problem, int, const Buffers& buffers,
+void launches(const Candidate& candidate, const Problem& problem, const DeviceFacts&, int, const Buffers& buffers,
               std::vector<KernelLaunch>* out) {
   const fastalex_step& s = problem.step;
   const SoftmaxArgs a = {buffers.in, buffers.out, s.n, s.in_c, channel_pitch(s.in_c), s.activation};

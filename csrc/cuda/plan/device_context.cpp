@@ -63,7 +63,8 @@ DeviceContext::~DeviceContext() { settle(); }
 void DeviceContext::add_step(const PlannedStep& step, const void* in, void* out, std::vector<KernelLaunch>* body) {
   const size_t first = body->size();
   const Buffers buffers = {in, out, step.weights, workspace_};
-  step.choice.candidate->launches(*step.choice.candidate, step.problem, step.choice.split, buffers, body);
+  const Choice& choice = step.choice;
+  choice.candidate->launches(*choice.candidate, step.problem, plan_.model().device, choice.split, buffers, body);
   if (step.last().output >= 0) body->push_back(output_launch(step.last(), out));
   ranges_.push_back(Range{first, body->size()});
 }

@@ -32,10 +32,10 @@ const char* format_name(WeightFormat format) {
 
 std::string quoted(const std::string& text) { return "\"" + text + "\""; }
 
-void describe_kernels(const PlannedStep& step, std::ostringstream* out) {
+void describe_kernels(const PlannedStep& step, const DeviceFacts& device, std::ostringstream* out) {
   std::vector<KernelLaunch> launches;
   const Buffers nowhere = {};
-  step.choice.candidate->launches(*step.choice.candidate, step.problem, step.choice.split, nowhere, &launches);
+  step.choice.candidate->launches(*step.choice.candidate, step.problem, device, step.choice.split, nowhere, &launches);
   for (size_t i = 0; i < launches.size(); ++i) {
     const KernelLaunch& launch = launches[i];
     *out << (i ? ", " : "") << "{\"name\": " << quoted(launch.kernel->name)
@@ -147,7 +147,7 @@ std::string DevicePlan::describe(const char* const* names) const {
         << ", \"general\": " << (candidate.general ? "true" : "false") << ", \"half_sum\": " << candidate.half_sum
         << ", \"format\": " << quoted(format_name(candidate.format)) << ", \"workspace\": " << step.workspace
         << ", \"kernels\": [";
-    describe_kernels(step, &out);
+    describe_kernels(step, model_->device, &out);
     out << "], \"candidates\": [";
     describe_candidates(step, model_->device, &out);
     out << "]}";

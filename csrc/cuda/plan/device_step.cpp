@@ -180,7 +180,8 @@ class StepLayer final : public DeviceLayer {
       void* out = ends.workspace + parts.between[i % 2];
       if (i + 1 == plan.steps().size()) out = copy_out ? ends.workspace + parts.out : ends.out;
       const Buffers buffers = {in, out, step.weights, ends.workspace + parts.kernels};
-      step.choice.candidate->launches(*step.choice.candidate, step.problem, step.choice.split, buffers, &list);
+      const Choice& choice = step.choice;
+      choice.candidate->launches(*choice.candidate, step.problem, model_.device, choice.split, buffers, &list);
       in = out;
     }
     if (copy_out)
