@@ -48,15 +48,17 @@ def chosen(layer, precision, storage):
     """[(key, candidate)] for each of LAST, on the pretended device."""
     channels, height, width = (*layer.in_shape, 1, 1)[:3]
     params = [np.zeros(shape, np.float32) for shape in layer.param_shapes.values()]
+    # A fully connected layer has inputs from a ReLU, as in the networks.
+    before = "relu name=before\n" if layer.op == "fc" else ""
     net = _core.Net(
-        layer_table([layer]),
+        before + layer_table([layer]),
         [channels, height, width],
         params,
         emulated.BACKEND,
         FC_STORAGES.index(storage),
         precision=PRECISIONS.index(precision),
     )
-    steps = [json.loads(net.describe(_core.Call(shape=(batch, height, width))))["steps"][0] for batch in LAST]
+    steps = [json.loads(net.describe(_core.Call(shape=(batch, height, width))))["steps"][-1] for batch in LAST]
     return [(step["key"], step["candidate"]) for step in steps]
 
 

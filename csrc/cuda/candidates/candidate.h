@@ -37,7 +37,6 @@ struct Problem {
   fastalex_step second;  // the later op of a fused normalization and pool; op -1: none
   Dtype dtype;
   int storage;  // fastalex_storage of a fully connected layer's weights
-  int sms;      // of the device, for grids of blocks that stay resident
 };
 
 // Weights of one layer in one format.

@@ -138,7 +138,7 @@ FASTALEX_DEVICE Bits128 load_stream(const void* p) {
 // The same for 8 bytes, at an address that is a multiple of 8.
 FASTALEX_DEVICE uint2 load_stream_8(const void* p) {
   uint2 v;
-#if FASTALEX_SM >= 80 && (__CUDACC_VER_MAJOR__ >= 12 || (__CUDACC_VER_MAJOR__ == 11 && __CUDACC_VER_MINOR__ >= 4))
+#if FASTALEX_SM >= 70 && (__CUDACC_VER_MAJOR__ >= 12 || (__CUDACC_VER_MAJOR__ == 11 && __CUDACC_VER_MINOR__ >= 4))
   asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
 #else
   asm volatile("ld.global.cs.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));

@@ -73,7 +73,7 @@ DevicePlan::DevicePlan(const Model* model, const fastalex_step* steps, size_t co
 PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index) {
   const fastalex_step& step = steps[index];
   PlannedStep planned = {};
-  planned.problem = Problem{step, step, model.dtype, model.storage, model.device.sms};
+  planned.problem = Problem{step, step, model.dtype, model.storage};
   planned.problem.second.op = -1;
   planned.first = index;
   planned.count = 1;
