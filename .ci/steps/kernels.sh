@@ -17,8 +17,8 @@ say "kernels: compiled for every device, and which serves what"
 # The test step has the layers at their full size without these checks; .ci/run long_layers has them with the race check.
 say "kernels: races"
 FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-race/libfastalex_emulated.so parallel_suite "$bin/python" \
-  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py -m 'not whole_layer'
+  tests/cuda/test_kernels.py tests/cuda/test_columns.py tests/tensorrt/test_plugins.py -m 'not whole_layer'
 say "kernels: addresses"
 FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-address/libfastalex_emulated.so ASAN_OPTIONS=detect_leaks=0 \
   LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" parallel_suite "$bin/python" \
-  tests/cuda/test_kernels.py tests/tensorrt/test_plugins.py -m 'not whole_layer'
+  tests/cuda/test_kernels.py tests/cuda/test_columns.py tests/tensorrt/test_plugins.py -m 'not whole_layer'

@@ -35,7 +35,7 @@ void check_bits() {
   expect(cuda::bits_to_float(0x3fc00000) == 1.5f && cuda::float_to_bits(-2.0f) == 0xc0000000, "bits of floats");
 }
 
-// out [9, 64]
+// out [10, 64]
 void shuffle_kernel(const Buffers a) {
   const uint32_t mask = 0xffffffffu, t = threadIdx.x;
   uint32_t* out = a.out + t;
@@ -48,23 +48,27 @@ void shuffle_kernel(const Buffers a) {
   out[384] = __shfl_down_sync(mask, t, 2, 4);
   out[448] = __float_as_uint(__shfl_xor_sync(mask, static_cast<float>(t), 1));
   out[512] = static_cast<uint32_t>(__shfl_up_sync(mask, static_cast<int>(t), 4));
+  out[576] = __ballot_sync(mask, t % 3 == 0 || t > 60);
 }
 
 void check_shuffles() {
-  Words out(9 * 64);
+  Words out(10 * 64);
   run(shuffle_kernel, 64, 0, Buffers{nullptr, out.data(), 0});
   for (uint32_t t = 0; t < 64; ++t) {
     const uint32_t warp = t & 32, lane = t % 32;
-    const uint32_t want[9] = {warp + 5,
-                              warp + (lane + 3) % 32,
-                              t / 8 * 8 + 1,
-                              warp + (lane + 16) % 32,
-                              t / 4 * 4 + 3 - t % 4,
-                              lane + 7 < 32 ? t + 7 : t,
-                              t % 4 < 2 ? t + 2 : t,
-                              __float_as_uint(static_cast<float>(t % 2 ? t - 1 : t + 1)),
-                              lane < 4 ? t : t - 4};
-    for (size_t i = 0; i < 9; ++i) expect(out[64 * i + t] == want[i], "shuffle " + std::to_string(i));
+    uint32_t ballot = 0;
+    for (uint32_t i = 0; i < 32; ++i) ballot |= static_cast<uint32_t>((warp + i) % 3 == 0 || warp + i > 60) << i;
+    const uint32_t want[10] = {warp + 5,
+                               warp + (lane + 3) % 32,
+                               t / 8 * 8 + 1,
+                               warp + (lane + 16) % 32,
+                               t / 4 * 4 + 3 - t % 4,
+                               lane + 7 < 32 ? t + 7 : t,
+                               t % 4 < 2 ? t + 2 : t,
+                               __float_as_uint(static_cast<float>(t % 2 ? t - 1 : t + 1)),
+                               lane < 4 ? t : t - 4,
+                               ballot};
+    for (size_t i = 0; i < 10; ++i) expect(out[64 * i + t] == want[i], "shuffle " + std::to_string(i));
   }
 }
 

@@ -141,7 +141,8 @@ def test_a_zero_times_an_infinite_weight_is_nan(storage, precision):
 @every_weight
 def test_a_bias_of_negative_zero_hides_nothing(storage, precision):
     """Products that underflow leave a sum of -0, to which the zeros left out would have added +0."""
-    params = [np.full((OUTPUTS, INPUTS), -1e-6, np.float32), np.full(OUTPUTS, -0.0, np.float32)]
+    params = [np.full((OUTPUTS, INPUTS), 1e-4, np.float32), np.full(OUTPUTS, -0.0, np.float32)]
+    params[0][:, 0] = -1.5e-5  # quantized to a small part of the largest value
     x = inputs("all zero", precision)
     x[0, 0] = 2.0**-24 if precision == "fp16" else 1e-45
     for last_split in (False, True):

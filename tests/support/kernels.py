@@ -112,7 +112,8 @@ class StandardLayer:
         """The blocks that ran are right, and they are as many values as they should be."""
         net, step = self.served(rule)
         assert not step["general"] or self.case.name.startswith(NARROW), "the fallback serves a standard layer"
-        if step["format"].startswith("winograd") or (step["split"] > 1 and step["candidate"].startswith("stream")):
+        in_parts = step["split"] > 1 and step["candidate"].startswith(("stream", "columns"))
+        if in_parts or step["format"].startswith("winograd"):
             blocks = None  # a kernel reads results of the previous one from other blocks
         with pretend(blocks=blocks, kernel=step["kernels"][0]["name"]):
             result = native.output(net, self.x).astype(np.float64)
