@@ -113,8 +113,8 @@ typedef struct fastalex_options {
  *   graphs on|off                                      launch a plan as one CUDA graph; default: not on Jetson
  *   frames copied|mapped                               on a Jetson, copy a frame to device memory, or read it where the
  *                                                      CPU wrote it (default)
- *   zeros skipped|read                                 leave out fully connected weights that meet a zero where they lie
- *                                                      by column (default), or read them all, for comparison
+ *   zeros skipped|read                                 leave out weights that meet a zero, where a kernel can, or read
+ *                                                      all; default: skipped
  *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
  * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two
