@@ -142,9 +142,9 @@ def test_a_zero_times_an_infinite_weight_is_nan(storage, precision):
 def test_a_bias_of_negative_zero_hides_nothing(storage, precision):
     """Products that underflow leave a sum of -0, to which the zeros left out would have added +0."""
     params = [np.full((OUTPUTS, INPUTS), 1e-4, np.float32), np.full(OUTPUTS, -0.0, np.float32)]
-    params[0][:, 0] = -1.5e-5  # quantized to a small part of the largest value
+    params[0][:, ::32] = -1.5e-5  # quantized to a small part of the largest value
     x = inputs("all zero", precision)
-    x[0, 0] = 2.0**-24 if precision == "fp16" else 1e-45
+    x[0, ::32] = 2.0**-24 if precision == "fp16" else 1e-45  # in the share of every warp
     for last_split in (False, True):
         skips, reads = (layer(params, storage, precision, 1, zeros, last_split) for zeros in ("skipped", "read"))
         assert_same_bits(output(skips, x), output(reads, x))
@@ -264,3 +264,17 @@ def test_few_outputs_are_left_to_the_rows(outputs):
     params = [np.ones((outputs, 300), np.float32), np.zeros(outputs, np.float32)]
     net = _core.Net(f"fc name=fc out={outputs}", [300, 1, 1], params, BACKEND, STORAGES.index("int8"), precision=1)
     assert not any(each["name"].startswith("columns") for each in step_of(net, 1)["candidates"])
+
+
+@pytest.mark.whole_layer
+@pytest.mark.parametrize("storage", WEIGHTS)
+@pytest.mark.parametrize("device", ["nano", "tx2", "gtx1650"])
+def test_small_devices_take_columns_after_a_relu(device, storage):
+    """By the cost model, for fc7 and fc8 with one or two images."""
+    for outputs in (4096, 1000):
+        params = [np.zeros((outputs, 4096), np.float32), np.zeros(outputs, np.float32)]
+        table = f"relu name=before\nfc name=fc out={outputs}"
+        with pretend(device):
+            net = _core.Net(table, [4096, 1, 1], params, BACKEND, STORAGES.index(storage), precision=1)
+            plans = [json.loads(net.describe(_core.Call(shape=(batch, 1, 1))))["steps"] for batch in (1, 2, 3)]
+        assert [plan[-1]["format"] for plan in plans] == ["columns", "columns", "streamed"], outputs
