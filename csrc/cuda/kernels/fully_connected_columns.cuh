@@ -250,7 +250,7 @@ struct Sums<S, true> {
   }
 };
 
-// The outputs of a lane from its number in the tile on: `lane` counts through the warps that lie side by side.
+// Adds the run that ends with the column at `place` to the sums. lane: of the tile, whose warps lie side by side.
 template <typename S>
 FASTALEX_DEVICE void end_run(const ColumnsArgs& a, u32 place, int lane, Sums<S>& sums) {
   if (S::kStorage != kInt4) return sums.join();
