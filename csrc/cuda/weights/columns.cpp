@@ -19,9 +19,6 @@ struct Place {
         inputs(layout.row_values),
         groups(layout.row_values / FASTALEX_INT4_GROUP) {}
 
-  size_t value(int row, int input) const {
-    return (static_cast<size_t>(row / outputs) * inputs + input) * outputs + row % outputs;
-  }
   size_t scale(int row, int group) const {  // of int4
     return (static_cast<size_t>(row / outputs) * groups + group) * outputs + row % outputs;
   }
@@ -35,13 +32,18 @@ struct Place {
   int outputs, tiles, inputs, groups;
 };
 
-// Calls visit(row, input) for every value, a few columns of a tile at a time.
+// Calls visit(index in rows, index in columns) for every value, a few columns of a tile at a time.
 template <class Visit>
 void for_each_value(const StreamedLayout& layout, const Place& place, const Visit& visit) {
   for (int tile = 0; tile < place.tiles; ++tile)
     for (int first = 0; first < place.inputs; first += kBlock)
-      for (int row = tile * place.outputs; row < std::min((tile + 1) * place.outputs, layout.rows); ++row)
-        for (int input = first; input < std::min(first + kBlock, place.inputs); ++input) visit(row, input);
+      for (int row = tile * place.outputs; row < std::min((tile + 1) * place.outputs, layout.rows); ++row) {
+        const size_t in_row = static_cast<size_t>(row) * place.inputs;
+        const size_t tile_values = static_cast<size_t>(tile) * place.inputs * place.outputs;
+        const size_t in_tile = tile_values + (row - tile * place.outputs);
+        for (int input = first; input < std::min(first + kBlock, place.inputs); ++input)
+          visit(in_row + input, in_tile + static_cast<size_t>(input) * place.outputs);
+      }
 }
 
 // `to` is zero.
@@ -56,8 +58,7 @@ template <bool TO_COLUMNS>
 void copy_values(const StreamedLayout& layout, const char* from, char* to) {
   const Place place(layout);
   const size_t bytes = layout.storage == FASTALEX_FP16 ? 2 : 1;
-  for_each_value(layout, place, [&](int row, int input) {
-    const size_t in_row = static_cast<size_t>(row) * place.inputs + input, in_column = place.value(row, input);
+  for_each_value(layout, place, [&](size_t in_row, size_t in_column) {
     const size_t source = TO_COLUMNS ? in_row : in_column, target = TO_COLUMNS ? in_column : in_row;
     if (layout.storage == FASTALEX_INT4)
       copy_nibble(from, source, to, target);
