@@ -25,7 +25,7 @@
   FASTALEX_COLUMNS(X, "columns_float_int4_b2", kFloat, float, kInt4, 2, 8, 4, 4)     \
   FASTALEX_COLUMNS(X, "columns_half_fp16_b1", kHalf, Half, kFp16, 1, 16, 8, 4)       \
   FASTALEX_COLUMNS(X, "columns_half_fp16_b2", kHalf, Half, kFp16, 2, 16, 8, 4)       \
-  FASTALEX_COLUMNS(X, "columns_half_int8_b1", kHalf, Half, kInt8, 1, 16, 8, 4)       \
+  FASTALEX_COLUMNS(X, "columns_half_int8_b1", kHalf, Half, kInt8, 1, 16, 8, 8)       \
   FASTALEX_COLUMNS(X, "columns_half_int8_b2", kHalf, Half, kInt8, 2, 16, 8, 4)       \
   FASTALEX_COLUMNS(X, "columns_half_int4_b1", kHalf, Half, kInt4, 1, 16, 8, 4)       \
   FASTALEX_COLUMNS(X, "columns_half_int4_b2", kHalf, Half, kInt4, 2, 8, 4, 4)
