@@ -85,7 +85,7 @@ Sizes sizes_of(const Row& row, const fastalex_step& s) {
   z.tiles_y = ceil_div(s.out_h, row.out);
   z.tiles_x = ceil_div(s.out_w, row.out);
   z.tiles = static_cast<long long>(s.n) * z.tiles_y * z.tiles_x;
-  z.v_pitch = round_up(z.in_group, row.dtype == kFloat ? winograd_stage<float>() : winograd_stage<Half>());
+  z.v_pitch = round_up(z.in_group, row.dtype == kFloat ? simt::stage_products<float>() : simt::stage_products<Half>());
   z.w_rows = round_up(z.out_group, kWeightRows);
   z.w_pitch = round_up(z.in_group, kWeightProducts);
   const size_t matrices = static_cast<size_t>(z.positions) * s.groups;

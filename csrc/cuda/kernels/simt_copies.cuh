@@ -59,7 +59,7 @@ struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads> {
   FASTALEX_DEVICE void load() {  // one stage
     const Bits128* w = static_cast<const Bits128*>(args.w);
 #pragma unroll
-    for (int i = 0; i < Base::kLoads; ++i) Base::values[i] = w[start[i] + place];
+    for (int i = 0; i < Base::kLoads; ++i) load_ahead(Base::values[i], w + start[i] + place, true);
     place += Base::kRowUnits;
   }
 };
@@ -113,7 +113,7 @@ struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads> {
 #pragma unroll
     for (int i = 0; i < Base::kLoads; ++i) {
       Base::values[i] = Bits128{0, 0, 0, 0};
-      if ((inside[i] & place_bits) == place_bits) Base::values[i] = in[start[i] + place];
+      load_ahead(Base::values[i], in + start[i] + place, (inside[i] & place_bits) == place_bits);
     }
     place += Base::kRowUnits;
     for (c += Base::kRowUnits; c >= channels; c -= channels) {

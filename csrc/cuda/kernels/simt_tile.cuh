@@ -5,6 +5,7 @@
 
 #include "cuda/kernels/args.h"
 #include "cuda/kernels/ptx.h"
+#include "cuda/kernels/simt_lanes.cuh"
 #include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
@@ -21,19 +22,14 @@ FASTALEX_HOST_DEVICE constexpr int stage_products() {
 
 // WY x WX warps of 8 x 4 threads. A thread owns pixels ty + i TY, i < TM, and channels 4 tx .. 4 tx + 3 of each of TN /
 // 4 runs of 4 TX channels. Blocks: how many a multiprocessor should hold, which limits the registers.
-template <int WY_, int WX_, int TM_, int TN_, int Blocks>
-struct Tile {
-  static constexpr int WY = WY_, TY = 8 * WY_, TX = 4 * WX_, TM = TM_, TN = TN_;
-  static constexpr int kThreads = TY * TX, kPixels = TY * TM, kColumns = TX * TN, kBlocks = Blocks;
+template <int WY, int WX, int TM_, int TN_, int Blocks>
+struct Tile : Threads<8, 8 * WY, 4 * WX> {
+  static constexpr int TY = 8 * WY, TX = 4 * WX, TM = TM_, TN = TN_;
+  static constexpr int kThreads = TY * TX, kPixels = TY * TM, kColumns = TX * TN, kBlocks = Blocks, kUnroll = 1;
   static constexpr int kSharedBytes = (kPixels + kColumns) * kRowBytes;
   static_assert(TN % 4 == 0, "channels come in fours");
-
-  // Among the 16 lanes of half a warp, a lane shares its pixel with its pair neighbor, and its channels with the lane
-  // two on: 16-byte reads of either then take two turns of the banks instead of four.
-  FASTALEX_DEVICE static int ty() { return (threadIdx.x >> 5) % WY * 8 + ((threadIdx.x >> 1) & 7); }
-  FASTALEX_DEVICE static int tx() { return (threadIdx.x >> 5) / WY * 4 + ((threadIdx.x >> 3) & 2) + (threadIdx.x & 1); }
   // Column j of the thread, from its first.
-  FASTALEX_DEVICE static constexpr int column(int j) { return j % 4 + j / 4 * 4 * TX; }
+  FASTALEX_HOST_DEVICE static constexpr int column(int j) { return j % 4 + j / 4 * 4 * TX; }
 };
 
 // Half arithmetic is for GPUs without tensor cores.
@@ -87,28 +83,50 @@ struct Sums<Half, TM, TN> {
   }
 };
 
+// The pixels of a thread in groups, so that about 16 sums lie between two products of the same sum, whose latency thus
+// is hidden even where a scheduler has but one warp to choose from.
+template <class S>
+struct PixelGroups {
+  static constexpr int kCount = (S::TM * S::TN + 4) / 16, kMost = ceil_div(S::TM, kCount);
+  FASTALEX_HOST_DEVICE static constexpr int begin(int group) { return group * S::TM / kCount; }
+};
+
+template <class S, int Words, int PixelBytes>
+FASTALEX_DEVICE void load_pixels(const u8* pixels, int group, u32 (&x)[PixelGroups<S>::kMost][Words]) {
+  const int begin = PixelGroups<S>::begin(group), end = PixelGroups<S>::begin(group + 1);
+#pragma unroll
+  for (int i = 0; i < PixelGroups<S>::kMost; ++i)
+    if (begin + i < end) vector::load_words(pixels + (begin + i) * PixelBytes, x[i]);
+}
+
 // sums += products of `Words` words of each row. pixels, columns: the thread's first rows in shared memory, from where
-// its next pixel and the next channel are so many bytes on. Bits of x outside `mask` count as zeros.
+// its next pixel and the next channel are so many bytes on. Bits of x outside `mask` count as zeros. A group of pixels
+// is read while the one before is multiplied.
 template <class S, int Words, int PixelBytes, int ColumnBytes, u32 Mask, class Accumulators>
 FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators& sums) {
-  u32 y[S::TN][Words];
+  typedef PixelGroups<S> Groups;
+  u32 x[2][Groups::kMost][Words], y[S::TN][Words];
+  load_pixels<S, Words, PixelBytes>(pixels, 0, x[0]);
 #pragma unroll
   for (int j = 0; j < S::TN; ++j) vector::load_words(columns + S::column(j) * ColumnBytes, y[j]);
 #pragma unroll
-  for (int i = 0; i < S::TM; ++i) {
-    u32 x[Words];
-    vector::load_words(pixels + i * PixelBytes, x);
+  for (int group = 0; group < Groups::kCount; ++group) {
+    if (group + 1 < Groups::kCount) load_pixels<S, Words, PixelBytes>(pixels, group + 1, x[(group + 1) % 2]);
+    const int begin = Groups::begin(group), end = Groups::begin(group + 1);
 #pragma unroll
     for (int k = 0; k < Words; ++k)
 #pragma unroll
-      for (int j = 0; j < S::TN; ++j) sums.add_product(i, j, x[k] & Mask, y[j][k]);
+      for (int i = 0; i < Groups::kMost; ++i)
+#pragma unroll
+        for (int j = 0; j < S::TN; ++j)
+          if (begin + i < end) sums.add_product(begin + i, j, x[group % 2][i][k] & Mask, y[j][k]);
   }
 }
 
 // One stage of tiles that lie as kRowBytes says.
 template <class S, class Accumulators>
 FASTALEX_DEVICE void multiply_stage(const u8* pixels, const u8* columns, Accumulators& sums) {
-#pragma unroll 1  // more would take registers for loads ahead
+#pragma unroll S::kUnroll
   for (int unit = 0; unit < kUnits; ++unit)
     multiply<S, 4, S::TY * kRowBytes, kRowBytes, ~0u>(pixels + unit * 16, columns + unit * 16, sums);
 }
