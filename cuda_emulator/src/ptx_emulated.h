@@ -58,10 +58,10 @@ FASTALEX_DEVICE Bits128 load_stream(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16) emulator::fail("load_stream from an address that is not 16-byte aligned");
   return *static_cast<const Bits128*>(p);
 }
-FASTALEX_DEVICE void load_ahead(Bits128& v, const void* p, bool wanted) {
+FASTALEX_DEVICE void load_ahead(u32 (&w)[4], const void* p, bool wanted) {
   if (!wanted) return;
   if (reinterpret_cast<uintptr_t>(p) % 16) emulator::fail("load_ahead from an address that is not 16-byte aligned");
-  v = *static_cast<const Bits128*>(p);
+  for (int i = 0; i < 4; ++i) w[i] = static_cast<const u32*>(p)[i];
 }
 
 FASTALEX_DEVICE void copy_async_16(void* to_shared, const void* from, bool valid) {

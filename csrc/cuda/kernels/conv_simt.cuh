@@ -23,10 +23,11 @@ template <typename T, typename Math, class S>
 FASTALEX_DEVICE void store_tile(const ConvArgs& a, int group, int part, int pixel0, int column0,
                                 const Sums<Math, S::TM, S::TN>& sums) {
   const int pixels = a.n * a.out_h * a.out_w;
+  const Results<T, S> results(a, group, part, column0 + S::tx(threadIdx.x) * 4);
 #pragma unroll
   for (int i = 0; i < S::TM; ++i) {
     const int pixel = pixel0 + S::ty(threadIdx.x) + i * S::TY;
-    if (pixel < pixels) store_pixel<T, S>(a, group, part, pixel, column0 + S::tx(threadIdx.x) * 4, sums.total[i]);
+    if (pixel < pixels) results.store(pixel, sums.total[i]);
   }
   zero_padding<T>(a, group, pixel0, smaller(S::kPixels, pixels - pixel0), S::kThreads);
 }

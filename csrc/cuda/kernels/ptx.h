@@ -135,10 +135,10 @@ FASTALEX_DEVICE Bits128 load_stream(const void* p) {
 }
 
 // 16 bytes that a later part of the program needs: a load that stays where it is, with no branch, along which the
-// compiler would move it to there. v stays if `wanted` is false; p is not read then, otherwise 16-byte aligned.
-FASTALEX_DEVICE void load_ahead(Bits128& v, const void* p, bool wanted) {
+// compiler would move it to there. w stays if `wanted` is false; p is not read then, otherwise 16-byte aligned.
+FASTALEX_DEVICE void load_ahead(u32 (&w)[4], const void* p, bool wanted) {
   asm volatile("{.reg .pred q; setp.ne.u32 q, %5, 0; @q ld.global.v4.u32 {%0, %1, %2, %3}, [%4];}"
-               : "+r"(v.x), "+r"(v.y), "+r"(v.z), "+r"(v.w)
+               : "+r"(w[0]), "+r"(w[1]), "+r"(w[2]), "+r"(w[3])
                : "l"(p), "r"(static_cast<u32>(wanted)));
 }
 

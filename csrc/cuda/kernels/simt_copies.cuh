@@ -15,7 +15,7 @@ struct Copies {
   static constexpr int kWiden = sizeof(Math) / sizeof(T);  // units in shared memory for one in global memory
   static constexpr int kRowUnits = kUnits / kWiden, kLoads = ceil_div(Rows * kRowUnits, Threads);
   static_assert(Threads % kRowUnits == 0, "a thread keeps its unit of a row");
-  Bits128 values[kLoads];
+  u32 values[kLoads][4];
 
   FASTALEX_DEVICE static int row(int i) { return (static_cast<int>(threadIdx.x) + i * Threads) / kRowUnits; }
   FASTALEX_DEVICE static int unit() { return threadIdx.x % kRowUnits; }
@@ -26,11 +26,11 @@ struct Copies {
     for (int i = 0; i < kLoads; ++i, to += Threads / kRowUnits * kRowBytes)
       if (Rows * kRowUnits % Threads == 0 || row(i) < Rows) put_unit(to, values[i]);
   }
-  FASTALEX_DEVICE static void put_unit(u8* to, const Bits128& v) {
+  FASTALEX_DEVICE static void put_unit(u8* to, const u32 (&v)[4]) {
     if (kWiden == 1) {
-      *reinterpret_cast<Bits128*>(to) = v;
+      vector::store_words(to, v);
     } else {
-      const Half2 h[4] = {{v.x}, {v.y}, {v.z}, {v.w}};
+      const Half2 h[4] = {{v[0]}, {v[1]}, {v[2]}, {v[3]}};
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
         const float f[4] = {low(h[i]), high(h[i]), low(h[i + 1]), high(h[i + 1])};
@@ -112,7 +112,8 @@ struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads> {
     const Bits128* in = static_cast<const Bits128*>(args.in);
 #pragma unroll
     for (int i = 0; i < Base::kLoads; ++i) {
-      Base::values[i] = Bits128{0, 0, 0, 0};
+#pragma unroll
+      for (u32& word : Base::values[i]) word = 0;
       load_ahead(Base::values[i], in + start[i] + place, (inside[i] & place_bits) == place_bits);
     }
     place += Base::kRowUnits;

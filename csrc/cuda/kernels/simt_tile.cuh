@@ -27,7 +27,8 @@ struct Tile : Threads<8, 8 * WY, 4 * WX> {
   static constexpr int TY = 8 * WY, TX = 4 * WX, TM = TM_, TN = TN_;
   static constexpr int kThreads = TY * TX, kPixels = TY * TM, kColumns = TX * TN, kBlocks = Blocks, kUnroll = 1;
   static constexpr int kSharedBytes = (kPixels + kColumns) * kRowBytes;
-  static_assert(TN % 4 == 0, "channels come in fours");
+  static constexpr int kNeighbors = 4;  // channels of a thread that lie side by side
+  static_assert(TN % kNeighbors == 0, "channels come in fours");
   // Column j of the thread, from its first.
   FASTALEX_HOST_DEVICE static constexpr int column(int j) { return j % 4 + j / 4 * 4 * TX; }
 };
@@ -104,6 +105,9 @@ FASTALEX_DEVICE void load_pixels(const u8* pixels, int group, u32 (&x)[PixelGrou
 // is read while the one before is multiplied.
 template <class S, int Words, int PixelBytes, int ColumnBytes, u32 Mask, class Accumulators>
 FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators& sums) {
+  static_assert(pixel_turns<S>(PixelBytes / S::TY, 4 * Words) <= 2 &&
+                    column_turns<S>(S::kNeighbors * ColumnBytes, 4 * Words) <= 2,
+                "no read takes more than two turns of the banks");
   typedef PixelGroups<S> Groups;
   u32 x[2][Groups::kMost][Words], y[S::TN][Words];
   load_pixels<S, Words, PixelBytes>(pixels, 0, x[0]);
@@ -138,40 +142,56 @@ FASTALEX_DEVICE void put(Half* to, float v) { *to = to_half(v); }
 FASTALEX_DEVICE float value(float v) { return v; }
 FASTALEX_DEVICE float value(Half v) { return to_float(v); }
 
-// Finishes one pixel of the thread: bias, activation, and only the channels that exist. If a.partial is set, stores the
+// Finishes the pixels of a thread: bias, activation, and only the channels that exist. If a.partial is set, stores the
 // sum unchanged: a part of a split sum, or the input of a tanh, which is too large to be inlined here so often and left
 // to split_reduce.
 template <typename T, class S>
-FASTALEX_DEVICE void store_pixel(const ConvArgs& a, int group, int part, int pixel, int column0,
-                                 const float (&sums)[S::TN]) {
-  const u64 pixels = static_cast<u64>(a.n) * a.out_h * a.out_w;
+struct Results {
+  const ConvArgs& args;
+  int group, part, column0;
+  float bias[S::TN];
+
+  FASTALEX_DEVICE Results(const ConvArgs& a, int group_, int part_, int column)
+      : args(a), group(group_), part(part_), column0(column) {
 #pragma unroll
-  for (int j = 0; j < S::TN; j += 4) {
-    const int column = column0 + S::column(j);
-    float v[4] = {sums[j], sums[j + 1], sums[j + 2], sums[j + 3]};
-    if (column >= a.w_rows) continue;
-    if (a.partial) {
-      const u64 row = (static_cast<u64>(part) * a.groups + group) * pixels + pixel;
-      vector::store(a.partial + row * a.w_rows + column, v);
-      continue;
-    }
-    float bias[4];
-    vector::load(a.bias + group * a.w_rows + column, bias);
+    for (int j = 0; j < S::TN; j += 4) {
+      float v[4] = {};
+      if (!a.partial && column0 + S::column(j) < a.w_rows)
+        vector::load(a.bias + group * a.w_rows + column0 + S::column(j), v);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      v[i] += bias[i];
-      if (a.activation == kActRelu) v[i] = v[i] < 0 ? 0 : v[i];  // a NaN stays
-    }
-    T* out = static_cast<T*>(a.out) + static_cast<u64>(pixel) * a.out_pitch + group * a.out_c_group + column;
-    if (a.out_c_group % 4 == 0) {
-      if (column < a.out_c_group) vector::store(out, v);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        if (column + i < a.out_c_group) put(out + i, v[i]);
+      for (int i = 0; i < 4; ++i) bias[j + i] = v[i];
     }
   }
-}
+
+  FASTALEX_DEVICE void store(int pixel, const float (&sums)[S::TN]) const {
+    const ConvArgs& a = args;
+    const u64 row = (static_cast<u64>(part) * a.groups + group) * a.n * a.out_h * a.out_w + pixel;
+    float* const partial = a.partial + row * a.w_rows + column0;
+    T* const out = static_cast<T*>(a.out) + static_cast<u64>(pixel) * a.out_pitch + group * a.out_c_group + column0;
+#pragma unroll
+    for (int j = 0; j < S::TN; j += 4) {
+      const int column = column0 + S::column(j);
+      float v[4] = {sums[j], sums[j + 1], sums[j + 2], sums[j + 3]};
+      if (column >= a.w_rows) continue;
+      if (a.partial) {
+        vector::store(partial + S::column(j), v);
+        continue;
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        v[i] += bias[j + i];
+        if (a.activation == kActRelu) v[i] = v[i] < 0 ? 0 : v[i];  // a NaN stays
+      }
+      if (a.out_c_group % 4 == 0) {
+        if (column < a.out_c_group) vector::store(out + S::column(j), v);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (column + i < a.out_c_group) put(out + S::column(j) + i, v[i]);
+      }
+    }
+  }
+};
 
 // Writes zeros to the padding channels of `count` pixels. One of the blocks that compute these pixels does it.
 template <typename T>

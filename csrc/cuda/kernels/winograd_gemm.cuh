@@ -15,6 +15,7 @@ struct WinogradShape : simt::Threads<WarpY, TY_, TX_> {
   static constexpr int TY = TY_, TX = TX_, TM = TM_, TN = TN_;
   static constexpr int kThreads = TY * TX, kTiles = TY * TM, kColumns = TX * TN, kUnroll = 4;
   static constexpr int kSharedBytes = (kTiles + kColumns) * simt::kRowBytes;
+  static constexpr int kNeighbors = 1;
   FASTALEX_HOST_DEVICE static constexpr int column(int j) { return j * TX; }
 };
 
@@ -27,7 +28,7 @@ template <int Rows, int Threads>
 struct WinogradRows {
   static constexpr int kStep = Threads / simt::kUnits, kLoads = ceil_div(Rows, kStep);
   static_assert(Threads % simt::kUnits == 0, "a thread keeps its unit of a row");
-  Bits128 units[kLoads] = {};
+  u32 units[kLoads][4] = {};
   const Bits128* from;  // the thread's unit of the block's first row
   u32 start[kLoads];    // units from there
 
@@ -49,7 +50,7 @@ struct WinogradRows {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i)
       if ((i + 1) * kStep <= Rows || row() + i * kStep < Rows)
-        *reinterpret_cast<Bits128*>(smem + i * kStep * simt::kRowBytes) = units[i];
+        vector::store_words(smem + i * kStep * simt::kRowBytes, units[i]);
   }
 };
 
