@@ -235,18 +235,11 @@ MUTATIONS = (
         "race",
     ),
     Mutation(
-        "first layer: pixel past the right edge",
+        "first layer: odd pixel past the right edge",
         "conv_simt_first.cuh",
-        "column >= 0 && column < a.in_w",
-        "column >= 0 && column <= a.in_w",
+        "row && x + 1 >= 0 && x + 1 < a.in_w",
+        "row && x + 1 >= 0 && x < a.in_w",
         Cases("conv-11x11/4-*", "nano", "fp16"),
-    ),
-    Mutation(
-        "first layer: weights of the row before",
-        "conv_simt_first.cuh",
-        "from += kFirstKernel * 4;",
-        "from += kFirstKernel * 4 - 4;",
-        Cases("conv-11x11/4", "nano", "fp16", "hfma2_56x64*"),
     ),
     Mutation(
         "tile: pixels read ahead of those before them",

@@ -36,8 +36,8 @@ struct Gemm {
   double share;                               // of multiply-adds among the loop's instructions on sm_53
 };
 template <class Shape>
-Gemm gemm(const char* kernel, int resident, double share) {
-  return {kernel, Shape::kTiles, Shape::kColumns, Shape::kThreads, Shape::kSharedBytes, resident, share};
+Gemm gemm(const char* kernel, double share) {
+  return {kernel, Shape::kTiles, Shape::kColumns, Shape::kThreads, Shape::kSharedBytes, Shape::kBlocks, share};
 }
 
 struct Row {
@@ -54,10 +54,10 @@ struct Row {
 typedef CandidateTable<Row> Table;
 
 const Table& table() {
-  static const std::vector<Gemm> ffma = {gemm<Winograd56x64>("winograd_gemm_56x64_ffma", 4, 0.86),
-                                         gemm<Winograd84x64>("winograd_gemm_84x64_ffma", 4, 0.86),
-                                         gemm<Winograd16x128>("winograd_gemm_16x128_ffma", 6, 0.77)};
-  static const std::vector<Gemm> hfma2 = {gemm<Winograd56x64>("winograd_gemm_56x64_hfma2", 4, 0.75)};
+  static const std::vector<Gemm> ffma = {gemm<Winograd56x64>("winograd_gemm_56x64_ffma", 0.89),
+                                         gemm<Winograd84x64>("winograd_gemm_84x64_ffma", 0.89),
+                                         gemm<Winograd16x128>("winograd_gemm_16x128_ffma", 0.84)};
+  static const std::vector<Gemm> hfma2 = {gemm<Winograd56x64>("winograd_gemm_56x64_hfma2", 0.80)};
   static const Table table(
       {{"wino2x3_ffma", kWinograd2x3, kFloat, 2, 3, ffma, "winograd_input_2x3_float", "winograd_output_2x3_float"},
        {"wino4x3_ffma", kWinograd4x3, kFloat, 4, 3, ffma, "winograd_input_4x3_float", "winograd_output_4x3_float"},

@@ -8,9 +8,9 @@ namespace fastalex {
 namespace cuda {
 
 // Tiles x output channels of a block. 13x13 outputs are 16 tiles of 4x4 or 49 of 2x2, 27x27 are 81 of 3x3.
-typedef WinogradShape<4, 4, 16, 4, 8> Winograd16x128;
-typedef WinogradShape<8, 8, 8, 7, 8> Winograd56x64;
-typedef WinogradShape<4, 12, 8, 7, 8> Winograd84x64;
+typedef WinogradShape<4, 4, 16, 4, 8, 6> Winograd16x128;
+typedef WinogradShape<8, 8, 8, 7, 8, 4> Winograd56x64;
+typedef WinogradShape<4, 12, 8, 7, 8, 4> Winograd84x64;
 
 }  // namespace cuda
 }  // namespace fastalex

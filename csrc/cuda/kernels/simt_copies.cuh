@@ -15,7 +15,7 @@ struct Copies {
   static constexpr int kWiden = sizeof(Math) / sizeof(T);  // units in shared memory for one in global memory
   static constexpr int kRowUnits = kUnits / kWiden, kLoads = ceil_div(Rows * kRowUnits, Threads);
   static_assert(Threads % kRowUnits == 0, "a thread keeps its unit of a row");
-  u32 values[kLoads][4];
+  Bits128 values[kLoads];
 
   FASTALEX_DEVICE static int row(int i) { return (static_cast<int>(threadIdx.x) + i * Threads) / kRowUnits; }
   FASTALEX_DEVICE static int unit() { return threadIdx.x % kRowUnits; }
@@ -26,11 +26,11 @@ struct Copies {
     for (int i = 0; i < kLoads; ++i, to += Threads / kRowUnits * kRowBytes)
       if (Rows * kRowUnits % Threads == 0 || row(i) < Rows) put_unit(to, values[i]);
   }
-  FASTALEX_DEVICE static void put_unit(u8* to, const u32 (&v)[4]) {
+  FASTALEX_DEVICE static void put_unit(u8* to, const Bits128& v) {
     if (kWiden == 1) {
-      vector::store_words(to, v);
+      *reinterpret_cast<Bits128*>(to) = v;
     } else {
-      const Half2 h[4] = {{v[0]}, {v[1]}, {v[2]}, {v[3]}};
+      const Half2 h[4] = {{v.x}, {v.y}, {v.z}, {v.w}};
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
         const float f[4] = {low(h[i]), high(h[i]), low(h[i + 1]), high(h[i + 1])};
@@ -59,7 +59,7 @@ struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads> {
   FASTALEX_DEVICE void load() {  // one stage
     const Bits128* w = static_cast<const Bits128*>(args.w);
 #pragma unroll
-    for (int i = 0; i < Base::kLoads; ++i) load_ahead(Base::values[i], w + start[i] + place, true);
+    for (int i = 0; i < Base::kLoads; ++i) Base::values[i] = w[start[i] + place];
     place += Base::kRowUnits;
   }
 };
@@ -112,9 +112,8 @@ struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads> {
     const Bits128* in = static_cast<const Bits128*>(args.in);
 #pragma unroll
     for (int i = 0; i < Base::kLoads; ++i) {
-#pragma unroll
-      for (u32& word : Base::values[i]) word = 0;
-      load_ahead(Base::values[i], in + start[i] + place, (inside[i] & place_bits) == place_bits);
+      Base::values[i] = Bits128{0, 0, 0, 0};
+      if ((inside[i] & place_bits) == place_bits) Base::values[i] = in[start[i] + place];
     }
     place += Base::kRowUnits;
     for (c += Base::kRowUnits; c >= channels; c -= channels) {

@@ -44,6 +44,7 @@ struct Sums;
 
 template <int TM, int TN>
 struct Sums<float, TM, TN> {
+  static constexpr int kApart = 8;  // products that hide the latency of one
   float total[TM][TN];
 
   FASTALEX_DEVICE void clear() {
@@ -60,6 +61,7 @@ struct Sums<float, TM, TN> {
 
 template <int TM, int TN>
 struct Sums<Half, TM, TN> {
+  static constexpr int kApart = 16;
   Half2 pair[TM][TN];
   float total[TM][TN];
 
@@ -84,19 +86,19 @@ struct Sums<Half, TM, TN> {
   }
 };
 
-// The pixels of a thread in groups, so that about 16 sums lie between two products of the same sum, whose latency thus
-// is hidden even where a scheduler has but one warp to choose from.
-template <class S>
+// The pixels of a thread in groups, so that about `Apart` sums lie between two products of the same sum, whose latency
+// thus is hidden even where a scheduler has but one warp to choose from.
+template <class S, int Apart>
 struct PixelGroups {
-  static constexpr int kCount = (S::TM * S::TN + 4) / 16, kMost = ceil_div(S::TM, kCount);
+  static constexpr int kCount = (S::TM * S::TN + Apart / 4) / Apart, kMost = ceil_div(S::TM, kCount);
   FASTALEX_HOST_DEVICE static constexpr int begin(int group) { return group * S::TM / kCount; }
 };
 
-template <class S, int Words, int PixelBytes>
-FASTALEX_DEVICE void load_pixels(const u8* pixels, int group, u32 (&x)[PixelGroups<S>::kMost][Words]) {
-  const int begin = PixelGroups<S>::begin(group), end = PixelGroups<S>::begin(group + 1);
+template <class Groups, int Words, int PixelBytes>
+FASTALEX_DEVICE void load_pixels(const u8* pixels, int group, u32 (&x)[Groups::kMost][Words]) {
+  const int begin = Groups::begin(group), end = Groups::begin(group + 1);
 #pragma unroll
-  for (int i = 0; i < PixelGroups<S>::kMost; ++i)
+  for (int i = 0; i < Groups::kMost; ++i)
     if (begin + i < end) vector::load_words(pixels + (begin + i) * PixelBytes, x[i]);
 }
 
@@ -108,14 +110,14 @@ FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators&
   static_assert(pixel_turns<S>(PixelBytes / S::TY, 4 * Words) <= 2 &&
                     column_turns<S>(S::kNeighbors * ColumnBytes, 4 * Words) <= 2,
                 "no read takes more than two turns of the banks");
-  typedef PixelGroups<S> Groups;
+  typedef PixelGroups<S, Accumulators::kApart> Groups;
   u32 x[2][Groups::kMost][Words], y[S::TN][Words];
-  load_pixels<S, Words, PixelBytes>(pixels, 0, x[0]);
+  load_pixels<Groups, Words, PixelBytes>(pixels, 0, x[0]);
 #pragma unroll
   for (int j = 0; j < S::TN; ++j) vector::load_words(columns + S::column(j) * ColumnBytes, y[j]);
 #pragma unroll
   for (int group = 0; group < Groups::kCount; ++group) {
-    if (group + 1 < Groups::kCount) load_pixels<S, Words, PixelBytes>(pixels, group + 1, x[(group + 1) % 2]);
+    if (group + 1 < Groups::kCount) load_pixels<Groups, Words, PixelBytes>(pixels, group + 1, x[(group + 1) % 2]);
     const int begin = Groups::begin(group), end = Groups::begin(group + 1);
 #pragma unroll
     for (int k = 0; k < Words; ++k)
@@ -166,7 +168,6 @@ struct Results {
   FASTALEX_DEVICE void store(int pixel, const float (&sums)[S::TN]) const {
     const ConvArgs& a = args;
     const u64 row = (static_cast<u64>(part) * a.groups + group) * a.n * a.out_h * a.out_w + pixel;
-    float* const partial = a.partial + row * a.w_rows + column0;
     T* const out = static_cast<T*>(a.out) + static_cast<u64>(pixel) * a.out_pitch + group * a.out_c_group + column0;
 #pragma unroll
     for (int j = 0; j < S::TN; j += 4) {
@@ -174,7 +175,7 @@ struct Results {
       float v[4] = {sums[j], sums[j + 1], sums[j + 2], sums[j + 3]};
       if (column >= a.w_rows) continue;
       if (a.partial) {
-        vector::store(partial + S::column(j), v);
+        vector::store(a.partial + row * a.w_rows + column, v);
         continue;
       }
 #pragma unroll

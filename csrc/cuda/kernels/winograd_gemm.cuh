@@ -10,10 +10,12 @@ namespace cuda {
 
 // TY x TX threads in warps of WarpY x 32 / WarpY, each TM tiles and TN output channels: rows ty, ty + TY, .. and
 // columns tx, tx + TX, .. of shared memory, where both lie in rows of simt::kUnits units, as simt::kRowBytes says.
-template <int WarpY, int TY_, int TX_, int TM_, int TN_>
+// Blocks: how many a multiprocessor should hold, which limits the registers.
+template <int WarpY, int TY_, int TX_, int TM_, int TN_, int Blocks>
 struct WinogradShape : simt::Threads<WarpY, TY_, TX_> {
   static constexpr int TY = TY_, TX = TX_, TM = TM_, TN = TN_;
-  static constexpr int kThreads = TY * TX, kTiles = TY * TM, kColumns = TX * TN, kUnroll = 4;
+  static constexpr int kThreads = TY * TX, kTiles = TY * TM, kColumns = TX * TN, kBlocks = Blocks;
+  static constexpr int kUnroll = kThreads * Blocks > 256 ? 2 : 4;  // more takes registers for loads ahead
   static constexpr int kSharedBytes = (kTiles + kColumns) * simt::kRowBytes;
   static constexpr int kNeighbors = 1;
   FASTALEX_HOST_DEVICE static constexpr int column(int j) { return j * TX; }
@@ -76,7 +78,7 @@ struct WinogradColumns<Half, S> {
 // computes kTiles x kColumns of one of them; while a stage is multiplied, the next one is loaded into registers. The
 // order of the sum over c is the same for every shape. Grid: (tiles / kTiles, w_rows / kColumns, positions groups).
 template <typename Real, class S>
-__global__ void __launch_bounds__(S::kThreads, 1) winograd_gemm(const WinogradArgs a) {
+__global__ void __launch_bounds__(S::kThreads, S::kBlocks) winograd_gemm(const WinogradArgs a) {
   FASTALEX_SHARED(smem);
   typedef WinogradColumns<Real, S> Columns;
   typedef WinogradRows<S::kTiles, S::kThreads> TileRows;
