@@ -256,6 +256,13 @@ MUTATIONS = (
         Cases("conv-3x3-relu", "nano", "fp16", "wino*"),
     ),
     Mutation(
+        "tile: words of a column not turned",
+        "simt_tile.cuh",
+        "turned[(k + Turn) % 4] = w[k]",
+        "turned[k] = w[k]",
+        Cases("conv-3x3-relu", "nano", "fp16", "hfma2*"),
+    ),
+    Mutation(
         "lanes: a column for two",
         "simt_lanes.cuh",
         "thread % kLanes / (2 * WarpY) * 2",

@@ -108,10 +108,10 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
     __syncthreads();
 #pragma unroll 1
     for (int unit = 0; unit < kFirstUnits; ++unit)
-      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u>(pixels + unit * kUnitWords * 4,
-                                                              columns + unit * kUnitWords * 4, sums);
-    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask>(pixels + kFirstUnits * kUnitWords * 4,
-                                                                    columns + kFirstUnits * kUnitWords * 4, sums);
+      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u, 0>(pixels + unit * kUnitWords * 4,
+                                                                 columns + unit * kUnitWords * 4, sums);
+    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask, 0>(pixels + kFirstUnits * kUnitWords * 4,
+                                                                       columns + kFirstUnits * kUnitWords * 4, sums);
     if (r % 2 == 1 || r + 1 == end) sums.flush();
   }
 
