@@ -56,7 +56,6 @@ struct Sums;
 
 template <int TM, int TN>
 struct Sums<float, TM, TN> {
-  static constexpr int kApart = 8;  // products that hide the latency of one
   float total[TM][TN];
 
   FASTALEX_DEVICE void clear() {
@@ -73,7 +72,6 @@ struct Sums<float, TM, TN> {
 
 template <int TM, int TN>
 struct Sums<Half, TM, TN> {
-  static constexpr int kApart = 16;
   Half2 pair[TM][TN];
   float total[TM][TN];
 
@@ -98,11 +96,11 @@ struct Sums<Half, TM, TN> {
   }
 };
 
-// The pixels of a thread in groups, so that about `Apart` sums lie between two products of the same sum, whose latency
-// thus is hidden even where a scheduler has but one warp to choose from.
-template <class S, int Apart>
+// The pixels of a thread in groups, so that about eight sums lie between two products of the same sum, whose latency
+// thus is hidden. More would take registers.
+template <class S>
 struct PixelGroups {
-  static constexpr int kCount = (S::TM * S::TN + Apart / 4) / Apart, kMost = ceil_div(S::TM, kCount);
+  static constexpr int kApart = 8, kCount = (S::TM * S::TN + kApart / 4) / kApart, kMost = ceil_div(S::TM, kCount);
   FASTALEX_HOST_DEVICE static constexpr int begin(int group) { return group * S::TM / kCount; }
 };
 
@@ -122,7 +120,7 @@ FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators&
   static_assert(pixel_turns<S>(PixelBytes / S::TY, 4 * Words) <= 2 &&
                     column_turns<S>(S::kNeighbors * ColumnBytes, 4 * Words) <= 2,
                 "no read takes more than two turns of the banks");
-  typedef PixelGroups<S, Accumulators::kApart> Groups;
+  typedef PixelGroups<S> Groups;
   u32 x[2][Groups::kMost][Words], y[S::TN][Words];
   load_pixels<Groups, Words, PixelBytes>(pixels, 0, x[0]);
 #pragma unroll

@@ -15,7 +15,7 @@ template <int WarpY, int TY_, int TX_, int TM_, int TN_, int Blocks>
 struct WinogradShape : simt::Threads<WarpY, TY_, TX_> {
   static constexpr int TY = TY_, TX = TX_, TM = TM_, TN = TN_;
   static constexpr int kThreads = TY * TX, kTiles = TY * TM, kColumns = TX * TN, kBlocks = Blocks;
-  static constexpr int kUnroll = kThreads * Blocks > 256 ? 2 : 4;  // more takes registers for loads ahead
+  static constexpr int kUnroll = kThreads * Blocks > 256 ? 1 : 4;  // more takes registers for loads ahead
   static constexpr int kSharedBytes = (kTiles + kColumns) * simt::kRowBytes;
   static constexpr int kNeighbors = 1;
   FASTALEX_HOST_DEVICE static constexpr int column(int j) { return j * TX; }
