@@ -151,7 +151,7 @@ MUTATIONS = (
     Mutation(
         "FFMA: no bias",
         "simt_tile.cuh",
-        "      v[i] += bias[i];\n",
+        "        v[i] += bias[j + i];\n",
         "",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
@@ -172,8 +172,8 @@ MUTATIONS = (
     Mutation(
         "FFMA: ReLU of the parts of a sum",
         "simt_tile.cuh",
-        "    if (a.partial) {\n",
-        "    if (a.partial) {\n      vector::activate(v, a.activation);\n",
+        "      if (a.partial) {\n",
+        "      if (a.partial) {\n        vector::activate(v, a.activation);\n",
         Cases("conv-3x3-relu", "rtx30", "fp32", "ffma*"),
     ),
     Mutation(
@@ -242,6 +242,34 @@ MUTATIONS = (
         Cases("conv-11x11/4-*", "nano", "fp16"),
     ),
     Mutation(
+        "tile: pixels read ahead of those before them",
+        "simt_tile.cuh",
+        "(pixels, group + 1, x[(group + 1) % 2])",
+        "(pixels, group, x[(group + 1) % 2])",
+        Cases("conv-3x3-relu", "nano", "fp16", "hfma2*"),
+    ),
+    Mutation(
+        "tile: pixels read over those in use",
+        "simt_tile.cuh",
+        "(pixels, group + 1, x[(group + 1) % 2])",
+        "(pixels, group + 1, x[group % 2])",
+        Cases("conv-3x3-relu", "nano", "fp16", "wino*"),
+    ),
+    Mutation(
+        "tile: words of a column not turned",
+        "simt_tile.cuh",
+        "turned[(k + Turn) % 4] = w[k]",
+        "turned[k] = w[k]",
+        Cases("conv-3x3-relu", "nano", "fp16", "hfma2*"),
+    ),
+    Mutation(
+        "lanes: a column for two",
+        "simt_lanes.cuh",
+        "thread % kLanes / (2 * WarpY) * 2",
+        "thread % kLanes / (2 * WarpY)",
+        Cases("conv-3x3-relu", "nano", "fp32", "wino2x3*"),
+    ),
+    Mutation(
         "parts of a sum: groups forgotten",
         "split_reduce.cuh",
         "step = static_cast<u64>(a.groups) * a.pixels * a.rows",
@@ -270,6 +298,29 @@ MUTATIONS = (
         "\n",
         Cases("conv-3x3-relu", "nano", "fp32", "wino2x3*"),
         "race",
+    ),
+    Mutation(
+        "Winograd: a stage past the last one",
+        "winograd_gemm.cuh",
+        "next_w.load(stage < stages);",
+        "next_w.load(true);",
+        Cases("conv-3x3-relu", "nano", "fp16", "wino2x3*"),
+        "race",
+    ),
+    Mutation(
+        "Winograd: a row past the last one",
+        "winograd_gemm.cuh",
+        "matrix_rows - 1) * row_units",
+        "matrix_rows) * row_units",
+        Cases("conv-3x3-relu", "nano", "fp16", "wino2x3*"),
+        "race",
+    ),
+    Mutation(
+        "Winograd: half weights for float products",
+        "../weights/weights.cpp",
+        "winograd_dtype(format, dtype_)",
+        "dtype_",
+        Cases("conv-5x5-16", "nano", "fp16", "wino3x5*"),
     ),
     # Tensor cores
     Mutation(

@@ -58,6 +58,11 @@ FASTALEX_DEVICE Bits128 load_stream(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 16) emulator::fail("load_stream from an address that is not 16-byte aligned");
   return *static_cast<const Bits128*>(p);
 }
+FASTALEX_DEVICE void load_ahead(u32 (&w)[4], const void* p, bool wanted) {
+  if (!wanted) return;
+  if (reinterpret_cast<uintptr_t>(p) % 16) emulator::fail("load_ahead from an address that is not 16-byte aligned");
+  for (int i = 0; i < 4; ++i) w[i] = static_cast<const u32*>(p)[i];
+}
 
 FASTALEX_DEVICE uint2 load_stream_8(const void* p) {
   if (reinterpret_cast<uintptr_t>(p) % 8) emulator::fail("load_stream_8 from an address that is not 8-byte aligned");

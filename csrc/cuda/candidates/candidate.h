@@ -27,6 +27,10 @@ enum WeightFormat {
   kColumns       // ColumnsArgs::w, the same weights by column
 };
 
+// The type of transformed weights, transformed inputs and products where tensors are of type `tensors`. The roundings
+// of halves grow little in F(2x2, 3x3) alone.
+inline Dtype winograd_dtype(WeightFormat format, Dtype tensors) { return format == kWinograd2x3 ? tensors : kFloat; }
+
 // The number of rows of convolution weights, and the products of each row, are padded to multiples of these.
 constexpr int kWeightRows = 32;
 constexpr int kWeightProducts = 32;

@@ -36,8 +36,8 @@ struct Gemm {
   double share;                               // of multiply-adds among the loop's instructions on sm_53
 };
 template <class Shape>
-Gemm gemm(const char* kernel, int resident, double share) {
-  return {kernel, Shape::kTiles, Shape::kColumns, Shape::kThreads, Shape::kSharedBytes, resident, share};
+Gemm gemm(const char* kernel, double share) {
+  return {kernel, Shape::kTiles, Shape::kColumns, Shape::kThreads, Shape::kSharedBytes, Shape::kBlocks, share};
 }
 
 struct Row {
@@ -48,26 +48,31 @@ struct Row {
   std::vector<Gemm> gemms;  // the one that wastes least is launched
   const char *input, *output;
   int in() const { return out + kernel - 1; }
+  Dtype products() const { return winograd_dtype(format, dtype); }  // and transformed inputs
 };
 
 typedef CandidateTable<Row> Table;
 
 const Table& table() {
-  static const std::vector<Gemm> ffma = {gemm<Winograd56x64>("winograd_gemm_56x64_ffma", 4, 0.86),
-                                         gemm<Winograd84x64>("winograd_gemm_84x64_ffma", 4, 0.86),
-                                         gemm<Winograd16x128>("winograd_gemm_16x128_ffma", 6, 0.77)};
-  static const std::vector<Gemm> hfma2 = {gemm<Winograd56x64>("winograd_gemm_56x64_hfma2", 4, 0.75)};
+  static const std::vector<Gemm> ffma = {gemm<Winograd56x64>("winograd_gemm_56x64_ffma", 0.89),
+                                         gemm<Winograd84x64>("winograd_gemm_84x64_ffma", 0.89),
+                                         gemm<Winograd16x128>("winograd_gemm_16x128_ffma", 0.84)};
+  static const std::vector<Gemm> hfma2 = {gemm<Winograd56x64>("winograd_gemm_56x64_hfma2", 0.80)};
   static const Table table(
       {{"wino2x3_ffma", kWinograd2x3, kFloat, 2, 3, ffma, "winograd_input_2x3_float", "winograd_output_2x3_float"},
        {"wino4x3_ffma", kWinograd4x3, kFloat, 4, 3, ffma, "winograd_input_4x3_float", "winograd_output_4x3_float"},
        {"wino3x5_ffma", kWinograd3x5, kFloat, 3, 5, ffma, "winograd_input_3x5_float", "winograd_output_3x5_float"},
-       {"wino2x3_hfma2", kWinograd2x3, kHalf, 2, 3, hfma2, "winograd_input_2x3_half", "winograd_output_2x3_half"}});
+       {"wino2x3_hfma2", kWinograd2x3, kHalf, 2, 3, hfma2, "winograd_input_2x3_half", "winograd_output_2x3_half"},
+       {"wino3x5_ffma_half", kWinograd3x5, kHalf, 3, 5, ffma, "winograd_input_3x5_mixed",
+        "winograd_output_3x5_mixed"}});
   return table;
 }
 
 // Channels that a thread of the transforms computes.
 int channels_of(const Row& row) {
-  return row.dtype == kFloat ? WinogradType<float>::kChannels : WinogradType<Half>::kChannels;
+  return row.dtype == kFloat        ? WinogradType<float, float>::kChannels
+         : row.products() == kFloat ? WinogradType<Half, float>::kChannels
+                                    : WinogradType<Half, Half>::kChannels;
 }
 
 // Sizes of a problem.
@@ -85,13 +90,14 @@ Sizes sizes_of(const Row& row, const fastalex_step& s) {
   z.tiles_y = ceil_div(s.out_h, row.out);
   z.tiles_x = ceil_div(s.out_w, row.out);
   z.tiles = static_cast<long long>(s.n) * z.tiles_y * z.tiles_x;
-  z.v_pitch = round_up(z.in_group, row.dtype == kFloat ? winograd_stage<float>() : winograd_stage<Half>());
+  z.v_pitch =
+      round_up(z.in_group, row.products() == kFloat ? simt::stage_products<float>() : simt::stage_products<Half>());
   z.w_rows = round_up(z.out_group, kWeightRows);
   z.w_pitch = round_up(z.in_group, kWeightProducts);
   const size_t matrices = static_cast<size_t>(z.positions) * s.groups;
-  z.v_bytes = round_up(matrices * z.tiles * z.v_pitch * size_of(row.dtype), size_t(256));
-  z.product_bytes = round_up(matrices * z.tiles * z.w_rows * size_of(row.dtype), size_t(256));
-  z.w_bytes = round_up(matrices * z.w_rows * z.w_pitch * size_of(row.dtype), size_t(256));
+  z.v_bytes = round_up(matrices * z.tiles * z.v_pitch * size_of(row.products()), size_t(256));
+  z.product_bytes = round_up(matrices * z.tiles * z.w_rows * size_of(row.products()), size_t(256));
+  z.w_bytes = round_up(matrices * z.w_rows * z.w_pitch * size_of(row.products()), size_t(256));
   return z;
 }
 
@@ -129,7 +135,7 @@ size_t best_gemm(const Row& row, const Sizes& z) {
 
 // Multiply-adds per clock of a multiprocessor. Half precision is slow on sm_61 (CUDA programming guide).
 double rate(const Row& row, const DeviceFacts& device) {
-  return row.dtype == kHalf && device.sm == 61 ? 2 : simt_rate(device, row.dtype);
+  return row.products() == kHalf && device.sm == 61 ? 2 : simt_rate(device, row.products());
 }
 
 // The products overlap with their loads; the transforms are bound by memory.
@@ -217,7 +223,7 @@ Candidate candidate_of(const Row& row) {
           row.dtype,
           row.format,
           false,
-          row.dtype == kHalf ? kWinogradHalfSum : 0,
+          row.products() == kHalf ? kWinogradHalfSum : 0,
           kernels,
           &row,
           serves,

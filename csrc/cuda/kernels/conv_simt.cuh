@@ -23,10 +23,11 @@ template <typename T, typename Math, class S>
 FASTALEX_DEVICE void store_tile(const ConvArgs& a, int group, int part, int pixel0, int column0,
                                 const Sums<Math, S::TM, S::TN>& sums) {
   const int pixels = a.n * a.out_h * a.out_w;
+  const Results<T, S> results(a, group, part, column0 + S::tx(threadIdx.x) * S::kNeighbors);
 #pragma unroll
   for (int i = 0; i < S::TM; ++i) {
-    const int pixel = pixel0 + S::ty() + i * S::TY;
-    if (pixel < pixels) store_pixel<T, S>(a, group, part, pixel, column0 + S::tx() * 4, sums.total[i]);
+    const int pixel = pixel0 + S::ty(threadIdx.x) + i * S::TY;
+    if (pixel < pixels) results.store(pixel, sums.total[i]);
   }
   zero_padding<T>(a, group, pixel0, smaller(S::kPixels, pixels - pixel0), S::kThreads);
 }
@@ -60,7 +61,8 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv(const ConvArgs a
       windows.load();
       weights.load();
     }
-    multiply_stage<S>(smem + S::ty() * kRowBytes, columns + S::tx() * 4 * kRowBytes, sums);
+    multiply_stage<S>(smem + S::ty(threadIdx.x) * kRowBytes, columns + S::tx(threadIdx.x) * S::kNeighbors * kRowBytes,
+                      sums);
     constexpr int kFlush = kHalfSum / stage_products<Half>();
     if (stage % kFlush == 0 || stage == end) sums.flush();
   }
@@ -119,7 +121,8 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_general(const Co
       *reinterpret_cast<float*>(smem + row * kRowBytes + own * 4) = v;
     }
     __syncthreads();
-    multiply_stage<S>(smem + S::ty() * kRowBytes, columns + S::tx() * 4 * kRowBytes, sums);
+    multiply_stage<S>(smem + S::ty(threadIdx.x) * kRowBytes, columns + S::tx(threadIdx.x) * S::kNeighbors * kRowBytes,
+                      sums);
   }
   store_tile<T, float, S>(a, group, part, pixel0, column0, sums);
 }

@@ -96,8 +96,8 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
   const int column0 = blockIdx.y * S::kColumns, part = blockIdx.z;
   const int begin = part_begin(a, kFirstKernel, part), end = part_begin(a, kFirstKernel, part + 1);
   u8* const weights = smem + first_pixels<S>() * kColors * kBytes;
-  const u8* const pixels = smem + S::ty() * kFirstStride * kColors * kBytes;
-  const u8* const columns = weights + S::tx() * 4 * kColumnBytes;
+  const u8* const pixels = smem + S::ty(threadIdx.x) * kFirstStride * kColors * kBytes;
+  const u8* const columns = weights + S::tx(threadIdx.x) * S::kNeighbors * kColumnBytes;
 
   Sums<T, S::TM, S::TN> sums;
   sums.clear();
@@ -108,17 +108,18 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
     __syncthreads();
 #pragma unroll 1
     for (int unit = 0; unit < kFirstUnits; ++unit)
-      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u>(pixels + unit * kUnitWords * 4,
-                                                              columns + unit * kUnitWords * 4, sums);
-    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask>(pixels + kFirstUnits * kUnitWords * 4,
-                                                                    columns + kFirstUnits * kUnitWords * 4, sums);
+      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u, 0>(pixels + unit * kUnitWords * 4,
+                                                                 columns + unit * kUnitWords * 4, sums);
+    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask, 0>(pixels + kFirstUnits * kUnitWords * 4,
+                                                                       columns + kFirstUnits * kUnitWords * 4, sums);
     if (r % 2 == 1 || r + 1 == end) sums.flush();
   }
 
+  const Results<T, S> results(a, 0, part, column0 + S::tx(threadIdx.x) * S::kNeighbors);
 #pragma unroll
   for (int i = 0; i < S::TM; ++i) {
-    const int x = x0 + S::ty() + i * S::TY;
-    if (x < a.out_w) store_pixel<T, S>(a, 0, part, line * a.out_w + x, column0 + S::tx() * 4, sums.total[i]);
+    const int x = x0 + S::ty(threadIdx.x) + i * S::TY;
+    if (x < a.out_w) results.store(line * a.out_w + x, sums.total[i]);
   }
   zero_padding<T>(a, 0, line * a.out_w + x0, smaller(S::kPixels, a.out_w - x0), S::kThreads);
 }

@@ -1,7 +1,8 @@
 // Winograd convolution of stride 1 with bias and activation: Y = A^T [ sum_c (G g G^T) . (B^T d B) ] A for each tile of
 // m x m outputs and r x r weights, F(m x m, r x r) in the terms of Lavin & Gray (arXiv 1509.09308): n^2 = (m + r - 1)^2
 // products instead of m^2 r^2. Three kernels: input transform, n^2 matrix products along c, output transform. The
-// weights G g G^T come transformed from the host (weights/winograd.h).
+// weights G g G^T come transformed from the host (weights/winograd.h). Tensors are of type T, transformed inputs and
+// products of type Real.
 //
 // A NaN or an infinity in the input spoils all outputs of the tiles that read it, not only those whose window does.
 #ifndef FASTALEX_CUDA_KERNELS_CONV_WINOGRAD_CUH
@@ -16,30 +17,30 @@ namespace cuda {
 // V[i, j] = (B^T d B)[i, j] for each tile, group and channel, d = 0 outside the image.
 // A thread transforms kChannels channels of one tile; threads run over (tile, channel), channel fastest.
 // Grid: (tiles v_pitch / kChannels / 128, groups).
-template <class F, typename Real>
+template <class F, typename T, typename Real>
 __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_input(const WinogradArgs a) {
-  typedef WinogradType<Real> Type;
+  typedef WinogradType<T, Real> Type;
   constexpr int C = Type::kChannels, N = F::kIn;
   const u32 vectors = a.v_pitch / C, index = blockIdx.x * kWinogradTransformThreads + threadIdx.x;
   const int tile = index / vectors, c = index % vectors * C, group = blockIdx.y;
   if (tile >= a.tiles) return;
   const WinogradTile at = winograd_tile(a, tile, F::kOut);
   const int y = at.y - a.pad, x = at.x - a.pad;
-  const Real* column = static_cast<const Real*>(a.in) + group * a.in_c_group + c +
-                       ((static_cast<long long>(at.image) * a.in_h + y) * a.in_w + x) * a.in_pitch;
+  const T* column = static_cast<const T*>(a.in) + group * a.in_c_group + c +
+                    ((static_cast<long long>(at.image) * a.in_h + y) * a.in_w + x) * a.in_pitch;
   const long long line = static_cast<long long>(a.in_w) * a.in_pitch;
 
   float partly[N][N][C];  // B^T d
 #pragma unroll
   for (int j = 0; j < N; ++j, column += a.in_pitch) {
     const bool inside = x + j >= 0 && x + j < a.in_w && c < a.in_c_group;
-    const Real* in = column;
+    const T* in = column;
     float d[N][C];
 #pragma unroll
     for (int i = 0; i < N; ++i, in += line) {
 #pragma unroll
       for (int e = 0; e < C; ++e) d[i][e] = 0;
-      if (inside && y + i >= 0 && y + i < a.in_h) Type::load(in, d[i]);
+      if (inside && y + i >= 0 && y + i < a.in_h) vector::load(in, d[i]);
     }
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -65,7 +66,7 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_input(cons
 #pragma unroll
         for (int k = 0; k < N; ++k) winograd_add(F::bt(j, k) * Type::kScale, partly[i][k][e], first, v[e]);
       }
-      Type::store(out, v);
+      vector::store(out, v);
     }
   }
 }
@@ -73,9 +74,9 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_input(cons
 // Y = act(A^T m A + bias) for each tile and output channel, and zeros in the padding channels.
 // A thread computes kChannels channels of one tile, all of one group; threads run over (tile, channel), channel
 // fastest. Grid: (tiles out_pitch / kChannels / 128).
-template <class F, typename Real>
+template <class F, typename T, typename Real>
 __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_output(const WinogradArgs a) {
-  typedef WinogradType<Real> Type;
+  typedef WinogradType<T, Real> Type;
   constexpr int C = Type::kChannels, N = F::kIn, M = F::kOut;
   const u32 vectors = a.out_pitch / C, index = blockIdx.x * kWinogradTransformThreads + threadIdx.x;
   const int tile = index / vectors, channel = index % vectors * C;
@@ -89,12 +90,14 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_output(con
 #pragma unroll
     for (int e = 0; e < C; ++e) bias[e] = a.bias[group * a.w_rows + row + e];
     const u64 step = static_cast<u64>(a.groups) * a.tiles * a.w_rows;  // from one position to the next
-    const Real* in = static_cast<const Real*>(a.products) + (static_cast<u64>(group) * a.tiles + tile) * a.w_rows + row;
+    const Real* column =
+        static_cast<const Real*>(a.products) + (static_cast<u64>(group) * a.tiles + tile) * a.w_rows + row;
 #pragma unroll
-    for (int j = 0; j < N; ++j) {
+    for (int j = 0; j < N; ++j, column += step) {
+      const Real* in = column;
       float m[N][C];
 #pragma unroll
-      for (int i = 0; i < N; ++i) Type::load(in + (i * N + j) * step, m[i]);
+      for (int i = 0; i < N; ++i, in += N * step) vector::load(in, m[i]);
 #pragma unroll
       for (int i = 0; i < M; ++i) {
 #pragma unroll
@@ -115,11 +118,11 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_output(con
   }
 
   const WinogradTile at = winograd_tile(a, tile, M);
-  Real* line = static_cast<Real*>(a.out) + channel +
-               ((static_cast<u64>(at.image) * a.out_h + at.y) * a.out_w + at.x) * a.out_pitch;
+  T* line =
+      static_cast<T*>(a.out) + channel + ((static_cast<u64>(at.image) * a.out_h + at.y) * a.out_w + at.x) * a.out_pitch;
 #pragma unroll
   for (int i = 0; i < M; ++i, line += static_cast<u64>(a.out_w) * a.out_pitch) {
-    Real* out = line;
+    T* out = line;
 #pragma unroll
     for (int j = 0; j < M; ++j, out += a.out_pitch) {
       float y[C];
@@ -134,7 +137,7 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_output(con
       vector::activate(y, a.activation);
 #pragma unroll
       for (int e = 0; e < C; ++e) y[e] = e < left ? y[e] : 0;  // where the input is infinite, padding is not a number
-      if (at.y + i < a.out_h && at.x + j < a.out_w) Type::store(out, y);
+      if (at.y + i < a.out_h && at.x + j < a.out_w) vector::store(out, y);
     }
   }
 }

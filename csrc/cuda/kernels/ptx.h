@@ -146,6 +146,14 @@ FASTALEX_DEVICE uint2 load_stream_8(const void* p) {
   return v;
 }
 
+// 16 bytes that a later part of the program needs: a load that stays where it is, with no branch, along which the
+// compiler would move it to there. w stays if `wanted` is false; p is not read then, otherwise 16-byte aligned.
+FASTALEX_DEVICE void load_ahead(u32 (&w)[4], const void* p, bool wanted) {
+  asm volatile("{.reg .pred q; setp.ne.u32 q, %5, 0; @q ld.global.v4.u32 {%0, %1, %2, %3}, [%4];}"
+               : "+r"(w[0]), "+r"(w[1]), "+r"(w[2]), "+r"(w[3])
+               : "l"(p), "r"(static_cast<u32>(wanted)));
+}
+
 FASTALEX_DEVICE u32 shared_address(const void* p) {
 #if __CUDACC_VER_MAJOR__ >= 11
   return static_cast<u32>(__cvta_generic_to_shared(p));  // the compiler folds offsets through it

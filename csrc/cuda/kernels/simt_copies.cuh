@@ -10,7 +10,7 @@ namespace simt {
 
 // A thread's share of a stage of `Rows` rows in registers: kLoads vectors, all of the same unit of their rows.
 // Math: the type in shared memory.
-template <typename T, typename Math, int Rows, int Threads>
+template <typename T, typename Math, int Rows, int Threads, int Turn>
 struct Copies {
   static constexpr int kWiden = sizeof(Math) / sizeof(T);  // units in shared memory for one in global memory
   static constexpr int kRowUnits = kUnits / kWiden, kLoads = ceil_div(Rows * kRowUnits, Threads);
@@ -28,13 +28,15 @@ struct Copies {
   }
   FASTALEX_DEVICE static void put_unit(u8* to, const Bits128& v) {
     if (kWiden == 1) {
-      *reinterpret_cast<Bits128*>(to) = v;
+      const u32 words[4] = {v.x, v.y, v.z, v.w};
+      store_turned<Turn>(to, words);
     } else {
       const Half2 h[4] = {{v.x}, {v.y}, {v.z}, {v.w}};
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
-        const float f[4] = {low(h[i]), high(h[i]), low(h[i + 1]), high(h[i + 1])};
-        vector::store(reinterpret_cast<float*>(to) + 2 * i, f);
+        const u32 words[4] = {float_to_bits(low(h[i])), float_to_bits(high(h[i])), float_to_bits(low(h[i + 1])),
+                              float_to_bits(high(h[i + 1]))};
+        store_turned<Turn>(to + 8 * i, words);
       }
     }
   }
@@ -42,8 +44,8 @@ struct Copies {
 
 // Rows of weights. Rows past the last repeat it; their results are not stored.
 template <typename T, typename Math, class S>
-struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads> {
-  typedef Copies<T, Math, S::kColumns, S::kThreads> Base;
+struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads, kTurn> {
+  typedef Copies<T, Math, S::kColumns, S::kThreads, kTurn> Base;
   const ConvArgs& args;
   int place;                // in a row
   int start[Base::kLoads];  // units from the first of all to the row's first
@@ -80,8 +82,8 @@ constexpr int kLargestKernel = 12;  // rows of a window have bits 0 .. 15; the l
 // Rows of windows, where a pixel's channels of a group are whole units. The thread's rows share their place in the
 // window, (r, s, unit c), which steps by a stage.
 template <typename T, typename Math, class S>
-struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads> {
-  typedef Copies<T, Math, S::kPixels, S::kThreads> Base;
+struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads, 0> {
+  typedef Copies<T, Math, S::kPixels, S::kThreads, 0> Base;
   static constexpr int kUnit = 16 / static_cast<int>(sizeof(T));
   const ConvArgs& args;
   int channels;  // units of a pixel in a window

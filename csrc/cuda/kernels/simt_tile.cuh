@@ -5,6 +5,7 @@
 
 #include "cuda/kernels/args.h"
 #include "cuda/kernels/ptx.h"
+#include "cuda/kernels/simt_lanes.cuh"
 #include "cuda/kernels/vector.cuh"
 
 namespace fastalex {
@@ -14,6 +15,18 @@ namespace simt {
 // A stage is four units of 16 bytes of each row: 16 floats or 32 halves along k. A row takes five, so that the eight
 // rows that a quarter of a warp reads at a time lie in different banks.
 constexpr int kUnits = 4, kRowBytes = (kUnits + 1) * 16;
+// In shared memory word k of a unit of a column stands at place (k + kTurn) % 4. A register's number modulo 4 is its
+// bank (Maxwell, Pascal), and words that are read together lie in four registers from a multiple of 4 on: word k of a
+// pixel and word k of a column would always be in the same bank, and their product would take a clock more.
+constexpr int kTurn = 1;
+template <int Turn>
+FASTALEX_DEVICE void store_turned(u8* to, const u32 (&w)[4]) {
+  u32 turned[4];
+#pragma unroll
+  for (int k = 0; k < 4; ++k) turned[(k + Turn) % 4] = w[k];
+  vector::store_words(to, turned);
+}
+
 template <typename Math>
 FASTALEX_HOST_DEVICE constexpr int stage_products() {
   return kUnits * 16 / static_cast<int>(sizeof(Math));
@@ -21,19 +34,15 @@ FASTALEX_HOST_DEVICE constexpr int stage_products() {
 
 // WY x WX warps of 8 x 4 threads. A thread owns pixels ty + i TY, i < TM, and channels 4 tx .. 4 tx + 3 of each of TN /
 // 4 runs of 4 TX channels. Blocks: how many a multiprocessor should hold, which limits the registers.
-template <int WY_, int WX_, int TM_, int TN_, int Blocks>
-struct Tile {
-  static constexpr int WY = WY_, TY = 8 * WY_, TX = 4 * WX_, TM = TM_, TN = TN_;
-  static constexpr int kThreads = TY * TX, kPixels = TY * TM, kColumns = TX * TN, kBlocks = Blocks;
+template <int WY, int WX, int TM_, int TN_, int Blocks>
+struct Tile : Threads<8, 8 * WY, 4 * WX> {
+  static constexpr int TY = 8 * WY, TX = 4 * WX, TM = TM_, TN = TN_;
+  static constexpr int kThreads = TY * TX, kPixels = TY * TM, kColumns = TX * TN, kBlocks = Blocks, kUnroll = 1;
   static constexpr int kSharedBytes = (kPixels + kColumns) * kRowBytes;
-  static_assert(TN % 4 == 0, "channels come in fours");
-
-  // Among the 16 lanes of half a warp, a lane shares its pixel with its pair neighbor, and its channels with the lane
-  // two on: 16-byte reads of either then take two turns of the banks instead of four.
-  FASTALEX_DEVICE static int ty() { return (threadIdx.x >> 5) % WY * 8 + ((threadIdx.x >> 1) & 7); }
-  FASTALEX_DEVICE static int tx() { return (threadIdx.x >> 5) / WY * 4 + ((threadIdx.x >> 3) & 2) + (threadIdx.x & 1); }
+  static constexpr int kNeighbors = 4;  // channels of a thread that lie side by side
+  static_assert(TN % kNeighbors == 0, "channels come in fours");
   // Column j of the thread, from its first.
-  FASTALEX_DEVICE static constexpr int column(int j) { return j % 4 + j / 4 * 4 * TX; }
+  FASTALEX_HOST_DEVICE static constexpr int column(int j) { return j % 4 + j / 4 * 4 * TX; }
 };
 
 // Half arithmetic is for GPUs without tensor cores.
@@ -87,30 +96,55 @@ struct Sums<Half, TM, TN> {
   }
 };
 
+// The pixels of a thread in groups, so that about eight sums lie between two products of the same sum, whose latency
+// thus is hidden. More would take registers.
+template <class S>
+struct PixelGroups {
+  static constexpr int kApart = 8, kCount = (S::TM * S::TN + kApart / 4) / kApart, kMost = ceil_div(S::TM, kCount);
+  FASTALEX_HOST_DEVICE static constexpr int begin(int group) { return group * S::TM / kCount; }
+};
+
+template <class Groups, int Words, int PixelBytes>
+FASTALEX_DEVICE void load_pixels(const u8* pixels, int group, u32 (&x)[Groups::kMost][Words]) {
+  const int begin = Groups::begin(group), end = Groups::begin(group + 1);
+#pragma unroll
+  for (int i = 0; i < Groups::kMost; ++i)
+    if (begin + i < end) vector::load_words(pixels + (begin + i) * PixelBytes, x[i]);
+}
+
 // sums += products of `Words` words of each row. pixels, columns: the thread's first rows in shared memory, from where
-// its next pixel and the next channel are so many bytes on. Bits of x outside `mask` count as zeros.
-template <class S, int Words, int PixelBytes, int ColumnBytes, u32 Mask, class Accumulators>
+// its next pixel and the next channel are so many bytes on. Bits of x outside `mask` count as zeros. A group of pixels
+// is read while the one before is multiplied. Word k of a column stands at place (k + Turn) % Words.
+template <class S, int Words, int PixelBytes, int ColumnBytes, u32 Mask, int Turn, class Accumulators>
 FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators& sums) {
-  u32 y[S::TN][Words];
+  static_assert(pixel_turns<S>(PixelBytes / S::TY, 4 * Words) <= 2 &&
+                    column_turns<S>(S::kNeighbors * ColumnBytes, 4 * Words) <= 2,
+                "no read takes more than two turns of the banks");
+  typedef PixelGroups<S> Groups;
+  u32 x[2][Groups::kMost][Words], y[S::TN][Words];
+  load_pixels<Groups, Words, PixelBytes>(pixels, 0, x[0]);
 #pragma unroll
   for (int j = 0; j < S::TN; ++j) vector::load_words(columns + S::column(j) * ColumnBytes, y[j]);
 #pragma unroll
-  for (int i = 0; i < S::TM; ++i) {
-    u32 x[Words];
-    vector::load_words(pixels + i * PixelBytes, x);
+  for (int group = 0; group < Groups::kCount; ++group) {
+    if (group + 1 < Groups::kCount) load_pixels<Groups, Words, PixelBytes>(pixels, group + 1, x[(group + 1) % 2]);
+    const int begin = Groups::begin(group), end = Groups::begin(group + 1);
 #pragma unroll
     for (int k = 0; k < Words; ++k)
 #pragma unroll
-      for (int j = 0; j < S::TN; ++j) sums.add_product(i, j, x[k] & Mask, y[j][k]);
+      for (int i = 0; i < Groups::kMost; ++i)
+#pragma unroll
+        for (int j = 0; j < S::TN; ++j)
+          if (begin + i < end) sums.add_product(begin + i, j, x[group % 2][i][k] & Mask, y[j][(k + Turn) % Words]);
   }
 }
 
 // One stage of tiles that lie as kRowBytes says.
 template <class S, class Accumulators>
 FASTALEX_DEVICE void multiply_stage(const u8* pixels, const u8* columns, Accumulators& sums) {
-#pragma unroll 1  // more would take registers for loads ahead
+#pragma unroll S::kUnroll
   for (int unit = 0; unit < kUnits; ++unit)
-    multiply<S, 4, S::TY * kRowBytes, kRowBytes, ~0u>(pixels + unit * 16, columns + unit * 16, sums);
+    multiply<S, 4, S::TY * kRowBytes, kRowBytes, ~0u, kTurn>(pixels + unit * 16, columns + unit * 16, sums);
 }
 
 // Results -------------------------------------------------------------------------------------------------------------
@@ -120,40 +154,55 @@ FASTALEX_DEVICE void put(Half* to, float v) { *to = to_half(v); }
 FASTALEX_DEVICE float value(float v) { return v; }
 FASTALEX_DEVICE float value(Half v) { return to_float(v); }
 
-// Finishes one pixel of the thread: bias, activation, and only the channels that exist. If a.partial is set, stores the
+// Finishes the pixels of a thread: bias, activation, and only the channels that exist. If a.partial is set, stores the
 // sum unchanged: a part of a split sum, or the input of a tanh, which is too large to be inlined here so often and left
 // to split_reduce.
 template <typename T, class S>
-FASTALEX_DEVICE void store_pixel(const ConvArgs& a, int group, int part, int pixel, int column0,
-                                 const float (&sums)[S::TN]) {
-  const u64 pixels = static_cast<u64>(a.n) * a.out_h * a.out_w;
+struct Results {
+  const ConvArgs& args;
+  int group, part, column0;
+  float bias[S::TN];
+
+  FASTALEX_DEVICE Results(const ConvArgs& a, int group_, int part_, int column)
+      : args(a), group(group_), part(part_), column0(column) {
 #pragma unroll
-  for (int j = 0; j < S::TN; j += 4) {
-    const int column = column0 + S::column(j);
-    float v[4] = {sums[j], sums[j + 1], sums[j + 2], sums[j + 3]};
-    if (column >= a.w_rows) continue;
-    if (a.partial) {
-      const u64 row = (static_cast<u64>(part) * a.groups + group) * pixels + pixel;
-      vector::store(a.partial + row * a.w_rows + column, v);
-      continue;
-    }
-    float bias[4];
-    vector::load(a.bias + group * a.w_rows + column, bias);
+    for (int j = 0; j < S::TN; j += 4) {
+      float v[4] = {};
+      if (!a.partial && column0 + S::column(j) < a.w_rows)
+        vector::load(a.bias + group * a.w_rows + column0 + S::column(j), v);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      v[i] += bias[i];
-      if (a.activation == kActRelu) v[i] = v[i] < 0 ? 0 : v[i];  // a NaN stays
-    }
-    T* out = static_cast<T*>(a.out) + static_cast<u64>(pixel) * a.out_pitch + group * a.out_c_group + column;
-    if (a.out_c_group % 4 == 0) {
-      if (column < a.out_c_group) vector::store(out, v);
-    } else {
-#pragma unroll
-      for (int i = 0; i < 4; ++i)
-        if (column + i < a.out_c_group) put(out + i, v[i]);
+      for (int i = 0; i < 4; ++i) bias[j + i] = v[i];
     }
   }
-}
+
+  FASTALEX_DEVICE void store(int pixel, const float (&sums)[S::TN]) const {
+    const ConvArgs& a = args;
+    const u64 row = (static_cast<u64>(part) * a.groups + group) * a.n * a.out_h * a.out_w + pixel;
+    T* const out = static_cast<T*>(a.out) + static_cast<u64>(pixel) * a.out_pitch + group * a.out_c_group + column0;
+#pragma unroll
+    for (int j = 0; j < S::TN; j += 4) {
+      const int column = column0 + S::column(j);
+      float v[4] = {sums[j], sums[j + 1], sums[j + 2], sums[j + 3]};
+      if (column >= a.w_rows) continue;
+      if (a.partial) {
+        vector::store(a.partial + row * a.w_rows + column, v);
+        continue;
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        v[i] += bias[j + i];
+        if (a.activation == kActRelu) v[i] = v[i] < 0 ? 0 : v[i];  // a NaN stays
+      }
+      if (a.out_c_group % 4 == 0) {
+        if (column < a.out_c_group) vector::store(out + S::column(j), v);
+      } else {
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (column + i < a.out_c_group) put(out + S::column(j) + i, v[i]);
+      }
+    }
+  }
+};
 
 // Writes zeros to the padding channels of `count` pixels. One of the blocks that compute these pixels does it.
 template <typename T>

@@ -18,6 +18,7 @@ FASTALEX_DEVICE void load_words(const void* p, u32 (&w)[4]) {
   const Bits128 v = *static_cast<const Bits128*>(p);
   w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
 }
+FASTALEX_DEVICE void store_words(void* p, const u32 (&w)[1]) { *static_cast<u32*>(p) = w[0]; }
 FASTALEX_DEVICE void store_words(void* p, const u32 (&w)[2]) {
   uint2 v;
   v.x = w[0], v.y = w[1];

@@ -74,29 +74,30 @@ FASTALEX_DEVICE WinogradTile winograd_tile(const WinogradArgs& a, int tile, int 
           (tile - static_cast<int>(row) * a.tiles_x) * edge};
 }
 
-// Properties of a tensor's type: channels that one thread transforms, and the power of two that scales stored
-// transformed inputs.
+// Of the tensors' type T and the type Real of what is transformed and of products: the channels that one thread
+// transforms, and the power of two that scales stored transformed inputs.
 //
 // B^T d B of F(2x2, 3x3) may be four times as large as d, more than a half can hold. A quarter of it always fits, for
 // every finite d; it is rounded to half once, after a transform in float. The factor is exact (but for values below
 // 2^-14, whose error becomes 2^-23 at most) and is undone in float. The products, a quarter too, are sums in float and
 // rounded to half for the way to the last kernel: that is most of this algorithm's memory traffic, and adds a rounding
 // to those of a chunk's sums in half.
-template <typename Real>
+template <typename T, typename Real>
 struct WinogradType;
 template <>
-struct WinogradType<float> {
+struct WinogradType<float, float> {
   static constexpr int kChannels = 1;
   static constexpr float kScale = 1;
-  FASTALEX_DEVICE static void load(const float* p, float (&v)[1]) { v[0] = *p; }
-  FASTALEX_DEVICE static void store(float* p, const float (&v)[1]) { *p = v[0]; }
 };
 template <>
-struct WinogradType<Half> {
+struct WinogradType<Half, Half> {
   static constexpr int kChannels = 4;
   static constexpr float kScale = 0.25f;
-  FASTALEX_DEVICE static void load(const Half* p, float (&v)[4]) { vector::load(p, v); }
-  FASTALEX_DEVICE static void store(Half* p, const float (&v)[4]) { vector::store(p, v); }
+};
+template <>
+struct WinogradType<Half, float> {
+  static constexpr int kChannels = 2;
+  static constexpr float kScale = 1;
 };
 
 constexpr int kWinogradTransformThreads = 128;

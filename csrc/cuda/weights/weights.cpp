@@ -177,7 +177,7 @@ DeviceWeights LayerWeights::winograd_form(WeightFormat format) {
     std::vector<float> dense(static_cast<size_t>(step_.out_c) * (step_.in_c / step_.groups) * step_.kernel *
                              step_.kernel);
     unpack_conv(dense.data());
-    const std::vector<char> packed = winograd_weights(step_, format, dtype_, dense.data());
+    const std::vector<char> packed = winograd_weights(step_, format, winograd_dtype(format, dtype_), dense.data());
     entry = others_.emplace(format, upload(packed)).first;
   }
   return DeviceWeights{entry->second.data(), nullptr, nullptr, true};

@@ -80,7 +80,7 @@ def _sum_of_products(
     input; see :func:`byte_plane_error`.
     """
     if arithmetic.form.startswith("winograd"):
-        return winograd_bounds.bound(case, x, params, arithmetic.form, arithmetic.half, arithmetic.half_sum, DEVIATIONS)
+        return winograd_bounds.bound(case, x, params, arithmetic.form, arithmetic.half_sum, DEVIATIONS)
     roundings = case.products + 2 + (2 if case.storage in ("int8", "int4") else 0)
     bound = gamma(roundings) * _magnitudes(case, x, params)
     if arithmetic.byte_planes:

@@ -120,6 +120,7 @@ _SMALL = (
     Case("conv-11x11/4-pad2", _conv(16, 11, 4, 2), (2, 3, 30, 27)),
     Case("conv-11x11/4-ceil-overhang", _conv(9, 11, 4, 0, 1, "ceil"), (1, 3, 32, 29)),
     Case("conv-5x5-pad2-groups2", _conv(32, 5, 1, 2, 2), (1, 24, 13, 11)),
+    Case("conv-5x5-16", _conv(20, 5, 1, 1), (2, 16, 7, 10)),
     Case("conv-3x3-pad1", _conv(33, 3, 1, 1), (1, 17, 13, 13)),
     Case("conv-3x3-pad1-groups2-odd", _conv(26, 3, 1, 1, 2), (2, 10, 7, 9)),
     Case("conv-3x3-groups3", _conv(21, 3, 2, 1, 3), (1, 9, 10, 9)),

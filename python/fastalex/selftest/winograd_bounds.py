@@ -34,14 +34,14 @@ Problem = Tuple[np.ndarray, np.ndarray, np.ndarray, Tuple[int, int, int]]
 
 
 def bound(
-    case: Case, x: np.ndarray, params: Sequence[np.ndarray], form: str, half: bool, half_sum: int, deviations: float
+    case: Case, x: np.ndarray, params: Sequence[np.ndarray], form: str, half_sum: int, deviations: float
 ) -> np.ndarray:
     """Bound the error of ``case`` by the algorithm ``form`` (``winograd 2x3``), for each value of its result.
 
-    In fp16 the bound is ``deviations`` standard deviations, with the largest error for each rounding (Hoeffding).
+    For products in fp16 it is ``deviations`` standard deviations, with the largest error for each rounding (Hoeffding).
     """
     weight, bias, x, sizes = _as_stride_1(case, x, params, form)
-    if not half:
+    if not half_sum:  # products, and what they are made of, in fp32; the tensors may be fp16
         return winograd_bound(x, weight, *sizes, "float", bias=bias)
     return deviations * winograd_deviation(x, weight, *sizes, "half", half_sum, bias, mean_square=1.0)
 
