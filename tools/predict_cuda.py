@@ -26,7 +26,7 @@ from tools.cuda_gate.toolchain import ToolError
 
 RESULTS = families.ROOT / "benchmarks" / "predicted"
 NVDISASM = "give --nvdisasm, or install the package nvidia-cuda-toolkit of Debian (non-free) or Ubuntu"
-DEVICES = ("nano", "tx2")  # whose instructions tools/cuda_gate/maxwell.py knows
+DEVICES = ("nano", "tx2", "gtx1650")  # whose instructions tools/cuda_gate/instructions knows
 
 
 def machine_code(architecture: int, nvdisasm: Path) -> Dict[str, Tuple]:

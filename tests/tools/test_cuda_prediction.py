@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LISTINGS = Path(__file__).parent / "listings"
 
 
-def control(stall=1, sets=7, frees=7, waits=()):
-    return stall | 1 << 4 | sets << 5 | frees << 8 | sum(1 << 11 + one for one in waits)
+def control(stall=1, sets=7, frees=7, waits=(), yields=False):
+    return stall | (not yields) << 4 | sets << 5 | frees << 8 | sum(1 << 11 + one for one in waits)
 
 
 def listing(*rows):
@@ -101,7 +101,7 @@ def places(threads, a, b):
     return np.array(out)
 
 
-@pytest.mark.parametrize("architecture", [53])
+@pytest.mark.parametrize("architecture", [53, 75])
 @pytest.mark.parametrize(("a", "b"), [(7, 0), (13, 100), (-5, 3), (1, 4000), (300, 40000), (-70000, 2)])
 def test_integers_branches_and_loops(architecture, a, b):
     """Products and quotients, by a constant and not, of both signs, and loops that threads leave one after the other,
@@ -269,7 +269,7 @@ def run_warps(rows, warps, memory=None, blocks=1, resident=1, issued=None, acces
     return scoreboard.Multiprocessor(steps, memory or memory_of(), resident).run(lambda: next(following, None))
 
 
-FMA = "FFMA R8, R4, R5, R8"
+FMA = "FFMA R8, R4, R5, R10"
 
 
 def test_independent_products_issue_one_a_clock():
@@ -327,6 +327,43 @@ def test_slow_units_hold_back_other_warps():
     """Conversions: 32 lanes a clock and multiprocessor, so one in four clocks of a scheduler."""
     result = run_warps([("F2F.F32.F16 R0, R1", control(1))], warps=16, issued=[0] * 50)
     assert result.clocks == pytest.approx(4 * 4 * 50, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("products", "clocks"),
+    [
+        (["FFMA R8, R4, R5, R10"], 1),
+        (["FFMA R8, R4, R8, R10"], 2),  # R4 and R8 lie in one of the four banks
+        (["FFMA R8, R4, R8, R12"], 3),
+        (["FFMA R8, R4, R4, R10"], 1),  # one register
+        (["FFMA R8, R4.reuse, R5, R10", "FFMA R9, R4, R8, R11"], 1),  # the cache has R4 for the second
+        (["FFMA R8, R5, R4.reuse, R10", "FFMA R9, R4, R8, R11"], 1.5),  # but not at this place
+    ],
+)
+def test_registers_of_one_bank_are_read_one_after_the_other(products, clocks):
+    order = list(range(len(products))) * 100
+    result = run_warps([(one, control(1)) for one in products], warps=1, issued=order)
+    assert result.clocks == pytest.approx(clocks * len(order), abs=2)
+
+
+def test_the_cache_of_registers_is_another_warp_s_after_a_yield():
+    """Two warps on each scheduler: a warp goes on, and keeps R4, until its code yields."""
+    pair = ["FFMA R8, R4.reuse, R5, R10", "FFMA R9, R4.reuse, R8, R11"]
+    order = [0, 1] * 100
+
+    def clocks(yields):
+        rows = [(one, control(1, yields=yields)) for one in pair]
+        return run_warps(rows, warps=8, issued=order).clocks / len(order)
+
+    assert clocks(False) == pytest.approx(2, rel=0.02)
+    assert clocks(True) == pytest.approx(2 * 1.5, rel=0.02)
+
+
+def test_results_that_a_barrier_tells_of():
+    """Pairs of halves have a barrier on Maxwell, and the latency of other products; conversions take longer."""
+    for name, latency in (("HFMA2 R8, R4, R5, R10", 6), ("F2F.F32.F16 R8, R4", 20)):
+        rows = [(name, control(1, sets=0)), (FMA, control(1, waits=[0]))]
+        assert run_warps(rows, warps=1).clocks == latency + 1
 
 
 def test_a_barrier_waits_for_the_last_warp():
@@ -392,6 +429,15 @@ def test_enough_in_flight_fills_the_memory_and_short_blocks_leave_it_idle():
     assert 1 - overlapping.busy["memory"] / overlapping.clocks < idle / 2
 
 
+def test_loads_of_a_warp_end_in_order():
+    """The first load comes from memory, the second from the L2; a barrier of the second tells of both."""
+    memory = memory_of(dram_clocks=500.0)
+    memory.access((1,), 0.0, True)
+    load = "LDG.E R4, [R1]"
+    rows = [(load, control(1)), (load, control(1, sets=0)), ("NOP", control(1, waits=[0]))]
+    assert run_warps(rows, 1, memory, access=[(0,), (1,)]).clocks > machine.L2_CLOCKS + 500
+
+
 def test_the_l2_keeps_what_was_used_last():
     memory = memory_of(32.0, 100.0, l2_bytes=4 * 32)
     far, near = machine.L2_CLOCKS + 100 + 1, machine.L2_CLOCKS
@@ -400,6 +446,10 @@ def test_the_l2_keeps_what_was_used_last():
     memory.access((1, 2, 3, 4), 2000, True)  # 0 goes
     assert memory.access((0,), 3000, True) == pytest.approx(3000 + far)
     assert memory.bytes == 6 * 32
+    memory.access((9,), 4000, False)  # stored: it goes to memory when it has to leave
+    assert memory.bytes == 6 * 32
+    memory.access((1, 2, 3, 4), 5000, True)
+    assert memory.bytes == (6 + 4 + 1) * 32  # four loads, and 9 when 4 needs its place
     shared = memory_of(32.0, 100.0, common={7}, sharers=2)
     shared.access((7, 8), 0, True)
     assert shared.bytes == 32 / 2 + 32  # another multiprocessor fetches half of what both need

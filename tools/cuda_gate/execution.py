@@ -72,7 +72,7 @@ class Block:
         lanes = -(-launch.threads // WARP) * WARP
         self.warps = lanes // WARP
         self.registers = np.zeros((operands.REGISTERS, lanes), np.uint32)
-        self.predicates = np.zeros((operands.PREDICATES + 1, lanes), bool)
+        self.predicates = np.zeros((operands.PREDICATES, lanes), bool)
         self.predicates[operands.TRUE] = True
         self.carry, self.zero = np.zeros(lanes, np.uint64), np.zeros(lanes, bool)
         self.lane = np.arange(lanes, dtype=np.int64) % WARP
@@ -108,6 +108,8 @@ class Block:
         raise ToolError(f"the special register {name} is not known")
 
     def pair(self, register: int) -> Any:
+        if register == operands.ZERO:
+            return np.zeros(self.lane.shape, np.int64)
         high = self.registers[register + 1].astype(np.int64) << 32
         return high | self.registers[register].astype(np.int64)
 

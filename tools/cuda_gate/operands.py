@@ -10,14 +10,16 @@ import numpy as np
 
 from .toolchain import ToolError
 
-REGISTERS, ZERO, NOWHERE = 257, 255, 256  # RZ reads zeros; what is written to it goes elsewhere
-PREDICATES, TRUE = 8, 7
+ZERO, NOWHERE, UNIFORM = 255, 256, 258  # RZ reads zeros; what is written to it goes elsewhere; UR0 is kept behind
+REGISTERS = UNIFORM + 64
+TRUE, UNWRITTEN, UNIFORM_PREDICATES = 7, 8, 9
+PREDICATES = UNIFORM_PREDICATES + 7
 
 Read = Callable[[Any], Any]  # state of a block -> values of its lanes, or one value for all
 
-_REGISTER = re.compile(r"(?:R(\d+)|RZ)((?:\.\w+)*)$")
+_REGISTER = re.compile(r"(U?)R(\d+|Z)$")
 _CONSTANT = re.compile(r"c\[0x([0-9a-f]+)\]\s*\[(?:R\w+\+)?0x([0-9a-f]+)\]((?:\.\w+)*)$")
-_MEMORY = re.compile(r"\[(?:R(\d+)|RZ)?(?:\.\w+)*(?:\+?(-?0x[0-9a-f]+))?\]$")
+_WORDED = re.compile(r"U?R[\dZ]|c\[")  # operands that may have suffixes
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Operand:
 
     @property
     def register(self) -> int:
-        return int(self.base[1:]) if self.base not in ("RZ", "URZ") else ZERO
+        uniform, number = _REGISTER.match(self.base).groups()  # type: ignore[union-attr]
+        return ZERO if number == "Z" else int(number) + (UNIFORM if uniform else 0)
 
 
 def split(text: str) -> List[str]:
@@ -51,8 +54,8 @@ def parse(text: str) -> Operand:
     suffix = ""
     if absolute:
         text, _, suffix = text[1:].partition("|")
-    words = (text + suffix).split(".") if re.match(r"(R|c\[)", text) else [text]
-    base = text.split(".")[0] if re.match(r"(R|c\[)", text) else text
+    words = (text + suffix).split(".") if _WORDED.match(text) else [text]
+    base = text.split(".")[0] if _WORDED.match(text) else text
     half = 1 if any(word in ("H1", "H1_H1") for word in words) else 0
     return Operand(base, negative, absolute, inverted, half, "CC" in words)
 
@@ -67,15 +70,15 @@ def bits(text: str) -> int:
 
 
 def _raw(operand: Operand) -> Read:
-    if re.match(r"R(\d+|Z)$", operand.base):
+    if _REGISTER.match(operand.base):
         register = operand.register
         return lambda state: state.registers[register]
     found = _CONSTANT.match(operand.base)
     if found:
         bank, offset = int(found.group(1), 16), int(found.group(2), 16)
         return lambda state: state.constant(bank, offset)
-    if operand.base.startswith("SR_"):
-        name = operand.base[3:]
+    if operand.base.startswith("SR"):
+        name = operand.base.replace("SR_", "")
         return lambda state: state.special(name)
     value = np.uint32(bits(operand.base))
     return lambda state: value
@@ -117,10 +120,30 @@ def floats(text: str) -> Read:
     return read
 
 
+def target(text: str) -> int:
+    """The register that an instruction writes."""
+    register = parse(text).register
+    return NOWHERE if register == ZERO else register
+
+
+def pair(text: str) -> Read:
+    """Two registers, or two words of a constant, as uint64; or an immediate, with its sign."""
+    operand = parse(text)
+    if _REGISTER.match(operand.base):
+        register = operand.register
+        return lambda state: state.pair(register).astype(np.uint64)
+    found = _CONSTANT.match(operand.base)
+    if found:
+        bank, offset = int(found.group(1), 16), int(found.group(2), 16)
+        return lambda state: np.uint64(int(state.constant(bank, offset)) | int(state.constant(bank, offset + 4)) << 32)
+    value = np.int64(int(operand.base, 16)).astype(np.uint64)
+    return lambda state: value
+
+
 def predicate(text: str) -> Read:
     """Values as bool, of P0 or !P0."""
     inverted, name = text.startswith("!"), text.lstrip("!")
-    index = TRUE if name.endswith("T") else int(name.lstrip("UP"))
+    index = TRUE if name.endswith("T") else predicate_index(name)
     if inverted:
         return lambda state: ~state.predicates[index]
     return lambda state: state.predicates[index]
@@ -128,16 +151,33 @@ def predicate(text: str) -> Read:
 
 def predicate_index(text: str) -> int:
     """Where to write a predicate: PT and RZ are nowhere."""
-    return PREDICATES if text in ("PT", "RZ", "UPT") else int(text.lstrip("UP"))
+    if text in ("PT", "RZ", "UPT"):
+        return UNWRITTEN
+    return int(text.lstrip("UP")) + (UNIFORM_PREDICATES if text.startswith("U") else 0)
 
 
 def address(text: str, wide: bool) -> Read:
     """The byte that [R2+0x10] names, as int64; ``wide``: R2 and R3 are its two words."""
-    found = _MEMORY.match(text)
-    if not found:
-        raise ToolError(f"{text} is no address")
-    register = int(found.group(1)) if found.group(1) else ZERO
-    offset = int(found.group(2), 16) if found.group(2) else 0
+    reads: List[Read] = []
+    offset = 0
+    for term in text.strip("[]").split("+"):
+        name = term.split(".")[0]
+        found = _REGISTER.match(name)
+        if found:
+            reads.append(_word(parse(name).register, wide))
+        elif re.match(r"-?0x[0-9a-f]+$", term):
+            offset += int(term, 16)
+        else:
+            raise ToolError(f"{text} is no address")
+    return lambda state: _sum(state, reads, offset, wide)
+
+
+def _word(register: int, wide: bool) -> Read:
     if wide and register != ZERO:
-        return lambda state: state.pair(register) + offset
-    return lambda state: (state.registers[register].astype(np.int64) + offset) & 0xFFFFFFFF
+        return lambda state: state.pair(register)
+    return lambda state: state.registers[register].astype(np.int64)
+
+
+def _sum(state: Any, reads: List[Read], offset: int, wide: bool) -> Any:
+    total = sum((read(state) for read in reads), np.zeros(state.lane.shape, np.int64)) + offset
+    return total if wide else total & 0xFFFFFFFF

@@ -45,7 +45,7 @@ _WIDTHS = ((".128", 16), (".64", 8), (".U16", 2), (".S16", 2), (".U8", 1), (".S8
 class Instruction:
     """``stall``: clocks until the warp's next instruction; 0: that is issued beside this one. ``sets``, ``frees``:
     the barrier (0 to 5) that tells when the result is there and when the operands are read. ``waits``: those that
-    must have told so."""
+    must have told so. ``yields``: another warp should go first then."""
 
     address: int
     opcode: str
@@ -55,6 +55,7 @@ class Instruction:
     sets: Optional[int] = None
     frees: Optional[int] = None
     waits: Tuple[int, ...] = ()
+    yields: bool = False
 
     @property
     def name(self) -> str:
@@ -72,6 +73,29 @@ class Instruction:
     def width(self) -> int:
         """Bytes that a lane moves (memory instructions)."""
         return next((width for word, width in _WIDTHS if word in self.opcode), 4)
+
+
+_SOURCE = re.compile(r"(?<!\w)R(\d+)\b((?:\.\w+)*)")
+
+
+def _read(one: Instruction) -> Dict[int, Tuple[int, str]]:
+    """Place -> number and suffixes of each register that an instruction reads."""
+    places = {}
+    for place, text in enumerate(one.operands.split(",")[1:]):
+        found = _SOURCE.search(text)
+        if found:
+            places[place] = (int(found.group(1)), found.group(2))
+    return places
+
+
+def sources(one: Instruction) -> Dict[int, int]:
+    """Place of an operand -> the register that an arithmetic instruction reads there."""
+    return {place: register for place, (register, _) in _read(one).items()}
+
+
+def reused(one: Instruction) -> Dict[int, int]:
+    """Those of :func:`sources` that are kept for the next instruction, which may read them at the same place."""
+    return {place: register for place, (register, suffix) in _read(one).items() if "reuse" in suffix}
 
 
 @dataclass(frozen=True)
@@ -138,16 +162,16 @@ def _code(rows: Sequence[re.Match[str]], words: Sequence[Tuple[int, int]]) -> Tu
         else:
             if i in after:
                 pending = [after[i] >> 21 * k for k in range(3)]
-            bits = pending.pop(0) if pending else 1 | 7 << 5 | 7 << 8
+            bits = pending.pop(0) if pending else 1 | 1 << 4 | 7 << 5 | 7 << 8
         address, predicate, opcode, operands = int(row.group(1), 16), row.group(2) or "", row.group(3), row.group(4)
         code.append(Instruction(address, opcode, operands, predicate, *_control(bits)))
     return tuple(code)
 
 
-def _control(bits: int) -> Tuple[int, Optional[int], Optional[int], Tuple[int, ...]]:
+def _control(bits: int) -> Tuple[int, Optional[int], Optional[int], Tuple[int, ...], bool]:
     sets, frees = bits >> 5 & 7, bits >> 8 & 7
     waits = tuple(i for i in range(6) if bits >> 11 + i & 1)
-    return bits & 15, sets if sets < 6 else None, frees if frees < 6 else None, waits
+    return bits & 15, sets if sets < 6 else None, frees if frees < 6 else None, waits, not bits >> 4 & 1
 
 
 def _targets(code: Sequence[Instruction], labels: Mapping[str, int]) -> Dict[int, int]:

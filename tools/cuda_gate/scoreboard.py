@@ -1,9 +1,11 @@
 """A multiprocessor that runs the blocks of a launch, clock by clock, from the traces of their warps.
 
-Each of four schedulers issues an instruction a clock, of its warps the one that has waited longest. An instruction
-waits for the stall of the one before it, for the barriers in its control word, and for its unit; shared memory serves
-one turn of the banks a clock, for all schedulers. So the share of the issue slots that is used follows from the warps
-that are resident and from the distances in the code.
+Each of four schedulers issues an instruction a clock: of the warp that issued the last one if it can go on at once and
+its code does not tell it to yield, else of the one that has waited longest (Accel-Sim has greedy, then oldest, for
+Pascal; the control word of an instruction has the hint). An instruction waits for the stall of the one before it, for
+the barriers in its control word, and for its unit; shared memory serves one turn of the banks a clock, for all
+schedulers. So the share of the issue slots that is used follows from the warps that are resident and from the distances
+in the code.
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import heapq
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
+from . import sass
 from .execution import WarpTrace
-from .machine import OPERANDS_READ, SCHEDULERS, Machine
+from .machine import SCHEDULERS, Machine
 from .memory import Memory
 from .sass import Instruction
 
 BARRIERS = 6
+CORES = ("core", "shift", "float", "integer")  # units that read the banks of registers through the reuse cache
 
 
 @dataclass(frozen=True)
@@ -34,14 +38,24 @@ class Step:
     space: str  # "shared", "global" or ""
     is_load: bool
     is_barrier: bool
+    goes_on: bool  # before other warps, if it needs no stall
+    reading: int  # clocks after which it has read its registers
+    conflicts: Tuple[
+        int, int
+    ]  # of register banks, in clocks: after the instruction before it, and after another warp's
     pending: Tuple[int, int]  # DEPBAR: a barrier, and how many may still be under way; (-1, 0) otherwise
 
 
 def steps_of(code: Sequence[Instruction], machine: Machine) -> List[Step]:
     steps = []
+    kept: Dict[int, int] = {}
     for one in code:
         unit, busy = machine.busy.get(one.kind, ("", 0))
         stall = one.stall if machine.dual_issue else max(1, one.stall)
+        sources = sass.sources(one) if unit in CORES else {}
+        fresh = {register for place, register in sources.items() if kept.get(place) != register}
+        conflicts = (machine.conflicts(fresh), machine.conflicts(set(sources.values())))
+        kept = sass.reused(one) if unit in CORES else kept
         pending = (-1, 0)
         if one.opcode.startswith("DEPBAR.LE"):
             barrier, count = one.operands.split(",")[:2]
@@ -58,6 +72,9 @@ def steps_of(code: Sequence[Instruction], machine: Machine) -> List[Step]:
                 one.kind if one.kind in ("shared", "global") else "",
                 one.is_load,
                 one.name == "BAR",
+                stall == 1 and not one.yields,
+                machine.reading(one.kind),
+                conflicts,
                 pending,
             )
         )
@@ -69,6 +86,7 @@ class _Warp:
         self.issued, self.accesses = trace.issued, trace.accesses
         self.block, self.scheduler = block, scheduler
         self.at = self.next_access = 0
+        self.loaded = 0.0  # when the last load from memory is done
         self.barriers: List[List[float]] = [[] for _ in range(BARRIERS)]  # when what was started is done
 
 
@@ -100,6 +118,7 @@ class Multiprocessor:
         self._slot = [0.0] * SCHEDULERS
         self._units: List[Dict[str, float]] = [{} for _ in range(SCHEDULERS)]
         self._warps = [0] * SCHEDULERS
+        self._last: List[Optional[_Warp]] = [None] * SCHEDULERS  # whose registers the reuse cache holds
         self._shared_free = 0.0
         self._ends: List[float] = []
         self._busy: Dict[str, float] = {"issue": 0.0, "shared": 0.0}
@@ -148,7 +167,7 @@ class Multiprocessor:
             if ready > now:
                 self._push(max(ready, now + 1) if beside else ready, warp)
                 return
-            turn = units.get(step.unit, 0.0) if step.busy > 1 else 0.0
+            turn = units.get(step.unit, 0.0)
             turn = turn if beside else max(turn, self._slot[warp.scheduler])
             if turn > now:
                 self._push(turn, warp, since)
@@ -161,7 +180,7 @@ class Multiprocessor:
                 self._arrive(warp, step, now)
                 return
             if step.stall:
-                self._push(now + step.stall, warp)
+                self._push(now + step.stall, warp, 0.0 if step.goes_on else None)
                 return
             if beside:
                 self._push(now + 1, warp)
@@ -174,9 +193,12 @@ class Multiprocessor:
         for barrier in step.waits:
             warp.barriers[barrier].clear()
         if step.busy:
-            units[step.unit] = now + step.busy
-            self._busy[step.unit] = self._busy.get(step.unit, 0.0) + step.busy
-        done, read = now + step.latency, now + OPERANDS_READ
+            is_next = self._last[warp.scheduler] is warp
+            busy = step.busy + step.conflicts[0 if is_next else 1]
+            units[step.unit] = now + busy
+            self._busy[step.unit] = self._busy.get(step.unit, 0.0) + busy
+            self._last[warp.scheduler] = warp
+        done, read = now + step.latency, now + step.reading
         if step.space:
             access: Any = warp.accesses[warp.next_access]
             warp.next_access += 1
@@ -184,9 +206,11 @@ class Multiprocessor:
                 begin = max(now, self._shared_free)
                 self._shared_free = begin + access
                 self._busy["shared"] += access
-                done, read = begin + max(0, access - 1) + step.latency, begin + OPERANDS_READ
+                done, read = begin + max(0, access - 1) + step.latency, begin + step.reading
             elif access:
                 done = self._memory.access(access, now, step.is_load)
+                if step.is_load:  # a later load's barrier tells of the earlier ones too
+                    done = warp.loaded = max(warp.loaded, done)
         if step.sets >= 0:
             warp.barriers[step.sets].append(done)
         if step.frees >= 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..toolchain import ToolError
 from .base import Base, Run
 from .maxwell import Maxwell
+from .turing import Turing
 
 __all__ = ["Run", "of_architecture"]
 
@@ -16,4 +17,6 @@ def of_architecture(architecture: int) -> Base:
     """
     if architecture < 70:
         return Maxwell()
+    if architecture == 75:
+        return Turing()
     raise ToolError(f"what the instructions of sm_{architecture} do is not known")

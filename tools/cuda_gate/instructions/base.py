@@ -70,9 +70,8 @@ class Base:
 
     def _to(self, text: str, value: get.Read) -> Run:
         """Write uint32 to a register, and the carry where it is asked for."""
-        operand = get.parse(text)
-        register = get.NOWHERE if operand.register == get.ZERO else operand.register
-        if not operand.sets_carry:
+        register = get.target(text)
+        if not get.parse(text).sets_carry:
             return lambda state: state.write(register, value(state))
 
         def run(state: Any) -> None:

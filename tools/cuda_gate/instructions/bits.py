@@ -1,4 +1,4 @@
-"""Logic, shifts, bit fields and bytes."""
+"""Logic, shifts, bit fields and bytes, and choices."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Callable, Dict, List
 import numpy as np
 
 from .. import operands as get
-from ..operands import predicate_index
-from .base import MASK, Base, Run, signed, wide
+from ..operands import predicate, predicate_index
+from .base import MASK, Base, Run, condition, signed, wide
 
 
 class Bits(Base):
@@ -28,7 +28,11 @@ class Bits(Base):
 
     def lop3(self, words: List[str], args: List[str]) -> Run:
         to = args[1:] if words[-1] == "NZ" else args
-        reads, table = [get.integers(arg) for arg in to[1:4]], int(to[4], 16)
+        return self._bits(words, args, self._table(to[1:4], int(to[4], 16)))
+
+    def _table(self, sources: List[str], table: int) -> get.Read:
+        """Any function of three bits, by its table."""
+        reads = [get.integers(source) for source in sources]
 
         def value(state: Any) -> Any:
             a, b, c = (read(state) for read in reads)
@@ -38,7 +42,7 @@ class Bits(Base):
                     result = result | (a if i & 4 else ~a) & (b if i & 2 else ~b) & (c if i & 1 else ~c)
             return result
 
-        return self._bits(words, args, value)
+        return value
 
     def _bits(self, words: List[str], args: List[str], value: get.Read) -> Run:
         if words[-1] != "NZ":
@@ -91,6 +95,20 @@ class Bits(Base):
         first, mask = np.uint32(place & 255), np.uint32((1 << (place >> 8 & 255)) - 1)
         keep = np.uint32(~(int(mask) << int(first)) & MASK)
         return self._to(args[0], lambda state: (a(state) & mask) << first | into(state) & keep)
+
+    def sel(self, words: List[str], args: List[str]) -> Run:
+        a, b, chosen = get.integers(args[1]), get.integers(args[2]), predicate(args[3])
+        return self._to(args[0], lambda state: np.where(chosen(state), a(state), b(state)))
+
+    def imnmx(self, words: List[str], args: List[str]) -> Run:
+        a, b, smaller = get.integers(args[1]), get.integers(args[2]), predicate(args[3])
+        less = condition(["LT", *words])
+
+        def value(state: Any) -> Any:
+            x, y = a(state), b(state)
+            return np.where(less(x, y) == smaller(state), x, y)
+
+        return self._to(args[0], value)
 
     def prmt(self, words: List[str], args: List[str]) -> Run:
         a, choice, b = (get.integers(arg) for arg in args[1:])

@@ -7,7 +7,6 @@ from typing import Any, List
 import numpy as np
 
 from .. import operands as get
-from ..operands import predicate
 from .base import MASK, Run, condition
 from .bits import Bits
 from .floats import Floats
@@ -89,20 +88,6 @@ class Maxwell(Bits, Predicates, Lanes, Floats, Moves):
         return self._to(args[0], get.integers(args[1]))
 
     mov32i = s2r = mov
-
-    def sel(self, words: List[str], args: List[str]) -> Run:
-        a, b, chosen = get.integers(args[1]), get.integers(args[2]), predicate(args[3])
-        return self._to(args[0], lambda state: np.where(chosen(state), a(state), b(state)))
-
-    def imnmx(self, words: List[str], args: List[str]) -> Run:
-        a, b, smaller = get.integers(args[1]), get.integers(args[2]), predicate(args[3])
-        less = condition(["LT", *words])
-
-        def value(state: Any) -> Any:
-            x, y = a(state), b(state)
-            return np.where(less(x, y) == smaller(state), x, y)
-
-        return self._to(args[0], value)
 
     def icmp(self, words: List[str], args: List[str]) -> Run:
         a, b, c = (get.integers(arg) for arg in args[1:])
