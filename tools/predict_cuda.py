@@ -14,6 +14,7 @@ Kernels follow each other; launches take no time; input and output in the order 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
@@ -52,6 +53,9 @@ def predict_net(
     groups = predict.step_layers(variants.get(wish.variant).layers(), plan["steps"])
     for step, group, own in zip(plan["steps"], groups, predict.launches_of(plan["steps"], launches)):
         kernels = []
+        if group[0].op == "fc":
+            values = wish.batch * math.prod(group[0].in_shape)
+            own[0] = predict.with_inputs(own[0], values, 2 if wish.precision == "fp16" else 4, wish.density or 1.0)
         for launch, facts in zip(own, step["kernels"]):
             if facts["name"] not in code:
                 raise ToolError(f"no list has the kernel {facts['name']}")
@@ -90,9 +94,10 @@ def kernel_row(one: predict.Prediction) -> Dict[str, Any]:
 
 
 def print_table(wish: Any, rows: List[Dict[str, Any]]) -> None:
+    facts = (wish.card.name, wish.variant, wish.precision, wish.fc, wish.batch)
     print(
-        "predicted: %s, %s %s, fc %s, batch %d (memory at %.0f %% of its bandwidth)"
-        % (wish.card.name, wish.variant, wish.precision, wish.fc, wish.batch, 100 * wish.bandwidth_share)
+        "predicted: %s, %s %s, fc %s, batch %d (memory at %.0f %% of its bandwidth; %.0f %% of fc inputs not zero)"
+        % (*facts, 100 * wish.bandwidth_share, 100 * (wish.density or 1))
     )
     print(
         "| layers | kernel | blocks | resident | IPC | limited by | ms |\n| --- | --- | --- | --- | --- | --- | --- |"
@@ -113,11 +118,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--precision", default="fp16", choices=plans.PRECISIONS)
     parser.add_argument("--fc", default="int8", choices=plans.STORAGES, help="storage of the fully connected weights")
     parser.add_argument("--batch", type=int, default=1)
+    text = "share of the inputs of fully connected layers that are not zero; default: all"
+    parser.add_argument("--density", type=float, metavar="D", help=text)
     parser.add_argument("--bandwidth-share", type=float, default=predict.BANDWIDTH_SHARE)
     parser.add_argument("--nvdisasm", help="default: the one on PATH")
     parser.add_argument("--library", type=Path, help="libfastalex_emulated.so; default: the one in build/")
     parser.add_argument("--at-most", type=float, metavar="MS", help="fail if the prediction is longer")
-    parser.add_argument("--out", type=Path, help="default: benchmarks/predicted/<device>.json")
+    parser.add_argument("--out", type=Path, help="default: benchmarks/predicted/<device>.json, or <device>-<D>.json")
     wish = parser.parse_args(argv)
     name = wish.device
     wish.device = devices.get(name)
@@ -141,11 +148,13 @@ def main(argv: Optional[List[str]] = None) -> int:
         "precision": wish.precision,
         "fc_weights": wish.fc,
         "batch": wish.batch,
+        **({"density": wish.density} if wish.density else {}),
         "assumed": {"bandwidth_share": wish.bandwidth_share},
         "total_ms": round(total, 3),
         "steps": [dict(row, ms=round(row["ms"], 4)) for row in rows],
     }
-    files.write_atomically(wish.out or RESULTS / (name + ".json"), files.as_json(record, sort_keys=False))
+    path = wish.out or RESULTS / (name + (f"-{wish.density}" if wish.density else "") + ".json")
+    files.write_atomically(path, files.as_json(record, sort_keys=False))
     print_table(wish, rows)
     return 1 if wish.at_most and total > wish.at_most else 0
 

@@ -507,6 +507,30 @@ def test_what_does_not_fit_is_said():
         predicted((1, 1, 1), threads=256, registers=255)
 
 
+def test_inputs_have_as_many_zeros_as_asked_for():
+    """Where the first member of the argument points; and a kernel that skips zeros issues less of them."""
+    base = 0x123450000
+    rows = [
+        ("S2R R0, SR_TID.X", control()),
+        ("MOV R2, c[0x0][0x140]", control()),
+        ("MOV R3, c[0x0][0x144]", control()),
+        ("LEA R4.CC, R0, R2, 0x1", control()),
+        ("LEA.HI.X R5, R0, R3, RZ, 0x1", control()),
+        ("LDG.E.U16 R6, [R4]", control()),
+        ("ISETP.EQ.AND P0, PT, R6, RZ, PT", control()),
+        ("@P0 EXIT", control()),
+        ("MOV R1, RZ", control()),
+        ("EXIT", control()),
+    ]
+    plain = launch_of(threads=1024, arguments=base.to_bytes(8, "little"))
+    for density in (0.0, 0.25, 1.0):
+        launch = predict.with_inputs(plain, 1024, 2, density)
+        block, _ = run_block(kernel_of(*rows), launch)
+        values = block.registers[6].astype(np.uint16).view(np.float16)
+        assert set(values.tolist()) <= {0.0, 1.0}
+        assert values.mean() == pytest.approx(density, abs=0.05)
+
+
 def test_launches_of_a_plan_are_found_among_all_of_a_call():
     def launched(name, grid):
         return {"kernel": name, "grid": grid, "threads": 64, "shared_bytes": 16, "arguments": "0a0b"}

@@ -8,10 +8,13 @@ blocks took. Blocks go to the multiprocessors in turn, and all of these take as 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Set, Tuple
+
+import numpy as np
 
 from fastalex.hardware import devices
 from fastalex.networks import layers
@@ -84,6 +87,14 @@ def launches_of(
             own.append(execution.Launch(tuple(one["grid"]), one["threads"], one["shared_bytes"], arguments))
         found.append(own)
     return found
+
+
+def with_inputs(launch: execution.Launch, values: int, value_bytes: int, density: float) -> execution.Launch:
+    """A launch whose input, to which its argument's first member points, has so many values, of which a share of
+    ``density``, at random, are 1 and the others 0. A layer that does not read the weights of zeros needs it."""
+    ones = np.random.default_rng(0).random(values) < density
+    data = ones.astype(np.float16 if value_bytes == 2 else np.float32).tobytes()
+    return dataclasses.replace(launch, filled=((int.from_bytes(launch.arguments[:8], "little"), data),))
 
 
 def predict(
