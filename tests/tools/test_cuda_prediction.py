@@ -489,12 +489,12 @@ def test_one_block_takes_what_its_control_words_say():
 
 
 def test_a_long_launch_repeats_what_was_run():
-    """32 blocks are resident, 3 sets and the rest run; a longer launch takes as much more as it has more sets."""
-    short, long = predicted((4 * 32, 1, 1), rounds=10), predicted((12 * 32, 1, 1), rounds=10)
-    assert (short.blocks_run, long.blocks, long.blocks_run) == (128, 384, 96)
+    """32 blocks are resident, 2 sets and the rest run; a longer launch takes as much more as it has more sets."""
+    short, long = predicted((3 * 32, 1, 1), rounds=10), predicted((9 * 32, 1, 1), rounds=10)
+    assert (short.blocks_run, long.blocks, long.blocks_run) == (96, 288, 64)
     assert long.clocks == pytest.approx(3 * short.clocks, rel=0.05)
     rest = predicted((5, 1, 1), rounds=10)
-    assert predicted((12 * 32 + 5, 1, 1), rounds=10).clocks == pytest.approx(long.clocks + rest.clocks, rel=0.02)
+    assert predicted((9 * 32 + 5, 1, 1), rounds=10).clocks == pytest.approx(long.clocks + rest.clocks, rel=0.02)
 
 
 def test_blocks_are_spread_over_multiprocessors():

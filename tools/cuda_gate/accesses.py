@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import List, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 
@@ -20,6 +20,17 @@ def bank_turns(addresses: np.ndarray, active: np.ndarray, width: int) -> int:
     """
     if not active.any():
         return 0
+    first = int(addresses[active][0])  # only distances matter: banks are all alike
+    key = (width, first % WORD, active.tobytes(), np.where(active, addresses - first, 0).tobytes())
+    if key not in _turns:
+        _turns[key] = _count_turns(addresses, active, width)
+    return _turns[key]
+
+
+_turns: Dict[Tuple[int, int, bytes, bytes], int] = {}  # loops repeat few patterns
+
+
+def _count_turns(addresses: np.ndarray, active: np.ndarray, width: int) -> int:
     lanes = WARP * WORD // max(WORD, width)  # that move 128 bytes together
     parts = [slice(first, first + lanes) for first in range(0, WARP, lanes)]
     turns = 0

@@ -54,7 +54,7 @@ class Program:
         self.kernel = kernel
         self.bank = machine_of(architecture).bank
         compiler = instructions.of_architecture(architecture)
-        self.run: List[Union[instructions.Run, ToolError]] = []
+        self.run: List[Union[instructions.Run, ToolError]] = []  # by index, as all of these
         self.guards: List[Optional[operands.Read]] = []
         for one in kernel.code:
             try:
@@ -62,6 +62,7 @@ class Program:
             except ToolError as error:  # it matters only if the instruction is executed
                 self.run.append(error)
             self.guards.append(operands.predicate(one.predicate) if one.predicate else None)
+        self.parts = [one.name == "EXIT" or i in kernel.targets for i, one in enumerate(kernel.code)]
 
 
 class Block:
@@ -151,7 +152,9 @@ class Block:
     def _words(self, space: str, addresses: np.ndarray, width: int) -> np.ndarray:
         words = np.zeros(addresses.shape, np.uint32)
         if space == "shared":
-            view = self.shared.view({1: np.uint8, 2: np.uint16, 4: np.uint32}[width])
+            view = self.shared if width == 4 else self.shared.view({1: np.uint8, 2: np.uint16}[width])
+            if self.all_active:
+                return view[addresses // width].astype(np.uint32)
             words[self.active] = view[addresses[self.active] // width]
         for start, data in self.launch.filled if space == "global" else ():
             inside = self.active & (addresses >= start) & (addresses + width <= start + len(data))
@@ -186,7 +189,7 @@ class Block:
 
     def _advance(self, at: int, mask: np.ndarray, groups: Dict[int, np.ndarray], steps: int) -> int:
         """Run threads that are at the same instruction until they part, or come to where others are."""
-        code, targets = self.program.kernel.code, self.program.kernel.targets
+        code, targets, parts = self.program.kernel.code, self.program.kernel.targets, self.program.parts
         limit = min(groups, default=len(code))
         self._select(mask)
         while at < limit and steps <= MOST_STEPS:
@@ -197,7 +200,7 @@ class Block:
             guard = self.program.guards[at]
             self.active = mask & guard(self) if guard else mask
             self.all_active = self.whole and not guard
-            if one.name == "EXIT" or at in targets:
+            if parts[at]:
                 taken = self._taken(one)
                 rest = mask & ~taken
                 if at in targets and taken.any():

@@ -1,9 +1,9 @@
 """Predicted time of a launch, from its machine code alone: traces of its blocks on a model of a multiprocessor.
 
 Nothing is typed in for a kernel. Its blocks are executed from the disassembly with the arguments that the library
-passes (execution.py), as many of them as a multiprocessor holds three times over; a multiprocessor with its share of
-the memory then runs them clock by clock (scoreboard.py, memory.py). A longer launch repeats what the third set of
-blocks took. Blocks go to the multiprocessors in turn, and all of these take as long as the first.
+passes (execution.py), as many of them as a multiprocessor holds twice over; a multiprocessor with its share of the
+memory then runs them clock by clock (scoreboard.py, memory.py). A longer launch repeats what the second set of blocks
+took. Blocks go to the multiprocessors in turn, and all of these take as long as the first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .toolchain import ToolError, Usage
 # TensorRT 1.0 streamed the fp32 weights of fc6 to fc8 at 18.8 GB/s on a Jetson TX1, 73 % of its memory's 25.6 GB/s,
 # which are a Nano's too (per-layer records of dividiti's experiment bvlc-alexnet-tensorrt-1.0.0).
 BANDWIDTH_SHARE = 0.73
-WAVES = 3  # sets of resident blocks that are run
+WAVES = 2  # sets of resident blocks that are run
 WAITING = 0.6  # least share of its clocks for which the busiest part counts as the limit
 
 
@@ -116,7 +116,7 @@ def predict(
     architecture = limits.architecture_of(device)
     program = execution.Program(kernel, architecture)
     traces = [execution.Block(program, launch, i * card.sms).execute() for i in range(count)]
-    common = _common(program, launch, card.sms, traces) if sms > 1 else set()
+    common = _common(program, launch, card.sms, traces[:resident]) if sms > 1 else set()
     memory = _memory(card, sms, bandwidth_share, common, architecture)
     result = _run(kernel, traces, memory, resident, architecture)
     waves = (blocks - count) // resident
@@ -158,7 +158,7 @@ def _memory(card: devices.Card, sms: int, share: float, common: Set[int], archit
 
 
 def _common(program: execution.Program, launch: execution.Launch, sms: int, traces: Sequence[Any]) -> Set[int]:
-    """The sectors that the next multiprocessor asks for too."""
+    """The sectors that the next multiprocessor asks for too, with blocks that run at the same time."""
     others = [i * sms + 1 for i in range(len(traces)) if i * sms + 1 < launch.blocks]
     theirs: Set[int] = set()
     for index in others:
