@@ -21,6 +21,7 @@ from benchmarks.contributed import (
     FC_WEIGHTS,
     POSITIVE,
     PRECISION,
+    SIZE,
     TEXT,
     VARIANT,
     Field,
@@ -60,8 +61,8 @@ _RUN = {
     "clock_mhz": Field(POSITIVE),
     "us": Field(POSITIVE),
     "ipc": Field(POSITIVE, optional=True),  # warp instructions a clock and multiprocessor
-    "relative_error": Field(POSITIVE),  # rms, against the naive backend
-    "emulator_error": Field(POSITIVE, optional=True),  # the same kernel on the emulator
+    "relative_error": Field(SIZE),  # rms, against the naive backend
+    "emulator_error": Field(SIZE, optional=True),  # the same kernel on the emulator
     "commit": Field(COMMIT),
     "nvcc": Field(TEXT),
     "note": Field(TEXT, optional=True),

@@ -58,9 +58,9 @@ def rows(record: Mapping[str, Any], new: Times, old: Times) -> Iterator[List[str
         for times in (new, old):
             predicted = times.get(key)
             cells += [digits(predicted), spread([us / predicted for us in whole]) if predicted else ""]
-        errors = [run.get("emulator_error") for run in runs]
-        cells += [f"{max(run['relative_error'] for run in runs):.1e}"]
-        yield [*cells, f"{errors[0]:.1e}" if errors[0] else ""]
+        emulated = [run["emulator_error"] for run in runs if run.get("emulator_error") is not None]
+        cells += [_error([run["relative_error"] for run in runs]), _error(emulated)]
+        yield cells
 
 
 def _title(run: Mapping[str, Any]) -> str:
@@ -69,6 +69,11 @@ def _title(run: Mapping[str, Any]) -> str:
     words += [f"{100 * run['density']:.0f} % not zero"] if run.get("density") else []
     words += [f"batch {run['batch']}"] if run["batch"] > 1 else []
     return " ".join(words)
+
+
+def _error(values: Sequence[float]) -> str:
+    """The largest of them."""
+    return ("0" if max(values) == 0 else f"{max(values):.1e}") if values else ""
 
 
 def judgment(record: Mapping[str, Any], new: Times) -> str:

@@ -64,7 +64,7 @@ def test_whole_launches_are_scaled_by_waves():
         ({"blocks_run": 60}, r"runs\[0\].blocks_run is more than blocks"),
         ({"model": "c"}, r"runs\[0\].model must be one of the models: a, b"),
         ({"commit": "main"}, r"runs\[0\].commit must be the 40 digits of a commit"),
-        ({"relative_error": 0}, r"runs\[0\].relative_error must be a number above 0"),
+        ({"relative_error": -1}, r"runs\[0\].relative_error must be a number of at least 0"),
         ({"density": 1.5}, r"runs\[0\].density must be a number above 0, at most 1"),
         ({"speed": 1}, r"runs\[0\].speed is not known"),
     ],
