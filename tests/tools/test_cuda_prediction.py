@@ -152,6 +152,22 @@ def test_threads_that_parted_meet_again():
     assert [len(trace.issued) for trace in traces] == [5, 7]
 
 
+def test_the_least_and_greatest_of_three():
+    kernel = kernel_of(
+        ("S2R R0, SR_TID.X", control()),
+        ("IADD R1, -R0, 0xa", control()),
+        ("VMNMX.MIN R2, R0, R1, 0x3", control()),
+        ("VMNMX.MX.MAX R3, R0, R1, -0x1", control()),
+        ("VMNMX.MAX R4, R0, R1, -0x5", control()),
+        ("EXIT", control()),
+    )
+    block, _ = run_block(kernel, launch_of())
+    up, down = np.arange(32), 10 - np.arange(32)
+    assert block.registers[2].view(np.int32).tolist() == np.minimum(np.minimum(up, down), 3).tolist()
+    assert block.registers[3].view(np.int32).tolist() == np.maximum(np.maximum(up, down), -1).tolist()
+    assert block.registers[4].view(np.int32).tolist() == np.maximum(np.minimum(up, down), -5).tolist()
+
+
 def test_lanes_tell_each_other():
     kernel = kernel_of(
         ("S2R R0, SR_TID.X", control()),

@@ -7,7 +7,7 @@ from typing import Any, List
 import numpy as np
 
 from .. import operands as get
-from .base import MASK, Run, condition
+from .base import MASK, Run, condition, signed
 from .bits import Bits
 from .floats import Floats
 from .lanes import Lanes
@@ -89,6 +89,17 @@ class Maxwell(Bits, Predicates, Lanes, Floats, Moves):
 
     mov32i = s2r = mov
 
+    def vmnmx(self, words: List[str], args: List[str]) -> Run:
+        """The lesser, or with MX the greater, of two; and of that and a third."""
+        a, b, c = (get.integers(arg) for arg in args[1:])
+        inner = np.maximum if "MX" in words else np.minimum
+        outer = np.maximum if words[-1] == "MAX" else np.minimum
+
+        def value(state: Any) -> Any:
+            return outer(inner(signed(a(state)), signed(b(state))), signed(c(state))).view(np.uint32)
+
+        return self._to(args[0], value)
+
     def icmp(self, words: List[str], args: List[str]) -> Run:
         a, b, c = (get.integers(arg) for arg in args[1:])
         holds = condition(words)
@@ -104,7 +115,7 @@ class Maxwell(Bits, Predicates, Lanes, Floats, Moves):
         zero = np.uint32(0)
         return lambda state: state.write(register, zero)
 
-    hadd2 = hadd2_32i = hmul2 = hmul2_32i = hfma2 = hfma2_32i = vmnmx = _zeros
+    hadd2 = hadd2_32i = hmul2 = hmul2_32i = hfma2 = hfma2_32i = _zeros
 
     # What changes neither registers nor the way of a thread: SYNC and BRK are branches to where nvdisasm says
 
