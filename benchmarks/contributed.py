@@ -145,7 +145,7 @@ def check(record: Any) -> None:
 
     :raises ValueError: if it is not; the message says which value is wrong and what it must be.
     """
-    _check_object(record, SCHEMA, "")
+    check_object(record, SCHEMA, "")
     if not record["rows"]:
         raise ValueError("rows is empty: nothing was measured")
     seen = set()
@@ -165,7 +165,7 @@ def check(record: Any) -> None:
         seen.add(key)
 
 
-def _check_object(value: Any, fields: Mapping[str, Field], path: str) -> None:
+def check_object(value: Any, fields: Mapping[str, Field], path: str) -> None:
     if not isinstance(value, dict):
         raise ValueError("%s must be an object" % (path or "the file"))
     dot = path + "." if path else ""
@@ -184,7 +184,7 @@ def _check_object(value: Any, fields: Mapping[str, Field], path: str) -> None:
             raise ValueError(f"{dot}{key} must be a list")
         if field.fields:
             for index, one in enumerate(member if field.many else [member]):
-                _check_object(one, field.fields, "{}{}{}".format(dot, key, "[%d]" % index if field.many else ""))
+                check_object(one, field.fields, "{}{}{}".format(dot, key, "[%d]" % index if field.many else ""))
 
 
 def read(path: Path) -> Dict[str, Any]:

@@ -25,6 +25,7 @@ from benchmarks.commands import (
     rewrite,
     scale,
     serve,
+    simulated,
     zeros,
 )
 from benchmarks.measure.errors import MeasurementError, StoppedError
@@ -47,6 +48,7 @@ COMMANDS = {
     "experiments": experiments,
     "zeros": zeros,
     "serve": serve,
+    "simulated": simulated,
     "rewrite": rewrite,
 }
 DESCRIPTION = """Measure AlexNet on this machine, or predict it for a device.

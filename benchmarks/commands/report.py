@@ -6,10 +6,10 @@ import argparse
 
 from benchmarks import records
 from benchmarks.commands.options import to_stderr
-from benchmarks.report import accuracy, charts, clients, compose, lpips, scale, serve
+from benchmarks.report import accuracy, charts, clients, compose, lpips, scale, serve, simulated
 
 HELP = "write RESULTS.md, its pages and its charts from the committed results, or the document of another command"
-DOCUMENTS = ("results", "accuracy", "clients", "lpips", "scale", "serve", "experiments")
+DOCUMENTS = ("results", "accuracy", "clients", "lpips", "scale", "serve", "simulated", "experiments")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,5 +29,5 @@ def run(options: argparse.Namespace) -> int:
         report.write()
     else:
         pages = {"accuracy": accuracy, "clients": clients, "lpips": lpips, "scale": scale, "serve": serve}
-        pages[options.document].write()
+        {**pages, "simulated": simulated}[options.document].write()
     return 0

@@ -12,6 +12,7 @@ from benchmarks.commands.options import to_stderr
 from fastalex.errors import UserError
 
 HELP = "write the committed JSON files again, a line for each row; no value changes"
+FOLDERS = ("predicted", "simulated", "experiments")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +20,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def committed() -> List[Path]:
-    """Every JSON file of results, contributions, predictions and experiments."""
-    folders = (records.RESULTS, contributed.FOLDER, records.HERE / "predicted", records.HERE / "experiments")
+    """Every JSON file of results, contributions, predictions, simulations and experiments."""
+    folders = (records.RESULTS, contributed.FOLDER, *(records.HERE / name for name in FOLDERS))
     return [path for folder in folders for path in sorted(folder.rglob("*.json"))]
 
 

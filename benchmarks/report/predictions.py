@@ -16,7 +16,8 @@ INTRODUCTION = """\
 Roofline floors by `python benchmarks/run.py report`, from the data sheets in `devices/`: for each layer the slower of
 arithmetic at peak and memory at full bandwidth, summed; `python/fastalex/hardware/roofline.py` says what is counted.
 Milliseconds for a batch. int8 and int4 are the fully connected weights only. Blank: the card's rate has no source.
-The JSON files beside this page are finer: predictions from the machine code of the kernels, by `tools/predict_cuda.py`.
+The JSON files beside this page are finer: predictions from the machine code of the kernels, by `tools/predict_cuda.py`;
+`docs/simulation.md` compares them with a simulation. `throughput/` has those before, of throughputs without latencies.
 """
 
 ZEROS = "%: the share of the inputs of fc6, fc7 and fc8 that are not zero; weights that meet a zero are skipped\n"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -155,7 +156,24 @@ std::set<std::pair<int, int>> sampled_columns(const KernelLaunch& task) {
   return chosen;
 }
 
+// FASTALEX_EMULATED_LAUNCHES = a file: launches are written there, a line of JSON each, and none runs.
+bool write_launch(const KernelLaunch& task) {
+  const char* path = getenv("FASTALEX_EMULATED_LAUNCHES");
+  if (!path || !*path) return false;
+  std::ostringstream line;
+  line << "{\"kernel\": \"" << task.kernel->name << "\", \"grid\": [" << task.grid.x << ", " << task.grid.y << ", "
+       << task.grid.z << "], \"threads\": " << task.kernel->threads
+       << ", \"shared_bytes\": " << task.kernel->shared_bytes << ", \"arguments\": \"";
+  for (const unsigned char byte : task.args) line << "0123456789abcdef"[byte / 16] << "0123456789abcdef"[byte % 16];
+  std::ofstream file(path, std::ios::app);
+  file << line.str() << "\"}\n";
+  file.close();
+  if (!file) fail(FASTALEX_INVALID, "FASTALEX_EMULATED_LAUNCHES: ", path, " cannot be written");
+  return true;
+}
+
 void run(const KernelLaunch& task, const DeviceFacts& device) {
+  if (write_launch(task)) return;
   if (is_faulty("launch", *task.kernel))
     fail(FASTALEX_INTERNAL, "launch of ", task.kernel->name, ": unspecified launch failure (FASTALEX_EMULATED_FAULT)");
   const emulator::CrashGuard guard;

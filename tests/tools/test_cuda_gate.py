@@ -3,17 +3,14 @@ compiler."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 from pathlib import Path
 
 import pytest
 
-from fastalex import variants
 from fastalex.hardware import devices
 from tools import check_cuda_kernels
-from tools.cuda_gate import families, limits, plans, predict, sass, table, toolchain
+from tools.cuda_gate import families, limits, plans, table, toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 CUDA = ROOT / "csrc" / "cuda"
@@ -186,119 +183,6 @@ def test_missing_tools_are_named(monkeypatch, capsys):
         toolchain.find_program("nvdisasm", "/nonexistent/nvdisasm-nowhere", "get it")
 
 
-def word(*stalls):
-    return f"/* 0x{sum((stall | 0x7E0) << 21 * i for i, stall in enumerate(stalls)):016x} */"
-
-
-# Two stages of a product as nvdisasm prints them, with a load, an inner loop of two pairs of halves and a store.
-LISTING = f"""
-.text.kernel:
-        .weak           kernel
-kernel:
-                                                            {word(1, 2, 6)}
-        /*0008*/                   MOV R1, c[0x0][0x20] ;    /* 0x4c98078000870001 */
-        /*0010*/                   S2R R0, SR_TID.X ;        /* 0xf0c8000002170000 */
-        /*0018*/                   SHL R2, R0, 0x2 ;         /* 0x3848000000270002 */
-.L_x_1:
-                                                            {word(1, 1, 5)}
-        /*0028*/                   LDG.E.128 R4, [R2] ;      /* 0xeed4200000070204 */
-        /*0030*/                   STS.U.128 [R0], R4 ;      /* 0xef5e000000070004 */
-        /*0038*/                   BAR.SYNC 0x0 ;            /* 0xf0a81b8000070000 */
-.L_x_2:
-                                                            {word(0, 1, 1)}
-        /*0048*/                   LDS.U.128 R8, [R0] ;      /* 0xef4e100000070008 */
-        /*0050*/                   HFMA2 R12, R8, R9, R12 ;  /* 0x5d0024160a97080c */
-        /*0058*/                   HFMA2.MRG_H0 R13, R8, R9, R13 ; /* 0x5d00261b0a97080d */
-                                                            {word(5, 5, 2)}
-        /*0068*/              @!P0 BRA `(.L_x_2) ;           /* 0xe24fffffd008000f */
-        /*0070*/               @P1 BRA `(.L_x_1) ;           /* 0xe24fffffa801000f */
-        /*0078*/                   F2F.F32.F16 R3, R12 ;     /* 0x5ca8000000c70a03 */
-                                                            {word(1, 5, 15)}
-        /*0088*/                   STG.E [R2], R3 ;          /* 0xeedc200000070203 */
-        /*0090*/                   EXIT ;                    /* 0xe30000000007000f */
-.L_x_3:
-        /*0098*/                   BRA `(.L_x_3) ;           /* 0xe2400fffff87000f */
-.L_x_4:
-"""
-
-
-def test_machine_code_is_read():
-    kernel = sass.parse(LISTING)["kernel"]
-    assert [one.kind for one in kernel.code][:6] == ["integer", "integer", "compare", "global", "shared", "barrier"]
-    assert kernel.loops == (sass.Loop(3, 10), sass.Loop(6, 9))  # the padding at the end is none
-    assert kernel.main_loop() == sass.Loop(6, 9)
-    body = kernel.profile(kernel.main_loop())
-    assert (body.macs, body.instructions, body.issue, body.stall) == (4, 4, 3, 7)  # the load goes beside a product
-    assert body.fma_share == 0.5
-    assert body.shared == 2  # 512 bytes, of which half are asked for twice
-    assert body.clocks()["core"] == 2 / 4
-    outside = kernel.profile()
-    assert outside.counts == {"integer": 2, "compare": 1, "convert": 1, "global": 1, "branch": 2}
-    assert outside.clocks()["convert"] == 1
-    assert kernel.longest().instructions == outside.instructions - 1
-    assert kernel.longest(sass.Loop(3, 10)).instructions == 4
-    assert kernel.longest(None, ("F2F",)) == kernel.longest()  # there is no way round it
-
-
-WORK = predict.Work("conv", 3, 1, 1, 64 * 64 * 96, 96, 1e4, 8192.0, 12288.0, 0, 2, 1)
-
-
-def product_work(**changes):
-    return dataclasses.replace(WORK, **changes)
-
-
-def test_a_product_runs_as_often_as_it_must():
-    """A block of 64 threads, 64 x 64 results and 96 products: a thread loads 16 bytes a stage, so 1024 bytes make a
-    stage of 1024 / (128 x 2) = 4 products, at least 8; it multiplies 64 x 64 x 8 / 64 = 512 times a stage."""
-    kernel = sass.parse(LISTING)["kernel"]
-    launch = {"name": "hfma2_64x64", "threads": 64, "grid": [1, 1, 1], "shared_bytes": 1024, "window": 1, "vectors": 1}
-    pieces = {piece.what: piece for piece in predict.pieces_of(kernel, product_work(), launch)}
-    assert pieces["outside"].times == 1
-    assert pieces["stages"].times == 96 / 8
-    assert pieces["main loop"].times == 96 / 8 * 512 / 4
-    halved = {piece.what: piece for piece in predict.pieces_of(kernel, product_work(split=2), launch)}
-    assert halved["main loop"].times == pieces["main loop"].times / 2
-
-
-def test_a_prediction_is_the_longer_of_clocks_and_bytes():
-    kernel = sass.parse(LISTING)["kernel"]
-    nano = devices.get("nano")
-    instance = families.Instance("conv_simt", "hfma2_64x64", "k", 64, 1024, 0, 0, False, ())
-    launch = {"name": instance.name, "threads": 64, "grid": [3, 1, 1], "shared_bytes": 1024, "window": 1, "vectors": 1}
-
-    def run(shares, **changes):
-        work = product_work(**changes)
-        return predict.predict(kernel, instance, usage(128), work, launch, (0, 1), nano, nano.cards[0], shares)
-
-    found = run((1.0, 1.0))
-    assert found.bytes == 1e4 + 8192 + 12288
-    assert found.memory_ms == pytest.approx(found.bytes / 25.6e6)
-    # Three blocks of two warps. Shared memory is busiest: 12 stages of a 4-clock store and 128 2-clock loads.
-    assert found.limited_by == "shared"
-    assert found.clocks == pytest.approx(3 * 2 * 12 * (4 + 128 * 2))
-    assert found.ms == found.compute_ms == pytest.approx(found.clocks / 921.6e3)
-    assert run((0.5, 1.0)).clocks == 2 * found.clocks
-    assert run((1.0, 0.5), weight_bytes=1e9).ms == pytest.approx((1e9 + 18192) / 12.8e6)
-
-
-def test_bytes_of_a_step_with_several_kernels():
-    work = product_work(workspace=1000)
-    assert sum(predict.bytes_of(work, i, 2) for i in range(2)) == 1e4 + 8192 + 12288 + 2 * 1000
-    assert sum(predict.bytes_of(work, i, 3) for i in range(3)) == 1e4 + 8192 + 12288 + 2 * 1000
-    assert predict.bytes_of(work, 0, 1) == 1e4 + 8192 + 12288
-
-
-def test_steps_are_layers():
-    rows = variants.get("alexnet2012").layers()
-    steps = [{"layers": ["relu1"]}, {"layers": ["norm1", "pool1"]}, {"layers": ["relu2"]}]
-    groups = predict.step_layers(rows, steps)
-    assert [[one.name for one in group] for group in groups] == [
-        ["conv1", "relu1"],
-        ["norm1", "pool1"],
-        ["conv2", "relu2"],
-    ]
-
-
 def plan_step(layers, key, **changes):
     kernel = {"name": "k", "threads": 64, "shared_bytes": 0, "grid": [1, 1, 1]}
     step = {"layers": layers, "key": key, "candidate": "c", "general": False, "split": 1, "kernels": [kernel]}
@@ -333,15 +217,3 @@ def test_the_document_is_whole():
     assert all(len(row) == 1 + 2 * len(plans.BATCHES) and all(cell.strip() for cell in row) for row in rows)
     expected = sum(2 + len(table.row_names(variant)) for variant in plans.VARIANTS)
     assert len(rows) == expected * len(devices.load_all())
-
-
-@pytest.mark.parametrize("name", ["nano", "tx2"])
-def test_predictions_say_what_they_are(name):
-    record = json.loads((ROOT / "benchmarks" / "predicted" / (name + ".json")).read_text(encoding="utf-8"))
-    assert record["what"].startswith("predicted")
-    assert record["device"] == name
-    assert record["assumed"] == {"issue_share": predict.ISSUE_SHARE, "bandwidth_share": predict.BANDWIDTH_SHARE}
-    assert record["total_ms"] == pytest.approx(sum(step["ms"] for step in record["steps"]), abs=2e-3)
-    for step in record["steps"]:
-        longer = [max(kernel["compute_ms"], kernel["memory_ms"]) for kernel in step["kernels"]]
-        assert step["ms"] == pytest.approx(sum(longer), abs=1e-3)

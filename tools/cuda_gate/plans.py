@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Sequence, Tuple
 
@@ -52,22 +53,40 @@ def default_library() -> Path:
         raise ToolError(f"the emulated backend: {error}") from None
 
 
-def read_plans(library: Path, device: str, cases: Sequence[Case]) -> Dict[Case, Dict[str, Any]]:
+def read_plans(library: Path, device: str, cases: Sequence[Case], card: str = "") -> Dict[Case, Dict[str, Any]]:
     """The description of the plan of each case on ``device``.
 
     :raises ToolError: with the library's message if it refuses a case.
     """
-    environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=emulated.device_text(device))
-    command = [sys.executable, "-m", "tools.cuda_gate.plans", str(library.resolve()), json.dumps(list(cases))]
-    done = subprocess.run(command, env=environment, cwd=str(ROOT), capture_output=True)
+    return {tuple(case): plan for case, plan in _ask(library, device, card, "describe", cases)}
+
+
+def read_launches(library: Path, device: str, case: Case, card: str = "") -> List[Dict[str, Any]]:
+    """Everything that a call of ``case`` launches on ``device``, in order: kernel, grid, threads, shared_bytes, and the
+    bytes of its argument (hexadecimal).
+
+    :raises ToolError: with the library's message if it refuses the case.
+    """
+    found: List[Dict[str, Any]] = _ask(library, device, card, "launches", [case])
+    return found
+
+
+def _ask(library: Path, device: str, card: str, what: str, cases: Sequence[Case]) -> Any:
+    """What a function of this file returns in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=emulated.device_text(device, card))
+        if what == "launches":
+            environment["FASTALEX_EMULATED_LAUNCHES"] = str(Path(folder, "launches"))
+        command = [sys.executable, "-m", "tools.cuda_gate.plans", what, str(library.resolve()), json.dumps(list(cases))]
+        done = subprocess.run(command, env=environment, cwd=str(ROOT), capture_output=True)
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise ToolError(f"no plans for {device}: {''.join(last)}")
-    return {tuple(case): plan for case, plan in json.loads(done.stdout.decode())}
+    return json.loads(done.stdout.decode())
 
 
-def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
-    """Return [case, plan] for each case; runs in the process of one device."""
+def _nets(library: str, cases: Sequence[Sequence[Any]]) -> Iterator[Tuple[Sequence[Any], Any, List[int]]]:
+    """Case, net and the shape of its input; runs in the process of one device."""
     import numpy as np  # not needed by the parent process
 
     from fastalex import _core, variants
@@ -77,7 +96,6 @@ def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
     _core.load_backend(library)
     name = next(row["name"] for row in _core.backends() if row["name"] not in before)
     nets: Dict[Tuple, Any] = {}
-    described = []
     for variant, precision, storage, batch in cases:
         row = variants.get(variant)
         if (variant, precision, storage) not in nets:
@@ -92,10 +110,33 @@ def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
                 1,
                 PRECISIONS.index(precision),
             )
-        text = nets[(variant, precision, storage)].describe(_core.Call(shape=(batch, row.input_size, row.input_size)))
-        described.append([[variant, precision, storage, batch], json.loads(text)])
+        shape = [batch, row.channels, row.input_size, row.input_size]
+        yield (variant, precision, storage, batch), nets[(variant, precision, storage)], shape
+
+
+def describe(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
+    """Return [case, plan] for each case; runs in the process of one device."""
+    from fastalex import _core
+
+    described = []
+    for case, net, shape in _nets(library, cases):
+        call = _core.Call(shape=(shape[0], *shape[2:]))
+        described.append([case, json.loads(net.describe(call))])
     return described
 
 
+def launches(library: str, cases: Sequence[Sequence[Any]]) -> List[Any]:
+    """Return what a call of the only case launches; runs in the process of one device."""
+    import numpy as np
+
+    from fastalex import _core
+
+    for _, net, shape in _nets(library, cases):
+        net.run(_core.Call(np.zeros(shape, np.float32)))
+    text = Path(os.environ["FASTALEX_EMULATED_LAUNCHES"]).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 if __name__ == "__main__":
-    json.dump(describe(sys.argv[1], json.loads(sys.argv[2])), sys.stdout)
+    answer = {"describe": describe, "launches": launches}[sys.argv[1]]
+    json.dump(answer(sys.argv[2], json.loads(sys.argv[3])), sys.stdout)

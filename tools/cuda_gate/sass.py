@@ -1,223 +1,111 @@
-"""Disassembled kernels of sm_5x and sm_6x (Maxwell, Pascal): instructions by class, loops, clocks.
+"""Disassembled kernels: instructions with the fields of their control words, branch targets, constants.
 
-Throughputs are warp instructions a clock and multiprocessor, from the CUDA programming guide's table of arithmetic
-instructions for compute capability 5.x and 6.2 (its results a clock, by 32 lanes): 128 for fp32, integer additions and
-logic and, two halves each, for fp16 (256 halves for 5.3 and 6.2); 64 for shifts, bit fields, comparisons, minima and
-maxima; 32 for conversions, special functions and shuffles. PCSX2 has a copy of the table
-(plugins/GSdx_legacy/res/glsl/nvidia_throughput.txt, column MAX), forums.developer.nvidia.com/t/108706 its row of fp16.
-Shared memory moves 128 bytes a clock (guide, shared memory of 5.x: 32 banks of 32 bits); of its loads it is assumed
-that half of the lanes ask for what another lane asks for, as the fragments of a matrix product do. For global memory 64
-bytes a clock are assumed. A scheduler issues one instruction a clock, and a second one beside it where the control word
-of the first has a stall of 0.
+The control word says how the code is scheduled: clocks until the warp's next instruction, the barriers that an
+instruction of variable latency sets when its result is there or its operands are read, and those that it waits for.
+github.com/NervanaSystems/maxas, wiki page Control Codes, has the fields for Maxwell and Pascal (a word for three
+instructions); Jia et al. 2018 (arXiv 1804.06826) has the same 21 bits for Volta and Turing, in each instruction.
 """
 
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Dict, Mapping, Optional, Sequence, Tuple
 
 from .toolchain import ToolError
 
-SCHEDULERS = 4
-SHARED_BYTES, GLOBAL_BYTES = 128, 64  # bytes per clock
-# Class -> opcodes (the part before the first dot). The first match counts.
-CLASSES = {
-    "fma": ("FFMA", "FFMA32I", "HFMA2", "HFMA2_32I"),
+# Kind -> opcodes (the part before the first dot). The first match counts.
+KINDS = {
+    "fma": ("FFMA", "FFMA32I", "HFMA2", "HFMA2_32I", "IMAD"),
     "float": ("FADD", "FADD32I", "FMUL", "FMUL32I", "HADD2", "HADD2_32I", "HMUL2", "HMUL2_32I"),
     "compare": (
-        *(
-            "FSETP",
-            "FSET",
-            "FMNMX",
-            "FCMP",
-            "FCHK",
-            "HSETP2",
-            "HSET2",
-            "ISETP",
-            "ISET",
-            "IMNMX",
-            "ICMP",
-            "PSETP",
-            "PSET",
-        ),
-        *("SHL", "SHR", "SHF", "BFE", "BFI", "LEA", "PRMT", "VMNMX", "R2P", "P2R", "CSETP", "FLO"),
+        *("FSETP", "FSET", "FMNMX", "FCMP", "FCHK", "HSETP2", "HSET2", "ISETP", "ISET", "IMNMX", "ICMP", "PSETP"),
+        *("PSET", "SHL", "SHR", "SHF", "BFE", "BFI", "LEA", "PRMT", "VMNMX", "R2P", "P2R", "CSETP", "PLOP3"),
     ),
-    "convert": ("F2F", "F2I", "I2F", "I2I", "POPC"),
+    "convert": ("F2F", "F2I", "I2F", "I2I", "POPC", "FLO"),
     "special": ("MUFU", "RRO"),
-    "shuffle": ("SHFL", "VOTE"),
+    "shuffle": ("SHFL",),
     "shared": ("LDS", "STS", "ATOMS"),
     "global": ("LDG", "STG", "LD", "ST", "TEX", "TLD", "TEXS", "TLDS", "RED", "ATOM", "LDL", "STL"),
     "barrier": ("BAR", "MEMBAR", "DEPBAR"),
     "branch": (
-        "BRA",
-        "BRX",
-        "SYNC",
-        "SSY",
-        "EXIT",
-        "BRK",
-        "PBK",
-        "CAL",
-        "RET",
-        "PRET",
-        "NOP",
-        "BPT",
-        "JMP",
-        "CONT",
-        "PCNT",
+        *("BRA", "BRX", "SYNC", "SSY", "EXIT", "BRK", "PBK", "CAL", "RET", "PRET", "NOP", "BPT", "JMP", "CONT"),
+        *("PCNT", "BSSY", "BSYNC", "WARPSYNC", "CALL"),
     ),
 }
-INTEGER = "integer"  # all others: IADD, IADD3, ISCADD, XMAD, LOP, LOP3, MOV, SEL, S2R, LDC, ...
-RATES = {
-    "fma": 4,
-    "float": 4,
-    INTEGER: 4,
-    "compare": 2,
-    "convert": 1,
-    "special": 1,
-    "shuffle": 1,
-    "branch": 4,
-    "barrier": 4,
-}
-OF_OPCODE = {opcode: name for name, opcodes in CLASSES.items() for opcode in opcodes}
+INTEGER = "integer"  # all others: IADD, IADD3, ISCADD, XMAD, LOP, LOP3, MOV, SEL, S2R, LDC, VOTE, ...
+_KIND = {opcode: name for name, opcodes in KINDS.items() for opcode in opcodes}
+_WIDTHS = ((".128", 16), (".64", 8), (".U16", 2), (".S16", 2), (".U8", 1), (".S8", 1))
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """``stall``: clocks until the warp's next instruction, from the control word; 0: the next one is issued beside."""
+    """``stall``: clocks until the warp's next instruction; 0: that is issued beside this one. ``sets``, ``frees``:
+    the barrier (0 to 5) that tells when the result is there and when the operands are read. ``waits``: those that
+    must have told so. ``yields``: another warp should go first then."""
 
     address: int
     opcode: str
     operands: str
     predicate: str
     stall: int
+    sets: Optional[int] = None
+    frees: Optional[int] = None
+    waits: Tuple[int, ...] = ()
+    yields: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.opcode.split(".")[0]
 
     @property
     def kind(self) -> str:
-        return OF_OPCODE.get(self.opcode.split(".")[0], INTEGER)
+        return _KIND.get(self.name, INTEGER)
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of a lane; a sum of halves may begin with a product alone."""
-        return {"FFMA": 1, "FFMA32I": 1, "HFMA2": 2, "HFMA2_32I": 2, "HMUL2": 2}.get(self.opcode.split(".")[0], 0)
+    def is_load(self) -> bool:
+        return self.name in ("LDS", "LDG", "LD")
 
     @property
     def width(self) -> int:
         """Bytes that a lane moves (memory instructions)."""
-        for word, width in ((".128", 16), (".64", 8), (".U16", 2), (".S16", 2), (".U8", 1), (".S8", 1)):
-            if word in self.opcode:
-                return width
-        return 4
+        return next((width for word, width in _WIDTHS if word in self.opcode), 4)
 
 
-@dataclass(frozen=True)
-class Loop:
-    """Instructions ``first`` to ``last`` (indices), the latter being the backward branch."""
-
-    first: int
-    last: int
-
-    def contains(self, other: Loop) -> bool:
-        return self != other and self.first <= other.first and other.last <= self.last
+_SOURCE = re.compile(r"(?<!\w)R(\d+)\b((?:\.\w+)*)")
 
 
-@dataclass(frozen=True)
-class Profile:
-    """What one warp does in a piece of code: instructions by class, bytes through memory, and clocks."""
+def _read(one: Instruction) -> Dict[int, Tuple[int, str]]:
+    """Place -> number and suffixes of each register that an instruction reads."""
+    places = {}
+    for place, text in enumerate(one.operands.split(",")[1:]):
+        found = _SOURCE.search(text)
+        if found:
+            places[place] = (int(found.group(1)), found.group(2))
+    return places
 
-    counts: Dict[str, int]
-    macs: int  # of a lane
-    issue: int  # slots, of pairs the first only
-    shared: float  # clocks of shared memory
-    global_bytes: int  # of a lane
-    stall: int  # clocks that the warp itself needs at least
 
-    @property
-    def instructions(self) -> int:
-        return sum(self.counts.values())
+def sources(one: Instruction) -> Dict[int, int]:
+    """Place of an operand -> the register that an arithmetic instruction reads there."""
+    return {place: register for place, (register, _) in _read(one).items()}
 
-    def clocks(self) -> Dict[str, float]:
-        """Clocks of a multiprocessor that each of its parts is busy for one warp."""
-        busy = {"issue": self.issue / SCHEDULERS}
-        for name, rate in RATES.items():
-            if name in ("branch", "barrier"):
-                continue
-            part = "core" if rate == SCHEDULERS else name
-            busy[part] = busy.get(part, 0.0) + self.counts.get(name, 0) / rate
-        busy["shared"] = self.shared
-        busy["global"] = self.global_bytes * 32 / GLOBAL_BYTES
-        return busy
 
-    @property
-    def busiest(self) -> Tuple[str, float]:
-        name, clocks = max(self.clocks().items(), key=lambda item: item[1])
-        return name, clocks
-
-    @property
-    def fma_share(self) -> float:
-        return self.counts.get("fma", 0) / self.instructions if self.instructions else 0.0
+def reused(one: Instruction) -> Dict[int, int]:
+    """Those of :func:`sources` that are kept for the next instruction, which may read them at the same place."""
+    return {place: register for place, (register, suffix) in _read(one).items() if "reuse" in suffix}
 
 
 @dataclass(frozen=True)
 class Kernel:
+    """``targets``: index of a branch -> index that it goes to. ``constants``: bank -> its bytes."""
+
     symbol: str
     code: Tuple[Instruction, ...]
-    loops: Tuple[Loop, ...]
-    targets: Mapping[int, Tuple[int, ...]]  # index of a branch -> indices that it may go to
-
-    def main_loop(self) -> Optional[Loop]:
-        """The innermost loop with the most multiply-accumulates; None if no loop has any."""
-        inner = [one for one in self.loops if not any(one.contains(other) for other in self.loops)]
-        best = max(inner, key=lambda one: self.profile(one).macs, default=None)
-        return best if best and self.profile(best).macs else None
-
-    def profile(self, loop: Optional[Loop] = None) -> Profile:
-        """Of a loop's body once, whatever its branches, or of everything outside all loops."""
-        if loop:
-            return profile(self.code[loop.first : loop.last + 1])
-        inside = {i for one in self.loops for i in range(one.first, one.last + 1)}
-        return profile([one for i, one in enumerate(self.code) if i not in inside])
-
-    def longest(self, loop: Optional[Loop] = None, without: Sequence[str] = ()) -> Profile:
-        """Of the longest way through a loop's body or the whole kernel, without the loops in it. ``without``: opcodes
-        of code that is not run; the block that chooses it is none either, if there is another way."""
-        first, last = (loop.first, loop.last) if loop else (0, len(self.code) - 1)
-        nested = [one for one in self.loops if one != loop and (loop is None or loop.contains(one))]
-        inside = {i for one in nested for i in range(one.first, one.last + 1)}
-        ways = _ways(self, first, last)
-        shut = {i for i in range(first, last + 1) if any(self.code[i].opcode.startswith(word) for word in without)}
-        shut |= self._choosers(shut, ways)
-        path = _longest(ways, first, last, inside, shut) or _longest(ways, first, last, inside, set())
-        return profile([self.code[i] for i in path if i not in inside])
-
-    def _choosers(self, shut: Set[int], ways: Mapping[int, Sequence[int]]) -> Set[int]:
-        """The branches after which one way leads to one of ``shut`` with no branch between."""
-        starts = set()
-        for i in shut:
-            while i - 1 in ways and ways[i - 1] == [i]:
-                i -= 1
-            starts.add(i)
-        return {i for i, following in ways.items() if len(following) > 1 and starts & set(following)}
-
-
-def profile(code: Sequence[Instruction]) -> Profile:
-    counts: Dict[str, int] = {}
-    macs = issue = other = stall = 0
-    shared = 0.0
-    beside = False
-    for one in code:
-        counts[one.kind] = counts.get(one.kind, 0) + 1
-        macs += one.macs
-        issue += not beside
-        beside = one.stall == 0
-        stall += one.stall
-        if one.kind == "shared":
-            asked = one.width * 32 / SHARED_BYTES
-            shared += max(1.0, asked / 2) if one.opcode.startswith("LDS") else max(1.0, asked)
-        other += one.width if one.kind == "global" else 0
-    return Profile(counts, macs, issue, shared, other, stall)
+    targets: Mapping[int, int]
+    constants: Mapping[int, bytes] = field(default_factory=dict)
 
 
 def disassemble(nvdisasm: Path, cubin: Path) -> Dict[str, Kernel]:
@@ -229,82 +117,82 @@ def disassemble(nvdisasm: Path, cubin: Path) -> Dict[str, Kernel]:
     done = subprocess.run(command, capture_output=True)
     if done.returncode != 0:
         raise ToolError("nvdisasm: " + done.stderr.decode("utf-8", "replace"))
-    return parse(done.stdout.decode("utf-8", "replace"))
+    return parse(done.stdout.decode("utf-8", "replace"), constant_banks(cubin.read_bytes()))
 
 
-_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*?)\s*;\s*/\* 0x[0-9a-f]+ \*/")
-_CONTROL = re.compile(r"^\s*/\* 0x([0-9a-f]{16}) \*/\s*$")
+_LINE = re.compile(
+    r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][\w.]*)\s*([^;]*?)\s*;\s*/\* 0x([0-9a-f]+) \*/"
+)
+_WORD = re.compile(r"^\s*/\* 0x([0-9a-f]{16}) \*/\s*$")
 _LABEL = re.compile(r"^(\.L_\w+):")
 _TARGET = re.compile(r"\.L_\w+")
 _SECTION = re.compile(r"^\.text\.(\S+):")
+_SHORT_BITS = 8  # bytes from one instruction of Maxwell and Pascal to the next; Volta and later have 16
 
 
-def parse(text: str) -> Dict[str, Kernel]:
-    """Kernels from what nvdisasm -c -hex -novliw prints. A word of control goes before three instructions: 21 bits
-    for each, the low four of which are the stall."""
+def parse(text: str, constants: Optional[Mapping[str, Mapping[int, bytes]]] = None) -> Dict[str, Kernel]:
+    """Kernels from what nvdisasm -c -hex -novliw prints. ``constants``: symbol -> bank -> bytes."""
     kernels: Dict[str, Kernel] = {}
-    symbol, code, labels, stalls = "", [], {}, []
+    symbol, rows, labels, words = "", [], {}, []
     for line in [*text.splitlines(), ".text.end:"]:
-        section, label, control, row = (rule.match(line) for rule in (_SECTION, _LABEL, _CONTROL, _LINE))
+        section, label, word, row = (rule.match(line) for rule in (_SECTION, _LABEL, _WORD, _LINE))
         if section:
-            if symbol and code:
-                targets = _targets(code, labels)
-                kernels[symbol] = Kernel(symbol, tuple(code), _loops(targets), targets)
-            symbol, code, labels, stalls = section.group(1), [], {}, []
+            if symbol and rows:
+                code = _code(rows, words)
+                kernels[symbol] = Kernel(symbol, code, _targets(code, labels), (constants or {}).get(symbol, {}))
+            symbol, rows, labels, words = section.group(1), [], {}, []
         elif label:
-            labels[label.group(1)] = len(code)
-        elif control:
-            word = int(control.group(1), 16)
-            stalls = [(word >> 21 * i) & 15 for i in range(3)]
+            labels[label.group(1)] = len(rows)
+        elif word:
+            words.append((len(rows), int(word.group(1), 16)))
         elif row:
-            stall = stalls.pop(0) if stalls else 1
-            code.append(Instruction(int(row.group(1), 16), row.group(3), row.group(4), row.group(2) or "", stall))
+            rows.append(row)
     return kernels
 
 
-def _targets(code: Sequence[Instruction], labels: Mapping[str, int]) -> Dict[int, Tuple[int, ...]]:
-    """Index of each branch -> where it may go; of SYNC and BRK nvdisasm says it."""
-    destinations = {}
+def _code(rows: Sequence[re.Match[str]], words: Sequence[Tuple[int, int]]) -> Tuple[Instruction, ...]:
+    """Instructions with their 21 bits of control. Maxwell and Pascal: a word of its own goes before three of them;
+    later: the second word of an instruction follows its first."""
+    after = dict(words)
+    is_long = bool(words) and words[0][0] > 0
+    code, pending = [], []
+    for i, row in enumerate(rows):
+        if is_long:
+            bits = after.get(i + 1, 0) >> 41
+        else:
+            if i in after:
+                pending = [after[i] >> 21 * k for k in range(3)]
+            bits = pending.pop(0) if pending else 1 | 1 << 4 | 7 << 5 | 7 << 8
+        address, predicate, opcode, operands = int(row.group(1), 16), row.group(2) or "", row.group(3), row.group(4)
+        code.append(Instruction(address, opcode, operands, predicate, *_control(bits)))
+    return tuple(code)
+
+
+def _control(bits: int) -> Tuple[int, Optional[int], Optional[int], Tuple[int, ...], bool]:
+    sets, frees = bits >> 5 & 7, bits >> 8 & 7
+    waits = tuple(i for i in range(6) if bits >> 11 + i & 1)
+    return bits & 15, sets if sets < 6 else None, frees if frees < 6 else None, waits, not bits >> 4 & 1
+
+
+def _targets(code: Sequence[Instruction], labels: Mapping[str, int]) -> Dict[int, int]:
+    """Of SYNC and BRK nvdisasm says where they go."""
+    targets = {}
     for i, one in enumerate(code):
-        if one.opcode.split(".")[0] in ("BRA", "SYNC", "BRK"):
-            names = _TARGET.findall(one.operands)
-            destinations[i] = tuple(labels[name] for name in names if labels.get(name, len(code)) < len(code))
-    return destinations
+        names = [name for name in _TARGET.findall(one.operands) if labels.get(name, len(code)) < len(code)]
+        if names and one.name in ("BRA", "SYNC", "BRK"):
+            targets[i] = labels[names[0]]
+    return targets
 
 
-def _loops(targets: Mapping[int, Tuple[int, ...]]) -> Tuple[Loop, ...]:
-    """Backward branches; the branch to itself at a kernel's end is padding."""
-    last_of: Dict[int, int] = {}
-    for i, starts in targets.items():
-        for start in starts:
-            if start < i:
-                last_of[start] = max(i, last_of.get(start, 0))
-    return tuple(Loop(start, last) for start, last in sorted(last_of.items()))
-
-
-def _ways(kernel: Kernel, first: int, last: int) -> Dict[int, List[int]]:
-    """Index -> the indices that may follow it, forwards only."""
-    ways = {}
-    for i in range(first, last + 1):
-        one = kernel.code[i]
-        ends = not one.predicate and one.opcode.split(".")[0] in ("BRA", "SYNC", "BRK", "EXIT")
-        following = set(kernel.targets.get(i, ())) | (set() if ends else {i + 1})
-        ways[i] = sorted(to for to in following if i < to <= last)
-    return ways
-
-
-def _longest(ways: Mapping[int, Sequence[int]], first: int, last: int, inside: Set[int], shut: Set[int]) -> List[int]:
-    """The path from ``first`` with the most instructions that are not ``inside``, to an end; empty if all are shut."""
-    length: Dict[int, int] = {}
-    after: Dict[int, Optional[int]] = {}
-    for i in range(last, first - 1, -1):
-        open_ways = [to for to in ways[i] if to in length]
-        if i in shut or (ways[i] and not open_ways):
-            continue
-        after[i] = max(open_ways, key=lambda to: length[to], default=None)
-        length[i] = (i not in inside) + (length[after[i]] if after[i] is not None else 0)
-    path, at = [], first if first in length else None
-    while at is not None:
-        path.append(at)
-        at = after[at]
-    return path
+def constant_banks(elf: bytes) -> Dict[str, Dict[int, bytes]]:
+    """Symbol -> bank -> bytes, from the sections .nv.constant<bank>.<symbol> of a cubin (64-bit ELF)."""
+    offset, size, count, names_at = (*struct.unpack_from("<Q", elf, 40), *struct.unpack_from("<3H", elf, 58))
+    headers = [struct.unpack_from("<IIQQQQ", elf, offset + i * size) for i in range(count)]
+    names = headers[names_at][4]
+    banks: Dict[str, Dict[int, bytes]] = {}
+    for name_at, _, _, _, start, length in headers:
+        name = elf[names + name_at : elf.index(b"\0", names + name_at)].decode()
+        found = re.fullmatch(r"\.nv\.constant(\d)\.(.+)", name)
+        if found:
+            banks.setdefault(found.group(2), {})[int(found.group(1))] = elf[start : start + length]
+    return banks
