@@ -242,6 +242,13 @@ MUTATIONS = (
         Cases("conv-11x11/4-*", "nano", "fp16"),
     ),
     Mutation(
+        "first layer: words of a column not turned",
+        "conv_simt_first.cuh",
+        "(k + kTurn) % kWords",
+        "k % kWords",
+        Cases("conv-11x11/4", "nano", "fp16", "hfma2_56x64*"),
+    ),
+    Mutation(
         "tile: pixels read ahead of those before them",
         "simt_tile.cuh",
         "(pixels, group + 1, x[(group + 1) % 2])",

@@ -31,10 +31,9 @@ template <>
 struct Colors<float> {
   static constexpr int kPixels = 1;
   static constexpr u32 kLastMask = ~0u;
-  FASTALEX_DEVICE static void copy(u8* to, const float* from, bool valid, bool) {
+  FASTALEX_DEVICE static void load(const float* from, bool valid, bool, u32 (&words)[3]) {
     u32 v[4] = {0, 0, 0, 0};
     if (valid) vector::load_words(from, v);
-    u32* words = reinterpret_cast<u32*>(to);
     words[0] = v[0], words[1] = v[1], words[2] = v[2];
   }
 };
@@ -42,14 +41,20 @@ template <>
 struct Colors<Half> {
   static constexpr int kPixels = 2;
   static constexpr u32 kLastMask = 0xffff;  // product 33 is the next pixel's
-  FASTALEX_DEVICE static void copy(u8* to, const Half* from, bool valid0, bool valid1) {
+  FASTALEX_DEVICE static void load(const Half* from, bool valid0, bool valid1, u32 (&words)[3]) {
     u32 p[2] = {0, 0}, q[2] = {0, 0};
     if (valid0) vector::load_words(from, p);
     if (valid1) vector::load_words(from + 4, q);
-    u32* words = reinterpret_cast<u32*>(to);
     words[0] = p[0], words[1] = byte_permute(p[1], q[0], 0x5410), words[2] = byte_permute(q[0], q[1], 0x5432);
   }
 };
+
+// Word k of a column stands at this place: turned as kTurn says, here in units of 4 values.
+template <typename T>
+FASTALEX_DEVICE int first_place(int k) {
+  constexpr int kWords = sizeof(T);
+  return k / kWords * kWords + (k + kTurn) % kWords;
+}
 
 // Row r of the windows of pixels x0 .. of output row `line` (over all images).
 template <typename T, class S>
@@ -61,9 +66,12 @@ FASTALEX_DEVICE void copy_first_image(u8* smem, const ConvArgs& a, int line, int
 #pragma unroll
   for (int i = 0; i < ceil_div(kCount, S::kThreads); ++i) {
     const int own = threadIdx.x + i * S::kThreads, x = left + own * P;
-    if (own < kCount)
-      Colors<T>::copy(smem + own * 12, in + static_cast<long long>(x) * 4, row && x >= 0 && x < a.in_w,
-                      row && x + 1 >= 0 && x + 1 < a.in_w);
+    u32 words[3];
+    if (own >= kCount) continue;
+    Colors<T>::load(in + static_cast<long long>(x) * 4, row && x >= 0 && x < a.in_w,
+                    row && x + 1 >= 0 && x + 1 < a.in_w, words);
+#pragma unroll
+    for (int e = 0; e < 3; ++e) reinterpret_cast<u32*>(smem)[own * 3 + e] = words[e];
   }
 }
 
@@ -77,11 +85,17 @@ FASTALEX_DEVICE void copy_first_weights(u8* smem, const ConvArgs& a, int column0
   const int first = threadIdx.x / kLanes, own = threadIdx.x % kLanes, rows = a.w_rows - column0 - first;
   const T* from = static_cast<const T*>(a.w) + (column0 + first) * a.w_pitch + (r * kFirstKernel + own * P) * 4;
   const int step = kStep * a.w_pitch;
-  smem += first * kFirstRow * static_cast<int>(sizeof(T)) + own * 12;
+  const int places[3] = {first_place<T>(own * 3), first_place<T>(own * 3 + 1), first_place<T>(own * 3 + 2)};
+  smem += first * kFirstRow * static_cast<int>(sizeof(T));
 #pragma unroll
-  for (int i = 0; i < ceil_div(S::kColumns, kStep); ++i, from += step, smem += kStep * kFirstRow * sizeof(T))
-    if ((kLanes == kCopies || own < kCopies) && (S::kColumns % kStep == 0 || first + i * kStep < S::kColumns))
-      Colors<T>::copy(smem, from, i * kStep < rows, i * kStep < rows && (own + 1) * P <= kFirstKernel);
+  for (int i = 0; i < ceil_div(S::kColumns, kStep); ++i, from += step, smem += kStep * kFirstRow * sizeof(T)) {
+    u32 words[3];
+    if ((kLanes != kCopies && own >= kCopies) || (S::kColumns % kStep != 0 && first + i * kStep >= S::kColumns))
+      continue;
+    Colors<T>::load(from, i * kStep < rows, i * kStep < rows && (own + 1) * P <= kFirstKernel, words);
+#pragma unroll
+    for (int e = 0; e < 3; ++e) reinterpret_cast<u32*>(smem)[places[e]] = words[e];
+  }
 }
 
 // A block makes kPixels neighboring pixels of one output row.
@@ -108,10 +122,10 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
     __syncthreads();
 #pragma unroll 1
     for (int unit = 0; unit < kFirstUnits; ++unit)
-      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u, 0>(pixels + unit * kUnitWords * 4,
-                                                                 columns + unit * kUnitWords * 4, sums);
-    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask, 0>(pixels + kFirstUnits * kUnitWords * 4,
-                                                                       columns + kFirstUnits * kUnitWords * 4, sums);
+      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u, kTurn>(pixels + unit * kUnitWords * 4,
+                                                                     columns + unit * kUnitWords * 4, sums);
+    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask, 0>(
+        pixels + kFirstUnits * kUnitWords * 4, columns + first_place<T>(kFirstUnits * kUnitWords) * 4, sums);
     if (r % 2 == 1 || r + 1 == end) sums.flush();
   }
 
