@@ -69,10 +69,17 @@ const Table& table() {
 }
 
 // Channels that a thread of the transforms computes.
-int channels_of(const Row& row) {
-  return row.dtype == kFloat        ? WinogradType<float, float>::kChannels
-         : row.products() == kFloat ? WinogradType<Half, float>::kChannels
-                                    : WinogradType<Half, Half>::kChannels;
+struct Channels {
+  int input, output;
+};
+template <class Type>
+Channels channels_of_type() {
+  return {Type::kChannels, Type::kOutputChannels};
+}
+Channels channels_of(const Row& row) {
+  return row.dtype == kFloat        ? channels_of_type<WinogradType<float, float>>()
+         : row.products() == kFloat ? channels_of_type<WinogradType<Half, float>>()
+                                    : channels_of_type<WinogradType<Half, Half>>();
 }
 
 // Sizes of a problem.
@@ -105,7 +112,8 @@ bool serves(const Candidate& candidate, const Problem& problem) {
   const Row& row = Table::row_of(candidate);
   const fastalex_step& s = problem.step;
   if (s.kernel != row.kernel || s.stride != 1 || s.pad >= s.kernel || s.in_c / s.groups % 8) return false;
-  if (s.groups > 1 && s.out_c / s.groups % channels_of(row)) return false;  // a thread's channels are of one group
+  if (s.groups > 1 && s.out_c / s.groups % channels_of(row).output)
+    return false;  // a thread's channels are of one group
   const Sizes z = sizes_of(row, s);
   const long long widest = std::max(z.v_pitch, channel_pitch(s.out_c));
   return z.tiles * widest <= (1LL << 31) - kWinogradTransformThreads && z.positions * s.groups <= 65535 &&
@@ -204,8 +212,8 @@ void launches(const Candidate& candidate, const Problem& problem, const DeviceFa
   const Sizes z = sizes_of(row, s);
   const WinogradArgs a = args_of(z, s, buffers);
   const size_t gemm = best_gemm(row, z), input = row.gemms.size(), output = input + 1;
-  const int inputs = ceil_div(a.tiles * (a.v_pitch / channels_of(row)), kWinogradTransformThreads);
-  const int outputs = ceil_div(a.tiles * (a.out_pitch / channels_of(row)), kWinogradTransformThreads);
+  const int inputs = ceil_div(a.tiles * (a.v_pitch / channels_of(row).input), kWinogradTransformThreads);
+  const int outputs = ceil_div(a.tiles * (a.out_pitch / channels_of(row).output), kWinogradTransformThreads);
   const std::vector<KernelInfo>& kernels = candidate.kernels;
   out->push_back(KernelLaunch::make(kernels[input], {inputs, s.groups, 1}, a));
   out->push_back(KernelLaunch::make(kernels[gemm], grid_of(row.gemms[gemm], z, s.groups), a));

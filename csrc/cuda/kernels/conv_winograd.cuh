@@ -72,12 +72,12 @@ __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_input(cons
 }
 
 // Y = act(A^T m A + bias) for each tile and output channel, and zeros in the padding channels.
-// A thread computes kChannels channels of one tile, all of one group; threads run over (tile, channel), channel
-// fastest. Grid: (tiles out_pitch / kChannels / 128).
+// A thread computes kOutputChannels channels of one tile, all of one group; threads run over (tile, channel), channel
+// fastest. Grid: (tiles out_pitch / kOutputChannels / 128).
 template <class F, typename T, typename Real>
 __global__ void __launch_bounds__(kWinogradTransformThreads) winograd_output(const WinogradArgs a) {
   typedef WinogradType<T, Real> Type;
-  constexpr int C = Type::kChannels, N = F::kIn, M = F::kOut;
+  constexpr int C = Type::kOutputChannels, N = F::kIn, M = F::kOut;
   const u32 vectors = a.out_pitch / C, index = blockIdx.x * kWinogradTransformThreads + threadIdx.x;
   const int tile = index / vectors, channel = index % vectors * C;
   if (tile >= a.tiles) return;

@@ -74,8 +74,8 @@ FASTALEX_DEVICE WinogradTile winograd_tile(const WinogradArgs& a, int tile, int 
           (tile - static_cast<int>(row) * a.tiles_x) * edge};
 }
 
-// Of the tensors' type T and the type Real of what is transformed and of products: the channels that one thread
-// transforms, and the power of two that scales stored transformed inputs.
+// Of the tensors' type T and the type Real of what is transformed and of products: the channels of an input and of an
+// output that one thread transforms, and the power of two that scales stored transformed inputs.
 //
 // B^T d B of F(2x2, 3x3) may be four times as large as d, more than a half can hold. A quarter of it always fits, for
 // every finite d; it is rounded to half once, after a transform in float. The factor is exact (but for values below
@@ -86,17 +86,17 @@ template <typename T, typename Real>
 struct WinogradType;
 template <>
 struct WinogradType<float, float> {
-  static constexpr int kChannels = 1;
+  static constexpr int kChannels = 1, kOutputChannels = 1;
   static constexpr float kScale = 1;
 };
 template <>
 struct WinogradType<Half, Half> {
-  static constexpr int kChannels = 4;
+  static constexpr int kChannels = 4, kOutputChannels = 4;
   static constexpr float kScale = 0.25f;
 };
 template <>
 struct WinogradType<Half, float> {
-  static constexpr int kChannels = 2;
+  static constexpr int kChannels = 2, kOutputChannels = 4;
   static constexpr float kScale = 1;
 };
 
