@@ -10,6 +10,7 @@ from benchmarks.experiments.plan import reached
 from benchmarks.report import svg
 
 SHADES = ("#8f2a08", "#5f6f7f", "#e58a2b", "#2f6f5f", "#b7a22a", "#6a4a8f", "#c4501a", "#8f9dab", "#000000")
+STYLES = ("-", "--", ":")  # neighbors differ without their shades too
 
 
 def draw(record: Mapping[str, Any]) -> bytes:
@@ -28,7 +29,7 @@ def _activations(record: Mapping[str, Any], curves: Any, bars: Any) -> None:
         for index, run in enumerate(effects.runs_of(record, name).values()):
             epochs, errors = zip(*run["errors"]) if run["errors"] else ((), ())
             label = f"{name}, learning rate {run['lr']:g}" if index == 0 else None
-            style = "-" if number == 0 else "--"
+            style = STYLES[number % len(STYLES)]
             curves.plot(epochs, [100 * error for error in errors], style, color=SHADES[number], lw=1, label=label)
         groups = []
         for target in one["targets"]:
@@ -60,7 +61,8 @@ def _ablations(record: Mapping[str, Any], bars: Any, curves: Any) -> None:
         longest = max(longest, epochs)
         means = [100 * statistics.mean(run[epoch] for run in runs) for epoch in range(epochs)]
         if epochs > 1:
-            curves.plot(range(1, epochs + 1), means, color=SHADES[number % len(SHADES)], lw=1.2, label=name)
+            style, shade = STYLES[number % len(STYLES)], SHADES[number % len(SHADES)]
+            curves.plot(range(1, epochs + 1), means, style, color=shade, lw=1.2, label=name)
     if longest < 2:
         curves.set_axis_off()  # the runs kept their last epoch alone
         return
