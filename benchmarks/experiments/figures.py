@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from benchmarks.experiments import effects
 from benchmarks.experiments.plan import reached
@@ -23,14 +23,18 @@ def draw(record: Mapping[str, Any]) -> bytes:
         return svg.rendered(figure)
 
 
+def _look(number: int) -> Dict[str, str]:
+    """Shade and style of the curve of an arm."""
+    return {"color": SHADES[number % len(SHADES)], "linestyle": STYLES[number % len(STYLES)]}
+
+
 def _activations(record: Mapping[str, Any], curves: Any, bars: Any) -> None:
     one = record["plan"]
     for number, name in enumerate(one["arms"]):
         for index, run in enumerate(effects.runs_of(record, name).values()):
             epochs, errors = zip(*run["errors"]) if run["errors"] else ((), ())
             label = f"{name}, learning rate {run['lr']:g}" if index == 0 else None
-            style = STYLES[number % len(STYLES)]
-            curves.plot(epochs, [100 * error for error in errors], style, color=SHADES[number], lw=1, label=label)
+            curves.plot(epochs, [100 * error for error in errors], lw=1, label=label, **_look(number))
         groups = []
         for target in one["targets"]:
             found = [reached(run["errors"], target) for run in effects.runs_of(record, name).values()]
@@ -61,8 +65,7 @@ def _ablations(record: Mapping[str, Any], bars: Any, curves: Any) -> None:
         longest = max(longest, epochs)
         means = [100 * statistics.mean(run[epoch] for run in runs) for epoch in range(epochs)]
         if epochs > 1:
-            style, shade = STYLES[number % len(STYLES)], SHADES[number % len(SHADES)]
-            curves.plot(range(1, epochs + 1), means, style, color=shade, lw=1.2, label=name)
+            curves.plot(range(1, epochs + 1), means, lw=1.2, label=name, **_look(number))
     if longest < 2:
         curves.set_axis_off()  # the runs kept their last epoch alone
         return
