@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from benchmarks.experiments import effects
 from benchmarks.experiments.plan import reached
 from benchmarks.report import svg
 
 SHADES = ("#8f2a08", "#5f6f7f", "#e58a2b", "#2f6f5f", "#b7a22a", "#6a4a8f", "#c4501a", "#8f9dab", "#000000")
+STYLES = ("-", "--", ":")  # neighbors differ without their shades too
 
 
 def draw(record: Mapping[str, Any]) -> bytes:
@@ -22,14 +23,18 @@ def draw(record: Mapping[str, Any]) -> bytes:
         return svg.rendered(figure)
 
 
+def _look(number: int) -> Dict[str, str]:
+    """Shade and style of the curve of an arm."""
+    return {"color": SHADES[number % len(SHADES)], "linestyle": STYLES[number % len(STYLES)]}
+
+
 def _activations(record: Mapping[str, Any], curves: Any, bars: Any) -> None:
     one = record["plan"]
     for number, name in enumerate(one["arms"]):
         for index, run in enumerate(effects.runs_of(record, name).values()):
             epochs, errors = zip(*run["errors"]) if run["errors"] else ((), ())
             label = f"{name}, learning rate {run['lr']:g}" if index == 0 else None
-            style = "-" if number == 0 else "--"
-            curves.plot(epochs, [100 * error for error in errors], style, color=SHADES[number], lw=1, label=label)
+            curves.plot(epochs, [100 * error for error in errors], lw=1, label=label, **_look(number))
         groups = []
         for target in one["targets"]:
             found = [reached(run["errors"], target) for run in effects.runs_of(record, name).values()]
@@ -60,7 +65,7 @@ def _ablations(record: Mapping[str, Any], bars: Any, curves: Any) -> None:
         longest = max(longest, epochs)
         means = [100 * statistics.mean(run[epoch] for run in runs) for epoch in range(epochs)]
         if epochs > 1:
-            curves.plot(range(1, epochs + 1), means, color=SHADES[number % len(SHADES)], lw=1.2, label=name)
+            curves.plot(range(1, epochs + 1), means, lw=1.2, label=name, **_look(number))
     if longest < 2:
         curves.set_axis_off()  # the runs kept their last epoch alone
         return
