@@ -14,7 +14,7 @@ BEFORE = PREDICTED / "throughput"  # by throughputs alone, without latencies
 REPORT = records.DOCS / "simulation.md"
 NAME = "simulation"  # of the part between marks
 CLOSE = 0.2  # how far a prediction may be from the simulation
-HEAD = ("layer", "kernel", "blocks run", "factor", "IPC", "simulated us", "predicted us", "ratio")
+HEAD: Tuple[str, ...] = ("layer", "kernel", "blocks run", "factor", "IPC", "simulated us", "predicted us", "ratio")
 HEAD += ("by throughput us", "ratio", "error", "emulator's")
 
 Times = Dict[Tuple[Any, ...], float]  # case, layer, kernel -> microseconds
@@ -29,7 +29,8 @@ def predictions(folder: Any) -> Dict[str, Times]:
         for step in record["steps"]:
             for kernel in step["kernels"]:
                 ms = kernel["ms"] if "ms" in kernel else max(kernel["compute_ms"], kernel["memory_ms"])
-                times[(*simulated.of_case(record), step["layers"][0], kernel["name"])] = 1e3 * ms
+                key = (*simulated.of_case(record), step["layers"][0], kernel["name"])
+                times[key] = 1e3 * ms
     return found
 
 
