@@ -14,7 +14,7 @@ BEFORE = PREDICTED / "throughput"  # by throughputs alone, without latencies
 REPORT = records.DOCS / "simulation.md"
 NAME = "simulation"  # of the part between marks
 CLOSE = 0.2  # how far a prediction may be from the simulation
-HEAD = ("layer", "kernel", "blocks run", "factor", "IPC", "simulated us", "predicted us", "ratio")
+HEAD: Tuple[str, ...] = ("layer", "kernel", "blocks run", "factor", "IPC", "simulated us", "predicted us", "ratio")
 HEAD += ("by throughput us", "ratio", "error", "emulator's")
 
 Times = Dict[Tuple[Any, ...], float]  # case, layer, kernel -> microseconds
@@ -29,7 +29,8 @@ def predictions(folder: Any) -> Dict[str, Times]:
         for step in record["steps"]:
             for kernel in step["kernels"]:
                 ms = kernel["ms"] if "ms" in kernel else max(kernel["compute_ms"], kernel["memory_ms"])
-                times[(*simulated.of_case(record), step["layers"][0], kernel["name"])] = 1e3 * ms
+                key = (*simulated.of_case(record), step["layers"][0], kernel["name"])
+                times[key] = 1e3 * ms
     return found
 
 
@@ -77,20 +78,41 @@ def _error(values: Sequence[float]) -> str:
 
 
 def judgment(record: Mapping[str, Any], new: Times) -> str:
-    """How many predictions lie near what was simulated, and which do not. Near a range: near any of it."""
-    near, far = 0, []
+    """How many predictions lie near what each model simulated, and which do not."""
+    lines = []
+    for model in record["models"]:
+        near, far = 0, []
+        for run in record["runs"]:
+            key = (*simulated.of_case(run), run["layer"], run["kernel"])
+            if run["model"] != model["name"] or key not in new:
+                continue
+            ratio = run["us"] * simulated.scale(run) / new[key]
+            if abs(ratio - 1) <= CLOSE:
+                near += 1
+            else:
+                far.append(f"{_title(run)} `{run['kernel']}` {digits(ratio)}")
+        if near or far:
+            text = f"Within {100 * CLOSE:.0f} % of model {model['name']}: {near} of {near + len(far)} predictions"
+            lines.append(text + (f"; not {', '.join(far)}." if far else "."))
+    return "\n".join(lines) or "Nothing of it is predicted."
+
+
+def totals(record: Mapping[str, Any], new: Times, old: Times) -> Iterator[str]:
+    """The sums of each network all of whose kernels were simulated and predicted, in milliseconds."""
+    ran: Dict[Tuple[Any, ...], Dict[str, float]] = {}  # case, layer, kernel -> model -> us
     for key, runs in launches(record):
-        if key not in new:
+        ran[key] = {run["model"]: run["us"] * simulated.scale(run) for run in runs}
+    for case in sorted({key[:5] for key in new}, key=str):
+        keys = [key for key in new if key[:5] == case]
+        models = [one["name"] for one in record["models"] if all(one["name"] in ran.get(key, {}) for key in keys)]
+        if not models:
             continue
-        ratios = [run["us"] * simulated.scale(run) / new[key] for run in runs]
-        if min(ratios) <= 1 + CLOSE and max(ratios) >= 1 - CLOSE:
-            near += 1
-        else:
-            far.append(f"{_title(runs[0])} `{runs[0]['kernel']}` ({spread(ratios)})")
-    if not near and not far:
-        return "Nothing of it is predicted."
-    text = f"Within {100 * CLOSE:.0f} % of the simulation: {near} of {near + len(far)} predictions"
-    return text + (f". Not: {'; '.join(far)}." if far else ".")
+        sums = [sum(ran[key][model] for key in keys) / 1e3 for model in models]
+        words = f"All of {case[0]}, {case[1]}, fc {case[2]}, batch {case[3]}: simulated {spread(sums)} ms"
+        words += f", predicted {digits(sum(new[key] for key in keys) / 1e3)} ms"
+        if all(key in old for key in keys):
+            words += f", by throughput {digits(sum(old[key] for key in keys) / 1e3)} ms"
+        yield words + "."
 
 
 def section(record: Mapping[str, Any], new: Times, old: Times) -> str:
@@ -103,7 +125,8 @@ def section(record: Mapping[str, Any], new: Times, old: Times) -> str:
     for model in record["models"]:
         said = ", ".join(f"{name} {value}" for name, value in model["parameters"].items())
         parts.append(f"- Model {model['name']}: {said}.{_remark(model.get('note'))}")
-    parts += ["", table(HEAD, rows(record, new, old), left=2), judgment(record, new)]
+    said = [*judgment(record, new).splitlines(), *totals(record, new, old)]
+    parts += ["", table(HEAD, rows(record, new, old), left=2), *(f"- {line}" for line in said)]
     notes = sorted({f"{run['layer']} `{run['kernel']}`: {run['note']}" for run in record["runs"] if run.get("note")})
     parts += ["\n" + "\n".join(f"- {note}" for note in notes)] if notes else []
     if record["not_run"]:
@@ -113,7 +136,7 @@ def section(record: Mapping[str, Any], new: Times, old: Times) -> str:
 
 
 def _remark(note: Optional[str]) -> str:
-    return f" {note}." if note else ""
+    return f" {note[0].upper()}{note[1:]}." if note else ""
 
 
 def render(found: Sequence[Mapping[str, Any]]) -> str:

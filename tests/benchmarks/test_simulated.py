@@ -142,12 +142,28 @@ def test_fully_connected_layers_say_their_weights_and_zeros():
     assert row["layer"] == "fc7 fp16 int8 35 % not zero"
 
 
-def test_predictions_that_miss_are_named():
-    runs = ({"blocks_run": 50}, {"blocks_run": 50, "layer": "conv3", "kernel": "w"}, {"layer": "conv4", "kernel": "x"})
+def test_predictions_that_miss_are_named_for_each_model():
+    whole = {"blocks_run": 50}
+    runs = (whole, {**whole, "layer": "conv3", "kernel": "w"}, {"layer": "conv4", "kernel": "x"})
+    other = {**whole, "model": "b", "us": 125.0, "clocks": 115200}
     new = {(*KEY, "conv2", "hfma2_64x64"): 119.0, (*KEY, "conv3", "w"): 70.0}
-    said = text.judgment(record(*runs), new)
-    assert said == "Within 20 % of the simulation: 1 of 2 predictions. Not: conv3 fp16 `w` (1.43)."
+    said = text.judgment(record(*runs, other), new)
+    assert said.splitlines() == [
+        "Within 20 % of model a: 1 of 2 predictions; not conv3 fp16 `w` 1.43.",
+        "Within 20 % of model b: 1 of 1 predictions.",
+    ]
     assert text.judgment(record(*runs), {}) == "Nothing of it is predicted."
+
+
+def test_the_sum_of_a_network_needs_all_of_it():
+    """A run of 50 of 50 blocks takes 100 us, one of 8 of them 13 / 2 times that."""
+    runs = ({"blocks_run": 50}, {"layer": "conv3", "kernel": "w"}, {"blocks_run": 50, "model": "b"})
+    new = {(*KEY, "conv2", "hfma2_64x64"): 100.0, (*KEY, "conv3", "w"): 500.0}
+    (said,) = text.totals(record(*runs), new, {})
+    assert said == "All of alexnet2012, fp16, fc int8, batch 1: simulated 0.750 ms, predicted 0.600 ms."
+    (said,) = text.totals(record(*runs), new, dict.fromkeys(new, 200.0))
+    assert said.endswith("predicted 0.600 ms, by throughput 0.400 ms.")
+    assert not list(text.totals(record(*runs[:1]), new, {}))
 
 
 def test_a_section_says_what_it_is_and_what_is_missing():

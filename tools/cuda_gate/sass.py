@@ -13,7 +13,7 @@ import struct
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 from .toolchain import ToolError
 
@@ -133,7 +133,10 @@ _SHORT_BITS = 8  # bytes from one instruction of Maxwell and Pascal to the next;
 def parse(text: str, constants: Optional[Mapping[str, Mapping[int, bytes]]] = None) -> Dict[str, Kernel]:
     """Kernels from what nvdisasm -c -hex -novliw prints. ``constants``: symbol -> bank -> bytes."""
     kernels: Dict[str, Kernel] = {}
-    symbol, rows, labels, words = "", [], {}, []
+    symbol = ""
+    rows: List[re.Match[str]] = []
+    labels: Dict[str, int] = {}
+    words: List[Tuple[int, int]] = []
     for line in [*text.splitlines(), ".text.end:"]:
         section, label, word, row = (rule.match(line) for rule in (_SECTION, _LABEL, _WORD, _LINE))
         if section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any, Callable, Dict, List
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Floats(Base):
 
     def mufu(self, words: List[str], args: List[str]) -> Run:
         a = get.floats(args[1])
-        function = {
+        functions: Dict[str, Callable[[Any], Any]] = {
             "RCP": lambda x: np.float32(1) / x,
             "RSQ": lambda x: np.float32(1) / np.sqrt(x),
             "SQRT": np.sqrt,
@@ -61,7 +61,8 @@ class Floats(Base):
             "SIN": np.sin,
             "COS": np.cos,
             "TANH": np.tanh,
-        }[words[0]]
+        }
+        function = functions[words[0]]
         return self._float(args[0], lambda state: function(a(state)))
 
     def rro(self, words: List[str], args: List[str]) -> Run:
