@@ -8,7 +8,8 @@ from nvdisasm, which PyPI does not have: the package nvidia-cuda-toolkit of Debi
 so does any CUDA toolkit up to 12.9. Either have it on PATH or give --nvdisasm.
 
 tools/cuda_gate/predict.py says how a launch is predicted, machine.py where the latencies and throughputs come from.
-Kernels follow each other; launches take no time; input and output in the order of the caller are not counted.
+Kernels follow each other, each with an empty L2; launches take no time; input and output in the order of the caller are
+not counted.
 """
 
 from __future__ import annotations

@@ -239,12 +239,12 @@ LOOP = (
 )
 
 
-def predicted(grid, rounds=50, threads=32, registers=32, device="nano"):
+def predicted(grid, rounds=50, threads=32, registers=32, device="nano", code=LOOP):
     chosen = devices.get(device)
     instance = families.Instance("conv", "k", "k", threads, 0, 0, 0, False, ())
     launch = launch_of(threads, grid, arguments=rounds.to_bytes(4, "little"))
     usage = toolchain.Usage(registers, 0, 0, 0, 0)
-    return predict.predict(kernel_of(*LOOP), instance, usage, launch, chosen, chosen.cards[0])
+    return predict.predict(kernel_of(*code), instance, usage, launch, chosen, chosen.cards[0])
 
 
 def test_one_block_takes_what_its_control_words_say():
@@ -258,12 +258,37 @@ def test_one_block_takes_what_its_control_words_say():
 
 
 def test_a_long_launch_repeats_what_was_run():
-    """32 blocks are resident, 2 sets and the rest run; a longer launch takes as much more as it has more sets."""
+    """32 blocks are resident. Of more than 8 sets, 3 and the rest run; what is longer takes as much more."""
     short, long = predicted((3 * 32, 1, 1), rounds=10), predicted((9 * 32, 1, 1), rounds=10)
-    assert (short.blocks_run, long.blocks, long.blocks_run) == (96, 288, 64)
+    assert (short.blocks_run, long.blocks, long.blocks_run) == (96, 288, 96)
     assert long.clocks == pytest.approx(3 * short.clocks, rel=0.05)
+    assert predicted((8 * 32, 1, 1), rounds=2).blocks_run == 8 * 32
     rest = predicted((5, 1, 1), rounds=10)
     assert predicted((9 * 32 + 5, 1, 1), rounds=10).clocks == pytest.approx(long.clocks + rest.clocks, rel=0.02)
+
+
+#: Each thread of a block of 32 stores 16 bytes of its own.
+STORES = (
+    ("S2R R0, SR_TID.X", control()),
+    ("S2R R1, SR_CTAID.X", control()),
+    ("MOV R4, c[0x0][0x140]", control()),
+    ("MOV R5, c[0x0][0x144]", control()),
+    ("LEA R4, R0, R4, 0x4", control()),
+    ("LEA R4, R1, R4, 0x9", control()),
+    ("STG.E.128 [R4], R8", control(1, sets=0)),
+    ("EXIT", control(5, waits=[0])),
+)
+
+
+def test_what_a_long_launch_repeats_begins_with_a_full_l2():
+    """512 bytes a block: 512 of them fill the 256 KiB of a Nano. The 32 after those store to memory, and are repeated.
+    What never fills it repeats its third set."""
+    found = predicted((1200, 1, 1), code=STORES)
+    assert found.blocks_run == 512 + 32 + 1200 % 32
+    assert found.bytes > 0
+    few = predicted((500, 1, 1), code=STORES)
+    assert few.blocks_run == 3 * 32 + 500 % 32
+    assert few.bytes == 0
 
 
 def test_blocks_are_spread_over_multiprocessors():

@@ -1,9 +1,10 @@
 """Predicted time of a launch, from its machine code alone: traces of its blocks on a model of a multiprocessor.
 
 Nothing is typed in for a kernel. Its blocks are executed from the disassembly with the arguments that the library
-passes (execution.py), as many of them as a multiprocessor holds twice over; a multiprocessor with its share of the
-memory then runs them clock by clock (scoreboard.py, memory.py). A longer launch repeats what the second set of blocks
-took. Blocks go to the multiprocessors in turn, and all of these take as long as the first.
+passes (execution.py), in sets of as many as a multiprocessor holds; a multiprocessor with its share of the memory then
+runs them clock by clock (scoreboard.py, memory.py). A launch of many sets repeats what its last whole set took, one
+that began when blocks no longer started together and the L2 was full, so that stored values leave it. Blocks go to the
+multiprocessors in turn, and all of these take as long as the first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from fastalex.hardware import devices
 from fastalex.networks import layers
 
-from . import execution, limits, machine, scoreboard
+from . import accesses, execution, limits, machine, scoreboard
 from .families import Instance
 from .memory import Memory
 from .sass import Kernel
@@ -28,7 +29,8 @@ from .toolchain import ToolError, Usage
 # TensorRT 1.0 streamed the fp32 weights of fc6 to fc8 at 18.8 GB/s on a Jetson TX1, 73 % of its memory's 25.6 GB/s,
 # which are a Nano's too (per-layer records of dividiti's experiment bvlc-alexnet-tensorrt-1.0.0).
 BANDWIDTH_SHARE = 0.73
-WAVES = 2  # sets of resident blocks that are run
+SETS = 3  # sets of resident blocks that are run at least
+WHOLE = 8  # a launch of at most so many sets is run whole
 WAITING = 0.6  # least share of its clocks for which the busiest part counts as the limit
 
 
@@ -112,16 +114,17 @@ def predict(
     resident = min(blocks, limits.blocks_per_sm(limits.limits_of(device), launch.threads, launch.shared_bytes, usage))
     if not resident:
         raise ToolError(f"no block of {instance.name} fits a multiprocessor of {device.name}")
-    count = blocks if blocks <= (WAVES + 1) * resident else WAVES * resident + blocks % resident
     architecture = limits.architecture_of(device)
     program = execution.Program(kernel, architecture)
-    traces = [execution.Block(program, launch, i * card.sms).execute() for i in range(count)]
+    room = (card.l2_kib or 0) * 1024 // sms // accesses.SECTOR
+    traces, sets = _traces(program, launch, range(0, launch.blocks, card.sms)[:blocks], resident, room)
+    count = len(traces)
     common = _common(program, launch, card.sms, traces[:resident]) if sms > 1 else set()
     memory = _memory(card, sms, bandwidth_share, common, architecture)
     result = _run(kernel, traces, memory, resident, architecture)
-    waves = (blocks - count) // resident
-    repeated = result.ends[WAVES * resident - 1] - result.ends[(WAVES - 1) * resident - 1] if waves else 0.0
-    clocks = result.clocks + waves * repeated
+    last = sets * resident - 1
+    repeated = result.ends[last] - result.ends[last - resident] if count < blocks else 0.0
+    clocks = result.clocks + (blocks - count) // resident * repeated
     return Prediction(
         name=instance.name,
         grid=launch.grid,
@@ -137,6 +140,27 @@ def predict(
         instructions=_mix(kernel, traces[0]),
         ms=clocks / (card.clock_mhz * 1e3),
     )
+
+
+def _traces(
+    program: execution.Program, launch: execution.Launch, indices: Sequence[int], resident: int, room: int
+) -> Tuple[List[Any], int]:
+    """Traces of the blocks to run, and how many whole sets there are in them: of a long launch as many as fill the
+    ``room`` sectors of the L2, if it ever does, and one more; then as many blocks as are left in the last set."""
+    traces: List[Any] = []
+    touched: Set[int] = set()
+    is_long = len(indices) > WHOLE * resident
+    sets, rest = 0, indices
+    while rest:
+        was_full = len(touched) >= room
+        traces += [execution.Block(program, launch, index).execute() for index in rest[:resident]]
+        touched.update(*map(_touched, traces[-resident:]))
+        sets, rest = sets + 1, rest[resident:]
+        never_full = len(touched) * len(indices) < room * len(traces)
+        if is_long and sets >= SETS and (was_full or never_full):
+            left = rest[: len(rest) % resident]
+            return traces + [execution.Block(program, launch, index).execute() for index in left], sets
+    return traces, sets
 
 
 def _run(kernel: Kernel, traces: Sequence[Any], memory: Memory, resident: int, architecture: int) -> scoreboard.Result:
