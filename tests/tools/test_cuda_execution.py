@@ -113,6 +113,30 @@ def test_threads_that_parted_meet_again():
     assert [len(trace.issued) for trace in traces] == [5, 7]
 
 
+def test_code_for_a_warp_that_is_together_and_for_one_that_is_not():
+    """Half of the second warp goes ahead to the vote, so the other half finds its warp parted. Both halves of the first
+    come to it together."""
+    kernel = kernel_of(
+        ("S2R R0, SR_TID.X", control()),
+        ("ISETP.GE.AND P0, PT, R0, 0x30, PT", control()),
+        ("@P0 BRA `(.L_x_3)", control()),
+        ("BRA.DIV ~URZ, `(.L_x_2)", control()),
+        ("BRA.CONV ~URZ, `(.L_x_3)", control()),
+        ("MOV R1, 0x1", control()),
+        ".L_x_2",
+        ("MOV R2, 0x1", control()),
+        ".L_x_3",
+        ("VOTEU.ANY UR4, UPT, PT", control()),
+        ("MOV R3, UR4", control()),
+        ("YIELD", control()),
+        ("EXIT", control()),
+    )
+    block, traces = run_block(kernel, launch_of(threads=64), architecture=75)
+    assert [trace.issued for trace in traces] == [[0, 1, 2, 3, 4, 7, 8, 9, 10], [0, 1, 2, 3, 6, 7, 8, 9, 10]]
+    assert block.registers[2].tolist() == [0] * 32 + [1] * 16 + [0] * 16
+    assert set(block.registers[3].tolist()) == {0xFFFFFFFF}
+
+
 def test_the_least_and_greatest_of_three():
     kernel = kernel_of(
         ("S2R R0, SR_TID.X", control()),

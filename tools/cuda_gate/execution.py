@@ -201,7 +201,7 @@ class Block:
             self.active = mask & guard(self) if guard else mask
             self.all_active = self.whole and not guard
             if parts[at]:
-                taken = self._taken(one)
+                taken = self._taken(one, mask, groups)
                 rest = mask & ~taken
                 if at in targets and taken.any():
                     _join(groups, targets[at], taken)
@@ -221,8 +221,12 @@ class Block:
         self.whole = bool(mask.all())
         self.running = np.flatnonzero(mask.reshape(-1, WARP).any(axis=1)).tolist()
 
-    def _taken(self, one: Instruction) -> np.ndarray:
-        """The threads that take a branch: of BRA CC.NEU those whose last flags are not those of zero."""
+    def _taken(self, one: Instruction, mask: np.ndarray, groups: Dict[int, np.ndarray]) -> np.ndarray:
+        """The threads that take a branch: of BRA CC.NEU those whose last flags are not those of zero, of BRA.CONV and
+        BRA.DIV those whose warp is together or is not."""
+        if one.opcode in ("BRA.CONV", "BRA.DIV"):
+            elsewhere = np.logical_or.reduce([*groups.values(), np.zeros_like(mask)]).reshape(-1, WARP).any(axis=1)
+            return self.active & (np.repeat(elsewhere, WARP) == (one.opcode == "BRA.DIV"))
         if not one.operands.startswith("CC."):
             return self.active
         word = one.operands[3:].split(",")[0]

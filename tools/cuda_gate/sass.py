@@ -33,7 +33,7 @@ KINDS = {
     "barrier": ("BAR", "MEMBAR", "DEPBAR"),
     "branch": (
         *("BRA", "BRX", "SYNC", "SSY", "EXIT", "BRK", "PBK", "CAL", "RET", "PRET", "NOP", "BPT", "JMP", "CONT"),
-        *("PCNT", "BSSY", "BSYNC", "WARPSYNC", "CALL"),
+        *("PCNT", "BSSY", "BSYNC", "WARPSYNC", "YIELD", "CALL"),
     ),
 }
 INTEGER = "integer"  # all others: IADD, IADD3, ISCADD, XMAD, LOP, LOP3, MOV, SEL, S2R, LDC, VOTE, ...

@@ -7,6 +7,7 @@ its results are zeros. Memory that nobody has filled holds zeros too: the time o
 
 from __future__ import annotations
 
+import keyword
 from typing import Any, Callable, Dict, List
 
 import numpy as np
@@ -58,11 +59,12 @@ def combination(words: List[str]) -> Callable[[Any, Any], Any]:
 
 
 class Base:
-    """Turns instructions into functions. A method is an opcode; ``words``: the opcode's parts after it."""
+    """Turns instructions into functions. A method is an opcode, with an underscore behind a word of Python; ``words``:
+    the opcode's parts after it."""
 
     def compile(self, one: Instruction) -> Run:
         name, *words = one.opcode.split(".")
-        method = getattr(self, name.lower(), None)
+        method = getattr(self, name.lower() + "_" * keyword.iskeyword(name.lower()), None)
         if not method:
             raise ToolError(f"what {one.opcode} does is not known")
         run: Run = method(words, get.split(one.operands))

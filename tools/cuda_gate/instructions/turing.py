@@ -233,6 +233,7 @@ class Turing(Bits, Predicates, Lanes, Floats, Moves):
         return self._float(args[0], lambda state: np.where(chosen(state), a(state), b(state)))
 
     uiadd3, uimad, ulea, ulop3, usel, ushf, uisetp, uplop3 = iadd3, imad, lea, lop3, Bits.sel, shf, isetp, plop3
+    voteu = Lanes.vote
 
     # Pairs of halves: their results are zeros
 
@@ -247,4 +248,4 @@ class Turing(Bits, Predicates, Lanes, Floats, Moves):
     def _nothing(self, words: List[str], args: List[str]) -> Run:
         return lambda state: None
 
-    nop = bssy = bsync = bmov = warpsync = membar = depbar = bar = bra = exit = _nothing
+    nop = yield_ = bssy = bsync = bmov = warpsync = membar = depbar = bar = bra = exit = _nothing
