@@ -3,7 +3,8 @@
 A run is one launch of one kernel: either whole, or cut to whole waves, that is to a multiple of the blocks that the
 device holds at a time. ``python benchmarks/run.py simulated FILE`` checks a file of the form of :data:`SCHEMA` and
 merges its runs into the device's, so that is what a simulator has to state. Several models of one device may have run
-the same kernel; their results are its range.
+the same kernel; their results are its range. The kernels of several commits may have run on the same model; the record
+lists the commits from old to new.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _PARAMETERS = Kind(
 )
 _SIMULATOR = {"name": Field(TEXT), "version": Field(TEXT)}
 _MODEL = {"name": Field(TEXT), "parameters": Field(_PARAMETERS), "note": Field(TEXT, optional=True)}
+_COMMIT = {"commit": Field(COMMIT), "name": Field(TEXT), "what": Field(TEXT)}
 _RUN = {
     "variant": Field(VARIANT),
     "precision": Field(PRECISION),
@@ -63,7 +65,7 @@ _RUN = {
     "ipc": Field(POSITIVE, optional=True),  # warp instructions a clock and multiprocessor
     "relative_error": Field(SIZE),  # rms, against the naive backend
     "emulator_error": Field(SIZE, optional=True),  # the same kernel on the emulator
-    "commit": Field(COMMIT),
+    "commit": Field(COMMIT),  # one of the commits
     "nvcc": Field(TEXT),
     "note": Field(TEXT, optional=True),
 }
@@ -75,6 +77,7 @@ SCHEMA: Mapping[str, Field] = {
     "device": Field(DEVICE),
     "simulator": Field(fields=_SIMULATOR),
     "models": Field(fields=_MODEL, many=True),
+    "commits": Field(fields=_COMMIT, many=True),  # from old to new
     "runs": Field(fields=_RUN, many=True),
     "not_run": Field(fields=_NOT_RUN, many=True),
 }
@@ -87,13 +90,17 @@ def check(record: Any) -> None:
     """
     check_object(record, SCHEMA, "")
     models = [one["name"] for one in record["models"]]
-    if len(set(models)) < len(models):
-        raise ValueError("two of the models have one name")
+    commits = [one["commit"] for one in record["commits"]]
+    for what, names in (("models", models), ("commits", [one["name"] for one in record["commits"]])):
+        if len(set(names)) < len(names):
+            raise ValueError(f"two of the {what} have one name")
     seen = set()
     for index, run in enumerate(record["runs"]):
         path = "runs[%d]" % index
         if run["model"] not in models:
             raise ValueError(f"{path}.model must be one of the models: {', '.join(models)}")
+        if run["commit"] not in commits:
+            raise ValueError(f"{path}.commit must be one of the commits: {', '.join(commits)}")
         if run["blocks_run"] > run["blocks"]:
             raise ValueError(f"{path}.blocks_run is more than blocks")
         if run["blocks_run"] < run["blocks"] and run["blocks_run"] % run["resident"]:
@@ -101,10 +108,14 @@ def check(record: Any) -> None:
         us = run["clocks"] / run["clock_mhz"]
         if abs(run["us"] - us) > CLOCK_TOLERANCE * us:
             raise ValueError(f"{path}.us: clocks and clock_mhz give {us:.4g}")
-        key = (*of_case(run), run["layer"], run["kernel"], run["model"])
-        if key in seen:
+        if name_of(run) in seen:
             raise ValueError(f"{path} is there twice")
-        seen.add(key)
+        seen.add(name_of(run))
+
+
+def name_of(run: Mapping[str, Any]) -> Tuple[str, ...]:
+    """What no two runs of a record have in common; sorts them."""
+    return (*map(str, of_case(run)), run["layer"], run["commit"], run["kernel"], run["model"])
 
 
 def of_case(row: Mapping[str, Any]) -> Tuple[Any, ...]:
@@ -134,7 +145,7 @@ def load(folder: Optional[Path] = None) -> List[Dict[str, Any]]:
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Dict[str, Any]:
-    """``old`` with the models, runs and remarks of ``new``, which replace those of the same name or launch.
+    """``old`` with the models, commits, runs and remarks of ``new``, which replace those of the same name or launch.
 
     :raises UserError: if they are of different devices or simulators.
     """
@@ -144,12 +155,14 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> Dict[str, Any]:
     ran = {(run["layer"], run["kernel"]) for run in new["runs"]}
     names = {
         "models": lambda one: (one["name"],),
-        "runs": lambda one: (*map(str, of_case(one)), one["layer"], one["kernel"], one["model"]),
+        "commits": lambda one: one["name"],
+        "runs": name_of,
         "not_run": lambda one: (one["layer"], one["kernel"]),
     }
     result = dict(old)
     for key, name in names.items():
         rows = {name(one): one for one in [*old[key], *new[key]]}
-        result[key] = [row for _, row in sorted(rows.items())]
+        in_order = key == "commits"
+        result[key] = list(rows.values()) if in_order else [row for _, row in sorted(rows.items())]
     result["not_run"] = [one for one in result["not_run"] if (one["layer"], one["kernel"]) not in ran]
     return result

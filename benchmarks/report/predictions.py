@@ -17,7 +17,8 @@ Roofline floors by `python benchmarks/run.py report`, from the data sheets in `d
 arithmetic at peak and memory at full bandwidth, summed; `python/fastalex/hardware/roofline.py` says what is counted.
 Milliseconds for a batch. int8 and int4 are the fully connected weights only. Blank: the card's rate has no source.
 The JSON files beside this page are finer: predictions from the machine code of the kernels, by `tools/predict_cuda.py`;
-`docs/simulation.md` compares them with a simulation. `throughput/` has those before, of throughputs without latencies.
+`docs/simulation.md` compares them with a simulation. `before/` has those of earlier kernels, and `throughput/` what an
+earlier model, of throughputs without latencies, said of those.
 """
 
 ZEROS = "%: the share of the inputs of fc6, fc7 and fc8 that are not zero; weights that meet a zero are skipped\n"
