@@ -58,7 +58,7 @@ def read_plans(library: Path, device: str, cases: Sequence[Case], card: str = ""
 
     :raises ToolError: with the library's message if it refuses a case.
     """
-    return {tuple(case): plan for case, plan in _ask(library, device, card, "describe", cases)}
+    return {tuple(case): plan for case, plan in ask(library, device, card, __name__, "describe", cases)}
 
 
 def read_launches(library: Path, device: str, case: Case, card: str = "") -> List[Dict[str, Any]]:
@@ -67,22 +67,35 @@ def read_launches(library: Path, device: str, case: Case, card: str = "") -> Lis
 
     :raises ToolError: with the library's message if it refuses the case.
     """
-    found: List[Dict[str, Any]] = _ask(library, device, card, "launches", [case])
+    found: List[Dict[str, Any]] = ask(library, device, card, __name__, "launches", [case])
     return found
 
 
-def _ask(library: Path, device: str, card: str, what: str, cases: Sequence[Case]) -> Any:
-    """What a function of this file returns in a process of its own."""
+def ask(library: Path, device: str, card: str, module: str, what: str, cases: Sequence[Any]) -> Any:
+    """What a function of a module of this package returns in a process of its own, in which the emulated backend has
+    the role of ``device``.
+
+    :raises ToolError: with the last line of what the process said if it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         environment = dict(os.environ, FASTALEX_EMULATED_DEVICE=emulated.device_text(device, card))
         if what == "launches":
             environment["FASTALEX_EMULATED_LAUNCHES"] = str(Path(folder, "launches"))
-        command = [sys.executable, "-m", "tools.cuda_gate.plans", what, str(library.resolve()), json.dumps(list(cases))]
+        command = [sys.executable, "-m", module, what, str(library.resolve()), json.dumps(list(cases))]
         done = subprocess.run(command, env=environment, cwd=str(ROOT), capture_output=True)
     if done.returncode != 0:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise ToolError(f"no plans for {device}: {''.join(last)}")
     return json.loads(done.stdout.decode())
+
+
+def load(library: str) -> str:
+    """Register the emulated backend in this process; return its name."""
+    from fastalex import _core
+
+    before = {row["name"] for row in _core.backends()}
+    _core.load_backend(library)
+    return next(str(row["name"]) for row in _core.backends() if row["name"] not in before)
 
 
 def _nets(library: str, cases: Sequence[Sequence[Any]]) -> Iterator[Tuple[Sequence[Any], Any, List[int]]]:
@@ -92,9 +105,7 @@ def _nets(library: str, cases: Sequence[Sequence[Any]]) -> Iterator[Tuple[Sequen
     from fastalex import _core, variants
     from fastalex.networks.layers import layer_table
 
-    before = {row["name"] for row in _core.backends()}
-    _core.load_backend(library)
-    name = next(row["name"] for row in _core.backends() if row["name"] not in before)
+    name = load(library)
     nets: Dict[Tuple, Any] = {}
     for variant, precision, storage, batch in cases:
         row = variants.get(variant)
