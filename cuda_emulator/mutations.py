@@ -512,6 +512,27 @@ MUTATIONS = (
         Tests("cuda/test_columns.py", "negative_zero"),
     ),
     Mutation(
+        "columns: kept beside the rows that replace them",
+        "../weights/weights.cpp",
+        "if (!both && column_values_.data()) {",
+        "if (false) {",
+        Tests("cuda/test_layouts.py", "one_layout and nano-int8"),
+    ),
+    Mutation(
+        "columns: a plan keeps those that are gone",
+        "../plan/device_plan.cpp",
+        "step.choice.candidate->format == kColumns &&",
+        "false &&",
+        Tests("cuda/test_layouts.py", "one_layout and int8"),
+    ),
+    Mutation(
+        "columns: made again after rows",
+        "../weights/weights.cpp",
+        "return streamed_used_ && !both;",
+        "return false;",
+        Tests("cuda/test_layouts.py", "came_first and int8"),
+    ),
+    Mutation(
         "columns: barrier between the sums of warps",
         "fully_connected_columns.cuh",
         BARRIER,
