@@ -516,7 +516,7 @@ MUTATIONS = (
         "../weights/weights.cpp",
         "if (!both && column_values_.data()) {",
         "if (false) {",
-        Tests("cuda/test_layouts.py", "one_layout and nano-int8"),
+        Tests("cuda/test_layouts.py", "one_layout and int8-nano"),
     ),
     Mutation(
         "columns: a plan keeps those that are gone",
