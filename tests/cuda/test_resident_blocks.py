@@ -47,7 +47,7 @@ def result(standard, device, split):
 @pytest.mark.parametrize("products", [203, 700])
 def test_resident_blocks(products, batch, storage, precision):
     """Right, and the same bits as where a block has one tile; the last is not full."""
-    standard = StandardLayer(layer(batch, products, TILES * TILE[storage] - 45, storage), precision)
+    standard = StandardLayer(layer(batch, products, TILES * TILE[storage] - 29, storage), precision)
     with pretend(ONE):
         most = columns(standard.served("")[1])["max_split"]
     for split in {1, most}:
@@ -62,7 +62,7 @@ def test_resident_blocks(products, batch, storage, precision):
 def test_the_grid_is_what_the_device_holds(device):
     """Two blocks on each multiprocessor, unless there are fewer tiles; with a split, half of them for each of two."""
     sms = devices.get(device).cards[0].sms
-    case = layer(1, 128, 32 * TILE["int8"], "int8")
+    case = layer(1, 512, 32 * TILE["int8"], "int8")
     with pretend(device):
         key = describe(case, "fp16")["key"]
         for split in (1, 2):
