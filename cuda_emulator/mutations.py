@@ -512,6 +512,15 @@ MUTATIONS = (
         Tests("cuda/test_columns.py", "negative_zero"),
     ),
     Mutation(
+        "columns: another block's tile",
+        "fully_connected_columns.cuh",
+        "tile += static_cast<int>(gridDim.x);",
+        "tile += 1;",
+        Tests("cuda/test_resident_blocks.py", "resident_blocks and 700-1-int8-fp16"),
+        place=2,
+        places=2,
+    ),
+    Mutation(
         "columns: kept beside the rows that replace them",
         "../weights/weights.cpp",
         "if (!both && column_values_.data()) {",

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from cuda_emulator.emulated import BACKEND, pretend
+from cuda_emulator.emulated import BACKEND, DEVICES, pretend
 from fastalex import _core
+from fastalex.hardware import devices
+from fastalex.hardware.tuning_rule import parse_rule
 from fastalex.runtime.precisions import SUPPORTED
 from fastalex.selftest.cases import CASES, STORAGES, Case
 from fastalex.selftest.native import output
@@ -262,3 +264,12 @@ def test_small_devices_take_columns_after_a_relu(device, storage):
             net = _core.Net(table, [4096, 1, 1], params, BACKEND, STORAGES.index(storage), precision=1)
             plans = [json.loads(net.describe(_core.Call(shape=(batch, 1, 1))))["steps"] for batch in (1, 2, 3)]
         assert [plan[-1]["format"] for plan in plans] == ["columns", "columns", "streamed"], outputs
+
+
+@pytest.mark.parametrize("device", [device for device in DEVICES if device != "h200"])
+def test_rules_name_columns(device):
+    """For fc6 and fc7 with one or two images. Of H200's 132 multiprocessors most would have no tile."""
+    for rule in map(parse_rule, devices.get(device).tuning.rules):
+        _, *size, storage = rule.key.split(":")
+        if size in (["9216", "4096"], ["4096", "4096"]) and storage in WEIGHTS and rule.first <= 2:
+            assert rule.candidate.startswith("columns"), rule
