@@ -536,7 +536,7 @@ MUTATIONS = (
     ),
     Mutation(
         "columns: made again after rows",
-        "../weights/weights.cpp",
+        "../weights/weights.h",
         "return streamed_used_ && !both;",
         "return false;",
         Tests("cuda/test_layouts.py", "came_first and int8"),

@@ -139,11 +139,6 @@ StreamedLayout LayerWeights::streamed() const {
   return streamed_layout(step_, storage_, channel_pitch(step_.in_c), channel_pitch(step_.out_c));
 }
 
-bool LayerWeights::rows_alone(bool both) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  return streamed_used_ && !both;
-}
-
 DeviceWeights LayerWeights::get(WeightFormat format, bool both) {
   std::lock_guard<std::mutex> lock(mutex_);
   DeviceWeights weights = format == kDirect     ? DeviceWeights{values_.data(), nullptr, nullptr, true}

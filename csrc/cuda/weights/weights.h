@@ -5,6 +5,7 @@
 #ifndef FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
 #define FASTALEX_CUDA_WEIGHTS_WEIGHTS_H
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -31,7 +32,7 @@ class LayerWeights {
   // streamed form is asked for. So nothing that uses columns may run then, nor later.
   DeviceWeights get(WeightFormat format, bool both);
   // Returns whether plans use the streamed form, to which columns will not be added.
-  bool rows_alone(bool both) const;
+  bool rows_alone(bool both) const { return streamed_used_ && !both; }
   void unpack_weight(float* out) const;  // dense float32, dequantized
   void unpack_bias(float* out) const;
   // Of a fully connected layer in int8 or int4, as in fastalex_param.
@@ -54,9 +55,10 @@ class LayerWeights {
   DeviceMemory bias_;
   bool skip_zeros_ = true;
 
+  std::atomic<bool> streamed_used_{false};  // by a plan
+
   mutable std::mutex mutex_;     // guards the members below
   DeviceMemory values_, scale_;  // direct or streamed; empty while there are columns alone
-  bool streamed_used_ = false;   // by a plan
   DeviceMemory column_values_, column_scale_;
   std::map<WeightFormat, DeviceMemory> others_;
 };
