@@ -15,10 +15,11 @@ say "kernels: compiled for every device, and which serves what"
 (cd "$clone" && PATH=$bin:$PATH "$bin/python" -m tools.check_cuda_kernels --table docs/cuda-kernels.md --check-table \
   --library "$scratch/emulator-race/libfastalex_emulated.so")
 # The test step has the layers at their full size without these checks; .ci/run long_layers has them with the race check.
+tests=(tests/cuda/test_{kernels,columns,layouts,resident_blocks}.py tests/tensorrt/test_plugins.py)
 say "kernels: races"
 FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-race/libfastalex_emulated.so parallel_suite "$bin/python" \
-  tests/cuda/test_kernels.py tests/cuda/test_columns.py tests/tensorrt/test_plugins.py -m 'not whole_layer'
+  "${tests[@]}" -m 'not whole_layer'
 say "kernels: addresses"
 FASTALEX_EMULATOR_LIBRARY=$scratch/emulator-address/libfastalex_emulated.so ASAN_OPTIONS=detect_leaks=0 \
   LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)" parallel_suite "$bin/python" \
-  tests/cuda/test_kernels.py tests/cuda/test_columns.py tests/tensorrt/test_plugins.py -m 'not whole_layer'
+  "${tests[@]}" -m 'not whole_layer'

@@ -3,8 +3,8 @@
 
 #include "backend/backend_impl.h"
 #include "cuda/candidates/layout.h"
-#include "cuda/plan/device_plan.h"
 #include "cuda/plan/device_step.h"
+#include "cuda/plan/net_plan.h"
 #include "cuda/runtime/device_arrays.h"
 #include "weights/dequantize.h"
 
@@ -61,8 +61,7 @@ class DeviceModel final : public DeviceArrays {
   size_t bytes() const override { return bytes_of_all(model_.layers); }
 
   std::unique_ptr<BackendPlan> make_plan(const fastalex_step* steps, size_t count) const override {
-    const DeviceScope scope(model_.device.index);
-    return std::unique_ptr<BackendPlan>(new DevicePlan(&model_, steps, count));
+    return std::unique_ptr<BackendPlan>(new NetPlan(&model_, &runs_, steps, count));
   }
 
  private:
@@ -72,6 +71,7 @@ class DeviceModel final : public DeviceArrays {
   }
 
   Model model_;
+  mutable RunLock runs_;
 };
 
 // Rejects a library built for other architectures before it is used: looks up one kernel on each device.

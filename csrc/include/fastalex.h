@@ -115,6 +115,9 @@ typedef struct fastalex_options {
  *                                                      CPU wrote it (default)
  *   zeros skipped|read                                 leave out weights that meet a zero, where a kernel can, or read
  *                                                      all; default: skipped
+ *   layouts one|both                                   keep fully connected weights in one layout, by input column
+ *                                                      until a batch needs them by output row, then by row for good
+ *                                                      (default), or in both if both are in use: twice the memory
  *   fp32|fp16 KEY FIRST-LAST CANDIDATE [split=N]       for batches FIRST to LAST
  *
  * KEY is conv:{C per group}x{R}x{R}/{stride}:{K per group}, fc:{inputs}:{outputs}:{storage}, or the op's name; two

@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from cuda_emulator.emulated import BACKEND, pretend
+from cuda_emulator.emulated import BACKEND, DEVICES, pretend
 from fastalex import _core
+from fastalex.hardware import devices
+from fastalex.hardware.tuning_rule import parse_rule
 from fastalex.runtime.precisions import SUPPORTED
 from fastalex.selftest.cases import CASES, STORAGES, Case
 from fastalex.selftest.native import output
@@ -75,6 +77,14 @@ def assert_same_bits(got, expected, message=""):
     np.testing.assert_array_equal(bits(got), bits(expected), err_msg=message)
 
 
+class Rectified(Case):
+    """A case whose input went through a ReLU."""
+
+    def random(self, seed=0):
+        x, params = super().random(seed)
+        return np.maximum(x, 0), params
+
+
 every_weight = pytest.mark.parametrize(
     ("precision", "storage"), [(precision, storage) for precision in PRECISIONS for storage in WEIGHTS]
 )
@@ -110,10 +120,11 @@ def test_the_neighbor_in_a_batch_changes_no_bit(storage, precision):
 @every_weight
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_no_zeros(value, storage, precision):
-    net = layer(parameters(), storage, precision)
+    net, reads = (layer(parameters(), storage, precision, zeros=zeros) for zeros in ("skipped", "read"))
     x = inputs("0.2", precision)
     x[0, 500] = value
     got, kept = output(net, x)[0], net.param(0).reshape(OUTPUTS, INPUTS)[:, 500]
+    np.testing.assert_array_equal(got, output(reads, x)[0])
     with np.errstate(invalid="ignore"):
         expected = kept * np.float32(value)
     np.testing.assert_array_equal(got[kept != 0], expected[kept != 0])
@@ -139,6 +150,29 @@ def test_a_zero_times_an_infinite_weight_is_nan(storage, precision):
 
 
 @every_weight
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_refused(value, storage, precision):
+    """So of a layer's own weights only scales can be infinite."""
+    params = parameters()
+    params[0][3, 2] = value
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        layer(params, storage, precision)
+
+
+@every_weight
+@pytest.mark.parametrize("width", [1, 31, 33, 127, 129])
+def test_odd_widths(width, storage, precision):
+    """Less than a chunk or a group, one more and one less; outputs that end within a vector."""
+    shape = (1, width, 1, 1)
+    standard = StandardLayer(Rectified(f"{width}-{storage}", "fc name=fc out=1019", shape, 1.0, storage), precision)
+    with pretend("nano"):
+        step = standard.served("")[1]
+        (choice,) = (each for each in step["candidates"] if each["name"].startswith("columns"))
+        for split in {1, choice["max_split"]}:
+            standard.check(f"{step['key']} 1 {choice['name']} split={split}", None)
+
+
+@every_weight
 def test_a_bias_of_negative_zero_hides_nothing(storage, precision):
     """Products that underflow leave a sum of -0, to which the zeros left out would have added +0."""
     params = [np.full((OUTPUTS, INPUTS), 1e-4, np.float32), np.full(OUTPUTS, -0.0, np.float32)]
@@ -148,14 +182,6 @@ def test_a_bias_of_negative_zero_hides_nothing(storage, precision):
     for last_split in (False, True):
         skips, reads = (layer(params, storage, precision, 1, zeros, last_split) for zeros in ("skipped", "read"))
         assert_same_bits(output(skips, x), output(reads, x))
-
-
-class Rectified(Case):
-    """A case whose input went through a ReLU."""
-
-    def random(self, seed=0):
-        x, params = super().random(seed)
-        return np.maximum(x, 0), params
 
 
 @pytest.mark.whole_layer
@@ -187,14 +213,18 @@ def test_a_graph_replayed_with_other_zeros(storage, precision):
 
 
 @every_weight
-def test_the_output_may_lie_on_the_input(storage, precision):
+@pytest.mark.parametrize("place", [0, 1, INPUTS // 2, INPUTS - 1])
+def test_the_output_may_overlap_the_input(place, storage, precision):
+    """At its first value, its last, or within."""
     net = layer(parameters(), storage, precision)
-    x = inputs("0.35", precision)
+    memory = np.zeros(INPUTS + OUTPUTS, np.float32)
+    x = memory[:INPUTS].reshape(1, INPUTS, 1, 1)
+    x[:] = inputs("0.35", precision)
     expected = output(net, x)[0]
     call = _core.Call(x)
-    call.set_outputs([x.ctypes.data], [OUTPUTS])
+    call.set_outputs([memory[place:].ctypes.data], [OUTPUTS])
     net.run(call)
-    assert_same_bits(x.reshape(-1)[:OUTPUTS], expected)
+    assert_same_bits(memory[place : place + OUTPUTS], expected)
 
 
 @every_weight
@@ -209,50 +239,6 @@ def test_activations(activation, storage, precision):
         unit = 2.0**-11 if precision == "fp16" else 2.0**-23
         expected = function(output(plain, x).astype(np.float64))
         np.testing.assert_allclose(output(net, x), expected, rtol=8 * unit, atol=8 * unit)
-
-
-# Memory ---------------------------------------------------------------------------------------------------------------
-
-
-def chosen_layer(storage, rule):
-    """A net of a layer of 4096 inputs and 1000 outputs; ``rule``: the candidate of each batch."""
-    rng = np.random.default_rng(3)
-    params = [rng.standard_normal((1000, 4096), np.float32), np.zeros(1000, np.float32)]
-    key = f"fp16 fc:4096:1000:{storage}"
-    return _core.Net(
-        "fc name=fc out=1000",
-        [4096, 1, 1],
-        params,
-        BACKEND,
-        STORAGES.index(storage),
-        precision=PRECISIONS.index("fp16"),
-        tuning="\n".join(f"{key} {batch} {name}" for batch, name in rule.items()),
-    )
-
-
-@pytest.mark.parametrize("storage", WEIGHTS)
-def test_columns_take_the_memory_of_the_rows(storage):
-    """One layout stays resident while one is in use; what is read back is the same from either."""
-    rows, columns = f"stream_half_{storage}_b1", f"columns_half_{storage}_b1"
-    net = chosen_layer(storage, {1: columns, 2: rows, 3: rows.replace("b1", "b4")})
-    before = net.param_bytes
-    weight, kept = net.param(0), [] if storage == "fp16" else net.quantized(0, 1000)
-    assert step_of(net, 1)["format"] == "columns"
-    assert before < net.param_bytes <= 1.05 * before
-    one = net.param_bytes
-    np.testing.assert_array_equal(net.param(0), weight)
-    for mine, other in zip(kept, [] if storage == "fp16" else net.quantized(0, 1000)):
-        np.testing.assert_array_equal(mine, other)
-    # A plan that needs the rows has them made again, and both stay.
-    assert step_of(net, 3)["format"] == "streamed"
-    bias = 4 * 1000
-    assert net.param_bytes == before + one - bias
-    np.testing.assert_array_equal(net.param(0), weight)
-    x = np.random.default_rng(1).standard_normal((3, 4096, 1, 1), np.float32)
-    fresh = chosen_layer(storage, {3: rows.replace("b1", "b4")})
-    assert_same_bits(output(net, x), output(fresh, x))
-    assert step_of(fresh, 3)["format"] == "streamed"
-    assert fresh.param_bytes == before
 
 
 # Choice ---------------------------------------------------------------------------------------------------------------
@@ -278,3 +264,12 @@ def test_small_devices_take_columns_after_a_relu(device, storage):
             net = _core.Net(table, [4096, 1, 1], params, BACKEND, STORAGES.index(storage), precision=1)
             plans = [json.loads(net.describe(_core.Call(shape=(batch, 1, 1))))["steps"] for batch in (1, 2, 3)]
         assert [plan[-1]["format"] for plan in plans] == ["columns", "columns", "streamed"], outputs
+
+
+@pytest.mark.parametrize("device", [device for device in DEVICES if device != "h200"])
+def test_rules_name_columns(device):
+    """For fc6 and fc7 with one or two images. Of H200's 132 multiprocessors most would have no tile."""
+    for rule in map(parse_rule, devices.get(device).tuning.rules):
+        _, *size, storage = rule.key.split(":")
+        if size in (["9216", "4096"], ["4096", "4096"]) and storage in WEIGHTS and rule.first <= 2:
+            assert rule.candidate.startswith("columns"), rule

@@ -565,7 +565,12 @@ def test_frames_are_compared_where_memory_is_shared(parameters):
 
 @pytest.mark.emulator
 @pytest.mark.parametrize(
-    ("line", "match"), [("graphs maybe", r"line 2.*graphs on\|off"), ("frames", r"line 2.*frames copied\|mapped")]
+    ("line", "match"),
+    [
+        ("graphs maybe", r"line 2.*graphs on\|off"),
+        ("frames", r"line 2.*frames copied\|mapped"),
+        ("layouts two", r"line 2.*both\|one"),
+    ],
 )
 def test_a_setting_of_no_value_is_refused(line, match):
     with pytest.raises(UserError, match=match):

@@ -40,7 +40,8 @@ struct Problem {
   fastalex_step step;
   fastalex_step second;  // the later op of a fused normalization and pool; op -1: none
   Dtype dtype;
-  int storage;  // fastalex_storage of a fully connected layer's weights
+  int storage;      // fastalex_storage of a fully connected layer's weights
+  bool rows_alone;  // a fully connected layer's weights lie by row and are not to be had by column
 };
 
 // Weights of one layer in one format.

@@ -69,7 +69,8 @@ bool parse_setting(const std::vector<std::string>& words, int line, Tuning* tuni
   };
   for (const Setting& each :
        {Setting{"graphs", "off", "on", &Tuning::graphs}, Setting{"frames", "mapped", "copied", &Tuning::copied_frames},
-        Setting{"zeros", "skipped", "read", &Tuning::read_zeros}}) {
+        Setting{"zeros", "skipped", "read", &Tuning::read_zeros},
+        Setting{"layouts", "one", "both", &Tuning::both_layouts}}) {
     if (words[0] != each.name) continue;
     if (words.size() != 2 || (words[1] != each.on && words[1] != each.off))
       invalid("line ", line, " of the tuning rules must be: ", each.name, " ", each.on, "|", each.off);
@@ -81,6 +82,12 @@ bool parse_setting(const std::vector<std::string>& words, int line, Tuning* tuni
 
 bool is_for(const TuningRule& rule, const Problem& problem, const std::string& key) {
   return rule.dtype == problem.dtype && rule.key == key && problem.step.n >= rule.first && problem.step.n <= rule.last;
+}
+
+bool names_columns(const TuningRule& rule) {
+  for (const Candidate* candidate : all_candidates())
+    if (rule.candidate == candidate->name) return candidate->format == kColumns;
+  return false;
 }
 
 bool fits(const KernelInfo& kernel, const DeviceFacts& device) {
@@ -188,6 +195,7 @@ Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& t
                 split_limit(*candidate, problem), " is possible");
       return rule.split ? Choice{candidate, rule.split} : best_split(*candidate, problem, device);
     }
+    if (names_columns(rule) && problem.rows_alone) continue;
     invalid("a tuning rule names ", rule.candidate, " for ", key, ", which cannot serve it on ", device.name);
   }
   Choice best = best_split(*candidates[0], problem, device);

@@ -25,6 +25,7 @@ struct Tuning {
   int graphs = -1;         // 0 or 1; -1: not set
   int copied_frames = -1;  // the same
   int read_zeros = -1;
+  int both_layouts = -1;
 };
 
 // Throws Error(FASTALEX_INVALID) with the line's number.
@@ -47,7 +48,8 @@ std::vector<const Candidate*> eligible(const Problem& problem, const DeviceFacts
 // The split with the least predicted cost.
 Choice best_split(const Candidate& candidate, const Problem& problem, const DeviceFacts& device);
 
-// Throws Error(FASTALEX_INVALID) if a rule names a candidate that is not eligible, or if none is.
+// Throws Error(FASTALEX_INVALID) if a rule names a candidate that is not eligible, or if none is. A rule that names
+// columns which are not to be had is passed over.
 Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& tuning);
 
 // Every candidate of every op.

@@ -5,7 +5,6 @@
 
 #include "backend/steps.h"
 #include "cuda/candidates/layout.h"
-#include "cuda/plan/device_context.h"
 
 namespace fastalex {
 namespace cuda {
@@ -73,8 +72,10 @@ DevicePlan::DevicePlan(const Model* model, const fastalex_step* steps, size_t co
 PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index) {
   const fastalex_step& step = steps[index];
   PlannedStep planned = {};
-  planned.problem = Problem{step, step, model.dtype, model.storage};
+  planned.problem = Problem{step, step, model.dtype, model.storage, false};
   planned.problem.second.op = -1;
+  if (step.op == FASTALEX_OP_FULLY_CONNECTED && !model.layers.empty())
+    planned.problem.rows_alone = model.layers.at(step.param / 2)->rows_alone(model.both_layouts());
   planned.first = index;
   planned.count = 1;
   if (index + 1 < steps.size() && is_norm_pool_pair(step, steps[index + 1])) {
@@ -100,11 +101,19 @@ size_t DevicePlan::plan_step(size_t index) {
     LayerWeights* layer = model_->layers.at(step.param / 2).get();
     const fastalex_step& packed = layer->step();
     if (step.op == FASTALEX_OP_FULLY_CONNECTED) check_same_features(step, packed.in_c, packed.in_h, packed.in_w);
-    planned.weights = layer->get(candidate.format);
+    planned.weights = layer->get(candidate.format, model_->both_layouts());
     if (model_->tuning.read_zeros > 0) planned.weights.skip_zeros = false;
   }
   planned_.push_back(planned);
   return planned.count;
+}
+
+bool DevicePlan::is_outdated() const {
+  for (const PlannedStep& step : planned_)
+    if (step.choice.candidate->format == kColumns &&
+        model_->layers.at(step.problem.step.param / 2)->rows_alone(model_->both_layouts()))
+      return true;
+  return false;
 }
 
 void DevicePlan::measure() {
@@ -123,18 +132,7 @@ void DevicePlan::measure() {
   }
 }
 
-std::unique_ptr<BackendContext> DevicePlan::make_context() const {
-  const DeviceScope scope(model_->device.index);
-  return std::unique_ptr<BackendContext>(new DeviceContext(*this));
-}
-
-void DevicePlan::run(BackendContext* context, const fastalex_backend_call& call) const {
-  const DeviceScope scope(model_->device.index);
-  static_cast<DeviceContext*>(context)->run(call);
-}
-
 std::string DevicePlan::describe(const char* const* names) const {
-  const DeviceScope scope(model_->device.index);
   std::ostringstream out;
   out << "{\"graph\": " << (model_->graphs() ? "true" : "false") << ", \"steps\": [";
   for (size_t i = 0; i < planned_.size(); ++i) {

@@ -20,7 +20,9 @@ struct Model {
   int storage;
   Tuning tuning;
   std::vector<std::unique_ptr<LayerWeights>> layers;  // by param / 2
+  bool keeps_forms = false;                           // others may have captured launches, so no weights may go
 
+  bool both_layouts() const { return keeps_forms || tuning.both_layouts > 0; }
   bool graphs() const { return tuning.graphs < 0 ? !device.integrated : tuning.graphs != 0; }
   // Returns whether the kernels read frames from host memory, which a Jetson does not cache.
   bool maps_frames() const { return device.integrated && tuning.copied_frames <= 0; }
@@ -50,17 +52,15 @@ size_t tensor_bytes(int n, int h, int w, int c, Dtype dtype);
 // Chooses the candidate for the steps from `index`, without its weights and without using the device.
 PlannedStep choose_step(const Model& model, const std::vector<fastalex_step>& steps, size_t index);
 
-class DevicePlan final : public BackendPlan {
+class DevicePlan {
  public:
   DevicePlan(const Model* model, const fastalex_step* steps, size_t count);
 
-  std::unique_ptr<BackendContext> make_context() const override;
-  std::string describe(const char* const* names) const override;
-  void run(BackendContext* context, const fastalex_backend_call& call) const override;
-
+  std::string describe(const char* const* names) const;
   const Model& model() const { return *model_; }
   const fastalex_step& input_step() const { return steps_.front(); }
   const std::vector<PlannedStep>& steps() const { return planned_; }
+  bool is_outdated() const;  // its columns have given way to rows
   const PlanSizes& sizes() const { return sizes_; }
 
  private:

@@ -54,6 +54,7 @@ class StepLayer final : public DeviceLayer {
     model_.dtype = precision == FASTALEX_PRECISION_FP16 ? kHalf : kFloat;
     model_.storage = weight ? weight->storage : FASTALEX_FP32;
     model_.tuning = parse_tuning(tuning);
+    model_.keeps_forms = true;
     if (weight) weight_ = *weight;
     for (fastalex_step& step : steps_) step.output = -1;
   }

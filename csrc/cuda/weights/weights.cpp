@@ -139,22 +139,27 @@ StreamedLayout LayerWeights::streamed() const {
   return streamed_layout(step_, storage_, channel_pitch(step_.in_c), channel_pitch(step_.out_c));
 }
 
-DeviceWeights LayerWeights::get(WeightFormat format) {
+DeviceWeights LayerWeights::get(WeightFormat format, bool both) {
   std::lock_guard<std::mutex> lock(mutex_);
   DeviceWeights weights = format == kDirect     ? DeviceWeights{values_.data(), nullptr, nullptr, true}
-                          : format == kStreamed ? streamed_form()
+                          : format == kStreamed ? streamed_form(both)
                           : format == kColumns  ? column_form()
                                                 : winograd_form(format);
   weights.bias = reinterpret_cast<const float*>(bias_.data());
   return weights;
 }
 
-DeviceWeights LayerWeights::streamed_form() {
+DeviceWeights LayerWeights::streamed_form(bool both) {
   if (!values_.data()) {
     const PackedValues packed = rows();
     DeviceMemory values = upload(packed.values);
     scale_ = upload(packed.scale);
     values_ = std::move(values);
+    if (!both && column_values_.data()) {
+      synchronize_device();  // queued calls may still read the columns
+      column_values_ = DeviceMemory();
+      column_scale_ = DeviceMemory();
+    }
   }
   streamed_used_ = true;
   return DeviceWeights{values_.data(), scale_.data(), nullptr, skip_zeros_};
