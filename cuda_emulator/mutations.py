@@ -242,10 +242,10 @@ MUTATIONS = (
         Cases("conv-11x11/4-*", "nano", "fp16"),
     ),
     Mutation(
-        "first layer: words of a column not turned",
+        "first layer: words of a column in their own order",
         "conv_simt_first.cuh",
-        "(k + kTurn) % kWords",
-        "k % kWords",
+        "+ column_place<kWords>(k % kWords)",
+        "+ k % kWords",
         Cases("conv-11x11/4", "nano", "fp16", "hfma2_56x64*"),
     ),
     Mutation(
@@ -263,10 +263,10 @@ MUTATIONS = (
         Cases("conv-3x3-relu", "nano", "fp16", "wino*"),
     ),
     Mutation(
-        "tile: words of a column not turned",
+        "tile: words of a column in their own order",
         "simt_tile.cuh",
-        "turned[(k + Turn) % 4] = w[k]",
-        "turned[k] = w[k]",
+        "placed[Column ? column_place<4>(k) : k] = w[k]",
+        "placed[k] = w[k]",
         Cases("conv-3x3-relu", "nano", "fp16", "hfma2*"),
     ),
     Mutation(

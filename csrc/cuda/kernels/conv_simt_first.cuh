@@ -49,11 +49,11 @@ struct Colors<Half> {
   }
 };
 
-// Word k of a column stands at this place: turned as kTurn says, here in units of 4 values.
+// Word k of a column stands at this place: as column_place() says, in units of 4 values.
 template <typename T>
 FASTALEX_DEVICE int first_place(int k) {
   constexpr int kWords = sizeof(T);
-  return k / kWords * kWords + (k + kTurn) % kWords;
+  return k / kWords * kWords + column_place<kWords>(k % kWords);
 }
 
 // Row r of the windows of pixels x0 .. of output row `line` (over all images).
@@ -122,9 +122,9 @@ __global__ void __launch_bounds__(S::kThreads, S::kBlocks) conv_first(const Conv
     __syncthreads();
 #pragma unroll 1
     for (int unit = 0; unit < kFirstUnits; ++unit)
-      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u, kTurn>(pixels + unit * kUnitWords * 4,
-                                                                     columns + unit * kUnitWords * 4, sums);
-    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask, 0>(
+      multiply<S, kUnitWords, kPixelBytes, kColumnBytes, ~0u>(pixels + unit * kUnitWords * 4,
+                                                              columns + unit * kUnitWords * 4, sums);
+    multiply<S, 1, kPixelBytes, kColumnBytes, Colors<T>::kLastMask>(
         pixels + kFirstUnits * kUnitWords * 4, columns + first_place<T>(kFirstUnits * kUnitWords) * 4, sums);
     if (r % 2 == 1 || r + 1 == end) sums.flush();
   }

@@ -10,7 +10,7 @@ namespace simt {
 
 // A thread's share of a stage of `Rows` rows in registers: kLoads vectors, all of the same unit of their rows.
 // Math: the type in shared memory.
-template <typename T, typename Math, int Rows, int Threads, int Turn>
+template <typename T, typename Math, int Rows, int Threads, bool Column>
 struct Copies {
   static constexpr int kWiden = sizeof(Math) / sizeof(T);  // units in shared memory for one in global memory
   static constexpr int kRowUnits = kUnits / kWiden, kLoads = ceil_div(Rows * kRowUnits, Threads);
@@ -29,14 +29,14 @@ struct Copies {
   FASTALEX_DEVICE static void put_unit(u8* to, const Bits128& v) {
     if (kWiden == 1) {
       const u32 words[4] = {v.x, v.y, v.z, v.w};
-      store_turned<Turn>(to, words);
+      store_unit<Column>(to, words);
     } else {
       const Half2 h[4] = {{v.x}, {v.y}, {v.z}, {v.w}};
 #pragma unroll
       for (int i = 0; i < 4; i += 2) {
         const u32 words[4] = {float_to_bits(low(h[i])), float_to_bits(high(h[i])), float_to_bits(low(h[i + 1])),
                               float_to_bits(high(h[i + 1]))};
-        store_turned<Turn>(to + 8 * i, words);
+        store_unit<Column>(to + 8 * i, words);
       }
     }
   }
@@ -44,8 +44,8 @@ struct Copies {
 
 // Rows of weights. Rows past the last repeat it; their results are not stored.
 template <typename T, typename Math, class S>
-struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads, kTurn> {
-  typedef Copies<T, Math, S::kColumns, S::kThreads, kTurn> Base;
+struct WeightCopies : Copies<T, Math, S::kColumns, S::kThreads, true> {
+  typedef Copies<T, Math, S::kColumns, S::kThreads, true> Base;
   const ConvArgs& args;
   int place;                // in a row
   int start[Base::kLoads];  // units from the first of all to the row's first
@@ -82,8 +82,8 @@ constexpr int kLargestKernel = 12;  // rows of a window have bits 0 .. 15; the l
 // Rows of windows, where a pixel's channels of a group are whole units. The thread's rows share their place in the
 // window, (r, s, unit c), which steps by a stage.
 template <typename T, typename Math, class S>
-struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads, 0> {
-  typedef Copies<T, Math, S::kPixels, S::kThreads, 0> Base;
+struct WindowCopies : Copies<T, Math, S::kPixels, S::kThreads, false> {
+  typedef Copies<T, Math, S::kPixels, S::kThreads, false> Base;
   static constexpr int kUnit = 16 / static_cast<int>(sizeof(T));
   const ConvArgs& args;
   int channels;  // units of a pixel in a window

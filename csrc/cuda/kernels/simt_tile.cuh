@@ -15,16 +15,21 @@ namespace simt {
 // A stage is four units of 16 bytes of each row: 16 floats or 32 halves along k. A row takes five, so that the eight
 // rows that a quarter of a warp reads at a time lie in different banks.
 constexpr int kUnits = 4, kRowBytes = (kUnits + 1) * 16;
-// In shared memory word k of a unit of a column stands at place (k + kTurn) % 4. A register's number modulo 4 is its
-// bank (Maxwell, Pascal), and words that are read together lie in four registers from a multiple of 4 on: word k of a
-// pixel and word k of a column would always be in the same bank, and their product would take a clock more.
-constexpr int kTurn = 1;
-template <int Turn>
-FASTALEX_DEVICE void store_turned(u8* to, const u32 (&w)[4]) {
-  u32 turned[4];
+// In shared memory word k of a unit of a column stands at this place of `Words`. A register's number modulo 4 is its
+// bank (Maxwell, Pascal), and words that are read together lie in neighboring registers from a multiple of their count
+// on: word k of a pixel and word k of a column would always be in the same bank, and their product would take a clock
+// more. Of the orders of four that part all of them, nvcc leaves the fewest sums in a factor's bank with 2, 0, 3, 1.
+template <int Words>
+FASTALEX_HOST_DEVICE constexpr int column_place(int k) {
+  return Words == 4 ? (3 * k + 2) % 5 : (k + 1) % Words;
+}
+// Stores a unit of a column or of a pixel.
+template <bool Column>
+FASTALEX_DEVICE void store_unit(u8* to, const u32 (&w)[4]) {
+  u32 placed[4];
 #pragma unroll
-  for (int k = 0; k < 4; ++k) turned[(k + Turn) % 4] = w[k];
-  vector::store_words(to, turned);
+  for (int k = 0; k < 4; ++k) placed[Column ? column_place<4>(k) : k] = w[k];
+  vector::store_words(to, placed);
 }
 
 template <typename Math>
@@ -114,8 +119,8 @@ FASTALEX_DEVICE void load_pixels(const u8* pixels, int group, u32 (&x)[Groups::k
 
 // sums += products of `Words` words of each row. pixels, columns: the thread's first rows in shared memory, from where
 // its next pixel and the next channel are so many bytes on. Bits of x outside `mask` count as zeros. A group of pixels
-// is read while the one before is multiplied. Word k of a column stands at place (k + Turn) % Words.
-template <class S, int Words, int PixelBytes, int ColumnBytes, u32 Mask, int Turn, class Accumulators>
+// is read while the one before is multiplied. Word k of a column stands at its column_place().
+template <class S, int Words, int PixelBytes, int ColumnBytes, u32 Mask, class Accumulators>
 FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators& sums) {
   static_assert(pixel_turns<S>(PixelBytes / S::TY, 4 * Words) <= 2 &&
                     column_turns<S>(S::kNeighbors * ColumnBytes, 4 * Words) <= 2,
@@ -135,7 +140,7 @@ FASTALEX_DEVICE void multiply(const u8* pixels, const u8* columns, Accumulators&
       for (int i = 0; i < Groups::kMost; ++i)
 #pragma unroll
         for (int j = 0; j < S::TN; ++j)
-          if (begin + i < end) sums.add_product(begin + i, j, x[group % 2][i][k] & Mask, y[j][(k + Turn) % Words]);
+          if (begin + i < end) sums.add_product(begin + i, j, x[group % 2][i][k] & Mask, y[j][column_place<Words>(k)]);
   }
 }
 
@@ -144,7 +149,7 @@ template <class S, class Accumulators>
 FASTALEX_DEVICE void multiply_stage(const u8* pixels, const u8* columns, Accumulators& sums) {
 #pragma unroll S::kUnroll
   for (int unit = 0; unit < kUnits; ++unit)
-    multiply<S, 4, S::TY * kRowBytes, kRowBytes, ~0u, kTurn>(pixels + unit * 16, columns + unit * 16, sums);
+    multiply<S, 4, S::TY * kRowBytes, kRowBytes, ~0u>(pixels + unit * 16, columns + unit * 16, sums);
 }
 
 // Results -------------------------------------------------------------------------------------------------------------

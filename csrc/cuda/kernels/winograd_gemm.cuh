@@ -26,7 +26,7 @@ constexpr int kWinogradHalfStages = 2, kWinogradHalfSum = kWinogradHalfStages * 
 
 // A thread's share of the units of `Rows` rows of a stage, from global to shared memory by way of registers: a unit of
 // every kStep-th row. Rows past the end of the matrix repeat the last one; what they are multiplied to is not stored.
-template <int Rows, int Threads, int Turn>
+template <int Rows, int Threads, bool Column>
 struct WinogradRows {
   static constexpr int kStep = Threads / simt::kUnits, kLoads = ceil_div(Rows, kStep);
   static_assert(Threads % simt::kUnits == 0, "a thread keeps its unit of a row");
@@ -52,7 +52,7 @@ struct WinogradRows {
 #pragma unroll
     for (int i = 0; i < kLoads; ++i)
       if ((i + 1) * kStep <= Rows || row() + i * kStep < Rows)
-        simt::store_turned<Turn>(smem + i * kStep * simt::kRowBytes, units[i]);
+        simt::store_unit<Column>(smem + i * kStep * simt::kRowBytes, units[i]);
   }
 };
 
@@ -81,8 +81,8 @@ template <typename Real, class S>
 __global__ void __launch_bounds__(S::kThreads, S::kBlocks) winograd_gemm(const WinogradArgs a) {
   FASTALEX_SHARED(smem);
   typedef WinogradColumns<Real, S> Columns;
-  typedef WinogradRows<S::kTiles, S::kThreads, 0> TileRows;
-  typedef WinogradRows<S::kColumns, S::kThreads, simt::kTurn> ColumnRows;
+  typedef WinogradRows<S::kTiles, S::kThreads, false> TileRows;
+  typedef WinogradRows<S::kColumns, S::kThreads, true> ColumnRows;
   const int ty = S::ty(threadIdx.x), tx = S::tx(threadIdx.x);
   const int tile0 = blockIdx.x * S::kTiles, column0 = blockIdx.y * S::kColumns;
   const Real* v =
