@@ -28,13 +28,15 @@ DOCUMENT = families.ROOT / "docs" / "board-compilers.md"
 HEAD = """# The boards' kernels through the compiler of CUDA 10.2
 
 Written by `python -m tools.check_board_compilers`, which is run by hand; edit nothing here. JetPack 4.6, the last one
-of {titles}, has CUDA 10.2. NVRTC {nvrtc} compiled every kernel that these boards can run, with `{options}`, to PTX
-{ptx}, and ptxas {ptxas} assembled it: on {date}, from commit {commit}.
+of {titles}, has CUDA 10.2. NVRTC {nvrtc} compiled every kernel that
+these boards can run, with `{options}`, to PTX {ptx}, and ptxas {ptxas} assembled it: on {date}, from commit
+{commit}.
 
 What differs from the boards' own compilers:
 
-- NVRTC is the one for x86-64 (in PyPI's torch 1.10.2). It has no built-in functions for {wanted}; it compiled for
-  {virtual}, with `__CUDA_ARCH__` as on the board, and the line `.target` of the PTX was changed to the board's.
+- NVRTC is the one for x86-64 (in PyPI's torch 1.10.2). It has no built-in functions for {wanted}; it
+  compiled for {virtual}, with `__CUDA_ARCH__` as on the board, and the line `.target` of the PTX was
+  changed to the board's.
 - ptxas {ptxas} is the oldest on PyPI; that of 10.2 may choose other registers. It takes no instruction that PTX {ptx}
   lacks.
 - nvcc 10.2, gcc 7.5 and the boards themselves have not been tried.
