@@ -102,6 +102,25 @@ find_nvcc() { # $nvcc: the one on PATH, or the compiler from PyPI
   nvcc=$toolkit/bin/nvcc
 }
 
+# Headers of TensorRT: FASTALEX_TENSORRT_HEADERS, a folder of folders by release, or those of one release that a package
+# of the Python index has in it. Nothing of the package is run.
+find_tensorrt_headers() { # $headers
+  if [[ -n ${FASTALEX_TENSORRT_HEADERS:-} ]]; then
+    headers=$(realpath "$FASTALEX_TENSORRT_HEADERS")
+    return 0
+  fi
+  echo "FASTALEX_TENSORRT_HEADERS is not given: the plugins are compiled for TensorRT 10.14 alone"
+  headers=$scratch/tensorrt-headers
+  if [[ -d $headers ]]; then return 0; fi
+  venv tools
+  retry "$scratch/tools/bin/pip" download -q --no-deps --only-binary :all: -d "$scratch/download" kernel-lens==2.0.1
+  sha256sum --quiet -c - <<<"07cc714e8b5e7f34b672f7c7fad93febe7c747be5837ba276b1527370134ffe0 \
+ $scratch/download/kernel_lens-2.0.1-py3-none-any.whl"
+  (cd "$scratch/download" && python3 -m zipfile -e kernel_lens-2.0.1-py3-none-any.whl .)
+  mkdir -p "$headers/10.14"
+  cp -r "$scratch/download/kernel_lens/include/tensorrt" "$headers/10.14/include"
+}
+
 kernels_venv() { # $scratch/kernels: the package, and NVIDIA's compilers as packages
   build_wheel
   venv kernels -c "$clone/constraints.txt" "$wheel" pytest pytest-xdist cmake 'nvidia-cuda-nvrtc-cu12==12.9.*' \

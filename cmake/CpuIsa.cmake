@@ -7,8 +7,12 @@ if(processor MATCHES "^(x86_64|amd64)$")
   set(FASTALEX_ISAS v2 v3 v4)
   set(FASTALEX_ISA_FLAGS_v2 -msse4.2 -mpopcnt)
   set(FASTALEX_ISA_FLAGS_v3 ${FASTALEX_ISA_FLAGS_v2} -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mmovbe)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    set(quiet_header -Wno-maybe-uninitialized -Wno-uninitialized)  # GCC 12's own header warns
+    set(aligned_calls -fno-ipa-sra)
+  endif()
   set(FASTALEX_ISA_FLAGS_v4 ${FASTALEX_ISA_FLAGS_v3} -mavx512f -mavx512bw -mavx512cd -mavx512dq -mavx512vl
-                            -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)  # GCC 12's own header warns
+                            -mprefer-vector-width=512 ${quiet_header})
   # Not part of a level: products of bytes (Cascade Lake, Zen 4 and newer; without AVX-512: Alder Lake and newer) and of
   # bf16 (Cooper Lake, Zen 4, ...).
   set(FASTALEX_ISA_FLAGS_v3vnni ${FASTALEX_ISA_FLAGS_v3} -mavxvnni)
@@ -29,7 +33,7 @@ int main() { ${use_of_${isa}}; return 0; }" FASTALEX_COMPILES_${isa})
   unset(CMAKE_REQUIRED_FLAGS)
   # For tests: the kernels of v4, of v3vnni and of v4amx in v3's instructions. Where GCC 12 splits a parameter of a
   # function that takes a vector of 64 bytes, calls misalign the stack, so it is not to.
-  set(FASTALEX_ISA_FLAGS_wide ${FASTALEX_ISA_FLAGS_v3} -Wno-psabi -Wno-ignored-attributes -fno-ipa-sra)
+  set(FASTALEX_ISA_FLAGS_wide ${FASTALEX_ISA_FLAGS_v3} -Wno-psabi -Wno-ignored-attributes ${aligned_calls})
   set(FASTALEX_ISA_FLAGS_v3twin ${FASTALEX_ISA_FLAGS_v3})
   set(FASTALEX_ISA_FLAGS_amxtwin ${FASTALEX_ISA_FLAGS_wide})
   if(FASTALEX_TEST_ISA)

@@ -1,1 +1,1 @@
-"""Parts of tools/check_cuda_kernels.py and tools/predict_cuda.py: compiling, limits, plans, disassembly."""
+"""Parts of tools/check_cuda_kernels.py, tools/check_board_compilers.py and tools/predict_cuda.py."""

@@ -87,10 +87,10 @@ FASTALEX_LIST(FACT)
 """ % (SUPPORTED, TEXTS, TEXT_BYTES)
 
 
-def read_list(nvrtc: Nvrtc, family: str) -> List[Instance]:
-    """Instances in the list of a family, in order."""
+def read_list(nvrtc: Nvrtc, family: str, architecture: int = FACTS_ARCHITECTURE) -> List[Instance]:
+    """Instances in the list of a family, in order; it is the same for every architecture."""
     source = unit(family) + f"#define FASTALEX_LIST {list_macro(family)}\n" + FACTS
-    options = [f"--gpu-architecture=compute_{FACTS_ARCHITECTURE}", *OPTIONS]
+    options = [f"--gpu-architecture=compute_{architecture}", *OPTIONS]
     return read_facts(family, nvrtc.compile(source, options).text)
 
 

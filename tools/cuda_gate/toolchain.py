@@ -45,8 +45,9 @@ def package_file(folder: str, pattern: str) -> Path:
 class Nvrtc:
     """CUDA C++ to PTX, without a GPU and without a host compiler."""
 
-    def __init__(self) -> None:
-        path = package_file("cuda_nvrtc", "lib/libnvrtc.so.12")
+    def __init__(self, library: Optional[Path] = None) -> None:
+        """``library``: its file, by default that of the installed package."""
+        path = library or package_file("cuda_nvrtc", "lib/libnvrtc.so.12")
         self._library = ctypes.CDLL(str(path))
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
@@ -97,14 +98,14 @@ class Ptx:
     lowered: List[str]
 
 
-def assemble(ptx: str, architecture: int, cubin: Path) -> Dict[str, Usage]:
-    """Write the machine code of ``ptx`` for sm_``architecture``; symbol -> usage.
+def assemble(ptx: str, architecture: int, cubin: Path, ptxas: Optional[Path] = None) -> Dict[str, Usage]:
+    """Write the machine code of ``ptx`` for sm_``architecture``; symbol -> usage. ``ptxas``: by default the package's.
 
     :raises ToolError: with the message of ptxas if it fails.
     """
     source = cubin.with_suffix(".ptx")
     source.write_text(ptx, encoding="utf-8")
-    ptxas = package_file("cuda_nvcc", "bin/ptxas")
+    ptxas = ptxas or package_file("cuda_nvcc", "bin/ptxas")
     command = [str(ptxas), "-v", f"-arch=sm_{architecture}", str(source), "-o", str(cubin)]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     source.unlink()
@@ -143,14 +144,14 @@ def run_nvcc(nvcc: Path, source: Path, architecture: int, includes: Sequence[Pat
 
 
 def nvcc_version(nvcc: Path) -> str:
-    """The release that ``nvcc --version`` names, as 13.0.
+    """The release that ``nvcc --version`` (or that of ptxas) names, as 13.0.
 
     :raises ToolError: if there is no such program.
     """
     try:
         output = subprocess.run([str(nvcc), "--version"], stdout=subprocess.PIPE, check=True).stdout.decode()
     except (OSError, subprocess.CalledProcessError) as error:
-        raise ToolError(f"nvcc does not run: {error}") from None
+        raise ToolError(f"{nvcc.name} does not run: {error}") from None
     release = re.search(r"release (\d+\.\d+)", output)
     return release.group(1) if release else "?"
 
