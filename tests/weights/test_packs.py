@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from fastalex import AlexNet, UserError, weights
+from fastalex import AlexNet, UserError, variants, weights
 from fastalex.cli.main import main
 from fastalex.weights import download, hub, initial, packing, packs, registry
 from fastalex.weights.readers import safetensors
@@ -169,6 +169,32 @@ def test_a_list_of_a_later_release(here):
     (here / "cache" / packs.LIST).write_text('{"schema": 2, "weights": {}}')
     with pytest.raises(UserError, match="of a later release of fastalex"):
         registry.locate("net")
+
+
+@pytest.mark.peers
+def test_data_files_behind_links(here, tmp_path, monkeypatch):
+    """As in the cache of huggingface_hub, where every file is a link to one that is called by its hash."""
+    from fastalex.networks.onnx_export import graph_of
+
+    onnx = pytest.importorskip("onnx")
+    row = variants.get("torchvision", widths=(16, 32, 48, 48, 32, 64, 64), num_classes=5)
+    graph = graph_of(row, initial.random_weights(row, seed=1))
+    snapshot, blobs = here / "hub/models--robot--net/snapshots" / COMMIT / "onnx", here / "hub/models--robot--net/blobs"
+    snapshot.mkdir()
+    blobs.mkdir()
+    onnx.save_model(
+        graph, str(snapshot / "m.onnx"), save_as_external_data=True, location="m.onnx.data", size_threshold=0
+    )
+    for number, path in enumerate(sorted(snapshot.iterdir())):
+        path.rename(blobs / str(number))
+        path.symlink_to(blobs / str(number))
+    made = packing.pack(["hf:robot/net/onnx/m.onnx"], str(tmp_path / "pack"))
+    top = f"hf/robot/net/{COMMIT}/onnx/"
+    assert [file.path for file in made[0].files] == [top + "m.onnx", top + "m.onnx.data"]
+    assert not any(path.is_symlink() for path in (tmp_path / "pack").rglob("*"))
+    shutil.rmtree(here / "hub")
+    monkeypatch.setenv("FASTALEX_WEIGHTS_DIR", str(tmp_path / "pack"))
+    assert AlexNet.from_pretrained("hf:robot/net/onnx/m.onnx", device="cpu").variant.num_classes == 5
 
 
 def test_nothing_is_left_of_a_pack_that_fails(here, monkeypatch):

@@ -81,13 +81,23 @@ def _packed(name: str, folder: str, copied: Dict[str, packs.File], quiet: bool) 
         place = posixpath.join("files", called)
     files = []
     for source in sources:
-        relative = os.path.relpath(source, os.path.dirname(sources[0])).replace(os.sep, "/")
-        target = posixpath.join(place, relative)
+        target = posixpath.join(place, _relative(source, os.path.dirname(sources[0])))
         if target not in copied:
             copied[target] = _copied(source, folder, target)
         files.append(copied[target])
     loaded.check_unchanged()
     return packs.Entry(called, commit, tuple(files))
+
+
+def _relative(source: str, folder: str) -> str:
+    """Return the path of a file from ``folder``, by which its weights file names it; links there may lead to it."""
+    names = [source]
+    if os.path.commonpath((source, folder)) != folder:
+        found = (os.path.join(parent, name) for parent, _, files in os.walk(folder) for name in sorted(files))
+        names = [name for name in found if os.path.realpath(name) == source]
+    if not names:
+        raise UserError(f"{source} is not in the folder {folder} of the weights that it is for; put it there")
+    return os.path.relpath(names[0], folder).replace(os.sep, "/")
 
 
 def _copied(source: str, folder: str, path: str) -> packs.File:
