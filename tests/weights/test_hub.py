@@ -157,7 +157,7 @@ def test_what_may_not_be_read(repository, start, ask, hub):
 @pytest.mark.slow
 def test_a_wrong_token(repository, start):
     repository("robot/net", {"model.safetensors": NET})
-    assert "does not accept the token in HF_TOKEN" in refusal(start(HF_TOKEN="hf_wrong")("hf:robot/net"))
+    assert "does not accept the token of HF_TOKEN" in refusal(start(HF_TOKEN="hf_wrong")("hf:robot/net"))
 
 
 @pytest.mark.slow
@@ -167,6 +167,17 @@ def test_a_broken_download(repository, hub, ask):
     assert "hf:robot/cut cannot be downloaded" in refusal(ask("hf:robot/cut"))
     hub.cuts = 0
     assert ask("hf:robot/cut")["error"] == ""
+
+
+@pytest.mark.slow
+def test_the_data_of_an_onnx_file_and_a_large_config(repository, hub, ask):
+    files = {"m.onnx": b"\x08\x07", "m.onnx.data": NET, "config.json": b" " * (2 << 20), "other.data": b"x"}
+    repository("robot/onnx", files)
+    hub.fault, hub.requests[:] = "other bytes", []
+    assert "does not have the sha256" in refusal(ask("hf:robot/onnx"))
+    hub.fault = ""
+    got = {path.rsplit("/", 1)[1] for command, path, _ in hub.requests if command == "HEAD"}
+    assert got == {"m.onnx", "m.onnx.data"}
 
 
 @pytest.mark.slow

@@ -45,7 +45,7 @@ def fetch(text: str, notes: str, quiet: bool = False) -> str:
         cannot be downloaded, or it is not whole.
     """
     name = parsed(text)
-    _library(name)
+    _check_installed(name)
     try:
         with _silent(quiet):
             path = _online(name)
@@ -64,12 +64,11 @@ def place_of(path: str) -> Tuple[str, str]:
     return (match.group(1), match.group(2)) if match else ("", os.path.basename(path))
 
 
-def _library(name: Name) -> Any:
+def _check_installed(name: Name) -> None:
     try:
-        import huggingface_hub
+        import huggingface_hub  # noqa: F401
     except ImportError:
         raise UserError(f"{name} needs the package huggingface_hub: pip install 'fastalex[hub]'") from None
-    return huggingface_hub
 
 
 def _online(name: Name) -> str:
@@ -86,11 +85,13 @@ def _online(name: Name) -> str:
         info = asked.model_info(name.repository, revision=name.revision, files_metadata=True)
     sizes: Dict[str, Any] = {each.rfilename: getattr(each, "size", None) for each in info.siblings or ()}
     chosen = choice.choose(name, list(sizes))
-    companions = choice.companions(chosen, list(sizes), CONFIG)
+    small = [path for path, size in sizes.items() if posixpath.basename(path) != CONFIG or (size or 0) <= MAX_CONFIG]
+    companions = choice.companions(chosen, small, CONFIG)
     for path in (chosen, *companions):
-        limit = MAX_CONFIG if posixpath.basename(path) == CONFIG else transfer.MAX_BYTES
-        if (sizes[path] or 0) > limit:
-            raise UserError(f"{path} of {name} has {sizes[path]} bytes, more than the {limit} that it may have")
+        if (sizes[path] or 0) > transfer.MAX_BYTES:
+            raise UserError(
+                f"{path} of {name} has {sizes[path]} bytes, more than the {transfer.MAX_BYTES} that it may have"
+            )
     with _explained(name):
         first = _download(name, chosen, name.revision)
         for path in companions:
@@ -120,7 +121,7 @@ def _cached(name: Name, reason: str) -> str:
         )
         path = os.path.join(folder, choice.choose(name, _files_in(folder)))
     except (LocalEntryNotFoundError, UserError) as error:
-        several = isinstance(error, UserError) and "several" in str(error)
+        several = isinstance(error, choice.SeveralError)
         detail = str(error) if several else f"the cache {constants.HF_HUB_CACHE} does not have it"
         raise UserError(
             f"{name} cannot be downloaded ({reason}), and {detail}; on a machine with a network, 'fastalex weights "
@@ -140,18 +141,20 @@ def _files_in(folder: str) -> List[str]:
 
 
 def _check(name: Name, path: str, notes: str) -> None:
-    """Check the file against the SHA-256 that the Hub gave for it, which is its name in the cache.
+    """Check the file, and the data files of an ONNX file, against the SHA-256 that the Hub gave for them.
 
-    Small files have another hash there, and a cache without links none.
+    Those are their names in the cache. Small files have another hash there, and a cache without links none.
     """
-    blob = os.path.realpath(path)
-    digest = os.path.basename(blob)
-    if not _SHA256.fullmatch(digest):
-        return
+    inside = place_of(path)[1]
+    folder = path[: -len(inside)]
     with contextlib.suppress(OSError):
         os.makedirs(notes, exist_ok=True)
-    if not download.is_verified(blob, "sha256", digest, os.path.join(notes, f"hub-{digest}.verified")):
-        raise UserError(f"{blob} does not have the sha256 of {name}: delete it to download it again")
+    for file in (inside, *choice.companions(inside, _files_in(folder), CONFIG)):
+        blob = os.path.realpath(os.path.join(folder, file))
+        digest = os.path.basename(blob)
+        note = os.path.join(notes, f"hub-{digest}.verified")
+        if _SHA256.fullmatch(digest) and not download.is_verified(blob, "sha256", digest, note):
+            raise UserError(f"{blob} does not have the sha256 of {name}: delete it to download it again")
 
 
 # Errors and progress ------------------------------------------------------------------------------------------------
@@ -191,7 +194,9 @@ def _other(name: Name, error: Any, host: str, listing: bool) -> Exception:
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status == 401:
-        return UserError(f"{host} does not accept the token in HF_TOKEN; make a new one, or unset it")
+        return UserError(
+            f"{host} does not accept the token of HF_TOKEN or 'hf auth login'; make a new one, or remove it"
+        )
     unreachable = status is None or status >= 500 or status in _BUSY
     reason = f"{host} answers {status}" if status else f"{host}: {_reason(error)}"
     if listing and unreachable:

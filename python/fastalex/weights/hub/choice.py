@@ -18,6 +18,10 @@ _OTHER = re.compile(r"(training_args|optimizer|scheduler|scaler|rng_state\w*|ran
 _SHOWN = 8  # files in a message
 
 
+class SeveralError(UserError):
+    """A repository has several weights files, and the name does not say which."""
+
+
 def choose(name: Name, files: Sequence[str]) -> str:
     """Return the one of ``files`` that ``name`` means: the file that it names, or the only one that it can mean.
 
@@ -25,7 +29,8 @@ def choose(name: Name, files: Sequence[str]) -> str:
     container is taken only if it is named.
 
     :param files: the paths of all files of the repository.
-    :raises UserError: if there is no such file, or there are several.
+    :raises UserError: if there is no such file.
+    :raises SeveralError: if there are several.
     """
     if name.file is not None:
         if name.file not in files:
@@ -40,7 +45,9 @@ def choose(name: Name, files: Sequence[str]) -> str:
     for path in (tier[0] if len(tier) == 1 else None, *CONVENTIONAL):
         if path in tier:
             return path
-    raise UserError(f"{name} has several weights files, name one: {_listed('', [f'{name}/{path}' for path in tier])}")
+    raise SeveralError(
+        f"{name} has several weights files, name one: {_listed('', [f'{name}/{path}' for path in tier])}"
+    )
 
 
 def candidates(files: Sequence[str]) -> List[str]:
