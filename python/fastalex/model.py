@@ -117,10 +117,11 @@ class AlexNet(Network):
         'alexnet-digits'
 
         A published file is downloaded once, to :func:`fastalex.weights.registry.folder`, and used only if its hash is
-        the registered one.
+        the registered one. A file of the Hugging Face Hub is downloaded by huggingface_hub to the cache of that.
 
         :param name: a name in :data:`fastalex.weights.registry.FILES` (``"torchvision"``, ``"bvlc_alexnet"``,
-            ``"caffenet"``, ...), ``"digits"``, or the path of a weights file.
+            ``"caffenet"``, ...), ``"digits"``, the path of a weights file, or ``"hf:OWNER/NAME"``, a repository of the
+            Hub, also with ``@REVISION`` and ``/FILE`` behind it (:mod:`fastalex.weights.hub`).
         :param options: the options of :class:`AlexNet` other than ``weights``.
         :raises UserError: if there is no such name or file, it cannot be downloaded, or an option is invalid.
         :raises BackendError: if the device does not work here.

@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "bench", run, "measure inference time on this machine")
     add_net(parser, "that of the weights, otherwise alexnet2012")
     parser.add_argument(
-        "--weights", default="random", metavar="W", help="weights file, 'digits' or 'random' (default: random)"
+        "--weights", default="random", metavar="W", help="weights file, a name of weights or 'random' (default: random)"
     )
     parser.add_argument("--batch", type=positive, nargs="+", default=[1], metavar="N", help="batch sizes (default: 1)")
     parser.add_argument(

@@ -18,7 +18,7 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
 
     return AlexNet(
         options.variant,
-        weights=options.weights,
+        weights=located(options.weights),
         device=options.device,
         precision=options.precision,
         fc_weights=options.fc_weights,
@@ -30,6 +30,16 @@ def net_from(options: argparse.Namespace, **overrides: Any) -> Any:
         mmap=not getattr(options, "no_mmap", False),
         **overrides,
     )
+
+
+def located(weights: Any) -> Any:
+    """Return the path of ``weights`` that are named on a command line; random ones and arrays as they are.
+
+    :raises UserError: if there are none of that name, or they cannot be downloaded.
+    """
+    from ..weights import registry
+
+    return registry.locate(weights) if isinstance(weights, str) and weights != "random" else weights
 
 
 def net_facts(net: Any) -> Dict[str, Any]:

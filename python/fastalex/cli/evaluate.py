@@ -18,7 +18,7 @@ def add_parser(commands: Any) -> None:
     parser = add_command(commands, "evaluate", run, "measure top-1 and top-5 accuracy on labeled images")
     add = parser.add_argument
     add("data", metavar="DIR", help="folder with one folder of images per class, or with tar shards")
-    add("--weights", required=True, metavar="W", help="weights file, or 'digits'")
+    add("--weights", required=True, metavar="W", help="weights file, or a name of weights, such as 'digits'")
     add("--ten-crop", action="store_true", help="average over the four corners, the center and their mirror images")
     add("--batch", type=positive, default=32, metavar="N", help="images per batch (default: 32)")
     add_profile(parser)

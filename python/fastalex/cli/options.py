@@ -78,7 +78,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 def add_weights(parser: argparse.ArgumentParser, *names: str, **options: Any) -> None:
     """Add the argument or option ``names`` of the weights, a file or a name."""
-    parser.add_argument(*names, help="weights file, 'digits', or a name listed by 'fastalex weights'", **options)
+    parser.add_argument(
+        *names, help="weights file, 'digits', a name listed by 'fastalex weights', or hf:OWNER/NAME", **options
+    )
     parser.add_argument(
         "--no-mmap",
         action="store_true",

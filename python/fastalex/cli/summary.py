@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from .._util import console
 from ..errors import UserError, one_line
-from .common import MAX_BATCH, OK, USAGE_ERROR, net_facts, net_from, profile_name
+from .common import MAX_BATCH, OK, USAGE_ERROR, located, net_facts, net_from, profile_name
 from .options import add_command, add_mean, add_precision, add_profile, positive
 
 
@@ -24,7 +24,9 @@ def add_parser(commands: Any) -> None:
         "--input-size", type=positive, metavar="S", help="side of the input in pixels (default: the variant's own)"
     )
     parser.add_argument(
-        "--weights", metavar="W", help="weights file, or 'digits', to take the variant from or to check VARIANT against"
+        "--weights",
+        metavar="W",
+        help="weights file, or a name of weights, to take the variant from or to check VARIANT against",
     )
     parser.add_argument("--table", action="store_true", help="print the layer table that the native engine reads")
     parser.add_argument("--kernels", action="store_true", help="print the kernels of each layer on --device")
@@ -183,7 +185,7 @@ def _load_weights(name: Optional[str]) -> Any:
         return None
     from .. import weights
 
-    return weights.load_named(name)
+    return weights.load_network(located(name))
 
 
 def _shape(sides: Sequence[int]) -> str:

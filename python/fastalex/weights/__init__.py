@@ -40,6 +40,7 @@ from .steps import Step
 PathLike = Union[str, "os.PathLike[str]"]
 
 VARIANT_KEY = "fastalex.variant"  # JSON of Variant.to_dict()
+VARIANT_NAME_KEY = "fastalex.variant_name"  # a name of VARIANTS, whose row takes the sizes of the arrays
 LABELS_KEY = "fastalex.labels"  # JSON list of the class names
 CALIBRATION_KEY = "fastalex.calibration"  # JSON of Calibration.to_json()
 MEAN_IMAGE_KEY = "fastalex.mean_image"  # JSON: the shape, and the float32 values in base64
@@ -161,21 +162,25 @@ def load(path: PathLike, mmap: bool = True) -> Weights:
 
     :mod:`~fastalex.weights.formats` says how its format is recognized. The file may be in one level of ``.gz``,
     ``.bz2``, ``.xz``, ``.zip`` or ``.tar`` (:mod:`~fastalex.weights.containers`). Arrays keep the names of the file,
-    except those of ONNX files, which are named by their position: ``conv1.weight`` and so on.
+    except those of ONNX files, which are named by their position: ``conv1.weight`` and so on. What the file does not
+    say of its network may stand in a ``config.json`` beside it (:mod:`~fastalex.weights.companion`).
 
     :param mmap: map a large file instead of reading it (:mod:`.readers.mapped`). False takes memory for the whole file,
         and time to read it; then nothing that happens to the file later matters.
     :raises UserError: if the file is missing, of another kind, or wrong in any way.
     """
+    from . import companion  # which needs the keys above
+
     name = os.fspath(path)
     with _opened(name) as file:
         reader = importlib.import_module(".readers." + file.kind, __name__)
         with mapped.reading(not mmap):
             arrays, metadata, *description = reader.read(file.stream, os.fstat(file.stream.fileno()).st_size)
         arrays = mapped.without_small(arrays)
-        weights = Weights(arrays, metadata, file.label, *description)
+        added, beside = companion.beside(name)
+        weights = Weights(arrays, companion.merged(metadata, added), file.label, *description)
         arrays = quantized.read(arrays, metadata, weights.variant)
-        return dataclasses.replace(weights, arrays=arrays, files=((name, file.status), *weights.files))
+        return dataclasses.replace(weights, arrays=arrays, files=((name, file.status), *weights.files, *beside))
 
 
 def format_of(path: PathLike) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 from ..errors import UserError
 from ..networks.architecture import LRN, Variant
 from ..networks.variants import VARIANTS, get
-from . import Weights
+from . import VARIANT_NAME_KEY, Weights
+from .companion import CONFIG as COMPANION
 from .facts import facts_of, in_order, layer_names, short
 
 _STRUCTURE = (  # fields of a variant that change what it computes
@@ -48,6 +49,9 @@ def find(weights: Weights) -> Found:
     named = weights.variant()
     if named is not None:
         return Found(named, "the file names it")
+    if VARIANT_NAME_KEY in weights.metadata:
+        name = weights.metadata[VARIANT_NAME_KEY]
+        return Found(row_for(weights, name), f"{COMPANION} beside the file names it")
     names = layer_names(weights)
     facts = facts_of(weights, names)
     scores = {row.name: _score(row, facts) for row in VARIANTS.values()}

@@ -61,27 +61,35 @@ def download(
         )
 
 
-def is_verified(path: str, algorithm: str, digest: str) -> bool:
+def is_verified(path: str, algorithm: str, digest: str, note: str = "") -> bool:
     """Whether the file has this hash.
 
-    A hash that was right is noted in ``path + ".verified"`` with the file's size and time, and not computed again
-    until those change.
+    A hash that was right is noted with the file's size and time, and not computed again until those change.
+
+    :param note: the file with the note; ``path + ".verified"`` by default.
+    :raises UserError: if the file cannot be read.
+    """
+    expected = _note(path, algorithm, digest)
+    with contextlib.suppress(OSError, UserError), _open_own(note or path + ".verified", "rb") as stream:
+        if stream.read(1000) == expected.encode("ascii"):
+            return True
+    if not has_hash(path, algorithm, digest):
+        return False
+    _remember(path, algorithm, digest, note)
+    return True
+
+
+def has_hash(path: str, algorithm: str, digest: str) -> bool:
+    """Whether the file has this hash, which is computed.
 
     :raises UserError: if the file cannot be read.
     """
-    note = _note(path, algorithm, digest)
-    with contextlib.suppress(OSError, UserError), _open_own(path + ".verified", "rb") as stream:
-        if stream.read(1000) == note.encode("ascii"):
-            return True
     try:
         with open(path, "rb") as stream:
-            actual = _hash_of(stream, algorithm).hexdigest()
+            actual: str = _hash_of(stream, algorithm).hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    if actual != digest:
-        return False
-    _remember(path, algorithm, digest)
-    return True
+    return actual == digest
 
 
 def _note(path: str, algorithm: str, digest: str) -> str:
@@ -89,8 +97,8 @@ def _note(path: str, algorithm: str, digest: str) -> str:
     return f"{algorithm} {digest} {status.st_size} {status.st_mtime_ns}\n"
 
 
-def _remember(path: str, algorithm: str, digest: str) -> None:
-    with contextlib.suppress(OSError), _open_own(path + ".verified", "wb") as stream:
+def _remember(path: str, algorithm: str, digest: str, note: str = "") -> None:
+    with contextlib.suppress(OSError), _open_own(note or path + ".verified", "wb") as stream:
         stream.write(_note(path, algorithm, digest).encode("ascii"))
 
 

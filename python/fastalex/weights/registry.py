@@ -11,7 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from .._util import cache_folder
 from ..errors import UserError
-from . import BUNDLED, PathLike, bundled, download
+from . import BUNDLED, PathLike, bundled, download, hub, packs
 
 FOLDER_VARIABLE = "FASTALEX_WEIGHTS_DIR"
 
@@ -122,39 +122,59 @@ def folder() -> str:
 
 
 def fetch(name: str, quiet: bool = False) -> str:
-    """Return the path of the registered file ``name``, which is downloaded if it is missing.
+    """Return the path of the published file ``name``, which is downloaded if it is missing.
 
     The hash is checked in either case; a hash that was right is not computed again until the file's size or time
     changes.
 
+    :param name: a name in :data:`FILES`, or ``hf:OWNER/NAME``, a repository of the Hugging Face Hub (:mod:`.hub`). If
+        :func:`folder` is a pack (:mod:`.packs`), its files go first.
     :param quiet: show no progress bar.
-    :raises UserError: if there is no such row, the hash is wrong, or the file cannot be downloaded or written.
+    :raises UserError: if there is no such row or repository, the hash is wrong, or the file cannot be downloaded or
+        written.
     """
+    packed = packs.find(folder(), name)
+    if packed is not None:
+        return packed
+    if hub.is_name(name):
+        return hub.fetch(name, folder(), quiet)
     row = _row(name)
     path = os.path.join(folder(), row.filename)
     if not os.path.isfile(path):
         download.download(row.urls, path, row.bytes, row.algorithm, row.digest, quiet)
     elif not download.is_verified(path, row.algorithm, row.digest):
-        raise UserError(
-            f"{path} does not have the {row.algorithm} {row.digest} of the weights '{name}': delete it to download it "
-            "again"
-        )
+        raise _wrong(row, path)
     return path
 
 
-def locate(name_or_path: PathLike) -> str:
-    """Return the path of weights by name or by path; registered weights are fetched.
+def locate(name_or_path: PathLike, quiet: bool = False) -> str:
+    """Return the path of weights by name or by path; published weights are fetched.
 
-    :raises UserError: if there is neither a file nor a name like this.
+    :param quiet: show no progress bar.
+    :raises UserError: if there is neither a file nor a name like this, or :func:`fetch` fails.
     """
     name = os.fspath(name_or_path)
     if name in BUNDLED:
         return str(bundled(name))
-    if name in FILES:
-        return fetch(name)
-    if not os.path.lexists(name):
+    if name in FILES or hub.is_name(name):
+        return fetch(name, quiet)
+    if os.path.lexists(name):
+        return name
+    packed = packs.find(folder(), name)
+    if packed is None:
         raise UserError(f"there is no weights file {name}, and no weights of that name (there are: {_names()})")
-    return name
+    return packed
+
+
+def packed() -> List[Dict[str, Any]]:
+    """Return what the pack in :func:`folder` has as plain values; nothing if that is no pack.
+
+    :raises UserError: if the pack's list is damaged.
+    """
+    return [
+        {"name": entry.name, "commit": entry.commit, "path": os.path.join(folder(), entry.files[0].path)}
+        for entry in packs.read(folder())
+    ]
 
 
 def listing() -> List[Dict[str, Any]]:
@@ -166,6 +186,28 @@ def listing() -> List[Dict[str, Any]]:
     return rows
 
 
+def verify() -> List[str]:
+    """Compute the hashes of the files in :func:`folder`: published ones, and those of a pack; return their names.
+
+    :raises UserError: naming the first file that is missing or damaged.
+    """
+    names = [entry.name for entry in packs.verify(folder())]
+    for row in FILES.values():
+        path = os.path.join(folder(), row.filename)
+        if row.name not in names and os.path.isfile(path):
+            if not download.has_hash(path, row.algorithm, row.digest):
+                raise _wrong(row, path)
+            names.append(row.name)
+    return names
+
+
+def _wrong(row: File, path: str) -> UserError:
+    return UserError(
+        f"{path} does not have the {row.algorithm} {row.digest} of the weights '{row.name}': delete it to download it "
+        "again"
+    )
+
+
 def _row(name: str) -> File:
     if name not in FILES:
         raise UserError(f"there are no weights '{name}' to fetch (there are: {', '.join(FILES)})")
@@ -173,4 +215,5 @@ def _row(name: str) -> File:
 
 
 def _names() -> str:
-    return ", ".join([*BUNDLED, *FILES])
+    own = [entry.name for entry in packs.read(folder()) if entry.name not in FILES]
+    return ", ".join([*BUNDLED, *FILES, *own])
