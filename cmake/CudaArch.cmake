@@ -8,7 +8,9 @@ include(CheckLanguage)
 
 # First and last CUDA release whose nvcc compiles for an architecture (release notes of 10.0 to 13.0).
 set(FASTALEX_CUDA_53 8.0 12.9)
+set(FASTALEX_CUDA_61 8.0 12.9)
 set(FASTALEX_CUDA_62 8.0 12.9)
+set(FASTALEX_CUDA_70 9.0 12.9)
 set(FASTALEX_CUDA_75 10.0 99)
 set(FASTALEX_CUDA_80 11.0 99)
 set(FASTALEX_CUDA_86 11.1 99)
@@ -16,7 +18,7 @@ set(FASTALEX_CUDA_87 11.4 99)
 set(FASTALEX_CUDA_89 11.8 99)
 set(FASTALEX_CUDA_90 11.8 99)
 set(FASTALEX_CUDA_120 12.8 99)
-set(FASTALEX_WHEEL_ARCHITECTURES 75 80 86 89 90)
+set(FASTALEX_WHEEL_ARCHITECTURES 61 70 75 80 86 89 90)
 
 function(fastalex_architecture_of device out)
   file(STRINGS "${CMAKE_CURRENT_SOURCE_DIR}/devices/${device}.toml" line REGEX "^compute_capability")
