@@ -1,5 +1,5 @@
 # Whether the CUDA library is built, and for which architectures: FASTALEX_CUDA_REASON ("on" or why not) and
-# FASTALEX_CUDA_ARCHITECTURES (CMake's list, empty if off).
+# FASTALEX_CUDA_ARCHITECTURES (CMake's list, empty if off), and FASTALEX_CUDA_TOOLKIT (the release of nvcc).
 #
 #   FASTALEX_DEVICE=rtx30      the architecture of devices/rtx30.toml
 #   FASTALEX_CUDA=ON           without a device: all that a wheel for x86-64 holds
@@ -76,8 +76,11 @@ endfunction()
 
 function(fastalex_decide_cuda)
   set(reason "")
+  set(FASTALEX_CUDA_TOOLKIT "" PARENT_SCOPE)
   set(architectures "")
-  if(FASTALEX_CUDA STREQUAL "OFF")
+  if(FASTALEX_PREBUILT)
+    set(reason "off: the libraries of ${FASTALEX_PREBUILT} are taken")
+  elseif(FASTALEX_CUDA STREQUAL "OFF")
     set(reason "off: FASTALEX_CUDA=OFF")
   else()
     set(wanted "")
@@ -111,12 +114,13 @@ function(fastalex_decide_cuda)
       list(APPEND architectures ${newest})
     endif()
   endif()
-  if(reason AND FASTALEX_CUDA STREQUAL "ON")
+  if(reason AND FASTALEX_CUDA STREQUAL "ON" AND NOT FASTALEX_PREBUILT)
     string(REGEX REPLACE "^off: " "" reason "${reason}")
     message(FATAL_ERROR "FASTALEX_CUDA=ON, but ${reason}")
   endif()
   if(NOT reason)
     set(reason "on")
+    set(FASTALEX_CUDA_TOOLKIT "${version}" PARENT_SCOPE)
   endif()
   set(FASTALEX_CUDA_REASON "${reason}" PARENT_SCOPE)
   set(FASTALEX_CUDA_ARCHITECTURES "${architectures}" PARENT_SCOPE)
