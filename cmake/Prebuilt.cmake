@@ -1,8 +1,8 @@
 # Libraries for GPUs that go into the wheels of several Pythons, compiled once:
 #
 #   cmake -S . -B build -DFASTALEX_CUDA=ON && cmake --build build --target fastalex_cuda
-#   cmake --install build --component prebuilt --prefix DIR     fastalex_prebuilt(), for each library
-#   pip wheel . -C cmake.define.FASTALEX_PREBUILT=DIR           fastalex_use_prebuilt(): installs them as they are
+#   cmake --install build --component fastalex_cuda --prefix DIR    fastalex_prebuilt(), for each library
+#   pip wheel . -C cmake.define.FASTALEX_PREBUILT=DIR               fastalex_use_prebuilt(): installs them as they are
 #
 # Beside a library lies <library>.cmake, which says what it was built for and from which sources.
 
@@ -19,15 +19,15 @@ function(fastalex_hash_sources out)
   set(${out} ${hash} PARENT_SCOPE)
 endfunction()
 
-# The component "prebuilt" of a target; `facts` are lines of CMake for fastalex_use_prebuilt().
+# A component named as the target; `facts` are lines of CMake for fastalex_use_prebuilt().
 function(fastalex_prebuilt target facts)
   if(SKBUILD)
     return()
   endif()
   set(file "${CMAKE_BINARY_DIR}/prebuilt/lib${target}.cmake")
   file(WRITE "${file}" "set(sources ${FASTALEX_SOURCES_HASH})\n${facts}\n")
-  install(TARGETS ${target} LIBRARY DESTINATION . COMPONENT prebuilt EXCLUDE_FROM_ALL)
-  install(FILES "${file}" DESTINATION . COMPONENT prebuilt EXCLUDE_FROM_ALL)
+  install(TARGETS ${target} LIBRARY DESTINATION . COMPONENT ${target} EXCLUDE_FROM_ALL)
+  install(FILES "${file}" DESTINATION . COMPONENT ${target} EXCLUDE_FROM_ALL)
 endfunction()
 
 # Sets the decisions on CUDA and TensorRT to what the libraries in FASTALEX_PREBUILT were built for, and installs them.

@@ -93,7 +93,7 @@ def build_target(target: str, output: Path, options: Sequence[str], wish: argpar
     started = time.monotonic()
     run([*cmake(), "-S", str(ROOT), "-B", str(tree), "-DFASTALEX_CUDA=ON", *options])
     run([*cmake(), "--build", str(tree), "--target", target, "-j", str(wish.jobs)])
-    run([*cmake(), "--install", str(tree), "--component", "prebuilt", "--prefix", str(output), "--strip"])
+    run([*cmake(), "--install", str(tree), "--component", target, "--prefix", str(output), "--strip"])
     print(f"{target}: built in {time.monotonic() - started:.0f} s with {wish.jobs} jobs", flush=True)
 
 
