@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT = 5_000_000  # bytes of a wheel for the processor alone
 GPU_LIMIT = 15_000_000  # with the libraries for GPUs
 GPU_LIBRARIES = ("libfastalex_cuda.so", "libfastalex_tensorrt10.so", "libfastalex_tensorrt11.so")
+LEAST_CUDA = "11.0"  # of a driver that runs them, compiled with CUDA 11.8
 NEVER_LINKED = re.compile(r"lib(cuda|nvcuda|cudart|cublas|cudnn|nvrtc|nvinfer|nvidia)")
 
 
@@ -94,8 +95,11 @@ def steps(wheel: Path, images: List[str], gpu: bool) -> List[Tuple[Tuple[str, ..
         (("fastalex", "classify", "--weights", "digits", *images), ""),
     ]
     if gpu and not Path("/proc/driver/nvidia/version").exists():
-        refusal = "the cuda backend cannot be used: there is no NVIDIA driver on this machine"
-        commands.append((("fastalex", "classify", "--device", "cuda", "--weights", "digits", *images), refusal))
+        # The same for both: each has a CUDA runtime in it.
+        reason = f"there is no NVIDIA driver on this machine; install one that supports CUDA {LEAST_CUDA} or newer"
+        for backend in ("cuda", "tensorrt"):
+            command = ("fastalex", "classify", "--device", backend, "--weights", "digits", *images)
+            commands.append((command, f"the {backend} backend cannot be used: {reason}"))
     return commands
 
 
