@@ -1,5 +1,5 @@
 # Whether the CUDA library is built, and for which architectures: FASTALEX_CUDA_REASON ("on" or why not) and
-# FASTALEX_CUDA_ARCHITECTURES (CMake's list, empty if off).
+# FASTALEX_CUDA_ARCHITECTURES (CMake's list, empty if off), and FASTALEX_CUDA_TOOLKIT (the release of nvcc).
 #
 #   FASTALEX_DEVICE=rtx30      the architecture of devices/rtx30.toml
 #   FASTALEX_CUDA=ON           without a device: all that a wheel for x86-64 holds
@@ -8,7 +8,9 @@ include(CheckLanguage)
 
 # First and last CUDA release whose nvcc compiles for an architecture (release notes of 10.0 to 13.0).
 set(FASTALEX_CUDA_53 8.0 12.9)
+set(FASTALEX_CUDA_61 8.0 12.9)
 set(FASTALEX_CUDA_62 8.0 12.9)
+set(FASTALEX_CUDA_70 9.0 12.9)
 set(FASTALEX_CUDA_75 10.0 99)
 set(FASTALEX_CUDA_80 11.0 99)
 set(FASTALEX_CUDA_86 11.1 99)
@@ -16,7 +18,7 @@ set(FASTALEX_CUDA_87 11.4 99)
 set(FASTALEX_CUDA_89 11.8 99)
 set(FASTALEX_CUDA_90 11.8 99)
 set(FASTALEX_CUDA_120 12.8 99)
-set(FASTALEX_WHEEL_ARCHITECTURES 75 80 86 89 90)
+set(FASTALEX_WHEEL_ARCHITECTURES 61 70 75 80 86 89 90)
 
 function(fastalex_architecture_of device out)
   file(STRINGS "${CMAKE_CURRENT_SOURCE_DIR}/devices/${device}.toml" line REGEX "^compute_capability")
@@ -74,8 +76,11 @@ endfunction()
 
 function(fastalex_decide_cuda)
   set(reason "")
+  set(FASTALEX_CUDA_TOOLKIT "" PARENT_SCOPE)
   set(architectures "")
-  if(FASTALEX_CUDA STREQUAL "OFF")
+  if(FASTALEX_PREBUILT)
+    set(reason "off: the libraries of ${FASTALEX_PREBUILT} are taken")
+  elseif(FASTALEX_CUDA STREQUAL "OFF")
     set(reason "off: FASTALEX_CUDA=OFF")
   else()
     set(wanted "")
@@ -109,12 +114,13 @@ function(fastalex_decide_cuda)
       list(APPEND architectures ${newest})
     endif()
   endif()
-  if(reason AND FASTALEX_CUDA STREQUAL "ON")
+  if(reason AND FASTALEX_CUDA STREQUAL "ON" AND NOT FASTALEX_PREBUILT)
     string(REGEX REPLACE "^off: " "" reason "${reason}")
     message(FATAL_ERROR "FASTALEX_CUDA=ON, but ${reason}")
   endif()
   if(NOT reason)
     set(reason "on")
+    set(FASTALEX_CUDA_TOOLKIT "${version}" PARENT_SCOPE)
   endif()
   set(FASTALEX_CUDA_REASON "${reason}" PARENT_SCOPE)
   set(FASTALEX_CUDA_ARCHITECTURES "${architectures}" PARENT_SCOPE)

@@ -6,12 +6,14 @@ string(REPLACE ";" " " architectures "${FASTALEX_CUDA_ARCHITECTURES}")
 string(REPLACE "-real" "" architectures "${architectures}")
 string(REPLACE "-virtual" "+PTX" architectures "${architectures}")
 if(architectures)
-  set(FASTALEX_DECISION_cuda "on: sm ${architectures}")
+  set(FASTALEX_DECISION_cuda "on: CUDA ${FASTALEX_CUDA_TOOLKIT}, sm ${architectures}")
 endif()
 
 # The TensorRT library: its headers, and the CUDA library, whose kernels it runs.
 set(FASTALEX_TENSORRT_MAJOR "")
-if(FASTALEX_TENSORRT STREQUAL "OFF")
+if(FASTALEX_PREBUILT)
+  set(FASTALEX_DECISION_tensorrt "off: ${FASTALEX_PREBUILT} has no library for it")
+elseif(FASTALEX_TENSORRT STREQUAL "OFF")
   set(FASTALEX_DECISION_tensorrt "off: FASTALEX_TENSORRT=OFF")
 else()
   find_package(TensorRT MODULE QUIET)
@@ -26,6 +28,15 @@ else()
   else()
     set(FASTALEX_TENSORRT_MAJOR ${TensorRT_VERSION_MAJOR})
     set(FASTALEX_DECISION_tensorrt "on: TensorRT ${TensorRT_VERSION}")
+  endif()
+endif()
+
+# Both from elsewhere.
+if(FASTALEX_PREBUILT)
+  fastalex_use_prebuilt()
+  if(FASTALEX_PREBUILT_TENSORRT)
+    string(REPLACE ";" ", " releases "${FASTALEX_PREBUILT_TENSORRT}")
+    set(FASTALEX_DECISION_tensorrt "on: TensorRT ${releases}")
   endif()
 endif()
 
@@ -46,5 +57,6 @@ set(FASTALEX_BUILD_DEFINITIONS
   "FASTALEX_BUILD_TYPE=\"${CMAKE_BUILD_TYPE}\""
   "FASTALEX_BUILD_DEVICE=\"${device}\""
   "FASTALEX_BUILD_CUDA=\"${FASTALEX_DECISION_cuda}\""
+  "FASTALEX_BUILD_CUDA_TOOLKIT=\"${FASTALEX_CUDA_TOOLKIT}\""
   "FASTALEX_BUILD_CUDA_ARCHITECTURES=\"${architectures}\""
   "FASTALEX_BUILD_TENSORRT=\"${FASTALEX_DECISION_tensorrt}\"")

@@ -26,6 +26,10 @@ if(FASTALEX_DEVICE AND NOT FASTALEX_DEVICE IN_LIST FASTALEX_DEVICES)
                       "(there are: ${known})")
 endif()
 
+set(FASTALEX_PREBUILT "" CACHE PATH "Folder of libraries for GPUs that another build made (Prebuilt.cmake)")
+if(FASTALEX_PREBUILT AND NOT SKBUILD)
+  message(FATAL_ERROR "FASTALEX_PREBUILT is for wheels: a plain build compiles its own libraries")
+endif()
 set(FASTALEX_SANITIZE "" CACHE STRING "Sanitizers for a test build, for example address,undefined")
 option(FASTALEX_TEST_ISA "Also build the kernels of AVX-512 of byte products and of tiles for AVX2 processors, to test them without one" OFF)
 

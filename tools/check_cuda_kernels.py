@@ -30,10 +30,10 @@ from fastalex._util.files import write_atomically
 from tools.cuda_gate import families, limits, table, toolchain
 from tools.cuda_gate.toolchain import ToolError
 
-ARCHITECTURES = (53, 62, 75, 80, 86, 87, 89, 90, 120)
+ARCHITECTURES = (53, 61, 62, 70, 75, 80, 86, 87, 89, 90, 120)
 NVCC_FIRST = 75  # the oldest architecture of nvcc 13
 # Families that an architecture lacks, and why.
-WITHOUT = {"conv_mma": ((53, 62), "mma starts at sm_75")}
+WITHOUT = {"conv_mma": ((53, 61, 62, 70), "mma starts at sm_75")}
 Task = Tuple[str, int]
 
 

@@ -11,8 +11,10 @@ for check in race address; do
   "$bin/cmake" --build "$scratch/emulator-$check" -j "$(nproc)"
   "$scratch/emulator-$check/check_emulator"
 done
+# sm_61 and sm_70, which only the wheel has: .ci/run long_kernels.
 say "kernels: compiled for every device, and which serves what"
-(cd "$clone" && PATH=$bin:$PATH "$bin/python" -m tools.check_cuda_kernels --table docs/cuda-kernels.md --check-table \
+(cd "$clone" && PATH=$bin:$PATH "$bin/python" -m tools.check_cuda_kernels --arch 53,62,75,80,86,87,89,90,120 \
+  --table docs/cuda-kernels.md --check-table \
   --library "$scratch/emulator-race/libfastalex_emulated.so")
 # The test step has the layers at their full size without these checks; .ci/run long_layers has them with the race check.
 tests=(tests/cuda/test_{kernels,columns,layouts,resident_blocks}.py tests/tensorrt/test_plugins.py)

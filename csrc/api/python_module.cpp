@@ -594,6 +594,7 @@ py::dict build_info() {
   info["build_type"] = FASTALEX_BUILD_TYPE;
   info["device"] = FASTALEX_BUILD_DEVICE;
   info["cuda"] = FASTALEX_BUILD_CUDA;
+  info["cuda_toolkit"] = FASTALEX_BUILD_CUDA_TOOLKIT;
   info["cuda_architectures"] = FASTALEX_BUILD_CUDA_ARCHITECTURES;
   info["tensorrt"] = FASTALEX_BUILD_TENSORRT;
   return info;

@@ -27,6 +27,12 @@ namespace {
     if (code_ != cudaSuccess) fail(code_, #call, __FILE__, __LINE__); \
   } while (0)
 
+// The oldest CUDA of a driver that runs this library: since 11 any of the same major release
+// (docs.nvidia.com/deploy/cuda-compatibility, "minor version compatibility").
+constexpr int kLeastDriver = CUDART_VERSION >= 11000 ? CUDART_VERSION / 1000 * 1000 : CUDART_VERSION;
+// Two errors that the runtime of CUDA 10.2 does not name: cudaErrorJitCompilerNotFound, cudaErrorUnsupportedPtxVersion.
+constexpr int kNoPtxCompiler = 221, kNewerPtx = 222;
+
 [[noreturn]] void unavailable(const std::string& why) { throw Error(FASTALEX_UNAVAILABLE, why); }
 
 std::string version_text(int version) {
@@ -79,10 +85,10 @@ int device_count() {
   const cudaError_t code = cudaGetDeviceCount(&count);
   if (code == cudaErrorInsufficientDriver && driver == 0)
     unavailable("there is no NVIDIA driver on this machine; install one that supports CUDA " +
-                version_text(CUDART_VERSION) + " or newer");
+                version_text(kLeastDriver) + " or newer");
   if (code == cudaErrorInsufficientDriver)
     unavailable("the NVIDIA driver supports CUDA " + version_text(driver) + ", this library needs " +
-                version_text(CUDART_VERSION) + "; update the driver, or build fastalex with an older CUDA");
+                version_text(kLeastDriver) + " or newer; update the driver, or build fastalex with an older CUDA");
   if (code == cudaErrorNoDevice || (code == cudaSuccess && count == 0))
     unavailable("the NVIDIA driver sees no GPU on this machine");
   if (code != cudaSuccess) unavailable(std::string("CUDA cannot be used: ") + cudaGetErrorString(code));
@@ -276,6 +282,22 @@ void CapturedGraph::launch(StreamHandle stream) const {
   CHECK(cudaGraphLaunch(static_cast<cudaGraphExec_t>(exec_), stream_of(stream)));
 }
 
+namespace {
+
+// A GPU newer than the library's machine code needs a driver that compiles the library's PTX.
+[[noreturn]] void ptx_refused(int code) {
+  cudaGetLastError();
+  const std::string what = "this CUDA library has no machine code for " + current_name() + ", only PTX of CUDA " +
+                           version_text(CUDART_VERSION) + ", and the driver ";
+  if (code == kNoPtxCompiler) unavailable(what + "lacks its compiler, libnvidia-ptxjitcompiler.so.1; install that");
+  int driver = 0;
+  cudaDriverGetVersion(&driver);
+  unavailable(what + "supports CUDA " + version_text(driver) + ": install a driver that supports CUDA " +
+              version_text(CUDART_VERSION) + " or newer");
+}
+
+}  // namespace
+
 void prepare_kernel(const KernelInfo& kernel) {
   cudaFuncAttributes attributes;
   const cudaError_t code = cudaFuncGetAttributes(&attributes, kernel.address);
@@ -284,6 +306,7 @@ void prepare_kernel(const KernelInfo& kernel) {
     unavailable("this CUDA library has no code for " + current_name() + " (kernel " + kernel.name +
                 "); build fastalex for it: python -m fastalex prints the command");
   }
+  if (code == kNewerPtx || code == kNoPtxCompiler) ptx_refused(code);
   if (code != cudaSuccess) fail(code, kernel.name, __FILE__, __LINE__);
   if (attributes.ptxVersion < kernel.min_sm) unavailable(code_problem(kernel, attributes.ptxVersion, current_name()));
   if (kernel.threads > attributes.maxThreadsPerBlock)

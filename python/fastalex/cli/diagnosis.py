@@ -42,6 +42,7 @@ def collect() -> Dict[str, Any]:
         "weights": _weights(),
     }
     report.update(_engine())
+    report["advice"] = _advice(report)
     report["problems"] = _problems(report)
     report["ok"] = not report["problems"]
     return report
@@ -145,6 +146,16 @@ def _device() -> Dict[str, Any]:
         "card": match.card.name if match.card else None,
         "reason": match.reason,
     }
+
+
+def _advice(report: Dict[str, Any]) -> str:
+    from ..hardware import installation
+
+    usable = any(entry["name"] == "cuda" and entry["available"] for entry in report["backends"])
+    try:
+        return installation.line(report["build"], usable)
+    except UserError as error:
+        return str(error)
 
 
 def _package(module: str, distributions: Any, purpose: str) -> Dict[str, Any]:

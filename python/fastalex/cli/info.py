@@ -38,7 +38,7 @@ def _print_report(report: Dict[str, Any]) -> None:
     rows += [("instruction set", report["isa"] or "none")]
     rows += [("fc_layout", f"{report['fc_layout']} (default of the CPU)")]
     rows += [("device", device["card"] or device["title"] or "not in devices/*.toml")]
-    rows += [("", device["reason"])]
+    rows += [("", device["reason"]), ("for this machine", report["advice"])]
     console.table("", ("", ""), rows)
     _print_gpus(report)
     backends = [

@@ -221,7 +221,7 @@ def recognize(probes: Optional[Probes] = None) -> Recognition:
     The device tree comes first: a Jetson has one, and its nvidia-smi, if any, tells little.
     """
     probes = probes or Probes()
-    model = _clean(probes.device_tree_model())
+    model = clean(probes.device_tree_model())
     for device in load_all().values():
         if model and device.owns_board(model):
             return _with_card(device, model, _total_memory_mib(probes.meminfo()), f"the board says '{model}'")
@@ -270,7 +270,7 @@ def cpu(probes: Optional[Probes] = None) -> Cpu:
     model = fields.get("model name") or ""
     if not model and "CPU part" in fields:  # aarch64 kernels print numbers instead of a name
         model = f"Arm implementer {fields.get('CPU implementer', '?')} part {fields['CPU part']}"
-        board = _clean(probes.device_tree_model())
+        board = clean(probes.device_tree_model())
         model += f" ({board})" if board else ""
     machine = probes.machine()
     return Cpu(model or f"unknown {machine}", machine, cores or os.cpu_count() or 1, tuple(flags.split()))
@@ -377,8 +377,9 @@ def _total_memory_mib(meminfo: Optional[str]) -> Optional[float]:
     return int(match.group(1)) / 1024 if match else None
 
 
-def _clean(text: Optional[str]) -> str:
-    return (text or "").replace("\0", " ").strip()  # the device tree ends its strings with a zero byte
+def clean(text: Optional[str]) -> str:
+    """Strip a text of the device tree, whose strings end with a zero byte; None is empty."""
+    return (text or "").replace("\0", " ").strip()
 
 
 def _plain(name: str) -> str:
