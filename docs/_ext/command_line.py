@@ -12,7 +12,7 @@ HEAD = """# `fastalex`: every command and option
 This page lists the commands of `fastalex` with their options, as `fastalex COMMAND --help` prints them.
 
 Exit codes: 0 for success; 1 if `info` finds a problem; 2, with one sentence on standard error, for a mistake that you
-can mend; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP ([signals](../behavior.md)).
+can mend; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP ([signals](../behavior.md#ctrl-c-and-signals)).
 """
 
 
@@ -36,14 +36,14 @@ def spelled(action: argparse.Action) -> str:
     """An option as it is written, with its value."""
     value = action.metavar or ("" if action.nargs == 0 else "{" + ",".join(map(str, action.choices or ())) + "}")
     if not action.option_strings:
-        return f"`{value}`"
+        return f"`{value}`".replace("|", "\\|")
     more = " ..." if action.nargs == "+" else ""
     return ", ".join(f"`{name}{' ' * bool(value)}{value}{more}`" for name in action.option_strings).replace("|", "\\|")
 
 
 def section(parser: argparse.ArgumentParser, depth: int) -> List[str]:
     """The Markdown lines of one command."""
-    usage = parser.format_usage().partition(": ")[2].rstrip()
+    usage = parser.format_usage().replace("\n       ", "\n").partition(": ")[2].rstrip()
     lines = [f"\n{'#' * (depth + 2)} {parser.prog}", "", parser.description or "", "", "```text", usage, "```", ""]
     shown = [
         action
