@@ -79,5 +79,3 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
-if outside_source_url:
-    html_theme_options = {"source_repository": outside_source_url, "source_branch": "main", "source_directory": "docs/"}
