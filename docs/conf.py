@@ -50,6 +50,7 @@ if html_baseurl:
     sitemap_show_lastmod = False
 
 exclude_patterns = ["_ext", "requirements.txt", "**/sg_execution_times.rst", "sg_execution_times.rst"]
+smartquotes = False  # they make a dash of an option's two hyphens
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence"]
 copybutton_exclude = ".linenos, .gp, .go"

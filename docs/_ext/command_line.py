@@ -52,7 +52,7 @@ def section(parser: argparse.ArgumentParser, depth: int) -> List[str]:
         and action.help != argparse.SUPPRESS
     ]
     if shown:
-        lines += ["| argument | |", "| --- | --- |"]
+        lines += ["| argument | meaning |", "| --- | --- |"]
         said = [" ".join((action.help or "").replace("%%", "%").split()) for action in shown]
         lines += [f"| {spelled(action)} | {escaped(text)} |" for action, text in zip(shown, said)]
     return lines
