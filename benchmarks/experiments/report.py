@@ -1,4 +1,4 @@
-"""The tables and sentences of docs/training.md, from the finished runs of the experiments."""
+"""The tables and sentences of docs/reproduce.md, from the finished runs of the experiments."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.experiments import record as finished
 from benchmarks.experiments.plan import PLANS, load, reached
 from benchmarks.report import machine
 
-DOCUMENT = records.DOCS / "training.md"
+DOCUMENT = records.DOCS / "reproduce.md"
 NOTHING = "No run is finished yet.\n"
 
 
 def write() -> None:
-    """The figures of all plans beside their results, and the text between the markers of ``docs/training.md``."""
+    """The figures of all plans beside their results, and the text between the markers of ``docs/reproduce.md``."""
     for path in sorted(PLANS.glob("*.toml")):
         plan = load(path.stem)
         for name, one in finished.of(plan).items():

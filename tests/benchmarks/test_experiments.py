@@ -35,12 +35,12 @@ from tests.train.test_idx import write_set
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "experiments" / "results"
-DOCUMENT = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+DOCUMENT = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("training.md", "reproduce.md"))
 
 
 def between(name):
     found = DOCUMENT.partition(f"<!-- begin {name} -->")[2].partition(f"<!-- end {name} -->")[0].strip()
-    assert found, f"docs/training.md has nothing between the markers of {name}"
+    assert found, f"the documents have nothing between the markers of {name}"
     return found
 
 

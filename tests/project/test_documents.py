@@ -17,7 +17,8 @@ from fastalex.networks import taps
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-NAMES = ["README.md", "SECURITY.md", *sorted(path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md"))]
+PAGES = sorted(set(DOCS.rglob("*.md")) - set((DOCS / "generated").glob("*")))
+NAMES = ["README.md", "SECURITY.md", *(path.relative_to(ROOT).as_posix() for path in PAGES)]
 DOCKERFILE = ROOT / "docker" / "jetson.Dockerfile"
 
 
@@ -46,7 +47,7 @@ def test_links_lead_somewhere(name):
 
 def test_the_index_names_every_page():
     index = (DOCS / "index.md").read_text(encoding="utf-8")
-    for path in DOCS.rglob("*.md"):
+    for path in PAGES:
         assert path.name == "index.md" or f"]({path.relative_to(DOCS).as_posix()})" in index, path
 
 
