@@ -56,6 +56,7 @@ myst_enable_extensions = ["colon_fence"]
 copybutton_exclude = ".linenos, .gp, .go"
 
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True}
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 80
