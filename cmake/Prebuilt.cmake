@@ -6,9 +6,10 @@
 #
 # Beside a library lies <library>.cmake, which says what it was built for and from which sources.
 
-# One hash of all native sources: a library of others is refused.
+# One hash of all native sources and of what builds them: a library of others is refused.
 function(fastalex_hash_sources out)
-  file(GLOB_RECURSE sources RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}/csrc" csrc/*.h csrc/*.cpp csrc/*.cu csrc/*.cuh)
+  file(GLOB_RECURSE sources RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}/csrc" csrc/*.h csrc/*.cpp csrc/*.cu csrc/*.cuh
+       csrc/CMakeLists.txt csrc/*.cmake csrc/*.map)
   list(SORT sources)
   set(hashes "")
   foreach(source IN LISTS sources)
