@@ -70,7 +70,8 @@ def write(path: str, draw: Callable[[], Any]) -> None:
     """Draw a figure in the look of all, and write it: a whole file or none.
 
     :param path: a name that ends in ``.png`` (300 dots an inch), ``.svg`` or ``.pdf``.
-    :param draw: makes the figure, for instance a call of a function in :mod:`fastalex.plot.maps` or :mod:`fastalex.plot.charts`.
+    :param draw: makes the figure, for instance a call of a function in :mod:`fastalex.plot.maps` or
+        :mod:`fastalex.plot.charts`.
     :raises UserError: for another suffix, if matplotlib is missing, or if the file cannot be written.
     """
     suffix = check_path(path)
