@@ -99,7 +99,7 @@ def steps(wheel: Path, images: List[str], gpu: bool) -> List[Tuple[Tuple[str, ..
         reason = f"there is no NVIDIA driver on this machine; install one that supports CUDA {LEAST_CUDA} or newer"
         for backend in ("cuda", "tensorrt"):
             command = ("fastalex", "classify", "--device", backend, "--weights", "digits", *images)
-            commands.append((command, f"the {backend} backend cannot be used: {reason}"))
+            commands.append((command, f"device='{backend}' cannot be used: {reason}"))
     return commands
 
 

@@ -16,7 +16,8 @@ refused 'its libraries are' release tools.check_wheels --gpu "$scratch"/cuda/*.w
 refused 'libfastalex_cuda.so' release tools.check_wheels "$scratch"/cuda/*.whl
 echo "// other sources" >>"$scratch/release/csrc/cuda/backend.cpp"
 refused '1 changes' release tools.build_wheels wheels --gpu "$scratch/gpu-libraries" --output "$scratch/cuda" python3
-refused 'is of other sources' "$scratch/tools/bin/cmake" -S "$scratch/release" -B "$scratch/release/build/other" \
+unwrapped() { "$@" 2>&1 | tr -s '\n ' ' '; } # COMMAND...: CMake breaks its sentences to lines
+refused 'is of other sources' unwrapped "$scratch/tools/bin/cmake" -S "$scratch/release" -B "$scratch/release/build/other" \
   -DSKBUILD=ON -DFASTALEX_PREBUILT="$scratch/gpu-libraries"
 
 venv gpu "$scratch"/cuda/fastalex-*.whl

@@ -96,6 +96,7 @@ inline void join_int4(const fastalex::FcArgs& task, int group, int64_t scale, in
 // A byte of 1 for each of the rows at places [a, a + 4) of a group that is not padding, where all rows are listed.
 inline int32_t ones_at(const fastalex::FcArgs& task, int group, int a) {
   const int left = task.k - group * FASTALEX_INT4_GROUP - (a - task.active_starts[group]);
+  if (left <= 0) return 0;  // four rows of padding
   return left >= 4 ? 0x01010101 : ((1 << 8 * left) - 1) & 0x01010101;
 }
 
