@@ -1,6 +1,6 @@
-// The instances of fully_connected_columns.cuh: X(name, kernel, arguments, threads, shared bytes, min sm, max sm, tensor
-// cores, dtype, storage, vectors, warps that share columns, bytes of a lane under way, products summed in half). A lane
-// has 16 bytes of a column, 8 where the sums of that many outputs would not fit in 128 registers.
+// The instances of fully_connected_columns.cuh: X(name, kernel, arguments, threads, shared bytes, min sm, max sm,
+// tensor cores, dtype, storage, vectors, warps that share columns, bytes of a lane under way, products summed in half).
+// A lane has 16 bytes of a column, 8 where the sums of that many outputs would not fit in 128 registers.
 #ifndef FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_COLUMNS_INSTANCES_H
 #define FASTALEX_CUDA_KERNELS_FULLY_CONNECTED_COLUMNS_INSTANCES_H
 
