@@ -14,7 +14,7 @@ from fastalex.hardware import devices
 from tests.tools.machine_code import control, kernel_of, launch_of, run_block
 from tools.cuda_gate import execution, families, machine, predict, scoreboard, toolchain
 from tools.cuda_gate.memory import Memory
-from tools.predict_cuda import DEVICES
+from tools.predict_cuda import DEVICES, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -322,6 +322,18 @@ def test_inputs_have_as_many_zeros_as_asked_for():
         values = block.registers[6].astype(np.uint16).view(np.float16)
         assert set(values.tolist()) <= {0.0, 1.0}
         assert values.mean() == pytest.approx(density, abs=0.05)
+
+
+@pytest.mark.parametrize("density", ["0", "-0.5", "35"])
+def test_a_share_that_is_none_is_refused(density, capsys):
+    with pytest.raises(SystemExit):
+        main(["--density", density])
+    assert "--density must be above 0 and at most 1, not " in capsys.readouterr().err
+
+
+def test_a_card_that_is_none_is_refused(capsys):
+    assert main(["--card", "toaster"]) == 2
+    assert capsys.readouterr().err.startswith("nano has no card 'toaster'")
 
 
 def test_launches_of_a_plan_are_found_among_all_of_a_call():
