@@ -269,7 +269,10 @@ def test_small_devices_take_columns_after_a_relu(device, storage):
 @pytest.mark.parametrize("device", [device for device in DEVICES if device != "h200"])
 def test_rules_name_columns(device):
     """For fc6 and fc7 with one or two images. Of H200's 132 multiprocessors most would have no tile."""
+    found = set()
     for rule in map(parse_rule, devices.get(device).tuning.rules):
         _, *size, storage = rule.key.split(":")
         if size in (["9216", "4096"], ["4096", "4096"]) and storage in WEIGHTS and rule.first <= 2:
             assert rule.candidate.startswith("columns"), rule
+            found.add((rule.precision, storage, *size))
+    assert len(found) == 2 * 2 * len(WEIGHTS)
