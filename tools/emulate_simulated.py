@@ -15,6 +15,7 @@ from typing import Any, Dict, List, Optional, Set
 
 from benchmarks import files, simulated
 from benchmarks.report import simulated as text
+from fastalex.errors import UserError
 from tools.cuda_gate import emulation, plans
 from tools.cuda_gate.toolchain import ToolError
 
@@ -49,10 +50,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--library", type=Path, help="libfastalex_emulated.so; default: the one in build/")
     wish = parser.parse_args(argv)
     path = simulated.FOLDER / f"{wish.device}.json"
-    record = simulated.read(path)
     try:
+        record = simulated.read(path)
         said = fill(record, wish.library or plans.default_library())
-    except ToolError as error:
+    except (ToolError, UserError) as error:
         print(error, file=sys.stderr)
         return 2
     files.write_atomically(path, files.as_json(record, sort_keys=False))

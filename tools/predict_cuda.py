@@ -22,6 +22,7 @@ from typing import Any, Dict, List, Optional, Tuple
 
 from benchmarks import files
 from fastalex import variants
+from fastalex.errors import UserError
 from fastalex.hardware import devices
 from tools.cuda_gate import families, limits, plans, predict, sass, toolchain
 from tools.cuda_gate.toolchain import ToolError
@@ -127,17 +128,19 @@ def main(argv: Optional[List[str]] = None) -> int:
     parser.add_argument("--at-most", type=float, metavar="MS", help="fail if the prediction is longer")
     parser.add_argument("--out", type=Path, help="default: benchmarks/predicted/<device>.json, or <device>-<D>.json")
     wish = parser.parse_args(argv)
+    if wish.density is not None and not 0 < wish.density <= 1:
+        parser.error(f"--density must be above 0 and at most 1, not {wish.density}")
     name = wish.device
     wish.device = devices.get(name)
-    wish.card = wish.device.card(wish.card) if wish.card else wish.device.cards[0]
     try:
+        wish.card = wish.device.card(wish.card) if wish.card else wish.device.cards[0]
         nvdisasm = toolchain.find_program("nvdisasm", wish.nvdisasm, NVDISASM)
         case = (wish.variant, wish.precision, wish.fc, wish.batch)
         library = wish.library or plans.default_library()
         plan = plans.read_plans(library, name, [case], wish.card.name)[case]
         launches = plans.read_launches(library, name, case, wish.card.name)
         rows = predict_net(wish, machine_code(limits.architecture_of(wish.device), nvdisasm), plan, launches)
-    except ToolError as error:
+    except (ToolError, UserError) as error:
         print(error, file=sys.stderr)
         return 2
     total = sum(row["ms"] for row in rows)

@@ -149,6 +149,17 @@ def test_a_zero_times_an_infinite_weight_is_nan(storage, precision):
         assert np.isfinite(np.delete(got, 3)).all()
 
 
+@pytest.mark.parametrize(("storage", "largest", "products"), [("int8", 4096, 16), ("int4", 2000, 32)])
+def test_sums_of_halves_hold_large_inputs(storage, largest, products):
+    """As docs/precisions.md says: so many products of the largest weight, which counts as 1, are below 65504."""
+    weights = np.full((OUTPUTS, INPUTS), -1e-3, np.float32)
+    net = layer([weights, np.zeros(OUTPUTS, np.float32)], storage, "fp16")
+    expected = INPUTS * largest * net.param(0)[0]
+    got = output(net, np.full((1, INPUTS, 1, 1), largest, np.float32))
+    np.testing.assert_allclose(got, np.full_like(got, expected), rtol=products * 2.0**-11)
+    assert not np.isfinite(output(net, np.full((1, INPUTS, 1, 1), 1.1 * largest, np.float32))).any()
+
+
 @every_weight
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_weights_that_are_not_finite_are_refused(value, storage, precision):
@@ -269,7 +280,10 @@ def test_small_devices_take_columns_after_a_relu(device, storage):
 @pytest.mark.parametrize("device", [device for device in DEVICES if device != "h200"])
 def test_rules_name_columns(device):
     """For fc6 and fc7 with one or two images. Of H200's 132 multiprocessors most would have no tile."""
+    found = set()
     for rule in map(parse_rule, devices.get(device).tuning.rules):
         _, *size, storage = rule.key.split(":")
         if size in (["9216", "4096"], ["4096", "4096"]) and storage in WEIGHTS and rule.first <= 2:
             assert rule.candidate.startswith("columns"), rule
+            found.add((rule.precision, storage, *size))
+    assert len(found) == 2 * 2 * len(WEIGHTS)

@@ -24,12 +24,13 @@ pytestmark = pytest.mark.emulator
 every_weight = pytest.mark.parametrize("storage", WEIGHTS)
 
 
-def net_of(storage, *settings):
-    """A layer whose batch 1 runs on columns and whose batch 3 runs on rows."""
+def net_of(storage, *settings, first=()):
+    """A layer whose batch 1 runs on columns and whose batch 3 runs on rows. ``first``: other rules before these."""
     rng = np.random.default_rng(3)
     params = [rng.standard_normal((OUTPUTS, INPUTS), np.float32), np.zeros(OUTPUTS, np.float32)]
     key = f"fp16 fc:{INPUTS}:{OUTPUTS}:{storage}"
-    rules = [f"{key} 1 columns_half_{storage}_b1", f"{key} 1 stream_half_{storage}_b1"]
+    rules = [f"{key} {rule}" for rule in first]
+    rules += [f"{key} 1 columns_half_{storage}_b1", f"{key} 1 stream_half_{storage}_b1"]
     rules += [f"{key} 3 stream_half_{storage}_b4"]
     return _core.Net(
         f"fc name=fc out={OUTPUTS}",
@@ -106,6 +107,45 @@ def test_both_layouts_on_request(first, storage):
     assert net.param_bytes == columns.param_bytes + rows_bytes - 4 * OUTPUTS  # one bias
 
 
+def test_a_rule_that_never_fits_is_refused_after_rows_came_too():
+    """Only one whose kernel gave way to the rows is passed over."""
+    net = net_of("int8", first=["2 columns_half_int8_b1"])
+    for _ in range(2):
+        with pytest.raises(ValueError, match="names columns_half_int8_b1 .*cannot serve it"):
+            output(net, images(2))
+        output(net, images(3))
+    output(net, images(1))
+
+
+@pytest.mark.parametrize("device", ["nano", "gtx1650"])
+def test_no_failed_allocation_loses_weights(device):
+    """Each of those between a plan for columns and one for rows fails once: the net stays usable, all is read back."""
+    with pretend(device):
+        rows, columns = net_of("int4"), net_of("int4")
+        kept, by_column = stored(rows, "int4"), output(columns, images(1))
+        expected = {batch: output(rows, images(batch)) for batch in (3, 1)}
+    for number in range(1, 20):
+        with pretend(device):
+            net, failed = net_of("int4"), []
+            output(net, images(1))
+            with pretend(fault=f"alloc:{number}"):
+                for batch in (3, 1):
+                    try:
+                        output(net, images(batch))
+                    except MemoryError:
+                        failed.append(batch)
+            assert_equal(stored(net, "int4"), kept)
+            got = output(net, images(1))
+            assert (got == expected[1]).all() or (failed == [3] and (got == by_column).all())
+            for batch in (3, 1):
+                np.testing.assert_array_equal(output(net, images(batch)), expected[batch])
+            assert net.param_bytes == rows.param_bytes
+        if not failed:
+            break
+    assert not failed
+    assert number > 3  # values and scales of the rows, and the memory of a context for each batch
+
+
 @pytest.mark.parametrize("settings", [(), ("layouts both",)])
 def test_memory_for_one_layout_is_enough(settings):
     """Counted by the allocator: what was given up is free, and no context holds it."""
@@ -136,17 +176,20 @@ def test_calls_that_run_meanwhile():
     def wait_for_more():
         until = len(results) + 6
         while len(results) < until:
+            assert all(thread.is_alive() for thread in threads), "a call failed"
             time.sleep(0.001)
 
     threads = [threading.Thread(target=call) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_for_more()
-    np.testing.assert_array_equal(output(net, three), of_three)
-    wait_for_more()
-    stop.set()
-    for thread in threads:
-        thread.join()
+    try:
+        wait_for_more()
+        np.testing.assert_array_equal(output(net, three), of_three)
+        wait_for_more()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
     assert (results[0] == by_column).all()
     assert (results[-1] == by_row).all()
     assert all((got == by_column).all() or (got == by_row).all() for got in results)

@@ -14,7 +14,7 @@ from fastalex.hardware import devices
 from tests.tools.machine_code import control, kernel_of, launch_of, run_block
 from tools.cuda_gate import execution, families, machine, predict, scoreboard, toolchain
 from tools.cuda_gate.memory import Memory
-from tools.predict_cuda import DEVICES
+from tools.predict_cuda import DEVICES, main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -187,7 +187,6 @@ def test_bandwidth_is_the_bytes_in_flight_by_the_latency(warps, loads):
 def test_enough_in_flight_fills_the_memory_and_short_blocks_leave_it_idle():
     """At 16 bytes a clock and a latency of about 400, 6.4 KB must be under way. Blocks that live for one load start and
     end with nothing under way; as many as are resident at once overlap."""
-    assert streaming(16, 4, 20, memory_of(16.0, 100.0)).busy["memory"] > 0
     full = streaming(16, 4, 20, memory_of(16.0, 100.0))
     assert full.busy["memory"] / full.clocks > 0.9
     short = streaming(16, 1, 1, memory_of(16.0, 100.0), blocks=80)
@@ -323,6 +322,18 @@ def test_inputs_have_as_many_zeros_as_asked_for():
         values = block.registers[6].astype(np.uint16).view(np.float16)
         assert set(values.tolist()) <= {0.0, 1.0}
         assert values.mean() == pytest.approx(density, abs=0.05)
+
+
+@pytest.mark.parametrize("density", ["0", "-0.5", "35"])
+def test_a_share_that_is_none_is_refused(density, capsys):
+    with pytest.raises(SystemExit):
+        main(["--density", density])
+    assert "--density must be above 0 and at most 1, not " in capsys.readouterr().err
+
+
+def test_a_card_that_is_none_is_refused(capsys):
+    assert main(["--card", "toaster"]) == 2
+    assert capsys.readouterr().err.startswith("nano has no card 'toaster'")
 
 
 def test_launches_of_a_plan_are_found_among_all_of_a_call():

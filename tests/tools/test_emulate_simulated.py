@@ -65,3 +65,5 @@ def test_the_command_writes_the_record_and_the_document(tmp_path, monkeypatch, c
     found_by(toolchain.ToolError("no plans for nano: why"), monkeypatch)
     assert emulate_simulated.main(["--library", "x.so"]) == 2
     assert capsys.readouterr().err == "no plans for nano: why\n"
+    assert emulate_simulated.main(["--device", "toaster"]) == 2
+    assert "toaster.json is no record of simulated runs: " in capsys.readouterr().err

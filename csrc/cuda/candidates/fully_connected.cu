@@ -63,7 +63,6 @@ double instructions(const Row& row, int vectors) {
 }
 
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
-  constexpr double kLatency = 0.7, kLaunch = 2, kIssued = 0.7;  // us, us, part of the issue slots that can be filled
   const Row& row = Table::row_of(candidate);
   const Extent e(row, problem.step);
   const double bytes_per_weight = problem.storage == FASTALEX_INT4 ? 0.516 : 4 >> problem.storage;
@@ -74,18 +73,19 @@ double cost(const Candidate& candidate, const Problem& problem, const DeviceFact
   // A warp has at most two units of 16 bytes of four rows in flight, which arrive after the latency of the memory.
   const double threads = row.kernel.threads * std::min(1.0, double(e.out_pitch) / row.block_rows);
   const double resident = std::min(rounds, std::floor(device.shared_per_sm / (row.kernel.shared_bytes + 1024.0)));
-  const double rate = std::min(80e3, std::max(1.0, resident) * threads * 2 * 16 * fully_connected::kRows / kLatency);
+  const double rate =
+      std::min(kStreamRate, std::max(1.0, resident) * threads * 2 * 16 * fully_connected::kRows / kStreamLatency);
   const double x_bytes = blocks * row.vectors * e.w_pitch / split * size_of(problem.dtype);
   const double dram = bandwidth(device), again = 1 + 0.3 * (e.passes - 1);  // a later pass finds weights in the cache
-  const double x = x_bytes / (2.5 * dram);
+  const double x = x_bytes / (kStreamAgain * dram);
   const double memory =
       std::max(weights * bytes_per_weight * again / dram, rounds * block_weights * bytes_per_weight / rate);
 
   const int computed = row.vectors > 4 ? std::min(row.vectors, round_up(problem.step.n, 4)) : row.vectors;
   const double compute =
-      rounds * block_weights * instructions(row, computed) / (128 * kIssued * device.clock_khz * 1e-3);
-  const double sum = split > 1 ? kLaunch + 2.0 * split * problem.step.n * e.out_pitch * 4 / dram : 0;
-  return kLaunch + std::max(memory, compute) + x + sum;
+      rounds * block_weights * instructions(row, computed) / (128 * kStreamIssued * device.clock_khz * 1e-3);
+  const double sum = split > 1 ? kStreamLaunch + 2.0 * split * problem.step.n * e.out_pitch * 4 / dram : 0;
+  return kStreamLaunch + std::max(memory, compute) + x + sum;
 }
 
 size_t workspace(const Candidate&, const Problem& problem, int split) {

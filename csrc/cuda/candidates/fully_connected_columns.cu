@@ -70,12 +70,11 @@ double instructions(const Row& row) {
   return unpack + row.vectors * product + of_column;
 }
 
-// The expected share of the columns that some vector needs. Inputs that are never negative went through a ReLU: of
-// those of trained layers 0.29 to 0.51 are not zero, of those of random ones 0.49 to 0.66. All others count as dense.
+// The expected share of the columns that some vector needs. Inputs that are never negative went through a ReLU, which
+// leaves about half of them (docs/precisions.md, "Zeros": 0.29 to 0.67). All others count as dense.
 double read_share(const fastalex_step& step) { return step.signed_input ? 1 : 1 - std::pow(0.5, step.n); }
 
 double cost(const Candidate& candidate, const Problem& problem, const DeviceFacts& device, int split) {
-  constexpr double kLatency = 0.7, kLaunch = 2, kIssued = 0.7;  // as in fully_connected.cu
   const Row& row = Table::row_of(candidate);
   const Extent e(row, problem.step);
   const int blocks = e.blocks(split, device.sms);
@@ -83,14 +82,15 @@ double cost(const Candidate& candidate, const Problem& problem, const DeviceFact
   const double share = read_share(problem.step);
   const double block_bytes = share * rounds * row.k_warps * fully_connected_columns::kChunk * kColumnBytes;
   const double mine = ceil_div(blocks * split, device.sms);
-  const double rate = std::min(80e3, std::min<double>(kResident, mine) * row.kernel.threads * row.ahead / kLatency);
+  const double rate =
+      std::min(kStreamRate, std::min<double>(kResident, mine) * row.kernel.threads * row.ahead / kStreamLatency);
   const double dram = bandwidth(device);
   const double memory = std::max(share * e.weight_bytes() / dram, mine * block_bytes / rate);
   const double weights = mine * block_bytes * column_outputs(row.storage) / kColumnBytes;
-  const double compute = weights * instructions(row) / (128 * kIssued * device.clock_khz * 1e-3);
-  const double x = double(e.tiles) * problem.step.n * e.w_pitch * size_of(problem.dtype) / (2.5 * dram);
-  const double sum = split > 1 ? kLaunch + 2.0 * split * problem.step.n * e.out_pitch * 4 / dram : 0;
-  return kLaunch + std::max(memory, compute) + x + sum;
+  const double compute = weights * instructions(row) / (128 * kStreamIssued * device.clock_khz * 1e-3);
+  const double x = double(e.tiles) * problem.step.n * e.w_pitch * size_of(problem.dtype) / (kStreamAgain * dram);
+  const double sum = split > 1 ? kStreamLaunch + 2.0 * split * problem.step.n * e.out_pitch * 4 / dram : 0;
+  return kStreamLaunch + std::max(memory, compute) + x + sum;
 }
 
 size_t workspace(const Candidate&, const Problem& problem, int split) {

@@ -51,7 +51,8 @@ FASTALEX_HOST_DEVICE constexpr bool agree(const LaneAddresses& lanes, int first,
 }
 
 // Turns of a warp's read. What 32 lanes of 4 bytes, 16 of 8 or 8 of 16 ask for is served at once; twice as many lanes
-// of 8 or 16 bytes where all agree with their pair neighbor, or all with the lane two on.
+// of 8 or 16 bytes where all agree with their pair neighbor, or all with the lane two on (NVIDIA of sm_7x,
+// forums.developer.nvidia.com/t/unexpected-shared-memory-bank-conflict/77228; of older ones it is assumed).
 FASTALEX_HOST_DEVICE constexpr int read_turns(const LaneAddresses& lanes, int bytes) {
   const int whole = kLanes * kBankBytes / bytes, step = bytes == kBankBytes ? whole : 2 * whole;
   int turns = 0;

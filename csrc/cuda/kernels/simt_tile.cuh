@@ -16,9 +16,10 @@ namespace simt {
 // rows that a quarter of a warp reads at a time lie in different banks.
 constexpr int kUnits = 4, kRowBytes = (kUnits + 1) * 16;
 // In shared memory word k of a unit of a column stands at this place of `Words`. A register's number modulo 4 is its
-// bank (Maxwell, Pascal), and words that are read together lie in neighboring registers from a multiple of their count
-// on: word k of a pixel and word k of a column would always be in the same bank, and their product would take a clock
-// more. Of the orders of four that part all of them, nvcc leaves the fewest sums in a factor's bank with 2, 0, 3, 1.
+// bank (Maxwell, Pascal: the wiki page SGEMM of github.com/NervanaSystems/maxas), and words that are read together lie
+// in neighboring registers from a multiple of their count on: word k of a pixel and word k of a column would always be
+// in the same bank, and their product would take a clock more. Of the orders of four that part all of them, nvcc leaves
+// the fewest sums in a factor's bank with 2, 0, 3, 1.
 template <int Words>
 FASTALEX_HOST_DEVICE constexpr int column_place(int k) {
   return Words == 4 ? (3 * k + 2) % 5 : (k + 1) % Words;

@@ -84,9 +84,12 @@ bool is_for(const TuningRule& rule, const Problem& problem, const std::string& k
   return rule.dtype == problem.dtype && rule.key == key && problem.step.n >= rule.first && problem.step.n <= rule.last;
 }
 
-bool names_columns(const TuningRule& rule) {
-  for (const Candidate* candidate : all_candidates())
-    if (rule.candidate == candidate->name) return candidate->format == kColumns;
+// Whether the rule's candidate is missing only because the weights lie by row.
+bool gave_way(const TuningRule& rule, Problem problem, const DeviceFacts& device) {
+  if (!problem.rows_alone) return false;
+  problem.rows_alone = false;
+  for (const Candidate* candidate : eligible(problem, device))
+    if (rule.candidate == candidate->name) return true;
   return false;
 }
 
@@ -195,7 +198,7 @@ Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& t
                 split_limit(*candidate, problem), " is possible");
       return rule.split ? Choice{candidate, rule.split} : best_split(*candidate, problem, device);
     }
-    if (names_columns(rule) && problem.rows_alone) continue;
+    if (gave_way(rule, problem, device)) continue;
     invalid("a tuning rule names ", rule.candidate, " for ", key, ", which cannot serve it on ", device.name);
   }
   Choice best = best_split(*candidates[0], problem, device);

@@ -48,8 +48,8 @@ std::vector<const Candidate*> eligible(const Problem& problem, const DeviceFacts
 // The split with the least predicted cost.
 Choice best_split(const Candidate& candidate, const Problem& problem, const DeviceFacts& device);
 
-// Throws Error(FASTALEX_INVALID) if a rule names a candidate that is not eligible, or if none is. A rule that names
-// columns which are not to be had is passed over.
+// Throws Error(FASTALEX_INVALID) if a rule names a candidate that is not eligible, or if none is. A rule is
+// passed over whose candidate would be eligible if the weights did not lie by row alone.
 Choice choose(const Problem& problem, const DeviceFacts& device, const Tuning& tuning);
 
 // Every candidate of every op.

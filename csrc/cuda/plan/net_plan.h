@@ -14,8 +14,8 @@
 namespace fastalex {
 namespace cuda {
 
-// Lets the uses of a net's plans pass side by side, and the making of a plan alone. Making does not wait for uses that
-// begin after it.
+// A readers-writer lock that prefers the writer: the uses of a net's plans pass side by side, the making of a plan
+// alone, which does not wait for uses that begin after it.
 class RunLock {
  public:
   std::shared_lock<std::shared_timed_mutex> use();
