@@ -20,9 +20,11 @@ LEAST_DRIVER = {10: "440.33", 11: "450.80.02", 12: "525", 13: "580"}
 
 Capability = Tuple[int, int]
 FROM_WHEEL = "pip install --force-reinstall --no-deps fastalex"
+# pip's cache would give back a wheel that was built with another -C. With FASTALEX_CUDA=ON there is no build for the
+# processor alone where there is no nvcc.
 FROM_SOURCE = (
-    "CUDACXX=/usr/local/cuda/bin/nvcc pip install --force-reinstall --no-deps --no-binary fastalex fastalex "
-    "-C cmake.define."
+    "CUDACXX=/usr/local/cuda/bin/nvcc pip install --force-reinstall --no-deps --no-cache-dir --no-binary fastalex "
+    "fastalex -C cmake.define.FASTALEX_CUDA=ON"
 )
 _DRIVER = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 _DRIVER_AND_CAPABILITY = ("nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader")
@@ -31,16 +33,22 @@ _PCI = Path("/sys/bus/pci/devices")
 
 def query_driver() -> Optional[str]:
     """Ask nvidia-smi: a line per GPU, ``driver`` or ``driver, compute capability``; None if it does not answer."""
-    answer = devices.run_nvidia_smi(_DRIVER_AND_CAPABILITY)  # old drivers do not know the second
-    return devices.run_nvidia_smi(_DRIVER) if answer is None else answer
+    answer = devices.run_nvidia_smi(_DRIVER)
+    if answer is None:  # one that hangs is not asked, and waited for, again
+        return None
+    return devices.run_nvidia_smi(_DRIVER_AND_CAPABILITY) or answer  # old drivers do not know the second
 
 
 def has_nvidia_gpu(bus: Path = _PCI) -> bool:
     """Whether a display or 3D controller of NVIDIA is on the PCI bus, with a driver or without."""
+    try:
+        folders = list(bus.iterdir())
+    except OSError:  # there is no bus, or a container hides it
+        return False
     return any(
         devices.read_text(f"{folder}/vendor") == "0x10de\n"
         and (devices.read_text(f"{folder}/class") or "").startswith("0x03")
-        for folder in (bus.iterdir() if bus.is_dir() else ())
+        for folder in folders
     )
 
 
@@ -96,7 +104,7 @@ def least_driver(toolkit: str) -> str:
 def _for_board(name: str, build: Mapping[str, Any]) -> str:
     if build.get("cuda_toolkit") and build.get("device") == name:
         return _REASON
-    return f"{FROM_SOURCE}FASTALEX_DEVICE={name}"
+    return f"{FROM_SOURCE} -C cmake.define.FASTALEX_DEVICE={name}"
 
 
 def _for_card(build: Mapping[str, Any], driver: str, capability: Optional[Capability], machine: str) -> str:
@@ -108,7 +116,7 @@ def _for_card(build: Mapping[str, Any], driver: str, capability: Optional[Capabi
     if _numbers(driver) < _numbers(needed):
         return f"update the NVIDIA driver to {needed} or newer: this one is {driver}"
     if not has_wheel:
-        return _REASON if toolkit else f"{FROM_SOURCE}FASTALEX_CUDA=ON"
+        return _REASON if toolkit else FROM_SOURCE
     too_new = toolkit and _numbers(driver) < _numbers(least_driver(toolkit))
     return FROM_WHEEL if not toolkit or too_new or not _has_code(build, capability) else _REASON
 
