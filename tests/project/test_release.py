@@ -49,6 +49,8 @@ def test_the_command_refuses_a_tag(capsys):
     assert release.main(["check", "v9.9.9"]) == 1
     assert "v9.9.9 cannot be released: pyproject.toml says" in capsys.readouterr().err
     assert release.main(["check", VERSION]) == 1  # a tag begins with v
+    with pytest.raises(SystemExit, match=r"^CHANGELOG\.md has nothing about 9\.9\.9$"):
+        release.main(["notes", "v9.9.9"])
 
 
 def test_the_notes_are_one_section(root):
