@@ -20,7 +20,8 @@ REASON = r"^nothing to install: the table of backends has the reason"
 
 def line(build, board=None, driver=None, on_bus=False, machine="x86_64", usable=False):
     text = lambda value: lambda: value  # noqa: E731
-    described = devices.Probes(text(board), text(None), text(None), text(None), text(machine))
+    smi = None if driver is None else ""
+    described = devices.Probes(text(board), text(smi), text(None), text(None), text(machine))
     return installation.line(build, usable, installation.Probes(described, text(driver), text(on_bus)))
 
 
@@ -97,8 +98,9 @@ def test_a_bus_that_may_not_be_read(monkeypatch, tmp_path):
 
 def test_an_nvidia_smi_that_hangs_is_asked_once(monkeypatch):
     asked = []
-    monkeypatch.setattr(devices, "run_nvidia_smi", asked.append)
-    assert installation.query_driver() is None
+    monkeypatch.setattr(devices, "run_nvidia_smi", lambda *command: asked.append(command))
+    probes = installation.Probes(on_bus=lambda: True)
+    assert installation.line(CPU_ONLY, False, probes).startswith("install the NVIDIA driver, ")
     assert len(asked) == 1
 
 

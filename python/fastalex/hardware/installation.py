@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Tuple
 
@@ -33,10 +33,8 @@ _PCI = Path("/sys/bus/pci/devices")
 
 def query_driver() -> Optional[str]:
     """Ask nvidia-smi: a line per GPU, ``driver`` or ``driver, compute capability``; None if it does not answer."""
-    answer = devices.run_nvidia_smi(_DRIVER)
-    if answer is None:  # one that hangs is not asked, and waited for, again
-        return None
-    return devices.run_nvidia_smi(_DRIVER_AND_CAPABILITY) or answer  # old drivers do not know the second
+    answer = devices.run_nvidia_smi(_DRIVER_AND_CAPABILITY)  # old drivers do not know the second
+    return devices.run_nvidia_smi(_DRIVER) if answer is None else answer
 
 
 def has_nvidia_gpu(bus: Path = _PCI) -> bool:
@@ -70,13 +68,15 @@ def line(build: Mapping[str, Any], usable: bool, probes: Optional[Probes] = None
     probes = probes or Probes()
     if usable:
         return "nothing to do: device='cuda' uses the GPU"
-    found = devices.recognize(probes.machine)
+    listing = probes.machine.nvidia_smi()
+    found = devices.recognize(replace(probes.machine, nvidia_smi=lambda: listing))
     model = devices.clean(probes.machine.device_tree_model())
     if found.device and found.device.kind == "jetson":
         return _for_board(found.device.name, build)
     if "Jetson" in model:
         return f"nothing to do: fastalex has no kernels for the board '{model}' and runs on its processor"
-    driver, capability = parse_driver(probes.driver())
+    # An nvidia-smi that is missing, fails or hangs is not asked, and waited for, again.
+    driver, capability = parse_driver(None if listing is None else probes.driver())
     if not driver and not probes.on_bus():
         return "nothing to do: there is no NVIDIA GPU, and fastalex runs on the processor"
     if capability and capability < WHEEL_CAPABILITY:
@@ -112,7 +112,10 @@ def _for_card(build: Mapping[str, Any], driver: str, capability: Optional[Capabi
     has_wheel = machine == "x86_64"
     needed = least_driver(WHEEL_TOOLKIT if has_wheel else toolkit)
     if not driver:
-        return f"install the NVIDIA driver, {needed} or newer: there is a GPU, but no driver that answers nvidia-smi"
+        return (
+            f"install the NVIDIA driver, {needed} or newer, or give the GPU to this container: there is one, but no "
+            "driver that answers nvidia-smi"
+        )
     if _numbers(driver) < _numbers(needed):
         return f"update the NVIDIA driver to {needed} or newer: this one is {driver}"
     if not has_wheel:
