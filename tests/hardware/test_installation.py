@@ -33,8 +33,8 @@ WHEEL_LINE = r"^pip install --force-reinstall --no-deps fastalex$"
 @pytest.mark.parametrize(
     ("build", "machine", "expected"),
     [
-        (CPU_ONLY, {}, "^nothing to do: there is no NVIDIA GPU"),
-        (WHEEL, {}, "^nothing to do: there is no NVIDIA GPU"),
+        (CPU_ONLY, {}, "^nothing to do: no NVIDIA GPU was found"),
+        (WHEEL, {}, "^nothing to do: no NVIDIA GPU was found"),
         (WHEEL, {"usable": True}, "^nothing to do: device='cuda' uses the GPU$"),
         # x86-64 with a GPU
         (WHEEL, {"on_bus": True}, "^install the NVIDIA driver, 450.80.02 or newer"),
@@ -56,7 +56,7 @@ WHEEL_LINE = r"^pip install --force-reinstall --no-deps fastalex$"
         (NANO_BUILD, {"board": BOARD, "machine": "aarch64"}, REASON),
         (CPU_ONLY, {"board": "Jetson-AGX Xavier\0", "machine": "aarch64"}, "^nothing to do: .*'Jetson-AGX Xavier'"),
         # other boards and servers of Arm
-        (CPU_ONLY, {"board": "Raspberry Pi 5 Model B\0", "machine": "aarch64"}, "^nothing to do: there is no NVIDIA"),
+        (CPU_ONLY, {"board": "Raspberry Pi 5 Model B\0", "machine": "aarch64"}, "^nothing to do: no NVIDIA GPU"),
         (CPU_ONLY, {"driver": "550.54, 9.0\n", "machine": "aarch64"}, SDIST + "$"),
         (FROM_13, {"driver": "550.54, 9.0\n", "machine": "aarch64"}, "^update the NVIDIA driver to 580 or newer"),
     ],

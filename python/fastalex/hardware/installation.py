@@ -78,7 +78,7 @@ def line(build: Mapping[str, Any], usable: bool, probes: Optional[Probes] = None
     # An nvidia-smi that is missing, fails or hangs is not asked, and waited for, again.
     driver, capability = parse_driver(None if listing is None else probes.driver())
     if not driver and not probes.on_bus():
-        return "nothing to do: there is no NVIDIA GPU, and fastalex runs on the processor"
+        return "nothing to do: no NVIDIA GPU was found, and fastalex runs on the processor"
     if capability and capability < WHEEL_CAPABILITY:
         return (
             "nothing to do: fastalex has no kernels for a GPU of compute capability {}.{} and runs on the "
