@@ -46,9 +46,16 @@ def run(command: Sequence[str], **extra: str) -> None:
 
 
 def refuse_changes() -> None:
-    """Check that the sources are those of a commit."""
+    """Check that the sources are those of a commit.
+
+    :raises BuildError: if they have changes, or git cannot say.
+    """
     command = ["git", "-c", f"safe.directory={ROOT}", "status", "--porcelain"]
-    changes = subprocess.run(command, cwd=str(ROOT), stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
+    try:
+        said = subprocess.run(command, cwd=str(ROOT), stdout=subprocess.PIPE, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BuildError(f"wheels are built in a clone, with git: {error}") from None
+    changes = said.decode().splitlines()
     if changes:
         raise BuildError(f"the working tree has {len(changes)} changes, the first of {changes[0][3:]}: commit them")
 

@@ -33,7 +33,10 @@ def main(argv: Optional[List[str]] = None) -> int:
     options = parser.parse_args(argv)
     version = options.tag[1:] if options.tag.startswith("v") else ""
     if options.action == "notes":
-        sys.stdout.write(notes(version))
+        try:
+            sys.stdout.write(notes(version))
+        except ValueError as error:
+            sys.exit(str(error))
         return 0
     wrong = faults(version, options.address)
     for sentence in wrong:

@@ -12,7 +12,8 @@ HEAD = """# `fastalex`: every command and option
 This page lists the commands of `fastalex` with their options, as `fastalex COMMAND --help` prints them.
 
 Exit codes: 0 for success; 1 if `info` finds a problem; 2, with one sentence on standard error, for a mistake that you
-can mend; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP ([signals](../behavior.md#ctrl-c-and-signals)).
+can mend; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 141 when the reader of the output went away
+([signals](../behavior.md#ctrl-c-and-signals)).
 """
 
 

@@ -20,20 +20,21 @@ REASON = r"^nothing to install: the table of backends has the reason"
 
 def line(build, board=None, driver=None, on_bus=False, machine="x86_64", usable=False):
     text = lambda value: lambda: value  # noqa: E731
-    described = devices.Probes(text(board), text(None), text(None), text(None), text(machine))
+    smi = None if driver is None else ""
+    described = devices.Probes(text(board), text(smi), text(None), text(None), text(machine))
     return installation.line(build, usable, installation.Probes(described, text(driver), text(on_bus)))
 
 
 BOARD = "NVIDIA Jetson Nano Developer Kit\0"
-SDIST = r"^CUDACXX=/usr/local/cuda/bin/nvcc pip install --force-reinstall --no-deps --no-binary fastalex fastalex -C "
+SDIST = "^" + re.escape(installation.FROM_SOURCE)
 WHEEL_LINE = r"^pip install --force-reinstall --no-deps fastalex$"
 
 
 @pytest.mark.parametrize(
     ("build", "machine", "expected"),
     [
-        (CPU_ONLY, {}, "^nothing to do: there is no NVIDIA GPU"),
-        (WHEEL, {}, "^nothing to do: there is no NVIDIA GPU"),
+        (CPU_ONLY, {}, "^nothing to do: no NVIDIA GPU was found"),
+        (WHEEL, {}, "^nothing to do: no NVIDIA GPU was found"),
         (WHEEL, {"usable": True}, "^nothing to do: device='cuda' uses the GPU$"),
         # x86-64 with a GPU
         (WHEEL, {"on_bus": True}, "^install the NVIDIA driver, 450.80.02 or newer"),
@@ -48,15 +49,15 @@ WHEEL_LINE = r"^pip install --force-reinstall --no-deps fastalex$"
         (FROM_13, {"driver": "580.65.06, 8.9\n"}, REASON),  # 8.6 runs on 8.9: another reason, such as a container's
         (WHEEL, {"driver": "580.65.06, 12.0\n"}, REASON),
         # Jetson
-        (CPU_ONLY, {"board": BOARD, "machine": "aarch64"}, SDIST + r"cmake\.define\.FASTALEX_DEVICE=nano$"),
+        (CPU_ONLY, {"board": BOARD, "machine": "aarch64"}, SDIST + r" -C cmake\.define\.FASTALEX_DEVICE=nano$"),
         (CPU_ONLY, {"board": "NVIDIA Jetson Orin Nano", "machine": "aarch64"}, SDIST + r".*DEVICE=orin$"),
         (CPU_ONLY, {"board": "quill\0", "machine": "aarch64"}, SDIST + r".*DEVICE=tx2$"),
         (NANO_BUILD, {"board": "quill\0", "machine": "aarch64"}, SDIST + r".*DEVICE=tx2$"),
         (NANO_BUILD, {"board": BOARD, "machine": "aarch64"}, REASON),
         (CPU_ONLY, {"board": "Jetson-AGX Xavier\0", "machine": "aarch64"}, "^nothing to do: .*'Jetson-AGX Xavier'"),
         # other boards and servers of Arm
-        (CPU_ONLY, {"board": "Raspberry Pi 5 Model B\0", "machine": "aarch64"}, "^nothing to do: there is no NVIDIA"),
-        (CPU_ONLY, {"driver": "550.54, 9.0\n", "machine": "aarch64"}, SDIST + r"cmake\.define\.FASTALEX_CUDA=ON$"),
+        (CPU_ONLY, {"board": "Raspberry Pi 5 Model B\0", "machine": "aarch64"}, "^nothing to do: no NVIDIA GPU"),
+        (CPU_ONLY, {"driver": "550.54, 9.0\n", "machine": "aarch64"}, SDIST + "$"),
         (FROM_13, {"driver": "550.54, 9.0\n", "machine": "aarch64"}, "^update the NVIDIA driver to 580 or newer"),
     ],
 )  # fmt: skip
@@ -85,6 +86,30 @@ def test_a_gpu_on_the_bus(tmp_path):
     assert not installation.has_nvidia_gpu(tmp_path)
     add("0000:02:00.0", "0x10de", "0x030200")
     assert installation.has_nvidia_gpu(tmp_path)
+
+
+def test_a_bus_that_may_not_be_read(monkeypatch, tmp_path):
+    def forbidden(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)
+    assert not installation.has_nvidia_gpu(tmp_path)
+
+
+def test_an_nvidia_smi_that_hangs_is_asked_once(monkeypatch):
+    asked = []
+    monkeypatch.setattr(devices, "run_nvidia_smi", lambda *command: asked.append(command))
+    probes = installation.Probes(on_bus=lambda: True)
+    assert installation.line(CPU_ONLY, False, probes).startswith("install the NVIDIA driver, ")
+    assert len(asked) == 1
+
+
+def test_the_install_page_has_the_lines():
+    """Without what replaces an installation, and fetches no other package: the page is for a machine without one."""
+    first = installation.FROM_SOURCE.replace("--force-reinstall --no-deps --no-cache-dir ", "")
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert "--no-deps" not in page
+    assert f"`{first}`" in page and f"`{first} -C cmake.define.FASTALEX_DEVICE=nano`" in page
 
 
 def test_info_asks_nvidia_smi(tmp_path, monkeypatch):

@@ -51,6 +51,13 @@ def test_the_index_names_every_page():
         assert path.name == "index.md" or f"]({path.relative_to(DOCS).as_posix()})" in index, path
 
 
+def test_the_page_of_gtx_16_has_the_figures_of_the_predictions():
+    predicted = (ROOT / "benchmarks" / "predicted" / "roofline.md").read_text(encoding="utf-8")
+    row = re.search(r"## alexnet2012\n.*?GeForce GTX 1650 \(GDDR5\) \|([^\n]+)", predicted, re.S).group(1).split("|")
+    page = (DOCS / "devices" / "gtx16.md").read_text(encoding="utf-8")
+    assert re.search(r"\| ms, at least \|(.+)\|", page).group(1).split("|") == row[:4]
+
+
 @pytest.mark.parametrize("name", [name for name in NAMES if list(commands(ROOT / name))])
 def test_commands_are_accepted(name):
     """Their options and sub-commands; the files they name need not be there."""

@@ -49,6 +49,8 @@ def test_the_command_refuses_a_tag(capsys):
     assert release.main(["check", "v9.9.9"]) == 1
     assert "v9.9.9 cannot be released: pyproject.toml says" in capsys.readouterr().err
     assert release.main(["check", VERSION]) == 1  # a tag begins with v
+    with pytest.raises(SystemExit, match=r"^CHANGELOG\.md has nothing about 9\.9\.9$"):
+        release.main(["notes", "v9.9.9"])
 
 
 def test_the_notes_are_one_section(root):
@@ -102,8 +104,21 @@ def test_the_workflows_pythons_are_the_packages():
 def test_only_a_tag_publishes_and_only_after_the_check():
     workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
     jobs = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", workflow.split("\njobs:\n")[1], re.M))
-    assert re.findall(r"needs: (\w+)", "".join(jobs.values())) == ["check", "files", "attest", "attest", "publish"]
-    assert "if: github.ref_type == 'tag'" in jobs["publish"] and "environment: pypi\n" in jobs["publish"]
-    assert "id-token: write" not in jobs["check"] + jobs["notes"]
+    needs = {name: re.findall(r"needs: (\w+)", job) for name, job in jobs.items()}
+    assert [*needs.values()] == [[], ["check"], ["files"], ["collect"], ["attest"], ["attest"], ["publish"]]
+    assert re.search(r"^on:\n  push:\n    tags: .*\n  workflow_dispatch:\n\n", workflow, re.M)
+    assert "if: github.event_name == 'push'" in jobs["publish"] and "environment: pypi\n" in jobs["publish"]
+    assert "if: github.event_name == 'workflow_dispatch'" in jobs["rehearse"]
+
+
+def test_no_job_that_may_sign_or_publish_runs_packages_of_others():
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8")
+    head, body = workflow.split("\njobs:\n")
+    assert head.count("permissions:\n  contents: read\n") == 1
+    jobs = dict(re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", body, re.M))
+    trusted = {name for name, job in jobs.items() if ": write" in job}
+    assert trusted == {"attest", "rehearse", "publish", "notes"}
+    assert not [name for name in trusted if "pip install" in jobs[name]]
+    assert not re.findall(r"run: .*\$\{\{", workflow)  # the name of a tag is never part of a command's text
     for action, version in re.findall(r"uses: ([\w./-]+)@(\S+)", workflow):
         assert re.fullmatch(r"v\d+|release/v1", version), action

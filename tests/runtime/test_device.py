@@ -37,11 +37,27 @@ def test_devices_are_named_with_their_index(net, cpu):
     ],
 )
 def test_which_backend_auto_takes(monkeypatch, working, taken):
-    names = ("cpu", "naive", "cuda", "tensorrt")
-    status = [{"name": name, "available": name in working, "reason": "not here"} for name in names]
-    monkeypatch.setattr(device_spec._core, "backends", lambda: status)
+    opened = []
+
+    def devices(name):
+        opened.append(name)
+        if name not in working:
+            raise BackendError("not here")
+        return []
+
+    monkeypatch.setattr(device_spec._core, "devices", devices)
     monkeypatch.setattr(device_spec, "gpus", lambda backend: [])
     assert device_spec.choose_device("auto") == taken
+    assert opened == list(device_spec.AUTO_ORDER[: device_spec.AUTO_ORDER.index(taken) + 1])
+
+
+def test_a_cpus_network_opens_no_library_of_gpus(monkeypatch):
+    asked, devices = [], device_spec._core.devices
+    monkeypatch.setattr(device_spec._core, "backends", lambda: pytest.fail("it opens all of them"))
+    monkeypatch.setattr(device_spec._core, "devices", lambda name: asked.append(name) or devices(name))
+    for name in ("cpu", "naive"):
+        AlexNet(weights="digits", device=name)
+    assert set(asked) == {"cpu", "naive"}
 
 
 @pytest.mark.emulator

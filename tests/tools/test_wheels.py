@@ -38,6 +38,9 @@ def test_headers_are_the_oldest_of_each_release(tmp_path):
 
 def test_a_tree_with_changes_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(build_wheels, "ROOT", tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(build_wheels.BuildError, match="in a clone, with git"):
+        build_wheels.refuse_changes()
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     build_wheels.refuse_changes()
     (tmp_path / "left.txt").write_text("x")

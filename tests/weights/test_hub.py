@@ -11,6 +11,7 @@ import sys
 
 import pytest
 
+from fastalex import AlexNet
 from fastalex.errors import UserError
 from fastalex.weights import initial
 from fastalex.weights.hub import choice, names
@@ -227,6 +228,14 @@ def test_the_package_is_named_if_it_is_missing(monkeypatch, tmp_path):
         registry.locate("hf:robot/net")
 
 
+def test_where_a_path_is_expected_a_name_is_told_where_it_belongs():
+    for name in ("hf:robot/net", "hf:robot/net/model.safetensors", "torchvision"):
+        with pytest.raises(UserError, match=f"no weights file {name}; from_pretrained takes names of weights$"):
+            AlexNet(weights=name)
+    with pytest.raises(UserError, match=r"there is no weights file net\.pth$"):
+        AlexNet(weights="net.pth")
+
+
 # Names and choices ----------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +260,7 @@ def test_names(text, parts):
     [
         *("hf:", "hf:a", "hf:/b", "hf:a/", "hf:a/b@", "hf:a/b/", "hf:a/b//c", "hf:a/b/../c", "hf:a/b/./c", "hf:a/b\\c"),
         *("hf:a--b/c", "hf:a/b..c", "hf:a/b.git", "hf:-a/b", "hf:a/b.", "hf://a/b", "hf:a/b/\x1b[2J", "hf:a b/c"),
-        "hf:" + "a" * 97 + "/b",
+        *("hf:" + "a" * 97 + "/b", "hf:a/b@%2e%2e", "hf:a/b@..%2F..%2Fc", "hf:a/b@%2Fetc", "hf:a/b@v%0A1"),
     ],
 )
 def test_names_that_are_none(text):

@@ -165,6 +165,12 @@ def test_a_damaged_list_is_refused(here, text):
         registry.locate("net")
 
 
+def test_a_list_that_cannot_be_read(here):
+    (here / "cache" / packs.LIST).mkdir()
+    with pytest.raises(UserError, match=r"fastalex-weights\.json cannot be read: Is a directory$"):
+        registry.locate("net")
+
+
 def test_a_list_of_a_later_release(here):
     (here / "cache" / packs.LIST).write_text('{"schema": 2, "weights": {}}')
     with pytest.raises(UserError, match="of a later release of fastalex"):
@@ -202,6 +208,8 @@ def test_nothing_is_left_of_a_pack_that_fails(here, monkeypatch):
     (here / "other").mkdir()
     shutil.copy(here / "robot.npz", here / "other")
     (here / "there").mkdir()
+    for name in ("net", "digits"):
+        shutil.copy(here / "robot.npz", here / "other" / name)
     robot, out = str(here / "robot.npz"), str(here / "pack")
     before = sorted(os.listdir(here))
     for names, folder, sentence in (
@@ -209,6 +217,8 @@ def test_nothing_is_left_of_a_pack_that_fails(here, monkeypatch):
         ([robot, str(here / "none.npz")], out, "there is no weights file"),
         ([robot, str(here / "other" / "robot.npz")], out, r"two of the files are called robot\.npz; rename one"),
         (["digits"], out, "'digits' come with fastalex; leave them out"),
+        ([str(here / "other" / "net")], out, "other/net is called like the published weights 'net'; rename it"),
+        ([str(here / "other" / "digits")], out, "digits is called like the published weights 'digits'; rename it"),
         ([robot], str(here / "there"), "there is there already; name a new folder"),
         ([robot], str(here / "no" / "pack"), "pack cannot be written: No such file"),
     ):
@@ -237,6 +247,7 @@ def test_the_commands(here, capsys, monkeypatch):
     for words, sentence in (
         (["pack", "net"], "name the weights and a new folder"),
         (["pack", "--out", out + "2"], "name the weights and a new folder"),
+        (["pack", "net", "--out", ""], "name the weights and a new folder"),
         (["verify", "net"], "verify takes no names"),
         (["list", "--out", out], "--out is for 'fastalex weights pack'"),
     ):

@@ -63,7 +63,7 @@ def _fetch(options: argparse.Namespace) -> None:
 def _pack(options: argparse.Namespace) -> None:
     from ..weights import packing
 
-    if not options.names or options.out is None:
+    if not options.names or not options.out:
         raise UserError("name the weights and a new folder: fastalex weights pack NAME... --out DIR")
     entries = packing.pack(options.names, options.out, quiet=options.json)
     if options.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Mapping, Optional, Tuple
 
@@ -20,9 +20,11 @@ LEAST_DRIVER = {10: "440.33", 11: "450.80.02", 12: "525", 13: "580"}
 
 Capability = Tuple[int, int]
 FROM_WHEEL = "pip install --force-reinstall --no-deps fastalex"
+# pip's cache would give back a wheel that was built with another -C. With FASTALEX_CUDA=ON there is no build for the
+# processor alone where there is no nvcc.
 FROM_SOURCE = (
-    "CUDACXX=/usr/local/cuda/bin/nvcc pip install --force-reinstall --no-deps --no-binary fastalex fastalex "
-    "-C cmake.define."
+    "CUDACXX=/usr/local/cuda/bin/nvcc pip install --force-reinstall --no-deps --no-cache-dir --no-binary fastalex "
+    "fastalex -C cmake.define.FASTALEX_CUDA=ON"
 )
 _DRIVER = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 _DRIVER_AND_CAPABILITY = ("nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader")
@@ -37,10 +39,14 @@ def query_driver() -> Optional[str]:
 
 def has_nvidia_gpu(bus: Path = _PCI) -> bool:
     """Whether a display or 3D controller of NVIDIA is on the PCI bus, with a driver or without."""
+    try:
+        folders = list(bus.iterdir())
+    except OSError:  # there is no bus, or a container hides it
+        return False
     return any(
         devices.read_text(f"{folder}/vendor") == "0x10de\n"
         and (devices.read_text(f"{folder}/class") or "").startswith("0x03")
-        for folder in (bus.iterdir() if bus.is_dir() else ())
+        for folder in folders
     )
 
 
@@ -62,15 +68,17 @@ def line(build: Mapping[str, Any], usable: bool, probes: Optional[Probes] = None
     probes = probes or Probes()
     if usable:
         return "nothing to do: device='cuda' uses the GPU"
-    found = devices.recognize(probes.machine)
+    listing = probes.machine.nvidia_smi()
+    found = devices.recognize(replace(probes.machine, nvidia_smi=lambda: listing))
     model = devices.clean(probes.machine.device_tree_model())
     if found.device and found.device.kind == "jetson":
         return _for_board(found.device.name, build)
     if "Jetson" in model:
         return f"nothing to do: fastalex has no kernels for the board '{model}' and runs on its processor"
-    driver, capability = parse_driver(probes.driver())
+    # An nvidia-smi that is missing, fails or hangs is not asked, and waited for, again.
+    driver, capability = parse_driver(None if listing is None else probes.driver())
     if not driver and not probes.on_bus():
-        return "nothing to do: there is no NVIDIA GPU, and fastalex runs on the processor"
+        return "nothing to do: no NVIDIA GPU was found, and fastalex runs on the processor"
     if capability and capability < WHEEL_CAPABILITY:
         return (
             "nothing to do: fastalex has no kernels for a GPU of compute capability {}.{} and runs on the "
@@ -96,7 +104,7 @@ def least_driver(toolkit: str) -> str:
 def _for_board(name: str, build: Mapping[str, Any]) -> str:
     if build.get("cuda_toolkit") and build.get("device") == name:
         return _REASON
-    return f"{FROM_SOURCE}FASTALEX_DEVICE={name}"
+    return f"{FROM_SOURCE} -C cmake.define.FASTALEX_DEVICE={name}"
 
 
 def _for_card(build: Mapping[str, Any], driver: str, capability: Optional[Capability], machine: str) -> str:
@@ -104,11 +112,14 @@ def _for_card(build: Mapping[str, Any], driver: str, capability: Optional[Capabi
     has_wheel = machine == "x86_64"
     needed = least_driver(WHEEL_TOOLKIT if has_wheel else toolkit)
     if not driver:
-        return f"install the NVIDIA driver, {needed} or newer: there is a GPU, but no driver that answers nvidia-smi"
+        return (
+            f"install the NVIDIA driver, {needed} or newer, or give the GPU to this container: there is one, but no "
+            "driver that answers nvidia-smi"
+        )
     if _numbers(driver) < _numbers(needed):
         return f"update the NVIDIA driver to {needed} or newer: this one is {driver}"
     if not has_wheel:
-        return _REASON if toolkit else f"{FROM_SOURCE}FASTALEX_CUDA=ON"
+        return _REASON if toolkit else FROM_SOURCE
     too_new = toolkit and _numbers(driver) < _numbers(least_driver(toolkit))
     return FROM_WHEEL if not toolkit or too_new or not _has_code(build, capability) else _REASON
 

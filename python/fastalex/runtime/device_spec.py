@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from .. import _core
 from .._util.arguments import is_int, one_of
@@ -82,27 +82,46 @@ def gpus(backend: str) -> List[Gpu]:
 
 
 def choose(device: str) -> DeviceSpec:
-    """Resolve ``device`` on this machine.
+    """Resolve ``device`` on this machine. The libraries of other devices than it needs are not opened.
 
     :param device: ``auto``, the name of a backend (``cuda``), or a backend and the index of a GPU (``cuda:1``).
     :raises UserError: if there is no such device.
     :raises BackendError: if the backend exists but does not work here, with the reason.
     """
-    status = {entry["name"]: entry for entry in _core.backends()}
     if device == "auto":
         for name in AUTO_ORDER:
-            if status[name]["available"]:
+            if _works(name):
                 return _device_spec(name, 0, device)
-        raise BackendError("no backend works here: " + status["cpu"]["reason"])
+        raise BackendError("no backend works here: " + _reasons()["cpu"])
     numbered = re.match(r"(\w+):(\d{1,4})$", str(device))
     backend = numbered.group(1) if numbered else str(device)
-    if backend not in status or not isinstance(device, str):
-        one_of("device", device, ["auto", *status])  # raises
-    if not status[backend]["available"]:
-        raise BackendError(f"device='{device}' cannot be used: {status[backend]['reason']}")
+    if not isinstance(device, str) or not _works(backend):
+        reasons = _reasons()
+        if backend not in reasons or not isinstance(device, str):
+            one_of("device", device, ["auto", *reasons])  # raises
+        if reasons[backend]:
+            raise BackendError(f"device='{device}' cannot be used: {reasons[backend]}")
     if numbered and backend in HOST_BACKENDS:
         raise UserError(f"device='{device}': {backend} is one device; say device='{backend}'")
     return _device_spec(backend, int(numbered.group(2)) if numbered else 0, device)
+
+
+def _works(backend: str) -> bool:
+    """Whether a backend works here; no other one is opened, whose library may load TensorRT or start a driver."""
+    if not re.fullmatch(r"\w+", backend):
+        return False
+    try:
+        _core.devices(backend)
+    except BackendError:
+        return False
+    except UserError:  # it has no devices, or there is no such backend
+        return backend in HOST_BACKENDS
+    return True
+
+
+def _reasons() -> Dict[str, str]:
+    """Open every backend; return why each does not work here, empty text for one that does."""
+    return {entry["name"]: entry["reason"] for entry in _core.backends()}
 
 
 def choose_device(device: str) -> str:

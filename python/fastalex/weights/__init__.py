@@ -225,7 +225,8 @@ def _opened(name: str) -> Iterator[_Opened]:
     except FormatError as error:
         raise UserError(f"{label} cannot be used: {error}") from None
     except FileNotFoundError:
-        raise UserError(f"there is no weights file {name}") from None
+        by_name = "" if os.path.splitext(name)[1] and ":" not in name else "; from_pretrained takes names of weights"
+        raise UserError(f"there is no weights file {name}{by_name}") from None
     except (OSError, ValueError) as error:
         if isinstance(error, UserError):
             raise

@@ -46,13 +46,15 @@ def pack(names: Sequence[str], folder: str, quiet: bool = False) -> List[packs.E
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Check that no name is of the package itself, and that no two files are called the same.
+    """Check that no name is of the package itself, no file is called like others' weights, and no two the same.
 
     :raises UserError: if so.
     """
     for name in names:
         if name in BUNDLED:
             raise UserError(f"the weights '{name}' come with fastalex; leave them out of the pack")
+        if _called(name) != name and _called(name) in (*BUNDLED, *registry.FILES):
+            raise UserError(f"{name} is called like the published weights '{_called(name)}'; rename it")
     called = [_called(name) for name in dict.fromkeys(names)]
     twice = sorted({name for name in called if called.count(name) > 1})
     if twice:

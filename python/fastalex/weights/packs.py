@@ -51,8 +51,10 @@ def read(folder: str) -> List[Entry]:
             values = bounded_json.loads(stream.read(_MAX_TEXT + 1), _MAX_TEXT, _MAX_PARTS)
     except (FileNotFoundError, NotADirectoryError):
         return []
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} {getattr(error, 'strerror', None) or error}: {_AGAIN}") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        raise UserError(f"{path} {error}: {_AGAIN}") from None
     if isinstance(values, dict) and isinstance(values.get("schema"), int) and values["schema"] > SCHEMA:
         raise UserError(f"{path} is of a later release of fastalex: install that here, too")
     try:

@@ -47,11 +47,12 @@ def parsed(text: str) -> Name:
     """
     match = _NAME.fullmatch(text[len(PREFIX) :]) if is_name(text) else None
     repository, revision, file = match.group("repository", "revision", "file") if match else ("", None, None)
-    parts = (file or "x").split("/")
-    whole = all(parts) and not {".", ".."} & set(parts) and "\\" not in text and text.isprintable()
+    revision = urllib.parse.unquote(revision or DEFAULT_REVISION)
+    parts = [*revision.split("/"), *(file or "x").split("/")]
+    whole = all(parts) and not {".", ".."} & set(parts) and "\\" not in text and (text + revision).isprintable()
     if not repository or not whole or "--" in repository or ".." in repository or repository.endswith(".git"):
         raise UserError(
             f"'{text[:_SHOWN]}' is not the name of a repository: write {PREFIX}OWNER/NAME, "
             f"{PREFIX}OWNER/NAME@REVISION or {PREFIX}OWNER/NAME/FILE"
         )
-    return Name(repository, urllib.parse.unquote(revision or DEFAULT_REVISION), file)
+    return Name(repository, revision, file)
