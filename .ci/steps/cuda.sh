@@ -44,8 +44,8 @@ EOF
     "$scratch/gpu/bin/fastalex" classify --device cuda --weights digits "${digits[@]}"
 fi
 # Drivers whose answers need a GPU: the CUDA runtime is replaced by one that gives them.
-g++ -std=c++14 -no-pie -Wl,--unresolved-symbols=ignore-all -I "$clone/csrc" -I "$clone/csrc/include" \
-  -I "$(dirname "$nvcc")/../include" -o "$scratch/refused_drivers" \
+"$nvcc" -std=c++14 -cudart none -Xcompiler -no-pie -Xlinker --unresolved-symbols=ignore-all -I "$clone/csrc" \
+  -I "$clone/csrc/include" -o "$scratch/refused_drivers" \
   "$clone"/tests/support/cpp/refused_drivers.cpp "$clone"/csrc/cuda/runtime/runtime.cpp
 major=$("$nvcc" --version | sed -n 's/.*release \([0-9]*\)\..*/\1/p')
 "$scratch/refused_drivers" "${major}000" 0 0 # any driver of the same major release

@@ -14,9 +14,8 @@ from . import devices
 WHEEL_TOOLKIT = "11.8"
 WHEEL_CAPABILITY = (6, 1)
 #: The oldest driver that runs a library of a CUDA release, by its major number (docs.nvidia.com/deploy/
-#: cuda-compatibility, "minor version compatibility"; before 11 there is none, so this is 10.2's own from its release
-#: notes).
-LEAST_DRIVER = {10: "440.33", 11: "450.80.02", 12: "525", 13: "580"}
+#: cuda-compatibility, "minor version compatibility").
+LEAST_DRIVER = {11: "450.80.02", 12: "525", 13: "580"}
 
 Capability = Tuple[int, int]
 FROM_WHEEL = "pip install --force-reinstall --no-deps fastalex"
