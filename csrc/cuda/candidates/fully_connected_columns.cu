@@ -5,9 +5,9 @@
 
 #include "cuda/candidates/bandwidth.h"
 #include "cuda/candidates/candidate_table.h"
+#include "cuda/candidates/split_sum.h"
 #include "cuda/kernels/fully_connected_columns.cuh"
 #include "cuda/kernels/fully_connected_columns_instances.h"
-#include "cuda/kernels/split_reduce.cuh"
 #include "fastalex.h"
 
 namespace fastalex {
@@ -119,9 +119,7 @@ void launches(const Candidate& candidate, const Problem& problem, const DeviceFa
   a.skip = buffers.weights.skip_zeros;
   out->push_back(KernelLaunch::make(candidate.kernels[0], Grid{e.blocks(split, device.sms), 1, split}, a));
   if (split == 1) return;
-  const ReduceArgs sum = {a.partial, a.bias, a.out, split, 1, s.n, e.out_pitch, s.out_c, e.out_pitch, s.activation};
-  const int blocks = ceil_div(s.n * (e.out_pitch / kReduceChannels), kReduceThreads);
-  out->push_back(KernelLaunch::make(candidate.kernels[1], Grid{blocks, 1, 1}, sum));
+  out->push_back(split_sum_launch(candidate.kernels[1], a));
 }
 
 }  // namespace
@@ -131,9 +129,7 @@ const std::vector<Candidate>& fully_connected_columns_candidates() {
     c->op = FASTALEX_OP_FULLY_CONNECTED;
     c->format = kColumns;
     c->half_sum = row.half_sum;
-    c->kernels.push_back(row.dtype == kHalf
-                             ? kernel_info("split_reduce_half", split_reduce<Half>, kReduceThreads, 0)
-                             : kernel_info("split_reduce_float", split_reduce<float>, kReduceThreads, 0));
+    c->kernels.push_back(split_sum_kernel(row.dtype));
     c->serves = serves;
     c->max_split = max_split;
     c->cost = cost;

@@ -3,9 +3,9 @@
 
 #include "cuda/candidates/candidate_table.h"
 #include "cuda/candidates/mma_cost.h"
+#include "cuda/candidates/split_sum.h"
 #include "cuda/kernels/gemm_fc.cuh"
 #include "cuda/kernels/gemm_fc_instances.h"
-#include "cuda/kernels/split_reduce.cuh"
 
 namespace fastalex {
 namespace cuda {
@@ -102,10 +102,7 @@ void launches(const Candidate& candidate, const Problem& problem, const DeviceFa
   a.split = split;
   out->push_back(KernelLaunch::make(candidate.kernels[0], grid_of(Table::row_of(candidate), a, split), a));
   if (split == 1) return;
-  const ReduceArgs reduce = {a.partial, a.bias, a.out, split, 1, a.n, a.out_pitch, a.out_c, a.out_pitch, a.activation};
-  const long long vectors = static_cast<long long>(a.n) * (a.out_pitch / kReduceChannels);
-  const int blocks = static_cast<int>(ceil_div(vectors, static_cast<long long>(kReduceThreads)));
-  out->push_back(KernelLaunch::make(candidate.kernels[1], {blocks, 1, 1}, reduce));
+  out->push_back(split_sum_launch(candidate.kernels[1], a));
 }
 
 }  // namespace
@@ -114,9 +111,7 @@ const std::vector<Candidate>& gemm_fc_candidates() {
   static const std::vector<Candidate> list = table().candidates([](const Row& row, Candidate* c) {
     c->op = FASTALEX_OP_FULLY_CONNECTED;
     c->format = kStreamed;
-    c->kernels.push_back(row.dtype == kHalf
-                             ? kernel_info("split_reduce_half", split_reduce<Half>, kReduceThreads, 0)
-                             : kernel_info("split_reduce_float", split_reduce<float>, kReduceThreads, 0));
+    c->kernels.push_back(split_sum_kernel(row.dtype));
     c->serves = serves;
     c->max_split = max_split;
     c->cost = cost;

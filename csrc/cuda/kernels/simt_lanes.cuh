@@ -67,25 +67,23 @@ FASTALEX_HOST_DEVICE constexpr int read_turns(const LaneAddresses& lanes, int by
 
 // Turns of the reads of one pixel or column of each thread, which lie so many bytes apart from one row or column of
 // threads to the next: the most among the block's warps.
-template <class S>
-FASTALEX_HOST_DEVICE constexpr int pixel_turns(int step, int bytes) {
+template <class S, bool PIXELS>
+FASTALEX_HOST_DEVICE constexpr int most_turns(int step, int bytes) {
   int most = 0;
   for (int first = 0; first < S::kThreads; first += kLanes) {
     LaneAddresses lanes = {};
-    for (int i = 0; i < kLanes; ++i) lanes.of[i] = S::ty(first + i) * step;
+    for (int i = 0; i < kLanes; ++i) lanes.of[i] = (PIXELS ? S::ty(first + i) : S::tx(first + i)) * step;
     most = larger(most, read_turns(lanes, bytes));
   }
   return most;
 }
 template <class S>
+FASTALEX_HOST_DEVICE constexpr int pixel_turns(int step, int bytes) {
+  return most_turns<S, true>(step, bytes);
+}
+template <class S>
 FASTALEX_HOST_DEVICE constexpr int column_turns(int step, int bytes) {
-  int most = 0;
-  for (int first = 0; first < S::kThreads; first += kLanes) {
-    LaneAddresses lanes = {};
-    for (int i = 0; i < kLanes; ++i) lanes.of[i] = S::tx(first + i) * step;
-    most = larger(most, read_turns(lanes, bytes));
-  }
-  return most;
+  return most_turns<S, false>(step, bytes);
 }
 
 }  // namespace simt
