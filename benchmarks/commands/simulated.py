@@ -18,12 +18,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Merge all files, or none if one of them is refused."""
     found = {one["device"]: one for one in simulated.load()}
+    changed = set()
     for path in options.files:
         record = simulated.read(path)
         device = record["device"]
         empty = dict(record, models=[], runs=[], not_run=[])
         found[device] = simulated.merged(found.get(device, empty), record)
-    for device in {simulated.read(path)["device"] for path in options.files}:
+        changed.add(device)
+    for device in changed:
         files.write_atomically(simulated.FOLDER / f"{device}.json", files.as_json(found[device], sort_keys=False))
     text.write()
     print(text.render(list(found.values())))

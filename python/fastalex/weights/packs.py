@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from .._util import bounded_json
 from ..errors import UserError
@@ -71,10 +71,7 @@ def find(folder: str, name: str) -> Optional[str]:
     entry = _found(read(folder), name)
     if entry is None:
         return None
-    for file in entry.files:
-        path = os.path.join(folder, file.path)
-        if not _has_size(path, file) or not download.is_verified(path, ALGORITHM, file.sha256):
-            raise _damaged(path)
+    _check(folder, entry, download.is_verified)
     return os.path.join(folder, entry.files[0].path)
 
 
@@ -85,11 +82,20 @@ def verify(folder: str) -> List[Entry]:
     """
     entries = read(folder)
     for entry in entries:
-        for file in entry.files:
-            path = os.path.join(folder, file.path)
-            if not _has_size(path, file) or not download.has_hash(path, ALGORITHM, file.sha256):
-                raise _damaged(path)
+        _check(folder, entry, download.has_hash)
     return entries
+
+
+def _check(folder: str, entry: Entry, has_hash: Callable[[str, str, str], bool]) -> None:
+    """Check the files of packed weights.
+
+    :raises UserError: naming the first that is missing or damaged.
+    """
+    for file in entry.files:
+        path = os.path.join(folder, file.path)
+        whole = os.path.isfile(path) and os.path.getsize(path) == file.bytes
+        if not whole or not has_hash(path, ALGORITHM, file.sha256):
+            raise UserError(f"{path} is missing or damaged: {_AGAIN}")
 
 
 def _found(entries: List[Entry], name: str) -> Optional[Entry]:
@@ -108,14 +114,6 @@ def _found(entries: List[Entry], name: str) -> Optional[Entry]:
             fitting += [entry] if wanted.file in (None, inside) else []
     found = exact or fitting
     return found[0] if len(found) == 1 else None
-
-
-def _has_size(path: str, file: File) -> bool:
-    return os.path.isfile(path) and os.path.getsize(path) == file.bytes
-
-
-def _damaged(path: str) -> UserError:
-    return UserError(f"{path} is missing or damaged: {_AGAIN}")
 
 
 def _entry(row: Dict[str, Any]) -> Entry:
